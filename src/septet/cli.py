@@ -1,0 +1,93 @@
+"""The command `septet`: one function per verb, which hands on to the module that does the work."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from septet import __version__, sources
+from septet import models as process_models
+from septet.command import LateCommand, SectionedCommand, config_parameters, run, typed
+from septet.config import check_serves_something
+
+
+def main() -> None:
+    """The console entry: exits with 0, 1 (failed) or 2 (usage), after one sentence on standard error."""
+    sys.exit(run(septet, sys.argv[1:]))
+
+
+@click.group(
+    name="septet",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  septet serve shop.web:app --model epoll --workers 4
+  septet models
+  septet bench shop.web:app --users 20,100,500
+
+`septet VERB --help` tells more about each.""",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def septet(context: click.Context) -> None:
+    """A web server in which the Linux process model is a switch, and the laboratory that measures it."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
+
+
+@septet.command(
+    cls=SectionedCommand,
+    params=config_parameters(),
+    epilog="""\b
+Examples:
+  septet serve shop.web:app
+  septet serve shop.web:make_app --factory --model prethreaded --threads 32
+  septet serve shop.web:app --bind 0.0.0.0:80 --bind unix:/run/shop.sock --workers 4
+  septet serve --static /=public
+
+Every option is also a variable (SEPTET_LIMIT_BODY) and a key of septet.toml or of [tool.septet] in
+pyproject.toml (limit_body). The command line goes before the environment, that before the file.""",
+)
+@click.option("--config", "file", metavar="FILE", envvar="SEPTET_CONFIG", help="Read this file, not septet.toml.")
+@click.option("--print-config", is_flag=True, help="Print the configuration and where each value comes from, and exit.")
+@click.pass_context
+def serve(context: click.Context, /, file: str | None, print_config: bool, **_: Any) -> int:
+    """Serve APP, a WSGI or ASGI application as MODULE:ATTRIBUTE, or static files, or both.
+
+    Stops on TERM or INT when the requests in flight are answered; on a second one, at once.
+    """
+    resolved = sources.resolve(typed(context), os.environ, file)
+    if print_config:
+        click.echo(sources.as_toml(resolved), nl=False)
+        return 0
+    check_serves_something(resolved.config)
+    from septet import server
+
+    return server.serve(resolved.config)
+
+
+@septet.command(
+    epilog="""\b
+Examples:
+  septet models
+  septet models --names | while read model; do echo "$model"; done""",
+)
+@click.option("--names", is_flag=True, help="Print the names alone, one a line.")
+def models(names: bool) -> None:
+    """List the process models, and which of them this machine can run."""
+    if names:
+        click.echo("\n".join(process_models.names()))
+        return
+    width = max(map(len, process_models.names()))
+    for name in process_models.names():
+        obstacle = process_models.obstacle(name)
+        click.echo(f"{name:<{width}}  {'no ' if obstacle else 'yes'}  {process_models.description(name)}")
+        if obstacle:
+            click.echo(f"{'':<{width}}       {obstacle}")
+
+
+septet.add_command(LateCommand("bench", "septet.lab.commands", "Load every model with a ramp of users, and chart it."))
+septet.add_command(LateCommand("load", "septet.lab.commands", "Load any server with simultaneous users."))

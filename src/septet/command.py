@@ -1,0 +1,118 @@
+"""What click lacks for us: options made from `Config`, help in sections, verbs loaded late, errors of one sentence."""
+
+import importlib
+import re
+import sys
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from septet.config import OPTIONS
+from septet.errors import SeptetError
+from septet.options import Option
+
+_FAILED = 1
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_EXTRAS = {"altair": "lab", "vl_convert": "lab", "rich": "lab"}  # which extra brings the package
+
+
+def run(command: click.Command, arguments: list[str]) -> int:
+    """The exit status of `septet ARGUMENTS`: the verb's own; after an error, with its sentence on standard error."""
+    try:
+        status = command.main(arguments, prog_name="septet", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except SeptetError as error:
+        return _complain(str(error), error.exit_status)
+    except click.ClickException as error:
+        return _complain(_sentence(error), error.exit_code)
+    except click.Abort:
+        return _complain("interrupted", _INTERRUPTED)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        cure = f'pip install "septet[{_EXTRAS[package]}]"'
+        return _complain(f"this needs the package {package}, which is not installed: {cure}", _FAILED)
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"septet: {sentence}", file=sys.stderr)
+    return status
+
+
+def _sentence(error: click.ClickException) -> str:
+    """click's message as ours are: one sentence, no capital, no full stop, and where to read on."""
+    message = re.sub(r"\.? Did you mean (.+)\?$", r" (did you mean \1?)", error.format_message())
+    message = message.rstrip(".").replace(". ", "; ")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    where = f"; see {context.command_path} --help" if context else ""
+    return message[:1].lower() + message[1:] + where
+
+
+class LateCommand(click.Command):
+    """A verb whose module is imported when it is used, and not for another verb's sake or for `septet --help`."""
+
+    def __init__(self, name: str, module: str, help: str) -> None:
+        super().__init__(name, help=help)
+        self._module = module
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The context of the real command, which click then invokes instead of this one."""
+        command: click.Command = getattr(importlib.import_module(self._module), self.name or "")
+        return command.make_context(info_name, args, parent, **extra)
+
+
+class SectionedCommand(click.Command):
+    """A command with more options than a list can show: its help has a section for each section of `Config`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        parameters = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        for parameter in sorted(parameters, key=lambda each: not isinstance(each, _ConfigOption)):
+            section = parameter.section if isinstance(parameter, _ConfigOption) else "Other options"
+            sections.setdefault(section, []).append(parameter.get_help_record(ctx) or ("", ""))
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+class _ConfigOption(click.Option):
+    """One field of `Config` as an option; click takes the word as it is, since all sources share one parser."""
+
+    def __init__(self, option: Option) -> None:
+        switch = option.kind is bool
+        super().__init__(
+            [f"{option.flag}/--no-{option.flag[2:]}" if switch else option.flag, option.name],
+            default=None,
+            multiple=option.kind is tuple,
+            metavar=None if switch else option.placeholder(),
+            help=f"{option.help}  [{default_of(option)}]",
+        )
+        self.section = option.section
+
+
+def default_of(option: Option) -> str:
+    """An option's default in words."""
+    if option.default in (None, ()):
+        return f"default: {option.unset}"
+    if isinstance(option.default, tuple):
+        return f"default: {', '.join(option.default)}"
+    return f"default: {str(option.default).lower()}"
+
+
+def config_parameters() -> list[click.Parameter]:
+    """APP and every option of `Config`; `typed` tells which of them were written."""
+    app = click.Argument(["app"], metavar="[APP]", required=False)
+    return [app if option.name == "app" else _ConfigOption(option) for option in OPTIONS]
+
+
+def typed(context: click.Context) -> dict[str, Any]:
+    """The options of `Config` that were written on the command line, by field."""
+    return {
+        option.name: context.params[option.name]
+        for option in OPTIONS
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    }

@@ -1,0 +1,260 @@
+"""Every option of `septet serve`: its name, type, default, meaning and rule, each written here and nowhere else.
+
+From the fields of `Config` are made the options of the command line, the SEPTET_* variables, the keys of
+septet.toml, `--print-config` and the reference page: an option written in seven places disagrees with itself in
+one of them. A new option is one new field. `Config` holds values and knows nothing of where they came from;
+`sources` does. Rules that concern one value stand beside it, those that concern several are `_RULES` below.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from septet import models
+from septet.address import SPELLINGS, parse_address
+from septet.errors import UsageError
+from septet.mount import SYNTAX, parse_mount
+from septet.options import Number, OneOf, Option, Spelled, option, options_of
+
+# Sections of the help and of the reference page.
+_WHAT = "What to serve"
+_WHERE = "Where to listen"
+_MODEL = "Processes and threads"
+_LIMITS = "Limits of a request"
+_DEADLINES = "Deadlines"
+_LOGS = "Answers and logs"
+
+_APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_FIELD_VALUE = re.compile(r"|[!-~]([ -~]*[!-~])?")  # RFC 9110, section 5.5, without obs-text
+
+_COUNT = Number("a whole number", 1)
+_LIMIT = Number("a whole number of bytes", 1)
+# No deadline is finer than poll(2) and epoll_wait(2) can wait (1 ms), nor longer (2**31 ms are 24 days).
+_SECONDS = Number("a number of seconds", 0.001, 1_000_000)
+
+
+def _application(text: str) -> None:
+    if not _APPLICATION.fullmatch(text):
+        raise ValueError("must be MODULE:ATTRIBUTE, such as shop.web:app")
+
+
+def _directory(text: str) -> None:
+    if not os.path.isdir(text):  # unlike Path.is_dir, not raising for a path that no kernel takes
+        raise ValueError("must be a directory that exists")
+
+
+def _mount(text: str) -> None:
+    if not os.path.isdir(parse_mount(text).directory):
+        raise ValueError(f"must be {SYNTAX}")
+
+
+def _log_file(text: str) -> None:
+    if not text or "\0" in text or os.path.isdir(text):
+        raise ValueError("must be the path of a file, or - for standard output")
+
+
+def _field_value(text: str) -> None:
+    if not _FIELD_VALUE.fullmatch(text):
+        raise ValueError("must be printable ASCII without blanks at its ends (RFC 9110, section 5.5)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What `septet serve` was asked to do; `check` tells whether it makes sense.
+
+    Sizes are bytes, deadlines seconds. Paths are relative to the working directory, wherever they were written.
+    """
+
+    app: str | None = option(
+        None,
+        _WHAT,
+        "The application: a WSGI or ASGI callable, found as an attribute of a module.",
+        rule=Spelled("MODULE:ATTRIBUTE, such as shop.web:app", _application),
+        metavar="APP",
+        unset="static files only",
+    )
+    factory: bool = option(False, _WHAT, "Call APP without arguments to get the application.")
+    interface: str = option(
+        "auto",
+        _WHAT,
+        "The interface that the application speaks; auto looks at it.",
+        rule=OneOf(lambda: ("auto", "wsgi", "asgi")),
+    )
+    app_dir: str = option(
+        ".",
+        _WHAT,
+        "Where modules are looked for first.",
+        rule=Spelled("a directory that exists", _directory),
+        metavar="DIR",
+    )
+    static: tuple[str, ...] = option(
+        (),
+        _WHAT,
+        "Serve the files of a directory under a path of the URL; may be repeated.",
+        rule=Spelled(SYNTAX, _mount),
+        metavar="ROUTE=DIR",
+        unset="none",
+    )
+
+    bind: tuple[str, ...] = option(
+        ("127.0.0.1:8000",),
+        _WHERE,
+        f"Where to listen: {SPELLINGS}; may be repeated. Port 0 lets the kernel choose one.",
+        rule=Spelled(SPELLINGS, parse_address),
+        metavar="ADDRESS",
+    )
+    backlog: int = option(
+        4096,
+        _WHERE,
+        "How many connections may wait to be accepted, see listen(2); the kernel caps it at net.core.somaxconn.",
+        rule=Number("a whole number", 1, 2**31 - 1),
+        metavar="N",
+    )
+
+    model: str = option(
+        "epoll",
+        _MODEL,
+        "The process model; `septet models` lists them.",
+        rule=OneOf(models.names),
+    )
+    workers: int | None = option(
+        None,
+        _MODEL,
+        "How many processes run the model side by side; not with forking, which has one per connection.",
+        rule=_COUNT,
+        metavar="N",
+        unset="the model's own number",
+    )
+    threads: int | None = option(
+        None,
+        _MODEL,
+        "prethreaded: threads in the pool. poll, epoll, io_uring: threads in which a WSGI application runs, "
+        "beside the loop.",
+        rule=_COUNT,
+        metavar="N",
+        unset="prethreaded: the model's own number; else a WSGI application runs on the loop",
+    )
+
+    limit_request_line: int = option(
+        8192, _LIMITS, "Longest request line; a longer one is answered 414.", rule=_LIMIT, metavar="BYTES"
+    )
+    limit_header_block: int = option(
+        65536, _LIMITS, "Largest header block of a request; a larger one is answered 431.", rule=_LIMIT, metavar="BYTES"
+    )
+    limit_header_count: int = option(
+        100, _LIMITS, "Most header fields of a request; more are answered 431.", rule=_COUNT, metavar="N"
+    )
+    limit_body: int = option(
+        0,
+        _LIMITS,
+        "Largest body of a request; a larger one is answered 413. 0 is no limit.",
+        rule=Number("a whole number of bytes", 0),
+        metavar="BYTES",
+    )
+
+    keep_alive_timeout: float = option(
+        75.0, _DEADLINES, "For the first byte of the first or the next request.", rule=_SECONDS, metavar="SECONDS"
+    )
+    header_timeout: float = option(
+        30.0, _DEADLINES, "From a request's first byte to the end of its header.", rule=_SECONDS, metavar="SECONDS"
+    )
+    body_timeout: float = option(
+        30.0, _DEADLINES, "Without progress while a request's body is due.", rule=_SECONDS, metavar="SECONDS"
+    )
+    write_timeout: float = option(
+        30.0, _DEADLINES, "Without progress while the client should read.", rule=_SECONDS, metavar="SECONDS"
+    )
+    graceful_timeout: float = option(
+        30.0, _DEADLINES, "For requests in flight when the server is told to stop.", rule=_SECONDS, metavar="SECONDS"
+    )
+
+    server_header: str = option(
+        "septet",
+        _LOGS,
+        "The Server field of every answer; empty leaves it out.",
+        rule=Spelled("printable ASCII without blanks at its ends", _field_value),
+        metavar="TEXT",
+    )
+    access_log: str | None = option(
+        None,
+        _LOGS,
+        "Write a line for each answer to this file, or to standard output if it is -.",
+        rule=Spelled("the path of a file, or - for standard output", _log_file),
+        metavar="FILE",
+        unset="no access log",
+    )
+    log_level: str = option(
+        "info",
+        _LOGS,
+        "The least severe message that is logged, to standard error.",
+        rule=OneOf(lambda: ("debug", "info", "warning", "error")),
+    )
+
+
+OPTIONS: tuple[Option, ...] = options_of(Config)
+
+# The models in which `--threads` has a meaning: a pool of threads that run the application.
+WITH_THREADS = ("prethreaded", "poll", "epoll", "io_uring")
+
+
+def check(config: Config, names: Mapping[str, str] | None = None) -> None:
+    """Raise UsageError unless every value, and all of them together, are allowed.
+
+    `names` says what to call a field in the sentence, by where its value came from ("SEPTET_WORKERS",
+    "septet.toml:3: workers"); a field that it does not have is called by its option, "--workers".
+    """
+    called = {each.name: each.flag for each in OPTIONS} | dict(names or {})
+    for each in OPTIONS:
+        value = getattr(config, each.name)
+        for one in value if each.kind is tuple else (value,):
+            try:
+                each.check(one)
+            except ValueError as error:
+                refuse(called[each.name], one, error)
+    for rule in _RULES:
+        rule(config, called)
+
+
+def check_serves_something(config: Config) -> None:
+    """Raise UsageError if there is neither an application nor a directory; apart from `check`, since
+    `--print-config` has a use without either."""
+    if config.app is None and not config.static:
+        raise UsageError("there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given")
+
+
+def refuse(called: str, value: object, why: ValueError) -> NoReturn:
+    """The sentence about a wrong value: what it is called, what it is, what it must be."""
+    raise UsageError(f"{called} is {value!r}, but {why}") from None
+
+
+def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
+    if config.workers is not None and config.model == "forking":
+        raise UsageError(
+            f"{called['workers']} is {config.workers}, but must be left out with the model forking, "
+            "which has a process per connection"
+        )
+
+
+def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
+    if config.threads is not None and config.model not in WITH_THREADS:
+        raise UsageError(
+            f"{called['threads']} is {config.threads}, but must be left out with the model {config.model}: "
+            f"only {', '.join(WITH_THREADS)} have a pool of threads"
+        )
+
+
+def _listens_somewhere(config: Config, called: Mapping[str, str]) -> None:
+    if not config.bind:
+        raise UsageError(f"{called['bind']} is empty, but must be at least one of {SPELLINGS}")
+
+
+def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
+    routes = [parse_mount(text).route for text in config.static]
+    for route in routes:
+        if routes.count(route) > 1:
+            raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
+
+
+_RULES = (_workers_fit, _threads_fit, _listens_somewhere, _routes_differ)

@@ -1,0 +1,141 @@
+"""Where clients come in: listening sockets, made from addresses."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from septet.address import Address
+from septet.errors import Failed
+
+
+class Listener:
+    """A listening socket, without waiting, and the address at which it can be reached."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            # Inherited by every connection: an answer's last, short segment does not wait for an acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        name = sock.getsockname()
+        self.unix_path: str | None = None
+        if sock.family == socket.AF_UNIX:
+            self.unix_path = name if isinstance(name, str) else "@" + name.decode("latin-1")[1:]
+            self.server: tuple[str, int | None] = (self.unix_path, None)
+        else:
+            self.server = (name[0], name[1])
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def __str__(self) -> str:
+        host, port = self.server
+        if port is None:
+            return f"unix:{host}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int] | None]:
+        """The next client's socket, that does not wait, and its address. Raises BlockingIOError when nobody is there."""
+        sock, name = self.sock.accept()
+        sock.setblocking(False)
+        return sock, None if self.unix_path is not None else (name[0], name[1])
+
+    def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
+        """The same for a client that the kernel has accepted already; its descriptor does not wait."""
+        sock = socket.socket(self.sock.family, socket.SOCK_STREAM, 0, descriptor)
+        if self.unix_path is not None:
+            return sock, None
+        try:
+            name = sock.getpeername()
+        except OSError:  # it has left already, which reading will show
+            return sock, None
+        return sock, (name[0], name[1])
+
+    def close(self) -> None:
+        """Close, and take the file of a unix socket away. For the process that opened it, at its end."""
+        self.sock.close()
+        if self.unix_path and not self.unix_path.startswith("@"):
+            try:
+                os.unlink(self.unix_path)
+            except OSError:
+                pass
+
+
+def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener, ...]:
+    """Listen at every address, or at none. Raises Failed."""
+    with ExitStack() as undo:
+        listeners = []
+        for address in addresses:
+            try:
+                listener = Listener(_open(address, backlog))
+            except OSError as error:
+                raise Failed(f"cannot listen at {address}: {_reason(error)}") from error
+            undo.callback(listener.close)
+            listeners.append(listener)
+        undo.pop_all()
+    return tuple(listeners)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the address is in use; choose another --bind, or stop whoever listens there"
+    return error.strerror or str(error)
+
+
+def _open(address: Address, backlog: int) -> socket.socket:
+    if address.kind == "fd":
+        return _inherited(address.fd, backlog)
+    if address.kind == "unix":
+        return _unix(address.path, backlog)
+    family, kind, protocol, _, name = socket.getaddrinfo(
+        address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(name)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _inherited(descriptor: int, backlog: int) -> socket.socket:
+    """A socket that whoever started us has opened (systemd, a supervisor, a test)."""
+    sock = socket.socket(fileno=os.dup(descriptor))
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.listen(backlog)
+    return sock
+
+
+def _unix(path: str, backlog: int) -> socket.socket:
+    """A unix socket. A file that nobody listens at any more is replaced; one that is in use is left alone."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.startswith("@"):
+            path = "\0" + path[1:]
+        elif os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+            os.unlink(path)
+        sock.bind(path)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            pass
+        return True

@@ -1,0 +1,55 @@
+"""What the server says of itself on standard error, and the access log: a line for every answer."""
+
+import logging
+import os
+import sys
+import time
+from typing import IO
+
+from septet.errors import Failed
+from septet.session import Session
+
+
+def configure(level: str) -> None:
+    """Send what `septet` and its applications log to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class AccessLog:
+    """An `Observer` that writes the common log format and the microseconds that the request took.
+
+        127.0.0.1 - - [23/Nov/2026:04:20:00 +0000] "GET /guestbook HTTP/1.1" 200 2310 184
+
+    What came from the client is escaped, so that no request can write a line of its own. Each line is one write(2), so
+    threads and processes may share the file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._descriptor = file.fileno()
+        self._file = file
+
+    @classmethod
+    def open(cls, path: str) -> "AccessLog":
+        """`-` is standard output. Raises Failed."""
+        try:
+            return cls(sys.stdout.buffer if path == "-" else open(path, "ab", buffering=0))
+        except OSError as error:
+            raise Failed(f"cannot write the access log {path}: {error.strerror}") from error
+
+    def began(self, session: Session) -> None:
+        session.notes = time.monotonic()
+
+    def ended(self, session: Session) -> None:
+        client = session.client[0] if session.client else "-"
+        now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
+        request, http = session.request, session.http
+        began, session.notes = session.notes, None
+        took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
+        line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
+        os.write(self._descriptor, f'{client} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
+
+
+def _escape(target: bytes) -> str:
+    return target.decode("latin-1").replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,184 @@
+"""What an option is: the metadata beside each field of `Config`, and a value's way from text or TOML to its type.
+
+An option is written once, as a field. Its spellings on the command line, in the environment and in a file
+follow from the field's name, its type from the annotation, and what is allowed from its rule. A rule
+says no by ValueError whose text ("must be ...") completes the sentence that names the option and the value.
+"""
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+_TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+
+class Rule(Protocol):
+    """What is allowed as an option's value, once that has the right type."""
+
+    def allowed(self) -> str:
+        """In words: completes "must be"."""
+
+    def check(self, value: Any) -> object:
+        """Raise ValueError("must be ...") if `value` is not allowed; what it returns is of no account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number of something, within bounds that are allowed themselves."""
+
+    noun: str
+    minimum: float
+    maximum: float = math.inf
+
+    def allowed(self) -> str:
+        upper = "" if self.maximum == math.inf else f" to {self.maximum}"
+        return f"{self.noun} from {self.minimum}{upper}"
+
+    def check(self, value: float) -> None:
+        if not self.minimum <= value <= self.maximum:  # NaN is not between any two numbers
+            raise ValueError(f"must be {self.allowed()}")
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of some names, which are asked for only when needed: those of the models are found by reading a directory."""
+
+    names: Callable[[], tuple[str, ...]]
+
+    def allowed(self) -> str:
+        return f"one of {', '.join(self.names())}"
+
+    def check(self, value: str) -> None:
+        if value not in self.names():
+            raise ValueError(f"must be {self.allowed()}{did_you_mean(value, self.names())}")
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """Text in a syntax that `parse` knows; `parse` raises ValueError like a rule."""
+
+    syntax: str
+    parse: Callable[[str], object]
+
+    def allowed(self) -> str:
+        return self.syntax
+
+    def check(self, value: str) -> None:
+        self.parse(value)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """` (did you mean X?)`, or nothing when no word is close to this one."""
+    import difflib  # costs 3 ms, and only a mistake needs it
+
+    close = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One field of `Config`, as the command line, the environment, the file and the reference page know it."""
+
+    name: str
+    kind: type  # str, int, float, bool, or tuple: several of str
+    default: Any
+    section: str
+    help: str
+    rule: Rule | None
+    metavar: str
+    unset: str  # what None or nothing means, in words
+
+    @property
+    def flag(self) -> str:
+        """Its spelling on the command line; the application is an argument and has no dashes."""
+        return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
+
+    def placeholder(self) -> str:
+        """What stands for the value in help: `SECONDS`, `auto|wsgi|asgi`."""
+        return "|".join(self.rule.names()) if isinstance(self.rule, OneOf) else self.metavar
+
+    @property
+    def variable(self) -> str:
+        return "SEPTET_" + self.name.upper()
+
+    def allowed(self) -> str:
+        """What values it takes, in words."""
+        if self.kind is bool:
+            return "true or false (1 or 0, yes or no, on or off)"
+        return self.rule.allowed() if self.rule else "text"
+
+    def from_words(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """The value of an option that was repeated on the command line; ValueError("must be ...")."""
+        return tuple(map(_utf8, words))
+
+    def from_text(self, text: str) -> Any:
+        """The value that a word of the command line or a variable spells; ValueError("must be ...")."""
+        if self.kind is tuple:
+            return self.from_words(tuple(word for word in re.split(r"[,\s]+", text) if word))
+        if self.kind is str:
+            return _utf8(text)
+        try:
+            return _TRUTHS[text.lower()] if self.kind is bool else self.kind(text)
+        except (ValueError, KeyError):
+            raise ValueError(f"must be {self.allowed()}") from None
+
+    def from_toml(self, value: object) -> Any:
+        """The value that TOML gave, in the option's type; ValueError("must be ...")."""
+        if self.kind is tuple:
+            return self._strings(value)
+        if self.kind is float and type(value) is int and abs(value) < 2**53:  # beyond, a float is not that number
+            return float(value)
+        if type(value) is not self.kind:  # not isinstance: to Python, true is an int
+            wanted = "true or false" if self.kind is bool else self.allowed()
+            raise ValueError(f"must be {wanted}")
+        return value
+
+    def _strings(self, value: object) -> tuple[str, ...]:
+        several = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in several):
+            raise ValueError(f"must be a list of strings, each {self.allowed()}")
+        return tuple(several)
+
+    def check(self, value: Any) -> None:
+        """Raise ValueError("must be ...") unless the rule allows `value`: one value, not a tuple of several."""
+        if self.rule is not None and value is not None:
+            self.rule.check(value)
+
+
+def _utf8(text: str) -> str:
+    """`text`, unless it holds bytes that are not UTF-8 (PEP 383): no TOML file could say the same."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None
+    return text
+
+
+def option(default: T, section: str, help: str, *, rule: Rule | None = None, metavar: str = "", unset: str = "") -> T:
+    """A field of `Config` with its metadata; the type says `T` so that the field's annotation is checked."""
+    described = {"section": section, "help": help, "rule": rule, "metavar": metavar, "unset": unset}
+    return dataclasses.field(default=default, metadata=described)
+
+
+def options_of(config: type) -> tuple[Option, ...]:
+    """The options that the fields of `config` describe, in their order."""
+    hints = typing.get_type_hints(config)
+    return tuple(
+        Option(name=field.name, kind=_kind(hints[field.name]), default=field.default, **field.metadata)
+        for field in dataclasses.fields(config)
+    )
+
+
+def _kind(hint: Any) -> type:
+    """`int` for `int | None`, `tuple` for `tuple[str, ...]`, and a plain type for itself."""
+    if isinstance(hint, types.UnionType):
+        hint = next(member for member in typing.get_args(hint) if member is not types.NoneType)
+    kind: type = typing.get_origin(hint) or hint
+    return kind

@@ -1,0 +1,53 @@
+"""The reference page of the options, made from `Config`: `python -m septet.reference docs/reference/options.md`."""
+
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from septet.command import default_of
+from septet.config import OPTIONS
+from septet.options import Option
+
+_HEAD = """\
+# Options of `septet serve`
+
+<!-- Made from septet.config by `python -m septet.reference`; change it there. -->
+
+Every option can be given in three places. The first that has it wins:
+
+1. the command line: `--limit-body 1000000`
+2. the environment: `SEPTET_LIMIT_BODY=1000000`. Values of an option that repeats are separated by commas or
+   blanks; an empty variable counts as not set.
+3. a file: `limit_body = 1000000` in `septet.toml` of the working directory or, where there is none, under
+   `[tool.septet]` in its `pyproject.toml`. `--config FILE` or `SEPTET_CONFIG` name another file.
+
+`septet serve --print-config` prints what the three make together, as a `septet.toml` that says for each value where it
+comes from. Paths are relative to the working directory. A wrong value ends the command with exit status 2 and a
+sentence that names the option, the value and what is allowed, before anything is started.
+"""
+
+
+def page() -> str:
+    """The page, as Markdown."""
+    parts = [_HEAD]
+    for section, options in groupby(OPTIONS, key=lambda option: option.section):
+        parts.append(f"## {section}\n")
+        parts += [_entry(option) for option in options]
+    return "\n".join(parts)
+
+
+def _entry(option: Option) -> str:
+    spelling = f"{option.flag}, --no-{option.flag[2:]}" if option.kind is bool else option.flag
+    facts = [("allowed", option.allowed()), ("default", _default(option)), ("variable", f"`{option.variable}`")]
+    lines = [f"- {name}: {fact}" for name, fact in [*facts, ("key", f"`{option.name}`")]]
+    return "\n".join([f"### `{spelling}`\n", f"{option.help}\n", *lines]) + "\n"
+
+
+def _default(option: Option) -> str:
+    return option.unset if option.default in (None, ()) else f"`{default_of(option).removeprefix('default: ')}`"
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(), "utf-8")

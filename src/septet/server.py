@@ -1,0 +1,104 @@
+"""From a configuration to a server that runs: load the application, listen, hand over to the model."""
+
+import gc
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from functools import partial
+
+from septet import models
+from septet.address import parse_address
+from septet.apps.asgi import Asgi
+from septet.apps.loading import interface, load
+from septet.apps.site import Site
+from septet.apps.static import Static
+from septet.apps.wsgi import Wsgi
+from septet.config import Config
+from septet.errors import Failed
+from septet.http.connection import Limits
+from septet.listener import Listener, open_listeners
+from septet.logs import AccessLog, configure
+from septet.models._children import leave
+from septet.models._service import Service, Stop
+from septet.models._supervise import supervise
+from septet.mount import parse_mount
+from septet.session import Rules, Timeouts
+from septet.stamp import stamper
+
+log = logging.getLogger("septet")
+
+SELF_SUPERVISING = ("forking", "preforked")
+"""Models that make their processes themselves."""
+
+
+def serve(config: Config) -> int:
+    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun."""
+    configure(config.log_level)
+    obstacle = models.obstacle(config.model)
+    if obstacle:
+        raise Failed(f"the model {config.model} cannot run here: {obstacle}")
+    site = load_site(config)
+    with ExitStack() as stack:
+        listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
+        for listener in listeners:
+            stack.callback(listener.close)
+        _run(config, site, listeners)
+    return 0
+
+
+def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
+    stop = Stop()
+    service = Service(
+        listeners,
+        site,
+        rules_of(config),
+        stop,
+        partial(_announce, config.model, listeners),
+        config.threads,
+        config.workers,
+        config.graceful_timeout,
+    )
+    stop.on_signals(lambda: leave(1), config.graceful_timeout)
+    run = models.load(config.model)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
+    if config.workers and config.model not in SELF_SUPERVISING:
+        supervise(service, run, config.workers)
+    else:
+        run(service)
+
+
+def load_site(config: Config) -> Site:
+    """The application and the directories that a configuration names. Raises UsageError and Failed."""
+    directories = []
+    for text in config.static:
+        mount = parse_mount(text)
+        directories.append(Static(mount.route, mount.directory))
+    if config.app is None:
+        return Site(None, tuple(directories))
+    application = load(config.app, config.app_dir, config.factory)
+    kind = interface(application) if config.interface == "auto" else config.interface
+    if kind == "asgi":
+        return Site(Asgi(application), tuple(directories))
+    multithread = config.model in ("threaded", "prethreaded") or bool(config.threads)
+    multiprocess = config.model in SELF_SUPERVISING or bool(config.workers and config.workers > 1)
+    return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+
+
+def rules_of(config: Config) -> Rules:
+    """What all sessions of this configuration share. Raises Failed."""
+    return Rules(
+        Limits(config.limit_request_line, config.limit_header_block, config.limit_header_count, config.limit_body),
+        Timeouts(config.keep_alive_timeout, config.header_timeout, config.body_timeout, config.write_timeout),
+        stamper(config.server_header),
+        observer=AccessLog.open(config.access_log) if config.access_log else None,
+    )
+
+
+def _announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:
+    """One line for each address: now clients are let in."""
+    processes = f"{workers} worker" if workers == 1 else f"{workers} workers"
+    for listener in listeners:
+        print(f"septet: listening on {listener} ({model}, {processes}, pid {os.getpid()})", file=sys.stderr)
+    sys.stderr.flush()

@@ -1,0 +1,372 @@
+"""One client, with no socket, no clock and no application in it.
+
+A process model decides two things: who moves the bytes and where the application runs. The session stands
+between the two and does neither. It says what it wants, one word at a time:
+
+    READ    feed me what the client sends      -> receive(data)
+    RUN     it is the application's turn       -> respond(...), push(...), or poll() and want_body()
+    WRITE   write my `output`, then my `file`  -> wrote(count)
+    CLOSE   nothing more will happen here
+
+and every verb answers with the next word. Parts of an answer are asked for one at a time: RUN comes again when
+the last part has gone, so back-pressure needs no code.
+
+Deadlines need no clock either. A phase's time starts when somebody first asks for its `deadline(now)`, and
+`expire()` is called when that has passed. Who asks: a blocking model when it is about to wait, a reactor once in
+a while for all its connections. Nothing here is thread-safe: one session is one carrier's at a time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from septet.http.connection import CONTINUE, Connection, Limits
+from septet.http.events import ClientGone, FileRegion, Part, Parts, ProtocolError, Request, ResponseHead
+from septet.http.head import reason_phrase, response_head
+from septet.http.states import ANSWER, BODY, CLOSE, DRAIN, HEAD, IDLE, LINGER, OVER, READ, TURN, WRITE, Phase, Want
+
+LINGER_BYTES = 1 << 20
+"""What is passed over at most after our last answer: a client that sends more has had its chance."""
+
+
+@dataclass(slots=True, frozen=True)
+class Timeouts:
+    """Seconds; the names are those of the phases' `timeout`."""
+
+    keep_alive: float = 75.0
+    header: float = 30.0
+    body: float = 30.0
+    write: float = 30.0
+    linger: float = 2.0
+
+
+class Observer(Protocol):
+    """Told of every request and of every answer that ended; for logs and measurements."""
+
+    def began(self, session: "Session") -> None: ...
+
+    def ended(self, session: "Session") -> None: ...
+
+
+def _no_stamp(date: bool, server: bool) -> bytes:
+    return b""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Rules:
+    """What all sessions of a server share."""
+
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    stamp: Callable[[bool, bool], bytes] = _no_stamp
+    """Gives the Date and the Server line of an answer, each if it is wanted."""
+    spool: Callable[[], Any] | None = None
+    """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
+    must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""
+    observer: Observer | None = None
+
+
+class Session:
+    """One client connection. Implements `http.events.Exchange` for the application interfaces."""
+
+    __slots__ = (
+        "_asks_continue",
+        "_discarded",
+        "_fault",
+        "_rules",
+        "body",
+        "client",
+        "file",
+        "flush",
+        "http",
+        "lost",
+        "notes",
+        "output",
+        "parts",
+        "phase",
+        "server",
+        "since",
+    )
+
+    def __init__(self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None]) -> None:
+        self._rules = rules
+        self.client = client
+        self.server = server
+        self.http = Connection(rules.limits, rules.stamp)
+        self.phase: Phase = IDLE
+        self.since: float | None = None
+        """When the phase began, or last progressed; None until somebody looks."""
+        self.output: bytes | memoryview = b""
+        self.file: FileRegion | None = None
+        """To be sent after `output`."""
+        self.parts: Parts | None = None
+        """The rest of the answer, for the next turns; whoever carries the session closes it."""
+        self.body: Any = None
+        self.flush: Callable[[], None] | None = None
+        self.lost = False
+        self.notes: Any = None
+        """The observer's own."""
+        self._fault: ProtocolError | None = None
+        """What the client did wrong while the application had its turn."""
+        self._asks_continue = False
+        self._discarded = 0
+
+    # What the carrier asks and tells
+
+    @property
+    def want(self) -> Want:
+        return self.phase.want
+
+    @property
+    def gone(self) -> bool:
+        """The client is gone, sends no more, or what it sends is of no use: ASGI's disconnect."""
+        return self.lost or self.http.ended or self._fault is not None
+
+    def _enter(self, phase: Phase) -> Want:
+        self.phase = phase
+        self.since = None
+        return phase.want
+
+    def receive(self, data: bytes) -> Want:
+        """Take what the client sent, at any time; `b""` says that it sends no more."""
+        phase = self.phase
+        if phase is LINGER:
+            return self._pass_over(data)
+        http = self.http
+        http.receive(data)
+        if phase is IDLE or phase is HEAD:
+            return self._next_request()
+        if phase is BODY:
+            self.since = None
+            return self._fill_spool() if self.body is not None else self._enter(TURN)
+        if phase is DRAIN:
+            return self._drain()
+        return phase.want
+
+    def wrote(self, count: int) -> Want:
+        """So many bytes of `output`, or of `file` when `output` is empty, went to the client."""
+        output = self.output
+        if output:
+            if count < len(output):
+                self.output = memoryview(output)[count:]
+                self.since = None
+                return WRITE
+            self.output = b""
+            if self.file:
+                self.since = None
+                return WRITE
+        elif self.file:
+            return self._wrote_file(self.file, count)
+        return self._flushed()
+
+    def _wrote_file(self, file: FileRegion, count: int) -> Want:
+        if not count:  # The file is shorter than it was: what was promised cannot be kept.
+            return self.lose()
+        file.offset += count
+        file.count -= count
+        if file.count:
+            self.since = None
+            return WRITE
+        self.file = None
+        return self._flushed()
+
+    def _flushed(self) -> Want:
+        """All output has gone: whose turn is it?"""
+        if self.http.answered:
+            return self._answered()
+        if self._asks_continue:
+            self._asks_continue = False
+            return self._enter(BODY)
+        return self._enter(TURN)
+
+    def deadline(self, now: float) -> float | None:
+        """The instant at which the phase's time is up, on the clock of `now` (seconds); None: it has no bound."""
+        timeout = self.phase.timeout
+        if timeout is None:
+            return None
+        if self.since is None:
+            self.since = now
+        seconds: float = getattr(self._rules.timeouts, timeout)
+        return self.since + seconds
+
+    def expire(self) -> Want:
+        """The deadline has passed."""
+        if not self.phase.answers:
+            return self.lose() if self.phase is not IDLE else self._enter(OVER)
+        late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
+        if self.phase is BODY and self.body is None:  # The application waits for it, and is told.
+            self._fault = late
+            self.http.keep_alive = False
+            return self._enter(TURN)
+        return self.refuse(late)
+
+    def stop(self) -> Want:
+        """Take no further request: end now if nothing is in flight, else after the answer."""
+        self.http.stopping = True
+        if self.phase is IDLE or self.phase is DRAIN:
+            return self._enter(OVER)
+        return self.phase.want
+
+    def lose(self) -> Want:
+        """The client cannot be reached any more."""
+        self.lost = True
+        self.output = b""
+        self.file = None
+        return self._enter(OVER)
+
+    def half_close(self) -> bool:
+        """At CLOSE, once: True when our side is to be shut down first and the client's rest read and let go.
+
+        Closing at once would answer that rest with a reset, which can overtake our last answer (RFC 9112 section 9.6).
+        """
+        if self.lost or self.http.ended or (self._fault is None and self.http.body_complete):
+            return False
+        self._fault = None
+        self.http.ended = True
+        self._enter(LINGER)
+        return True
+
+    def _pass_over(self, data: bytes) -> Want:
+        self._discarded += len(data)
+        if not data or self._discarded > LINGER_BYTES:
+            return self._enter(OVER)
+        return READ
+
+    # From one request to the next
+
+    def _next_request(self) -> Want:
+        http = self.http
+        try:
+            request = http.next_request()
+        except ProtocolError as fault:
+            return self.refuse(fault)
+        if request is None:
+            if http.ended:
+                return self._enter(OVER)
+            if not http.pending:
+                return self._enter(IDLE) if self.phase is not IDLE else READ
+            return self._enter(HEAD) if self.phase is not HEAD else READ
+        if self._rules.observer:
+            self._rules.observer.began(self)
+        if self._rules.spool and request.has_body:
+            self.body = self._rules.spool()
+            return self._fill_spool()
+        return self._enter(TURN)
+
+    def _fill_spool(self) -> Want:
+        """Collect the body on behalf of an application that must not wait for it."""
+        try:
+            while part := self.http.read_body():
+                self.body.write(part)
+        except ProtocolError as fault:
+            return self.refuse(fault)
+        except ClientGone:
+            return self.lose()
+        if part is None:
+            return self.want_body()
+        self.body.seek(0)
+        return self._enter(TURN)
+
+    def _answered(self) -> Want:
+        """The whole answer has gone."""
+        if self._rules.observer and self.http.status:
+            self._rules.observer.ended(self)
+        if not self.http.keep_alive or self.http.stopping:
+            return self._enter(OVER)
+        return self._drain()
+
+    def _drain(self) -> Want:
+        """Pass over what the application left of the body, then go on to the next request."""
+        http = self.http
+        if not http.body_complete:
+            try:
+                if not http.drain():
+                    return self._enter(DRAIN)
+            except (ProtocolError, ClientGone):
+                return self._enter(OVER)
+        self.body = None
+        http.next()
+        return self._next_request()
+
+    def refuse(self, fault: ProtocolError) -> Want:
+        """Answer what cannot be served, and close; cut the connection where an answer has begun already."""
+        self._fault = fault
+        self.http.keep_alive = False
+        return self._apologise(fault.status, str(fault))
+
+    def _apologise(self, status: int, text: str) -> Want:
+        if self.http.status:
+            return self.lose()
+        fields = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+        head = response_head(status, reason_phrase(status).encode("ascii"), fields)
+        return self.respond(head, text.encode() + b"\n", True)
+
+    # What application interfaces ask and tell: `Exchange`
+
+    @property
+    def request(self) -> Request:
+        return self.http.request
+
+    @property
+    def responding(self) -> bool:
+        return self.http.status != 0
+
+    @property
+    def answered(self) -> bool:
+        return self.http.answered
+
+    @property
+    def body_complete(self) -> bool:
+        return self.http.body_complete
+
+    @property
+    def blocked(self) -> bool:
+        return self.phase.want is WRITE
+
+    def poll(self) -> bytes | None:
+        if self._fault is not None:
+            raise ClientGone(str(self._fault))
+        try:
+            return self.http.read_body()
+        except ProtocolError as fault:
+            self._fault = fault
+            self.http.keep_alive = False
+            raise ClientGone(str(fault)) from fault
+
+    def want_body(self) -> Want:
+        """The application waits for more of the body; asks for it first if the client wants to be asked."""
+        if self.output or self.file:
+            return WRITE
+        if self.http.wants_continue:
+            self.http.continued = True
+            self._asks_continue = True
+            self.output = CONTINUE
+            return self._enter(ANSWER)
+        return self._enter(BODY)
+
+    def read(self) -> bytes:
+        while (part := self.poll()) is None:
+            self.want_body()
+            assert self.flush is not None, "a body is spooled where the application must not wait"
+            self.flush()
+        return part
+
+    def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
+        return self._queue(self.http.respond(head, body, last), body)
+
+    def push(self, body: Part, last: bool) -> Want:
+        return self._queue(self.http.send(body, last), body)
+
+    def _queue(self, data: bytes, body: Part) -> Want:
+        if self.lost:
+            return CLOSE
+        self.output = bytes(self.output) + data if self.output else data
+        if isinstance(body, FileRegion) and body.count:
+            self.file = body
+        elif not data and not self.output:
+            return self._flushed()
+        return self._enter(ANSWER)
+
+    def fail(self) -> Want:
+        """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""
+        return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")

@@ -1,0 +1,164 @@
+"""Where the values of a `Config` come from: the command line, the environment, a file, the defaults, in this order.
+
+Every source is turned into the same thing, a `Found` per option that it mentions; the first source wins and the
+rules are applied once, to the outcome. `--print-config` shows it as TOML, with the source of each value: what it
+prints is a septet.toml that means the same.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from septet.config import OPTIONS, Config, check, refuse
+from septet.errors import UsageError
+from septet.options import Option, did_you_mean
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value, its source ("command line", "SEPTET_BIND", "septet.toml:3"), and what a sentence calls it there."""
+
+    value: Any
+    source: str
+    called: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The configuration that the sources make together, and for each option that one of them mentions, which."""
+
+    config: Config
+    sources: Mapping[str, str]
+
+
+def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None) -> Resolved:
+    """The checked configuration.
+
+    `given` is what was written on the command line, by field; `file` another file than the default, septet.toml or
+    else pyproject.toml of the working directory. Raises UsageError.
+    """
+    found = _from_file(file) | _from_environment(environ) | _from_command_line(given)
+    config = Config(**{name: one.value for name, one in found.items()})
+    check(config, {name: one.called for name, one in found.items()})
+    return Resolved(config, {name: one.source for name, one in found.items()})
+
+
+def _from_command_line(given: Mapping[str, Any]) -> dict[str, Found]:
+    return {name: _on_command_line(_BY_NAME[name], value) for name, value in given.items()}
+
+
+def _on_command_line(option: Option, given: Any) -> Found:
+    """`given` is a word, the words of an option that repeats, or the truth of a switch."""
+    try:
+        if option.kind is tuple:
+            value = option.from_words(given)
+        else:
+            value = given if option.kind is bool else option.from_text(given)
+    except ValueError as error:
+        refuse(option.flag, given, error)
+    return Found(value, "command line", option.flag)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
+    """The variables that are options. Others that begin with SEPTET_ are nobody's mistake: Kubernetes sets
+    SEPTET_PORT and its like in every container when a service is called septet."""
+    return {
+        option.name: _in_environment(option, environ[option.variable])
+        for option in OPTIONS
+        if environ.get(option.variable)  # an empty variable is the shell's way of not setting one
+    }
+
+
+def _in_environment(option: Option, text: str) -> Found:
+    try:
+        value = option.from_text(text)
+    except ValueError as error:
+        refuse(option.variable, text, error)
+    return Found(value, option.variable, option.variable)
+
+
+def _from_file(chosen: str | None) -> dict[str, Found]:
+    """What the chosen file says, or else septet.toml, or else [tool.septet] in pyproject.toml."""
+    if chosen is not None:
+        if not Path(chosen).is_file():
+            raise UsageError(f"--config is {chosen!r}, but must be a file that exists")
+        return _read(Path(chosen))
+    for path in (Path("septet.toml"), Path("pyproject.toml")):
+        if path.is_file():
+            return _read(path)
+    return {}
+
+
+def _read(path: Path) -> dict[str, Found]:
+    try:
+        text = path.read_text("utf-8")
+        table: Any = tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UsageError(f"{path} is not TOML: {error}") from None
+    header = "tool.septet" if path.name == "pyproject.toml" else ""
+    for key in filter(None, header.split(".")):
+        table = table.get(key, {}) if isinstance(table, dict) else table
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {header} is {table!r}, but must be a table")
+    return {key: _in_file(key, value, _place(path, text, header, key)) for key, value in table.items()}
+
+
+def _in_file(key: str, value: object, place: str) -> Found:
+    option = _BY_NAME.get(key)
+    if option is None:
+        hint = did_you_mean(key.replace("-", "_"), _BY_NAME) or f"; the options are {', '.join(_BY_NAME)}"
+        raise UsageError(f"{place}: {key} is not an option{hint}")
+    called = f"{place}: {key}"
+    try:
+        return Found(option.from_toml(value), place, called)
+    except ValueError as error:
+        refuse(called, value, error)
+
+
+def _place(path: Path, text: str, header: str, key: str) -> str:
+    """`septet.toml:3`, or without the line where the key is written in a way that this does not see.
+
+    tomllib does not tell lines; this looks for `key =` under the table's header, so a dotted key is not found.
+    """
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if opened := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            table = opened[1]
+        elif table == header and re.match(rf"""\s*(["']?){re.escape(key)}\1\s*=""", line):
+            return f"{path}:{number}"
+    return str(path)
+
+
+def as_toml(resolved: Resolved) -> str:
+    """`resolved` as a septet.toml, each value with its source in a comment."""
+    lines = ["# What `septet serve` uses, and where each value comes from. As septet.toml it means the same."]
+    for section, options in groupby(OPTIONS, key=lambda option: option.section):
+        lines += ["", f"# {section}"]
+        lines += [_toml_line(option, resolved) for option in options]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_line(option: Option, resolved: Resolved) -> str:
+    value = getattr(resolved.config, option.name)
+    source = resolved.sources.get(option.name, "default")
+    if value is None:  # TOML has no such value: the key is left out
+        return f"# {option.name} is not set: {option.unset}"
+    return f"{f'{option.name} = {_toml_value(value)}':<42}  # {source}"
+
+
+def _toml_value(value: Any) -> str:
+    """`value` as TOML writes it (toml.io, version 1.0); its strings are those of JSON, but for DEL."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower()  # True; numbers have no capitals: 1e-05

@@ -1,0 +1,29 @@
+"""The Date and Server lines of an answer, made once a second."""
+
+from collections.abc import Callable
+from email.utils import formatdate
+from time import time
+
+
+def stamper(server: str) -> Callable[[bool, bool], bytes]:
+    """A function that gives the lines, the Date if its first and the Server if its second argument is true.
+
+    RFC 9110 sections 6.6.1 and 10.2.4. An empty `server` leaves its line out.
+    """
+    server_line = f"Server: {server}\r\n".encode("ascii") if server else b""
+    second = -1
+    date_line = b""
+    both = b""
+
+    def stamp(date: bool, named: bool) -> bytes:
+        nonlocal second, date_line, both
+        now = int(time())
+        if now != second:
+            date_line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+            both = date_line + server_line
+            second = now
+        if date and named:
+            return both
+        return (date_line if date else b"") + (server_line if named else b"")
+
+    return stamp
