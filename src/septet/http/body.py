@@ -1,0 +1,97 @@
+"""Request bodies: raw bytes of the connection in, the body's own bytes out (RFC 9112 sections 6 and 7).
+
+A decoder is given all that the connection has and gives back what it made of it and what it left; it is
+`complete` when the body has ended, and what it leaves then belongs to the next request.
+"""
+
+from septet.http.events import ProtocolError
+from septet.http.grammar import CRLF, VALUE_BYTES, WHITESPACE, is_chunk_size
+from septet.http.head import check_trailers
+
+MAX_CHUNK_LINE = 4096
+"""Bytes of a chunk's size line with its extensions; h11 and Go's net/http bound it by the same number."""
+
+MAX_TRAILERS = 16384
+"""Bytes of the trailer section; hyper's bound."""
+
+
+class LengthDecoder:
+    """A body of a known number of bytes."""
+
+    __slots__ = ("complete", "remaining")
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+        self.complete = length == 0
+
+    def decode(self, data: bytes) -> tuple[bytes, bytes]:
+        """The body's share of `data`, and the rest."""
+        if len(data) < self.remaining:
+            self.remaining -= len(data)
+            return data, b""
+        part, rest = data[: self.remaining], data[self.remaining :]
+        self.remaining = 0
+        self.complete = True
+        return part, rest
+
+
+class ChunkedDecoder:
+    """A body in chunks (RFC 9112 section 7.1). Extensions are bounded, checked and ignored."""
+
+    __slots__ = ("complete", "remaining")
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.remaining = 0
+        """Bytes of the current chunk still to come, its CRLF not counted; 0 before a size line, -1 in the trailers."""
+
+    def decode(self, data: bytes) -> tuple[bytes, bytes]:
+        """The chunks' content in `data`, joined, and the rest. Raises ProtocolError(400)."""
+        parts = []
+        position = 0
+        while not self.complete and self.remaining >= 0:
+            if self.remaining == 0:
+                end = data.find(CRLF, position)
+                if end < 0:
+                    if len(data) - position > MAX_CHUNK_LINE:
+                        raise ProtocolError(400, "a chunk's size line is too long")
+                    return b"".join(parts), data[position:]
+                self.remaining = _chunk_size(data[position:end]) or -1
+                position = end + 2
+                continue
+            available = len(data) - position
+            if available < self.remaining + 2:
+                # Keep one byte back, so that the chunk's CRLF is always judged together with its last byte.
+                take = min(available, self.remaining - 1)
+                parts.append(data[position : position + take])
+                self.remaining -= take
+                return b"".join(parts), data[position + take :]
+            end = position + self.remaining
+            if data[end : end + 2] != CRLF:
+                raise ProtocolError(400, "a chunk is not followed by CRLF")
+            parts.append(data[position:end])
+            position = end + 2
+            self.remaining = 0
+        return b"".join(parts), self._trailers(data[position:])
+
+    def _trailers(self, data: bytes) -> bytes:
+        if data[:2] == CRLF:
+            self.complete = True
+            return data[2:]
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > MAX_TRAILERS:
+                raise ProtocolError(400, "the trailer section is too long")
+            return data
+        check_trailers(data[:end].split(CRLF))
+        self.complete = True
+        return data[end + 4 :]
+
+
+def _chunk_size(line: bytes) -> int:
+    size, semicolon, extension = line.partition(b";")
+    if semicolon:
+        size = size.rstrip(WHITESPACE)  # BWS before an extension, RFC 9112 section 7.1.1
+    if not is_chunk_size(size) or extension.translate(None, VALUE_BYTES) or len(line) > MAX_CHUNK_LINE:
+        raise ProtocolError(400, "a chunk's size is not a hexadecimal number")
+    return int(size, 16)

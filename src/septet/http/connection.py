@@ -1,0 +1,279 @@
+"""One client connection in HTTP/1.1: requests in their order, their bodies, and their answers as bytes.
+
+It keeps what has come and not been used, knows how the current request's body and answer are framed, and
+decides whether the connection persists (RFC 9112 sections 6, 7 and 9). It does no I/O and does not wait:
+`session` says what it needs, a model brings it.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from septet.http.body import ChunkedDecoder, LengthDecoder
+from septet.http.events import ClientGone, FileRegion, Part, ProtocolError, Request, ResponseHead
+from septet.http.grammar import CRLF, is_token
+from septet.http.head import parse_request
+
+DRAIN_LIMIT = 65536
+"""Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+find_bare = re.compile(rb"(?<!\r)\n|\r(?![\n]|\Z)").search
+"""A line feed without its carriage return, or the reverse (RFC 9112 section 2.2)."""
+
+NO_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
+"""Stands where an answer is given to something that was not a request."""
+
+
+@dataclass(slots=True, frozen=True)
+class Limits:
+    """Bytes, and a number of fields; `body` 0 is no limit."""
+
+    request_line: int = 8192
+    header_block: int = 65536
+    header_count: int = 100
+    body: int = 0
+
+
+class Connection:
+    """One client connection. `stamp` gives the Date and Server lines as bytes, each when True is passed for it."""
+
+    __slots__ = (
+        "_chunked",
+        "_contentless",
+        "_decoder",
+        "_inbox",
+        "_limits",
+        "_received",
+        "_remaining",
+        "_scanned",
+        "_stamp",
+        "answered",
+        "continued",
+        "ended",
+        "keep_alive",
+        "request",
+        "sent",
+        "status",
+        "stopping",
+    )
+
+    def __init__(self, limits: Limits, stamp: Callable[[bool, bool], bytes]) -> None:
+        self._limits = limits
+        self._stamp = stamp
+        self._inbox: bytes | bytearray = b""
+        self._scanned = 0
+        """Bytes of the inbox in which the end of the head is known not to begin."""
+        self.ended = False
+        """The client sends no more."""
+        self.stopping = False
+        """No request after this one."""
+        self._reset()
+
+    def _reset(self) -> None:
+        self.request: Request = NO_REQUEST
+        self._decoder: LengthDecoder | ChunkedDecoder | None = None
+        self._received = 0
+        self.continued = False
+        """100 Continue has been sent."""
+        self.status = 0
+        """Of the answer; 0 before it has begun."""
+        self.sent = 0
+        """Bytes of content in the answer so far."""
+        self.answered = False
+        self.keep_alive = True
+        self._chunked = False
+        self._contentless = False
+        self._remaining: int | None = None
+        """Bytes of content that the answer's Content-Length still promises; None where it has none."""
+
+    # What comes in
+
+    @property
+    def pending(self) -> int:
+        """Bytes that have come and are not used yet."""
+        return len(self._inbox)
+
+    def receive(self, data: bytes) -> None:
+        """Take what the client sent; `b""` says that it has ended."""
+        if not data:
+            self.ended = True
+        elif not self._inbox:
+            self._inbox = data
+        else:
+            self._inbox += data
+
+    def next_request(self) -> Request | None:
+        """The next request, when its whole head is here. Raises ProtocolError; the connection is of no use then."""
+        inbox = self._inbox
+        if inbox[:2] == CRLF:  # RFC 9112 section 2.2: an empty line before a request is passed over
+            self._inbox = inbox = inbox[2:]
+        end = inbox.find(b"\r\n\r\n", self._scanned)
+        if end < 0:
+            self._look_at_incomplete(inbox)
+            return None
+        limits = self._limits
+        if end > limits.header_block:
+            self._refuse_size(inbox)
+        request = parse_request(bytes(inbox[:end]))
+        if request.line_length > limits.request_line:
+            raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
+        if len(request.fields) > limits.header_count:
+            raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
+        self._inbox = bytes(inbox[end + 4 :])
+        self._scanned = 0
+        self.request = request
+        self.keep_alive = request.keep_alive and not self.stopping
+        if request.chunked:
+            self._decoder = ChunkedDecoder()
+        elif request.content_length:
+            if request.content_length > limits.body > 0:
+                raise ProtocolError(413, f"the body is larger than {limits.body} bytes")
+            self._decoder = LengthDecoder(request.content_length)
+        return request
+
+    def _look_at_incomplete(self, inbox: bytes | bytearray) -> None:
+        """Refuse now what can only become worse, and remember how far it was looked at: all bytes are seen once."""
+        if not inbox:
+            return
+        if find_bare(inbox, self._scanned):
+            raise ProtocolError(400, "a line ends in something other than CRLF")
+        if self._scanned == 0 and not is_token(inbox[:1]) and inbox[:1] != b"\r":
+            raise ProtocolError(400, "this is not the beginning of a request")
+        if len(inbox) > min(self._limits.request_line, self._limits.header_block):
+            self._refuse_size(inbox)
+        self._scanned = max(0, len(inbox) - 3)
+        self._inbox = bytearray(inbox) if isinstance(inbox, bytes) else inbox
+
+    def _refuse_size(self, inbox: bytes | bytearray) -> None:
+        """Raise ProtocolError if what is here of a head is over a limit."""
+        limits = self._limits
+        if inbox.find(CRLF, 0, limits.request_line + 2) < 0:
+            raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
+        if len(inbox) > limits.header_block:
+            raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
+
+    # The body of the current request
+
+    @property
+    def body_complete(self) -> bool:
+        """The whole body has been read, or there is none."""
+        return self._decoder is None or self._decoder.complete
+
+    @property
+    def wants_continue(self) -> bool:
+        """The client waits to be asked for the body (RFC 9110 section 10.1.1)."""
+        return self.request.expects_continue and not (self.continued or self._received or self._inbox)
+
+    def read_body(self) -> bytes | None:
+        """The next piece of the body, `b""` at its end, None when it has not come yet.
+
+        Raises ProtocolError when it is malformed or over the limit, ClientGone when it breaks off.
+        """
+        decoder = self._decoder
+        if decoder is None or decoder.complete:
+            return b""
+        part = b""
+        if self._inbox:
+            part, self._inbox = decoder.decode(bytes(self._inbox))
+            self._received += len(part)
+            if self._received > self._limits.body > 0:
+                raise ProtocolError(413, f"the body is larger than {self._limits.body} bytes")
+        if part or decoder.complete:
+            return part
+        if self.ended:
+            raise ClientGone("the client went away in the middle of its request's body")
+        return None
+
+    @property
+    def _drainable(self) -> bool:
+        """What is left of the body is little enough to be passed over, and the client will send it."""
+        if self.wants_continue or self._decoder is None:
+            return False
+        return isinstance(self._decoder, ChunkedDecoder) or self._decoder.remaining <= DRAIN_LIMIT
+
+    def drain(self) -> bool:
+        """Pass over what has come of an unread body. True at its end; False while more is to come.
+
+        Raises ProtocolError when it is more than the bound, or malformed; ClientGone when it breaks off.
+        """
+        before = self._received
+        while part := self.read_body():
+            if self._received - before > DRAIN_LIMIT:
+                raise ProtocolError(413, "nobody read this body")
+        return part is not None
+
+    # The answer to it
+
+    def respond(self, head: ResponseHead, body: Part, last: bool) -> bytes:
+        """The bytes of an answer's head and the first part of its content; `last` says that there is no other.
+
+        Of a FileRegion only the framing is accounted for here; its bytes follow by their own way.
+        Raises ValueError for a file without a Content-Length.
+        """
+        request = self.request
+        if head.closes or (self._decoder is not None and not self._decoder.complete and not self._drainable):
+            self.keep_alive = False
+        if self.stopping:
+            self.keep_alive = False
+        framing = self._frame(head, body, last)
+        if not self.keep_alive:
+            framing += b"Connection: close\r\n"
+        elif request.version == "1.0":
+            framing += b"Connection: keep-alive\r\n"
+        self.status = head.status
+        return b"%b%b%b\r\n%b" % (head.block, self._stamp(not head.dated, not head.named), framing, self.send(body, last))
+
+    def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
+        """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""
+        request = self.request
+        self._contentless = request.method == "HEAD" or head.status in (204, 304)
+        length = head.content_length
+        if length is not None:
+            self._remaining = length
+            return b""
+        if isinstance(body, FileRegion):
+            raise ValueError("a file is sent with a Content-Length")
+        if self._contentless:
+            return b"Content-Length: %d\r\n" % len(body) if body and last and head.status != 204 else b""
+        if last:
+            self._remaining = len(body)
+            return b"Content-Length: %d\r\n" % len(body)
+        if request.version == "1.0":
+            self.keep_alive = False
+            return b""
+        self._chunked = True
+        return b"Transfer-Encoding: chunked\r\n"
+
+    def send(self, body: Part, last: bool) -> bytes:
+        """The bytes of one more part. More than was promised is left out; less than that ends the connection.
+
+        A FileRegion is cut to what may be sent, and gives no bytes here.
+        """
+        self.answered = last
+        count = body.count if isinstance(body, FileRegion) else len(body)
+        if self._contentless:
+            count = 0
+        elif self._remaining is not None:
+            count = min(count, self._remaining)
+            self._remaining -= count
+            if last and self._remaining:
+                self.keep_alive = False
+        self.sent += count
+        if isinstance(body, FileRegion):
+            body.count = count
+            return b""
+        if self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (count, body) if count else b""
+            return chunk + b"0\r\n\r\n" if last else chunk
+        return body if count == len(body) else body[:count]
+
+    @property
+    def falls_short(self) -> int:
+        """Bytes that an answer promised and did not give."""
+        return (self._remaining or 0) if self.answered and not self._contentless else 0
+
+    def next(self) -> None:
+        """The exchange is over; what has come since belongs to the next request."""
+        self._reset()

@@ -1,0 +1,163 @@
+"""What passes between the layers: a request's head, an answer's head, a stretch of a file, and an error.
+
+Requests are shared: two requests with the same bytes are one object (see `head`), so nobody changes one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """The head of a request (RFC 9112 section 3): everything but its body."""
+
+    method: str
+    target: bytes
+    """As sent."""
+    path: bytes
+    """Still percent-encoded; `b"*"` for `OPTIONS *`."""
+    query: bytes
+    """Without the question mark."""
+    version: str
+    """"1.1", or "1.0"."""
+    fields: Fields
+    """In order, names in lower case, values without white space around them."""
+    content_length: int = 0
+    """Bytes of the body; 0 when there is none or when it is chunked."""
+    chunked: bool = False
+    keep_alive: bool = True
+    """The client will take another answer on this connection (RFC 9112 section 9.3)."""
+    expects_continue: bool = False
+    line_length: int = 0
+    """Bytes of the request line, for its limit."""
+    derived: dict[Any, Any] = field(default_factory=dict)
+    """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
+
+    @property
+    def has_body(self) -> bool:
+        return self.chunked or self.content_length > 0
+
+
+@dataclass(slots=True, eq=False, frozen=True)
+class ResponseHead:
+    """Status and fields of an answer, serialised once; what depends on the connection is added at sending."""
+
+    status: int
+    block: bytes
+    """Status line and the application's fields, each ended by CRLF."""
+    content_length: int | None
+    """What the application promises; None when it does not say."""
+    closes: bool
+    """The application asked for `Connection: close`."""
+    dated: bool
+    """The application gave its own Date."""
+    named: bool
+    """The application gave its own Server."""
+
+
+@dataclass(slots=True, eq=False)
+class FileRegion:
+    """`count` bytes from `offset` of an open regular file, to be sent by sendfile(2)."""
+
+    descriptor: int
+    offset: int
+    count: int
+
+
+Part = bytes | FileRegion
+
+
+@dataclass(slots=True, eq=False)
+class Response:
+    """A whole answer, as an application that is called (rather than one that calls) gives it.
+
+    `body` is the first part and often the only one; `rest` gives the parts after it and is closed (once, by
+    `close()`) when no more will be asked for, whether or not it was exhausted.
+    """
+
+    head: ResponseHead
+    body: Part = b""
+    rest: "Parts | None" = None
+
+
+class Parts(Protocol):
+    """A generator as far as we need one."""
+
+    def __next__(self) -> Part: ...
+
+    def close(self) -> None: ...
+
+
+class Exchange(Protocol):
+    """One request and its answer, as an application interface sees the session."""
+
+    @property
+    def request(self) -> Request: ...
+
+    client: tuple[str, int] | None
+    """Address and port of the peer; None on a unix socket."""
+
+    server: tuple[str, int | None]
+    """Address and port that the client connected to; (path, None) on a unix socket."""
+
+    body: Any
+    """A readable binary file with the whole request body, or None where it is still to come: see `read`."""
+
+    lost: bool
+    """The client is gone; nothing that is sent will arrive."""
+
+    def read(self) -> bytes:
+        """The next piece of the body, waiting for it; `b""` at its end. Raises ClientGone."""
+
+    def poll(self) -> bytes | None:
+        """The next piece of the body, `b""` at its end, None when it has not come. Raises ClientGone."""
+
+    def want_body(self) -> Any:
+        """Ask for more of the body, after `poll` had nothing."""
+
+    @property
+    def body_complete(self) -> bool:
+        """`poll` has given all of the body."""
+
+    @property
+    def gone(self) -> bool:
+        """The client is lost, or sends no more."""
+
+    @property
+    def blocked(self) -> bool:
+        """What was pushed has not all gone to the client."""
+
+    @property
+    def responding(self) -> bool:
+        """An answer has begun; its status cannot be changed any more."""
+
+    @property
+    def answered(self) -> bool:
+        """The answer is complete as far as the application is concerned."""
+
+    def respond(self, head: ResponseHead, body: Part, last: bool) -> Any:
+        """Begin the answer with a head and the first part of its body."""
+
+    def push(self, body: Part, last: bool) -> Any:
+        """Go on with the answer."""
+
+    def fail(self) -> Any:
+        """Give up: 500, or a cut connection once an answer has begun."""
+
+    flush: Callable[[], None] | None
+    """Send what was pushed, waiting for the client; None where the application must not wait."""
+
+
+class ProtocolError(Exception):
+    """The client broke the protocol or a limit. `status` is the answer it gets before the connection closes."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class ClientGone(ConnectionError):
+    """The client went away, or broke its body off, before the application had read the whole of it."""

@@ -1,0 +1,220 @@
+"""Heads of messages: bytes to `Request`, status and fields to `ResponseHead` (RFC 9112 sections 2-6).
+
+A client on a kept-alive connection sends the same head again and again, and different clients send many of
+the same field lines. So whole heads and single lines are remembered, by their exact bytes and in bounded
+number: a head seen before costs one look-up, a new head made of known lines costs little more.
+"""
+
+from functools import lru_cache
+from http import HTTPStatus
+
+from septet.http.events import Fields, ProtocolError, Request, ResponseHead
+from septet.http.grammar import (
+    MAX_LENGTH,
+    TARGET_BYTES,
+    VALUE_BYTES,
+    WHITESPACE,
+    is_digits,
+    is_host,
+    is_token,
+    is_version,
+    split_absolute,
+)
+
+REMEMBERED_HEADS = 256
+REMEMBERED_BLOCK = 4096
+"""Longer heads are parsed each time: 256 of these are 1 MiB at the most."""
+REMEMBERED_LINES = 1024
+REMEMBERED_LINE = 256
+
+HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding"})
+"""Fields of an answer that belong to the connection, which is ours (RFC 9110 section 7.6.1)."""
+
+Field = tuple[bytes, bytes]
+
+_lines: dict[bytes, Field] = {}
+
+
+def parse_request(block: bytes) -> Request:
+    """The request whose head is `block`: request line and field lines without the empty line that ends them.
+
+    Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business.
+    """
+    return _remembered(block) if len(block) <= REMEMBERED_BLOCK else _parse(block)
+
+
+def _parse(block: bytes) -> Request:
+    lines = block.split(b"\r\n")
+    line = lines[0]
+    method, target, version = _request_line(line)
+    remembered = _lines.get
+    # A name with an underscore is dropped: `X_Forwarded_For` would reach WSGI as `X-Forwarded-For`.
+    fields = tuple([field for text in lines[1:] if b"_" not in (field := remembered(text) or _field(text))[0]])
+    named: dict[bytes, list[bytes]] = {}
+    for name, value in fields:
+        if name in _READ_BY_US:
+            named.setdefault(name, []).append(value)
+    path, query = _split_target(method, target, version, named.get(b"host", []))
+    length, chunked = _framing(version, named)
+    return Request(
+        method.decode("ascii"),
+        target,
+        path,
+        query,
+        version,
+        fields,
+        length,
+        chunked,
+        _keep_alive(version, named.get(b"connection", ())),
+        _expects_continue(version, named.get(b"expect")),
+        len(line),
+    )
+
+
+_remembered = lru_cache(REMEMBERED_HEADS)(_parse)
+
+_READ_BY_US = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
+
+
+def _request_line(line: bytes) -> tuple[bytes, bytes, str]:
+    words = line.split(b" ")
+    if len(words) != 3:
+        raise ProtocolError(400, "the request line is not three words with one space between them")
+    method, target, version = words
+    matched = is_version(version)
+    if not matched:
+        raise ProtocolError(400, "the request line does not end in an HTTP version")
+    if matched[1] != b"1":
+        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if not is_token(method):
+        raise ProtocolError(400, "the method is not a token")
+    if not target or target.translate(None, TARGET_BYTES):
+        raise ProtocolError(400, "the request target holds a byte that may not stand there")
+    # A higher minor version is answered as the highest we know (RFC 9110 section 2.5).
+    return method, target, "1.0" if matched[2] == b"0" else "1.1"
+
+
+def _field(line: bytes) -> Field:
+    """One field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes."""
+    name, colon, value = line.partition(b":")
+    if not colon or not is_token(name):
+        raise ProtocolError(400, "a header field has no name, or one that is not a token")
+    if value.translate(None, VALUE_BYTES):
+        raise ProtocolError(400, "a header field's value holds a control byte")
+    field = name.lower(), value.strip(WHITESPACE)
+    if len(line) <= REMEMBERED_LINE:
+        if len(_lines) >= REMEMBERED_LINES:
+            _lines.clear()
+        _lines[line] = field
+    return field
+
+
+def check_trailers(lines: list[bytes]) -> None:
+    """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
+    for line in lines:
+        _field(line)
+
+
+def _split_target(method: bytes, target: bytes, version: str, hosts: list[bytes]) -> tuple[bytes, bytes]:
+    """Path and query of the target's form (RFC 9112 section 3.2); Host is checked with it."""
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise ProtocolError(400, "a request has exactly one Host field")
+    if hosts and not is_host(hosts[0]):
+        raise ProtocolError(400, "the Host field is not a host with an optional port")
+    if method == b"CONNECT":
+        raise ProtocolError(501, "tunnels (CONNECT) are not built here")
+    if target[:1] == b"/":
+        path, _, query = target.partition(b"?")
+        return path, query
+    if target == b"*" and method == b"OPTIONS":
+        return target, b""
+    matched = split_absolute(target)
+    if not matched or not is_host(matched[1]):
+        raise ProtocolError(400, "the request target has none of the four forms")
+    if hosts and hosts[0].lower() != matched[1].lower():
+        raise ProtocolError(400, "the request target and the Host field name different hosts")
+    return matched[2] or b"/", (matched[3] or b"?")[1:]
+
+
+def _framing(version: str, named: dict[bytes, list[bytes]]) -> tuple[int, bool]:
+    """Length of the body, and whether it is chunked instead (RFC 9112 section 6)."""
+    codings = named.get(b"transfer-encoding")
+    lengths = named.get(b"content-length")
+    if codings:
+        if lengths or version == "1.0":
+            raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
+            status = 501 if len(codings) == 1 and is_token(codings[0]) else 400
+            raise ProtocolError(status, "the only transfer coding is chunked, once")
+        return 0, True
+    if not lengths:
+        return 0, False
+    if len(set(lengths)) > 1 or not is_digits(lengths[0]) or int(lengths[0]) >= MAX_LENGTH:
+        raise ProtocolError(400, "Content-Length is not one number")
+    return int(lengths[0]), False
+
+
+def _keep_alive(version: str, values: "list[bytes] | tuple[()]") -> bool:
+    """Whether the connection persists (RFC 9112 section 9.3)."""
+    options = {option.strip(WHITESPACE).lower() for value in values for option in value.split(b",")}
+    if b"close" in options:
+        return False
+    return version == "1.1" or b"keep-alive" in options
+
+
+def _expects_continue(version: str, values: list[bytes] | None) -> bool:
+    if not values or version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
+        return False
+    if len(values) > 1 or values[0].lower() != b"100-continue":
+        raise ProtocolError(417, "the only expectation that can be met is 100-continue")
+    return True
+
+
+def reason_phrase(status: int) -> str:
+    """The standard reason of a status code; empty for one that has none (RFC 9112 section 4 allows that)."""
+    return _REASONS.get(status, "")
+
+
+_REASONS = {int(status): status.phrase for status in HTTPStatus}
+
+
+def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
+    """Serialise what an application says of its answer.
+
+    Raises ValueError when it may not be put on the wire: a status outside 200-599, a name that is not a token, a
+    control byte in a value or reason (CR and LF would let a client's data write fields), a wrong Content-Length.
+    """
+    if not 200 <= status <= 599:
+        raise ValueError(f"the status of an answer lies between 200 and 599, not {status}")
+    if reason.translate(None, VALUE_BYTES):
+        raise ValueError(f"the reason phrase {reason!r} holds a control byte")
+    lines = [b"HTTP/1.1 %d %b" % (status, reason)]
+    ours: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if not is_token(name):
+            raise ValueError(f"{name!r} is not the name of a header field")
+        if value.translate(None, VALUE_BYTES):
+            raise ValueError(f"the value of {name.decode('ascii')} holds a control byte: {value!r}")
+        lower = name.lower()
+        if lower in _WATCHED and ours.setdefault(lower, value) != value and lower == b"content-length":
+            raise ValueError("two different values of Content-Length")
+        if lower not in _SET_BY_US:
+            lines.append(b"%b: %b" % (name, value))
+    length = _promised_length(status, ours.get(b"content-length"))
+    if length is not None:
+        lines.append(b"Content-Length: %d" % length)
+    lines.append(b"")
+    closes = b"close" in ours.get(b"connection", b"").lower()
+    return ResponseHead(status, b"\r\n".join(lines), length, closes, b"date" in ours, b"server" in ours)
+
+
+_SET_BY_US = HOP_BY_HOP | {b"content-length"}
+_WATCHED = _SET_BY_US | {b"date", b"server"}
+
+
+def _promised_length(status: int, value: bytes | None) -> int | None:
+    if value is None or status == 204:  # RFC 9110 section 8.6: 204 never bears a length
+        return None
+    if not is_digits(value):
+        raise ValueError(f"{value!r} is not a Content-Length")
+    return int(value)
