@@ -1,0 +1,65 @@
+"""From `module:attribute` to an application, and from an application to its interface."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from septet.errors import Failed, UsageError
+
+
+def load(name: str, app_dir: str, factory: bool) -> Any:
+    """The application that `name` (`module:attribute`) leads to, looked for in `app_dir` first.
+
+    Raises UsageError when there is no such module or attribute; what the module itself raises becomes Failed, with the
+    traceback as its cause.
+    """
+    module_name, _, attribute = name.partition(":")
+    directory = os.path.abspath(app_dir)
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name + ".").startswith(error.name + "."):
+            raise UsageError(f"APP {name!r}: there is no module {error.name!r} in {directory} or on sys.path") from None
+        raise Failed(f"APP {name!r}: importing {module_name} failed: {error}") from error
+    except Exception as error:
+        raise Failed(f"APP {name!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"APP {name!r}: {module_name} has no attribute {attribute!r}{_candidates(found)}")
+        found = getattr(found, part)
+    if factory:
+        found = _made(name, found)
+    if not callable(found):
+        raise UsageError(f"APP {name!r} is a {type(found).__name__}; an application is callable")
+    return found
+
+
+def _made(name: str, factory: Callable[[], Any]) -> Any:
+    try:
+        return factory()
+    except Exception as error:
+        raise Failed(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}") from error
+
+
+def _candidates(module: Any) -> str:
+    names = [name for name in ("app", "application", "wsgi", "asgi", "create_app") if hasattr(module, name)]
+    return f"; it has {' and '.join(names)}" if names else ""
+
+
+def interface(application: Any) -> str:
+    """ "wsgi" or "asgi": a coroutine function, or three parameters, is ASGI; anything else is WSGI."""
+    call = application if inspect.isroutine(application) else type(application).__call__
+    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
+        return "asgi"
+    try:
+        parameters = inspect.signature(application).parameters.values()
+    except (TypeError, ValueError):
+        return "wsgi"
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return "asgi" if len(required) == 3 else "wsgi"

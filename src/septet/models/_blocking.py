@@ -1,0 +1,187 @@
+"""One client at a time, by calls that wait: what iterative, forking, preforked, threaded and prethreaded share.
+
+A thread accepts a client at its `Door` and calls `serve`, which returns when the connection is over. It waits with
+poll(2) before it reads, so a wait can end in four ways: the client is ready, its time is up, the server is to stop,
+or somebody else is at the door of a thread that holds an idle connection.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from socket import socket
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from septet.apps.asgi import Asgi
+from septet.http.events import ClientGone
+from septet.http.states import CLOSE, IDLE, READ, RUN, WRITE, Want
+from septet.models._carry import Turn, carry, receive, release, take_turn
+from septet.models._private import lifespan, run_alone
+from septet.models._service import Service
+from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
+from septet.session import Session
+
+log = logging.getLogger("septet")
+
+IDLE_GRACE_S = 0.1
+FRESH_GRACE_S = 1.0
+"""How long a silent connection is kept while somebody else waits, after an answer and before a first request: a client
+in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
+
+ACCEPT_PAUSE_S = 0.2
+"""After accept(2) failed for want of descriptors or memory."""
+
+
+class Client(NamedTuple):
+    sock: socket
+    session: Session
+
+
+class Door:
+    """The listeners, as one thread waits at them. `shares` says that a client in this thread keeps others waiting.
+
+    Belongs to the thread that made it.
+    """
+
+    def __init__(self, service: Service, shares: bool) -> None:
+        self.stop = service.stop
+        self._rules = service.rules
+        self._listeners = {listener.fileno(): listener for listener in service.listeners}
+        self._poller = Epoll()
+        self._poller.add(self.stop.fileno(), READABLE)
+        for descriptor in self._listeners:
+            # One client wakes one of the processes and threads that wait here, not all.
+            self._poller.add(descriptor, READABLE | EXCLUSIVE)
+        self.watched = tuple(self._listeners) if shares else ()
+        self._others = Poll()
+        for descriptor in self.watched:
+            self._others.add(descriptor, READABLE)
+
+    def crowded(self) -> bool:
+        """Somebody waits who could be served if this thread were free."""
+        return bool(self.watched) and bool(self._others.wait(0))
+
+    def __iter__(self) -> Iterator[Client]:
+        """Clients as they come, until the order to stop."""
+        while not self.stop.ordered:
+            for descriptor, _ in self._poller.wait(None):
+                if descriptor in self._listeners and not self.stop.ordered:
+                    yield from self._admit(descriptor)
+        self._poller.close()
+
+    def _admit(self, descriptor: int) -> Iterator[Client]:
+        listener = self._listeners[descriptor]
+        try:
+            sock, address = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # somebody else was quicker, or the client has left already
+        except OSError as error:
+            log.error("cannot accept a client: %s", error)
+            sleep(ACCEPT_PAUSE_S)
+            return
+        yield Client(sock, Session(self._rules, address, listener.server))
+
+
+class _Watch:
+    """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door."""
+
+    def __init__(self, client: Client, door: Door) -> None:
+        self._sock, self._session = client
+        self._door = door
+        self._alone = Poll()
+        self._alone.add(self._sock.fileno(), READABLE)
+        self._idle = Poll()
+        for descriptor in (self._sock.fileno(), door.stop.fileno(), *door.watched):
+            self._idle.add(descriptor, READABLE)
+        self._mask = READABLE
+        self._grace = FRESH_GRACE_S
+
+    def wait(self) -> Want:
+        """Until the socket is ready for what the session wants; or what it wants now that time is up, or after `stop`."""
+        session = self._session
+        now = monotonic()
+        deadline = session.deadline(now)
+        timeout = max(0.0, deadline - now) if deadline is not None else None
+        ready = self._wait_idle(timeout) if session.phase is IDLE else self._wait_alone(session.want, timeout)
+        if ready:
+            return session.want
+        if session.phase is IDLE:
+            return session.stop()
+        return session.expire()
+
+    def _wait_alone(self, want: Want, timeout: float | None) -> bool:
+        mask = WRITABLE if want is WRITE else READABLE
+        if mask != self._mask:
+            self._alone.modify(self._sock.fileno(), mask)
+            self._mask = mask
+        return bool(self._alone.wait(timeout))
+
+    def _wait_idle(self, timeout: float | None) -> bool:
+        """Whether the next request has begun; False: it is time to let the connection go."""
+        descriptor = self._sock.fileno()
+        grace, self._grace = self._grace, IDLE_GRACE_S
+        ready = {found for found, _ in self._idle.wait(timeout)}
+        if descriptor in ready:
+            return True
+        return bool(ready) and not self._door.stop.ordered and self._wait_alone(READ, grace)
+
+
+def serve(client: Client, door: Door, turn: Turn) -> None:
+    """The whole life of a connection, in this thread."""
+    sock, session = client
+    watch = _Watch(client, door)
+    session.flush = partial(_flush, watch, client)
+    want = READ
+    try:
+        while want is not CLOSE:
+            want = watch.wait()
+            if want is READ:
+                want = receive(session, sock)
+            if want is RUN and (door.stop.ordered or door.crowded()):
+                session.stop()  # its answer says that it is the last
+            want = carry(want, session, sock, turn)
+    finally:
+        session.flush = None
+        release(session)
+        sock.close()
+
+
+def _flush(watch: _Watch, client: Client) -> None:
+    """Move bytes until it is the application's turn again. Called by the application's thread, in its turn.
+
+    Raises ClientGone when the connection does not come to that.
+    """
+    sock, session = client
+    want = carry(session.want, session, sock, _not_yet)
+    while want is not RUN:
+        if want is CLOSE:
+            raise ClientGone("the client went away")
+        want = watch.wait()
+        if want is READ:
+            want = receive(session, sock)
+        want = carry(want, session, sock, _not_yet)
+
+
+def _not_yet(session: Session) -> None:
+    """The application has its turn already."""
+
+
+@contextmanager
+def hall(service: Service) -> Iterator[None]:
+    """From the application's start to its end, with clients let in between. For the main thread of a process."""
+    with lifespan(service):
+        service.ready(1)
+        yield
+
+
+def turns(service: Service, client: Client) -> Turn:
+    """Where the application runs in these models: here, in the client's thread; an ASGI application on a loop of its own."""
+
+    def turn(session: Session) -> Want | None:
+        target = service.site.find(session)
+        if isinstance(target, Asgi):
+            return run_alone(target, client.sock, session)
+        return take_turn(target, session)
+
+    return turn

@@ -1,0 +1,107 @@
+"""Carrying a session as far as its socket allows: what all models share.
+
+On a socket that is waited for each time this is a connection's whole life, step by step; on one that is watched by
+a loop it is what happens between two events.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from septet.http.events import Exchange, Response
+from septet.http.states import CLOSE, READ, RUN, WRITE, Want
+from septet.session import Session
+
+log = logging.getLogger("septet")
+
+RECEIVE_BYTES = 65536
+"""One receive: below glibc's threshold for mapping fresh memory, which costs more than the copy."""
+
+Turn = Callable[[Session], Want | None]
+"""Gives the application its turn. None: it runs elsewhere, and whoever runs it carries the session on."""
+
+
+def carry(want: Want, session: Session, sock: socket.socket, turn: Turn) -> Want:
+    """Carry on from `want` until the session waits for the client (READ), the socket is full (WRITE), the application
+    runs elsewhere (RUN), or all is over (CLOSE)."""
+    while True:
+        if want is RUN:
+            after = turn(session)
+            if after is None:
+                return RUN
+            want = after
+        elif want is WRITE:
+            try:
+                want = session.wrote(transmit(session, sock))
+            except BlockingIOError:
+                return WRITE
+            except OSError:
+                want = session.lose()
+        elif want is CLOSE and session.half_close():
+            want = _shut_down(session, sock)
+        else:
+            return want
+
+
+def receive(session: Session, sock: socket.socket) -> Want:
+    """Feed the session what the client has sent."""
+    try:
+        data = sock.recv(RECEIVE_BYTES)
+    except BlockingIOError:
+        return session.want
+    except OSError:
+        return session.lose()
+    return session.receive(data)
+
+
+def transmit(session: Session, sock: socket.socket) -> int:
+    """Send what the socket takes of the session's output, or of its file. Raises OSError."""
+    if session.output:
+        # A file follows: let its first bytes join the head in one segment.
+        return sock.send(session.output, socket.MSG_MORE) if session.file else sock.send(session.output)
+    file = session.file
+    assert file is not None, "a session that wants WRITE has output or a file"
+    return os.sendfile(sock.fileno(), file.descriptor, file.offset, file.count)
+
+
+def _shut_down(session: Session, sock: socket.socket) -> Want:
+    try:
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        return session.lose()
+    return READ
+
+
+def take_turn(application: Callable[[Exchange], Response], session: Session) -> Want:
+    """The turn of an application that is called: its answer or the next part of it, here and now.
+
+    What it raises is logged, and the client gets a 500 or a cut connection. Called in the thread where the application
+    is to run; the session is this thread's meanwhile.
+    """
+    try:
+        if session.parts is None:
+            response = application(session)
+            session.parts = response.rest
+            return session.respond(response.head, response.body, response.rest is None)
+        try:
+            part = next(session.parts)
+        except StopIteration:
+            release(session)
+            return session.push(b"", True)
+        return session.push(part, False)
+    except ConnectionError as error:
+        log.debug("the client went away: %s", error)
+    except Exception:
+        log.exception("the application raised at %s %s", session.request.method, ascii(session.request.target.decode("latin-1")))
+    return session.fail()
+
+
+def release(session: Session) -> None:
+    """Close what is left of an answer. Called once a connection is over, and between answers."""
+    parts, session.parts = session.parts, None
+    if parts is not None:
+        try:
+            parts.close()
+        except Exception:
+            log.exception("the application raised while its answer was closed")

@@ -1,0 +1,80 @@
+"""Child processes that do not outlive their parent, and are reaped when they end."""
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def fork(run: Callable[[], int]) -> int:
+    """Fork; the child calls `run` and exits with its status. Gives the parent the child's process id. Raises OSError.
+
+    The child is killed by the kernel when its parent dies, and leaves INT to its parent: a terminal sends it to both.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        status = run()
+    except BaseException:
+        logging.getLogger("septet").exception("a child process failed")
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process without its parent's clean-up: what stands to be undone further up the stack is not ours."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+class Brood:
+    """The children of a process that forks for every client: counted, and reaped as they end.
+
+    For the main thread; it handles SIGCHLD.
+    """
+
+    def __init__(self) -> None:
+        self.living = 0
+        signal.signal(signal.SIGCHLD, self._reap)
+
+    def fork(self, run: Callable[[], int]) -> None:
+        """Raises OSError."""
+        self.living += 1
+        try:
+            fork(run)
+        except OSError:
+            self.living -= 1
+            raise
+
+    def _reap(self, number: int, frame: FrameType | None) -> None:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                self.living -= 1
+        except ChildProcessError:
+            pass
+
+    def wait(self) -> None:
+        """Until all have ended."""
+        while self.living > 0:
+            signal.pause()

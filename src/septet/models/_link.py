@@ -1,0 +1,97 @@
+"""A session, its socket, and the loop that watches it.
+
+The loop calls `ready` straight from its poller; from there the session is carried as far as the socket allows, and the
+loop is told what to watch for next. Between two requests of a busy connection that is one and the same, so it costs
+no system call.
+"""
+
+from socket import socket
+
+from septet.apps.asgi import Cycle
+from septet.http.states import CLOSE, RUN, WRITE, Want
+from septet.loop import ReadinessLoop
+from septet.models._carry import carry, receive
+from septet.pollers import READABLE, WRITABLE
+from septet.session import Session
+
+UNREAD_LIMIT = 65536
+"""Bytes that a client may send ahead while the application runs; from there on the kernel keeps them."""
+
+
+class Link:
+    """Belongs to the thread of its loop. A subclass says where the application runs, and what the end is."""
+
+    __slots__ = ("_descriptor", "_mask", "cycle", "loop", "session", "sock")
+
+    def __init__(self, loop: ReadinessLoop, sock: socket, session: Session) -> None:
+        self.loop = loop
+        self.sock = sock
+        self.session = session
+        self.cycle: Cycle | None = None
+        """The ASGI exchange that was begun last."""
+        self._descriptor = sock.fileno()
+        self._mask = 0
+
+    def turn(self, session: Session) -> Want | None:
+        """Give the application its turn; None when it runs elsewhere and will call `carry`."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """The connection is over, and no longer watched."""
+        raise NotImplementedError
+
+    def ready(self, mask: int) -> None:
+        """The loop's call: the socket is ready for what was watched for, or broken, which trying will show."""
+        session = self.session
+        want = session.want
+        self.carry(want if want is WRITE else receive(session, self.sock))
+
+    def carry(self, want: Want) -> None:
+        want = carry(want, self.session, self.sock, self._turn_or_wait)
+        cycle = self.cycle
+        self.attend(want)
+        if cycle is not None:
+            cycle.wake()
+
+    def _turn_or_wait(self, session: Session) -> Want | None:
+        if self.cycle is not None and not self.cycle.answered:
+            return None  # the turn that it has goes on
+        return self.turn(session)
+
+    def attend(self, want: Want) -> None:
+        """Have the loop watch for what the session waits for."""
+        if self._descriptor < 0:
+            return
+        if want is CLOSE:
+            self.detach()
+            self.end()
+        elif want is WRITE:
+            self._watch(WRITABLE)
+        elif want is RUN and (self.session.gone or self.session.http.pending > UNREAD_LIMIT):
+            self._watch(0)
+        else:
+            self._watch(READABLE)
+
+    def detach(self) -> None:
+        """Have the loop forget the socket, which stays open."""
+        if self._descriptor >= 0:
+            self._watch(0)
+            self._descriptor = -1
+
+    def _watch(self, mask: int) -> None:
+        old = self._mask
+        if mask == old:
+            return
+        self._mask = mask
+        if not mask:
+            self.loop.unwatch(self._descriptor)
+        elif old:
+            self.loop.rewatch(self._descriptor, mask)
+        else:
+            self.loop.watch(self._descriptor, mask, self.ready)
+
+    def check_deadline(self, now: float) -> None:
+        """End the session's phase if its time is up; `now` in seconds of the loop's clock."""
+        deadline = self.session.deadline(now)
+        if deadline is not None and now >= deadline:
+            self.carry(self.session.expire())

@@ -1,0 +1,88 @@
+"""What a model is given to serve: the listeners, the application, the rules, and when to stop."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from tempfile import SpooledTemporaryFile
+from types import FrameType
+from typing import NoReturn
+
+from septet.apps.site import Site
+from septet.listener import Listener
+from septet.session import Rules
+
+SPOOL_BYTES = 1 << 20
+"""A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress
+do the same at 16 KiB and 512 KiB)."""
+
+
+CUT_MARGIN_S = 0.25
+"""What is left for a model to end by itself when its time is up, before the process is ended over it."""
+
+log = logging.getLogger("septet")
+
+
+class Stop:
+    """The order to stop: a descriptor that becomes readable for good, so that anything that waits can wait for it too.
+
+    Children share it until they make their own.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.ordered = False
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def order(self) -> None:
+        """Stop. May be called in a signal handler."""
+        self.ordered = True
+        os.eventfd_write(self._descriptor, 1)
+
+    def on_signals(self, at_once: Callable[[], NoReturn], graceful_timeout: float | None = None) -> None:
+        """TERM and INT give the order; a second one calls `at_once`.
+
+        With a time-out (seconds) a process whose requests do not come to an end in time is ended over them. For the main
+        thread.
+        """
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.ordered:
+                at_once()
+            self.order()
+            if graceful_timeout is not None:
+                signal.setitimer(signal.ITIMER_REAL, graceful_timeout + CUT_MARGIN_S)
+
+        def cut(number: int, frame: FrameType | None) -> None:
+            log.warning("requests in flight are cut: the time for a graceful stop is up")
+            logging.shutdown()
+            os._exit(0)
+
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+        if graceful_timeout is not None:
+            signal.signal(signal.SIGALRM, cut)
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Service:
+    listeners: tuple[Listener, ...]
+    site: Site
+    rules: Rules
+    stop: Stop
+    ready: Callable[[int], None]
+    """To be called once, with the number of processes that serve, when clients are about to be let in."""
+    threads: int | None = None
+    workers: int | None = None
+    graceful_timeout: float = 30.0
+
+    def spooling(self) -> "Service":
+        """The same, for a model in which the application must not wait for a request's body."""
+        return replace(self, rules=replace(self.rules, spool=_spool)) if self.site.called else self
+
+
+def _spool() -> SpooledTemporaryFile[bytes]:
+    return SpooledTemporaryFile(SPOOL_BYTES)

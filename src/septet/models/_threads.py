@@ -1,0 +1,52 @@
+"""The threads of a process that serves with them."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import ParamSpec
+
+from septet.models._service import Stop
+from septet.pollers import READABLE, Poll
+
+log = logging.getLogger("septet")
+
+Args = ParamSpec("Args")
+
+
+class Crew:
+    """Threads that may be waited for, and that do not keep a process alive whose time is up."""
+
+    def __init__(self) -> None:
+        self._working: set[threading.Thread] = set()
+
+    def start(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
+        """Call `run` in a thread of its own. Raises RuntimeError when the system gives none."""
+
+        def work() -> None:
+            try:
+                run(*args, **kwargs)
+            except Exception:
+                log.exception("a thread failed")
+            finally:
+                self._working.discard(threading.current_thread())
+
+        thread = threading.Thread(target=work, name="septet", daemon=True)
+        self._working.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._working.discard(thread)
+            raise
+
+    def wait(self) -> None:
+        """Until all have ended."""
+        for thread in list(self._working):
+            thread.join()
+
+    def wait_for(self, stop: Stop) -> None:
+        """Until the order to stop has come and all have ended."""
+        poller = Poll()
+        poller.add(stop.fileno(), READABLE)
+        while not stop.ordered:
+            poller.wait(None)
+        self.wait()

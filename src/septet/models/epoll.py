@@ -1,0 +1,18 @@
+"""One thread for all clients: epoll(7) tells which of them are ready.
+
+As under poll, with one difference: the kernel keeps the list. A connection is added once and taken away once, and a
+call hands back only those that are ready, so idle clients cost nothing. This is how nginx works.
+
+          client 1 ──┐ epoll_ctl: add, once
+          client 2 ──┼──> the kernel's list ──> epoll_wait ─> ready: 2, 7, 9 ─> carry each on ─┐
+          client N ──┘                             ^                                           │
+                                                   └───────────────────────────────────────────┘
+"""
+
+from septet.loop import EpollLoop
+from septet.models._reactor import Reactor
+from septet.models._service import Service
+
+
+def run(service: Service) -> None:
+    Reactor(service, EpollLoop()).run()

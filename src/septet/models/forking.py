@@ -1,0 +1,36 @@
+"""A new process for every client.
+
+The parent accepts and forks; the child serves its one client to the end and exits. Clients do not wait for each
+other, and what happens in one child (a crash, a leak, a changed global) is gone with it. The price is a fork for every
+connection, and a process of memory for every client that is connected.
+
+          clients ── backlog ──> accept ─> fork ─> close, accept the next
+                                             └──> child: serve ─> exit
+"""
+
+import logging
+from functools import partial
+
+from septet.models._blocking import Client, Door, hall, serve, turns
+from septet.models._children import Brood
+from septet.models._service import Service
+
+log = logging.getLogger("septet")
+
+
+def run(service: Service) -> None:
+    with hall(service):
+        door = Door(service, shares=False)
+        children = Brood()
+        for client in door:
+            try:
+                children.fork(partial(_serve_and_exit, service, door, client))
+            except OSError as error:
+                log.error("cannot fork for a client: %s", error)
+            client.sock.close()
+        children.wait()
+
+
+def _serve_and_exit(service: Service, door: Door, client: Client) -> int:
+    serve(client, door, turns(service, client))
+    return 0

@@ -1,0 +1,133 @@
+"""One thread for all clients: the kernel receives, and hands over what has come.
+
+epoll tells when a client's bytes could be received; io_uring(7) receives them. One accept stands in the kernel for
+every listener and one receive for every connection, and they complete again and again without being asked: a single
+call brings what all clients have sent. Answers leave by send(2) at once, which costs less than a trip through the ring.
+
+          client 1 ──┐ accept, receive: asked for once
+          client 2 ──┼──> the kernel's ring ──> enter ─> completions: data of 2, of 7 ─> carry each on ─┐
+          client N ──┘                            ^                                                     │
+                                                  └─────────────────────────────────────────────────────┘
+"""
+
+import errno
+from functools import partial
+from socket import socket
+from typing import cast
+
+from septet.http.states import Want
+from septet.listener import Listener
+from septet.loop.uring import UringLoop
+from septet.models._carry import release
+from septet.models._link import UNREAD_LIMIT
+from septet.models._reactor import Connection, Reactor
+from septet.models._service import Service
+from septet.pollers import READABLE, WRITABLE
+from septet.pollers.ring import MORE, obstacle
+from septet.session import Session
+
+__all__ = ["obstacle", "run"]
+
+
+def run(service: Service) -> None:
+    RingReactor(service, UringLoop()).run()
+
+
+class RingConnection(Connection):
+    """A client whose bytes come as completions. Instead of watching its socket, it keeps one receive in the ring."""
+
+    __slots__ = ("_ended", "_held", "_receive", "_ring", "_room")
+
+    def __init__(self, reactor: Reactor, sock: socket, session: Session) -> None:
+        super().__init__(reactor, sock, session)
+        self._ring = cast(UringLoop, reactor.loop).ring
+        self._receive = self._room = 0
+        """Tokens of the receive, and of the wait for room to send, that are in the ring; 0: none is."""
+        self._ended = False
+        self._held: list[bytes] = []
+        """What came while a thread of the pool had the session."""
+
+    def _watch(self, mask: int) -> None:
+        self._mask = mask
+        if mask == READABLE and not self._receive and not self._ended:
+            self._receive = self._ring.receive_multishot(self._descriptor, self._received)
+        elif mask == WRITABLE and not self._room:
+            self._room = self._ring.poll_add(self._descriptor, WRITABLE, self._has_room)
+        elif mask == 0 and self._receive:
+            self._ring.cancel(self._receive)
+
+    def _received(self, result: int, flags: int, data: bytes) -> None:
+        if not flags & MORE:
+            self._receive = 0
+        if self._descriptor < 0:
+            self._close_when_idle()
+        elif result >= 0:
+            self._ended = result == 0
+            self._feed(data)
+        elif result not in (-errno.ENOBUFS, -errno.ECANCELED):
+            self.cut()
+        elif self._mask == READABLE:
+            self._watch(READABLE)  # there was no buffer, or the cancelled one is wanted again
+
+    def _feed(self, data: bytes) -> None:
+        if self._busy:
+            self._held.append(data)
+            self._watch(0)
+            return
+        want = self.session.receive(data)
+        if self.session.http.pending > UNREAD_LIMIT and self._receive:
+            self._ring.cancel(self._receive)
+        self.carry(want)
+
+    def _resume(self, want: Want) -> None:
+        for data in self._held:
+            want = self.session.receive(data)
+        self._held.clear()
+        super()._resume(want)
+
+    def _has_room(self, result: int, flags: int, data: bytes) -> None:
+        self._room = 0
+        if self._descriptor < 0:
+            self._close_when_idle()
+        elif self._mask == WRITABLE:
+            self.carry(self.session.want)
+
+    def end(self) -> None:
+        release(self.session)
+        for token in filter(None, (self._receive, self._room)):
+            self._ring.cancel(token)
+        self._close_when_idle()
+        self._reactor.forget(self)
+
+    def _close_when_idle(self) -> None:
+        """A descriptor is closed when nothing in the ring refers to it any more."""
+        if not self._receive and not self._room:
+            self.sock.close()
+
+
+class RingReactor(Reactor):
+    """Takes clients in as completions of one accept for each listener."""
+
+    connection = RingConnection
+
+    def __init__(self, service: Service, loop: UringLoop) -> None:
+        super().__init__(service, loop)
+        self._ring = loop.ring
+        self._accepts: dict[Listener, int] = {}
+
+    def open(self, listener: Listener) -> None:
+        self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
+
+    def shut(self, listener: Listener) -> None:
+        token = self._accepts.pop(listener, 0)
+        if token:
+            self._ring.cancel(token)
+
+    def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
+        if result >= 0:
+            self.admit(listener, *listener.adopt(result))
+        elif result not in (-errno.ECANCELED, -errno.ECONNABORTED, -errno.EAGAIN):
+            self._accepts.pop(listener, None)
+            self.pause(listener, OSError(-result, errno.errorcode.get(-result, "")))
+        if not flags & MORE and listener in self._accepts:
+            self.open(listener)

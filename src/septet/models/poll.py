@@ -1,0 +1,19 @@
+"""One thread for all clients: poll(2) tells which of them are ready.
+
+No call waits for one client. Every connection keeps its own state, and when the kernel says that one is ready it is
+carried on as far as its socket allows; then comes the next. poll(2) is handed the whole list of connections at every
+call and looks at each, so its cost grows with the number of clients, idle ones included.
+
+          client 1 <──┐
+          client 2 <──┼──> poll(all of them) ─> ready: 2, 7, 9 ─> carry each on ─┐
+          client N <──┘           ^                                              │
+                                  └──────────────────────────────────────────────┘
+"""
+
+from septet.loop import PollLoop
+from septet.models._reactor import Reactor
+from septet.models._service import Service
+
+
+def run(service: Service) -> None:
+    Reactor(service, PollLoop()).run()

@@ -1,0 +1,25 @@
+"""A pool of processes, made beforehand: each serves one client after another.
+
+N workers are forked before the first client comes, and all of them accept from the same listener: the kernel wakes
+one of those that wait. N clients are served at the same time, on as many CPUs as there are; the next ones wait for
+the first worker that is done. A worker that dies takes one client with it, and is replaced.
+
+                                ┌─> worker 1: accept ─> serve ─> close ─┐
+          clients ── backlog ───┼─> worker 2: accept ─> serve ─> close ─┤
+                                └─> worker N: accept ─> serve ─> close ─┘
+                                       ^ fork            supervisor ┘
+"""
+
+from septet.models import iterative
+from septet.models._cpus import usable_cpus
+from septet.models._service import Service
+from septet.models._supervise import supervise
+
+
+def run(service: Service) -> None:
+    supervise(service, iterative.run, service.workers or default_workers())
+
+
+def default_workers() -> int:
+    """Two for each CPU, that one may wait while the other computes, and one more."""
+    return 2 * usable_cpus() + 1

@@ -1,0 +1,40 @@
+"""A pool of threads, made beforehand: each serves one client after another.
+
+N threads of one process all accept from the same listener: the kernel wakes one of those that wait. N clients are
+served at the same time and share all memory; the next ones wait for the first thread that is done. This is how most
+web frameworks are deployed. Python runs one thread's code at a time (the GIL); `--workers` adds processes.
+
+                                ┌─> thread 1: accept ─> serve ─> close ─┐
+          clients ── backlog ───┼─> thread 2: accept ─> serve ─> close ─┤
+                                └─> thread N: accept ─> serve ─> close ─┘
+                                       ^                                │
+                                       └────────────────────────────────┘
+"""
+
+from septet.models._blocking import Door, hall, serve, turns
+from septet.models._cpus import usable_cpus
+from septet.models._private import close_loop_of_this_thread
+from septet.models._service import Service
+from septet.models._threads import Crew
+
+
+def run(service: Service) -> None:
+    with hall(service):
+        crew = Crew()
+        for _ in range(service.threads or default_threads()):
+            crew.start(_accept_and_serve, service)
+        crew.wait_for(service.stop)
+
+
+def _accept_and_serve(service: Service) -> None:
+    door = Door(service, shares=True)
+    try:
+        for client in door:
+            serve(client, door, turns(service, client))
+    finally:
+        close_loop_of_this_thread()
+
+
+def default_threads() -> int:
+    """Eight for each CPU: a web application's thread mostly waits, for its database or for its client."""
+    return 8 * usable_cpus()
