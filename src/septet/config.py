@@ -195,10 +195,6 @@ class Config:
 
 OPTIONS: tuple[Option, ...] = options_of(Config)
 
-# The models in which `--threads` has a meaning: a pool of threads that run the application.
-WITH_THREADS = ("prethreaded", "poll", "epoll", "io_uring")
-
-
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:
     """Raise UsageError unless every value, and all of them together, are allowed.
 
@@ -230,18 +226,19 @@ def refuse(called: str, value: object, why: ValueError) -> NoReturn:
 
 
 def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
-    if config.workers is not None and config.model == "forking":
+    if config.workers is not None and "workers" not in models.takes(config.model):
         raise UsageError(
-            f"{called['workers']} is {config.workers}, but must be left out with the model forking, "
-            "which has a process per connection"
+            f"{called['workers']} is {config.workers}, but must be left out with the model {config.model}, "
+            "which makes its processes by itself"
         )
 
 
 def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
-    if config.threads is not None and config.model not in WITH_THREADS:
+    if config.threads is not None and "threads" not in models.takes(config.model):
+        pools = [name for name in models.names() if "threads" in models.takes(name)]
         raise UsageError(
             f"{called['threads']} is {config.threads}, but must be left out with the model {config.model}: "
-            f"only {', '.join(WITH_THREADS)} have a pool of threads"
+            f"only {', '.join(pools)} have a pool of threads"
         )
 
 

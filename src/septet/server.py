@@ -28,10 +28,6 @@ from septet.stamp import stamper
 
 log = logging.getLogger("septet")
 
-SELF_SUPERVISING = ("forking", "preforked")
-"""Models that make their processes themselves."""
-
-
 def serve(config: Config) -> int:
     """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun."""
     configure(config.log_level)
@@ -63,7 +59,7 @@ def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     run = models.load(config.model)
     gc.collect()
     gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
-    if config.workers and config.model not in SELF_SUPERVISING:
+    if config.workers and models.concurrency(config.model) != "processes":
         supervise(service, run, config.workers)
     else:
         run(service)
@@ -81,8 +77,9 @@ def load_site(config: Config) -> Site:
     kind = interface(application) if config.interface == "auto" else config.interface
     if kind == "asgi":
         return Site(Asgi(application), tuple(directories))
-    multithread = config.model in ("threaded", "prethreaded") or bool(config.threads)
-    multiprocess = config.model in SELF_SUPERVISING or bool(config.workers and config.workers > 1)
+    concurrency = models.concurrency(config.model)
+    multithread = concurrency == "threads" or bool(config.threads)
+    multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 
 

@@ -152,12 +152,12 @@ class Session:
                 self.since = None
                 return WRITE
             self.output = b""
-            if self.file:
-                self.since = None
-                return WRITE
-        elif self.file:
-            return self._wrote_file(self.file, count)
-        return self._flushed()
+            if self.file is None:
+                return self._flushed()
+            self.since = None
+            return WRITE
+        assert self.file is not None
+        return self._wrote_file(self.file, count)
 
     def _wrote_file(self, file: FileRegion, count: int) -> Want:
         if not count:  # The file is shorter than it was: what was promised cannot be kept.
@@ -172,12 +172,15 @@ class Session:
 
     def _flushed(self) -> Want:
         """All output has gone: whose turn is it?"""
-        if self.http.answered:
-            return self._answered()
-        if self._asks_continue:
-            self._asks_continue = False
-            return self._enter(BODY)
-        return self._enter(TURN)
+        http = self.http
+        if not http.answered:
+            asked, self._asks_continue = self._asks_continue, False
+            return self._enter(BODY if asked else TURN)
+        if self._rules.observer and http.status:
+            self._rules.observer.ended(self)
+        if not http.keep_alive or http.stopping:
+            return self._enter(OVER)
+        return self._next_request() if http.body_complete else self._drain()
 
     def deadline(self, now: float) -> float | None:
         """The instant at which the phase's time is up, on the clock of `now` (seconds); None: it has no bound."""
@@ -198,6 +201,8 @@ class Session:
             self._fault = late
             self.http.keep_alive = False
             return self._enter(TURN)
+        if self.phase is HEAD:
+            self.http.begin_nothing()
         return self.refuse(late)
 
     def stop(self) -> Want:
@@ -237,21 +242,26 @@ class Session:
     def _next_request(self) -> Want:
         http = self.http
         try:
-            request = http.next_request()
+            request = http.next_request() if http.pending else None
         except ProtocolError as fault:
             return self.refuse(fault)
         if request is None:
-            if http.ended:
-                return self._enter(OVER)
-            if not http.pending:
-                return self._enter(IDLE) if self.phase is not IDLE else READ
-            return self._enter(HEAD) if self.phase is not HEAD else READ
-        if self._rules.observer:
-            self._rules.observer.began(self)
-        if self._rules.spool and request.has_body:
-            self.body = self._rules.spool()
-            return self._fill_spool()
+            return self._await_request()
+        rules = self._rules
+        if rules.observer:
+            rules.observer.began(self)
+        if request.has_body:
+            self.body = rules.spool and rules.spool()
+            if self.body is not None:
+                return self._fill_spool()
         return self._enter(TURN)
+
+    def _await_request(self) -> Want:
+        """For a phase that goes on, the time goes on too: a head may not be prolonged byte by byte."""
+        if self.http.ended:
+            return self._enter(OVER)
+        phase = HEAD if self.http.pending else IDLE
+        return self._enter(phase) if self.phase is not phase else READ
 
     def _fill_spool(self) -> Want:
         """Collect the body on behalf of an application that must not wait for it."""
@@ -267,26 +277,12 @@ class Session:
         self.body.seek(0)
         return self._enter(TURN)
 
-    def _answered(self) -> Want:
-        """The whole answer has gone."""
-        if self._rules.observer and self.http.status:
-            self._rules.observer.ended(self)
-        if not self.http.keep_alive or self.http.stopping:
-            return self._enter(OVER)
-        return self._drain()
-
     def _drain(self) -> Want:
         """Pass over what the application left of the body, then go on to the next request."""
-        http = self.http
-        if not http.body_complete:
-            try:
-                if not http.drain():
-                    return self._enter(DRAIN)
-            except (ProtocolError, ClientGone):
-                return self._enter(OVER)
-        self.body = None
-        http.next()
-        return self._next_request()
+        try:
+            return self._next_request() if self.http.drain() else self._enter(DRAIN)
+        except (ProtocolError, ClientGone):
+            return self._enter(OVER)
 
     def refuse(self, fault: ProtocolError) -> Want:
         """Answer what cannot be served, and close; cut the connection where an answer has begun already."""

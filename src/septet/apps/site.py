@@ -27,9 +27,8 @@ class Site:
 
     def find(self, exchange: Exchange) -> Called | Asgi:
         """Who answers this request."""
-        path = exchange.request.path
         for directory in self.directories:
-            if directory.serves(path):
+            if directory.serves(exchange.request.path):
                 return directory
         return self.application or _nothing
 

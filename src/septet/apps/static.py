@@ -76,13 +76,13 @@ class Static:
             fields = _fields(os.fsdecode(path), status.st_mtime_ns, status.st_size)
             if _is_unchanged(request, fields):
                 rest.close()
-                return Response(response_head(304, b"Not Modified", fields[:2]))
+                return response_head(304, b"Not Modified", fields[:2]), b"", None
             head = response_head(200, b"OK", fields)
             if status.st_size > IN_MEMORY and request.method == "GET":
-                return Response(head, FileRegion(descriptor, 0, status.st_size), rest)
+                return head, FileRegion(descriptor, 0, status.st_size), rest
             body = os.pread(descriptor, status.st_size, 0) if request.method == "GET" else b""
             rest.close()
-            return Response(head, body)
+            return head, body, None
         except BaseException:
             rest.close()
             raise
@@ -92,7 +92,7 @@ class Static:
         """An answer of a line of text."""
         reason = reason_phrase(status).encode("ascii")
         text = ((b"Content-Type", b"text/plain; charset=utf-8"),)
-        return Response(response_head(status, reason, text + fields), reason + b"\n")
+        return response_head(status, reason, text + fields), reason + b"\n", None
 
 
 def _lies_in(path: bytes, directory: bytes) -> bool:

@@ -69,7 +69,7 @@ class Wsgi:
         call = _Call(exchange)
         iterable = self._application(environ, call.start_response)
         if type(iterable) is list and len(iterable) == 1 and call.head is not None and not exchange.responding:
-            return Response(call.head, iterable[0])
+            return call.head, iterable[0], None
         return call.response(iterable)
 
 
@@ -84,7 +84,7 @@ def _from_head(request: Request) -> Environ:
         "REQUEST_URI": request.target.decode("latin-1"),
     }
     for name, value in request.fields:
-        key = _UNPREFIXED.get(name) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        key = _key(name)
         text = value.decode("latin-1")
         if key in environ:  # RFC 9110 section 5.3; cookies are joined by their own sign (RFC 6265 section 5.4)
             text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
@@ -92,6 +92,11 @@ def _from_head(request: Request) -> Environ:
     if request.content_length:
         environ["CONTENT_LENGTH"] = str(request.content_length)
     return environ
+
+
+@lru_cache(1024)
+def _key(name: bytes) -> str:
+    return _UNPREFIXED.get(name) or "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
 @lru_cache(256)
@@ -157,12 +162,12 @@ class _Call:
         parts = _Parts(iterable, getattr(iterable, "close", None))
         try:
             if self._exchange.responding:  # `write` has begun it
-                return Response(self._started(), b"", parts)
+                return self._started(), b"", parts
             first = next(parts, b"")
             if first and not _is_single(iterable):
-                return Response(self._started(), first, parts)
+                return self._started(), first, parts
             parts.close()
-            return Response(self._started(), first)
+            return self._started(), first, None
         except BaseException:
             parts.close()
             raise
@@ -245,7 +250,7 @@ class FileWrapper:
             head = _with_length(head, count)
         elif head.content_length < count:
             count = head.content_length
-        return Response(head, FileRegion(descriptor, offset, count), _Parts((), getattr(self, "close", None)))
+        return head, FileRegion(descriptor, offset, count), _Parts((), getattr(self, "close", None))
 
 
 def _with_length(head: ResponseHead, length: int) -> ResponseHead:

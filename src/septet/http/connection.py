@@ -69,10 +69,12 @@ class Connection:
         """The client sends no more."""
         self.stopping = False
         """No request after this one."""
-        self._reset()
+        self._begin(NO_REQUEST)
 
-    def _reset(self) -> None:
-        self.request: Request = NO_REQUEST
+    def _begin(self, request: Request) -> None:
+        """A new exchange: nothing of its body has been read, nothing of its answer sent."""
+        self.request = request
+        self.keep_alive = request.keep_alive and not self.stopping
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._received = 0
         self.continued = False
@@ -82,7 +84,6 @@ class Connection:
         self.sent = 0
         """Bytes of content in the answer so far."""
         self.answered = False
-        self.keep_alive = True
         self._chunked = False
         self._contentless = False
         self._remaining: int | None = None
@@ -106,32 +107,47 @@ class Connection:
 
     def next_request(self) -> Request | None:
         """The next request, when its whole head is here. Raises ProtocolError; the connection is of no use then."""
+        try:
+            request = self._next_head()
+        except ProtocolError:
+            self.begin_nothing()
+            raise
+        if request is not None:
+            self._begin(request)
+            if request.has_body:
+                self._expect_body(request)
+        return request
+
+    def begin_nothing(self) -> None:
+        """An exchange whose request cannot be known, for the answer that says so."""
+        self._begin(NO_REQUEST)
+
+    def _next_head(self) -> Request | None:
         inbox = self._inbox
-        if inbox[:2] == CRLF:  # RFC 9112 section 2.2: an empty line before a request is passed over
+        if inbox.startswith(CRLF):  # RFC 9112 section 2.2: an empty line before a request is passed over
             self._inbox = inbox = inbox[2:]
         end = inbox.find(b"\r\n\r\n", self._scanned)
         if end < 0:
             self._look_at_incomplete(inbox)
             return None
+        if self._scanned:
+            inbox = bytes(inbox)
+            self._scanned = 0
         limits = self._limits
         if end > limits.header_block:
             self._refuse_size(inbox)
-        request = parse_request(bytes(inbox[:end]))
+        request = parse_request(inbox[:end])
         if request.line_length > limits.request_line:
             raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
         if len(request.fields) > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
-        self._inbox = bytes(inbox[end + 4 :])
-        self._scanned = 0
-        self.request = request
-        self.keep_alive = request.keep_alive and not self.stopping
-        if request.chunked:
-            self._decoder = ChunkedDecoder()
-        elif request.content_length:
-            if request.content_length > limits.body > 0:
-                raise ProtocolError(413, f"the body is larger than {limits.body} bytes")
-            self._decoder = LengthDecoder(request.content_length)
+        self._inbox = inbox[end + 4 :]
         return request
+
+    def _expect_body(self, request: Request) -> None:
+        if request.content_length > self._limits.body > 0:
+            raise ProtocolError(413, f"the body is larger than {self._limits.body} bytes")
+        self._decoder = ChunkedDecoder() if request.chunked else LengthDecoder(request.content_length)
 
     def _look_at_incomplete(self, inbox: bytes | bytearray) -> None:
         """Refuse now what can only become worse, and remember how far it was looked at: all bytes are seen once."""
@@ -143,8 +159,9 @@ class Connection:
             raise ProtocolError(400, "this is not the beginning of a request")
         if len(inbox) > min(self._limits.request_line, self._limits.header_block):
             self._refuse_size(inbox)
-        self._scanned = max(0, len(inbox) - 3)
-        self._inbox = bytearray(inbox) if isinstance(inbox, bytes) else inbox
+        if len(inbox) > 3:
+            self._scanned = len(inbox) - 3
+            self._inbox = bytearray(inbox) if isinstance(inbox, bytes) else inbox
 
     def _refuse_size(self, inbox: bytes | bytearray) -> None:
         """Raise ProtocolError if what is here of a head is over a limit."""
@@ -213,34 +230,35 @@ class Connection:
         Raises ValueError for a file without a Content-Length.
         """
         request = self.request
-        if head.closes or (self._decoder is not None and not self._decoder.complete and not self._drainable):
+        self.status = head.status
+        if head.closes or self.stopping or not (self._decoder is None or self._decoder.complete or self._drainable):
             self.keep_alive = False
-        if self.stopping:
-            self.keep_alive = False
-        framing = self._frame(head, body, last)
+        self._contentless = head.status in (204, 304) or request.method == "HEAD"
+        if last and isinstance(body, bytes) and not self._contentless and head.content_length in (None, len(body)):
+            # The common answer: all of it is here, and as long as it should be.
+            self.answered = True
+            self.sent = len(body)
+            framing = b"Content-Length: %d\r\n" % len(body) if head.content_length is None else b""
+        else:
+            framing = self._frame(head, body, last)
+            body = self.send(body, last)
         if not self.keep_alive:
             framing += b"Connection: close\r\n"
         elif request.version == "1.0":
             framing += b"Connection: keep-alive\r\n"
-        self.status = head.status
-        return b"%b%b%b\r\n%b" % (head.block, self._stamp(not head.dated, not head.named), framing, self.send(body, last))
+        return b"%b%b%b\r\n%b" % (head.block, self._stamp(not head.dated, not head.named), framing, body)
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
         """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""
-        request = self.request
-        self._contentless = request.method == "HEAD" or head.status in (204, 304)
-        length = head.content_length
-        if length is not None:
-            self._remaining = length
+        if head.content_length is not None:
+            self._remaining = head.content_length
             return b""
         if isinstance(body, FileRegion):
+            self.status = 0
             raise ValueError("a file is sent with a Content-Length")
         if self._contentless:
             return b"Content-Length: %d\r\n" % len(body) if body and last and head.status != 204 else b""
-        if last:
-            self._remaining = len(body)
-            return b"Content-Length: %d\r\n" % len(body)
-        if request.version == "1.0":
+        if self.request.version == "1.0":
             self.keep_alive = False
             return b""
         self._chunked = True
@@ -273,7 +291,3 @@ class Connection:
     def falls_short(self) -> int:
         """Bytes that an answer promised and did not give."""
         return (self._remaining or 0) if self.answered and not self._contentless else 0
-
-    def next(self) -> None:
-        """The exchange is over; what has come since belongs to the next request."""
-        self._reset()

@@ -31,14 +31,11 @@ class Request:
     keep_alive: bool = True
     """The client will take another answer on this connection (RFC 9112 section 9.3)."""
     expects_continue: bool = False
+    has_body: bool = False
     line_length: int = 0
     """Bytes of the request line, for its limit."""
     derived: dict[Any, Any] = field(default_factory=dict)
     """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
-
-    @property
-    def has_body(self) -> bool:
-        return self.chunked or self.content_length > 0
 
 
 @dataclass(slots=True, eq=False, frozen=True)
@@ -70,17 +67,11 @@ class FileRegion:
 Part = bytes | FileRegion
 
 
-@dataclass(slots=True, eq=False)
-class Response:
-    """A whole answer, as an application that is called (rather than one that calls) gives it.
-
-    `body` is the first part and often the only one; `rest` gives the parts after it and is closed (once, by
-    `close()`) when no more will be asked for, whether or not it was exhausted.
-    """
-
-    head: ResponseHead
-    body: Part = b""
-    rest: "Parts | None" = None
+Response = tuple[ResponseHead, Part, "Parts | None"]
+"""A whole answer, as an application that is called (rather than one that calls) gives it: its head, the first part of
+its content, which often is the only one, and what gives the parts after it. That is closed, once, when no more will be
+asked for, whether or not it was exhausted.
+"""
 
 
 class Parts(Protocol):

@@ -32,7 +32,8 @@ HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"tra
 
 Field = tuple[bytes, bytes]
 
-_lines: dict[bytes, Field] = {}
+_plain_lines: dict[bytes, Field] = {}
+"""Field lines seen before that mean nothing to us."""
 
 
 def parse_request(block: bytes) -> Request:
@@ -46,18 +47,16 @@ def parse_request(block: bytes) -> Request:
 def _parse(block: bytes) -> Request:
     lines = block.split(b"\r\n")
     line = lines[0]
-    method, target, version = _request_line(line)
-    remembered = _lines.get
-    # A name with an underscore is dropped: `X_Forwarded_For` would reach WSGI as `X-Forwarded-For`.
-    fields = tuple([field for text in lines[1:] if b"_" not in (field := remembered(text) or _field(text))[0]])
-    named: dict[bytes, list[bytes]] = {}
-    for name, value in fields:
-        if name in _READ_BY_US:
-            named.setdefault(name, []).append(value)
-    path, query = _split_target(method, target, version, named.get(b"host", []))
-    length, chunked = _framing(version, named)
+    del lines[0]
+    read = _remembered_line if len(line) <= REMEMBERED_LINE else _request_line
+    method, target, version, path, query = read(line)
+    fields, ours = _fields(lines)
+    _check_host(target, version, ours.pop(b"host", None))
+    if not ours:
+        return Request(method, target, path, query, version, fields, keep_alive=version == "1.1", line_length=len(line))
+    length, chunked = _framing(version, ours)
     return Request(
-        method.decode("ascii"),
+        method,
         target,
         path,
         query,
@@ -65,8 +64,9 @@ def _parse(block: bytes) -> Request:
         fields,
         length,
         chunked,
-        _keep_alive(version, named.get(b"connection", ())),
-        _expects_continue(version, named.get(b"expect")),
+        _keep_alive(version, ours.get(b"connection", ())),
+        _expects_continue(version, ours.get(b"expect")),
+        chunked or length > 0,
         len(line),
     )
 
@@ -76,7 +76,8 @@ _remembered = lru_cache(REMEMBERED_HEADS)(_parse)
 _READ_BY_US = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 
 
-def _request_line(line: bytes) -> tuple[bytes, bytes, str]:
+def _request_line(line: bytes) -> tuple[str, bytes, str, bytes, bytes]:
+    """Method, target, version, path and query (RFC 9112 sections 2.3 and 3)."""
     words = line.split(b" ")
     if len(words) != 3:
         raise ProtocolError(400, "the request line is not three words with one space between them")
@@ -90,37 +91,16 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, str]:
         raise ProtocolError(400, "the method is not a token")
     if not target or target.translate(None, TARGET_BYTES):
         raise ProtocolError(400, "the request target holds a byte that may not stand there")
+    path, query = _split_target(method, target)
     # A higher minor version is answered as the highest we know (RFC 9110 section 2.5).
-    return method, target, "1.0" if matched[2] == b"0" else "1.1"
+    return method.decode("ascii"), target, "1.0" if matched[2] == b"0" else "1.1", path, query
 
 
-def _field(line: bytes) -> Field:
-    """One field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes."""
-    name, colon, value = line.partition(b":")
-    if not colon or not is_token(name):
-        raise ProtocolError(400, "a header field has no name, or one that is not a token")
-    if value.translate(None, VALUE_BYTES):
-        raise ProtocolError(400, "a header field's value holds a control byte")
-    field = name.lower(), value.strip(WHITESPACE)
-    if len(line) <= REMEMBERED_LINE:
-        if len(_lines) >= REMEMBERED_LINES:
-            _lines.clear()
-        _lines[line] = field
-    return field
+_remembered_line = lru_cache(REMEMBERED_HEADS)(_request_line)
 
 
-def check_trailers(lines: list[bytes]) -> None:
-    """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
-    for line in lines:
-        _field(line)
-
-
-def _split_target(method: bytes, target: bytes, version: str, hosts: list[bytes]) -> tuple[bytes, bytes]:
-    """Path and query of the target's form (RFC 9112 section 3.2); Host is checked with it."""
-    if len(hosts) > 1 or (not hosts and version == "1.1"):
-        raise ProtocolError(400, "a request has exactly one Host field")
-    if hosts and not is_host(hosts[0]):
-        raise ProtocolError(400, "the Host field is not a host with an optional port")
+def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of the target's form (RFC 9112 section 3.2)."""
     if method == b"CONNECT":
         raise ProtocolError(501, "tunnels (CONNECT) are not built here")
     if target[:1] == b"/":
@@ -131,15 +111,67 @@ def _split_target(method: bytes, target: bytes, version: str, hosts: list[bytes]
     matched = split_absolute(target)
     if not matched or not is_host(matched[1]):
         raise ProtocolError(400, "the request target has none of the four forms")
-    if hosts and hosts[0].lower() != matched[1].lower():
-        raise ProtocolError(400, "the request target and the Host field name different hosts")
     return matched[2] or b"/", (matched[3] or b"?")[1:]
 
 
-def _framing(version: str, named: dict[bytes, list[bytes]]) -> tuple[int, bool]:
+def _fields(lines: list[bytes]) -> tuple[Fields, dict[bytes, list[bytes]]]:
+    """All fields, and the values of those that we read ourselves."""
+    fields = []
+    ours: dict[bytes, list[bytes]] = {}
+    plain = _plain_lines.get
+    for line in lines:
+        field = plain(line)
+        if field is None:
+            field = _field(line)
+            name = field[0]
+            if b"_" in name:
+                continue  # `X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`
+            if name in _READ_BY_US:
+                ours.setdefault(name, []).append(field[1])
+            elif len(line) <= REMEMBERED_LINE:
+                if len(_plain_lines) >= REMEMBERED_LINES:
+                    _plain_lines.clear()
+                _plain_lines[line] = field
+        fields.append(field)
+    return tuple(fields), ours
+
+
+def _field(line: bytes) -> Field:
+    """One field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes."""
+    name, colon, value = line.partition(b":")
+    if not colon or not is_token(name):
+        raise ProtocolError(400, "a header field has no name, or one that is not a token")
+    if value.translate(None, VALUE_BYTES):
+        raise ProtocolError(400, "a header field's value holds a control byte")
+    return name.lower(), value.strip(WHITESPACE)
+
+
+def check_trailers(lines: list[bytes]) -> None:
+    """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
+    for line in lines:
+        _field(line)
+
+
+def _check_host(target: bytes, version: str, hosts: list[bytes] | None) -> None:
+    """Exactly one Host in HTTP/1.1, and one that agrees with an absolute target (RFC 9112 section 3.2)."""
+    if hosts is None:
+        if version == "1.1":
+            raise ProtocolError(400, "a request has exactly one Host field")
+        return
+    if len(hosts) > 1:
+        raise ProtocolError(400, "a request has exactly one Host field")
+    if not is_host(hosts[0]):
+        raise ProtocolError(400, "the Host field is not a host with an optional port")
+    if target[:1] != b"/":
+        matched = split_absolute(target)
+        if matched and matched[1].lower() != hosts[0].lower():
+            raise ProtocolError(400, "the request target and the Host field name different hosts")
+
+
+def _framing(version: str, ours: dict[bytes, list[bytes]]) -> tuple[int, bool]:
     """Length of the body, and whether it is chunked instead (RFC 9112 section 6)."""
-    codings = named.get(b"transfer-encoding")
-    lengths = named.get(b"content-length")
+    codings = ours.get(b"transfer-encoding")
+    lengths = ours.get(b"content-length")
     if codings:
         if lengths or version == "1.0":
             raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")

@@ -1,8 +1,13 @@
 """Process models: one module without a leading underscore is one model, and its name is the model's name.
 
 A model decides who moves the bytes and where the application runs; its module's docstring begins with a line
-that says how, and its `run(service)` serves until the service is stopped. A model that not every machine can run
-has `obstacle()`, which gives the reason in a sentence, or None.
+that says how, and its `run(service)` serves until the service is stopped. Beside that a model may have
+
+    TAKES        the options for its size that mean something to it, of "workers" and "threads" (default: "workers")
+    CONCURRENCY  in what it runs the application several times at once: "threads", "processes" (default: neither)
+    obstacle()   why this machine cannot run it, in a sentence, or None (default: every machine can)
+
+The first two are literals: they are read, like the docstring, without importing the model.
 """
 
 import ast
@@ -27,10 +32,31 @@ def names() -> tuple[str, ...]:
     return (*known, *sorted(found.difference(known)))
 
 
+@cache
+def _source(name: str) -> ast.Module:
+    return ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+
+
 def description(name: str) -> str:
-    """The first line of the model's docstring, read without importing the model."""
-    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    """The first line of the model's docstring."""
+    return (ast.get_docstring(_source(name)) or "").partition("\n")[0]
+
+
+def takes(name: str) -> tuple[str, ...]:
+    """Which of "workers" and "threads" mean something to the model."""
+    return cast("tuple[str, ...]", _literal(name, "TAKES", ("workers",)))
+
+
+def concurrency(name: str) -> str:
+    """In what the model runs the application several times at once: "threads", "processes" or neither ("")."""
+    return cast(str, _literal(name, "CONCURRENCY", ""))
+
+
+def _literal(name: str, constant: str, default: object) -> object:
+    for node in _source(name).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == constant:
+            return ast.literal_eval(node.value)
+    return default
 
 
 def obstacle(name: str) -> str | None:

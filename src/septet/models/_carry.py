@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from septet.http.events import Exchange, Response
+from septet.http.events import Exchange, FileRegion, Response
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.session import Session
 
@@ -33,7 +33,8 @@ def carry(want: Want, session: Session, sock: socket.socket, turn: Turn) -> Want
             want = after
         elif want is WRITE:
             try:
-                want = session.wrote(transmit(session, sock))
+                sent = sock.send(session.output) if session.file is None else _send_file(session, sock, session.file)
+                want = session.wrote(sent)
             except BlockingIOError:
                 return WRITE
             except OSError:
@@ -55,13 +56,9 @@ def receive(session: Session, sock: socket.socket) -> Want:
     return session.receive(data)
 
 
-def transmit(session: Session, sock: socket.socket) -> int:
-    """Send what the socket takes of the session's output, or of its file. Raises OSError."""
+def _send_file(session: Session, sock: socket.socket, file: FileRegion) -> int:
     if session.output:
-        # A file follows: let its first bytes join the head in one segment.
-        return sock.send(session.output, socket.MSG_MORE) if session.file else sock.send(session.output)
-    file = session.file
-    assert file is not None, "a session that wants WRITE has output or a file"
+        return sock.send(session.output, socket.MSG_MORE)  # the file's first bytes join it in one segment
     return os.sendfile(sock.fileno(), file.descriptor, file.offset, file.count)
 
 
@@ -81,9 +78,8 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
     """
     try:
         if session.parts is None:
-            response = application(session)
-            session.parts = response.rest
-            return session.respond(response.head, response.body, response.rest is None)
+            head, body, session.parts = application(session)
+            return session.respond(head, body, session.parts is None)
         try:
             part = next(session.parts)
         except StopIteration:
@@ -93,7 +89,8 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
     except ConnectionError as error:
         log.debug("the client went away: %s", error)
     except Exception:
-        log.exception("the application raised at %s %s", session.request.method, ascii(session.request.target.decode("latin-1")))
+        request = session.request
+        log.exception("the application raised at %s %s", request.method, request.target.decode("ascii"))
     return session.fail()
 
 

@@ -8,7 +8,7 @@ no system call.
 from socket import socket
 
 from septet.apps.asgi import Cycle
-from septet.http.states import CLOSE, RUN, WRITE, Want
+from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.loop import ReadinessLoop
 from septet.models._carry import carry, receive
 from septet.pollers import READABLE, WRITABLE
@@ -42,21 +42,17 @@ class Link:
 
     def ready(self, mask: int) -> None:
         """The loop's call: the socket is ready for what was watched for, or broken, which trying will show."""
-        session = self.session
-        want = session.want
-        self.carry(want if want is WRITE else receive(session, self.sock))
+        want = self.session.phase.want
+        self.carry(want if want is WRITE else receive(self.session, self.sock))
 
     def carry(self, want: Want) -> None:
-        want = carry(want, self.session, self.sock, self._turn_or_wait)
+        """Carry the session on from `want`, and watch for what it waits for then."""
         cycle = self.cycle
-        self.attend(want)
+        after = carry(want, self.session, self.sock, self.turn)
+        if after is not READ or self._mask != READABLE:
+            self.attend(after)
         if cycle is not None:
             cycle.wake()
-
-    def _turn_or_wait(self, session: Session) -> Want | None:
-        if self.cycle is not None and not self.cycle.answered:
-            return None  # the turn that it has goes on
-        return self.turn(session)
 
     def attend(self, want: Want) -> None:
         """Have the loop watch for what the session waits for."""

@@ -45,6 +45,8 @@ class Connection(Link):
         self._task: Task[None] | None = None
 
     def turn(self, session: Session) -> Want | None:
+        if self.cycle is not None and not self.cycle.answered:
+            return None  # the turn that it has goes on
         reactor = self._reactor
         target = reactor.site.find(session)
         if isinstance(target, Asgi):

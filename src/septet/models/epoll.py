@@ -13,6 +13,8 @@ from septet.loop import EpollLoop
 from septet.models._reactor import Reactor
 from septet.models._service import Service
 
+TAKES = ("workers", "threads")
+
 
 def run(service: Service) -> None:
     Reactor(service, EpollLoop()).run()

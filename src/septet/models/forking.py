@@ -15,6 +15,9 @@ from septet.models._blocking import Client, Door, hall, serve, turns
 from septet.models._children import Brood
 from septet.models._service import Service
 
+TAKES = ()
+CONCURRENCY = "processes"
+
 log = logging.getLogger("septet")
 
 

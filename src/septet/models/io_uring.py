@@ -28,6 +28,8 @@ from septet.session import Session
 
 __all__ = ["obstacle", "run"]
 
+TAKES = ("workers", "threads")
+
 
 def run(service: Service) -> None:
     RingReactor(service, UringLoop()).run()

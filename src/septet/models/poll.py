@@ -14,6 +14,8 @@ from septet.loop import PollLoop
 from septet.models._reactor import Reactor
 from septet.models._service import Service
 
+TAKES = ("workers", "threads")
+
 
 def run(service: Service) -> None:
     Reactor(service, PollLoop()).run()

@@ -15,6 +15,8 @@ from septet.models._cpus import usable_cpus
 from septet.models._service import Service
 from septet.models._supervise import supervise
 
+CONCURRENCY = "processes"
+
 
 def run(service: Service) -> None:
     supervise(service, iterative.run, service.workers or default_workers())

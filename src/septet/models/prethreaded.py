@@ -17,6 +17,9 @@ from septet.models._private import close_loop_of_this_thread
 from septet.models._service import Service
 from septet.models._threads import Crew
 
+TAKES = ("workers", "threads")
+CONCURRENCY = "threads"
+
 
 def run(service: Service) -> None:
     with hall(service):

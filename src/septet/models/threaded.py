@@ -15,6 +15,8 @@ from septet.models._private import close_loop_of_this_thread
 from septet.models._service import Service
 from septet.models._threads import Crew
 
+CONCURRENCY = "threads"
+
 log = logging.getLogger("septet")
 
 

@@ -1,0 +1,41 @@
+# `make bench` and `make test` set up everything they need; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: help test check bench bench-peers docs format clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+test: $(READY)  ## Run the whole test suite
+	@scripts/redis "$(BIN)/python"
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(READY)  ## Lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## The guestbook under every model: results, chart, table (less than five minutes)
+	$(BIN)/septet bench $(BENCH_ARGS)
+
+bench-peers:  ## Septet beside other servers, in an environment of its own (about ten minutes)
+	$(PYTHON) benchmarks/peers.py $(PEERS_ARGS)
+
+docs: $(READY)  ## Build the documentation into site/
+	$(BIN)/python -m septet.reference docs/reference/options.md
+	$(BIN)/mkdocs build --strict
+
+format: $(READY)  ## Put the code into its standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache
+
+$(READY): pyproject.toml scripts/environment
+	scripts/environment "$(PYTHON)" "$(VENV)"
+	@touch $@

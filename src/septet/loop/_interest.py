@@ -1,0 +1,140 @@
+"""Who waits for which descriptor: asyncio's registrations and our watchers, over one poller.
+
+This is the selector that asyncio sees. asyncio keeps a pair of Handles (reader, writer) per descriptor in
+its selector; this one stores them and tells the poller, but what select() returns are the poller's own
+pairs (fd, mask): the loop takes them apart itself, without a SelectorKey and a tuple for every event.
+"""
+
+import selectors
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from septet.pollers import READABLE, WRITABLE, Poller, Ready
+
+Watcher = Callable[[int], object]
+"""Called with the bits that are set (READABLE, WRITABLE, ERROR, HANGUP)."""
+
+
+class Interest(selectors.BaseSelector):
+    """One entry per descriptor, either asyncio's (`keys`) or ours (`watchers`).
+
+    `before_blocking` is called once, before the first wait that may block, and answers whether blocking
+    is still right.
+    """
+
+    def __init__(self, poller: Poller, before_blocking: Callable[[], bool]) -> None:
+        self.keys: dict[int, selectors.SelectorKey] = {}
+        self.watchers: dict[int, Watcher] = {}
+        self.changed: set[int] = set()
+        """Descriptors added or changed since the loop last emptied this: an event polled before is not for them."""
+        self._poller = poller
+        self._map = _KeyMap(self)
+        self._before_blocking = before_blocking
+        self._wait: Callable[[float | None], Ready] = self._first_wait
+
+    def _first_wait(self, timeout_s: float | None) -> Ready:
+        if timeout_s == 0:
+            return self._poller.wait(0)
+        self._wait = self._poller.wait
+        return self._wait(timeout_s if self._before_blocking() else 0)
+
+    def select(self, timeout: float | None = None) -> Ready:  # type: ignore[override]
+        """The poller's pairs (fd, mask); `timeout` in seconds, None waits without limit."""
+        return self._wait(timeout)
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Add a descriptor, as in `selectors.BaseSelector`."""
+        fd = _descriptor(fileobj)
+        self._add(fd, _mask(events))
+        key = self.keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def watch(self, fd: int, mask: int, watcher: Watcher) -> None:
+        """Add a descriptor of ours."""
+        self._add(fd, mask)
+        self.watchers[fd] = watcher
+
+    def rewatch(self, fd: int, mask: int) -> None:
+        """Wait for other events of a descriptor of ours."""
+        self._poller.modify(fd, mask)
+        self.changed.add(fd)
+
+    def unwatch(self, fd: int) -> bool:
+        """Remove a descriptor of ours; False if there is none."""
+        if self.watchers.pop(fd, None) is None:
+            return False
+        self._poller.remove(fd)
+        return True
+
+    def _add(self, fd: int, mask: int) -> None:
+        if fd in self.watchers or fd in self.keys:
+            raise RuntimeError(f"file descriptor {fd} is watched already")
+        self._poller.add(fd, mask)
+        self.changed.add(fd)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Remove a descriptor, which may be closed already, as in `selectors.BaseSelector`."""
+        key = self.keys.pop(self.find(fileobj))
+        self._poller.remove(key.fd)
+        return key
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Change events and data, as in `selectors.BaseSelector`; other data alone costs no system call."""
+        old = self.keys[self.find(fileobj)]
+        if events != old.events:
+            self._poller.modify(old.fd, _mask(events))
+        key = self.keys[old.fd] = selectors.SelectorKey(old.fileobj, old.fd, events, data)
+        return key
+
+    def find(self, fileobj: Any) -> int:
+        """The number under which `fileobj`, perhaps closed by now, is registered; KeyError if it is not."""
+        try:
+            fd = _descriptor(fileobj)
+        except ValueError:
+            # A closed socket has no number any more, but asyncio's users do remove_reader(closed_socket).
+            fd = next((key.fd for key in self.keys.values() if key.fileobj is fileobj), -1)
+        if fd not in self.keys:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return fd
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """The registrations by file object or number."""
+        return self._map
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """The registration of one file object or number; KeyError if there is none."""
+        return self.keys[self.find(fileobj)]
+
+    def close(self) -> None:
+        """Close the poller."""
+        self.keys.clear()
+        self.watchers.clear()
+        self._poller.close()
+
+
+class _KeyMap(Mapping[Any, selectors.SelectorKey]):
+    """What get_map() promises: a view that accepts file objects as well as numbers."""
+
+    def __init__(self, interest: Interest) -> None:
+        self._interest = interest
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._interest.get_key(fileobj)
+
+    def __len__(self) -> int:
+        return len(self._interest.keys)
+
+    def __iter__(self) -> Any:
+        return iter(self._interest.keys)
+
+
+def _descriptor(fileobj: Any) -> int:
+    fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+    if not isinstance(fd, int) or fd < 0:
+        raise ValueError(f"invalid file descriptor of {fileobj!r}")
+    return fd
+
+
+def _mask(events: int) -> int:
+    """`selectors` has numbers of its own: EVENT_READ = 1 (as POLLIN), EVENT_WRITE = 2 (POLLOUT is 4)."""
+    return (READABLE if events & selectors.EVENT_READ else 0) | (WRITABLE if events & selectors.EVENT_WRITE else 0)

@@ -1,0 +1,58 @@
+"""Provided buffers: memory that receives of one ring share (IORING_REGISTER_PBUF_RING, Linux 5.19).
+
+The kernel takes a buffer when data has come, not when the receive is submitted, so a connection that is
+idle occupies none. The ring of free buffers is shared memory: entries of 16 bytes, and a tail that
+moves on for every buffer given back.
+"""
+
+import mmap
+
+from septet.pollers._uring_abi import BUF, BUF_REG, REGISTER_PBUF_RING, address, register
+
+_TAIL = 7  # of the first entry's 8 half words, the one its own 14 bytes leave free
+
+
+class ProvidedBuffers:
+    """`count` buffers of `size` bytes each, registered with a ring as buffer group `group`.
+
+    Raises:
+        OSError: io_uring_register(2) refused.
+    """
+
+    def __init__(self, ring_fd: int, group: int, count: int, size: int) -> None:
+        if count & (count - 1) or not 0 < count <= 1 << 15:
+            raise ValueError(f"the number of provided buffers is a power of 2 up to 32768, not {count}")
+        self.group = group
+        self._size = size
+        self._mask = count - 1
+        self._tail = 0
+        # Shared, not private: a private page would be copied after fork(), and the kernel keep the old one.
+        self._memory = mmap.mmap(-1, count * BUF.size + 2 * count + count * size)
+        start = address(self._memory)  # type: ignore[arg-type]  # as writable as a bytearray
+        first = count * 16
+        self._tails = memoryview(self._memory)[:16].cast("H")
+        self._entries = [BUF.pack(start + first + i * size, size, i) for i in range(count)]
+        self._offsets = [first + i * size for i in range(count)]
+        registration = bytearray(BUF_REG.pack(start, count, group, 0))
+        register(ring_fd, REGISTER_PBUF_RING, address(registration), 1)
+        for i in range(count):
+            self.give_back(i)
+
+    def take(self, number: int, length: int) -> bytes:
+        """A copy of what the kernel put into a buffer, which goes back to the kernel at once."""
+        start = self._offsets[number]
+        data = self._memory[start : start + length]
+        self.give_back(number)
+        return data
+
+    def give_back(self, number: int) -> None:
+        """Hand a buffer to the kernel: first the entry, then the tail that makes it visible."""
+        at = (self._tail & self._mask) << 4
+        self._memory[at : at + 14] = self._entries[number]
+        self._tail += 1
+        self._tails[_TAIL] = self._tail & 0xFFFF
+
+    def close(self) -> None:
+        """Unmap the memory; only after the ring has been closed."""
+        self._tails.release()
+        self._memory.close()

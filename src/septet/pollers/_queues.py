@@ -1,0 +1,187 @@
+"""The two queues that a process shares with the kernel, and the calls that move them: io_uring without callbacks.
+
+Both are rings of shared memory. We write submissions (64 bytes each) and move the submission queue's tail; the
+kernel writes completions (16 bytes each) and moves the completion queue's tail; the reader of each moves its
+head. Positions only ever grow, modulo 2**32, and are taken modulo the size to find a slot.
+"""
+
+import errno
+import mmap
+import os
+import weakref
+from typing import NoReturn
+
+from septet.pollers import _uring_abi as abi
+from septet.pollers._unavailable import unavailable
+
+Completion = tuple[int, int, int]
+"""Token, res, flags."""
+
+_REQUIRED = abi.FEAT_SINGLE_MMAP | abi.FEAT_NODROP | abi.FEAT_EXT_ARG | abi.FEAT_CQE_SKIP
+_FLAGS = (
+    abi.SETUP_CQSIZE
+    | abi.SETUP_SUBMIT_ALL
+    | abi.SETUP_COOP_TASKRUN
+    | abi.SETUP_SINGLE_ISSUER
+    | abi.SETUP_DEFER_TASKRUN
+    # The ring binds to the thread that enables it, which is the first that waits, not the one that made it.
+    | abi.SETUP_R_DISABLED
+)
+
+
+class Queues:
+    """A ring's memory and its three operations: `put` a submission, `enter` the kernel, `harvest` completions.
+
+    Args:
+        entries: size of the submission queue, a power of 2; the completion queue has four times as many, since
+            one submission may complete often. What does not fit, the kernel keeps (IORING_FEAT_NODROP).
+
+    Raises:
+        RingUnavailable: an OSError; its text says why io_uring cannot be used here and what to do.
+    """
+
+    _fd = -1
+
+    def __init__(self, entries: int) -> None:
+        self._enabled = False
+        self._sq_tail = self._cq_head = self._prepared = 0
+        self._late: list[Completion] = []  # taken from the queue already, and to be harvested first
+        try:
+            fd, params = _create(entries)
+            try:
+                self._map(fd, params)
+            except OSError:
+                os.close(fd)
+                raise
+        except OSError as exc:
+            raise unavailable(exc.errno or 0) from exc
+        self._fd = fd
+        _inherited.add(self)
+
+    def _map(self, fd: int, params: tuple[int, ...]) -> None:
+        """Map both queues and the array of submissions, and find the words in them that we read and write."""
+        self._entries, cq_entries = params[0], params[1]
+        sq, cq = params[7:17], params[17:27]
+        size = max(sq[6] + 4 * self._entries, cq[5] + abi.CQE.size * cq_entries)
+        self._memory = _shared(fd, size, abi.MMAP_RINGS)
+        self._sqes = _shared(fd, self._entries * abi.SQE.size, abi.MMAP_SQES)
+        self._words = memoryview(self._memory)[: size & ~3].cast("I")
+        self._cqes = memoryview(self._memory)[cq[5] : cq[5] + abi.CQE.size * cq_entries]
+        self._sq_tail_at, self._cq_head_at, self._cq_tail_at = sq[1] // 4, cq[0] // 4, cq[1] // 4
+        self._sq_mask, self._cq_mask = self._entries - 1, cq_entries - 1
+        for i in range(self._entries):  # the kernel reads submissions through this table: slot i is entry i
+            self._words[sq[6] // 4 + i] = i
+        # struct io_uring_getevents_arg {sigmask, sigmask_sz, pad, ts} and the __kernel_timespec that ts points to.
+        self._arg = bytearray(40)
+        self._arg_at = abi.address(self._arg)
+        self._arg_words = memoryview(self._arg).cast("q")
+        self._arg_words[2] = self._arg_at + 24
+
+    def put(
+        self,
+        token: int,
+        opcode: int,
+        fd: int,
+        addr: int = 0,
+        length: int = 0,
+        op_flags: int = 0,
+        ioprio: int = 0,
+        sqe_flags: int = 0,
+        group: int = 0,
+    ) -> None:
+        """Write a submission (the names are those of struct io_uring_sqe); if there is no room, make some."""
+        while self._prepared == self._entries:
+            self.enter(0)
+        at = (self._sq_tail & self._sq_mask) << 6
+        abi.SQE.pack_into(self._sqes, at, opcode, sqe_flags, ioprio, fd, 0, addr, length, op_flags, token, group)
+        self._sq_tail += 1
+        self._prepared += 1
+
+    def enter(self, timeout_s: float | None) -> None:
+        """io_uring_enter(2): submit everything that was put; wait for a completion, but no longer than `timeout_s`.
+
+        Returns early when a signal comes, or when completions must be collected before more can be submitted.
+
+        Raises:
+            RuntimeError: the ring is closed, or it belongs to another thread or process.
+        """
+        if not self._enabled:
+            self.enable()
+        self._words[self._sq_tail_at] = self._sq_tail & 0xFFFF_FFFF
+        if timeout_s is None:
+            code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS, 0, 0)
+        elif timeout_s <= 0:
+            code = abi.enter(self._fd, self._prepared, 0, abi.ENTER_GETEVENTS, 0, 0)
+        else:
+            self._arg_words[3], self._arg_words[4] = abi.timespec(timeout_s)
+            code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS | abi.ENTER_EXT_ARG, self._arg_at, 24)
+        if code >= 0:
+            self._prepared -= code
+        elif code == -errno.EBUSY:  # older kernels, while completions wait outside of a full queue
+            self._late += self.harvest()
+        elif code not in (-errno.ETIME, -errno.EINTR):
+            self._refused(-code)
+
+    def harvest(self) -> list[Completion]:
+        """Take all completions that have come, in one go and in their order."""
+        late, self._late = self._late, []
+        head, tail = self._cq_head, self._words[self._cq_tail_at]
+        if head == tail:
+            return late
+        first, last = (head & self._cq_mask) << 4, (tail & self._cq_mask) << 4
+        if first < last:
+            completions = list(abi.CQE.iter_unpack(self._cqes[first:last]))
+        else:
+            completions = [*abi.CQE.iter_unpack(self._cqes[first:]), *abi.CQE.iter_unpack(self._cqes[:last])]
+        self._cq_head = self._words[self._cq_head_at] = tail
+        return late + completions if late else completions
+
+    def enable(self) -> None:
+        """Bind the ring to the calling thread."""
+        if self._fd < 0:
+            raise RuntimeError("this ring is closed, or was inherited through fork(): make a new one in each process")
+        abi.register(self._fd, abi.REGISTER_ENABLE_RINGS, 0, 0)
+        self._enabled = True
+
+    def _refused(self, code: int) -> NoReturn:
+        if code == errno.EEXIST:
+            raise RuntimeError("this ring belongs to another thread: make one in each thread that needs one")
+        raise OSError(code, os.strerror(code))
+
+    def _release(self) -> None:
+        """Unmap and close. From here on `put` finds no room and asks `enter`, which raises."""
+        os.close(self._fd)
+        self._fd = -1
+        self._enabled = False
+        self._prepared = self._entries
+        self._words.release()
+        self._cqes.release()
+        self._memory.close()
+        self._sqes.close()
+
+
+def _create(entries: int) -> tuple[int, tuple[int, ...]]:
+    params = bytearray(abi.PARAMS.pack(0, 4 * entries, _FLAGS, *[0] * 24))
+    fd = abi.setup(entries, params)
+    answer = abi.PARAMS.unpack(params)
+    if answer[5] & _REQUIRED != _REQUIRED:
+        os.close(fd)
+        raise OSError(errno.EINVAL, "a feature is missing")
+    return fd, answer
+
+
+def _shared(fd: int, size: int, offset: int) -> mmap.mmap:
+    return mmap.mmap(fd, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, offset=offset)
+
+
+_inherited: weakref.WeakSet[Queues] = weakref.WeakSet()
+
+
+def _forsake() -> None:
+    """In a forked child: the queues are shared memory, and a word written there would reach the parent."""
+    for queues in _inherited:
+        if queues._fd >= 0:
+            queues._release()
+
+
+os.register_at_fork(after_in_child=_forsake)

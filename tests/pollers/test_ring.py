@@ -1,0 +1,411 @@
+"""The ring's operations and its queues, against the kernel."""
+
+import errno
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from septet.pollers import READABLE, WRITABLE
+from septet.pollers.ring import MORE, Ring
+
+Pair = tuple[socket.socket, socket.socket]
+Seen = list[tuple[int, int, bytes]]
+
+
+def collect(into: Seen) -> object:
+    """A callback that notes its completions."""
+
+    def callback(res: int, flags: int, data: bytes) -> None:
+        into.append((res, flags, data))
+
+    return callback
+
+
+def wait_for(ring: Ring, seen: Seen, count: int) -> Seen:
+    """Wait until `count` completions have been noted."""
+    deadline = time.monotonic() + 10
+    while len(seen) < count:
+        assert time.monotonic() < deadline, f"only {seen} came"
+        ring.wait(1)
+    return seen
+
+
+def received(seen: Seen) -> bytes:
+    return b"".join(data for _, _, data in seen)
+
+
+# -- operations
+
+
+def test_nop(ring: Ring) -> None:
+    seen: Seen = []
+    ring.nop(collect(seen))
+    ring.wait()
+    assert seen == [(0, 0, b"")]
+
+
+def test_tokens_differ(ring: Ring) -> None:
+    assert len({ring.nop(collect([])) for _ in range(200)}) == 200
+
+
+def test_accept_multishot(ring: Ring) -> None:
+    seen: Seen = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        token = ring.accept_multishot(listener.fileno(), collect(seen))
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        for client, (res, flags, _) in zip(clients, wait_for(ring, seen, 3), strict=True):
+            assert flags & MORE
+            assert not os.get_blocking(res)
+            assert not os.get_inheritable(res)
+            with client, socket.socket(fileno=res) as served:
+                assert served.getpeername() == client.getsockname()
+        ring.cancel(token)
+        assert wait_for(ring, seen, 4)[3] == (-errno.ECANCELED, 0, b"")
+
+
+def test_receive_multishot(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    here, there = pair
+    ring.receive_multishot(here.fileno(), collect(seen))
+    there.send(b"one")
+    wait_for(ring, seen, 1)
+    there.send(b"two")
+    wait_for(ring, seen, 2)
+    there.close()
+    wait_for(ring, seen, 3)
+    assert [(res, bool(flags & MORE), data) for res, flags, data in seen] == [
+        (3, True, b"one"),
+        (3, True, b"two"),
+        (0, False, b""),
+    ]
+
+
+def test_receive_reports_a_reset(ring: Ring) -> None:
+    seen: Seen = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        served, _ = listener.accept()
+    with served:
+        ring.receive_multishot(served.fileno(), collect(seen))
+        ring.wait(0)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        assert wait_for(ring, seen, 1) == [(-errno.ECONNRESET, 0, b"")]
+
+
+def test_buffers_run_out_and_no_byte_is_lost(ring: Ring, pair: Pair) -> None:
+    """16 buffers of 64 bytes: 4,000 bytes at once do not fit, and the receive ends with -ENOBUFS."""
+    seen: Seen = []
+    here, there = pair
+    sent = bytes(i % 251 for i in range(4000))
+    there.send(sent)
+    ring.receive_multishot(here.fileno(), collect(seen))
+    rounds = 0
+    while len(received(seen)) < len(sent):
+        ring.wait(1)
+        if not seen[-1][1] & MORE:
+            rounds += 1
+            assert seen[-1][0] == -errno.ENOBUFS
+            ring.receive_multishot(here.fileno(), collect(seen))
+    assert rounds >= 3
+    assert received(seen) == sent
+
+
+def test_buffers_come_back_for_ever(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    here, there = pair
+    ring.receive_multishot(here.fileno(), collect(seen))
+    for i in range(100_000 // 100):
+        there.send(b"%05d" % i)
+        wait_for(ring, seen, i + 1)
+    assert received(seen) == b"".join(b"%05d" % i for i in range(1000))
+
+
+def test_send(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    ring.send(pair[0].fileno(), bytes(range(256)), collect(seen))
+    assert wait_for(ring, seen, 1) == [(256, 0, b"")]
+    assert pair[1].recv(1000) == bytes(range(256))
+
+
+def test_send_keeps_its_data_until_the_completion(ring: Ring, pair: Pair) -> None:
+    """The socket is full, so the kernel reads the data long after send() returned and the caller forgot it."""
+    seen: Seen = []
+    here, there = pair
+    size = 4_000_000
+    ring.send(here.fileno(), os.urandom(1) * size, collect(seen), socket.MSG_NOSIGNAL | socket.MSG_WAITALL)
+    got = bytearray()
+    while len(got) < size:
+        ring.wait(0)
+        try:
+            got += there.recv(1 << 20)
+        except BlockingIOError:
+            pass
+    assert wait_for(ring, seen, 1) == [(size, 0, b"")]
+    assert got == got[:1] * size
+
+
+def test_poll_add(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    here, there = pair
+    ring.poll_add(here.fileno(), READABLE, collect(seen))
+    ring.wait(0)
+    assert seen == []
+    there.send(b"x")
+    ring.wait(1)
+    ring.wait(0)
+    assert seen == [(READABLE, 0, b"")]
+    ring.poll_add(here.fileno(), READABLE | WRITABLE, collect(seen))
+    ring.wait(1)
+    assert seen[1:] == [(READABLE | WRITABLE, 0, b"")]
+
+
+def test_timeout(ring: Ring) -> None:
+    seen: Seen = []
+    begin = time.monotonic()
+    ring.timeout(0.02, collect(seen))
+    assert wait_for(ring, seen, 1) == [(-errno.ETIME, 0, b"")]
+    assert time.monotonic() - begin >= 0.02
+
+
+def test_cancel(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    cancelled: Seen = []
+    tokens = [
+        ring.poll_add(pair[0].fileno(), READABLE, collect(seen)),
+        ring.timeout(100, collect(seen)),
+        ring.receive_multishot(pair[0].fileno(), collect(seen)),
+    ]
+    for token in tokens:
+        ring.cancel(token, collect(cancelled))
+    wait_for(ring, seen, 3)
+    assert seen == [(-errno.ECANCELED, 0, b"")] * 3
+    assert cancelled == [(0, 0, b"")] * 3
+
+
+def test_cancel_of_what_is_over(ring: Ring) -> None:
+    seen: Seen = []
+    token = ring.nop(collect([]))
+    ring.wait()
+    ring.cancel(token)
+    ring.cancel(token, collect(seen))
+    assert wait_for(ring, seen, 1) == [(-errno.ENOENT, 0, b"")]
+
+
+def test_cancel_fd(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    cancelled: Seen = []
+    fd = pair[0].fileno()
+    ring.receive_multishot(fd, collect(seen))
+    ring.poll_add(fd, READABLE, collect(seen))
+    ring.cancel_fd(fd, collect(cancelled))
+    assert wait_for(ring, seen, 2) == [(-errno.ECANCELED, 0, b"")] * 2
+    assert wait_for(ring, cancelled, 1) == [(2, 0, b"")]
+
+
+def test_what_was_received_before_a_cancel_is_delivered(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    here, there = pair
+    token = ring.receive_multishot(here.fileno(), collect(seen))
+    ring.wait(0)
+    there.send(b"last words")
+    ring.cancel(token)
+    while not seen or seen[-1][1] & MORE:
+        ring.wait(1)
+    unread = b"" if received(seen) else here.recv(100)
+    assert received(seen) + unread == b"last words"
+
+
+# -- the queues
+
+
+def test_more_submissions_than_the_queue_holds(ring: Ring) -> None:
+    seen: Seen = []
+    for _ in range(1000):
+        ring.nop(collect(seen))
+    wait_for(ring, seen, 1000)
+    assert len(seen) == 1000
+
+
+def test_completion_queue_overflows_and_no_completion_is_lost(ring: Ring, pair: Pair) -> None:
+    """The queue holds 4 x 64; the kernel keeps what does not fit."""
+    order: list[int] = []
+    for i in range(1000):
+        ring.nop(lambda res, flags, data, i=i: order.append(i))
+    ring.flush()
+    ring.wait(1)
+    assert len(order) == 256
+    while len(order) < 1000:
+        ring.wait(1)
+    assert order == list(range(1000))
+
+
+def test_operations_prepared_in_callbacks(ring: Ring) -> None:
+    left = 500
+    done: list[int] = []
+
+    def again(res: int, flags: int, data: bytes) -> None:
+        nonlocal left
+        if left > 0:
+            left -= 2
+            ring.nop(again)
+            ring.nop(again)
+        done.append(res)
+
+    ring.nop(again)
+    while len(done) < 501:
+        ring.wait(1)
+    assert done == [0] * 501
+
+
+def test_wait_with_nothing_to_wait_for_times_out(ring: Ring) -> None:
+    begin = time.monotonic()
+    ring.wait(0.02)
+    assert time.monotonic() - begin >= 0.02
+
+
+def test_flush_submits_without_calling_back(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    ring.send(pair[0].fileno(), b"now", collect(seen))
+    ring.flush()
+    assert pair[1].recv(10) == b"now"
+    assert seen == []
+    ring.wait(0)
+    assert seen == [(3, 0, b"")]
+
+
+def test_exception_comes_out_of_wait_and_the_rest_with_the_next(ring: Ring) -> None:
+    seen: Seen = []
+
+    def fail(res: int, flags: int, data: bytes) -> None:
+        raise ZeroDivisionError
+
+    ring.nop(collect(seen))
+    ring.nop(fail)
+    ring.nop(collect(seen))
+    with pytest.raises(ZeroDivisionError):
+        ring.wait()
+    assert len(seen) == 1
+    ring.wait(None)  # does not block, though the kernel has nothing more
+    assert len(seen) == 2
+
+
+def test_exception_is_reported(ring: Ring) -> None:
+    seen: Seen = []
+    reports: list[BaseException] = []
+
+    def fail(res: int, flags: int, data: bytes) -> None:
+        raise ZeroDivisionError
+
+    ring.report = lambda exc, callback: reports.append(exc)
+    ring.nop(fail)
+    ring.nop(collect(seen))
+    ring.wait()
+    assert len(seen) == 1
+    assert [type(exc) for exc in reports] == [ZeroDivisionError]
+
+
+def test_interrupts_are_never_swallowed(ring: Ring) -> None:
+    def interrupt(res: int, flags: int, data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    ring.report = lambda exc, callback: None
+    ring.nop(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ring.wait()
+
+
+# -- threads, signals, the end
+
+
+def test_other_threads_run_while_waiting(ring: Ring, pair: Pair) -> None:
+    """If wait() held the GIL, the thread could never write what wait() waits for."""
+    seen: Seen = []
+    ring.poll_add(pair[0].fileno(), READABLE, collect(seen))
+    other = threading.Thread(target=lambda: pair[1].send(b"%d" % sum(range(100_000))))
+    other.start()
+    ring.wait(None)
+    other.join()
+    assert seen == [(READABLE, 0, b"")]
+
+
+def test_signal_ends_the_wait(ring: Ring) -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        begin = time.monotonic()
+        ring.wait(60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rung == [signal.SIGALRM]
+    assert time.monotonic() - begin < 30
+
+
+def test_made_in_one_thread_and_used_in_another(ring: Ring) -> None:
+    seen: Seen = []
+    ring.nop(collect(seen))
+    other = threading.Thread(target=ring.wait)
+    other.start()
+    other.join()
+    assert seen == [(0, 0, b"")]
+    with pytest.raises(RuntimeError, match="another thread"):
+        ring.wait(0)
+
+
+def test_closed_ring_says_so(ring: Ring) -> None:
+    ring.close()
+    ring.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        ring.wait(0)
+    with pytest.raises(RuntimeError, match="closed"):
+        ring.nop(collect([]))
+
+
+def test_close_lets_go_of_descriptors(ring: Ring, pair: Pair) -> None:
+    here, there = pair
+    ring.receive_multishot(here.fileno(), collect([]))
+    ring.poll_add(here.fileno(), READABLE, collect([]))
+    ring.timeout(100, collect([]))
+    ring.wait(0)
+    here.close()
+    with pytest.raises(BlockingIOError):
+        there.recv(1)  # the ring holds the other end open
+    ring.close()
+    assert there.recv(1) == b""
+
+
+def test_close_closes_what_was_accepted_and_not_called_back(ring: Ring) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ring.accept_multishot(listener.fileno(), collect([]))
+        ring.flush()
+        with socket.create_connection(listener.getsockname()) as client:
+            ring.flush()
+            ring.close()
+            assert client.recv(1) == b""
+
+
+def test_close_leaves_no_descriptor_behind() -> None:
+    before = os.listdir("/proc/self/fd")
+    with Ring(8, buffers=2, buffer_size=64) as ring:
+        ring.nop(collect([]))
+        ring.wait()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_forgotten_ring_is_closed_with_a_warning() -> None:
+    before = os.listdir("/proc/self/fd")
+    ring = Ring(8)
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del ring
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("count", [0, 3, 1 << 16])
+def test_number_of_buffers_is_a_power_of_two(count: int, pair: Pair) -> None:
+    with Ring(8, buffers=count) as ring, pytest.raises(ValueError, match=f"not {count}"):
+        ring.receive_multishot(pair[0].fileno(), collect([]))

@@ -1,0 +1,58 @@
+"""The spellings of `--bind`: what they mean, how the ready line shows them, and what is said about the others."""
+
+import pytest
+
+from septet.address import Address, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "shown"),
+    [
+        ("127.0.0.1:8000", Address("tcp", host="127.0.0.1", port=8000), "http://127.0.0.1:8000"),
+        ("localhost:0", Address("tcp", host="localhost", port=0), "http://localhost:0"),
+        ("my_service-1.local:65535", Address("tcp", host="my_service-1.local", port=65535), None),
+        ("[::1]:80", Address("tcp", host="::1", port=80), "http://[::1]:80"),
+        ("[::]:80", Address("tcp", host="::", port=80), "http://[::]:80"),
+        ("[::ffff:10.0.0.1]:80", Address("tcp", host="::ffff:10.0.0.1", port=80), None),
+        ("[fe80::1%eth0]:80", Address("tcp", host="fe80::1%eth0", port=80), None),
+        ("unix:/run/app.sock", Address("unix", path="/run/app.sock"), "unix:/run/app.sock"),
+        ("unix:app:1.sock", Address("unix", path="app:1.sock"), "unix:app:1.sock"),
+        ("unix:@app", Address("unix", path="@app"), "unix:@app"),
+        ("fd://3", Address("fd", fd=3), "fd://3"),
+    ],
+)
+def test_spelling_means_address(text: str, address: Address, shown: str | None) -> None:
+    assert parse_address(text) == address
+    assert shown is None or str(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "HOST:PORT"),
+        ("8000", "did you mean 127.0.0.1:8000, or 0.0.0.0:8000"),
+        (":8000", "did you mean 127.0.0.1:8000, or 0.0.0.0:8000"),
+        ("localhost", "did you mean localhost:8000?"),
+        ("http://localhost:8000/", "did you mean localhost:8000?"),
+        ("::1:8000", r"did you mean \[::1\]:8000\?"),
+        ("[::1]", "HOST:PORT"),
+        ("[::1:80", "HOST:PORT"),
+        ("[localhost]:80", "HOST:PORT"),
+        ("a b:80", "HOST:PORT"),
+        ("localhost:", "port from 0 to 65535"),
+        ("localhost:http", "port from 0 to 65535"),
+        ("localhost:65536", "port from 0 to 65535"),
+        ("localhost:-1", "port from 0 to 65535"),
+        ("localhost:٨٠", "port from 0 to 65535"),
+        ("localhost:" + "9" * 5000, "port from 0 to 65535"),
+        ("unix:", "1 to 107 bytes"),
+        ("unix:/" + "é" * 54, "1 to 107 bytes"),
+        ("unix:/a\0b", "1 to 107 bytes"),
+        ("fd://", "fd://N"),
+        ("fd://x", "fd://N"),
+        ("fd://2147483648", "fd://N"),
+    ],
+)
+def test_other_spelling_is_refused_with_what_is_allowed(text: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"^must be .*{hint}"):
+        parse_address(text)

@@ -1,0 +1,257 @@
+"""The sources of a configuration: what each can say, which goes before which, and that `--print-config` is TOML."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from septet.config import OPTIONS, Config
+from septet.errors import UsageError
+from septet.models import names, takes
+from septet.options import Option
+from septet.sources import Resolved, as_toml, resolve
+
+WITH_THREADS = [name for name in names() if "threads" in takes(name)]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def other_value(option: Option) -> Any:
+    """An allowed value that is not the default."""
+    special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
+    special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
+    by_kind: dict[type, Any] = {bool: True, int: 7, float: 2.5, str: "other"}
+    return special.get(option.name, by_kind.get(option.kind))
+
+
+def spelled(value: Any) -> str:
+    """`value` as a variable has it."""
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def on_command_line(value: Any) -> Any:
+    """`value` as click hands it over."""
+    return value if isinstance(value, tuple | bool) else str(value)
+
+
+def with_model(option: Option) -> dict[str, Any]:
+    """What else must be given so that the option is allowed."""
+    return {"model": "prethreaded"} if option.name == "threads" else {}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_has_every_source(option: Option) -> None:
+    value = other_value(option)
+    assert value != option.default
+    toml = as_toml(Resolved(Config(**{option.name: value}), {}))
+    line = next(line for line in toml.splitlines() if line.startswith(f"{option.name} = "))
+    Path("septet.toml").write_text(f"\n{line}\n")
+
+    def resolved(typed: dict[str, Any], environ: dict[str, str]) -> tuple[Any, str | None]:
+        outcome = resolve(with_model(option) | typed, environ)
+        return getattr(outcome.config, option.name), outcome.sources.get(option.name)
+
+    environ = {option.variable: spelled(value)}
+    assert resolved({}, {}) == (value, "septet.toml:2")
+    assert resolved({}, environ) == (value, option.variable)
+    assert resolved({option.name: on_command_line(value)}, environ) == (value, "command line")
+    Path("septet.toml").unlink()
+    assert resolved({}, {}) == (option.default, None)
+
+
+def test_command_line_before_environment_before_file() -> None:
+    Path("septet.toml").write_text("backlog = 1\nlimit_body = 1\nlimit_header_count = 1\n")
+    environ = {"SEPTET_BACKLOG": "2", "SEPTET_LIMIT_BODY": "2"}
+    config = resolve({"backlog": "3"}, environ).config
+    assert (config.backlog, config.limit_body, config.limit_header_count) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", True),
+        ("true", True),
+        ("YES", True),
+        ("on", True),
+        ("0", False),
+        ("False", False),
+        ("no", False),
+        ("off", False),
+    ],
+)
+def test_switch_in_the_environment(text: str, value: bool) -> None:
+    assert resolve({}, {"SEPTET_FACTORY": text}).config.factory is value
+
+
+@pytest.mark.parametrize("text", ["a:1,b:2", "a:1 b:2", " a:1, b:2,"])
+def test_several_values_in_the_environment(text: str) -> None:
+    assert resolve({}, {"SEPTET_BIND": text}).config.bind == ("a:1", "b:2")
+
+
+def test_several_values_on_the_command_line_are_not_split() -> None:
+    Path("a, b").mkdir()
+    assert resolve({"static": ("/x=a, b",)}, {}).config.static == ("/x=a, b",)
+
+
+def test_empty_variable_is_not_set() -> None:
+    assert resolve({}, {"SEPTET_WORKERS": "", "SEPTET_BIND": ""}) == Resolved(Config(), {})
+
+
+def test_empty_word_on_the_command_line_is_a_value() -> None:
+    assert resolve({"server_header": ""}, {"SEPTET_SERVER_HEADER": "x"}).config.server_header == ""
+
+
+def test_other_variables_are_not_ours() -> None:
+    assert resolve({}, {"SEPTET_PORT": "tcp://10.0.0.1:80"}).config == Config()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "sentence"),
+    [
+        ("SEPTET_WORKERS", "two", "SEPTET_WORKERS is 'two', but must be a whole number from 1"),
+        ("SEPTET_WORKERS", "0", "SEPTET_WORKERS is 0, but must be a whole number from 1"),
+        ("SEPTET_BODY_TIMEOUT", "soon", "SEPTET_BODY_TIMEOUT is 'soon', but must be a number of seconds"),
+        ("SEPTET_FACTORY", "maybe", "SEPTET_FACTORY is 'maybe', but must be true or false"),
+        ("SEPTET_APP_DIR", os.fsdecode(b"\xff"), "SEPTET_APP_DIR is .*, but must be UTF-8"),
+    ],
+)
+def test_wrong_variable(variable: str, text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        resolve({}, {variable: text})
+
+
+def test_file_that_was_chosen() -> None:
+    Path("septet.toml").write_text("backlog = 1\n")
+    Path("other.toml").write_text("limit_body = 2\n")
+    assert resolve({}, {}, "other.toml").config == Config(limit_body=2)
+
+
+def test_pyproject_is_read_where_there_is_no_septet_toml() -> None:
+    Path("pyproject.toml").write_text('backlog = 9\n[project]\nname = "x"\n[ tool.septet ]\n\nbacklog = 1\n')
+    resolved = resolve({}, {})
+    assert (resolved.config, resolved.sources) == (Config(backlog=1), {"backlog": "pyproject.toml:6"})
+    Path("septet.toml").write_text("backlog = 2\n")
+    assert resolve({}, {}).config.backlog == 2
+
+
+def test_pyproject_of_somebody_else() -> None:
+    Path("pyproject.toml").write_text('[project]\nname = "x"\n')
+    assert resolve({}, {}) == Resolved(Config(), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("septet.toml", "\n\nwrokers = 2", r"^septet.toml:3: wrokers is not an option \(did you mean workers\?\)$"),
+        (
+            "septet.toml",
+            "limit-body = 2",
+            r"^septet.toml:1: limit-body is not an option \(did you mean limit_body\?\)$",
+        ),
+        ("septet.toml", "[serve]\nbacklog = 2", r"^septet.toml: serve is not an option; the options are app, "),
+        ("septet.toml", '# x\nworkers = "two"', "^septet.toml:2: workers is 'two', but must be a whole number from 1$"),
+        ("septet.toml", "workers = true", "^septet.toml:1: workers is True, but must be a whole number from 1$"),
+        ("septet.toml", "workers = 1.5", "^septet.toml:1: workers is 1.5, but must be a whole number from 1$"),
+        ("septet.toml", "workers = 0", "^septet.toml:1: workers is 0, but must be a whole number from 1$"),
+        ("septet.toml", "factory = 1", "^septet.toml:1: factory is 1, but must be true or false$"),
+        ("septet.toml", "model = 1", "^septet.toml:1: model is 1, but must be one of iterative, "),
+        ("septet.toml", "bind = [1]", r"^septet.toml:1: bind is \[1\], but must be a list of strings, each HOST:PORT"),
+        ("septet.toml", "bind = []", "^septet.toml:1: bind is empty, but must be at least one of HOST:PORT"),
+        ("septet.toml", "model = \n", "^septet.toml is not TOML: Invalid value .*line 1"),
+        (
+            "pyproject.toml",
+            "[tool.septet]\nmodle = 1",
+            r"^pyproject.toml:2: modle is not an option \(did you mean model\?\)$",
+        ),
+        ("pyproject.toml", "[tool]\nseptet = 1", "^pyproject.toml: tool.septet is 1, but must be a table$"),
+        (
+            "septet.toml",
+            "model = 'poll'\nbody_timeout = 99999999999999999999",
+            "^septet.toml:2: body_timeout is 99999999999999999999, but must be a number of seconds",
+        ),
+    ],
+)
+def test_wrong_file(name: str, text: str, sentence: str) -> None:
+    Path(name).write_text(text)
+    with pytest.raises(UsageError, match=sentence):
+        resolve({}, {})
+
+
+def test_file_that_is_not_text() -> None:
+    Path("septet.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"^septet\.toml is not TOML"):
+        resolve({}, {})
+
+
+def test_file_that_does_not_exist() -> None:
+    with pytest.raises(UsageError, match=r"--config is 'no\.toml', but must be a file that exists"):
+        resolve({}, {}, "no.toml")
+
+
+def test_one_string_is_a_list_of_one() -> None:
+    Path("septet.toml").write_text('bind = "a:1"\nbody_timeout = 3\n')
+    config = resolve({}, {}).config
+    assert config.bind == ("a:1",)
+    assert (config.body_timeout, type(config.body_timeout)) == (3.0, float)
+
+
+def test_printed_configuration_says_where_each_value_comes_from() -> None:
+    Path("septet.toml").write_text("backlog = 1\n")
+    lines = as_toml(resolve({"model": "poll"}, {"SEPTET_LIMIT_BODY": "5"})).splitlines()
+    told = {line.split(" = ")[0]: line.split("# ")[1] for line in lines if " = " in line}
+    assert told["model"] == "command line"
+    assert told["limit_body"] == "SEPTET_LIMIT_BODY"
+    assert told["backlog"] == "septet.toml:1"
+    assert told["interface"] == "default"
+    assert "# workers is not set: the model's own number" in lines
+
+
+seconds = st.floats(0.001, 1_000_000)
+size = st.integers(1, 2**31 - 1)
+odd = st.sampled_from([".", "..", "a b", 'quote"d', "back\\slash", "Grüße 🦑", "del\x7f", "new\nline", "#", "tab\t"])
+configs = st.builds(
+    Config,
+    app=st.none() | st.sampled_from(["a:b", "shop.web:make.app", "läden:ü"]),
+    factory=st.booleans(),
+    interface=st.sampled_from(["auto", "wsgi", "asgi"]),
+    app_dir=odd,
+    static=st.lists(odd, unique=True).map(lambda directories: tuple(f"/{at}={d}" for at, d in enumerate(directories))),
+    bind=st.lists(st.sampled_from(["a:1", "[::1]:0", "unix:Ü \" # '", "fd://3"]), min_size=1).map(tuple),
+    backlog=size,
+    model=st.sampled_from(WITH_THREADS),
+    workers=st.none() | size,
+    threads=st.none() | size,
+    limit_request_line=size,
+    limit_header_block=size,
+    limit_header_count=size,
+    limit_body=st.integers(0, 2**70),
+    keep_alive_timeout=seconds,
+    header_timeout=seconds,
+    body_timeout=seconds,
+    write_timeout=seconds,
+    graceful_timeout=seconds,
+    server_header=st.from_regex(r"|[!-~]([ -~]*[!-~])?", fullmatch=True),
+    access_log=st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).map("x".__add__),
+    log_level=st.sampled_from(["debug", "info", "warning", "error"]),
+)
+
+
+@given(config=configs)
+def test_printed_configuration_means_the_same(config: Config) -> None:
+    start = Path.cwd()
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)
+        try:
+            for path in {config.app_dir, *(text.partition("=")[2] for text in config.static)}:
+                Path(path).mkdir(exist_ok=True)
+            Path("septet.toml").write_text(as_toml(Resolved(config, {})), "utf-8")
+            assert resolve({}, {}).config == config
+        finally:
+            os.chdir(start)
