@@ -12,9 +12,13 @@ from septet.errors import Failed
 
 
 class Listener:
-    """A listening socket, without waiting, and the address at which it can be reached."""
+    """A listening socket, without waiting, and the address at which it can be reached.
 
-    def __init__(self, sock: socket.socket) -> None:
+    `ours` says that we bound it; one that we were given is not ours to take away.
+    """
+
+    def __init__(self, sock: socket.socket, ours: bool) -> None:
+        self._ours = ours
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             # Inherited by every connection: an answer's last, short segment does not wait for an acknowledgement.
@@ -55,9 +59,9 @@ class Listener:
         return sock, (name[0], name[1])
 
     def close(self) -> None:
-        """Close, and take the file of a unix socket away. For the process that opened it, at its end."""
+        """Close, and take the file of a unix socket of ours away. For the process that opened it, at its end."""
         self.sock.close()
-        if self.unix_path and not self.unix_path.startswith("@"):
+        if self._ours and self.unix_path and not self.unix_path.startswith("@"):
             try:
                 os.unlink(self.unix_path)
             except OSError:
@@ -70,7 +74,7 @@ def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener
         listeners = []
         for address in addresses:
             try:
-                listener = Listener(_open(address, backlog))
+                listener = Listener(_open(address, backlog), address.kind != "fd")
             except OSError as error:
                 raise Failed(f"cannot listen at {address}: {_reason(error)}") from error
             undo.callback(listener.close)
@@ -108,9 +112,18 @@ def _open(address: Address, backlog: int) -> socket.socket:
 
 def _inherited(descriptor: int, backlog: int) -> socket.socket:
     """A socket that whoever started us has opened (systemd, a supervisor, a test)."""
-    sock = socket.socket(fileno=os.dup(descriptor))
-    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        sock.listen(backlog)
+    copy = os.dup(descriptor)
+    try:
+        sock = socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

@@ -17,6 +17,9 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
+log = logging.getLogger("septet")
+
+
 class AccessLog:
     """An `Observer` that writes the common log format and the microseconds that the request took.
 
@@ -48,7 +51,10 @@ class AccessLog:
         began, session.notes = session.notes, None
         took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
-        os.write(self._descriptor, f'{client} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
+        try:
+            os.write(self._descriptor, f'{client} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
+        except OSError as error:  # a full disk must not cost a client its answer
+            log.error("cannot write the access log: %s", error.strerror)
 
 
 def _escape(target: bytes) -> str:

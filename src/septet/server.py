@@ -55,22 +55,23 @@ def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
         config.workers,
         config.graceful_timeout,
     )
-    stop.on_signals(lambda: leave(1), config.graceful_timeout)
+    stop.on_signals(lambda: leave(1))
     run = models.load(config.model)
     gc.collect()
     gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
     if config.workers and models.concurrency(config.model) != "processes":
         supervise(service, run, config.workers)
     else:
+        stop.end_after(config.graceful_timeout)
         run(service)
 
 
 def load_site(config: Config) -> Site:
     """The application and the directories that a configuration names. Raises UsageError and Failed."""
-    directories = []
-    for text in config.static:
-        mount = parse_mount(text)
-        directories.append(Static(mount.route, mount.directory))
+    mounts = [parse_mount(text) for text in config.static]
+    # The longest route first: the most exact one decides.
+    mounts.sort(key=lambda mount: len(mount.route), reverse=True)
+    directories = [Static(mount.route, mount.directory) for mount in mounts]
     if config.app is None:
         return Site(None, tuple(directories))
     application = load(config.app, config.app_dir, config.factory)

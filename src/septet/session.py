@@ -174,13 +174,19 @@ class Session:
         """All output has gone: whose turn is it?"""
         http = self.http
         if not http.answered:
-            asked, self._asks_continue = self._asks_continue, False
-            return self._enter(BODY if asked else TURN)
+            return self._asked() if self._asks_continue else self._enter(TURN)
         if self._rules.observer and http.status:
             self._rules.observer.ended(self)
         if not http.keep_alive or http.stopping:
             return self._enter(OVER)
         return self._next_request() if http.body_complete else self._drain()
+
+    def _asked(self) -> Want:
+        """100 Continue has gone; some of the body may have come meanwhile."""
+        self._asks_continue = False
+        if self.body is not None:
+            return self._fill_spool()
+        return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 
     def deadline(self, now: float) -> float | None:
         """The instant at which the phase's time is up, on the clock of `now` (seconds); None: it has no bound."""
@@ -241,6 +247,7 @@ class Session:
 
     def _next_request(self) -> Want:
         http = self.http
+        self.body = None
         try:
             request = http.next_request() if http.pending else None
         except ProtocolError as fault:
@@ -250,17 +257,16 @@ class Session:
         rules = self._rules
         if rules.observer:
             rules.observer.began(self)
-        if request.has_body:
-            self.body = rules.spool and rules.spool()
-            if self.body is not None:
-                return self._fill_spool()
+        if request.has_body and rules.spool:
+            self.body = rules.spool()
+            return self._fill_spool()
         return self._enter(TURN)
 
     def _await_request(self) -> Want:
         """For a phase that goes on, the time goes on too: a head may not be prolonged byte by byte."""
         if self.http.ended:
             return self._enter(OVER)
-        phase = HEAD if self.http.pending else IDLE
+        phase = HEAD if self.http.pending or self.phase is HEAD else IDLE
         return self._enter(phase) if self.phase is not phase else READ
 
     def _fill_spool(self) -> Want:
@@ -328,6 +334,9 @@ class Session:
             self._fault = fault
             self.http.keep_alive = False
             raise ClientGone(str(fault)) from fault
+        except ClientGone as gone:
+            self._fault = ProtocolError(400, str(gone))
+            raise
 
     def want_body(self) -> Want:
         """The application waits for more of the body; asks for it first if the client wants to be asked."""

@@ -18,8 +18,7 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
     """
     module_name, _, attribute = name.partition(":")
     directory = os.path.abspath(app_dir)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    sys.path[:] = [directory, *(path for path in sys.path if path != directory)]
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

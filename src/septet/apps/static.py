@@ -4,6 +4,7 @@ A path leads to a file only if the file, with every link followed, lies in the d
 links that lead out, and neighbours whose names begin alike all end in 404.
 """
 
+import calendar
 import email.utils
 import mimetypes
 import os
@@ -19,7 +20,20 @@ IN_MEMORY: Final = 65536
 """Bytes up to which a file is read and sent with its head in one call; above it sendfile(2) is the cheaper way."""
 
 _types = mimetypes.MimeTypes()
-"""Python's own table, so that a type does not depend on the machine."""
+"""Python's own table, so that a type does not depend on the machine; not on Python's version either, by what follows."""
+
+for _suffix, _type in {
+    ".avif": "image/avif",
+    ".js": "text/javascript",  # RFC 9239
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}.items():
+    _types.add_type(_type, _suffix)
 
 
 class Static:
@@ -134,9 +148,11 @@ def _is_unchanged(request: Request, fields: Fields) -> bool:
 
 
 def _seconds(date: bytes) -> float | None:
+    """An HTTP date is always in GMT, whichever of its three forms it has (RFC 9110 section 5.6.7)."""
+    parsed = email.utils.parsedate(date.decode("latin-1"))
     try:
-        return email.utils.parsedate_to_datetime(date.decode("latin-1")).timestamp()
-    except (ValueError, TypeError, OverflowError):
+        return None if parsed is None else calendar.timegm(parsed)
+    except ValueError:  # a year that no calendar has
         return None
 
 

@@ -15,12 +15,15 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from septet.http.events import Exchange, FileRegion, Part, Request, Response, ResponseHead
-from septet.http.head import response_head
+from septet.http.head import response_head, with_length
 
 Environ = dict[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 READ_SIZE = 65536
+
+_UNIX = "localhost", "80"
+"""What stands for name and port on a unix socket: PEP 3333 has it that neither is ever empty."""
 
 _UNPREFIXED = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
@@ -56,8 +59,7 @@ class Wsgi:
             template = request.derived[self] = self._base | _from_head(request)
             environ = template.copy()
         host, port = exchange.server
-        environ["SERVER_NAME"] = host
-        environ["SERVER_PORT"] = str(port or "")
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = (host, str(port)) if port else _UNIX
         if exchange.client:
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = exchange.client[0], str(exchange.client[1])
         if not request.has_body:
@@ -84,13 +86,13 @@ def _from_head(request: Request) -> Environ:
         "REQUEST_URI": request.target.decode("latin-1"),
     }
     for name, value in request.fields:
+        if name == b"proxy":  # HTTP_PROXY is a variable that clients obey (CVE-2016-5385)
+            continue
         key = _key(name)
         text = value.decode("latin-1")
-        if key in environ:  # RFC 9110 section 5.3; cookies are joined by their own sign (RFC 6265 section 5.4)
+        if key in environ and key != "CONTENT_LENGTH":  # RFC 9110 section 5.3; cookies are joined by their own sign (RFC 6265 section 5.4)
             text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
         environ[key] = text
-    if request.content_length:
-        environ["CONTENT_LENGTH"] = str(request.content_length)
     return environ
 
 
@@ -247,13 +249,7 @@ class FileWrapper:
             return None
         count = max(0, status.st_size - offset)
         if head.content_length is None:
-            head = _with_length(head, count)
+            head = with_length(head, count)
         elif head.content_length < count:
             count = head.content_length
         return head, FileRegion(descriptor, offset, count), _Parts((), getattr(self, "close", None))
-
-
-def _with_length(head: ResponseHead, length: int) -> ResponseHead:
-    block = head.block + b"Content-Length: %d\r\n" % length
-    return ResponseHead(head.status, block, length, head.closes, head.dated, head.named)
-

@@ -53,7 +53,7 @@ class ChunkedDecoder:
             if self.remaining == 0:
                 end = data.find(CRLF, position)
                 if end < 0:
-                    if len(data) - position > MAX_CHUNK_LINE:
+                    if len(data) - position - data.endswith(b"\r") > MAX_CHUNK_LINE:
                         raise ProtocolError(400, "a chunk's size line is too long")
                     return b"".join(parts), data[position:]
                 self.remaining = _chunk_size(data[position:end]) or -1
@@ -79,9 +79,9 @@ class ChunkedDecoder:
             self.complete = True
             return data[2:]
         end = data.find(b"\r\n\r\n")
+        if end > MAX_TRAILERS or (end < 0 and len(data) > MAX_TRAILERS + 3):  # three bytes of its end may be here
+            raise ProtocolError(400, "the trailer section is too long")
         if end < 0:
-            if len(data) > MAX_TRAILERS:
-                raise ProtocolError(400, "the trailer section is too long")
             return data
         check_trailers(data[:end].split(CRLF))
         self.complete = True

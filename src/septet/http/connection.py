@@ -45,6 +45,7 @@ class Connection:
         "_decoder",
         "_inbox",
         "_limits",
+        "_passed_over",
         "_received",
         "_remaining",
         "_scanned",
@@ -76,7 +77,7 @@ class Connection:
         self.request = request
         self.keep_alive = request.keep_alive and not self.stopping
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
-        self._received = 0
+        self._received = self._passed_over = 0
         self.continued = False
         """100 Continue has been sent."""
         self.status = 0
@@ -124,7 +125,7 @@ class Connection:
 
     def _next_head(self) -> Request | None:
         inbox = self._inbox
-        if inbox.startswith(CRLF):  # RFC 9112 section 2.2: an empty line before a request is passed over
+        while inbox.startswith(CRLF):  # RFC 9112 section 2.2: empty lines before a request are passed over
             self._inbox = inbox = inbox[2:]
         end = inbox.find(b"\r\n\r\n", self._scanned)
         if end < 0:
@@ -135,11 +136,11 @@ class Connection:
             self._scanned = 0
         limits = self._limits
         if end > limits.header_block:
-            self._refuse_size(inbox)
+            self._check_size(inbox, end)
         request = parse_request(inbox[:end])
         if request.line_length > limits.request_line:
             raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
-        if len(request.fields) > limits.header_count:
+        if request.field_count > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
         self._inbox = inbox[end + 4 :]
         return request
@@ -158,17 +159,18 @@ class Connection:
         if self._scanned == 0 and not is_token(inbox[:1]) and inbox[:1] != b"\r":
             raise ProtocolError(400, "this is not the beginning of a request")
         if len(inbox) > min(self._limits.request_line, self._limits.header_block):
-            self._refuse_size(inbox)
+            self._check_size(inbox, len(inbox) - 3)  # three bytes of the end of the head may be here
         if len(inbox) > 3:
             self._scanned = len(inbox) - 3
             self._inbox = bytearray(inbox) if isinstance(inbox, bytes) else inbox
 
-    def _refuse_size(self, inbox: bytes | bytearray) -> None:
-        """Raise ProtocolError if what is here of a head is over a limit."""
+    def _check_size(self, inbox: bytes | bytearray, size: int) -> None:
+        """Raise ProtocolError if a head, of which `size` bytes are here, is over a limit."""
         limits = self._limits
-        if inbox.find(CRLF, 0, limits.request_line + 2) < 0:
+        longest = limits.request_line + 2
+        if len(inbox) >= longest and inbox.find(CRLF, 0, longest) < 0:
             raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
-        if len(inbox) > limits.header_block:
+        if size > limits.header_block:
             raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
 
     # The body of the current request
@@ -181,7 +183,7 @@ class Connection:
     @property
     def wants_continue(self) -> bool:
         """The client waits to be asked for the body (RFC 9110 section 10.1.1)."""
-        return self.request.expects_continue and not (self.continued or self._received or self._inbox)
+        return self.request.expects_continue and not (self.continued or self._received or self._inbox or self.status)
 
     def read_body(self) -> bytes | None:
         """The next piece of the body, `b""` at its end, None when it has not come yet.
@@ -215,9 +217,9 @@ class Connection:
 
         Raises ProtocolError when it is more than the bound, or malformed; ClientGone when it breaks off.
         """
-        before = self._received
         while part := self.read_body():
-            if self._received - before > DRAIN_LIMIT:
+            self._passed_over += len(part)
+            if self._passed_over > DRAIN_LIMIT:
                 raise ProtocolError(413, "nobody read this body")
         return part is not None
 
@@ -230,7 +232,6 @@ class Connection:
         Raises ValueError for a file without a Content-Length.
         """
         request = self.request
-        self.status = head.status
         if head.closes or self.stopping or not (self._decoder is None or self._decoder.complete or self._drainable):
             self.keep_alive = False
         self._contentless = head.status in (204, 304) or request.method == "HEAD"
@@ -238,6 +239,7 @@ class Connection:
             # The common answer: all of it is here, and as long as it should be.
             self.answered = True
             self.sent = len(body)
+            self._remaining = 0
             framing = b"Content-Length: %d\r\n" % len(body) if head.content_length is None else b""
         else:
             framing = self._frame(head, body, last)
@@ -246,18 +248,20 @@ class Connection:
             framing += b"Connection: close\r\n"
         elif request.version == "1.0":
             framing += b"Connection: keep-alive\r\n"
-        return b"%b%b%b\r\n%b" % (head.block, self._stamp(not head.dated, not head.named), framing, body)
+        data = b"%b%b%b\r\n%b" % (head.block, self._stamp(not head.dated, not head.named), framing, body)
+        self.status = head.status  # only now: what could not be put into bytes has not begun
+        return data
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
         """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""
         if head.content_length is not None:
             self._remaining = head.content_length
             return b""
-        if isinstance(body, FileRegion):
-            self.status = 0
-            raise ValueError("a file is sent with a Content-Length")
         if self._contentless:
-            return b"Content-Length: %d\r\n" % len(body) if body and last and head.status != 204 else b""
+            known = last and isinstance(body, bytes) and body and head.status != 204
+            return b"Content-Length: %d\r\n" % len(body) if known else b""
+        if isinstance(body, FileRegion):
+            raise ValueError("a file is sent with a Content-Length")
         if self.request.version == "1.0":
             self.keep_alive = False
             return b""

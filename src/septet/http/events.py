@@ -34,6 +34,8 @@ class Request:
     has_body: bool = False
     line_length: int = 0
     """Bytes of the request line, for its limit."""
+    field_count: int = 0
+    """Field lines, for their limit: those that were dropped are counted too."""
     derived: dict[Any, Any] = field(default_factory=dict)
     """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
 

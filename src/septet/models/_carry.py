@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from septet.http.events import Exchange, FileRegion, Response
+from septet.http.events import ClientGone, Exchange, FileRegion, Response
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.session import Session
 
@@ -79,14 +79,16 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
     try:
         if session.parts is None:
             head, body, session.parts = application(session)
-            return session.respond(head, body, session.parts is None)
+            last = session.parts is None
+            # An application that called WSGI's `write` has begun its answer already.
+            return session.push(body, last) if session.responding else session.respond(head, body, last)
         try:
             part = next(session.parts)
         except StopIteration:
             release(session)
             return session.push(b"", True)
         return session.push(part, False)
-    except ConnectionError as error:
+    except ClientGone as error:
         log.debug("the client went away: %s", error)
     except Exception:
         request = session.request

@@ -216,7 +216,7 @@ class Reactor:
             self.loop.stop()
 
     def _cut(self) -> None:
-        log.warning("%d connections are cut: the time for a graceful stop is up", len(self._connections))
+        self.service.stop.say_time_is_up()
         for connection in list(self._connections):
             connection.cut()
         self.loop.stop()

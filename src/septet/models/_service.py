@@ -33,6 +33,8 @@ class Stop:
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.ordered = False
+        self._grace = 0.0
+        self._said = False
 
     def fileno(self) -> int:
         return self._descriptor
@@ -41,30 +43,42 @@ class Stop:
         """Stop. May be called in a signal handler."""
         self.ordered = True
         os.eventfd_write(self._descriptor, 1)
+        if self._grace:
+            signal.setitimer(signal.ITIMER_REAL, self._grace)
 
-    def on_signals(self, at_once: Callable[[], NoReturn], graceful_timeout: float | None = None) -> None:
-        """TERM and INT give the order; a second one calls `at_once`.
-
-        With a time-out (seconds) a process whose requests do not come to an end in time is ended over them. For the main
-        thread.
-        """
+    def on_signals(self, at_once: Callable[[], NoReturn]) -> None:
+        """TERM and INT give the order; a second one calls `at_once`. For the main thread."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.ordered:
                 at_once()
             self.order()
-            if graceful_timeout is not None:
-                signal.setitimer(signal.ITIMER_REAL, graceful_timeout + CUT_MARGIN_S)
-
-        def cut(number: int, frame: FrameType | None) -> None:
-            log.warning("requests in flight are cut: the time for a graceful stop is up")
-            logging.shutdown()
-            os._exit(0)
 
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
-        if graceful_timeout is not None:
-            signal.signal(signal.SIGALRM, cut)
+
+    def on_term(self) -> None:
+        """TERM gives the order, once or often: for a worker, whose supervisor decides what a second signal means."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self.order())
+
+    def end_after(self, graceful_timeout: float) -> None:
+        """End this process if, so many seconds after the order, it still runs: requests in flight are cut.
+
+        A model that can cut its connections by itself does so before. For the main thread.
+        """
+        self._grace = graceful_timeout + CUT_MARGIN_S
+        signal.signal(signal.SIGALRM, self._end)
+
+    def _end(self, number: int, frame: FrameType | None) -> NoReturn:
+        self.say_time_is_up()
+        logging.shutdown()
+        os._exit(0)
+
+    def say_time_is_up(self) -> None:
+        """Log, once, that requests in flight are cut."""
+        if not self._said:
+            self._said = True
+            log.warning("requests in flight are cut: the time for a graceful stop is up")
 
 
 @dataclass(slots=True, frozen=True, eq=False)

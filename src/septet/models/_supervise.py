@@ -64,6 +64,7 @@ class Supervisor:
         """Until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
+        stop.end_after(self._service.graceful_timeout + KILL_MARGIN_S)
         self._poller.add(stop.fileno(), READABLE)
         try:
             while not stop.ordered:
@@ -89,7 +90,8 @@ class Supervisor:
         for inherited in (*self._workers, *self._silent):
             os.close(inherited)
         stop = Stop()
-        stop.on_signals(lambda: leave(1), self._service.graceful_timeout)
+        stop.on_term()
+        stop.end_after(self._service.graceful_timeout)
         service = replace(self._service, stop=stop, workers=self._count, ready=lambda _: _say(readiness, READY))
         try:
             self._run(service)
@@ -124,8 +126,9 @@ class Supervisor:
             os.close(worker.readiness)
 
     def _bury(self, worker: Worker) -> None:
+        if worker.readiness in self._silent:
+            self._hear(worker)
         _, status = os.waitpid(worker.pid, 0)
-        self._forget_pipe(worker)
         del self._workers[worker.process]
         self._poller.remove(worker.process)
         os.close(worker.process)

@@ -11,8 +11,9 @@ call brings what all clients have sent. Answers leave by send(2) at once, which 
 """
 
 import errno
+from contextlib import suppress
 from functools import partial
-from socket import socket
+from socket import SHUT_RDWR, socket
 from typing import cast
 
 from septet.http.states import Want
@@ -96,8 +97,9 @@ class RingConnection(Connection):
 
     def end(self) -> None:
         release(self.session)
-        for token in filter(None, (self._receive, self._room)):
-            self._ring.cancel(token)
+        if self._receive or self._room:
+            with suppress(OSError):
+                self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
         self._close_when_idle()
         self._reactor.forget(self)
 

@@ -1,0 +1,72 @@
+"""Applications are run by a real session that is carried by hand."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from septet.http.events import Exchange, Response
+from septet.http.states import RUN, Want
+from septet.models._carry import release, take_turn
+from septet.session import Rules
+from support.carrier import Watched, write_all
+
+
+class Answer(NamedTuple):
+    status: int
+    fields: dict[str, str]
+    body: bytes
+    raw: bytes
+
+
+class Exchanged(NamedTuple):
+    answer: Answer
+    session: Watched
+
+
+def parse(raw: bytes) -> Answer:
+    """An answer whose connection has ended, or which is the only one there."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    line, *lines = head.decode("latin-1").split("\r\n")
+    fields = {name.lower(): value.strip().lower() for name, _, value in (line.partition(":") for line in lines)}
+    if fields.get("transfer-encoding") == "chunked":
+        body = unchunk(body)
+    return Answer(int(line.split()[1]), fields, body, raw)
+
+
+def unchunk(data: bytes) -> bytes:
+    """The content of a chunked body; one that is cut short gives what there is of it."""
+    content = b""
+    while data:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        content, data = content + data[:size], data[size + 2 :]
+    return content
+
+
+Run = Callable[..., Exchanged]
+
+
+@pytest.fixture
+def run() -> Run:
+    """`run(application, data, rules=None)`: one request to the end of its answer, in a place where it may wait."""
+
+    def run_one(application: Callable[[Exchange], Response], data: bytes, rules: Rules | None = None) -> Exchanged:
+        session = Watched(rules)
+        written = bytearray()
+
+        def flush() -> None:
+            written.extend(write_all(session))
+            if session.want is not RUN:
+                session.receive(b"")
+
+        session.flush = flush
+        want: Want = session.receive(data)
+        while want is RUN:
+            want = take_turn(application, session)
+            written.extend(write_all(session))
+            want = session.want
+        release(session)
+        return Exchanged(parse(bytes(written)), session)
+
+    return run_one

@@ -1,0 +1,226 @@
+"""The ASGI interface (specification 3.0, HTTP 2.4): its scope and what an application sends."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from septet.apps.asgi import Asgi
+from septet.http.events import ClientGone
+from septet.http.states import CLOSE, WRITE
+from septet.session import Rules, Session
+from support.asgi_by_hand import GET, START, Hand, Receive, Send, answered, body, run
+from support.carrier import Watched
+from support.messages import render
+
+# The scope
+
+
+def test_scope_of_a_request() -> None:
+    asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
+    asgi.state["pool"] = 1
+    session = Watched()
+    session.receive(render("GET", "/a%20b/%C3%A9?x=%20&y", "X-A: 1", "x-a: 2"))
+    assert asgi.scope(session) == {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/a b/é",
+        "raw_path": b"/a%20b/%C3%A9",
+        "query_string": b"x=%20&y",
+        "root_path": "",
+        "headers": [(b"host", b"example.test"), (b"x-a", b"1"), (b"x-a", b"2")],
+        "client": ("192.0.2.1", 50000),
+        "server": ("192.0.2.2", 80),
+        "state": {"pool": 1},
+    }
+
+
+def test_scope_is_made_anew_for_equal_requests() -> None:
+    """What a request's application writes into its scope, headers or state is nobody else's."""
+    asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
+    for number in range(3):
+        session = Session(Rules(), ("198.51.100.7", number), ("192.0.2.2", 80))
+        session.receive(GET)
+        scope = asgi.scope(session)
+        assert (scope["client"], scope["path"]) == (("198.51.100.7", number), "/")
+        assert len(scope["headers"]) == 1
+        assert "mine" not in scope["state"]
+        scope["headers"].append((b"mine", b""))
+        scope["state"]["mine"] = scope["path"] = "mine"
+
+
+# Answers
+
+
+def test_answer_of_one_part_has_a_length() -> None:
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(body(b"hello"))
+
+    assert answered(application) == b"HTTP/1.1 200 OK\r\na: b\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def test_defaults_of_messages() -> None:
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404})
+        await send({"type": "http.response.body"})
+
+    assert answered(application) == b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_bytes_and_pairs_of_any_kind(kind: Callable[[bytes], Any], pair: Callable[[Any], Any]) -> None:
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [pair((b"a", b"b"))]})
+        await send(body(kind(b"one"), more=True))
+        await send(body(kind(b"two")))
+
+    assert answered(application).endswith(
+        b"\r\na: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+    )
+
+
+def test_nothing_goes_before_there_is_content() -> None:
+    async def scene() -> None:
+        started, seen = asyncio.Event(), asyncio.Event()
+
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            await send(START)
+            started.set()
+            await seen.wait()
+            raise KeyError
+
+        hand = Hand(application)
+        await started.wait()
+        assert not hand.session.responding
+        seen.set()
+        assert (await hand.finish()).startswith(b"HTTP/1.1 500 ")
+
+    run(scene)
+
+
+def test_sending_waits_until_the_part_has_gone() -> None:
+    async def scene() -> None:
+        sent = []
+
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            await send(START)
+            for number in range(3):
+                await send(body(b"%d" % number, more=True))
+                sent.append(number)
+            await send(body())
+
+        hand = Hand(application)
+        for number in range(3):
+            await hand.reach(WRITE)
+            await asyncio.sleep(0)
+            assert sent == list(range(number))
+            hand.write()
+        assert (await hand.finish()).endswith(b"1\r\n2\r\n0\r\n\r\n")
+
+    run(scene)
+
+
+def fails_at_once(send: Send) -> Awaitable[None]:
+    raise KeyError("the cause")
+
+
+async def sends_text(send: Send) -> None:
+    await send(START)
+    await send(body("text"))  # type: ignore[arg-type]
+
+
+async def sends_unknown(send: Send) -> None:
+    await send({"type": "http.response.unknown"})
+
+
+async def sends_start_twice(send: Send) -> None:
+    await send(START)
+    await send(START)
+
+
+async def sends_body_first(send: Send) -> None:
+    await send(body(b"a"))
+
+
+async def sends_splitting(send: Send) -> None:
+    await send({**START, "headers": [(b"a", b"b\r\nc: d")]})
+    await send(body(b"a"))
+
+
+async def sends_nothing(send: Send) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [fails_at_once, sends_text, sends_unknown, sends_start_twice, sends_body_first, sends_splitting, sends_nothing],
+)
+def test_application_that_breaks_the_rules(
+    wrong: Callable[[Send], Awaitable[None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await wrong(send)
+
+    assert answered(application).startswith(b"HTTP/1.1 500 ")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_half_an_answer_cuts_the_connection(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            await send(START)
+            await send(body(b"part", more=True))
+            if raises:
+                raise KeyError
+
+        hand = Hand(application)
+        await hand.finish()
+        assert (hand.session.want, hand.session.lost) == (CLOSE, True)
+        assert len(caplog.records) == 1
+
+    run(scene)
+
+
+def test_sending_after_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """It fails, and reaches neither this answer nor the next."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(body(b"a"))
+        await send(body(b"b"))
+
+    assert answered(application).endswith(b"\r\n\r\na")
+    assert "after the answer" in caplog.text
+
+
+def test_sending_to_a_lost_client_is_an_oserror(caplog: pytest.LogCaptureFixture) -> None:
+    """ASGI HTTP 2.4: an OSError, so that applications can tell; none of ours, so nothing is logged of it."""
+
+    async def scene() -> None:
+        caught = []
+
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            await send(START)
+            try:
+                await send(body(b"a", more=True))
+            except OSError as error:
+                caught.append(error)
+                raise
+
+        hand = Hand(application)
+        await hand.reach(WRITE)
+        hand.session.lose()
+        hand.cycle.wake()
+        await hand.finish()
+        assert isinstance(caught[0], ClientGone)
+        assert caplog.records == []
+
+    run(scene)

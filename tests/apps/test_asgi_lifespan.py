@@ -1,0 +1,73 @@
+"""The start and the end of an ASGI application (lifespan 2.0)."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from septet.apps.asgi import Asgi, Lifespan, LifespanFailed
+from support.asgi_by_hand import Receive, Send
+
+
+def lifespan_of(*messages: dict[str, Any] | Exception, log: list[str] | None = None) -> Lifespan:
+    """Of an application that answers every event with the next of these, or raises it."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        assert (scope["type"], scope["asgi"]["spec_version"]) == ("lifespan", "2.0")
+        scope["state"]["made"] = "at the start"
+        for message in messages:
+            event = await receive()
+            if log is not None:
+                log.append(event["type"])
+            if isinstance(message, Exception):
+                raise message
+            await send(message)
+
+    return Lifespan(Asgi(application))  # type: ignore[arg-type]
+
+
+COMPLETE = {"type": "lifespan.startup.complete"}
+SHUT = {"type": "lifespan.shutdown.complete"}
+
+
+def live(span: Lifespan) -> None:
+    async def scene() -> None:
+        async with asyncio.timeout(10):
+            await span.startup()
+            await span.shutdown()
+
+    asyncio.run(scene())
+
+
+def test_lifespan() -> None:
+    log: list[str] = []
+    span = lifespan_of(COMPLETE, SHUT, log=log)
+    live(span)
+    assert log == ["lifespan.startup", "lifespan.shutdown"]
+    assert span._asgi.state == {"made": "at the start"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([{"type": "lifespan.startup.failed", "message": "no database"}], "no database"),
+        ([{"type": "lifespan.startup.failed"}], "startup failed"),
+        ([COMPLETE, {"type": "lifespan.shutdown.failed", "message": "not flushed"}], "not flushed"),
+    ],
+)
+def test_lifespan_that_fails(messages: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(LifespanFailed, match=reason):
+        live(lifespan_of(*messages))
+
+
+def test_application_without_a_lifespan(caplog: pytest.LogCaptureFixture) -> None:
+    """The specification: it raises at the unknown scope, and is served all the same."""
+    live(lifespan_of(RuntimeError("what is a lifespan?")))
+    live(lifespan_of())  # or just returns
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+def test_application_that_raises_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    live(lifespan_of(COMPLETE, RuntimeError("the cause")))
+    assert "the cause" in caplog.text

@@ -1,0 +1,176 @@
+"""From `module:attribute` to an application, and how its interface is told."""
+
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.apps.loading import interface, load
+from septet.errors import Failed, UsageError
+
+SOURCE = """
+def app(environ, start_response): ...
+class box:
+    inner = app
+number = 5
+def make(): return app
+def make_nothing(): return None
+def make_late(argument): return app
+def make_broken(): raise KeyError("the cause")
+"""
+
+
+@pytest.fixture
+def app_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A directory with the module `fixture_app`, and some that cannot be imported."""
+    for name, source in {
+        "fixture_app.py": SOURCE,
+        "fixture_broken.py": "1 / 0",
+        "fixture_syntax.py": "def",
+        "fixture_needs.py": "import fixture_that_is_not_there",
+        "fixture_package/__init__.py": "",
+        "fixture_package/part.py": SOURCE,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    yield str(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("fixture_")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["fixture_app:app", "fixture_app:box.inner", "fixture_package.part:app"])
+def test_application_is_found(app_dir: str, name: str) -> None:
+    assert load(name, app_dir, False).__name__ == "app"
+
+
+def test_factory_is_called(app_dir: str) -> None:
+    assert load("fixture_app:make", app_dir, True).__name__ == "app"
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "sentence"),
+    [
+        ("fixture_none:app", False, "no module 'fixture_none'"),
+        ("fixture_package.none:app", False, "no module 'fixture_package.none'"),
+        ("fixture_app:none", False, "no attribute 'none'; it has app"),
+        ("fixture_app:box.none", False, "no attribute 'box.none'"),
+        ("fixture_app", False, "no attribute ''"),
+        ("fixture_app:number", False, "int; an application is callable"),
+        ("fixture_app:make_nothing", True, "NoneType; an application is callable"),
+    ],
+)
+def test_wrong_name(app_dir: str, name: str, factory: bool, sentence: str) -> None:
+    """What the user typed is wrong: one sentence that names it."""
+    with pytest.raises(UsageError, match=sentence) as caught:
+        load(name, app_dir, factory)
+    assert repr(name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "factory", "sentence"),
+    [
+        ("fixture_broken:app", False, "ZeroDivisionError: division by zero"),
+        ("fixture_syntax:app", False, "SyntaxError"),
+        ("fixture_needs:app", False, "fixture_that_is_not_there"),
+        ("fixture_app:make_broken", True, "KeyError: 'the cause'"),
+        ("fixture_app:make_late", True, "TypeError: .*argument"),
+    ],
+)
+def test_application_that_fails(app_dir: str, name: str, factory: bool, sentence: str) -> None:
+    """The application's own code raised: a sentence, and the traceback as its cause."""
+    with pytest.raises(Failed, match=sentence) as caught:
+        load(name, app_dir, factory)
+    assert caught.value.__cause__ is not None
+
+
+def test_app_dir_comes_first(app_dir: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Before what is on the path already, the directory itself among it."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "fixture_app.py").write_text("app = 5")
+    sys.path[:0] = [str(other), app_dir]
+    assert callable(load("fixture_app:app", app_dir, False))
+
+
+# Interfaces
+
+
+def wsgi_function(environ: Any, start_response: Any) -> None: ...
+
+
+def wsgi_with_default(environ: Any, start_response: Any, extra: Any = None) -> None: ...
+
+
+async def asgi_function(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def asgi_plain(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def asgi_with_extra(extra: Any, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class WsgiObject:
+    def __call__(self, environ: Any, start_response: Any) -> None: ...
+
+
+class AsgiObject:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class WsgiClass:
+    """PEP 3333's own example: the class is the application, an instance its answer."""
+
+    def __init__(self, environ: Any, start_response: Any) -> None: ...
+
+    def __iter__(self) -> Any: ...
+
+
+class Holder:
+    def wsgi(self, environ: Any, start_response: Any) -> None: ...
+
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def wrapped(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    ("application", "expected"),
+    [
+        (wsgi_function, "wsgi"),
+        (wsgi_with_default, "wsgi"),
+        (WsgiObject(), "wsgi"),
+        (WsgiClass, "wsgi"),
+        (Holder().wsgi, "wsgi"),
+        (wrapped(wsgi_function), "wsgi"),
+        (lambda *args: None, "wsgi"),
+        (dict, "wsgi"),
+        (asgi_function, "asgi"),
+        (asgi_plain, "asgi"),
+        (AsgiObject(), "asgi"),
+        (Holder().asgi, "asgi"),
+        (functools.partial(asgi_with_extra, 1), "asgi"),
+        (wrapped(asgi_function), "asgi"),
+        (lambda scope, receive, send: None, "asgi"),
+    ],
+)
+def test_interface(application: Any, expected: str) -> None:
+    assert interface(application) == expected
+
+
+def test_interface_of_frameworks() -> None:
+    from flask import Flask
+    from starlette.applications import Starlette
+
+    assert interface(Flask("x")) == "wsgi"
+    assert interface(Starlette()) == "asgi"

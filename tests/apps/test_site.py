@@ -1,0 +1,54 @@
+"""Who answers a request: a directory at its route, the application, or nobody."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.apps.asgi import Asgi
+from septet.apps.site import Site
+from septet.apps.static import Static
+from septet.apps.wsgi import Wsgi
+from support.carrier import Watched
+from support.messages import render
+
+
+def found(site: Site, path: str) -> Any:
+    session = Watched()
+    session.receive(render("GET", path))
+    return site.find(session)
+
+
+@pytest.fixture
+def directories(tmp_path: Path) -> tuple[Static, Static]:
+    return Static("/static/", str(tmp_path)), Static("/static/sub/", str(tmp_path))
+
+
+def test_directories_come_before_the_application(directories: tuple[Static, ...]) -> None:
+    wsgi = Wsgi(lambda environ, start_response: [])
+    site = Site(wsgi, directories)
+    assert [found(site, path) for path in ("/", "/statics", "/static", "/static/x")] == [
+        wsgi,
+        wsgi,
+        *directories[:1] * 2,
+    ]
+
+
+def test_first_directory_wins(directories: tuple[Static, ...]) -> None:
+    assert found(Site(None, directories), "/static/sub/x") is directories[0]
+    assert found(Site(None, directories[::-1]), "/static/sub/x") is directories[1]
+
+
+def test_nobody_answers_404(run: Callable[..., Any], directories: tuple[Static, ...]) -> None:
+    site = Site(None, directories)
+    assert run(site.find(Watched()), render("GET", "/other")).answer.status == 404
+
+
+def test_site_knows_its_interface() -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None: ...
+
+    asgi = Asgi(application)
+    assert (Site(asgi).asgi, Site(asgi).called) == (asgi, False)
+    for site in (Site(None), Site(Wsgi(lambda environ, start_response: []))):
+        assert (site.asgi, site.called) == (None, True)

@@ -1,0 +1,137 @@
+"""The environment of a WSGI application (PEP 3333, "environ Variables"; CGI 1.1)."""
+
+import io
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+
+from septet.apps.wsgi import Wsgi
+from septet.http.states import RUN
+from septet.session import Rules, Session
+from support.carrier import Watched
+from support.messages import render
+
+Run = Callable[..., Any]
+Environ = dict[str, Any]
+Start = Callable[..., Callable[[bytes], None]]
+
+PLAIN = [("Content-Type", "text/plain")]
+GET = render("GET", "/")
+
+
+def environ_of(data: bytes, session: Session | None = None, **flags: bool) -> Environ:
+    seen: Environ = {}
+
+    def application(environ: Environ, start_response: Start) -> list[bytes]:
+        seen.update(environ)
+        start_response("200 OK", PLAIN)
+        return [b""]
+
+    session = session or Watched()
+    assert session.receive(data) is RUN
+    Wsgi(application, **flags)(session)
+    return seen
+
+
+def test_environment_of_a_request() -> None:
+    environ = environ_of(
+        render("POST", "/a%20b/%C3%A9?x=%20&y", "Content-Type: text/x", "X-Some-Field: \xe9", body=b"12345")
+    )
+    expected = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/a b/\xc3\xa9",  # bytes as latin-1, PEP 3333 "Unicode Issues"
+        "QUERY_STRING": "x=%20&y",
+        "CONTENT_TYPE": "text/x",
+        "CONTENT_LENGTH": "5",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_NAME": "192.0.2.2",
+        "SERVER_PORT": "80",
+        "REMOTE_ADDR": "192.0.2.1",
+        "REMOTE_PORT": "50000",
+        "HTTP_HOST": "example.test",
+        "HTTP_X_SOME_FIELD": "\xe9",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+    }
+    assert {key: environ.get(key) for key in expected} == expected
+    assert not {"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"} & set(environ)
+
+
+def test_environment_is_made_anew_for_equal_requests() -> None:
+    """Heads repeat and their part of the environment is kept; what an application writes into its own is not."""
+    seen = []
+
+    def application(environ: Environ, start_response: Start) -> list[bytes]:
+        seen.append(environ)
+        assert "mine" not in environ
+        environ["mine"] = environ["HTTP_HOST"] = "changed"
+        start_response("200 OK", PLAIN)
+        return [b""]
+
+    wsgi = Wsgi(application)
+    for number in range(3):
+        session = Session(Rules(), ("198.51.100.7", number), ("192.0.2.2", 80))
+        session.receive(GET)
+        wsgi(session)
+    assert [environ["REMOTE_PORT"] for environ in seen] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("multithread", [True, False])
+@pytest.mark.parametrize("multiprocess", [True, False])
+def test_environment_tells_of_the_model(multithread: bool, multiprocess: bool) -> None:
+    environ = environ_of(GET, multithread=multithread, multiprocess=multiprocess)
+    assert (environ["wsgi.multithread"], environ["wsgi.multiprocess"]) == (multithread, multiprocess)
+
+
+def test_repeated_fields_are_joined() -> None:
+    """RFC 9110 section 5.3; and RFC 6265 section 5.4, for cookies have commas in them."""
+    environ = environ_of(render("GET", "/", "A: 1", "a: 2", "Cookie: x=1", "Cookie: y=2"))
+    assert (environ["HTTP_A"], environ["HTTP_COOKIE"]) == ("1,2", "x=1; y=2")
+
+
+@pytest.mark.parametrize("value", ["0", "5", "007"])
+def test_length_that_is_said_twice_is_one_number(value: str) -> None:
+    fields = [f"Content-Length: {value}"] * 2
+    environ = environ_of(render("POST", "/", *fields) + b"1234567"[: int(value)])
+    assert int(environ["CONTENT_LENGTH"]) == int(value)
+
+
+def test_client_cannot_write_what_is_not_its_own() -> None:
+    environ = environ_of(render("GET", "/", "Wsgi.Input: x", "Remote-Addr: x", "X_Y: x", "Proxy: x", "Remote_Addr: y"))
+    assert environ["REMOTE_ADDR"] == "192.0.2.1"
+    assert "HTTP_X_Y" not in environ
+    assert isinstance(environ["wsgi.input"], io.BytesIO)
+
+
+def test_environment_on_a_unix_socket() -> None:
+    """PEP 3333: SERVER_NAME and SERVER_PORT can never be empty strings."""
+    environ = environ_of(GET, Session(Rules(), None, ("/run/app.sock", None)))
+    assert "REMOTE_ADDR" not in environ
+    assert environ["SERVER_NAME"]
+    assert environ["SERVER_PORT"]
+
+
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
+@pytest.mark.parametrize(
+    "data", [GET, render("HEAD", "/"), render("POST", "/?a", body=b"12345"), render("PURGE", "/", version="1.0")]
+)
+def test_validator_has_no_objection(run: Run, data: bytes) -> None:
+    def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"].read(3)
+        environ["wsgi.errors"].flush()
+        start_response("200 OK", PLAIN)
+        return [b"a", b"b"]
+
+    answer, _ = run(Wsgi(validator(application)), data)
+    assert answer.status == 200
+
+
+def test_input_of_a_request_without_a_body() -> None:
+    assert environ_of(GET)["wsgi.input"].read() == b""

@@ -1,0 +1,84 @@
+"""What is remembered of heads: the same bytes give the same object, in bounded memory, and never a wrong meaning."""
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from septet.http.events import ProtocolError
+from septet.http.head import REMEMBERED_BLOCK, parse_request
+from support.feeding import Reader
+from support.messages import render
+
+
+def block(*fields: str, target: str = "/") -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: a", *fields]).encode()
+
+
+def test_same_bytes_are_the_same_request() -> None:
+    assert parse_request(block()) is parse_request(bytes(bytearray(block())))
+    assert parse_request(block("A: b")) is not parse_request(block("a: b"))
+
+
+def test_same_head_on_many_connections_is_one_request() -> None:
+    first, second = (Reader().feed_all([render("GET", "/a") * 2]) for _ in range(2))
+    assert len({id(seen.request) for reader in (first, second) for seen in reader.seen}) == 1
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_long_heads_are_not_remembered(extra: int) -> None:
+    data = block("A: ")
+    data += b"b" * (REMEMBERED_BLOCK + extra - len(data))
+    assert (parse_request(data) is parse_request(data)) is (extra == 0)
+
+
+SHAPES: dict[str, Callable[[int], bytes]] = {
+    "short heads": lambda n: block(f"A: {n}"),
+    "heads that just fit": lambda n: block(*[f"A: {n}" + "b" * 200] * 18),
+    "long heads of short lines": lambda n: block(*(f"A: {n} {line}" for line in range(300))),
+    "long lines": lambda n: block(f"A: {n}" + "b" * 60_000),
+    "long names": lambda n: block("A" * 60_000 + f"{n}: b"),
+    "long targets": lambda n: block(target=f"/{n}" + "a" * 60_000),
+    "long hosts": lambda n: f"GET / HTTP/1.1\r\nHost: {n}".encode() + b"a" * 60_000,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_memory_is_bounded(shape: str) -> None:
+    """A client that never sends the same twice gets some mebibytes of ours and no more, whatever it varies."""
+    make = SHAPES[shape]
+    parse_request(make(0))
+    tracemalloc.start()
+    try:
+        for number in range(1, 1500):
+            parse_request(make(number))
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 16 << 20
+
+
+def test_remembered_lines_mean_what_they_meant() -> None:
+    fields = ["A:  b ", "X_Y: 1", "Connection: close", "Content-Length: 3"]
+    fresh = parse_request(block(*fields))
+    again = parse_request(block(*fields, "C: d"))
+    assert again.fields == (*fresh.fields, (b"c", b"d"))
+    assert (again.keep_alive, again.content_length) == (False, 3)
+
+
+def test_refusals_stay_refusals() -> None:
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            parse_request(block("A : b"))
+        with pytest.raises(ProtocolError):
+            parse_request(block("Content-Length: x"))
+
+
+def test_line_in_another_place_is_judged_anew() -> None:
+    """A field line that is known is no request line, and a second Host is a second Host."""
+    parse_request(block("A: b"))
+    for data in (b"Host: a\r\nHost: a", b"A: b\r\nHost: a", block("Host: a"), block("GET / HTTP/1.1")):
+        with pytest.raises(ProtocolError):
+            parse_request(data)

@@ -1,0 +1,48 @@
+"""The table of phases is whole, and says what the phases say."""
+
+from septet.http.states import ANSWER, CLOSE, FOLLOWS, IDLE, LINGER, OVER, READ, RUN, TURN, WRITE, Phase
+from septet.session import Timeouts
+
+PHASES = tuple(FOLLOWS)
+
+
+def test_every_phase_has_its_row_and_no_row_leads_elsewhere() -> None:
+    assert {phase for row in FOLLOWS.values() for phase in row} == set(PHASES)
+    assert len({phase.name for phase in PHASES}) == len(PHASES)
+
+
+def test_every_phase_can_be_reached_and_left_for_the_end() -> None:
+    assert reachable(IDLE) == set(PHASES)
+    assert all(OVER in reachable(phase) for phase in PHASES)
+
+
+def reachable(start: Phase) -> set[Phase]:
+    """The phases that can come after `start`, itself among them."""
+    found: set[Phase] = {start}
+    front = [start]
+    while front:
+        fresh = set(FOLLOWS[front.pop()]) - found
+        found |= fresh
+        front += fresh
+    return found
+
+
+def test_nothing_follows_the_end_but_its_lingering() -> None:
+    assert set(FOLLOWS[OVER]) <= {OVER, LINGER}
+    assert FOLLOWS[LINGER] == (OVER,)
+
+
+def test_only_the_application_has_all_the_time_it_wants() -> None:
+    """Whatever waits for the client ends at some time; the name of its time-out is one that there is."""
+    timeouts = Timeouts()
+    for phase in PHASES:
+        if phase.want in (READ, WRITE):
+            assert getattr(timeouts, str(phase.timeout)) > 0
+        else:
+            assert phase.timeout is None
+
+
+def test_one_phase_each_runs_the_application_writes_and_closes() -> None:
+    assert [phase for phase in PHASES if phase.want is RUN] == [TURN]
+    assert [phase for phase in PHASES if phase.want is WRITE] == [ANSWER]
+    assert [phase for phase in PHASES if phase.want is CLOSE] == [OVER]

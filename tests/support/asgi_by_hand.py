@@ -1,0 +1,70 @@
+"""An ASGI application on a session that is carried by hand: bytes come and go when the test says so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from septet.apps.asgi import Asgi, Cycle
+from septet.http.states import RUN, WRITE, Want
+from septet.session import Rules
+from support.carrier import Watched, write_all
+from support.messages import render
+
+GET = render("GET", "/")
+START = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def body(content: bytes = b"", more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": content, "more_body": more}
+
+
+class Hand:
+    """A link whose bytes go when the test says so, and the cycle on it."""
+
+    def __init__(self, application: Any, data: bytes = GET, rules: Rules | None = None) -> None:
+        self.session = Watched(rules)
+        self.written = b""
+        assert self.session.receive(data) is RUN
+        self.cycle = Cycle(Asgi(application), self.session, self, asyncio.get_running_loop())
+        self.task = asyncio.create_task(self.cycle.run())
+
+    def carry(self, want: Want) -> None:
+        """Nothing goes by itself."""
+
+    def write(self) -> None:
+        self.written += write_all(self.session)
+        self.cycle.wake()
+
+    def receive(self, data: bytes) -> None:
+        self.session.receive(data)
+        self.cycle.wake()
+
+    async def reach(self, want: Want) -> None:
+        """Let the application run until its session wants this."""
+        async with asyncio.timeout(10):
+            while self.session.want is not want:  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)
+
+    async def finish(self) -> bytes:
+        """All that is written until the application has returned."""
+        async with asyncio.timeout(10):
+            while not self.task.done():
+                if self.session.want is WRITE:
+                    self.write()
+                await asyncio.sleep(0)
+        self.write()
+        return self.written
+
+
+def run(scene: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(scene())  # type: ignore[arg-type]
+
+
+def answered(application: Any, data: bytes = GET) -> bytes:
+    async def scene() -> bytes:
+        return await Hand(application, data).finish()
+
+    return asyncio.run(scene())

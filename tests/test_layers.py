@@ -1,0 +1,179 @@
+"""The arrows of the design, read from the imports: what may import what in `septet`.
+
+    cli -> server -> models -> session -> http
+              |         \\-> loop -> pollers
+              \\-> apps -> http (events and response heads only)
+    lab -> runs `septet serve` as a separate process
+
+A layer may import the layers at the end of its arrows, directly or further on; never back. Annotations count as
+well: what a module names, its reader must know.
+"""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import septet
+
+PACKAGE = Path(septet.__file__).parent
+
+#: Configuration: the options, where they come from, and what they mean.
+SETTINGS = frozenset({"config", "options", "sources", "address", "mount", "reference", "command"})
+#: What anybody but `http` may import.
+PLAIN = frozenset({"errors", ""})
+#: Which may import everything, and are imported by their one caller alone.
+TOP = frozenset({"__main__", "cli", "server"})
+
+#: What each layer may import besides itself, `errors` and the bare package (for its version).
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "http": frozenset(),
+    "session": frozenset({"http"}),
+    "pollers": frozenset(),
+    "loop": frozenset({"pollers"}),
+    "apps": frozenset({"http"}),
+    "listener": frozenset({"address"}),
+    "models": frozenset({"session", "http", "loop", "pollers", "apps", "listener"}),
+    "stamp": frozenset(),
+    "logs": frozenset({"session"}),
+    "examples": frozenset(),
+    "lab": frozenset(),
+}
+
+#: What `http` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
+PURE = frozenset({"collections.abc", "dataclasses", "enum", "functools", "http", "re", "typing"})
+
+
+class Import(NamedTuple):
+    """One import of `module`, at `path:line`."""
+
+    path: Path
+    line: int
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(PACKAGE.parent)}:{self.line} imports {self.module}"
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Everything that the module at `path` imports, at whatever depth, with relative names made absolute."""
+    package = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(path, node.lineno, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield Import(path, node.lineno, _named(module, alias.name))
+
+
+def _named(module: str, name: str) -> str:
+    """`from package import module` names a module; `from module import name` does not."""
+    file = PACKAGE.parent.joinpath(*module.split("."), name)
+    return f"{module}.{name}" if file.with_suffix(".py").exists() or file.is_dir() else module
+
+
+@cache
+def all_imports() -> list[Import]:
+    return [found for path in sorted(PACKAGE.rglob("*.py")) for found in imports_of(path)]
+
+
+def layer(module: str) -> str | None:
+    """The first name below `septet`; "" for the package itself, None for what is not ours."""
+    names = module.split(".")
+    if names[0] != PACKAGE.name:
+        return None
+    return names[1] if len(names) > 1 else ""
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("name", sorted(MAY_IMPORT))
+def test_arrows(name: str) -> None:
+    allowed = MAY_IMPORT[name] | {name} | (PLAIN if name != "http" else frozenset())
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if layer_of(found.path) == name and (target := layer(found.module)) is not None and target not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_module_has_its_place() -> None:
+    """A new one is to be added to the picture, and to the tables above."""
+    found = {layer_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert found <= MAY_IMPORT.keys() | SETTINGS | PLAIN | TOP
+
+
+def test_nobody_imports_the_top() -> None:
+    """`cli` is imported by the entry points alone, `server` by `cli` alone."""
+    allowed = {"cli": {"__main__"}, "server": {"cli"}}
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if (target := layer(found.module)) in allowed
+        and layer_of(found.path) not in allowed[str(target)] | {str(target)}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_settings_know_nothing_of_serving() -> None:
+    """They are read by the lab's and the documentation's processes, too. (Names of models come from their package.)"""
+    known = SETTINGS | PLAIN | {"models"}
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if layer_of(found.path) in SETTINGS and (target := layer(found.module)) is not None and target not in known
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_applications_know_http_by_its_events_and_heads() -> None:
+    allowed = {"septet.http.events", "septet.http.head"}
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if layer_of(found.path) == "apps" and layer(found.module) == "http" and found.module not in allowed
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", ["http", "session"])
+def test_protocol_does_no_input_or_output(name: str) -> None:
+    """Neither sockets nor files nor clocks: bytes and instants are arguments."""
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if layer_of(found.path) == name and layer(found.module) is None and found.module not in PURE
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("import septet.models\n", "septet.models"),
+        ("from septet.models import epoll\n", "septet.models.epoll"),
+        ("from ..session import Session\n", "septet.session"),
+        ("from .. import session\n", "septet.session"),
+        ("from . import grammar\n", "septet.http.grammar"),
+        ("def late():\n    import socket\n", "socket"),
+        ("from time import monotonic\n", "time"),
+    ],
+)
+def test_imports_are_found(source: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader above would make every test here pass if it saw nothing."""
+    package = tmp_path / "septet"
+    for name in ("models/epoll.py", "http/grammar.py", "session.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).touch()
+    (package / "http" / "one.py").write_text(source)
+    monkeypatch.setattr(f"{__name__}.PACKAGE", package)
+    assert [found.module for found in imports_of(package / "http" / "one.py")] == [module]

@@ -1,0 +1,203 @@
+"""Listening sockets: at every kind of address, all or none, and nothing of others taken away."""
+
+import gc
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from septet.address import Address, parse_address
+from septet.errors import Failed
+from septet.listener import Listener, open_listeners
+from support.waiting import wait_until
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Listener]]:
+    listeners: list[Listener] = []
+    yield listeners
+    for listener in listeners:
+        listener.close()
+
+
+def listen(opened: list[Listener], *texts: str) -> tuple[Listener, ...]:
+    made = open_listeners([parse_address(text) for text in texts], 16)
+    opened.extend(made)
+    return made
+
+
+def accept(listener: Listener) -> tuple[socket.socket, tuple[str, int] | None]:
+    taken: list[tuple[socket.socket, tuple[str, int] | None]] = []
+
+    def try_to_accept() -> bool:
+        try:
+            taken.append(listener.accept())
+        except BlockingIOError:
+            return False
+        return True
+
+    wait_until(try_to_accept, "a client was there")
+    return taken[0]
+
+
+def test_tcp(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, "127.0.0.1:0")
+    host, port = listener.server
+    assert host == "127.0.0.1"
+    assert port
+    assert str(listener) == f"http://127.0.0.1:{port}"
+    with socket.create_connection((host, port)) as client, accept(listener)[0] as peer:
+        assert peer.getpeername() == client.getsockname()
+        assert not peer.getblocking()
+        assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_address_of_a_client(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, "127.0.0.1:0")
+    with socket.create_connection(listener.server) as client:
+        sock, address = accept(listener)
+        sock.close()
+        assert address == client.getsockname()
+
+
+def test_nobody_is_there(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, "127.0.0.1:0")
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def test_ipv6_alone(opened: list[Listener]) -> None:
+    """A v6 socket leaves the v4 port of the same number to others, whatever the machine's default."""
+    (listener,) = listen(opened, "[::1]:0")
+    assert str(listener) == f"http://[::1]:{listener.server[1]}"
+    assert listener.sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    with socket.create_connection(listener.server[:2]) as client:
+        sock, address = accept(listener)
+        sock.close()
+        assert address == client.getsockname()[:2]
+
+
+def test_unix_socket(opened: list[Listener], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    (listener,) = listen(opened, f"unix:{path}")
+    assert (listener.server, str(listener)) == ((str(path), None), f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        sock, address = accept(listener)
+        sock.close()
+        assert address is None
+    listener.close()
+    assert not path.exists()
+
+
+def test_abstract_unix_socket(opened: list[Listener]) -> None:
+    name = f"septet-test-{os.getpid()}"
+    (listener,) = listen(opened, f"unix:@{name}")
+    assert str(listener) == f"unix:@{name}"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"\0{name}")
+        accept(listener)[0].close()
+
+
+def test_file_that_a_dead_server_left_is_replaced(opened: list[Listener], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    (listener,) = listen(opened, f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        accept(listener)[0].close()
+
+
+def test_file_that_somebody_listens_at_is_left_alone(opened: list[Listener], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    listen(opened, f"unix:{path}")
+    with pytest.raises(Failed, match="in use"):
+        listen(opened, f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def test_file_that_is_no_socket_is_left_alone(opened: list[Listener], tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("precious")
+    with pytest.raises(Failed, match="cannot listen at unix:"):
+        listen(opened, f"unix:{path}")
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_inherited_socket(opened: list[Listener], listening: bool) -> None:
+    with socket.socket() as given:
+        given.bind(("127.0.0.1", 0))
+        if listening:
+            given.listen()
+        (listener,) = listen(opened, f"fd://{given.fileno()}")
+        assert listener.server == given.getsockname()
+    with socket.create_connection(listener.server):
+        accept(listener)[0].close()
+
+
+def test_file_of_an_inherited_unix_socket_is_not_ours(tmp_path: Path) -> None:
+    """Whoever opened it (systemd, say) goes on listening at it, or takes it away."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(str(path))
+        given.listen()
+        (listener,) = open_listeners([Address("fd", fd=given.fileno())], 16)
+        listener.close()
+        assert path.exists()
+
+
+def test_descriptor_that_is_not_open() -> None:
+    with socket.socket() as sock:
+        number = sock.fileno()
+    with pytest.raises(Failed, match=f"cannot listen at fd://{number}"):
+        open_listeners([Address("fd", fd=number)], 16)
+
+
+def test_descriptor_that_cannot_listen(tmp_path: Path) -> None:
+    """A datagram socket or a file: a sentence, and nothing is left open."""
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams, (tmp_path / "file").open("w") as file:
+        before = len(os.listdir("/proc/self/fd"))
+        for thing in (datagrams, file):
+            with pytest.raises(Failed, match="cannot listen"):
+                open_listeners([Address("fd", fd=thing.fileno())], 16)
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_all_or_none(opened: list[Listener], tmp_path: Path) -> None:
+    (taken,) = listen(opened, "127.0.0.1:0")
+    path = tmp_path / "s"
+    with pytest.raises(Failed, match="in use"):
+        listen(opened, f"unix:{path}", f"127.0.0.1:{taken.server[1]}")
+    assert not path.exists()
+
+
+def test_name_that_nobody_knows() -> None:
+    with pytest.raises(Failed, match=r"cannot listen at http://name\.invalid:80"):
+        open_listeners([parse_address("name.invalid:80")], 16)
+
+
+def test_port_can_be_taken_again_at_once(opened: list[Listener]) -> None:
+    """Though connections of the server before it linger in TIME_WAIT."""
+    (first,) = listen(opened, "127.0.0.1:0")
+    port = first.server[1]
+    with socket.create_connection(first.server):
+        accept(first)[0].close()
+    first.close()
+    (second,) = listen(opened, f"127.0.0.1:{port}")
+    assert second.server[1] == port
+
+
+def test_adopted_client(opened: list[Listener]) -> None:
+    """What io_uring accepts is a descriptor; its client may have left before anybody looks."""
+    (listener,) = listen(opened, "127.0.0.1:0")
+    with socket.create_connection(listener.server) as client:
+        sock, address = listener.adopt(accept(listener)[0].detach())
+        assert address == client.getsockname()
+        assert sock.getpeername() == address
+        sock.close()

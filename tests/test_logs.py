@@ -1,0 +1,108 @@
+"""The access log, line by line, and the log on standard error."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from septet.errors import Failed
+from septet.http.states import RUN
+from septet.logs import AccessLog
+from septet.session import Rules
+from support.carrier import CLIENT, Watched, ok, write_all
+from support.messages import render
+
+LINE = re.compile(r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "([^"\\]|\\.)*" \d{3} \d+ (\d+|-)\n')
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+def served(path: Path, data: bytes, client: tuple[str, int] | None = CLIENT) -> str:
+    """What is logged of these requests, each answered with `hello`."""
+    with path.open("ab", buffering=0) as file:
+        session = Watched(Rules(observer=AccessLog(file)))
+        session.client = client
+        session.receive(data)
+        while session.want is RUN:
+            session.respond(ok(), b"hello", True)
+            write_all(session)
+        write_all(session)
+    return path.read_text()
+
+
+def test_line_of_an_answer(path: Path) -> None:
+    line = served(path, render("GET", "/a?b"))
+    assert LINE.fullmatch(line)
+    assert line.startswith("192.0.2.1 - - [")
+    assert '] "GET /a?b HTTP/1.1" 200 5 ' in line
+
+
+def test_line_for_every_answer(path: Path) -> None:
+    lines = served(path, render("GET", "/1") + render("HEAD", "/2", version="1.0")).splitlines(keepends=True)
+    assert all(LINE.fullmatch(line) for line in lines)
+    assert ['"GET /1 HTTP/1.1" 200 5 ' in lines[0], '"HEAD /2 HTTP/1.0" 200 0 ' in lines[1], len(lines)] == [
+        True,
+        True,
+        2,
+    ]
+
+
+def test_line_of_what_was_not_a_request(path: Path) -> None:
+    line = served(path, b"nonsense\r\n\r\n")
+    assert LINE.fullmatch(line)
+    assert re.search(r'"-" 400 \d+ -$', line)
+
+
+def test_client_on_a_unix_socket(path: Path) -> None:
+    assert served(path, render("GET", "/"), None).startswith("- - - [")
+
+
+def test_client_cannot_write_a_line_or_end_a_word(path: Path) -> None:
+    line = served(path, render("GET", '/"x" 200 5 7\\'.replace(" ", "%20")))
+    assert LINE.fullmatch(line)
+    assert r"GET /\"x\"%20200%205%207\\ HTTP/1.1" in line
+
+
+def test_file_is_appended_to(path: Path) -> None:
+    path.write_text("before\n")
+    assert served(path, render("GET", "/")).startswith("before\n192.0.2.1 ")
+
+
+def test_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"cannot write the access log .*: No such file or directory"):
+        AccessLog.open(str(tmp_path / "none" / "access.log"))
+
+
+def test_full_disk_does_not_end_connections() -> None:
+    """A log is not worth an outage: what cannot be written is let go."""
+    with open("/dev/full", "ab", buffering=0) as full:
+        session = Watched(Rules(observer=AccessLog(full)))
+        session.receive(render("GET", "/"))
+        session.respond(ok(), b"hello", True)
+        assert write_all(session).endswith(b"hello")
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_levels_on_standard_error(level: str, shown: int) -> None:
+    """In a process of its own, for it is the root logger that is configured. Applications' logs go the same way."""
+    code = (
+        "import logging, septet.logs\n"
+        f"septet.logs.configure({level!r})\n"
+        "for level in ('debug', 'info', 'warning', 'error'):\n"
+        "    getattr(logging.getLogger('some.application'), level)('said %s', level)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    lines = done.stderr.splitlines()
+    assert (done.stdout, len(lines)) == ("", shown)
+    assert re.fullmatch(r"\d{4}-\S+ \S+ \d+ ERROR some.application: said error", lines[-1])
+
+
+def test_standard_output_is_a_dash() -> None:
+    code = "import septet.logs; septet.logs.AccessLog.open('-')._descriptor == 1 or exit(1)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, env=os.environ).returncode == 0

@@ -1,0 +1,48 @@
+"""The Date and Server lines of answers."""
+
+import re
+from email.utils import parsedate_to_datetime
+from time import time
+
+import pytest
+
+from septet import stamp as subject
+from septet.stamp import stamper
+
+
+def test_date_is_now_in_the_preferred_form() -> None:
+    """RFC 9110 sections 5.6.7 and 6.6.1: IMF-fixdate."""
+    line = stamper("")(True, False).decode()
+    assert re.fullmatch(r"Date: (Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n", line)
+    assert abs(parsedate_to_datetime(line[6:]).timestamp() - time()) < 3
+
+
+@pytest.mark.parametrize(
+    ("server", "date", "named", "lines"),
+    [
+        ("septet", True, True, ["Date", "Server: septet"]),
+        ("septet", False, True, ["Server: septet"]),
+        ("septet", True, False, ["Date"]),
+        ("septet", False, False, []),
+        ("", True, True, ["Date"]),
+        ("", False, True, []),
+    ],
+)
+def test_lines_that_are_asked_for(server: str, date: bool, named: bool, lines: list[str]) -> None:
+    got = stamper(server)(date, named).decode()
+    assert [re.sub(r"^Date: .*", "Date", line) for line in got.split("\r\n")] == [*lines, ""]
+
+
+def test_date_changes_with_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only then: it is made once a second, whatever the clock does."""
+    now = 784111777.0
+    monkeypatch.setattr(subject, "time", lambda: now)
+    stamp = stamper("septet")
+    first = stamp(True, True)
+    assert first == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: septet\r\n"
+    now += 0.9
+    assert stamp(True, True) is first
+    now += 0.1
+    assert stamp(True, False) == b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n"
+    now -= 2
+    assert stamp(True, False) == b"Date: Sun, 06 Nov 1994 08:49:36 GMT\r\n"
