@@ -195,6 +195,7 @@ class Config:
 
 OPTIONS: tuple[Option, ...] = options_of(Config)
 
+
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:
     """Raise UsageError unless every value, and all of them together, are allowed.
 

@@ -42,7 +42,7 @@ class Listener:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def accept(self) -> tuple[socket.socket, tuple[str, int] | None]:
-        """The next client's socket, that does not wait, and its address. Raises BlockingIOError when nobody is there."""
+        """The next client's socket, which does not wait, and its address. Raises BlockingIOError: nobody is there."""
         sock, name = self.sock.accept()
         sock.setblocking(False)
         return sock, None if self.unix_path is not None else (name[0], name[1])
@@ -58,9 +58,13 @@ class Listener:
             return sock, None
         return sock, (name[0], name[1])
 
-    def close(self) -> None:
-        """Close, and take the file of a unix socket of ours away. For the process that opened it, at its end."""
+    def shut(self) -> None:
+        """Take no more clients; they are refused once every process that shares the socket has shut it."""
         self.sock.close()
+
+    def close(self) -> None:
+        """Shut, and take the file of a unix socket of ours away. For the process that opened it, at its end."""
+        self.shut()
         if self._ours and self.unix_path and not self.unix_path.startswith("@"):
             try:
                 os.unlink(self.unix_path)

@@ -28,6 +28,7 @@ from septet.stamp import stamper
 
 log = logging.getLogger("septet")
 
+
 def serve(config: Config) -> int:
     """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun."""
     configure(config.log_level)

@@ -225,6 +225,12 @@ class Session:
         self.file = None
         return self._enter(OVER)
 
+    def drop_body(self) -> None:
+        """Close the file in which a body was collected. Called between exchanges and when the connection is over."""
+        body, self.body = self.body, None
+        if body is not None:
+            body.close()
+
     def half_close(self) -> bool:
         """At CLOSE, once: True when our side is to be shut down first and the client's rest read and let go.
 
@@ -247,7 +253,8 @@ class Session:
 
     def _next_request(self) -> Want:
         http = self.http
-        self.body = None
+        if self.body is not None:
+            self.drop_body()
         try:
             request = http.next_request() if http.pending else None
         except ProtocolError as fault:
@@ -320,6 +327,10 @@ class Session:
     @property
     def body_complete(self) -> bool:
         return self.http.body_complete
+
+    @property
+    def waits(self) -> bool:
+        return self.phase.want is READ or self.phase.want is WRITE
 
     @property
     def blocked(self) -> bool:

@@ -231,7 +231,8 @@ def wrapper(environ: Environ, start_response: StartResponse, query: Parameters) 
     file: io.BufferedIOBase = path.open("rb") if query["kind"] == "file" else ClosingBytes(path.read_bytes())
     file.seek(int(query.get("at", "0")))
     start_response(OK, [BINARY, *length_field(query)])
-    return environ["wsgi.file_wrapper"](file, 4096)
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file, 4096)
+    return wrapped
 
 
 ROUTES: dict[str, Route] = {

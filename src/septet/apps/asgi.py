@@ -128,9 +128,9 @@ class Cycle:
             if part is not None:
                 self._all_read = exchange.body_complete
                 return {"type": "http.request", "body": part, "more_body": not self._all_read}
-            change = self._change()
             self._link.carry(exchange.want_body())
-            await change
+            if exchange.waits:
+                await self._change()
         while not (self.answered or exchange.gone):
             await self._change()
         return {"type": "http.disconnect"}

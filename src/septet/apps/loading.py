@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from septet.errors import Failed, UsageError
+from septet.errors import Failed, SeptetError, UsageError
 
 
 def load(name: str, app_dir: str, factory: bool) -> Any:
@@ -25,6 +25,8 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
         if error.name and (module_name + ".").startswith(error.name + "."):
             raise UsageError(f"APP {name!r}: there is no module {error.name!r} in {directory} or on sys.path") from None
         raise Failed(f"APP {name!r}: importing {module_name} failed: {error}") from error
+    except SeptetError:
+        raise
     except Exception as error:
         raise Failed(f"APP {name!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
     for part in attribute.split("."):

@@ -20,7 +20,7 @@ IN_MEMORY: Final = 65536
 """Bytes up to which a file is read and sent with its head in one call; above it sendfile(2) is the cheaper way."""
 
 _types = mimetypes.MimeTypes()
-"""Python's own table, so that a type does not depend on the machine; not on Python's version either, by what follows."""
+"""Python's own table, so that a type does not depend on the machine; and what old Pythons do not have in it."""
 
 for _suffix, _type in {
     ".avif": "image/avif",

@@ -90,7 +90,8 @@ def _from_head(request: Request) -> Environ:
             continue
         key = _key(name)
         text = value.decode("latin-1")
-        if key in environ and key != "CONTENT_LENGTH":  # RFC 9110 section 5.3; cookies are joined by their own sign (RFC 6265 section 5.4)
+        if key in environ and key != "CONTENT_LENGTH":
+            # RFC 9110 section 5.3; cookies are joined by a sign of their own (RFC 6265 section 5.4).
             text = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + text
         environ[key] = text
     return environ
@@ -137,7 +138,7 @@ class _Call:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """PEP 3333's imperative way: gone to the client when this returns, where the model lets the application wait."""
+        """PEP 3333's imperative way. Where the application may wait, `data` has gone to the client on return."""
         if data:
             self._send(data)
 

@@ -47,7 +47,7 @@ class ChunkedDecoder:
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """The chunks' content in `data`, joined, and the rest. Raises ProtocolError(400)."""
-        parts = []
+        parts: list[bytes] = []
         position = 0
         while not self.complete and self.remaining >= 0:
             if self.remaining == 0:

@@ -131,7 +131,7 @@ class Connection:
         if end < 0:
             self._look_at_incomplete(inbox)
             return None
-        if self._scanned:
+        if isinstance(inbox, bytearray):
             inbox = bytes(inbox)
             self._scanned = 0
         limits = self._limits
@@ -258,8 +258,9 @@ class Connection:
             self._remaining = head.content_length
             return b""
         if self._contentless:
-            known = last and isinstance(body, bytes) and body and head.status != 204
-            return b"Content-Length: %d\r\n" % len(body) if known else b""
+            if last and isinstance(body, bytes) and body and head.status != 204:
+                return b"Content-Length: %d\r\n" % len(body)
+            return b""
         if isinstance(body, FileRegion):
             raise ValueError("a file is sent with a Content-Length")
         if self.request.version == "1.0":

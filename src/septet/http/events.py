@@ -120,6 +120,10 @@ class Exchange(Protocol):
         """The client is lost, or sends no more."""
 
     @property
+    def waits(self) -> bool:
+        """The client has to do something before the exchange can go on."""
+
+    @property
     def blocked(self) -> bool:
         """What was pushed has not all gone to the client."""
 

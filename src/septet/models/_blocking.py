@@ -39,15 +39,12 @@ class Client(NamedTuple):
 
 
 class Door:
-    """The listeners, as one thread waits at them. `shares` says that a client in this thread keeps others waiting.
-
-    Belongs to the thread that made it.
-    """
+    """The listeners, as one thread waits at them. `shares` says that a client in this thread keeps others waiting."""
 
     def __init__(self, service: Service, shares: bool) -> None:
         self.stop = service.stop
         self._rules = service.rules
-        self._listeners = {listener.fileno(): listener for listener in service.listeners}
+        self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
         self._poller.add(self.stop.fileno(), READABLE)
         for descriptor in self._listeners:
@@ -77,6 +74,8 @@ class Door:
         except (BlockingIOError, ConnectionError):
             return  # somebody else was quicker, or the client has left already
         except OSError as error:
+            if self.stop.ordered:
+                return  # another thread has shut the doors
             log.error("cannot accept a client: %s", error)
             sleep(ACCEPT_PAUSE_S)
             return
@@ -98,7 +97,7 @@ class _Watch:
         self._grace = FRESH_GRACE_S
 
     def wait(self) -> Want:
-        """Until the socket is ready for what the session wants; or what it wants now that time is up, or after `stop`."""
+        """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
         now = monotonic()
         deadline = session.deadline(now)
@@ -171,12 +170,14 @@ def _not_yet(session: Session) -> None:
 def hall(service: Service) -> Iterator[None]:
     """From the application's start to its end, with clients let in between. For the main thread of a process."""
     with lifespan(service):
+        # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
+        service.stop.at_once = service.shut_doors
         service.ready(1)
         yield
 
 
 def turns(service: Service, client: Client) -> Turn:
-    """Where the application runs in these models: here, in the client's thread; an ASGI application on a loop of its own."""
+    """Where the application runs in these models: in the client's thread, an ASGI application on a loop of its own."""
 
     def turn(session: Session) -> Want | None:
         target = service.site.find(session)

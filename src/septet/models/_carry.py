@@ -85,7 +85,7 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
         try:
             part = next(session.parts)
         except StopIteration:
-            release(session)
+            close_parts(session)
             return session.push(b"", True)
         return session.push(part, False)
     except ClientGone as error:
@@ -97,7 +97,13 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
 
 
 def release(session: Session) -> None:
-    """Close what is left of an answer. Called once a connection is over, and between answers."""
+    """Let go of everything that a session holds. Called once its connection is over."""
+    close_parts(session)
+    session.drop_body()
+
+
+def close_parts(session: Session) -> None:
+    """Close what is left of an answer, of which no more is wanted."""
     parts, session.parts = session.parts, None
     if parts is not None:
         try:

@@ -36,7 +36,7 @@ def fork(run: Callable[[], int]) -> int:
         status = run()
     except BaseException:
         logging.getLogger("septet").exception("a child process failed")
-    leave(status)
+    return leave(status)
 
 
 def leave(status: int) -> NoReturn:

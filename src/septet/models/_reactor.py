@@ -19,6 +19,7 @@ from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._carry import release, take_turn
 from septet.models._link import Link
+from septet.models._private import wind_up
 from septet.models._service import Service
 from septet.pollers import EXCLUSIVE, READABLE
 from septet.session import Session
@@ -121,6 +122,7 @@ class Reactor:
             loop.run_forever()
             if lifespan:
                 loop.run_until_complete(lifespan.shutdown())
+            loop.run_until_complete(wind_up(loop))
         except LifespanFailed as error:
             raise Failed(f"the application did not start: {error}") from error
         finally:
@@ -206,6 +208,7 @@ class Reactor:
         self.stopping = True
         for listener in self.service.listeners:
             self.shut(listener)
+        self.service.shut_doors()
         for connection in list(self._connections):
             connection.stop()
         self.loop.call_later(self.service.graceful_timeout, self._cut)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from septet.apps.site import Site
 from septet.listener import Listener
+from septet.pollers import READABLE, Poll
 from septet.session import Rules
 
 SPOOL_BYTES = 1 << 20
@@ -33,25 +34,36 @@ class Stop:
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.ordered = False
+        self.at_once: Callable[[], None] | None = None
+        """Called with the order, in the main thread, in the midst of whatever that does."""
         self._grace = 0.0
         self._said = False
 
     def fileno(self) -> int:
         return self._descriptor
 
+    def wait(self) -> None:
+        """Until the order comes. For the main thread, where the signals arrive."""
+        poller = Poll()
+        poller.add(self._descriptor, READABLE)
+        while not self.ordered:
+            poller.wait(None)
+
     def order(self) -> None:
         """Stop. May be called in a signal handler."""
         self.ordered = True
         os.eventfd_write(self._descriptor, 1)
+        if self.at_once:
+            self.at_once()
         if self._grace:
             signal.setitimer(signal.ITIMER_REAL, self._grace)
 
-    def on_signals(self, at_once: Callable[[], NoReturn]) -> None:
-        """TERM and INT give the order; a second one calls `at_once`. For the main thread."""
+    def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
+        """TERM and INT give the order; a second one calls `on_second`. For the main thread."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.ordered:
-                at_once()
+                on_second()
             self.order()
 
         signal.signal(signal.SIGTERM, handle)
@@ -92,6 +104,11 @@ class Service:
     threads: int | None = None
     workers: int | None = None
     graceful_timeout: float = 30.0
+
+    def shut_doors(self) -> None:
+        """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""
+        for listener in self.listeners:
+            listener.shut()
 
     def spooling(self) -> "Service":
         """The same, for a model in which the application must not wait for a request's body."""

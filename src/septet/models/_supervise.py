@@ -144,6 +144,7 @@ class Supervisor:
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not come to an end."""
         self._signal(signal.SIGTERM)
+        self._service.shut_doors()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
             self._wait(last - monotonic())

@@ -5,9 +5,6 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec
 
-from septet.models._service import Stop
-from septet.pollers import READABLE, Poll
-
 log = logging.getLogger("septet")
 
 Args = ParamSpec("Args")
@@ -42,11 +39,3 @@ class Crew:
         """Until all have ended."""
         for thread in list(self._working):
             thread.join()
-
-    def wait_for(self, stop: Stop) -> None:
-        """Until the order to stop has come and all have ended."""
-        poller = Poll()
-        poller.add(stop.fileno(), READABLE)
-        while not stop.ordered:
-            poller.wait(None)
-        self.wait()

@@ -25,12 +25,12 @@ def run(service: Service) -> None:
     with hall(service):
         crew = Crew()
         for _ in range(service.threads or default_threads()):
-            crew.start(_accept_and_serve, service)
-        crew.wait_for(service.stop)
+            crew.start(_accept_and_serve, service, Door(service, shares=True))
+        service.stop.wait()
+        crew.wait()
 
 
-def _accept_and_serve(service: Service) -> None:
-    door = Door(service, shares=True)
+def _accept_and_serve(service: Service, door: Door) -> None:
     try:
         for client in door:
             serve(client, door, turns(service, client))

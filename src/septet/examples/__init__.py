@@ -1,0 +1,1 @@
+"""Applications that come with Septet, to be served right after installation."""

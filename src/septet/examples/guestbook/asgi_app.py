@@ -1,0 +1,112 @@
+"""The guestbook as an ASGI 3 application (scopes `http` and `lifespan`), with a store for event loops."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from septet.examples.guestbook import form, site
+from septet.examples.guestbook.book import StoreUnavailable, Visit
+from septet.examples.guestbook.page import REMARKS_SHOWN, Press
+from septet.examples.guestbook.store import open_async_store
+
+Event = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+_log = logging.getLogger("septet.examples.guestbook")
+_store = open_async_store()
+_press = Press()
+
+
+class ClientLeft(Exception):
+    """The client has gone before its request was complete; nobody is there to answer."""
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application; may run on any number of event loops, in any thread and process."""
+    if scope["type"] == "lifespan":
+        return await _live(receive, send)
+    if scope["type"] != "http":
+        raise NotImplementedError(f"the guestbook has no answer to ASGI's scope {scope['type']!r}")
+    try:
+        response = await _respond(scope, receive)
+    except ClientLeft:
+        return None
+    headers = _as_bytes(response.headers)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    return await send({"type": "http.response.body", "body": _body(response, scope["method"])})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """The server's life: nothing to prepare, since stores open at the first request; connections to close."""
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await _store.close()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _respond(scope: Scope, receive: Receive) -> site.Response:
+    step = site.decide(scope["method"], scope["path"], _header(scope, b"if-none-match"))
+    if isinstance(step, site.Response):
+        return step
+    try:
+        return await _take(step, scope, receive)
+    except form.FormError as error:
+        return site.form_refused(error)
+    except StoreUnavailable as error:
+        _log.error("%s", error)
+        return site.store_unavailable()
+
+
+async def _take(step: site.Step, scope: Scope, receive: Receive) -> site.Response:
+    match step:
+        case site.Step.VIEW:
+            return await _view(await _store.count_view())
+        case site.Step.PEEK:
+            return await _view(await _store.peek())
+        case site.Step.LEAVE:
+            body = await _read_body(receive)
+            await _store.add(form.parse(_header(scope, b"content-type"), body, int(time.time())))
+            return site.remark_kept()
+
+
+async def _view(visit: Visit) -> site.Response:
+    printed = _press.find(visit.edition) or _press.print(visit.edition, await _store.latest(REMARKS_SHOWN))
+    return site.view(printed, visit.views)
+
+
+async def _read_body(receive: Receive) -> bytes:
+    """The request's body, whose framing is the server's business; raises FormError where it is too large."""
+    body = b""
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ClientLeft
+        part: bytes = event.get("body", b"")
+        body += part
+        if len(body) > form.BODY_LIMIT:
+            raise form.too_large()
+        if not event.get("more_body", False):
+            return body
+
+
+def _body(response: site.Response, method: str) -> bytes:
+    """The body's bytes. A file of ours is a few KiB in the page cache: reading it takes less than asking a thread."""
+    if isinstance(response.body, bytes):
+        return b"" if method == "HEAD" else response.body
+    with response.body as file:
+        return bytes(file.readall())
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """The first field of this name, or nothing; ASGI's names are in lower case."""
+    return next((value.decode("latin-1") for field, value in scope["headers"] if field == name), "")
+
+
+@lru_cache(maxsize=16)
+def _as_bytes(headers: site.Headers) -> list[tuple[bytes, bytes]]:
+    """Fields as ASGI wants them. Views have the same fields again and again, so a few are remembered."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

@@ -1,0 +1,36 @@
+"""The guestbook's static files, found once at import.
+
+A request names one of the files that are there; no path is ever made from what a client sends, so there is no way
+out of the directory.
+"""
+
+import os
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+# Named here rather than asked of mimetypes, which reads the machine's own tables and may know .svg differently.
+_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file and its media type."""
+
+    path: Path
+    media_type: str
+
+    def open(self) -> FileIO:
+        """Open it for reading, unbuffered: it is sent by sendfile or read in one go."""
+        return FileIO(self.path)
+
+    @staticmethod
+    def measure(stream: FileIO) -> tuple[int, str]:
+        """Size in bytes and entity tag of an open file, so that both belong to what will be sent."""
+        status = os.fstat(stream.fileno())
+        return status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
+
+
+STATIC = {
+    path.name: StaticFile(path, _MEDIA_TYPES[path.suffix]) for path in (Path(__file__).parent / "static").iterdir()
+}

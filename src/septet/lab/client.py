@@ -1,0 +1,70 @@
+"""The load generator in a process of its own, so that neither our display nor our sampling slows it down."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from septet.errors import Failed
+from septet.lab.load import Plan
+
+Hear = Callable[[str, dict[str, Any]], None]
+
+GRACE_S = 30.0  # beyond the plan; thousands of connections take their time to open and to close
+
+
+def command(plan: Plan) -> list[str]:
+    """What starts the generator; also what a results file shows, to be repeated by hand."""
+    words = [sys.executable, "-m", "septet.lab.load", plan.url, "--users", str(plan.users), "--mode", plan.mode]
+    words += [
+        "--warmup",
+        f"{plan.warmup_s:g}",
+        "--duration",
+        f"{plan.duration_s:g}",
+        "--timeout",
+        f"{plan.timeout_s:g}",
+    ]
+    if plan.expect_length is not None:
+        words += ["--expect-length", str(plan.expect_length)]
+    return words
+
+
+def load(plan: Plan, hear: Hear) -> dict[str, Any]:
+    """Carry out the plan; `hear` is told the events as they come. Returns the figures; raises Failed without any."""
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(
+            command(plan), stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
+        ) as process,
+    ):
+        # The plan bounds itself; this is for a generator that is stopped or starved.
+        timer = threading.Timer(plan.warmup_s + plan.duration_s + GRACE_S, process.kill)
+        timer.start()
+        try:
+            return _listen(process, hear, complaints)
+        finally:
+            timer.cancel()
+            process.kill()
+
+
+def _listen(process: subprocess.Popen[str], hear: Hear, complaints: Any) -> dict[str, Any]:
+    assert process.stdout is not None, "it was started with a pipe"
+    for line in process.stdout:
+        details = json.loads(line)
+        match details.pop("event"):
+            case "figures":
+                figures: dict[str, Any] = details
+                return figures
+            case "refused":
+                raise Failed(details["reason"])
+            case event:
+                hear(event, details)
+    status = process.wait()
+    complaints.seek(0)
+    said = complaints.read().strip().splitlines()[-1:]
+    raise Failed(f"the load generator ended with status {status} and no figures{': ' + said[0] if said else ''}")

@@ -1,0 +1,159 @@
+"""HTTP/1.x answers without I/O: bytes in, the extent of the answer out (RFC 9112 section 6).
+
+Only what a load generator must know: the status, where the answer ends, whether another request may follow. The server
+of this project has its own, complete HTTP; a generator that shared it would share its mistakes.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import NamedTuple
+
+CHUNKED, UNTIL_CLOSE = -1, -2  # what stands in `Framing.length` when no length was promised
+HEAD_BYTES_MAX = 65536
+STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
+CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
+
+
+class Malformed(Exception):
+    """What came is no HTTP/1.x answer."""
+
+
+class Framing(NamedTuple):
+    """What a head says: the body's `length` in bytes, CHUNKED or UNTIL_CLOSE; `keep`: another request may follow."""
+
+    status: int
+    length: int
+    keep: bool
+
+
+def parse_head(head: bytes) -> Framing:
+    """Read a head without its final empty line (RFC 9112 sections 4, 6.3 and 9.3). Raises Malformed."""
+    status_line, *lines = head.split(b"\r\n")
+    start = STATUS_LINE.fullmatch(status_line)
+    if not start:
+        raise Malformed("status line")
+    lengths: set[bytes] = set()
+    coding, options = b"", b""
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name != name.strip():
+            raise Malformed("header field")
+        match name.lower():
+            case b"content-length":
+                lengths.add(value.strip(b" \t"))
+            case b"transfer-encoding":
+                coding = value.strip(b" \t").lower()
+            case b"connection":
+                options += b"," + value.lower()
+    tokens = {option.strip(b" \t") for option in options.split(b",")}
+    keep = b"close" not in tokens and (start[1] == b"1" or b"keep-alive" in tokens)
+    length = _body_length(int(start[2]), lengths, coding)
+    return Framing(int(start[2]), length, keep and length != UNTIL_CLOSE)
+
+
+def _body_length(status: int, lengths: set[bytes], coding: bytes) -> int:
+    if status < 200 or status in (204, 304):
+        return 0
+    if coding:
+        return CHUNKED if coding.endswith(b"chunked") else UNTIL_CLOSE
+    if not lengths:
+        return UNTIL_CLOSE
+    length = lengths.pop()
+    if lengths or not length.isdigit():
+        raise Malformed("Content-Length")
+    return int(length)
+
+
+class Place(Enum):
+    """Where in a chunked body the next line stands."""
+
+    SIZE = auto()
+    DATA_END = auto()
+    TRAILERS = auto()
+
+
+class Answer:
+    """One answer that does not come in one piece: give it the bytes, it says when it is complete."""
+
+    __slots__ = ("_chunk_left", "_place", "_unread", "body_bytes", "complete", "framing")
+
+    def __init__(self) -> None:
+        self.framing: Framing | None = None  # as soon as the head is there
+        self.body_bytes = 0
+        self.complete = False
+        self._unread = b""
+        self._chunk_left = 0
+        self._place = Place.SIZE
+
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes (b"" when the server has closed); True when the answer is complete. Raises Malformed."""
+        if not data:
+            self.complete = self.framing is not None and self.framing.length == UNTIL_CLOSE
+            return self.complete
+        self._unread += data
+        if self.framing is None:
+            self._take_head()
+        if self.framing is None:
+            return False
+        if self.framing.length == CHUNKED:
+            self.complete = self._take_chunks()
+        else:
+            self._take_plain(self.framing.length)
+        if self.complete and self._unread:
+            raise Malformed("bytes after the answer")
+        return self.complete
+
+    def _take_head(self) -> None:
+        while self.framing is None:
+            head, end, rest = self._unread.partition(b"\r\n\r\n")
+            if len(head) > HEAD_BYTES_MAX:
+                raise Malformed("head too large")
+            if not end:
+                return
+            self._unread = rest
+            framing = parse_head(head)
+            if framing.status >= 200:  # a 1xx answer is followed by the real one (RFC 9110 section 15.2)
+                self.framing = framing
+
+    def _take_plain(self, length: int) -> None:
+        taken = len(self._unread) if length == UNTIL_CLOSE else min(len(self._unread), length - self.body_bytes)
+        self.body_bytes += taken
+        self._unread = self._unread[taken:]
+        self.complete = self.body_bytes == length
+
+    def _take_chunks(self) -> bool:
+        """Take what has come of a chunked body (RFC 9112 section 7.1); True after its last line."""
+        while True:
+            if self._chunk_left > 0:
+                taken = min(self._chunk_left, len(self._unread))
+                self._unread = self._unread[taken:]
+                self._chunk_left -= taken
+                self.body_bytes += taken
+                if self._chunk_left:
+                    return False
+                self._place = Place.DATA_END
+            line, end, rest = self._unread.partition(b"\r\n")
+            if not end:
+                if len(line) > HEAD_BYTES_MAX:
+                    raise Malformed("line too long")
+                return False
+            self._unread = rest
+            if self._place is Place.TRAILERS:
+                if not line:
+                    return True
+            elif self._place is Place.DATA_END:
+                if line:
+                    raise Malformed("chunk longer than its size")
+                self._place = Place.SIZE
+            else:
+                self._begin_chunk(line)
+
+    def _begin_chunk(self, line: bytes) -> None:
+        size = CHUNK_SIZE.fullmatch(line)
+        if not size:
+            raise Malformed("chunk size")
+        self._chunk_left = int(size[1], 16)
+        if not self._chunk_left:
+            self._place = Place.TRAILERS

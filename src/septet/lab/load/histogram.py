@@ -1,0 +1,68 @@
+"""Latencies counted in buckets: log-linear, so that a microsecond and a minute are both kept to less than 1 %."""
+
+from __future__ import annotations
+
+PERCENTILES = (50, 75, 90, 99, 99.9)
+SUB_BITS = 7  # 128 buckets for every doubling
+BUCKETS = (1 << SUB_BITS) * 34  # up to 2**40 µs, twelve days
+
+
+class Histogram:
+    """Counts of latencies in whole microseconds; below 256 µs each value has its own bucket.
+
+    Two histograms merge by adding their counts, which percentiles do not: never average those.
+    """
+
+    __slots__ = ("counts", "max_us", "total_us")
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+        self.max_us = 0
+        self.total_us = 0
+
+    def record(self, us: int) -> None:
+        shift = us.bit_length() - SUB_BITS - 1
+        self.counts[us if shift <= 0 else (shift << SUB_BITS) + (us >> shift)] += 1
+        self.total_us += us
+        if us > self.max_us:
+            self.max_us = us
+
+    @staticmethod
+    def lowest(bucket: int) -> int:
+        """The least value, in µs, that falls into `bucket`."""
+        shift = max(0, (bucket >> SUB_BITS) - 1)
+        return (bucket - (shift << SUB_BITS)) << shift
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    def percentile(self, percent: float) -> int | None:
+        """The value in µs that `percent` of all do not exceed (the upper edge of its bucket); None without values."""
+        wanted = max(1.0, self.count * percent / 100)
+        seen = 0
+        for bucket, count in enumerate(self.counts):
+            seen += count
+            if count and seen >= wanted:
+                return min(self.lowest(bucket + 1) - 1, self.max_us)
+        return None
+
+    def sparse(self) -> dict[int, int]:
+        """The least value of each bucket that is not empty, and its count."""
+        return {self.lowest(bucket): count for bucket, count in enumerate(self.counts) if count}
+
+    def merge(self, sparse: dict[int, int], max_us: int, total_us: int) -> None:
+        """Add what another histogram holds, as its `sparse` gave it."""
+        for lowest, count in sparse.items():
+            shift = max(0, lowest.bit_length() - SUB_BITS - 1)
+            self.counts[(shift << SUB_BITS) + (lowest >> shift)] += count
+        self.max_us = max(self.max_us, max_us)
+        self.total_us += total_us
+
+    def summary(self) -> dict[str, int | float | None]:
+        """Mean, maximum and the percentiles people ask for, in µs; None where there is no value."""
+        count = self.count
+        summary: dict[str, int | float | None] = {"mean": round(self.total_us / count, 1) if count else None}
+        summary |= {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}
+        summary["max"] = self.max_us if count else None
+        return summary

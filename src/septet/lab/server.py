@@ -1,0 +1,190 @@
+"""A server under test: any command that listens on the port it is given, from its start to the last of its processes.
+
+It gets a session of its own, which is how its processes are found (see the sampler), and how Ctrl-C at our terminal
+does not reach it before we have written down what was measured.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from septet.errors import Failed
+from septet.lab import sampler
+
+PORTS = range(20000, 32000)  # below the ports that the kernel gives to clients: ours must not take the server's
+POLL_S = 0.02
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nobody listens."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Failed(f"no free port was found in {PORTS.start}-{PORTS.stop - 1} for the server")
+
+
+@contextmanager
+def _interruption_deferred() -> Iterator[None]:
+    """Hold INT and TERM back. Were they raised inside Popen, the process would be started and nobody would know it.
+
+    Blocking them (pthread_sigmask) will not do: the child would inherit that, and could not be stopped with TERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are raised in the main thread only
+        return
+    caught: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, frame: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for signal_number in caught:
+        signal.raise_signal(signal_number)
+
+
+class Server:
+    """A context manager: on leaving, no process of the server is left."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float) -> None:
+        self._command = command
+        self._environment = {**os.environ, **environment}
+        self._stop_timeout_s = stop_timeout_s
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    def __enter__(self) -> Server:
+        try:
+            with _interruption_deferred():
+                self._process = subprocess.Popen(
+                    self._command,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._output,
+                    stderr=self._output,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._output.close()
+            raise Failed(f"the server could not be started: {error}") from None
+        except KeyboardInterrupt:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kill_session()
+        self._output.close()
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "used before it was entered"
+        return self._process
+
+    @property
+    def session(self) -> int:
+        return self._running.pid
+
+    def await_answer(self, url: str, timeout_s: float) -> None:
+        """Return as soon as `url` is answered, however; raises Failed when the server ends first, or the time is up."""
+        parts = urlsplit(url)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.check_alive()
+            connection = http.client.HTTPConnection(parts.netloc, timeout=max(0.1, deadline - time.monotonic()))
+            try:
+                connection.request("GET", parts.path or "/", headers={"Connection": "close"})
+                connection.getresponse().read()
+                return
+            except (OSError, http.client.HTTPException):
+                time.sleep(POLL_S)
+            finally:
+                connection.close()
+        raise Failed(f"no answer within {timeout_s:g} s of starting{self.last_words()}")
+
+    def check_alive(self) -> None:
+        """Raises Failed, with what the server said last, when it has ended."""
+        status = self._running.poll()
+        if status is not None:
+            how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            raise Failed(f"the server {how}{self.last_words()}")
+
+    def last_words(self, lines: int = 3) -> str:
+        """The end of the server's output, for a sentence that has said what happened."""
+        file = self._output.fileno()
+        # pread: the server writes through the same file description, whose offset is not ours to move.
+        text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()
+        said = [line.strip() for line in text if line.strip() and "listening on" not in line][-lines:]
+        return ": " + " / ".join(said) if said else ""
+
+    def before_stop(self) -> None:
+        """Mark where `stop` counts from: nothing but the server may end between this and `stop`."""
+        self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    def stop(self) -> dict[str, Any]:
+        """Stop it with TERM, with KILL when it does not; what it used in its whole life, by wait4(2).
+
+        The figures hold the descendants that were waited for, threads and processes that ended included; after a KILL
+        they do not hold the workers, so `complete` is false.
+        """
+        begun = time.monotonic()
+        self._running.send_signal(signal.SIGTERM)
+        try:
+            self._running.wait(self._stop_timeout_s)
+            killed = 0
+        except subprocess.TimeoutExpired:
+            killed = self._kill_session()
+        left = self._kill_session()
+        before, after = self._before, resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "status": self._running.wait(),
+            "seconds": round(time.monotonic() - begun, 3),
+            "killed": killed,
+            "left_behind": left,
+            "life": {
+                "complete": not killed and not left,
+                "user_s": after.ru_utime - before.ru_utime,
+                "system_s": after.ru_stime - before.ru_stime,
+                "voluntary_switches": after.ru_nvcsw - before.ru_nvcsw,
+                "involuntary_switches": after.ru_nivcsw - before.ru_nivcsw,
+            },
+        }
+
+    def _kill_session(self) -> int:
+        """Kill what is left of the session, the leader first so that it starts nobody anew; how many there were."""
+        killed = 0
+        if self._running.poll() is None:
+            self._running.kill()
+            self._running.wait()
+            killed = 1
+        while alive := [process for process in sampler.processes_of(self.session) if process.alive]:
+            killed += len(alive)
+            for process in alive:
+                try:
+                    os.kill(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(POLL_S)
+        return killed

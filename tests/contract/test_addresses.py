@@ -1,0 +1,76 @@
+"""Where a server listens: TCP over IPv4 and IPv6, unix sockets, inherited descriptors, several at once."""
+
+import json
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from support.client import Connection, refuses_connections
+from support.server import serve
+
+
+@pytest.fixture
+def unix_path(tmp_path: Path) -> Path:
+    return tmp_path / "septet.sock"
+
+
+def test_several_addresses_at_once(model: str, interface: str, unix_path: Path) -> None:
+    """One ready line each, with the real port; all end with the server, and the socket's file is removed."""
+    bind = ("127.0.0.1:0", "[::1]:0", f"unix:{unix_path}", "127.0.0.1:0")
+    with serve(model, interface, bind=bind) as server:
+        addresses = [ready.address for ready in server.ready]
+        assert len(set(addresses)) == 4
+        assert str(unix_path) in addresses
+        for ready in server.ready * 2:
+            assert ready.model == model
+            with Connection(ready.address) as connection:
+                assert connection.request("GET", "/", "Connection: close").status == 200
+        server.stop()
+        assert all(refuses_connections(address) for address in addresses)
+        assert not unix_path.exists()
+
+
+def test_ipv6(model: str, interface: str) -> None:
+    with serve(model, interface, bind=("[::1]:0",)) as server, server.connect() as connection:
+        seen = json.loads(connection.request("GET", "/").body)
+        assert seen["client"][0] == "::1"
+        assert seen["client"][1] == connection.socket.getsockname()[1]
+
+
+def test_unix_socket(model: str, interface: str, unix_path: Path) -> None:
+    with serve(model, interface, bind=(f"unix:{unix_path}",)) as server, server.connect() as connection:
+        for _ in range(2):
+            assert connection.request("POST", "/", body=b"body").status == 200
+
+
+@pytest.mark.parametrize("model", ["epoll", "preforked"])
+def test_stale_unix_socket_is_replaced(model: str, unix_path: Path) -> None:
+    """A server that was killed has left its file."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(unix_path))
+    with serve(model, "wsgi", bind=(f"unix:{unix_path}",)) as server:
+        assert server.get("/").status == 200
+
+
+def test_inherited_descriptor(model: str, interface: str) -> None:
+    """The listener was made by whoever started the server, as systemd does (sd_listen_fds(3))."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        with serve(model, interface, bind=(f"fd://{number}",), pass_fds=(number,)) as server:
+            assert server.address == listener.getsockname()
+            assert server.get("/").status == 200
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+@pytest.mark.parametrize("model", ["epoll"])
+def test_inherited_unix_socket_is_not_removed(model: str, unix_path: Path) -> None:
+    """Its file belongs to whoever made it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(unix_path))
+        listener.listen()
+        number = listener.fileno()
+        with serve(model, "wsgi", bind=(f"fd://{number}",), pass_fds=(number,)) as server:
+            assert server.get("/").status == 200
+    assert stat.S_ISSOCK(unix_path.stat().st_mode)

@@ -1,0 +1,127 @@
+"""Slow clients: each kind is ended by its own option, and does not hold up anybody else.
+
+Every server here has one short deadline; the others keep their long defaults, so that only the right one can strike
+within the test's patience. Before a request is complete no application plays a part: there one interface will do.
+"""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from support.client import Connection
+from support.messages import byte_by_byte, render
+from support.models import carries_concurrently
+from support.processes import has_open
+from support.server import Server, serve
+from support.waiting import wait_until
+
+SHORT_S = 0.5
+#: s; before any of the default deadlines (30 s and more) could strike.
+PATIENCE_S = 15.0
+DRIP_S = 0.05
+
+
+def assert_others_are_served(server: Server, model: str) -> None:
+    if carries_concurrently(model):
+        assert server.get("/other").status == 200
+
+
+def assert_ended(connection: Connection, since: float) -> None:
+    """408 and the end, or the end alone; not before the deadline."""
+    data = connection.read_to_end()
+    elapsed = time.monotonic() - since
+    assert data == b"" or data.startswith(b"HTTP/1.1 408 "), data
+    assert SHORT_S * 0.9 <= elapsed < PATIENCE_S
+
+
+def drip(connection: Connection, byte: bytes) -> None:
+    """Send a byte every 50 ms until the server has had enough."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not connection.has_data(within_s=DRIP_S):
+        assert time.monotonic() < deadline, "the server waits for ever"
+        connection.send_if_possible(byte)
+
+
+def test_silent_connection(model: str) -> None:
+    """It has opened a connection, as browsers do in advance, and says nothing."""
+    with serve(model, "wsgi", "--keep-alive-timeout", str(SHORT_S)) as server:
+        start = time.monotonic()
+        with server.connect() as connection:
+            assert_ended(connection, start)
+
+
+def test_idle_connection(model: str) -> None:
+    """After its answer it asks no more: ended without a 408, which the next request would take for its answer."""
+    with serve(model, "asgi", "--keep-alive-timeout", str(SHORT_S)) as server, server.connect() as connection:
+        assert connection.request("GET", "/").status == 200
+        assert_others_are_served(server, model)
+        connection.assert_closed()
+
+
+def test_slow_header(model: str) -> None:
+    """A byte now and then is no progress: the deadline is for the complete header."""
+    with serve(model, "wsgi", "--header-timeout", str(SHORT_S)) as server, server.connect() as connection:
+        start = time.monotonic()
+        connection.send(b"GET / HTTP/1.1\r\nHost: example.test\r\nX-Drip: ")
+        assert_others_are_served(server, model)
+        drip(connection, b"d")
+        assert_ended(connection, start)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_stalled_body(model: str, interface: str, framing: str) -> None:
+    with serve(model, interface, "--body-timeout", str(SHORT_S)) as server, server.connect() as connection:
+        start = time.monotonic()
+        connection.send(render("POST", "/read?how=all", framing) + b"5\r\n12")
+        assert_others_are_served(server, model)
+        assert_ended(connection, start)
+        assert not server.complaints()
+
+
+def test_slow_body_that_progresses(model: str, interface: str) -> None:
+    """The deadline is for progress: a body may take longer than it in all."""
+    body = b"progress" * 4
+    with serve(model, interface, "--body-timeout", "1") as server, server.connect() as connection:
+        start = time.monotonic()
+        connection.send(render("POST", "/", f"Content-Length: {len(body)}"))
+        for byte in byte_by_byte(body):
+            assert not connection.has_data(within_s=1.2 / len(body))
+            connection.send(byte)
+        assert time.monotonic() - start > 1
+        assert connection.read_response().status == 200
+
+
+def test_reader_that_does_not_read(model: str, interface: str, token: str) -> None:
+    """The application's iterable is closed, or its send() ended, though the client is still connected."""
+    with serve(model, interface, "--write-timeout", str(SHORT_S)) as server:
+        with Connection(server.address, receive_buffer=4096) as connection:
+            connection.send(render("GET", f"/endless?token={token}"))
+            assert_others_are_served(server, model)
+            server.journal.wait_for(f"closed {token}")
+            assert not connection.read_to_end().endswith(b"\r\n0\r\n\r\n")
+        assert not server.complaints()
+
+
+def test_static_file_that_nobody_reads(model: str, static_tree: Path) -> None:
+    """The same for bytes that no application makes; the file is closed, though the client is still connected."""
+    options = ["--write-timeout", str(SHORT_S), "--static", f"/files={static_tree}"]
+    with serve(model, "wsgi", *options) as server:
+        with Connection(server.address, receive_buffer=4096) as connection:
+            connection.send(render("GET", "/files/big.bin") * 10)
+            assert connection.read_head().status == 200
+            assert_others_are_served(server, model)
+            file = static_tree / "big.bin"
+            assert has_open(server.pid, file)
+            wait_until(lambda: not has_open(server.pid, file), "the server gives up", PATIENCE_S)
+
+
+def test_prompt_client_is_not_disturbed(model: str) -> None:
+    """Every deadline is short, and passes several times over while the client keeps it."""
+    names = ("keep-alive", "header", "body", "write")
+    options = [word for name in names for word in (f"--{name}-timeout", "1")]
+    with serve(model, "asgi", *options) as server, server.connect() as connection:
+        start = time.monotonic()
+        while time.monotonic() - start < 1.5:
+            assert connection.request("POST", "/", body=b"body").status == 200
+            assert not connection.has_data(within_s=0.1)

@@ -1,0 +1,99 @@
+"""Clients that disappear, by FIN and by RST, at every stage of a request: nothing leaks and the server lives on."""
+
+from collections.abc import Callable
+
+import pytest
+
+from support.client import Connection
+from support.messages import render
+from support.processes import children, open_descriptors, threads
+from support.server import Server
+from support.waiting import becomes_true
+
+TIMES = 200
+BATCHES = 5
+#: s; what a lingering close or a dying child may take.
+RETURN_S = 3.0
+
+Leave = Callable[[Connection], None]
+
+
+def before_a_byte(connection: Connection) -> None:
+    pass
+
+
+def in_the_header(connection: Connection) -> None:
+    connection.send(b"GET / HTTP/1.1\r\nHost: exa")
+
+
+def in_the_body(connection: Connection) -> None:
+    connection.send(render("POST", "/read?how=all", "Content-Length: 100000") + b"the first bytes")
+
+
+def before_the_answer(connection: Connection) -> None:
+    connection.send(render("GET", "/send?size=1000000&parts=10"))
+
+
+def in_the_answer(connection: Connection) -> None:
+    connection.send(render("GET", "/send?size=1000000&parts=10"))
+    assert connection.read_head().status == 200
+
+
+def in_a_file(connection: Connection) -> None:
+    connection.send(render("GET", "/files/big.bin"))
+    assert connection.read_head().status == 200
+
+
+def after_the_answer(connection: Connection) -> None:
+    assert connection.request("GET", "/").status == 200
+
+
+STAGES = [
+    before_a_byte,
+    in_the_header,
+    in_the_body,
+    before_the_answer,
+    in_the_answer,
+    in_a_file,
+    after_the_answer,
+]
+
+
+@pytest.mark.parametrize("leave", [Connection.close, Connection.reset], ids=["FIN", "RST"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_client_disappears(server: Server, stage: Leave, leave: Leave) -> None:
+    """200 times over all stages, and every descriptor, thread and process that this took is given back.
+
+    What a worker makes at its first request of a kind, and keeps, is no leak: that ends after a few batches.
+    """
+    assert any(gives_all_back(server, stage, leave) for _ in range(BATCHES))
+
+
+def gives_all_back(server: Server, stage: Leave, leave: Leave) -> bool:
+    """Whether a batch of disappearing clients leaves the server with no more than it had."""
+    before = resources(server)
+    for _ in range(TIMES // len(STAGES) + 1):
+        with server.connect() as connection:
+            stage(connection)
+            leave(connection)
+    assert server.get("/").status == 200
+    return becomes_true(lambda: not grown(before, resources(server)), RETURN_S)
+
+
+def resources(server: Server) -> tuple[int, ...]:
+    return open_descriptors(server.pid), threads(server.pid), len(children(server.pid))
+
+
+def grown(before: tuple[int, ...], now: tuple[int, ...]) -> bool:
+    return any(new > old for old, new in zip(before, now, strict=True))
+
+
+def test_a_disconnected_client_does_not_keep_the_application(server: Server, token: str) -> None:
+    """It learns that nobody takes its parts: close() is called, send() ends, once."""
+    with server.connect() as connection:
+        connection.send(render("GET", f"/endless?token={token}"))
+        assert connection.read_head().status == 200
+        connection.reset()
+    server.journal.wait_for(f"closed {token}")
+    assert server.get("/").status == 200
+    assert server.journal.count(f"closed {token}") == 1

@@ -1,0 +1,121 @@
+"""Starts that fail: one sentence on stderr, the right exit status, and nothing left running or listening."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.client import refuses_connections
+from support.server import APP_DIR, complaints, serve
+
+WSGI = "support.apps_wsgi:app"
+
+
+def failed_start(*arguments: str, cwd: Path) -> tuple[int, str]:
+    """Exit status and stderr of a `septet serve` that must not stay."""
+    command = [sys.executable, "-m", "septet", "serve", "--app-dir", APP_DIR, *arguments]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    assert "listening" not in result.stderr
+    return result.returncode, result.stderr
+
+
+def assert_one_sentence(stderr: str) -> None:
+    assert stderr.startswith("septet: ")
+    assert len(stderr.splitlines()) == 1, stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([WSGI, "--model", "nosuch"], ["--model", "nosuch", "epoll"]),
+        ([WSGI, "--bind", "127.0.0.1"], ["--bind", "127.0.0.1"]),
+        ([WSGI, "--bind", "127.0.0.1:99999"], ["--bind", "99999"]),
+        ([WSGI, "--model", "forking", "--workers", "2"], ["workers", "forking"]),
+        ([WSGI, "--model", "threaded", "--threads", "2"], ["threads", "threaded"]),
+        ([WSGI, "--workers", "0"], ["--workers", "0"]),
+        ([WSGI, "--limit-body", "many"], ["--limit-body", "many"]),
+        ([WSGI, "--static", "/files=/no/such/directory"], ["--static", "/no/such/directory"]),
+        ([WSGI, "--interface", "cgi"], ["--interface", "cgi"]),
+        ([WSGI, "--nosuch"], ["--nosuch"]),
+        ([], ["APP"]),
+    ],
+)
+def test_bad_usage(arguments: list[str], said: list[str], tmp_path: Path) -> None:
+    status, stderr = failed_start(*arguments, cwd=tmp_path)
+    assert status == 2
+    assert_one_sentence(stderr)
+    for word in said:
+        assert word in stderr
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("nosuch_module:app", "nosuch_module"),
+        ("support.apps_wsgi:nosuch", "nosuch"),
+        ("support.apps_wsgi:OK", "support.apps_wsgi:OK"),
+        ("support.apps_wsgi", "support.apps_wsgi"),
+    ],
+)
+def test_application_that_is_not_there(app: str, said: str, tmp_path: Path) -> None:
+    status, stderr = failed_start(app, "--bind", "127.0.0.1:0", cwd=tmp_path)
+    assert status in (1, 2)
+    assert_one_sentence(stderr)
+    assert said in stderr
+
+
+def test_application_that_cannot_be_imported(tmp_path: Path) -> None:
+    """Its own traceback helps its author; the sentence comes last."""
+    (tmp_path / "broken.py").write_text("raise RuntimeError('deliberate: broken at import')\n")
+    status, stderr = failed_start("broken:app", "--app-dir", str(tmp_path), "--bind", "127.0.0.1:0", cwd=tmp_path)
+    assert status == 1
+    assert "deliberate: broken at import" in stderr
+    assert stderr.splitlines()[-1].startswith("septet: ")
+    assert not complaints(stderr)
+
+
+def test_port_in_use(model: str, tmp_path: Path) -> None:
+    """The second address fails, so the first must not be served either."""
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", 0)) as free:
+        taken, unused = (f"127.0.0.1:{listener.getsockname()[1]}" for listener in (other, free))
+        address = free.getsockname()
+        free.close()
+        status, stderr = failed_start(WSGI, "--model", model, "--bind", unused, "--bind", taken, cwd=tmp_path)
+        assert status == 1
+        assert_one_sentence(stderr)
+        assert taken in stderr
+        assert refuses_connections(address)
+
+
+def test_unix_path_of_a_living_server(tmp_path: Path) -> None:
+    """Its socket is not stale; taking its file away would cut it off."""
+    address = f"unix:{tmp_path / 'septet.sock'}"
+    with serve("epoll", "wsgi", bind=(address,)) as server:
+        status, stderr = failed_start(WSGI, "--bind", address, cwd=tmp_path)
+        assert status == 1
+        assert_one_sentence(stderr)
+        assert server.get("/").status == 200
+
+
+def test_unix_path_of_an_ordinary_file(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("not a socket")
+    status, stderr = failed_start(WSGI, "--bind", f"unix:{precious}", cwd=tmp_path)
+    assert status == 1
+    assert_one_sentence(stderr)
+    assert precious.read_text() == "not a socket"
+
+
+def test_descriptor_that_is_not_open(tmp_path: Path) -> None:
+    status, stderr = failed_start(WSGI, "--bind", "fd://99", cwd=tmp_path)
+    assert status == 1
+    assert_one_sentence(stderr)
+    assert "99" in stderr
+
+
+def test_directory_that_does_not_exist_for_a_unix_socket(tmp_path: Path) -> None:
+    status, stderr = failed_start(WSGI, "--bind", f"unix:{tmp_path}/no/such/septet.sock", cwd=tmp_path)
+    assert status == 1
+    assert_one_sentence(stderr)

@@ -1,0 +1,49 @@
+"""A connection that is idle must not keep those out who have something to ask, whichever worker carries it."""
+
+import pytest
+
+from support.client import connections
+from support.server import serve
+
+#: Blocking models with a single worker, which an idle connection could hold for the 75 s of --keep-alive-timeout.
+ONE_WORKER = [("iterative", []), ("preforked", ["--workers", "1"]), ("prethreaded", ["--threads", "1"])]
+
+
+@pytest.mark.parametrize(("model", "options"), ONE_WORKER)
+def test_idle_connection_gives_way(model: str, options: list[str], interface: str) -> None:
+    with serve(model, interface, *options) as server, server.connect() as idle:
+        assert idle.request("GET", "/").status == 200
+        assert server.get("/").status == 200
+        idle.assert_closed()
+
+
+@pytest.mark.parametrize(("model", "options"), ONE_WORKER)
+def test_silent_connection_gives_way(model: str, options: list[str], interface: str) -> None:
+    """Opened in advance, as browsers do, and not used."""
+    with serve(model, interface, *options) as server, server.connect():
+        assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize(("model", "options"), ONE_WORKER)
+def test_many_idle_connections_take_turns(model: str, options: list[str], interface: str) -> None:
+    with serve(model, interface, *options) as server, connections(server.address, 10) as clients:
+        for client in clients:
+            assert client.request("GET", "/").status == 200
+
+
+@pytest.mark.parametrize(("model", "options"), ONE_WORKER)
+def test_alone_it_is_kept(model: str, options: list[str], interface: str) -> None:
+    """With nobody at the door there is no reason to close it."""
+    with serve(model, interface, *options) as server, server.connect() as connection:
+        for _ in range(3):
+            response = connection.request("GET", "/")
+            assert response.status == 200
+            assert not response.closes
+            assert not connection.has_data(within_s=0.1)
+
+
+def test_idle_connections_of_every_model(model: str, interface: str) -> None:
+    """More of them than the model has workers; a few do where each of them costs its grace."""
+    count = 3 if model in ("iterative", "preforked") else 40
+    with serve(model, interface) as server, connections(server.address, count):
+        assert server.get("/").status == 200

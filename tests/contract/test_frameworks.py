@@ -1,0 +1,89 @@
+"""Real frameworks under every model: the servers' contract is theirs, not ours to interpret."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from support.client import Response
+from support.messages import chunked, pattern, render
+from support.server import Server, serve
+
+APPS = {
+    "flask": "support.app_flask:app",
+    "django-wsgi": "support.app_django:wsgi",
+    "django-asgi": "support.app_django:asgi",
+    "starlette": "support.app_starlette:app",
+}
+
+ROWS = "".join(f"row {row}\n" for row in range(1000)).encode()
+BOUNDARY = "a-boundary"
+
+
+@pytest.fixture(params=sorted(APPS))
+def framework(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def site(model: str, framework: str) -> Iterator[Server]:
+    with serve(model, "auto", app=APPS[framework]) as server:
+        yield server
+        server.stop()
+        if framework == "starlette":
+            assert "lifespan ended" in server.journal.lines()
+        assert not server.complaints()
+
+
+def test_framework(site: Server, framework: str, token: str) -> None:
+    """One start for a whole tour."""
+    assert site.get("/hello/W%C3%B6rld").body.decode() == "Hello, Wörld!"
+    assert site.get("/nosuch").status == 404
+    assert_json(post(site, "/json", "application/json", b'{"a": [1, 2]}'), {"a": [1, 2]})
+    assert site.get("/stream").body == ROWS
+    assert_cookies(site)
+    assert site.get("/fail").status == 500
+    if framework == "starlette":
+        assert site.get(f"/background?token={token}").body == b"later"
+        site.journal.wait_for(f"background {token}")
+    else:
+        assert_forms(site)
+    if framework != "django-wsgi":  # which reads nothing without a CONTENT_LENGTH, under any server
+        assert_chunked_json(site)
+    with site.connect() as connection:
+        for _ in range(3):
+            assert connection.request("GET", "/hello/again").status == 200
+        assert connection.request("HEAD", "/hello/again").body == b""
+        assert connection.request("GET", "/stream").body == ROWS
+
+
+def post(site: Server, target: str, media_type: str, body: bytes) -> Response:
+    return site.request("POST", target, f"Content-Type: {media_type}", body=body)
+
+
+def assert_json(response: Response, value: object) -> None:
+    assert response.status == 200, response
+    assert json.loads(response.body) == value
+
+
+def assert_cookies(site: Server) -> None:
+    response = site.get("/cookies", "Cookie: one=1; two=2")
+    assert_json(response, {"one": "1", "two": "2"})
+    assert [cookie.partition(";")[0] for cookie in response.all("set-cookie")] == ["first=1", "second=2"]
+
+
+def assert_forms(site: Server) -> None:
+    """A form and a file."""
+    form, media_type = b"name=J%C3%BCrgen&remark=a+b", "application/x-www-form-urlencoded"
+    assert_json(post(site, "/form", media_type, form), {"name": "Jürgen", "remark": "a b"})
+    disposition = b'Content-Disposition: form-data; name="file"; filename="a.bin"'
+    lines = [f"--{BOUNDARY}".encode(), disposition, b"", pattern(500_000), f"--{BOUNDARY}--".encode(), b""]
+    upload = post(site, "/upload", f"multipart/form-data; boundary={BOUNDARY}", b"\r\n".join(lines))
+    assert_json(upload, ["a.bin", 500_000])
+
+
+def assert_chunked_json(site: Server) -> None:
+    head = render("POST", "/json", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    with site.connect() as connection:
+        connection.send(head + chunked(b'{"a": [1, 2]}', 5))
+        assert_json(connection.read_response(), {"a": [1, 2]})

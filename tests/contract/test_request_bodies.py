@@ -1,0 +1,164 @@
+"""Request bodies: both framings, cut up in any way, read by the application in any way or not at all."""
+
+import json
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from support.behaviour import digest
+from support.client import Connection, Response
+from support.marks import wsgi_only
+from support.messages import byte_by_byte, chunked, pattern, random_pieces, render
+from support.models import EVENT_DRIVEN
+from support.server import Server
+
+MIB = 1 << 20
+
+Deliver = Callable[[bytes], Iterable[bytes]]
+FRAMINGS = ("length", "chunked", "chunked with extensions and trailers")
+
+
+def framed(body: bytes, framing: str, target: str, *fields: str) -> bytes:
+    """A POST of `body` in `framing`."""
+    if framing == "length":
+        return render("POST", target, *fields, body=body)
+    head = render("POST", target, "Transfer-Encoding: chunked", *fields)
+    size = max(1, min(len(body) // 3, 100_000))
+    if framing == "chunked":
+        return head + chunked(body, size)
+    return head + chunked(body, size, ' ; name="quoted \\" ; value";other', ("X-Trailer: value", "X-Other:"))
+
+
+def assert_received(response: Response, body: bytes) -> None:
+    assert response.status == 200, response
+    assert json.loads(response.body) == {"length": len(body), "digest": digest(body)}
+
+
+def whole(data: bytes) -> list[bytes]:
+    return [data]
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize(
+    ("size", "deliver"),
+    [
+        (0, whole),
+        (1, whole),
+        (1 << 16, whole),
+        (10 * MIB, whole),
+        (0, byte_by_byte),
+        (1, byte_by_byte),
+        (300, byte_by_byte),
+        (1000, random_pieces),
+        (1 << 16, random_pieces),
+    ],
+)
+def test_body_is_read(server: Server, framing: str, size: int, deliver: Deliver) -> None:
+    body = pattern(size)
+    with server.connect() as connection:
+        connection.send_pieces(deliver(framed(body, framing, "/read?how=all")))
+        assert_received(connection.read_response(), body)
+        assert connection.request("GET", "/").status == 200
+
+
+@wsgi_only
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("how", ["all", "minus", "pieces", "lines", "short-lines", "readlines", "iterate"])
+def test_ways_of_reading(server: Server, framing: str, how: str) -> None:
+    """Every method of wsgi.input (PEP 3333), each to the body's end and not beyond it."""
+    body = b"".join(b"line %d\r\n" % i for i in range(5000)) + b"\n\nno line end"
+    with server.connect() as connection:
+        connection.send(framed(body, framing, f"/read?how={how}") + render("GET", "/next"))
+        assert_received(connection.read_response(), body)
+        assert json.loads(connection.read_response().body)["path"] == "/next"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("size", [10, 1 << 16, 10 * MIB])
+@pytest.mark.parametrize("how", ["none", "first"])
+def test_unread_body_is_never_taken_for_a_request(server: Server, framing: str, size: int, how: str) -> None:
+    """Drained within a bound, or the connection is closed; the first answer arrives in either case."""
+    smuggled = render("GET", "/smuggled")
+    body = (smuggled * (size // len(smuggled) + 1))[:size]
+    with server.connect() as connection:
+        connection.send_if_possible(framed(body, framing, f"/read?how={how}") + render("GET", "/next"))
+        first = connection.read_response()
+        assert first.status == 200
+        if how == "none":
+            assert_received(first, b"")
+        assert_next_or_closed(connection, first.closes)
+
+
+def assert_next_or_closed(connection: Connection, closes: bool) -> None:
+    """The second of two requests is answered rightly, or the connection has ended before any byte of an answer."""
+    if closes:
+        connection.assert_closed()
+        return
+    if connection.has_more():
+        assert json.loads(connection.read_response().body)["path"] == "/next"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_small_unread_body_keeps_the_connection(server: Server, framing: str) -> None:
+    """A bounded body that has come with its request costs nothing to drain."""
+    with server.connect() as connection:
+        connection.send(framed(b"ignored", framing, "/read?how=none"))
+        assert connection.read_response().status == 200
+        assert connection.request("GET", "/next").status == 200
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_continue_is_sent_when_the_application_reads(server: Server, framing: str) -> None:
+    """RFC 9110, section 10.1.1, as curl does it: the body waits for the 100."""
+    head, _, body = framed(b"the body", framing, "/read?how=all", "Expect: 100-continue").partition(b"\r\n\r\n")
+    with server.connect() as connection:
+        connection.send(head + b"\r\n\r\n")
+        assert connection.read_head().status == 100
+        connection.assert_nothing_more()
+        connection.send(body)
+        response = connection.read_response()
+        assert_received(response, b"the body")
+        assert not response.interim
+        assert connection.request("GET", "/").status == 200
+
+
+def test_continue_is_not_sent_when_the_application_never_reads(server: Server, model: str, interface: str) -> None:
+    """Then the connection ends: nobody can know whether the client will send the body all the same.
+
+    Event-driven models read a WSGI body on the application's behalf, before it runs: there the 100 comes at once.
+    """
+    with server.connect() as connection:
+        connection.send(render("POST", "/read?how=none", "Expect: 100-continue", "Content-Length: 8"))
+        if interface == "wsgi" and model in EVENT_DRIVEN:
+            assert connection.read_head().status == 100
+            connection.send(b"the body")
+            assert connection.read_response().status == 200
+        else:
+            response = connection.read_response()
+            assert response.status == 200
+            assert not response.interim
+            assert response.closes
+            connection.assert_closed()
+
+
+def test_http_1_0_gets_no_continue(server: Server) -> None:
+    """RFC 9110, section 10.1.1: an expectation in an HTTP/1.0 request is ignored."""
+    with server.connect() as connection:
+        connection.send(render("POST", "/read?how=all", "Expect: 100-continue", body=b"body", version="1.0"))
+        response = connection.read_response()
+        assert_received(response, b"body")
+        assert not response.interim
+
+
+def test_get_with_a_body(server: Server) -> None:
+    with server.connect() as connection:
+        response = connection.request("GET", "/read?how=all", body=b"a body")
+        assert_received(response, b"a body")
+
+
+@pytest.mark.parametrize("reason", ["post without length", "get"])
+def test_no_body(server: Server, reason: str) -> None:
+    """RFC 9112, section 6.3: a request without a length has no body; reading it must not wait for one."""
+    with server.connect() as connection:
+        connection.send(render("GET" if reason == "get" else "POST", "/read?how=all"))
+        assert_received(connection.read_response(), b"")

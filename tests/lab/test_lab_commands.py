@@ -1,0 +1,185 @@
+"""`septet bench` and `septet load` as a user runs them, against the real server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.scripted_server import ScriptedServer, answering_status, keep_answering
+from support.waiting import wait_until
+
+APP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+
+
+def septet(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "septet", *words], cwd=cwd, capture_output=True, text=True, timeout=100
+    )
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> str:
+    """An application in `tmp_path`, of a name that no other process has on its command line."""
+    name = f"app_of_{tmp_path.parent.name}_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(APP)
+    return f"{name}:app"
+
+
+def test_bench(tmp_path: Path, app: str) -> None:
+    words = ["--models", "epoll,iterative", "--users", "8,2", "--duration", "0.3", "--warmup", "0.1", "--out", "out"]
+    result = septet("bench", app, *words, "--serve-option", "--server-header ''", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "[4/4] iterative, 8 users: " in result.stderr
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert [row[0] for row in table[:3]] == ["requests/s", "epoll", "iterative"]
+    assert result.stdout.splitlines()[-3:] == [
+        "out/results.json",
+        "out/requests-per-second.svg",
+        "out/requests-per-second.png",
+    ]
+    recorded = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert recorded["finished"]
+    assert recorded["command"] == ["septet", "bench", app, *words, "--serve-option", "--server-header ''"]
+    assert [cell["verdict"] for cell in recorded["cells"]] == ["valid"] * 4
+    assert recorded["cells"][0]["command"][-2:] == ["--server-header", ""]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "results.json",
+        "requests-per-second.svg",
+        "requests-per-second.png",
+    }
+
+
+def test_bench_of_the_guestbook_leaves_no_database(tmp_path: Path) -> None:
+    words = [
+        "--models",
+        "epoll",
+        "--users",
+        "4",
+        "--duration",
+        "0.3",
+        "--warmup",
+        "0.1",
+        "--keep-alive",
+        "--out",
+        "out",
+    ]
+    result = septet("bench", *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert all(path.name.startswith(("results", "requests")) for path in (tmp_path / "out").iterdir())
+    (cell,) = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
+    assert cell["load"]["errors"] == {}
+    assert cell["load"]["expected_length"] > 500
+
+
+def test_bench_where_all_fails(tmp_path: Path) -> None:
+    result = septet("bench", "no_such_module:app", "--models", "epoll", "--users", "2", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "septet: every cell failed"
+    assert "no_such_module" in result.stdout
+    assert (tmp_path / "out" / "requests-per-second.png").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
+    words = ["--models", "epoll", "--users", "1,2,3", "--duration", "2", "--warmup", "0", "--out", "out"]
+    path = tmp_path / "out" / "results.json"
+    with subprocess.Popen(
+        [sys.executable, "-m", "septet", "bench", app, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: path.exists() and '"model"' in path.read_text(), "one cell is finished")
+        wait_until(lambda: serving(app), "the next server has started")
+        process.send_signal(number)
+        output, complaints = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert complaints.splitlines()[-1] == "septet: interrupted"
+    assert "out/requests-per-second.png" in output
+    recorded = json.loads(path.read_text())
+    assert recorded["finished"] is None
+    assert [cell["users"] for cell in recorded["cells"]] == [1]
+    assert not serving(app)
+
+
+def serving(app: str) -> bool:
+    """Whether a `septet serve` of this application runs."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "serve" in words and app in words:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--models", "select"], "--models: 'select' is not among iterative, "),
+        (["--users", "20,many"], "--users: '20,many' is not a list of whole numbers above 0"),
+        (["--users", "0"], "--users: '0' is not"),
+        (["--users", "10000000"], "--users: 10000000 users do not fit"),
+        (["--path", "guestbook"], "--path: 'guestbook' does not begin with /"),
+        (["--expect-length", "few"], "--expect-length: 'few' is neither"),
+        (["--duration", "0"], "--duration"),
+        (["--serve-option", "'"], "--serve-option"),
+    ],
+)
+def test_usage_errors_of_bench(words: list[str], said: str, tmp_path: Path) -> None:
+    result = septet("bench", *words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["--keep-alive", "--close", "--http10"])
+def test_load(mode: str) -> None:
+    with ScriptedServer(keep_answering) as server:
+        result = septet("load", server.url, "--users", "3", "--duration", "0.3", "--warmup", "0", mode)
+    assert result.returncode == 0, result.stderr
+    rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert float(rows["requests/s"].replace(",", "")) > 10
+    assert "latency p99.9" in rows
+
+
+def test_load_as_json() -> None:
+    with ScriptedServer(keep_answering) as server:
+        result = septet("load", server.url, "--duration", "0.3", "--warmup", "0", "--header", "A: b", "--json")
+    figures = json.loads(result.stdout)
+    assert figures["answers"] > 10
+    assert figures["plan"]["headers"] == ["A: b"]
+
+
+def test_load_without_any_answer() -> None:
+    with ScriptedServer(answering_status(503)) as server:
+        result = septet("load", server.url, "--duration", "0.3", "--warmup", "0")
+    assert result.returncode == 1
+    assert "errors: status 503" in result.stdout
+    assert "answered no request" in result.stderr
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/", "127.0.0.1", "http://nosuchhost.invalid/"])
+def test_usage_errors_of_load(url: str) -> None:
+    result = septet("load", url)
+    assert result.returncode == 2
+    assert result.stderr.startswith("septet: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["bench", "load"])
+def test_help_has_examples(verb: str) -> None:
+    result = septet(verb, "--help")
+    assert result.returncode == 0
+    assert f"  septet {verb} " in result.stdout

@@ -1,0 +1,151 @@
+"""What is made from results: the file, the tables, the remarks and the chart."""
+
+import json
+import struct
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.errors import Failed
+from septet.lab import chart, palette, results, tables
+from septet.lab.remarks import remarks
+from support.made_up_results import failed, results_of, valid, with_errors
+
+MIXED = results_of(
+    valid("iterative", 20, 2900.4),
+    valid("epoll", 20, 4000, cpu_share=0.9),
+    valid("threaded", 20, 5.25),
+    with_errors("epoll", 100, 3900, "120 of 8,000 requests failed: 120 x reset"),
+    failed("iterative", 100, "no answer within 15 s of starting"),
+)
+
+
+def test_file_keeps_everything_one_cell_a_line(tmp_path: Path) -> None:
+    path = results.write(MIXED, tmp_path)
+    assert results.read(path) == json.loads(json.dumps(MIXED))
+    lines = [line for line in path.read_text().splitlines() if line.startswith('{"model"')]
+    assert len(lines) == 5
+    assert [each.name for each in tmp_path.iterdir()] == [results.NAME]
+
+
+def test_file_without_cells(tmp_path: Path) -> None:
+    assert results.read(results.write(results_of(), tmp_path))["cells"] == []
+
+
+def test_file_says_where_and_how(tmp_path: Path) -> None:
+    recorded = results.read(results.write(MIXED, tmp_path))
+    assert recorded["schema"] == 1
+    assert recorded["machine"]["cpus_usable"] >= 1
+    assert recorded["machine"]["kernel"]
+    assert recorded["experiment"]["mode"] == "close"
+    assert recorded["command"] == ["septet", "bench"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}'])
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(Failed, match=r"other\.json"):
+        results.read(path)
+
+
+def test_table_of_rates() -> None:
+    assert tables.rates(MIXED).splitlines() == [
+        "requests/s  20 users   100 users",
+        "iterative      2,900      failed",
+        "epoll          4,000       3,900!",
+        "threaded         5.2           -",
+    ]
+
+
+def test_table_of_costs() -> None:
+    heading, *rows = tables.costs(MIXED, 20).splitlines()
+    assert heading.startswith("at 20 users")
+    assert [row.split() for row in rows] == [
+        [model, "1.5", "2.0", "50", "1.00", "25", "2", "9"] for model in ("iterative", "epoll", "threaded")
+    ]
+
+
+def test_remarks_group_what_belongs_together() -> None:
+    reason = "the server ended with status 1"
+    several = results_of(
+        *(failed(model, users, reason) for users in (20, 100, 500) for model in ("poll", "epoll")),
+        failed("forking", 20, "no answer"),
+    )
+    assert remarks(several, "!") == [
+        f"poll and epoll at 20, 100 and 500 users failed: {reason}",
+        "forking at 20 users failed: no answer",
+    ]
+
+
+def test_remarks_on_figures_that_are_there() -> None:
+    assert remarks(MIXED, "hollow point") == [
+        "iterative at 100 users failed: no answer within 15 s of starting",
+        "epoll at 100 users (hollow point): 120 of 8,000 requests failed: 120 x reset",
+        "the load generator used more than 85% of a CPU and may be the limit: epoll at 20 users",
+    ]
+    assert remarks(results_of(valid("epoll", 20, 1)), "!") == []
+
+
+def lines_of(specification: dict[str, Any]) -> dict[str, list[tuple[int, float | None]]]:
+    """The points of each line in the chart, by the model's colour."""
+    layers = specification["vconcat"][0]["layer"]
+    return {
+        layer["mark"]["color"]: [(row["users"], row["requests_per_s"]) for row in layer["data"]["values"]]
+        for layer in layers
+        if layer["mark"]["type"] == "line"
+    }
+
+
+def test_failed_cells_are_gaps_not_zeros() -> None:
+    specification = chart.draw(MIXED).to_dict()
+    assert lines_of(specification)[palette.style_of("iterative").colour] == [(20, 2900.4), (100, None)]
+    crosses = specification["vconcat"][1]["data"]["values"]
+    assert [(row["model"], row["users"]) for row in crosses] == [("iterative", 100)]
+
+
+def test_axis_begins_at_zero() -> None:
+    (layer, *_) = chart.draw(MIXED).to_dict()["vconcat"][0]["layer"]
+    assert layer["encoding"]["y"]["scale"]["domain"][0] == 0
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        MIXED,
+        results_of(valid("epoll", 50, 100)),
+        results_of(failed("epoll", 50, "x" * 400)),
+        results_of(valid("x", 1, 2)),
+    ],
+    ids=["mixed", "one cell", "all failed", "one user"],
+)
+def test_pictures(recorded: results.Results, tmp_path: Path) -> None:
+    svg, png = chart.save(recorded, tmp_path)
+    texts = [element.text for element in ElementTree.parse(svg).iter() if element.text]
+    assert "requests per second" in texts
+    for cell in recorded["cells"]:
+        name = cell["model"]
+        assert name in texts or f"{name} failed" in texts
+    data = png.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width > 1500
+    assert height > 900
+
+
+@pytest.mark.parametrize("values", [[], [5.0], [1, 1, 1], [0, 0, 0.1, 9], [1, 2, 3], [0.0] * 8])
+def test_labels_are_moved_apart(values: list[float]) -> None:
+    places = chart.spread(values, 1.0)
+    assert all(upper - lower > 0.99 for lower, upper in pairwise(places))
+    assert places == sorted(places)
+    if values == [1, 2, 3]:
+        assert places == values
+
+
+def test_each_model_has_its_own_look() -> None:
+    styles = [palette.style_of(model) for model in palette.STYLES]
+    assert len({style.colour for style in styles}) == len(styles)
+    assert palette.style_of("something new") == palette.style_of("something new")
