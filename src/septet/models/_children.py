@@ -11,6 +11,8 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
+ORDERS = (signal.SIGTERM, signal.SIGINT)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -22,21 +24,31 @@ def fork(run: Callable[[], int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
-    child = os.fork()
-    if child:
-        return child
-    status = 1
+    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # lest the child take an order with its parent's handler
     try:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        status = run()
+        child = os.fork()
+        if not child:
+            _settle(parent)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
+    return child or leave(_status_of(run))
+
+
+def _settle(parent: int) -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _status_of(run: Callable[[], int]) -> int:
+    try:
+        return run()
     except BaseException:
         logging.getLogger("septet").exception("a child process failed")
-    return leave(status)
+        return 1
 
 
 def leave(status: int) -> NoReturn:

@@ -1,0 +1,145 @@
+"""The servers that can be compared: how each is installed and how it is started.
+
+All serve with one worker on one CPU, without an access log, and with TCP backlog and keep-alive time as long as
+septet's where they have such options; everything else is as it comes. A new contender is one more function.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from environment import BIN, HERE, SEPTET, program
+
+Command = list[str]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one block's server is to run, and what it is to serve."""
+
+    app: str  # the name of an application in apps.py, or "" for the files alone
+    port: int
+    scratch: Path  # a directory for what the server writes, configuration files included
+    files: Path  # the document root of the static scenarios
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One server in one configuration: its name in the tables and the command that starts it at a site.
+
+    `packages` come from the Python index, the first one giving the version; `needs` is a program of the system.
+    """
+
+    name: str
+    command: Callable[[Site], Command]
+    packages: tuple[str, ...] = ()
+    needs: str = ""
+
+
+def septet(model: str, *options: str) -> Contender:
+    def command(site: Site) -> Command:
+        what = [f"apps:{site.app}"] if site.app else ["--static", f"/={site.files}"]
+        where = ["--bind", f"127.0.0.1:{site.port}", "--app-dir", str(HERE)]
+        return [str(BIN / "septet"), "serve", *what, "--model", model, *where, *options]
+
+    return Contender(f"septet {model}", command, (SEPTET,))
+
+
+def bjoern() -> Contender:
+    """bjoern has no command of its own. It sends neither Date nor Server, which spares it some work."""
+
+    def command(site: Site) -> Command:
+        text = f"import apps, bjoern; bjoern.run(apps.{site.app}, '127.0.0.1', {site.port}, listen_backlog=4096)"
+        return [str(BIN / "python"), "-c", text]
+
+    return Contender("bjoern", command, ("bjoern",))
+
+
+def fastpysgi() -> Contender:
+    """By its module, since its command has no option for the backlog. It tells ASGI from WSGI by itself."""
+
+    def command(site: Site) -> Command:
+        text = (
+            "import apps, fastpysgi; fastpysgi.server.backlog = 4096; "
+            f"fastpysgi.run(apps.{site.app}, '127.0.0.1', {site.port}, loglevel=fastpysgi.LL_ERROR)"
+        )
+        return [str(BIN / "python"), "-c", text]
+
+    return Contender("fastpysgi", command, ("fastpysgi",))
+
+
+def granian(interface: str) -> Contender:
+    """With uvloop for ASGI, which granian takes by itself where it is installed.
+
+    Its backpressure is a limit on connections, idle ones included; 15,000 must fit.
+    """
+
+    def command(site: Site) -> Command:
+        how = ["--interface", interface, "--workers", "1", "--no-ws", "--backlog", "4096"]
+        limits = ["--backpressure", "16000", "--log-level", "warning"]
+        return [str(BIN / "granian"), *how, *limits, "--port", str(site.port), f"apps:{site.app}"]
+
+    return Contender("granian", command, ("granian", "uvloop"))
+
+
+def uvicorn() -> Contender:
+    def command(site: Site) -> Command:
+        how = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        limits = ["--backlog", "4096", "--timeout-keep-alive", "75"]
+        return [str(BIN / "uvicorn"), *how, *limits, "--port", str(site.port), f"apps:{site.app}"]
+
+    return Contender("uvicorn", command, ("uvicorn", "uvloop", "httptools"))
+
+
+def gunicorn(threads: int) -> Contender:
+    def command(site: Site) -> Command:
+        how = ["--worker-class", "gthread", "--threads", str(threads), "--backlog", "4096", "--keep-alive", "75"]
+        place = ["--bind", f"127.0.0.1:{site.port}", "--worker-tmp-dir", "/dev/shm", "--log-level", "warning"]
+        return [str(BIN / "gunicorn"), *how, *place, "--no-control-socket", f"apps:{site.app}"]
+
+    return Contender("gunicorn gthread", command, ("gunicorn",))
+
+
+def waitress(threads: int) -> Contender:
+    def command(site: Site) -> Command:
+        how = ["--threads", str(threads), "--backlog", "4096", "--channel-timeout", "75", "--connection-limit", "16000"]
+        return [str(BIN / "waitress-serve"), *how, "--listen", f"127.0.0.1:{site.port}", f"apps:{site.app}"]
+
+    return Contender("waitress", command, ("waitress",))
+
+
+NGINX_CONF = """\
+daemon off;
+worker_processes 1;
+pid {scratch}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 19000; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    default_type text/plain;
+    keepalive_requests 1000000000;
+    {temporary}
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{ {serve} }}
+    }}
+}}
+"""
+
+
+def nginx() -> Contender:
+    """The floor: a constant answer where the others run an application, or the files by sendfile."""
+
+    def command(site: Site) -> Command:
+        serve = "return 200 'Hello, world';" if site.app else f"root {site.files};"
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f"{kind}_temp_path {site.scratch}/{kind};" for kind in kinds)
+        configuration = site.scratch / "nginx.conf"
+        configuration.write_text(
+            NGINX_CONF.format(scratch=site.scratch, port=site.port, serve=serve, temporary=temporary)
+        )
+        return [program("nginx"), "-e", "stderr", "-c", str(configuration)]
+
+    return Contender("nginx", command, needs="nginx")

@@ -1,0 +1,112 @@
+"""One block: one server in one scenario, loaded once. Its figures are written down raw, as a dictionary.
+
+The figure that compares servers is CPU time per request: what the kernel charged the server's processes, user and
+system, between the start and the end of the load, divided by the answers that arrived. It depends far less than
+requests per second on what else the machine does, and its inverse is the throughput that one CPU can reach.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contenders import Contender, Site
+from environment import HERE, program
+from idle import measure_idle
+from procfs import cpu_time, memory_kib
+from scenarios import IDLE_MEMORY, KIB, Scenario
+from servers import BlockFailed, free_port, started
+
+Block = dict[str, Any]
+
+# A few hundred thousand requests are behind an interpreter's warm-up (adaptive bytecode, caches) on any machine.
+WARM_UP_S = 1
+WARM_UP_CONNECTIONS = 64
+# wrk leaves latencies beyond its time-out out of its percentiles; with 15,000 users on one CPU they are seconds.
+TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all blocks of a run share. The generator has a CPU of its own, or it would be measured with the server."""
+
+    duration_s: int
+    server_cpu: int
+    client_cpu: int
+    files: Path
+
+
+def measure(bench: Bench, scenario: Scenario, contender: Contender) -> Block:
+    """Run one block.
+
+    Raises:
+        BlockFailed: the server did not run or answer, or the generator failed.
+    """
+    with _scratch() as scratch:
+        site = Site(scenario.app, free_port(), scratch, bench.files)
+        with started(contender, scenario, site, bench.server_cpu) as pid:
+            if scenario.metric is IDLE_MEMORY:
+                return measure_idle(pid, site.port, scenario.connections, scenario.answer)
+            return _measure_load(bench, scenario, site.port, pid)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bench-peers-") as name:
+        yield Path(name)
+
+
+def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Block:
+    warm_up = min(scenario.connections, WARM_UP_CONNECTIONS)
+    _wrk(bench, scenario, port, WARM_UP_S, warm_up)
+    before = cpu_time(pid)
+    block = _wrk(bench, scenario, port, bench.duration_s * scenario.stretch, scenario.connections)
+    spent = cpu_time(pid) - before
+    if not block["requests"]:
+        raise BlockFailed(f"no request was answered: {block['errors']}")
+    if block["bytes"] < block["requests"] * scenario.answer:
+        raise BlockFailed(f"{block['requests']} answers held {block['bytes']} bytes: some were cut short")
+    block |= {"cpu_user_s": round(spent.user_s, 2), "cpu_system_s": round(spent.system_s, 2)}
+    block["memory_kib"] = memory_kib(pid)
+    return block
+
+
+def _wrk(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
+    """Load the server with wrk and return what wrk/report.lua printed."""
+    how = ["-t1", f"-c{connections}", f"-d{duration_s}", "--timeout", f"{TIMEOUT_S}", "-s", scenario.script]
+    target = f"http://127.0.0.1:{port}{scenario.path}"
+    pinned = [program("taskset", "util-linux"), "-c", str(bench.client_cpu)]
+    # Lua finds report.lua in the working directory.
+    command = [*pinned, program("wrk"), *how, target]
+    within_s = duration_s + 2 * TIMEOUT_S
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE / "wrk", timeout=within_s)
+    except subprocess.TimeoutExpired as problem:
+        raise BlockFailed(f"wrk did not end within {within_s} s") from problem
+    marked = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not marked:
+        raise BlockFailed(f"wrk gave no result: {(done.stderr or done.stdout).strip()[-200:]}")
+    result: Block = json.loads(marked[0].removeprefix("RESULT "))
+    return result
+
+
+def figures(block: Block) -> dict[str, float]:
+    """The block's figures by the keys of the metrics of scenarios.py."""
+    errors = sum(block["errors"].values())
+    if "idle_bytes" in block:
+        return {"idle_kib": block["idle_bytes"] / KIB / block["connections"], "errors": errors}
+    wall_s = block["duration_us"] / 1e6
+    user, system, requests = block["cpu_user_s"], block["cpu_system_s"], block["requests"]
+    return {
+        "cpu_us": (user + system) / requests * 1e6,
+        "user_us": user / requests * 1e6,
+        "system_us": system / requests * 1e6,
+        "requests_per_s": requests / wall_s,
+        "p99_ms": block["p99_us"] / 1e3,
+        "busy_percent": (user + system) / wall_s * 100,
+        "errors": errors,
+    }

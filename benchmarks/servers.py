@@ -1,0 +1,102 @@
+"""Start one server for one block, wait until it answers correctly, and end it with all its processes."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from contenders import Contender, Site
+from environment import HERE, program
+from scenarios import Scenario
+
+START_WITHIN_S = 20.0
+STOP_WITHIN_S = 5.0
+
+
+class BlockFailed(Exception):
+    """A block gave no figures; the text says why."""
+
+
+@contextmanager
+def started(contender: Contender, scenario: Scenario, site: Site, cpu: int) -> Iterator[int]:
+    """Run the contender's server on one CPU for as long as the context lasts; gives its process id.
+
+    Raises:
+        BlockFailed: it ends, does not answer in time, or answers something else than the others.
+    """
+    log = site.scratch / "server.log"
+    command = [program("taskset", "util-linux"), "-c", str(cpu), *contender.command(site)]
+    with log.open("wb") as output:
+        # A session of its own: whatever the server starts can be ended with it, by the group's id.
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=HERE, env=_variables(), start_new_session=True
+        )
+    try:
+        _wait_until_it_answers(server, scenario, site, log)
+        yield server.pid
+    finally:
+        _end(server)
+
+
+def _variables() -> dict[str, str]:
+    """Only what a server needs: variables such as SEPTET_MODEL or WEB_CONCURRENCY must not bend the comparison."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {**kept, "PYTHONPATH": str(HERE)}
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], scenario: Scenario, site: Site, log: Path) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    while True:
+        if server.poll() is not None:
+            raise BlockFailed(f"ended at start with status {server.returncode}: {_last_line(log)}")
+        try:
+            status, body = _get(site.port, scenario.path)
+            break
+        except (OSError, http.client.HTTPException) as problem:
+            if time.monotonic() > deadline:
+                raise BlockFailed(f"no answer within {START_WITHIN_S:g} s: {problem}") from problem
+            time.sleep(0.02)
+    if status != 200 or len(body) != scenario.answer:
+        raise BlockFailed(f"answered {status} with {len(body)} bytes instead of 200 with {scenario.answer}")
+
+
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")[:200]
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Ask it to stop; connections that a generator left behind may keep it from doing so in good time."""
+    server.terminate()
+    try:
+        server.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(server.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    server.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens at now. Another one for each block: connections of the last may linger."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,20 @@
+"""The drawings of the documentation and the tables made from the code, by the names that the pages use."""
+
+from collections.abc import Callable
+from functools import partial
+
+from pictures import flow, layers, models, phases
+from pictures.drawing import Drawing
+
+PICTURES: dict[str, Callable[[], Drawing]] = {
+    **{f"{name}-structure": partial(models.structure, model) for name, model in models.MODELS.items()},
+    **{f"{name}-time": partial(models.time, model) for name, model in models.MODELS.items()},
+    **{name: partial(flow.draw, sequence) for name, sequence in flow.SEQUENCES.items()},
+    "phases": phases.draw,
+    "layers": layers.draw,
+}
+
+TABLES: dict[str, Callable[[], str]] = {
+    "phases": phases.wants,
+    "transitions": phases.transitions,
+}
