@@ -255,8 +255,10 @@ class Session:
         http = self.http
         if self.body is not None:
             self.drop_body()
+        if not http.pending:
+            return self._await_request()
         try:
-            request = http.next_request() if http.pending else None
+            request = http.next_request()
         except ProtocolError as fault:
             return self.refuse(fault)
         if request is None:

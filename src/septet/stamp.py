@@ -11,17 +11,17 @@ def stamper(server: str) -> Callable[[bool, bool], bytes]:
     RFC 9110 sections 6.6.1 and 10.2.4. An empty `server` leaves its line out.
     """
     server_line = f"Server: {server}\r\n".encode("ascii") if server else b""
-    second = -1
+    until = 0
     date_line = b""
     both = b""
 
     def stamp(date: bool, named: bool) -> bytes:
-        nonlocal second, date_line, both
-        now = int(time())
-        if now != second:
+        nonlocal until, date_line, both
+        now = time()
+        if not until - 1 <= now < until:
             date_line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
             both = date_line + server_line
-            second = now
+            until = int(now) + 1
         if date and named:
             return both
         return (date_line if date else b"") + (server_line if named else b"")

@@ -70,7 +70,7 @@ class Wsgi:
             environ["wsgi.input"] = io.BufferedReader(_Incoming(exchange), READ_SIZE)
         call = _Call(exchange)
         iterable = self._application(environ, call.start_response)
-        if type(iterable) is list and len(iterable) == 1 and call.head is not None and not exchange.responding:
+        if type(iterable) is list and len(iterable) == 1 and call.head is not None and not call.wrote:
             return call.head, iterable[0], None
         return call.response(iterable)
 
@@ -117,11 +117,12 @@ def _head(status: str, fields: tuple[tuple[str, str], ...]) -> ResponseHead:
 class _Call:
     """One call of the application: its `start_response`, its `write`, and the answer that came of them."""
 
-    __slots__ = ("_exchange", "head")
+    __slots__ = ("_exchange", "head", "wrote")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self.head: ResponseHead | None = None
+        self.wrote = False
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -143,6 +144,7 @@ class _Call:
             self._send(data)
 
     def _send(self, data: bytes) -> None:
+        self.wrote = True
         exchange = self._exchange
         if exchange.responding:
             exchange.push(data, False)

@@ -81,7 +81,7 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
             head, body, session.parts = application(session)
             last = session.parts is None
             # An application that called WSGI's `write` has begun its answer already.
-            return session.push(body, last) if session.responding else session.respond(head, body, last)
+            return session.push(body, last) if session.http.status else session.respond(head, body, last)
         try:
             part = next(session.parts)
         except StopIteration:

@@ -49,7 +49,7 @@ class Connection(Link):
         if self.cycle is not None and not self.cycle.answered:
             return None  # the turn that it has goes on
         reactor = self._reactor
-        target = reactor.site.find(session)
+        target = reactor.only or reactor.site.find(session)
         if isinstance(target, Asgi):
             cycle = self.cycle = Cycle(target, session, self, self.loop)
             self._task = self.loop.create_task(reactor.attended(cycle))
@@ -100,6 +100,7 @@ class Reactor:
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.spooling()
         self.site = service.site
+        self.only = None if self.site.directories else self.site.application
         self.loop = loop
         self.pool = ThreadPoolExecutor(service.threads, "septet") if service.threads else None
         self.stopping = False
