@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+PYTEST_ARGS ?= -n 4 --dist loadfile
 READY = $(VENV)/.ready
 
 .PHONY: help test check bench bench-peers docs format clean

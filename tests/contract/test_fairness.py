@@ -2,8 +2,10 @@
 
 import pytest
 
-from support.client import connections
+from support.client import Connection, connections
+from support.messages import render
 from support.server import serve
+from support.waiting import wait_until
 
 #: Blocking models with a single worker, which an idle connection could hold for the 75 s of --keep-alive-timeout.
 ONE_WORKER = [("iterative", []), ("preforked", ["--workers", "1"]), ("prethreaded", ["--threads", "1"])]
@@ -22,6 +24,22 @@ def test_silent_connection_gives_way(model: str, options: list[str], interface: 
     """Opened in advance, as browsers do, and not used."""
     with serve(model, interface, *options) as server, server.connect():
         assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize(("model", "options"), ONE_WORKER)
+def test_busy_connection_gives_way(model: str, options: list[str], interface: str) -> None:
+    """It is never idle: each answer is followed by the next request at once, and yet it ends."""
+    with serve(model, interface, *options) as server, server.connect() as busy, server.connect() as waiting:
+        assert busy.request("GET", "/").status == 200
+        waiting.send(render("GET", "/"))
+        wait_until(lambda: is_let_go(busy), "the busy connection is closed")
+        assert waiting.read_response().status == 200
+
+
+def is_let_go(busy: Connection) -> bool:
+    """Ask once more: whether the answer is the last, or the connection has ended instead of one."""
+    busy.send_if_possible(render("GET", "/"))
+    return not busy.has_more() or busy.read_response().closes
 
 
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from support.client import Truncated, connections, refuses_connections
+from support.client import Truncated, refuses_connections
 from support.messages import render
-from support.models import WITH_WORKERS, runs_concurrently
+from support.models import runs_concurrently
 from support.server import Server, serve
 from support.waiting import becomes_true, wait_until
 
@@ -59,22 +59,6 @@ def test_stop_without_any_connection(model: str, interface: str) -> None:
         server.send_signal(signal.SIGTERM)
         assert server.wait(PROMPT_S) == 0
         assert not server.complaints()
-
-
-@pytest.mark.parametrize("model", WITH_WORKERS)
-def test_stop_at_the_instant_of_an_answer(model: str) -> None:
-    """The signal meets workers that are just about to wait: it must not be lost between their last look and the wait.
-
-    A gap of microseconds: eight workers make it eight times as likely to be hit.
-    """
-    with serve(model, "wsgi", "--workers", "8") as server:
-        with connections(server.address, 32) as clients:
-            for client in clients:
-                client.send(render("GET", "/", "Connection: close"))
-            for client in clients:
-                assert client.read_response().status == 200
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(PROMPT_S) == 0
 
 
 def test_graceful_timeout_cuts(model: str, interface: str, token: str) -> None:

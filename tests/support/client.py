@@ -169,6 +169,11 @@ class Connection:
         assert not self._buffer, f"bytes after the answer: {bytes(self._buffer[:200])!r}"
         assert not self._receive(), f"bytes after the answer: {bytes(self._buffer[:200])!r}"
 
+    def assert_closed_in_order(self) -> None:
+        """The same, by FIN: an RST makes many systems forget what they have received and not yet read."""
+        self.assert_closed()
+        assert not self._reset, "the connection was reset"
+
     def has_data(self, within_s: float = 0.0) -> bool:
         """Whether something (data or the end) can be read within the time."""
         return bool(self._buffer) or bool(select.select([self.socket], [], [], within_s)[0])
@@ -276,7 +281,7 @@ def refuses_connections(address: Address) -> bool:
         Connection(address, timeout_s=1.0).close()
     except (ConnectionRefusedError, FileNotFoundError):
         return True
-    except TimeoutError:  # a full backlog: somebody listens, though nobody accepts
+    except (TimeoutError, ConnectionResetError):  # a full backlog, or one that is being thrown away
         return False
     return False
 

@@ -148,6 +148,14 @@ class ReadinessLoop(asyncio.SelectorEventLoop):
             raise RuntimeError(f"this event loop belongs to process {self._pid}: make a new one after fork()")
         super().run_forever()
 
+    async def wind_up(self) -> None:
+        """Cancel all tasks but this one and close asynchronous generators: what `asyncio.run` does before it closes."""
+        tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.shutdown_asyncgens()
+
     def close(self) -> None:
         """Close the loop, as in asyncio. In a forked child only its copies of the descriptors are closed."""
         if not self.is_running():

@@ -49,7 +49,11 @@ class Door:
         self._poller.add(self.stop.fileno(), READABLE)
         for descriptor in self._listeners:
             # One client wakes one of the processes and threads that wait here, not all.
-            self._poller.add(descriptor, READABLE | EXCLUSIVE)
+            try:
+                self._poller.add(descriptor, READABLE | EXCLUSIVE)
+            except OSError:
+                if not self.stop.ordered:  # else it has been shut already
+                    raise
         self.watched = tuple(self._listeners) if shares else ()
         self._others = Poll()
         for descriptor in self.watched:
@@ -63,7 +67,9 @@ class Door:
         """Clients as they come, until the order to stop."""
         while not self.stop.ordered:
             for descriptor, _ in self._poller.wait(None):
-                if descriptor in self._listeners and not self.stop.ordered:
+                if descriptor not in self._listeners:
+                    self.stop.heard()
+                elif not self.stop.ordered:
                     yield from self._admit(descriptor)
         self._poller.close()
 
@@ -119,11 +125,15 @@ class _Watch:
     def _wait_idle(self, timeout: float | None) -> bool:
         """Whether the next request has begun; False: it is time to let the connection go."""
         descriptor = self._sock.fileno()
+        stop = self._door.stop
         grace, self._grace = self._grace, IDLE_GRACE_S
         ready = {found for found, _ in self._idle.wait(timeout)}
         if descriptor in ready:
             return True
-        return bool(ready) and not self._door.stop.ordered and self._wait_alone(READ, grace)
+        if stop.fileno() in ready and stop.heard():
+            return False
+        # Somebody is at the door, or a signal was none of ours.
+        return bool(ready) and self._wait_alone(READ, grace)
 
 
 def serve(client: Client, door: Door, turn: Turn) -> None:

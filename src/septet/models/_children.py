@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ def _settle(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -61,32 +63,26 @@ def leave(status: int) -> NoReturn:
 
 
 class Brood:
-    """The children of a process that forks for every client: counted, and reaped as they end.
+    """The children of a process that forks for every client, reaped as they end.
 
     For the main thread; it handles SIGCHLD.
     """
 
     def __init__(self) -> None:
-        self.living = 0
         signal.signal(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
         """Raises OSError."""
-        self.living += 1
-        try:
-            fork(run)
-        except OSError:
-            self.living -= 1
-            raise
+        fork(run)
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
-        try:
+        with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
-                self.living -= 1
-        except ChildProcessError:
-            pass
+                pass
 
     def wait(self) -> None:
         """Until all have ended."""
-        while self.living > 0:
-            signal.pause()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)

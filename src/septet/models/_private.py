@@ -4,7 +4,6 @@ The loop stands over poll(2), for a single connection costs it no system call to
 on it. A thread makes its loop at its first ASGI request and keeps it.
 """
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterator
@@ -42,17 +41,8 @@ def close_loop_of_this_thread() -> None:
     """For a thread that ends before its process does."""
     loop, _threads.loop = _threads.loop, None
     if loop is not None and _threads.pid == os.getpid():
-        loop.run_until_complete(wind_up(loop))
+        loop.run_until_complete(loop.wind_up())
         loop.close()
-
-
-async def wind_up(loop: asyncio.AbstractEventLoop) -> None:
-    """End what an application has left running on a loop that is to be closed, as `asyncio.run` does."""
-    tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await loop.shutdown_asyncgens()
 
 
 class _OneRequest(Link):

@@ -19,7 +19,6 @@ from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._carry import release, take_turn
 from septet.models._link import Link
-from septet.models._private import wind_up
 from septet.models._service import Service
 from septet.pollers import EXCLUSIVE, READABLE
 from septet.session import Session
@@ -123,7 +122,7 @@ class Reactor:
             loop.run_forever()
             if lifespan:
                 loop.run_until_complete(lifespan.shutdown())
-            loop.run_until_complete(wind_up(loop))
+            loop.run_until_complete(loop.wind_up())
         except LifespanFailed as error:
             raise Failed(f"the application did not start: {error}") from error
         finally:
@@ -205,6 +204,8 @@ class Reactor:
     # The end
 
     def _stop(self, mask: int) -> None:
+        if not self.service.stop.heard():
+            return
         self.loop.unwatch(self.service.stop.fileno())
         self.stopping = True
         for listener in self.service.listeners:

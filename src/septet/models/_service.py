@@ -2,8 +2,10 @@
 
 import logging
 import os
+import select
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from tempfile import SpooledTemporaryFile
 from types import FrameType
@@ -26,13 +28,22 @@ log = logging.getLogger("septet")
 
 
 class Stop:
-    """The order to stop: a descriptor that becomes readable for good, so that anything that waits can wait for it too.
+    """The order to stop: a descriptor that becomes readable, so that anything that waits can wait for it too.
 
-    Children share it until they make their own.
+    Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
+    any signal: `heard` tells the two apart. Without that a signal that arrives just before its process begins to wait
+    would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation). For one process; a forked
+    child calls `inherit`, or makes its own.
     """
 
     def __init__(self) -> None:
-        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self._either = select.epoll()
+        for descriptor in (self._order, self._signals):
+            self._either.register(descriptor, select.EPOLLIN)
+        self._descriptor = self._either.fileno()
         self.ordered = False
         self.at_once: Callable[[], None] | None = None
         """Called with the order, in the main thread, in the midst of whatever that does."""
@@ -42,17 +53,31 @@ class Stop:
     def fileno(self) -> int:
         return self._descriptor
 
+    def inherit(self) -> None:
+        """In a forked child: the order is the parent's, its signals are not ours."""
+        self._descriptor = self._order
+
+    def heard(self) -> bool:
+        """Whether the descriptor is readable because of the order; if not, it is made silent again."""
+        if self._descriptor == self._order:
+            return True
+        if not self.ordered:
+            with suppress(BlockingIOError):
+                os.read(self._signals, 4096)
+        return self.ordered
+
     def wait(self) -> None:
         """Until the order comes. For the main thread, where the signals arrive."""
         poller = Poll()
         poller.add(self._descriptor, READABLE)
         while not self.ordered:
             poller.wait(None)
+            self.heard()
 
     def order(self) -> None:
         """Stop. May be called in a signal handler."""
         self.ordered = True
-        os.eventfd_write(self._descriptor, 1)
+        os.eventfd_write(self._order, 1)
         if self.at_once:
             self.at_once()
         if self._grace:

@@ -106,6 +106,8 @@ class Supervisor:
                 self._hear(self._silent[descriptor])
             elif descriptor in self._workers:
                 self._bury(self._workers[descriptor])
+            else:
+                self._service.stop.heard()
 
     def _hear(self, worker: Worker) -> None:
         """A worker says that it is ready, or why it cannot start; or it has ended without a word."""

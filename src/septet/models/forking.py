@@ -35,6 +35,7 @@ def run(service: Service) -> None:
 
 
 def _serve_and_exit(service: Service, door: Door, client: Client) -> int:
+    service.stop.inherit()
     service.shut_doors()  # the child's copies; the parent goes on accepting
     serve(client, door, turns(service, client))
     return 0
