@@ -229,14 +229,18 @@ class Session:
         """Close the file in which a body was collected. Called between exchanges and when the connection is over."""
         body, self.body = self.body, None
         if body is not None:
-            body.close()
+            try:
+                body.close()
+            except OSError:  # it flushes first what nobody will read
+                pass
 
     def half_close(self) -> bool:
         """At CLOSE, once: True when our side is to be shut down first and the client's rest read and let go.
 
         Closing at once would answer that rest with a reset, which can overtake our last answer (RFC 9112 section 9.6).
         """
-        if self.lost or self.http.ended or (self._fault is None and self.http.body_complete):
+        http = self.http
+        if self.lost or http.ended or (self._fault is None and http.body_complete and not http.pending):
             return False
         self._fault = None
         self.http.ended = True
@@ -283,14 +287,16 @@ class Session:
         try:
             while part := self.http.read_body():
                 self.body.write(part)
+            if part is not None:
+                self.body.seek(0)
         except ProtocolError as fault:
             return self.refuse(fault)
         except ClientGone:
             return self.lose()
-        if part is None:
-            return self.want_body()
-        self.body.seek(0)
-        return self._enter(TURN)
+        except OSError as error:  # the disk is full
+            self.drop_body()
+            return self.refuse(ProtocolError(500, f"the body could not be stored: {error.strerror}"))
+        return self.want_body() if part is None else self._enter(TURN)
 
     def _drain(self) -> Want:
         """Pass over what the application left of the body, then go on to the next request."""

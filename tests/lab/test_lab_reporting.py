@@ -149,3 +149,21 @@ def test_each_model_has_its_own_look() -> None:
     styles = [palette.style_of(model) for model in palette.STYLES]
     assert len({style.colour for style in styles}) == len(styles)
     assert palette.style_of("something new") == palette.style_of("something new")
+
+
+def test_a_busy_machine_is_named() -> None:
+    """Half of two CPUs went to neither the server nor the generator; the figures are not to be compared."""
+    cell = {
+        "model": "epoll",
+        "users": 20,
+        "verdict": "valid",
+        "reason": "",
+        "usage": {"user_s": 0.5, "system_s": 0.25, "machine_busy_s": 3.0},
+        "load": {"window_s": 2.0, "client": {"cpu_share": 0.125}},
+    }
+    busy = {"machine": {"cpus": 2}, "cells": [cell]}
+    assert remarks(busy, "?") == [
+        "other programs used up to 50% of the CPUs meanwhile: repeat this when nothing else runs"
+    ]
+    cell["usage"]["machine_busy_s"] = 1.5
+    assert remarks(busy, "?") == []

@@ -74,13 +74,15 @@ def _head(status: int, fields: Fields) -> ResponseHead:
 class Cycle:
     """One request and its answer: `receive`, `send`, and the application between them."""
 
-    __slots__ = ("_all_read", "_asgi", "_exchange", "_head", "_link", "_loop", "_waiters", "answered")
+    __slots__ = ("_all_read", "_asgi", "_asked", "_exchange", "_head", "_link", "_loop", "_waiters", "answered")
 
     def __init__(self, asgi: Asgi, exchange: Exchange, link: Link, loop: asyncio.AbstractEventLoop) -> None:
         self._asgi = asgi
         self._exchange = exchange
         self._link = link
         self._loop = loop
+        self._asked = exchange.request.method, exchange.request.target.decode("ascii")
+        """For the log: when an application raises after its answer, the exchange is another's."""
         self._head: ResponseHead | None = None
         self._all_read = False
         self.answered = False
@@ -94,11 +96,11 @@ class Cycle:
             await self._asgi.application(self._asgi.scope(exchange), self.receive, self.send)
         except ClientGone as error:
             log.debug("%s", error)
-        except Exception:
-            log.exception("the application raised")
+        except BaseException:  # a cancellation too: it ends this request and nothing else
+            log.exception("the application raised at %s %s", *self._asked)
         else:
             if not self.answered and not exchange.lost:
-                log.error("the application returned without a whole answer")
+                log.error("the application returned without a whole answer at %s %s", *self._asked)
         if not self.answered:
             self.answered = True
             self._link.carry(exchange.fail())

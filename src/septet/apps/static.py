@@ -6,6 +6,7 @@ links that lead out, and neighbours whose names begin alike all end in 404.
 
 import calendar
 import email.utils
+import errno
 import mimetypes
 import os
 import stat
@@ -18,6 +19,8 @@ from septet.http.head import reason_phrase, response_head
 
 IN_MEMORY: Final = 65536
 """Bytes up to which a file is read and sent with its head in one call; above it sendfile(2) is the cheaper way."""
+
+NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.ENXIO})
 
 _types = mimetypes.MimeTypes()
 """Python's own table, so that a type does not depend on the machine; and what old Pythons do not have in it."""
@@ -79,8 +82,10 @@ class Static:
         try:
             # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return self.plain(404)
+        except OSError as error:
+            if error.errno in NOT_FOUND:
+                return self.plain(404)
+            raise  # out of descriptors, perhaps: the file is there, and nobody shall remember that it is not
         rest = _OpenFile(descriptor)
         try:
             status = os.fstat(descriptor)

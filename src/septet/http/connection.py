@@ -125,8 +125,8 @@ class Connection:
 
     def _next_head(self) -> Request | None:
         inbox = self._inbox
-        while inbox.startswith(CRLF):  # RFC 9112 section 2.2: empty lines before a request are passed over
-            self._inbox = inbox = inbox[2:]
+        if inbox.startswith(CRLF):
+            self._inbox = inbox = _without_empty_lines(inbox)
         end = inbox.find(b"\r\n\r\n", self._scanned)
         if end < 0:
             self._look_at_incomplete(inbox)
@@ -296,3 +296,11 @@ class Connection:
     def falls_short(self) -> int:
         """Bytes that an answer promised and did not give."""
         return (self._remaining or 0) if self.answered and not self._contentless else 0
+
+
+def _without_empty_lines(inbox: bytes | bytearray) -> bytes | bytearray:
+    """RFC 9112 section 2.2: empty lines before a request are passed over."""
+    start = 0
+    while inbox.startswith(CRLF, start):
+        start += 2
+    return inbox[start:]

@@ -19,8 +19,7 @@ from septet.lab.load import ANY_LENGTH, LoadError, Plan
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-CLOSE_HELP = """A new connection for every request: every model then does the same work for a request, as in the seed's
-experiment.  [default]"""
+CLOSE_HELP = "A new connection for every request: every model then does the same work for a request.  [default]"
 
 
 @click.command(
@@ -42,7 +41,7 @@ rest goes on: the exit status is 1 only when every cell failed. Ctrl-C keeps the
 @click.option("--path", help=f"What the users ask for.  [default: / of APP, else {GUESTBOOK_PATH}]")
 @click.option("--close", "mode", flag_value="close", default=True, help=CLOSE_HELP)
 @click.option("--http10", "mode", flag_value="http10", help="The same in HTTP/1.0.")
-@click.option("--keep-alive", "mode", flag_value="keep-alive", help="Each user keeps his connection.")
+@click.option("--keep-alive", "mode", flag_value="keep-alive", help="Each user keeps one connection.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
@@ -123,7 +122,7 @@ Examples:
 def load(url: str, expect_length: str | None, as_json: bool, **options: Any) -> int:
     """Load any server with simultaneous users.
 
-    Each user sends his next request when the answer to his last one has come (a closed loop).
+    Each user sends the next request when the answer to the last one has come (a closed loop).
     Every answer is checked; errors are counted by kind.
     """
     from septet.lab import tables

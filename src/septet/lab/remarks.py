@@ -10,6 +10,7 @@ from typing import Any
 
 from septet.lab.results import Results
 
+FOREIGN_SHARE_MAX = 0.25  # of all CPUs; the kernel's own work for the load, which nobody is charged for, stays below
 CLIENT_SHARE_MAX = 0.85  # of one CPU; a closed loop whose client is this busy measures the client
 
 
@@ -30,7 +31,21 @@ def remarks(results: Results, doubt_mark: str) -> list[str]:
         sentences.append(
             f"the load generator used more than {CLIENT_SHARE_MAX:.0%} of a CPU and may be the limit: {where}"
         )
+    foreign = max((_foreign_share(cell, results["machine"]["cpus"]) for cell in cells), default=0.0)
+    if foreign > FOREIGN_SHARE_MAX:
+        sentences.append(
+            f"other programs used up to {foreign:.0%} of the CPUs meanwhile: repeat this when nothing else runs"
+        )
     return sentences
+
+
+def _foreign_share(cell: dict[str, Any], cpus: int) -> float:
+    """The share of all CPUs that went to neither the server nor the load generator."""
+    usage, window_s = cell.get("usage"), cell.get("load", {}).get("window_s")
+    if not usage or not window_s:
+        return 0.0
+    ours_s = usage["user_s"] + usage["system_s"] + _client_share(cell) * window_s
+    return float((usage["machine_busy_s"] - ours_s) / (window_s * cpus))
 
 
 def _grouped(cells: list[dict[str, Any]], verdict: str, words: str) -> list[str]:

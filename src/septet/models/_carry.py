@@ -73,8 +73,9 @@ def _shut_down(session: Session, sock: socket.socket) -> Want:
 def take_turn(application: Callable[[Exchange], Response], session: Session) -> Want:
     """The turn of an application that is called: its answer or the next part of it, here and now.
 
-    What it raises is logged, and the client gets a 500 or a cut connection. Called in the thread where the application
-    is to run; the session is this thread's meanwhile.
+    Whatever it raises is logged, and the client gets a 500 or a cut connection: an application that calls sys.exit, or
+    lets a cancellation out, ends its request and nothing else. Called in the thread where the application is to run;
+    the session is this thread's meanwhile.
     """
     try:
         if session.parts is None:
@@ -90,9 +91,10 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
         return session.push(part, False)
     except ClientGone as error:
         log.debug("the client went away: %s", error)
-    except Exception:
+    except BaseException:
         request = session.request
         log.exception("the application raised at %s %s", request.method, request.target.decode("ascii"))
+    close_parts(session)  # or they would be taken for the next answer's
     return session.fail()
 
 
@@ -108,5 +110,5 @@ def close_parts(session: Session) -> None:
     if parts is not None:
         try:
             parts.close()
-        except Exception:
+        except BaseException:
             log.exception("the application raised while its answer was closed")

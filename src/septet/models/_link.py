@@ -5,14 +5,17 @@ loop is told what to watch for next. Between two requests of a busy connection t
 no system call.
 """
 
+import logging
 from socket import socket
 
 from septet.apps.asgi import Cycle
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.loop import ReadinessLoop
 from septet.models._carry import carry, receive
-from septet.pollers import READABLE, WRITABLE
+from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.session import Session
+
+log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
 """Bytes that a client may send ahead while the application runs; from there on the kernel keeps them."""
@@ -42,8 +45,16 @@ class Link:
 
     def ready(self, mask: int) -> None:
         """The loop's call: the socket is ready for what was watched for, or broken, which trying will show."""
-        want = self.session.phase.want
-        self.carry(want if want is WRITE else receive(self.session, self.sock))
+        session = self.session
+        want = session.phase.want
+        try:
+            if want is RUN and mask & (ERROR | HANGUP):
+                self.carry(session.lose())  # while the application runs, only this tells that the client is gone
+            else:
+                self.carry(want if want is WRITE else receive(session, self.sock))
+        except Exception:
+            log.exception("a connection failed, and is cut")
+            self.carry(session.lose())
 
     def carry(self, want: Want) -> None:
         """Carry the session on from `want`, and watch for what it waits for then."""
@@ -64,7 +75,7 @@ class Link:
         elif want is WRITE:
             self._watch(WRITABLE)
         elif want is RUN and (self.session.gone or self.session.http.pending > UNREAD_LIMIT):
-            self._watch(0)
+            self._watch(ERROR)
         else:
             self._watch(READABLE)
 

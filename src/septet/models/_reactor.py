@@ -14,7 +14,7 @@ from typing import Any
 from septet.apps.asgi import Asgi, Cycle, Lifespan, LifespanFailed
 from septet.apps.site import Called
 from septet.errors import Failed
-from septet.http.states import CLOSE, Want
+from septet.http.states import CLOSE, RUN, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._carry import release, take_turn
@@ -28,6 +28,9 @@ log = logging.getLogger("septet")
 ACCEPT_BATCH = 64
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
 
+TURNS_AT_ONCE = 16
+"""Of a client that sends its requests in one piece; then the others come first."""
+
 ACCEPT_PAUSE_S = 0.5
 """After accept(2) failed for want of descriptors or memory."""
 
@@ -35,7 +38,7 @@ ACCEPT_PAUSE_S = 0.5
 class Connection(Link):
     """A client of a reactor."""
 
-    __slots__ = ("_busy", "_reactor", "_task")
+    __slots__ = ("_busy", "_reactor", "_task", "_turns")
 
     def __init__(self, reactor: "Reactor", sock: socket, session: Session) -> None:
         super().__init__(reactor.loop, sock, session)
@@ -43,6 +46,8 @@ class Connection(Link):
         self._busy = False
         """A thread of the pool has the session; nobody else may touch it."""
         self._task: Task[None] | None = None
+        self._turns = 0
+        """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
 
     def turn(self, session: Session) -> Want | None:
         if self.cycle is not None and not self.cycle.answered:
@@ -54,7 +59,13 @@ class Connection(Link):
             self._task = self.loop.create_task(reactor.attended(cycle))
             return None
         if reactor.pool is None:
-            return take_turn(target, session)
+            if self._turns < TURNS_AT_ONCE:
+                self._turns += 1
+                return take_turn(target, session)
+            if self._turns == TURNS_AT_ONCE:
+                self._turns += 1
+                self.loop.call_soon(self._go_on)
+            return None
         self._busy = True
         reactor.in_pool(target, session, self._resume)
         return None
@@ -63,7 +74,18 @@ class Connection(Link):
         if self._busy:
             self._watch(0)  # what it sends can wait for the pool's thread to give the session back
         else:
+            self.begin_event()
             super().ready(mask)
+
+    def begin_event(self) -> None:
+        if self._turns <= TURNS_AT_ONCE:
+            self._turns = 0
+
+    def _go_on(self) -> None:
+        """Others have had their turn meanwhile."""
+        self._turns = 0
+        if self.session.want is RUN:
+            self.carry(RUN)
 
     def _resume(self, want: Want) -> None:
         self._busy = False
@@ -103,6 +125,7 @@ class Reactor:
         self.loop = loop
         self.pool = ThreadPoolExecutor(service.threads, "septet") if service.threads else None
         self.stopping = False
+        self._ended = False
         self._connections: set[Connection] = set()
         self._cycles: set[Cycle] = set()
         self._batch = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
@@ -120,6 +143,7 @@ class Reactor:
             self._look_round()
             service.ready(1)
             loop.run_forever()
+            self._ended = True
             if lifespan:
                 loop.run_until_complete(lifespan.shutdown())
             loop.run_until_complete(loop.wind_up())
@@ -171,12 +195,12 @@ class Reactor:
 
     def _look_round(self) -> None:
         """End what is late. One look at everybody now and then is cheaper than a timer for each."""
-        now = self.loop.time()
-        for connection in list(self._connections):
-            connection.check_deadline(now)
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         self.loop.call_later(min(1.0, shortest / 4), self._look_round)
+        now = self.loop.time()
+        for connection in list(self._connections):
+            connection.check_deadline(now)
 
     # Where the application runs
 
@@ -217,7 +241,7 @@ class Reactor:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self.stopping and not self._connections and not self._cycles:
+        if self.stopping and not (self._ended or self._connections or self._cycles):
             self.loop.stop()
 
     def _cut(self) -> None:

@@ -44,19 +44,25 @@ class RingConnection(Connection):
     def __init__(self, reactor: Reactor, sock: socket, session: Session) -> None:
         super().__init__(reactor, sock, session)
         self._ring = cast(UringLoop, reactor.loop).ring
-        self._receive = self._room = 0
-        """Tokens of the receive, and of the wait for room to send, that are in the ring; 0: none is."""
+        self._receive = 0
+        """Token of the receive that is in the ring; 0: none is."""
+        self._room = False
+        """The loop watches for room to send."""
         self._ended = False
         self._held: list[bytes] = []
         """What came while a thread of the pool had the session."""
 
     def _watch(self, mask: int) -> None:
         self._mask = mask
+        if self._room and mask != WRITABLE:
+            self._room = False
+            self.loop.unwatch(self._descriptor)
         if mask == READABLE and not self._receive and not self._ended:
             self._receive = self._ring.receive_multishot(self._descriptor, self._received)
         elif mask == WRITABLE and not self._room:
-            self._room = self._ring.poll_add(self._descriptor, WRITABLE, self._has_room)
-        elif mask == 0 and self._receive:
+            self._room = True
+            self.loop.watch(self._descriptor, WRITABLE, self.ready)
+        elif mask not in (READABLE, WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
     def _received(self, result: int, flags: int, data: bytes) -> None:
@@ -80,6 +86,7 @@ class RingConnection(Connection):
         want = self.session.receive(data)
         if self.session.http.pending > UNREAD_LIMIT and self._receive:
             self._ring.cancel(self._receive)
+        self.begin_event()
         self.carry(want)
 
     def _resume(self, want: Want) -> None:
@@ -88,16 +95,9 @@ class RingConnection(Connection):
         self._held.clear()
         super()._resume(want)
 
-    def _has_room(self, result: int, flags: int, data: bytes) -> None:
-        self._room = 0
-        if self._descriptor < 0:
-            self._close_when_idle()
-        elif self._mask == WRITABLE:
-            self.carry(self.session.want)
-
     def end(self) -> None:
         release(self.session)
-        if self._receive or self._room:
+        if self._receive:
             with suppress(OSError):
                 self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
         self._close_when_idle()
@@ -105,7 +105,7 @@ class RingConnection(Connection):
 
     def _close_when_idle(self) -> None:
         """A descriptor is closed when nothing in the ring refers to it any more."""
-        if not self._receive and not self._room:
+        if not self._receive:
             self.sock.close()
 
 
@@ -120,12 +120,18 @@ class RingReactor(Reactor):
         self._accepts: dict[Listener, int] = {}
 
     def open(self, listener: Listener) -> None:
+        if (self.service.workers or 1) > 1:
+            # An accept that stands in the kernel takes a client for its process even if that is busy or stopped.
+            self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
+            return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
 
     def shut(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)
         if token:
             self._ring.cancel(token)
+        else:
+            super().shut(listener)
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
         if result >= 0:
