@@ -1,5 +1,8 @@
 """How a connection ends: refusals, failures, lingering, a lost client, and the order to stop."""
 
+import errno
+import io
+
 import pytest
 
 from septet.http.connection import Limits
@@ -243,3 +246,35 @@ def test_observer_is_told_of_requests_and_answers() -> None:
     write_all(session)
     assert diary.entries[:2] == [("began", b"/1"), ("ended", 200, 6, "begun")]
     assert diary.entries[2][:2] == ("ended", 400)
+
+
+# What the attacks found
+
+
+class FullDisk(io.BytesIO):
+    """A file whose disk is full, which it says at its close as well: it flushes first."""
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self) -> None:
+        super().close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_body_that_cannot_be_stored_is_answered() -> None:
+    session = Watched(Rules(spool=FullDisk))
+    assert session.receive(POST) is WRITE
+    assert write_all(session).startswith(b"HTTP/1.1 500 ")
+    assert (session.body, session.phase) == (None, OVER)
+
+
+def test_requests_that_came_after_the_last_answer_do_not_cut_it() -> None:
+    """To close over them would be a reset, and what has come is only a part of what may be on its way."""
+    session = Watched()
+    assert session.receive(CLOSING + GET * 3) is RUN
+    session.respond(ok(), b"", True)
+    write_all(session)
+    assert session.want is CLOSE
+    assert session.half_close()
+    assert session.phase is LINGER

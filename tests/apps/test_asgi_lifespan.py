@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from septet.apps.asgi import Asgi, Lifespan, LifespanFailed
+from septet.apps.asgi import Asgi, Lifespan
+from septet.errors import Failed
 from support.asgi_by_hand import Receive, Send
 
 
@@ -53,12 +54,16 @@ def test_lifespan() -> None:
     [
         ([{"type": "lifespan.startup.failed", "message": "no database"}], "no database"),
         ([{"type": "lifespan.startup.failed"}], "startup failed"),
-        ([COMPLETE, {"type": "lifespan.shutdown.failed", "message": "not flushed"}], "not flushed"),
     ],
 )
-def test_lifespan_that_fails(messages: list[dict[str, Any]], reason: str) -> None:
-    with pytest.raises(LifespanFailed, match=reason):
+def test_lifespan_that_does_not_begin(messages: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(Failed, match=reason):
         live(lifespan_of(*messages))
+
+
+def test_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    live(lifespan_of(COMPLETE, {"type": "lifespan.shutdown.failed", "message": "not flushed"}))
+    assert "not flushed" in caplog.text
 
 
 def test_application_without_a_lifespan(caplog: pytest.LogCaptureFixture) -> None:

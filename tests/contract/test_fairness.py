@@ -65,3 +65,16 @@ def test_idle_connections_of_every_model(model: str, interface: str) -> None:
     count = 3 if model in ("iterative", "preforked") else 40
     with serve(model, interface) as server, connections(server.address, count):
         assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+def test_requests_in_one_piece_do_not_hold_the_loop(model: str) -> None:
+    """Somebody who asks once is not kept waiting for all that another has asked before."""
+    many = 1000
+    with serve(model, "wsgi", app="support.app_counts:app") as server, connections(server.address, 2) as (hog, other):
+        assert other.request("GET", "/").body == b"1"
+        hog.send(render("GET", "/") * many)
+        assert hog.read_response().body == b"2"
+        assert int(other.request("GET", "/").body) < many / 2
+        for _ in range(many - 1):
+            assert hog.read_response().status == 200

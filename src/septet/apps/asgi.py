@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+from septet.errors import Failed
 from septet.http.events import ClientGone, Exchange, Fields, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
@@ -180,10 +181,6 @@ class Cycle:
             raise ClientGone("the client is gone")
 
 
-class LifespanFailed(Exception):
-    """The application said `startup.failed`, or `shutdown.failed`."""
-
-
 class Lifespan:
     """The application's start and end (ASGI lifespan 2.0), on the loop that `startup` is awaited on.
 
@@ -198,20 +195,20 @@ class Lifespan:
         self._supported = False
 
     async def startup(self) -> None:
-        """Raises LifespanFailed."""
+        """Raises Failed when the application says that it cannot start."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         answer = await self._ask("lifespan.startup")
         self._supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise LifespanFailed(answer.get("message", "") or "the application's startup failed")
+            raise Failed(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
     async def shutdown(self) -> None:
-        """Raises LifespanFailed."""
+        """A failure is logged: there is nobody left whom it could keep from anything."""
         if not self._supported:
             return
         answer = await self._ask("lifespan.shutdown")
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
-            raise LifespanFailed(answer.get("message", "") or "the application's shutdown failed")
+            log.error("the application did not end well: %s", answer.get("message") or "its shutdown failed")
 
     async def _ask(self, kind: str) -> Message | None:
         self._events.put_nowait({"type": kind})

@@ -292,11 +292,6 @@ class Connection:
             return chunk + b"0\r\n\r\n" if last else chunk
         return body if count == len(body) else body[:count]
 
-    @property
-    def falls_short(self) -> int:
-        """Bytes that an answer promised and did not give."""
-        return (self._remaining or 0) if self.answered and not self._contentless else 0
-
 
 def _without_empty_lines(inbox: bytes | bytearray) -> bytes | bytearray:
     """RFC 9112 section 2.2: empty lines before a request are passed over."""

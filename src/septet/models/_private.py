@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket
 
-from septet.apps.asgi import Asgi, Cycle, Lifespan, LifespanFailed
-from septet.errors import Failed
+from septet.apps.asgi import Asgi, Cycle, Lifespan
 from septet.http.states import RUN, Want
 from septet.loop import PollLoop
 from septet.models._link import Link
@@ -91,10 +90,7 @@ def lifespan(service: Service) -> Iterator[None]:
         return
     span = Lifespan(asgi)
     loop = loop_of_this_thread()
-    try:
-        loop.run_until_complete(span.startup())
-    except LifespanFailed as error:
-        raise Failed(f"the application did not start: {error}") from error
+    loop.run_until_complete(span.startup())
     try:
         yield
     finally:

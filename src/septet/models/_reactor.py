@@ -11,9 +11,8 @@ from functools import partial
 from socket import socket
 from typing import Any
 
-from septet.apps.asgi import Asgi, Cycle, Lifespan, LifespanFailed
+from septet.apps.asgi import Asgi, Cycle, Lifespan
 from septet.apps.site import Called
-from septet.errors import Failed
 from septet.http.states import CLOSE, RUN, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
@@ -147,8 +146,6 @@ class Reactor:
             if lifespan:
                 loop.run_until_complete(lifespan.shutdown())
             loop.run_until_complete(loop.wind_up())
-        except LifespanFailed as error:
-            raise Failed(f"the application did not start: {error}") from error
         finally:
             self._close()
 
