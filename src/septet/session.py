@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from septet.http.connection import CONTINUE, Connection, Limits
 from septet.http.events import ClientGone, FileRegion, Part, Parts, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
-from septet.http.states import ANSWER, BODY, CLOSE, DRAIN, HEAD, IDLE, LINGER, OVER, READ, TURN, WRITE, Phase, Want
+from septet.http.states import ANSWER, BODY, CLOSE, DRAIN, HEAD, IDLE, LINGER, OVER, READ, RUN, TURN, WRITE, Phase, Want
 
 LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
@@ -133,6 +133,12 @@ class Session:
         if phase is LINGER:
             return self._pass_over(data)
         http = self.http
+        if phase is IDLE and http.begin(data):
+            if self._rules.observer:
+                self._rules.observer.began(self)
+            self.phase = TURN
+            self.since = None
+            return RUN
         http.receive(data)
         if phase is IDLE or phase is HEAD:
             return self._next_request()

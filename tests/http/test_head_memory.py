@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from septet.http.events import ProtocolError
-from septet.http.head import REMEMBERED_BLOCK, parse_request
+from septet.http.connection import REMEMBERED_HEAD, Limits
+from septet.http.head import parse_request
 from support.feeding import Reader
 from support.messages import render
 
@@ -16,21 +17,33 @@ def block(*fields: str, target: str = "/") -> bytes:
     return "\r\n".join([f"GET {target} HTTP/1.1", "Host: a", *fields]).encode()
 
 
-def test_same_bytes_are_the_same_request() -> None:
-    assert parse_request(block()) is parse_request(bytes(bytearray(block())))
-    assert parse_request(block("A: b")) is not parse_request(block("a: b"))
+def requests(data: bytes, readers: int = 1) -> set[int]:
+    """The identities of the requests that so many connections with the same limits make of the data."""
+    limits = Limits()
+    seen = [one for _ in range(readers) for one in Reader(limits).feed_all([data]).seen]
+    assert len(seen) > 1
+    return {id(one.request) for one in seen}
 
 
-def test_same_head_on_many_connections_is_one_request() -> None:
-    first, second = (Reader().feed_all([render("GET", "/a") * 2]) for _ in range(2))
-    assert len({id(seen.request) for reader in (first, second) for seen in reader.seen}) == 1
+def test_same_head_is_one_request() -> None:
+    assert len(requests(render("GET", "/a") * 2)) == 1
+    assert len(requests(render("GET", "/a"), readers=2)) == 1
+    assert len(requests((block("A: b") + b"\r\n\r\n") + (block("a: b") + b"\r\n\r\n"))) == 2
+
+
+def test_what_one_server_allows_another_may_refuse() -> None:
+    data = block("A: b") + b"\r\n\r\n"
+    assert Reader(Limits()).feed_all([data]).only
+    fault = Reader(Limits(header_count=1)).feed_all([data]).fault
+    assert fault is not None
+    assert fault.status == 431
 
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_long_heads_are_not_remembered(extra: int) -> None:
     data = block("A: ")
-    data += b"b" * (REMEMBERED_BLOCK + extra - len(data))
-    assert (parse_request(data) is parse_request(data)) is (extra == 0)
+    data += b"b" * (REMEMBERED_HEAD - 4 + extra - len(data)) + b"\r\n\r\n"
+    assert len(requests(data * 2)) == 1 + extra
 
 
 SHAPES: dict[str, Callable[[int], bytes]] = {
@@ -48,11 +61,12 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 def test_memory_is_bounded(shape: str) -> None:
     """A client that never sends the same twice gets some mebibytes of ours and no more, whatever it varies."""
     make = SHAPES[shape]
-    parse_request(make(0))
+    limits = Limits(request_line=1 << 20, header_block=1 << 20, header_count=1000)
+    Reader(limits).feed_all([make(0) + b"\r\n\r\n"])
     tracemalloc.start()
     try:
         for number in range(1, 1500):
-            parse_request(make(number))
+            Reader(limits).feed_all([make(number) + b"\r\n\r\n"])
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
     finally:

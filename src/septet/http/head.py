@@ -1,8 +1,8 @@
 """Heads of messages: bytes to `Request`, status and fields to `ResponseHead` (RFC 9112 sections 2-6).
 
-A client on a kept-alive connection sends the same head again and again, and different clients send many of
-the same field lines. So whole heads and single lines are remembered, by their exact bytes and in bounded
-number: a head seen before costs one look-up, a new head made of known lines costs little more.
+Different requests share most of their field lines. So single lines are remembered, by their exact bytes and in
+bounded number, and a new head made of known lines costs little more than splitting it. (Whole heads are remembered
+too, by the connections, which know the limits that they passed.)
 """
 
 from functools import lru_cache
@@ -21,19 +21,14 @@ from septet.http.grammar import (
     split_absolute,
 )
 
-REMEMBERED_HEADS = 256
-REMEMBERED_BLOCK = 4096
-"""Longer heads are parsed each time. 256 of these, all different and of nothing but short fields, take 11 MiB."""
 REMEMBERED_LINES = 1024
 REMEMBERED_LINE = 256
+"""Longer lines are read each time."""
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding"})
 """Fields of an answer that belong to the connection, which is ours (RFC 9110 section 7.6.1)."""
 
 Field = tuple[bytes, bytes]
-
-_plain_lines: dict[bytes, Field] = {}
-"""Field lines seen before that mean nothing to us."""
 
 
 def parse_request(block: bytes) -> Request:
@@ -41,22 +36,14 @@ def parse_request(block: bytes) -> Request:
 
     Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business.
     """
-    return _remembered(block) if len(block) <= REMEMBERED_BLOCK else _parse(block)
-
-
-def _parse(block: bytes) -> Request:
     lines = block.split(b"\r\n")
     line = lines[0]
     del lines[0]
-    read = _remembered_line if len(line) <= REMEMBERED_LINE else _request_line
+    read = _known_request_line if len(line) <= REMEMBERED_LINE else _request_line
     method, target, version, path, query = read(line)
-    fields, ours = _fields(lines)
-    _check_host(target, version, ours.pop(b"host", None))
-    if not ours:
-        keep_alive = version == "1.1"
-        return Request(
-            method, target, path, query, version, fields, 0, False, keep_alive, False, False, len(line), len(lines)
-        )
+    fields = tuple(filter(None, map(_field_lines.__getitem__, lines)))
+    ours = _ours(fields)
+    _check_host(target, version, ours.get(b"host"))
     length, chunked = _framing(version, ours)
     return Request(
         method,
@@ -67,17 +54,12 @@ def _parse(block: bytes) -> Request:
         fields,
         length,
         chunked,
-        _keep_alive(version, ours.get(b"connection", ())),
+        _keep_alive(version, ours.get(b"connection")),
         _expects_continue(version, ours.get(b"expect")),
         chunked or length > 0,
         len(line),
         len(lines),
     )
-
-
-_remembered = lru_cache(REMEMBERED_HEADS)(_parse)
-
-_READ_BY_US = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 
 
 def _request_line(line: bytes) -> tuple[str, bytes, str, bytes, bytes]:
@@ -100,7 +82,7 @@ def _request_line(line: bytes) -> tuple[str, bytes, str, bytes, bytes]:
     return method.decode("ascii"), target, "1.0" if matched[2] == b"0" else "1.1", path, query
 
 
-_remembered_line = lru_cache(REMEMBERED_HEADS)(_request_line)
+_known_request_line = lru_cache(256)(_request_line)
 
 
 def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
@@ -118,26 +100,21 @@ def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     return matched[2] or b"/", (matched[3] or b"?")[1:]
 
 
-def _fields(lines: list[bytes]) -> tuple[Fields, dict[bytes, list[bytes]]]:
-    """All fields, and the values of those that we read ourselves."""
-    fields = []
-    ours: dict[bytes, list[bytes]] = {}
-    plain = _plain_lines.get
-    for line in lines:
-        field = plain(line)
-        if field is None:
-            field = _field(line)
-            name = field[0]
-            if b"_" in name:
-                continue  # `X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`
-            if name in _READ_BY_US:
-                ours.setdefault(name, []).append(field[1])
-            elif len(line) <= REMEMBERED_LINE:
-                if len(_plain_lines) >= REMEMBERED_LINES:
-                    _plain_lines.clear()
-                _plain_lines[line] = field
-        fields.append(field)
-    return tuple(fields), ours
+class _FieldLines(dict[bytes, Field | None]):
+    """Field lines by their bytes, read when they are first looked up; None for one that is dropped."""
+
+    def __missing__(self, line: bytes) -> Field | None:
+        field = _field(line)
+        if b"_" in field[0]:
+            return None  # `X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`
+        if len(line) <= REMEMBERED_LINE:
+            if len(self) >= REMEMBERED_LINES:
+                self.clear()
+            self[line] = field
+        return field
+
+
+_field_lines = _FieldLines()
 
 
 def _field(line: bytes) -> Field:
@@ -150,58 +127,78 @@ def _field(line: bytes) -> Field:
     return name.lower(), value.strip(WHITESPACE)
 
 
+def _ours(fields: Fields) -> dict[bytes, bytes]:
+    """Fields by name. Those that we read ourselves and that came more than once are joined (RFC 9110 section 5.3), with
+    two exceptions: two hosts are refused, and two equal lengths are one."""
+    named = dict(fields)
+    if len(named) == len(fields):
+        return named
+    for name in _READ_BY_US:
+        values = [value for other, value in fields if other == name]
+        if len(values) > 1:
+            if name == b"host":
+                raise ProtocolError(400, "a request has exactly one Host field")
+            named[name] = values[0] if name == b"content-length" and len(set(values)) == 1 else b",".join(values)
+    return named
+
+
+_READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
+
+
 def check_trailers(lines: list[bytes]) -> None:
     """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
     for line in lines:
         _field(line)
 
 
-def _check_host(target: bytes, version: str, hosts: list[bytes] | None) -> None:
+def _check_host(target: bytes, version: str, host: bytes | None) -> None:
     """Exactly one Host in HTTP/1.1, and one that agrees with an absolute target (RFC 9112 section 3.2)."""
-    if hosts is None:
+    if host is None:
         if version == "1.1":
             raise ProtocolError(400, "a request has exactly one Host field")
         return
-    if len(hosts) > 1:
-        raise ProtocolError(400, "a request has exactly one Host field")
-    if not is_host(hosts[0]):
+    if not (_is_known_host(host) if len(host) <= REMEMBERED_LINE else is_host(host)):
         raise ProtocolError(400, "the Host field is not a host with an optional port")
     if target[:1] != b"/":  # RFC 9112 section 3.2.2 would ignore Host; a disagreement is an attack or a mistake
         matched = split_absolute(target)
-        if matched and matched[1].lower() != hosts[0].lower():
+        if matched and matched[1].lower() != host.lower():
             raise ProtocolError(400, "the request target and the Host field name different hosts")
 
 
-def _framing(version: str, ours: dict[bytes, list[bytes]]) -> tuple[int, bool]:
+@lru_cache(256)
+def _is_known_host(host: bytes) -> bool:
+    return is_host(host) is not None
+
+
+def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
     """Length of the body, and whether it is chunked instead (RFC 9112 section 6)."""
-    codings = ours.get(b"transfer-encoding")
-    lengths = ours.get(b"content-length")
-    if codings:
-        if lengths or version == "1.0":
+    coding = ours.get(b"transfer-encoding")
+    length = ours.get(b"content-length")
+    if coding is not None:
+        if length is not None or version == "1.0":
             raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")
-        if len(codings) > 1 or codings[0].lower() != b"chunked":
-            status = 501 if len(codings) == 1 and is_token(codings[0]) else 400
-            raise ProtocolError(status, "the only transfer coding is chunked, once")
+        if coding.lower() != b"chunked":
+            raise ProtocolError(501 if is_token(coding) else 400, "the only transfer coding is chunked, once")
         return 0, True
-    if not lengths:
+    if length is None:
         return 0, False
-    if len(set(lengths)) > 1 or not is_digits(lengths[0]) or int(lengths[0]) >= MAX_LENGTH:
+    if not is_digits(length) or int(length) >= MAX_LENGTH:
         raise ProtocolError(400, "Content-Length is not one number")
-    return int(lengths[0]), False
+    return int(length), False
 
 
-def _keep_alive(version: str, values: "list[bytes] | tuple[()]") -> bool:
+def _keep_alive(version: str, value: bytes | None) -> bool:
     """Whether the connection persists (RFC 9112 section 9.3)."""
-    options = {option.strip(WHITESPACE).lower() for value in values for option in value.split(b",")}
-    if b"close" in options:
-        return False
-    return version == "1.1" or b"keep-alive" in options
+    if value is None:
+        return version == "1.1"
+    options = [option.strip(WHITESPACE) for option in value.lower().split(b",")]
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
 
-def _expects_continue(version: str, values: list[bytes] | None) -> bool:
-    if not values or version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
+def _expects_continue(version: str, value: bytes | None) -> bool:
+    if value is None or version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
         return False
-    if len(values) > 1 or values[0].lower() != b"100-continue":
+    if value.lower() != b"100-continue":
         raise ProtocolError(417, "the only expectation that can be met is 100-continue")
     return True
 
