@@ -22,7 +22,7 @@ import septet
 PACKAGE = Path(septet.__file__).parent
 
 #: Configuration: the options, where they come from, and what they mean.
-SETTINGS = frozenset({"config", "options", "sources", "address", "mount", "reference", "command"})
+SETTINGS = frozenset({"config", "options", "sources", "address", "mount", "reference", "command", "trust"})
 #: What anybody but `http` may import.
 PLAIN = frozenset({"errors", ""})
 #: Which may import everything, and are imported by their one caller alone.
@@ -39,12 +39,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "models": frozenset({"session", "http", "loop", "pollers", "apps", "listener"}),
     "stamp": frozenset(),
     "logs": frozenset({"session"}),
+    "spans": frozenset({"session"}),
     "examples": frozenset(),
     "lab": frozenset(),
 }
 
 #: What `http` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
-PURE = frozenset({"collections.abc", "dataclasses", "enum", "functools", "http", "re", "typing"})
+# Of `io` the files that lie in memory.
+PURE = frozenset({"collections.abc", "dataclasses", "enum", "functools", "http", "io", "ipaddress", "re", "typing"})
 
 
 class Import(NamedTuple):
@@ -135,8 +137,8 @@ def test_settings_know_nothing_of_serving() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_applications_know_http_by_its_events_and_heads() -> None:
-    allowed = {"septet.http.events", "septet.http.head"}
+def test_applications_know_http_by_its_events_heads_and_memory() -> None:
+    allowed = {"septet.http.events", "septet.http.head", "septet.http.memory"}
     wrong = [
         str(found)
         for found in all_imports()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from septet.http.connection import Limits
 from septet.http.events import ClientGone
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
+from septet.http.vetting import Vetting
 from septet.session import Rules
 from support.carrier import Watched, ok
 from support.messages import chunked, render
@@ -33,14 +34,26 @@ PIECES = st.sampled_from(
         b"\r",
         b"\n",
         b"nonsense\r\n\r\n",
+        b"PROXY UNKNOWN\r\n",
+        render("GET", "/", "X-Forwarded-For: 203.0.113.9"),
+        render("GET", "/", "X-Forwarded-For: nonsense"),
         b"a" * 2000,
         b"",
     ]
 )
+
+
+def trusted(peer: str) -> bool:
+    return True
+
+
 RULES = st.builds(
-    lambda body, spool: Rules(limits=Limits(1000, 2000, 10, body), spool=spool),
+    lambda body, spool, prefaced: Rules(
+        limits=Limits(1000, 2000, 10, body), spool=spool, vet=Vetting(trusted), prefaced=prefaced
+    ),
     st.sampled_from([0, 9]),
     st.sampled_from([None, io.BytesIO]),
+    st.sampled_from([None, trusted]),
 )
 PARTS = st.sampled_from([b"", b"a", b"hello" * 20])
 HEADS = st.sampled_from([ok(), ok((b"Content-Length", b"5")), ok((b"Connection", b"close"))])

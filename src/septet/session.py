@@ -18,12 +18,33 @@ a while for all its connections. Nothing here is thread-safe: one session is one
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any, Protocol
 
 from septet.http.connection import CONTINUE, Connection, Limits
 from septet.http.events import ClientGone, FileRegion, Part, Parts, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
-from septet.http.states import ANSWER, BODY, CLOSE, DRAIN, HEAD, IDLE, LINGER, OVER, READ, RUN, TURN, WRITE, Phase, Want
+from septet.http.pace import Pace
+from septet.http.states import (
+    ANSWER,
+    BODY,
+    CLOSE,
+    DRAIN,
+    HEAD,
+    IDLE,
+    LINGER,
+    OVER,
+    PREFACE,
+    READ,
+    RUN,
+    TURN,
+    WRITE,
+    Phase,
+    Want,
+)
+
+RETRY_AFTER_S = 1
+"""What a client is told that was not admitted: requests are short, or there would be no point in asking again."""
 
 LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
@@ -38,6 +59,8 @@ class Timeouts:
     body: float = 30.0
     write: float = 30.0
     linger: float = 2.0
+    rate: int = 0
+    """Bytes a second that win a second of `body` or `write` back; 0: any progress wins back all."""
 
 
 class Observer(Protocol):
@@ -46,6 +69,19 @@ class Observer(Protocol):
     def began(self, session: "Session") -> None: ...
 
     def ended(self, session: "Session") -> None: ...
+
+
+class Admission(Protocol):
+    """Bounds the requests in flight: from a complete head to the end of the answer, or of the connection."""
+
+    def enter(self) -> bool:
+        """Whether there is room for one more, which is counted then."""
+
+    def leave(self) -> None:
+        """One that was counted is over."""
+
+
+def _unheard(complaint: str) -> None: ...
 
 
 def _no_stamp(date: bool, server: bool) -> bytes:
@@ -60,19 +96,29 @@ class Rules:
     timeouts: Timeouts = field(default_factory=Timeouts)
     stamp: Callable[[bool, bool], bytes] = _no_stamp
     """Gives the Date and the Server line of an answer, each if it is wanted."""
+    complain: Callable[[str], object] = _unheard
+    """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
     spool: Callable[[], Any] | None = None
     """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
     must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""
     observer: Observer | None = None
+    admission: Admission | None = None
+    vet: Callable[[Request, str], Request] | None = None
+    """Gives what the application may see of a request with doubtful fields, as the peer's word counts for something or
+    not. Without it they are gone."""
+    prefaced: Callable[[str], bool] | None = None
+    """Whether a peer is a proxy that begins with a header of the PROXY protocol; None: nobody is."""
 
 
 class Session:
     """One client connection. Implements `http.events.Exchange` for the application interfaces."""
 
     __slots__ = (
+        "_admitted",
         "_asks_continue",
         "_discarded",
         "_fault",
+        "_pace",
         "_rules",
         "body",
         "client",
@@ -92,10 +138,10 @@ class Session:
         self._rules = rules
         self.client = client
         self.server = server
-        self.http = Connection(rules.limits, rules.stamp)
-        self.phase: Phase = IDLE
+        self.http = Connection(rules.limits, rules.stamp, rules.complain)
+        self.phase: Phase = PREFACE if rules.prefaced and rules.prefaced(self.peer) else IDLE
         self.since: float | None = None
-        """When the phase began, or last progressed; None until somebody looks."""
+        """When the phase began; None until somebody looks."""
         self.output: bytes | memoryview = b""
         self.file: FileRegion | None = None
         """To be sent after `output`."""
@@ -108,8 +154,16 @@ class Session:
         """The observer's own."""
         self._fault: ProtocolError | None = None
         """What the client did wrong while the application had its turn."""
+        self._pace: Pace | None = None
+        """Of the client in this exchange; None until somebody looks."""
+        self._admitted = False
         self._asks_continue = False
         self._discarded = 0
+
+    @property
+    def peer(self) -> str:
+        """The peer's address, as lists have it: `unix:` on a unix socket; empty where it left too soon to be asked."""
+        return self.client[0] if self.client else "unix:" if self.server[1] is None else ""
 
     # What the carrier asks and tells
 
@@ -134,8 +188,11 @@ class Session:
             return self._pass_over(data)
         http = self.http
         if phase is IDLE and http.begin(data):
-            if self._rules.observer:
-                self._rules.observer.began(self)
+            if http.request.doubtful and not self._vet(http.request):
+                return self.phase.want
+            rules = self._rules
+            if (rules.observer or rules.admission) and not self._admit():
+                return self.phase.want
             self.phase = TURN
             self.since = None
             return RUN
@@ -143,10 +200,11 @@ class Session:
         if phase is IDLE or phase is HEAD:
             return self._next_request()
         if phase is BODY:
-            self.since = None
-            return self._fill_spool() if self.body is not None else self._enter(TURN)
+            return self._fill_spool() if self._rules.spool else self._enter(TURN)
         if phase is DRAIN:
             return self._drain()
+        if phase is PREFACE:
+            return self._read_preface()
         return phase.want
 
     def wrote(self, count: int) -> Want:
@@ -155,12 +213,10 @@ class Session:
         if output:
             if count < len(output):
                 self.output = memoryview(output)[count:]
-                self.since = None
                 return WRITE
             self.output = b""
             if self.file is None:
                 return self._flushed()
-            self.since = None
             return WRITE
         assert self.file is not None
         return self._wrote_file(self.file, count)
@@ -171,7 +227,6 @@ class Session:
         file.offset += count
         file.count -= count
         if file.count:
-            self.since = None
             return WRITE
         self.file = None
         return self._flushed()
@@ -183,33 +238,52 @@ class Session:
             return self._asked() if self._asks_continue else self._enter(TURN)
         if self._rules.observer and http.status:
             self._rules.observer.ended(self)
+        self._pace = None
+        if self._admitted:
+            self._leave()
         if not http.keep_alive or http.stopping:
             return self._enter(OVER)
+        if http.at_rest:
+            return self._enter(IDLE)
         return self._next_request() if http.body_complete else self._drain()
 
     def _asked(self) -> Want:
         """100 Continue has gone; some of the body may have come meanwhile."""
         self._asks_continue = False
-        if self.body is not None:
+        if self._rules.spool:
             return self._fill_spool()
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 
     def deadline(self, now: float) -> float | None:
         """The instant at which the phase's time is up, on the clock of `now` (seconds); None: it has no bound."""
-        timeout = self.phase.timeout
-        if timeout is None:
+        phase = self.phase
+        if phase.timeout is None:
             return None
+        timeout: float = getattr(self._rules.timeouts, phase.timeout)
+        if phase.paced:
+            pace = self._pace
+            if pace is None or pace.timeout != timeout:
+                pace = self._pace = Pace(timeout, self._rules.timeouts.rate)
+            return pace.deadline(now, self._moved)
         if self.since is None:
             self.since = now
-        seconds: float = getattr(self._rules.timeouts, timeout)
-        return self.since + seconds
+        return self.since + timeout
+
+    def waited(self, now: float) -> None:
+        """What `deadline` was asked for has come; for a carrier that has waited for this client alone."""
+        if self._pace is not None:
+            self._pace.waited(now, self._moved)
+
+    @property
+    def _moved(self) -> int:
+        return self.http.moved - len(self.output) - (self.file.count if self.file else 0)
 
     def expire(self) -> Want:
         """The deadline has passed."""
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
         late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
-        if self.phase is BODY and self.body is None:  # The application waits for it, and is told.
+        if self.phase is BODY and not self._rules.spool:  # The application waits for it, and is told.
             self._fault = late
             self.http.keep_alive = False
             return self._enter(TURN)
@@ -220,7 +294,7 @@ class Session:
     def stop(self) -> Want:
         """Take no further request: end now if nothing is in flight, else after the answer."""
         self.http.stopping = True
-        if self.phase is IDLE or self.phase is DRAIN:
+        if self.phase in (IDLE, DRAIN, PREFACE):
             return self._enter(OVER)
         return self.phase.want
 
@@ -231,14 +305,27 @@ class Session:
         self.file = None
         return self._enter(OVER)
 
+    def close(self) -> None:
+        """The connection is over: give back what the session holds of the server's."""
+        self.drop_body()
+        if self._admitted:
+            self._leave()
+
     def drop_body(self) -> None:
-        """Close the file in which a body was collected. Called between exchanges and when the connection is over."""
+        """Close the file in which a body was collected."""
         body, self.body = self.body, None
         if body is not None:
             try:
                 body.close()
             except OSError:  # it flushes first what nobody will read
                 pass
+
+    @property
+    def unaware(self) -> bool:
+        """At CLOSE: the end is our decision, so the client may have sent more already, which `receive` should be given
+        if it is there: what is left unread in a socket is answered by a reset, like what comes after its end."""
+        http = self.http
+        return http.answered and http.request.keep_alive and not (self.lost or http.ended or self.phase is not OVER)
 
     def half_close(self) -> bool:
         """At CLOSE, once: True when our side is to be shut down first and the client's rest read and let go.
@@ -273,13 +360,55 @@ class Session:
             return self.refuse(fault)
         if request is None:
             return self._await_request()
+        if request.doubtful and not self._vet(request):
+            return self.phase.want
+        rules = self._rules
+        if (rules.observer or rules.admission) and not self._admit():
+            return self.phase.want
+        if request.has_body and rules.spool:
+            return self._fill_spool()
+        return self._enter(TURN)
+
+    def _read_preface(self) -> Want:
+        """From here on the client is the one that the proxy names."""
+        try:
+            header = self.http.proxy_header()
+        except ProtocolError as fault:
+            return self.refuse(fault)
+        if header is None:
+            return self._enter(OVER) if self.http.ended else READ
+        if header.endpoints:
+            self.client, self.server = header.endpoints
+        self._enter(IDLE)
+        return self._next_request()
+
+    def _vet(self, request: Request) -> bool:
+        """Let the application see what is to be believed of the doubtful fields; if they make no sense, 400 is the
+        answer."""
+        if self._rules.vet is not None:
+            try:
+                self.http.request = self._rules.vet(request, self.peer)
+            except ProtocolError as fault:
+                self.refuse(fault)
+                return False
+        return True
+
+    def _admit(self) -> bool:
+        """Tell of the request that has begun, and see whether there is room for it; if not, 503 is its answer."""
         rules = self._rules
         if rules.observer:
             rules.observer.began(self)
-        if request.has_body and rules.spool:
-            self.body = rules.spool()
-            return self._fill_spool()
-        return self._enter(TURN)
+        if rules.admission is None:
+            return True
+        self._admitted = rules.admission.enter()
+        if not self._admitted:
+            self._apologise(503, "too many requests are in flight", (b"Retry-After", b"%d" % RETRY_AFTER_S))
+        return self._admitted
+
+    def _leave(self) -> None:
+        assert self._rules.admission is not None
+        self._admitted = False
+        self._rules.admission.leave()
 
     def _await_request(self) -> Want:
         """For a phase that goes on, the time goes on too: a head may not be prolonged byte by byte."""
@@ -292,8 +421,14 @@ class Session:
         """Collect the body on behalf of an application that must not wait for it."""
         try:
             while part := self.http.read_body():
+                if self.body is None:
+                    if self.http.body_complete:  # as most do, it came in one piece
+                        self.body = BytesIO(part)
+                        return self._enter(TURN)
+                    self.body = self._rules.spool()  # type: ignore[misc]
                 self.body.write(part)
             if part is not None:
+                self.body = self.body or BytesIO()
                 self.body.seek(0)
         except ProtocolError as fault:
             return self.refuse(fault)
@@ -317,10 +452,10 @@ class Session:
         self.http.keep_alive = False
         return self._apologise(fault.status, str(fault))
 
-    def _apologise(self, status: int, text: str) -> Want:
+    def _apologise(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
         if self.http.status:
             return self.lose()
-        fields = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+        fields = ((b"Content-Type", b"text/plain; charset=utf-8"), *more)
         head = response_head(status, reason_phrase(status).encode("ascii"), fields)
         return self.respond(head, text.encode() + b"\n", True)
 
@@ -382,10 +517,24 @@ class Session:
         return part
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
-        return self._queue(self.http.respond(head, body, last), body)
+        data = self.http.respond(head, body, last)
+        if self.output or self.lost or not data or type(body) is not bytes:
+            return self._queue(data, body)
+        self.output = data
+        self.phase = ANSWER
+        self.since = None
+        return WRITE
 
     def push(self, body: Part, last: bool) -> Want:
         return self._queue(self.http.send(body, last), body)
+
+    def finish(self, trailers: bytes) -> Want:
+        return self._queue(self.http.finish(trailers), b"")
+
+    def inform(self, interim: bytes) -> Want:
+        if self.lost or self.http.request.version == "1.0":
+            return self.phase.want
+        return self._queue(interim, b"")
 
     def _queue(self, data: bytes, body: Part) -> Want:
         if self.lost:

@@ -1,18 +1,20 @@
 """The table of phases is whole, and says what the phases say."""
 
-from septet.http.states import ANSWER, CLOSE, FOLLOWS, IDLE, LINGER, OVER, READ, RUN, TURN, WRITE, Phase
+from septet.http.states import ANSWER, CLOSE, FOLLOWS, IDLE, LINGER, OVER, PREFACE, READ, RUN, TURN, WRITE, Phase
 from septet.session import Timeouts
 
 PHASES = tuple(FOLLOWS)
 
 
 def test_every_phase_has_its_row_and_no_row_leads_elsewhere() -> None:
-    assert {phase for row in FOLLOWS.values() for phase in row} == set(PHASES)
+    assert {phase for row in FOLLOWS.values() for phase in row} == set(PHASES) - {PREFACE}
     assert len({phase.name for phase in PHASES}) == len(PHASES)
 
 
 def test_every_phase_can_be_reached_and_left_for_the_end() -> None:
-    assert reachable(IDLE) == set(PHASES)
+    """A connection begins in `idle`, or before it in `preface`."""
+    assert reachable(IDLE) == set(PHASES) - {PREFACE}
+    assert reachable(PREFACE) == set(PHASES)
     assert all(OVER in reachable(phase) for phase in PHASES)
 
 

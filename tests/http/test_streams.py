@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from septet.http.connection import Limits
 from septet.http.events import ProtocolError
+from septet.http.grammar import is_chunk_extensions
 from septet.http.head import parse_request
 from support.feeding import Reader, head
 from support.messages import byte_by_byte, chunked, render
@@ -140,6 +141,25 @@ def test_cost_of_a_head_is_in_proportion_to_its_size(name: str) -> None:
     make = PATHOLOGICAL[name]
     small, large = make(10_000)[:-4], make(160_000)[:-4]
     assert cpu_seconds(lambda: try_to_parse(large)) < 80 * cpu_seconds(lambda: try_to_parse(small)) + 0.002
+
+
+EXTENSIONS: dict[str, Callable[[int], bytes]] = {
+    "many": lambda size: b";a=b" * (size // 4) + b"\0",
+    "white space before an equals sign that is not there": lambda size: b";a" + b" " * size,
+    "white space everywhere": lambda size: b" \t; \ta \t= \tb" * (size // 12) + b" ",
+    "a quotation without end": lambda size: b';a="' + b"b" * size,
+    "a quotation of escapes without end": lambda size: b';a="' + b'\\"' * (size // 2),
+    "many quotations": lambda size: b';a=""' * (size // 5) + b'"',
+}
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_cost_of_an_extension_is_in_proportion_to_its_size(name: str) -> None:
+    """Whatever it is that does not match."""
+    small, large = EXTENSIONS[name](10_000), EXTENSIONS[name](160_000)
+    assert not is_chunk_extensions(small)
+    most = 80 * cpu_seconds(lambda: is_chunk_extensions(small)) + 0.002
+    assert cpu_seconds(lambda: is_chunk_extensions(large)) < most
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """A session carried by hand: no socket, no clock, and every step held to the table of phases."""
 
 import os
+from typing import Any
 
 from septet.http.events import ResponseHead
 from septet.http.head import response_head
-from septet.http.states import FOLLOWS, WRITE, Phase, Want
+from septet.http.states import FOLLOWS, WRITE, Phase
 from septet.session import Rules, Session
 
 CLIENT = ("192.0.2.1", 50000)
@@ -16,14 +17,16 @@ class Watched(Session):
 
     __slots__ = ("trail",)
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        super().__init__(rules or Rules(), CLIENT, SERVER)
-        self.trail = [self.phase]
+    def __init__(self, rules: Rules | None = None, client: tuple[str, int] | None = CLIENT) -> None:
+        self.trail: list[Phase] = []
+        super().__init__(rules or Rules(), client, SERVER)
 
-    def _enter(self, phase: Phase) -> Want:
-        assert phase in FOLLOWS[self.phase], f"{self.phase.name} -> {phase.name} is not in the table"
-        self.trail.append(phase)
-        return super()._enter(phase)
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "phase":
+            if self.trail:
+                assert value in FOLLOWS[self.phase], f"{self.phase.name} -> {value.name} is not in the table"
+            self.trail.append(value)
+        super().__setattr__(name, value)
 
     def take(self, count: int) -> bytes:
         """Up to `count` of the bytes that are to be written next, without telling the session."""

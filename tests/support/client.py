@@ -67,14 +67,18 @@ class Response:
 
 
 class Connection:
-    """One connection to the server; every wait on it is bounded by `timeout_s`."""
+    """One connection to the server, from the address `source` if given; every wait on it is bounded by `timeout_s`."""
 
-    def __init__(self, address: Address, timeout_s: float = PATIENCE_S, receive_buffer: int = 0) -> None:
+    def __init__(
+        self, address: Address, timeout_s: float = PATIENCE_S, receive_buffer: int = 0, source: str | None = None
+    ) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else _family(address[0])
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             if receive_buffer:  # before connect(2): afterwards the window has been announced
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if source is not None:
+                self.socket.bind((source, 0))
             self.socket.settimeout(timeout_s)
             self.socket.connect(address)
             if not isinstance(address, str):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from septet.apps.asgi import Asgi
-from septet.apps.static import Static
+from septet.apps.static import Static, plain
 from septet.apps.wsgi import Wsgi
 from septet.http.events import Exchange, Response
 
@@ -34,4 +34,4 @@ class Site:
 
 
 def _nothing(exchange: Exchange) -> Response:
-    return Static.plain(404)
+    return plain(404)

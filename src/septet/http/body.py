@@ -5,11 +5,17 @@ A decoder is given all that the connection has and gives back what it made of it
 """
 
 from septet.http.events import ProtocolError
-from septet.http.grammar import CRLF, VALUE_BYTES, WHITESPACE, is_chunk_size
+from septet.http.grammar import CRLF, MAX_LENGTH, WHITESPACE, is_chunk_extensions, is_chunk_size
 from septet.http.head import check_trailers
 
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size line with its extensions; h11 and Go's net/http bound it by the same number."""
+
+PLAIN_CHUNK_LINE = 16
+"""Bytes of the longest size line without an extension."""
+
+MAX_CHUNK_OVERHEAD = 16384
+"""Bytes of extensions that the content does not outweigh, in one body; Go's net/http has the same (CVE-2023-39326)."""
 
 MAX_TRAILERS = 16384
 """Bytes of the trailer section; hyper's bound."""
@@ -38,12 +44,15 @@ class LengthDecoder:
 class ChunkedDecoder:
     """A body in chunks (RFC 9112 section 7.1). Extensions are bounded, checked and ignored."""
 
-    __slots__ = ("complete", "remaining")
+    __slots__ = ("_overhead", "_scanned", "complete", "remaining")
 
     def __init__(self) -> None:
         self.complete = False
         self.remaining = 0
         """Bytes of the current chunk still to come, its CRLF not counted; 0 before a size line, -1 in the trailers."""
+        self._overhead = 0
+        self._scanned = 0
+        """Bytes of the trailer section in which its end is known not to begin."""
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """The chunks' content in `data`, joined, and the rest. Raises ProtocolError(400)."""
@@ -56,7 +65,10 @@ class ChunkedDecoder:
                     if len(data) - position - data.endswith(b"\r") > MAX_CHUNK_LINE:
                         raise ProtocolError(400, "a chunk's size line is too long")
                     return b"".join(parts), data[position:]
-                self.remaining = _chunk_size(data[position:end]) or -1
+                size = _chunk_size(data[position:end])
+                if end - position > PLAIN_CHUNK_LINE:
+                    self._weigh(end - position, size)
+                self.remaining = size or -1
                 position = end + 2
                 continue
             available = len(data) - position
@@ -74,14 +86,21 @@ class ChunkedDecoder:
             self.remaining = 0
         return b"".join(parts), self._trailers(data[position:])
 
+    def _weigh(self, line_length: int, size: int) -> None:
+        """Twice the content pays for an extension; a body may not be little else than extensions."""
+        self._overhead += max(0, line_length - PLAIN_CHUNK_LINE - 2 * size)
+        if self._overhead > MAX_CHUNK_OVERHEAD:
+            raise ProtocolError(400, "the chunks' extensions outweigh their content")
+
     def _trailers(self, data: bytes) -> bytes:
         if data[:2] == CRLF:
             self.complete = True
             return data[2:]
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", self._scanned)
         if end > MAX_TRAILERS or (end < 0 and len(data) > MAX_TRAILERS + 3):  # three bytes of its end may be here
             raise ProtocolError(400, "the trailer section is too long")
         if end < 0:
+            self._scanned = max(0, len(data) - 3)
             return data
         check_trailers(data[:end].split(CRLF))
         self.complete = True
@@ -89,9 +108,12 @@ class ChunkedDecoder:
 
 
 def _chunk_size(line: bytes) -> int:
-    size, semicolon, extension = line.partition(b";")
+    size, semicolon, _ = line.partition(b";")
     if semicolon:
         size = size.rstrip(WHITESPACE)  # BWS before an extension, RFC 9112 section 7.1.1
-    if not is_chunk_size(size) or extension.translate(None, VALUE_BYTES) or len(line) > MAX_CHUNK_LINE:
-        raise ProtocolError(400, "a chunk's size is not a hexadecimal number")
-    return int(size, 16)
+        if len(line) > MAX_CHUNK_LINE or not is_chunk_extensions(line, len(size)):
+            raise ProtocolError(400, "a chunk's extensions are malformed or too long")
+    number = int(size, 16) if is_chunk_size(size) else MAX_LENGTH
+    if number >= MAX_LENGTH:
+        raise ProtocolError(400, "a chunk's size is not a hexadecimal number below 2**63")
+    return number

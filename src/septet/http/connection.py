@@ -7,12 +7,15 @@ decides whether the connection persists (RFC 9112 sections 6, 7 and 9). It does 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from septet.http.body import ChunkedDecoder, LengthDecoder
-from septet.http.events import ClientGone, FileRegion, Part, ProtocolError, Request, ResponseHead
+from septet.http.events import ClientGone, FileRegion, Part, ProtocolError, Request, ResponseHead, octets
 from septet.http.grammar import CRLF, is_token
 from septet.http.head import parse_request
+from septet.http.memory import Memory
+from septet.http.proxy_protocol import Header, decode
 
 DRAIN_LIMIT = 65536
 """Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
@@ -21,6 +24,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 find_bare = re.compile(rb"(?<!\r)\n|\r(?![\n]|\Z)").search
 """A line feed without its carriage return, or the reverse (RFC 9112 section 2.2)."""
+
+_TOLD = -1
+"""No byte of content may follow, and the application has been told so."""
 
 NO_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
 """Stands where an answer is given to something that was not a request."""
@@ -39,16 +45,33 @@ class Limits:
     header_block: int = 65536
     header_count: int = 100
     body: int = 0
-    known: dict[bytes, Request] = field(default_factory=dict, init=False, repr=False, compare=False)
+    scheme: str = "http"
+    """Of the requests: "https" where TLS ends before us."""
+    known: Memory[bytes, Request] = field(
+        default_factory=lambda: Memory(REMEMBERED_HEADS), init=False, repr=False, compare=False
+    )
     """Heads that were found to be within these limits, by their exact bytes with the empty line at the end. A client on a
     kept-alive connection sends the same head again and again; one that was seen before costs a look-up."""
 
 
+@lru_cache(8)
+def _over_tls(limits: Limits) -> Limits:
+    """The same, for requests of another scheme; in one piece for all connections, since it remembers heads."""
+    return replace(limits, scheme="https")
+
+
+def _unheard(complaint: str) -> None:
+    """Where nobody is told what an application has got wrong."""
+
+
 class Connection:
-    """One client connection. `stamp` gives the Date and Server lines as bytes, each when True is passed for it."""
+    """One client connection. `stamp` gives the Date and Server lines as bytes, each when True is passed for it;
+    `complain` is told, in a sentence, where an application says one thing of its answer and does another."""
 
     __slots__ = (
+        "_chunk_end",
         "_chunked",
+        "_complain",
         "_contentless",
         "_decoder",
         "_inbox",
@@ -68,9 +91,14 @@ class Connection:
         "stopping",
     )
 
-    def __init__(self, limits: Limits, stamp: Callable[[bool, bool], bytes]) -> None:
+    def __init__(
+        self, limits: Limits, stamp: Callable[[bool, bool], bytes], complain: Callable[[str], object] = _unheard
+    ) -> None:
         self._limits = limits
         self._stamp = stamp
+        self._complain = complain
+        self._chunk_end = b""
+        """Owed by a chunk whose content is a file's."""
         self._inbox: bytes | bytearray = b""
         self._scanned = 0
         """Bytes of the inbox in which the end of the head is known not to begin."""
@@ -96,7 +124,7 @@ class Connection:
         self._chunked = False
         self._contentless = False
         self._remaining: int | None = None
-        """Bytes of content that the answer's Content-Length still promises; None where it has none."""
+        """Bytes of content that the answer's Content-Length still promises; None where it has none; `_TOLD`."""
 
     # What comes in
 
@@ -112,9 +140,19 @@ class Connection:
         return True
 
     @property
+    def at_rest(self) -> bool:
+        """The request had no body, and nothing has come after it."""
+        return self._decoder is None and not self._inbox and not self.ended
+
+    @property
     def pending(self) -> int:
         """Bytes that have come and are not used yet."""
         return len(self._inbox)
+
+    @property
+    def moved(self) -> int:
+        """Bytes of content: of the request's body that were read, and of its answer's that were given."""
+        return self._received + self.sent
 
     def receive(self, data: bytes) -> None:
         """Take what the client sent; `b""` says that it has ended."""
@@ -124,6 +162,18 @@ class Connection:
             self._inbox = data
         else:
             self._inbox += data
+
+    def proxy_header(self) -> Header | None:
+        """The header of the PROXY protocol with which the connection begins, when it is all here.
+
+        Raises ProtocolError(400).
+        """
+        header = decode(self._inbox)
+        if header is not None:
+            self._inbox = self._inbox[header.length :]
+            if header.secure:
+                self._limits = _over_tls(self._limits)
+        return header
 
     def next_request(self) -> Request | None:
         """The next request, when its whole head is here. Raises ProtocolError; the connection is of no use then."""
@@ -162,14 +212,13 @@ class Connection:
         if len(head) - 4 > limits.header_block:
             self._check_size(head, len(head) - 4)
         request = parse_request(head[:-4])
+        request.scheme = limits.scheme
         if request.line_length > limits.request_line:
             raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
         if request.field_count > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
         if len(head) <= REMEMBERED_HEAD:
-            if len(limits.known) >= REMEMBERED_HEADS:
-                limits.known.clear()
-            limits.known[head] = request
+            limits.known.keep(head, request)
         return request
 
     def _expect_body(self, request: Request) -> None:
@@ -256,28 +305,46 @@ class Connection:
         """The bytes of an answer's head and the first part of its content; `last` says that there is no other.
 
         Of a FileRegion only the framing is accounted for here; its bytes follow by their own way.
-        Raises ValueError for a file without a Content-Length.
+        Raises ValueError for a file that is the only part, without a Content-Length, and TypeError as `send`.
         """
-        request = self.request
+        stamp = self._stamp(not head.dated, not head.named)
+        if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
+            sealed_stamp, length, sealed = head.seal
+            if sealed_stamp is stamp and length == len(body):  # the common answer, which went out a moment ago
+                self.answered = True
+                self.sent = length
+                self.status = head.status
+                return sealed + body
         if head.closes or self.stopping or not (self._decoder is None or self._decoder.complete or self._drainable):
             self.keep_alive = False
-        self._contentless = head.status in (204, 304) or request.method == "HEAD"
+        self._contentless = head.status in (204, 304) or self.request.method == "HEAD"
         if last and isinstance(body, bytes) and not self._contentless and head.content_length in (None, len(body)):
-            # The common answer: all of it is here, and as long as it should be.
-            self.answered = True
-            self.sent = len(body)
-            self._remaining = 0
-            framing = b"Content-Length: %d\r\n" % len(body) if head.content_length is None else b""
-        else:
-            framing = self._frame(head, body, last)
-            body = self.send(body, last)
-        if not self.keep_alive:
-            framing += b"Connection: close\r\n"
-        elif request.version == "1.0":
-            framing += b"Connection: keep-alive\r\n"
-        data = b"%b%b%b\r\n%b" % (head.block, self._stamp(not head.dated, not head.named), framing, body)
+            return self._respond_whole(head, stamp, body)
+        framing = self._frame(head, body, last)
+        content = self.send(body, last)
+        data = self._finish(head, stamp, framing) + content
         self.status = head.status  # only now: what could not be put into bytes has not begun
         return data
+
+    def _respond_whole(self, head: ResponseHead, stamp: bytes, body: bytes) -> bytes:
+        """All of the content is here, and as long as it should be."""
+        self.answered = True
+        self.sent = length = len(body)
+        self._remaining = 0
+        finished = self._finish(head, stamp, b"Content-Length: %d\r\n" % length if head.content_length is None else b"")
+        if self.keep_alive and self.request.ordinary:
+            head.seal = stamp, length, finished
+        self.status = head.status
+        return finished + body
+
+    def _finish(self, head: ResponseHead, stamp: bytes, framing: bytes) -> bytes:
+        """The whole head, down to the empty line."""
+        persistence = b""
+        if not self.keep_alive:
+            persistence = b"Connection: close\r\n"
+        elif self.request.version == "1.0":
+            persistence = b"Connection: keep-alive\r\n"
+        return b"%b%b%b%b\r\n" % (head.block, stamp, framing, persistence)
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
         """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""
@@ -288,8 +355,8 @@ class Connection:
             if last and isinstance(body, bytes) and body and head.status != 204:
                 return b"Content-Length: %d\r\n" % len(body)
             return b""
-        if isinstance(body, FileRegion):
-            raise ValueError("a file is sent with a Content-Length")
+        if isinstance(body, FileRegion) and last:
+            raise ValueError("a file that is all of an answer is sent with a Content-Length")
         if self.request.version == "1.0":
             self.keep_alive = False
             return b""
@@ -299,25 +366,71 @@ class Connection:
     def send(self, body: Part, last: bool) -> bytes:
         """The bytes of one more part. More than was promised is left out; less than that ends the connection.
 
-        A FileRegion is cut to what may be sent, and gives no bytes here.
+        A FileRegion is cut to what may be sent; of it only the framing is given here.
+        Raises TypeError for content that is not bytes.
         """
-        self.answered = last
-        count = body.count if isinstance(body, FileRegion) else len(body)
-        if self._contentless:
-            count = 0
-        elif self._remaining is not None:
-            count = min(count, self._remaining)
-            self._remaining -= count
-            if last and self._remaining:
-                self.keep_alive = False
-        self.sent += count
         if isinstance(body, FileRegion):
-            body.count = count
-            return b""
+            self.answered = last
+            body.count = self._allowed(body.count, last)
+            return self._begin_chunk(body.count)
+        if type(body) is not bytes:
+            body = octets(body)
+        self.answered = last
+        count = self._allowed(len(body), last)
         if self._chunked:
-            chunk = b"%x\r\n%b\r\n" % (count, body) if count else b""
+            chunk = b"%b%x\r\n%b\r\n" % (self._chunk_end, count, body) if count else self._chunk_end
+            self._chunk_end = b""
             return chunk + b"0\r\n\r\n" if last else chunk
         return body if count == len(body) else body[:count]
+
+    def _begin_chunk(self, count: int) -> bytes:
+        """Around a stretch of a file that is a chunk; what ends it goes with the next part."""
+        if not self._chunked or not count:
+            return b""
+        begin = b"%b%x\r\n" % (self._chunk_end, count)
+        self._chunk_end = CRLF
+        return begin
+
+    def _allowed(self, count: int, last: bool) -> int:
+        """How many of so many bytes of content may go out. What the application has got wrong is told, once."""
+        if self._contentless:
+            if count and self.request.method != "HEAD" and self._remaining != _TOLD:
+                self._remaining = _TOLD
+                self._complain(f"the answer to {self._asked()} has content, which its status forbids: it is left out")
+            return 0
+        if self._remaining is not None:
+            count = self._within(self._remaining, count, last)
+        self.sent += count
+        return count
+
+    def _within(self, remaining: int, count: int, last: bool) -> int:
+        """Of so many bytes those that the Content-Length still has room for."""
+        if count <= remaining:
+            self._remaining = remaining - count
+            if last and self._remaining:
+                self.keep_alive = False  # only the end of the connection tells the client
+                sent = self.sent + count
+                self._complain(
+                    f"the answer to {self._asked()} has {sent} bytes, but its Content-Length is "
+                    f"{self.sent + remaining}: the connection is closed"
+                )
+            return count
+        self._remaining = _TOLD
+        if remaining == _TOLD:
+            return 0
+        self._complain(
+            f"the answer to {self._asked()} has {self.sent + count} bytes or more, but its Content-Length is "
+            f"{self.sent + remaining}: the excess is left out"
+        )
+        return remaining
+
+    def _asked(self) -> str:
+        return f"{self.request.method} {self.request.target.decode('ascii')}"
+
+    def finish(self, trailers: bytes) -> bytes:
+        """The bytes that end an answer, with a trailer section if it is chunked (RFC 9112 section 7.1.2)."""
+        end = self.send(b"", True)
+        return end[:-2] + trailers + b"\r\n" if end and self._chunked else end
 
 
 def _without_empty_lines(inbox: bytes | bytearray) -> bytes | bytearray:

@@ -25,14 +25,25 @@ is_chunk_size = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
 is_version = re.compile(rb"HTTP/([0-9])\.([0-9])").fullmatch
 """HTTP-version of RFC 9112 section 2.3: case-sensitive, one digit each."""
 
-is_host = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?").fullmatch
-"""uri-host [ ":" port ] of RFC 9110 section 7.2; may be empty."""
+is_chunk_extensions = re.compile(
+    rb"(?:[ \t]*+;[ \t]*+[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+    rb"(?:[ \t]*+=[ \t]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+    rb'|"(?:[^\x00-\x08\x0A-\x1F"\\\x7F]|\\[^\x00-\x08\x0A-\x1F\x7F])*"))?)*'
+).fullmatch
+"""chunk-ext of RFC 9112 section 7.1.1: names, with tokens or quoted strings for values."""
+
+is_host = re.compile(
+    rb"(?:(?:(?:[0-9A-Za-z\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+"
+    rb"|\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z\-._~!$&'()*+,;=:]++)\])(?::[0-9]{0,5})?)?"
+).fullmatch
+"""uri-host [ ":" port ] of RFC 9110 section 7.2, or nothing; a port alone is no http authority (section 4.2.1)."""
 
 split_absolute = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(\?.*)?").fullmatch
 """absolute-form of RFC 9112 section 3.2.2: authority, path, query."""
 
-VALUE_BYTES = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-"""field-content of RFC 9110 section 5.5: no control bytes but the tab."""
+BLANKED = bytes(0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
+"""For `translate`: blanks in place of control bytes other than the tab, which are what field-content (RFC 9110 section 5.5)
+may not hold. A value that this changes holds one; `translate` is faster with a table than with bytes to delete."""
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """request-target: visible ASCII; a fragment is never sent (RFC 9112 section 3.2)."""

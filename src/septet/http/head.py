@@ -9,10 +9,11 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from septet.http.events import Fields, ProtocolError, Request, ResponseHead
+from septet.http.forwarded import is_from_proxies
 from septet.http.grammar import (
+    BLANKED,
     MAX_LENGTH,
     TARGET_BYTES,
-    VALUE_BYTES,
     WHITESPACE,
     is_digits,
     is_host,
@@ -20,6 +21,7 @@ from septet.http.grammar import (
     is_version,
     split_absolute,
 )
+from septet.http.memory import Memory
 
 REMEMBERED_LINES = 1024
 REMEMBERED_LINE = 256
@@ -27,6 +29,14 @@ REMEMBERED_LINE = 256
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding"})
 """Fields of an answer that belong to the connection, which is ours (RFC 9110 section 7.6.1)."""
+
+_NOT_TRAILERS = HOP_BY_HOP | {
+    *(b"te", b"trailer", b"upgrade", b"host", b"max-forwards", b"expect", b"range", b"accept-ranges"),
+    *(b"age", b"cache-control", b"date", b"expires", b"location", b"retry-after", b"vary", b"warning", b"pragma"),
+    *(b"authorization", b"authentication-info", b"cookie", b"set-cookie"),
+    *(b"proxy-authenticate", b"proxy-authentication-info", b"proxy-authorization", b"www-authenticate"),
+}
+"""Framing, routing, control data, authentication: of no use, or of evil use, after the content."""
 
 Field = tuple[bytes, bytes]
 
@@ -45,6 +55,8 @@ def parse_request(block: bytes) -> Request:
     ours = _ours(fields)
     _check_host(target, version, ours.get(b"host"))
     length, chunked = _framing(version, ours)
+    has_body = chunked or length > 0
+    keep_alive = _keep_alive(version, ours.get(b"connection"))
     return Request(
         method,
         target,
@@ -54,11 +66,13 @@ def parse_request(block: bytes) -> Request:
         fields,
         length,
         chunked,
-        _keep_alive(version, ours.get(b"connection")),
+        keep_alive,
         _expects_continue(version, ours.get(b"expect")),
-        chunked or length > 0,
+        has_body,
         len(line),
         len(lines),
+        keep_alive and not has_body and version == "1.1" and method != "HEAD",
+        () if len(fields) == len(lines) else _doubtful(lines),
     )
 
 
@@ -100,31 +114,72 @@ def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     return matched[2] or b"/", (matched[3] or b"?")[1:]
 
 
-class _FieldLines(dict[bytes, Field | None]):
-    """Field lines by their bytes, read when they are first looked up; None for one that is dropped."""
+class _FieldLines(Memory[bytes, Field | None]):
+    """Field lines by their bytes, read when they are looked up; None for a doubtful one."""
 
     def __missing__(self, line: bytes) -> Field | None:
-        field = _field(line)
-        if b"_" in field[0]:
-            return None  # `X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`
+        read = _field(line)
+        field = None if _doubtful_names[read[0]] else read
         if len(line) <= REMEMBERED_LINE:
-            if len(self) >= REMEMBERED_LINES:
-                self.clear()
-            self[line] = field
+            self.keep(line, field)
         return field
 
 
-_field_lines = _FieldLines()
+_field_lines = _FieldLines(REMEMBERED_LINES)
+
+
+class _DoubtfulNames(Memory[bytes, bool]):
+    """`X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`, and that is not for everybody to send."""
+
+    def __missing__(self, name: bytes) -> bool:
+        doubtful = b"_" in name or is_from_proxies(name)
+        if len(name) <= REMEMBERED_LINE:
+            self.keep(name, doubtful)
+        return doubtful
+
+
+_doubtful_names = _DoubtfulNames(REMEMBERED_LINES)
+
+
+def _doubtful(lines: list[bytes]) -> Fields:
+    return tuple(_doubtful_lines[line] for line in lines if _field_lines[line] is None)
+
+
+class _DoubtfulLines(Memory[bytes, Field]):
+    def __missing__(self, line: bytes) -> Field:
+        field = _field(line)
+        if len(line) <= REMEMBERED_LINE:
+            self.keep(line, field)
+        return field
+
+
+_doubtful_lines = _DoubtfulLines(REMEMBERED_LINES)
 
 
 def _field(line: bytes) -> Field:
     """One field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes."""
     name, colon, value = line.partition(b":")
-    if not colon or not is_token(name):
-        raise ProtocolError(400, "a header field has no name, or one that is not a token")
-    if value.translate(None, VALUE_BYTES):
+    lower = _names[name]
+    if not colon:
+        raise ProtocolError(400, "a header field has no colon")
+    if value.translate(BLANKED) != value:
         raise ProtocolError(400, "a header field's value holds a control byte")
-    return name.lower(), value.strip(WHITESPACE)
+    return lower, value.strip(WHITESPACE)
+
+
+class _Names(Memory[bytes, bytes]):
+    """Names of fields in lower case, by how they were sent."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        if not is_token(name):
+            raise ProtocolError(400, "a header field has no name, or one that is not a token")
+        lower = name.lower()
+        if len(name) <= REMEMBERED_LINE:
+            self.keep(name, lower)
+        return lower
+
+
+_names = _Names(REMEMBERED_LINES)
 
 
 def _ours(fields: Fields) -> dict[bytes, bytes]:
@@ -189,8 +244,8 @@ def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
 
 def _keep_alive(version: str, value: bytes | None) -> bool:
     """Whether the connection persists (RFC 9112 section 9.3)."""
-    if value is None:
-        return version == "1.1"
+    if value is None or value == b"keep-alive":
+        return version == "1.1" or value is not None
     options = [option.strip(WHITESPACE) for option in value.lower().split(b",")]
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
@@ -219,16 +274,13 @@ def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
     """
     if not 200 <= status <= 599:
         raise ValueError(f"the status of an answer lies between 200 and 599, not {status}")
-    if reason.translate(None, VALUE_BYTES):
+    if reason.translate(BLANKED) != reason:
         raise ValueError(f"the reason phrase {reason!r} holds a control byte")
     lines = [b"HTTP/1.1 %d %b" % (status, reason)]
     ours: dict[bytes, bytes] = {}
     closes = False
     for name, value in fields:
-        if not is_token(name):
-            raise ValueError(f"{name!r} is not the name of a header field")
-        if value.translate(None, VALUE_BYTES):
-            raise ValueError(f"the value of {name.decode('ascii')} holds a control byte: {value!r}")
+        _check_said(name, value)
         lower = name.lower()
         if lower in _WATCHED and ours.setdefault(lower, value) != value and lower == b"content-length":
             raise ValueError("two different values of Content-Length")
@@ -245,6 +297,37 @@ def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
 
 _SET_BY_US = HOP_BY_HOP | {b"content-length"}
 _WATCHED = _SET_BY_US | {b"date", b"server"}
+
+
+def interim_head(status: int, fields: Fields) -> bytes:
+    """An interim answer (1xx), whole. Raises ValueError like `response_head`."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(fields))
+
+
+def trailer_section(fields: Fields) -> bytes:
+    """Fields that follow the content (RFC 9110 section 6.5.1).
+
+    Raises ValueError for one that a recipient must know before the content, or that may not be put on the wire.
+    """
+    for name, _ in fields:
+        lower = name.lower()
+        if lower in _NOT_TRAILERS or lower.startswith((b"content-", b"if-", b"access-control-")):
+            raise ValueError(f"{lower.decode('latin-1')} may not stand in a trailer section")
+    return _lines(fields)
+
+
+def _lines(fields: Fields) -> bytes:
+    for name, value in fields:
+        _check_said(name, value)
+    return b"".join(b"%b: %b\r\n" % field for field in fields)
+
+
+def _check_said(name: bytes, value: bytes) -> None:
+    """Raise ValueError if an application's field may not be put on the wire."""
+    if not is_token(name):
+        raise ValueError(f"{name!r} is not the name of a header field")
+    if value.translate(BLANKED) != value:
+        raise ValueError(f"the value of {name.decode('ascii')} holds a control byte: {value!r}")
 
 
 def with_length(head: ResponseHead, length: int) -> ResponseHead:

@@ -1,0 +1,102 @@
+"""What the messages of an ASGI application say, checked before a byte of it goes out.
+
+Each function takes a message and gives what it asks for in HTTP's terms. It raises TypeError or ValueError, whose text
+is for the application's author: the exception comes out of the application's own `send`.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from septet.http.events import Fields, FileRegion, ResponseHead
+from septet.http.head import interim_head, reason_phrase, response_head
+
+Message = MutableMapping[str, Any]
+
+
+def head_of(message: Message) -> ResponseHead:
+    """Of `http.response.start`."""
+    fields = message.get("headers", ())
+    try:
+        return _head(message["status"], tuple(fields))
+    except TypeError:  # pairs may be lists, which are no keys; or it is wrong, and will be told so
+        return _checked_head(message["status"], fields_of(message))
+
+
+def _checked_head(status: int, fields: Fields) -> ResponseHead:
+    if not isinstance(status, int):
+        raise TypeError(f"the status of an answer is an int, not {status!r}")
+    return response_head(status, reason_phrase(status).encode("ascii"), fields)
+
+
+_head = lru_cache(256)(_checked_head)
+
+
+def fields_of(message: Message) -> Fields:
+    """The `headers` of a message, which may be any iterable of pairs of bytes."""
+    return tuple((_bytes(name), _bytes(value)) for name, value in message.get("headers", ()))
+
+
+def _bytes(word: object) -> bytes:
+    if not isinstance(word, (bytes, bytearray, memoryview)):
+        raise TypeError(f"names and values of header fields are bytes, not {word!r}")
+    return bytes(word)
+
+
+def hints_of(message: Message) -> bytes:
+    """Of `http.response.early_hint`: an interim answer 103 with its links (RFC 8297)."""
+    links: Iterable[bytes] = message.get("links", ())
+    return interim_head(103, tuple((b"Link", _bytes(link)) for link in links))
+
+
+def region_of(message: Message) -> FileRegion:
+    """Of `http.response.zerocopysend`. The position of the file moves on, as if the region had been read.
+
+    Raises ValueError and OSError too when it is no regular file.
+    """
+    file = message["file"]
+    descriptor: int = file if isinstance(file, int) else file.fileno()
+    size = size_of(descriptor)
+    offset, count = message.get("offset"), message.get("count")
+    start = _tell(file) if offset is None else _whole("offset", offset)
+    end = max(start, size if count is None else min(size, start + _whole("count", count)))
+    if offset is None:
+        _seek(file, end)
+    return FileRegion(descriptor, start, end - start)
+
+
+def _whole(name: str, number: Any) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise ValueError(f"the {name} of a stretch of a file is a whole number, not {number!r}")
+    return number
+
+
+def _tell(file: Any) -> int:
+    position: int = os.lseek(file, 0, os.SEEK_CUR) if isinstance(file, int) else file.tell()
+    return position
+
+
+def _seek(file: Any, position: int) -> None:
+    if isinstance(file, int):
+        os.lseek(file, position, os.SEEK_SET)
+    else:
+        file.seek(position)
+
+
+def open_path(message: Message) -> int:
+    """Of `http.response.pathsend`: a descriptor of the file, which whoever asked closes. Raises ValueError, OSError."""
+    path: str = os.fspath(message["path"])
+    if not os.path.isabs(path):
+        raise ValueError(f"the path of a file to send is absolute, not {path!r}")
+    # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def size_of(descriptor: int) -> int:
+    """Bytes in a regular file. Raises ValueError for anything else, which sendfile(2) might not take."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("what is to be sent is not a regular file")
+    return status.st_size

@@ -1,0 +1,84 @@
+"""Static files: a directory of the machine at a route of the site (RFC 9110 sections 8.8, 12.5.3, 13, 14).
+
+What a request's head asks is read once and kept with the head (`asked`). What it leads to is looked up, or looked over,
+for every request (`files`), in a directory out of which nothing leads (`tree`). The rest is a matter of RFC 9110: which
+representation (`codings`), whether at all (`conditions`), which parts (`ranges`), and what is said of it (`answers`).
+"""
+
+import time
+from collections.abc import Callable
+
+from septet.apps.static.answers import answer, plain
+from septet.apps.static.asked import Asked, read_request
+from septet.apps.static.files import IN_MEMORY, Changed, Files, is_absence
+from septet.apps.static.tree import Tree
+from septet.http.events import Exchange, Request, Response
+from septet.http.head import response_head
+
+__all__ = ["IN_MEMORY", "Static", "plain"]
+
+ATTEMPTS = 3
+"""At a file that changes while it is looked at."""
+
+ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
+
+
+class Static:
+    """Serves the files below `directory` at the paths below `route`, which begins and ends with a slash.
+
+    `cache_control` is the value of Cache-Control, empty for none; `clock` gives the nanoseconds since 1970.
+    """
+
+    def __init__(
+        self, route: str, directory: str, cache_control: str = "", clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._route = route.rstrip("/").encode() + b"/"
+        self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
+
+    def serves(self, path: bytes) -> bool:
+        """Whether a request for `path` is this directory's."""
+        return path.startswith(self._route) or path == self._route[:-1]
+
+    def __call__(self, exchange: Exchange) -> Response:
+        request = exchange.request
+        asked = request.derived.get(self)
+        if asked is None:
+            asked = self._read(request)
+            if not isinstance(asked, Asked):
+                return asked
+            request.derived[self] = asked
+        for _ in range(ATTEMPTS):
+            try:
+                resource = self._files.find(asked.name)
+                only = resource.only
+                if asked.simple and only is not None and only.content is not None:
+                    return only.whole
+                return answer(asked, resource, self._files.open)
+            except Changed:
+                continue
+            except IsADirectoryError:
+                return _redirect(request)
+            except OSError as error:
+                if is_absence(error):
+                    return plain(404)
+                raise  # out of descriptors, perhaps: the file is there, and nobody shall remember that it is not
+        return plain(503, ((b"Retry-After", b"1"),))
+
+    def _read(self, request: Request) -> Asked | Response:
+        """What the request asks of the directory, or the answer if that does not depend on the directory."""
+        if request.method == "OPTIONS":
+            return response_head(204, b"No Content", ALLOW), b"", None
+        if request.method not in ("GET", "HEAD"):
+            return plain(405, ALLOW)
+        if not request.path.startswith(self._route):
+            return _redirect(request)
+        return read_request(request, request.path[len(self._route) :]) or plain(404)
+
+
+def _redirect(request: Request) -> Response:
+    """To the directory's own name, so that relative links in its index lead where they should."""
+    # One slash only at its front: `//host/` would lead to another host.
+    location = b"/" + request.path.lstrip(b"/") + b"/"
+    if request.query:
+        location += b"?" + request.query
+    return plain(301, ((b"Location", location),))

@@ -1,0 +1,92 @@
+"""Answers about a file: all of it, parts of it, or why not (RFC 9110 sections 13.2.2, 14 and 15)."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from septet.apps.static.asked import Asked
+from septet.apps.static.files import Representation, Resource
+from septet.apps.static.ranges import Multipart, Piece, Span, select
+from septet.http.events import Fields, FileRegion, Part, Response, ResponseHead
+from septet.http.head import reason_phrase, response_head
+
+Open = Callable[[Representation], int]
+"""Gives a descriptor of the file in the state in which it was found, or raises."""
+
+_BOUNDARY_BYTES = 16
+
+
+def plain(status: int, fields: Fields = ()) -> Response:
+    """An answer of a line of text."""
+    reason = reason_phrase(status).encode("ascii")
+    text = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+    return response_head(status, reason, text + fields), reason + b"\n", None
+
+
+def answer(asked: Asked, resource: Resource, open_file: Open) -> Response:
+    """To a GET or HEAD for a file that is there. Raises what `open_file` raises."""
+    found = resource.choose(asked.accepted)
+    if found is None:
+        return plain(406, ((b"Vary", b"Accept-Encoding"),))
+    conditions = asked.conditions
+    if conditions is not None:
+        status = conditions.status(found.validators)
+        if status == 304:
+            return found.not_modified
+        if status == 412:
+            return plain(412)
+    # An empty file has no part that Content-Range could name; any range may be ignored (section 14.2).
+    if asked.ranges is None or not found.size or not (conditions is None or conditions.permit_range(found.validators)):
+        return _whole(asked, found, open_file)
+    spans = select(asked.ranges, found.size)
+    if not spans:
+        return plain(416, ((b"Content-Range", b"bytes */%d" % found.size),))
+    return _part(found, spans[0], open_file) if len(spans) == 1 else _parts(found, spans, open_file)
+
+
+def _whole(asked: Asked, found: Representation, open_file: Open) -> Response:
+    if found.content is not None or not asked.content:
+        return found.whole
+    return _filled(found.whole[0], found, (Span(0, found.size),), open_file)
+
+
+def _part(found: Representation, span: Span, open_file: Open) -> Response:
+    said = (b"Content-Range", span.content_range(found.size))
+    head = found.head(206, b"Partial Content", span.stop - span.start, found.media_type, said)
+    return _filled(head, found, (span,), open_file)
+
+
+def _parts(found: Representation, spans: list[Span], open_file: Open) -> Response:
+    """Several (section 15.3.7.2). The boundary is random: whoever wrote the file must not be able to forge a part."""
+    boundary = os.urandom(_BOUNDARY_BYTES).hex().encode("ascii")
+    frame = Multipart(boundary, found.media_type, spans, found.size)
+    head = found.head(206, b"Partial Content", frame.length, frame.content_type)
+    return _filled(head, found, frame.pieces(), open_file)
+
+
+def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], open_file: Open) -> Response:
+    """An answer of these pieces: in one part if the file is held in memory, else the file's own by sendfile(2)."""
+    content = found.content
+    if content is not None:
+        return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
+    rest = _Streamed(open_file(found), found.version, iter(pieces))
+    return head, next(rest), rest
+
+
+class _Streamed:
+    """Pieces of an open file, which is closed after the last one."""
+
+    def __init__(self, descriptor: int, version: tuple[int, int], pieces: Iterator[Piece]) -> None:
+        self._descriptor = descriptor
+        self._version = version
+        self._pieces = pieces
+
+    def __next__(self) -> Part:
+        piece = next(self._pieces)
+        if isinstance(piece, bytes):
+            return piece
+        return FileRegion(self._descriptor, piece.start, piece.stop - piece.start, self._version)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

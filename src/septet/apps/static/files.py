@@ -1,0 +1,250 @@
+"""Files as they are answered with: what there is of one, what is said of it, and what of that is remembered.
+
+Small files are held in memory with their heads. A remembered file is used only after a look that it is still the same
+(`tree.unchanged`), so a change is seen by the next request. Two changes within one tick of the clock give a file the
+same times; therefore nothing is remembered before it has been left alone for a while.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import cached_property
+from hashlib import blake2b
+from threading import Lock
+
+from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
+from septet.apps.static.conditions import Validators
+from septet.apps.static.media import media_type
+from septet.apps.static.tree import LINK_MET, Identity, Sight, Tree, identity, is_plain, open_in, unchanged
+from septet.http.events import Fields, Response, ResponseHead
+from septet.http.head import response_head
+
+IN_MEMORY = 65536
+"""Bytes up to which a file is read and sent with its head in one call; above it sendfile(2) is the cheaper way."""
+
+REMEMBERED_BYTES = 8 << 20
+"""What a process remembers of a directory at most; the oldest goes first."""
+
+SETTLED_NS = 2 * 10**9
+"""How long a file must have been left alone: the coarsest clock of a file system (FAT) ticks every two seconds, and
+git mistrusts what it knows of a younger file for the same reason."""
+
+_OVERHEAD = 4096
+"""About what paths, heads and identities of one file take."""
+
+Clock = Callable[[], int]
+"""Gives nanoseconds since 1970, by the clock that the file system goes by."""
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.ENXIO})
+
+
+class Changed(Exception):
+    """The file became another one between two looks at it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """One file as it may be sent: the one that was asked for, or a coded one that stands beside it."""
+
+    name: bytes
+    coding: bytes
+    identity: Identity
+    content: bytes | None
+    """None: it is too large to be held."""
+    validators: Validators
+    brief: Fields
+    """What a 304 repeats of a 200 (RFC 9110 section 15.4.5)."""
+    media_type: bytes
+
+    @property
+    def size(self) -> int:
+        return self.identity.size
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """What must not change while it is sent: see `FileRegion`."""
+        return self.identity.size, self.identity.modified_ns
+
+    def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
+        """Of an answer that sends it, or parts of it."""
+        coding = () if self.coding == IDENTITY else ((b"Content-Encoding", self.coding),)
+        framing = ((b"Accept-Ranges", b"bytes"), (b"Content-Length", b"%d" % length))
+        return response_head(status, reason, (*self.brief, (b"Content-Type", kind), *coding, *more, *framing))
+
+    @cached_property
+    def whole(self) -> Response:
+        """All of it, if it is held; else the head alone."""
+        return self.head(200, b"OK", self.size, self.media_type), self.content or b"", None
+
+    @cached_property
+    def not_modified(self) -> Response:
+        return response_head(304, b"Not Modified", self.brief), b"", None
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """A file, with the coded ones beside it."""
+
+    representations: dict[bytes, Representation]
+    """By their codings; those that we would rather send come first."""
+    sights: tuple[Sight, ...]
+    """All that was looked at to find this."""
+    only: Representation | None
+    """The one representation, where no coded files are, be they used or too old."""
+
+    def choose(self, accepted: Accepted) -> Representation | None:
+        """The representation that suits a client best, None when none does."""
+        if self.only is not None:
+            return self.only if accepted.identity else None
+        coding = accepted.best(self.representations)
+        return None if coding is None else self.representations[coding]
+
+
+class Files:
+    """The files of a tree, as many as have been asked for. May be used by several threads."""
+
+    def __init__(self, tree: Tree, cache_control: bytes, clock: Clock) -> None:
+        self._tree = tree
+        self._cache_control = ((b"Cache-Control", cache_control),) if cache_control else ()
+        self._clock = clock
+        self._remembered: dict[bytes, Resource] = {}
+        self._bytes = 0
+        self._lock = Lock()
+        """Held while something is added or forgotten; a look needs none."""
+
+    def find(self, name: bytes) -> Resource:
+        """What is there under a name now.
+
+        Raises OSError for what open(2) would say (FileNotFoundError for what is no regular file or lies outside,
+        IsADirectoryError), and Changed.
+        """
+        known = self._recall(name)
+        if known is not None:
+            return known
+        try:
+            if is_plain(name):
+                return self._look(name)
+        except OSError as error:
+            if error.errno not in LINK_MET:
+                raise
+        resolved = self._tree.resolve(name)
+        return self._recall(resolved) or self._look(resolved)
+
+    def open(self, found: Representation) -> int:
+        """A descriptor of the file in the state in which it was found. Raises OSError and Changed."""
+        descriptor = self._tree.open(found.name)
+        if identity(os.fstat(descriptor)) == found.identity:
+            return descriptor
+        os.close(descriptor)
+        raise Changed
+
+    def _look(self, name: bytes) -> Resource:
+        """Open a plain name and what stands beside it. Raises as `find` does, and `LINK_MET`."""
+        now_ns = self._clock()
+        way = self._tree.way(name)  # before anything is opened: a change that comes now is seen by the next look
+        with self._tree.directory_of(name) as directory:
+            original = _read_in(directory, name)
+            beside = {coding: _read_beside(directory, name + suffix) for coding, suffix in SUFFIXES.items()}
+        coded = {coding: read for coding, read in beside.items() if read is not None}
+        fresh = {coding: read for coding, read in coded.items() if not read.older_than(original)}
+        kind = media_type(os.fsdecode(name)).encode("ascii")
+        representations = {
+            coding: self._represent(read, coding, kind, now_ns, bool(coded))
+            for coding, read in (*fresh.items(), (IDENTITY, original))
+        }
+        sights = (*way, *(read.sight(self._tree) for read in (original, *coded.values())))
+        only = None if coded else representations[IDENTITY]
+        resource = Resource(representations, sights, only)
+        self._remember(name, resource, now_ns)
+        return resource
+
+    def _represent(self, read: "_Read", coding: bytes, kind: bytes, now_ns: int, negotiated: bool) -> Representation:
+        status = read.identity
+        # A date to come would keep clients from ever asking again (RFC 9110 section 8.8.2.1).
+        modified_s = min(status.modified_ns, now_ns) // 10**9
+        date = formatdate(modified_s, usegmt=True).encode("ascii")
+        validators = Validators(_tag(status, coding), date, modified_s, settled=modified_s < now_ns // 10**9)
+        vary = ((b"Vary", b"Accept-Encoding"),) if negotiated else ()
+        brief = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)
+        return Representation(read.name, coding, status, read.content, validators, brief, kind)
+
+    def _recall(self, name: bytes) -> Resource | None:
+        known = self._remembered.get(name)
+        return known if known is not None and unchanged(known.sights) else None
+
+    def _remember(self, name: bytes, resource: Resource, now_ns: int) -> None:
+        if any(seen.changed_ns > now_ns - SETTLED_NS for _, seen in resource.sights):
+            return
+        with self._lock:
+            self._forget(name)
+            self._remembered[name] = resource
+            self._bytes += _weight(resource)
+            while self._bytes > REMEMBERED_BYTES:
+                self._forget(next(iter(self._remembered)))
+
+    def _forget(self, name: bytes) -> None:
+        old = self._remembered.pop(name, None)
+        if old is not None:
+            self._bytes -= _weight(old)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A regular file as it was found in its directory, and its content if that is small."""
+
+    name: bytes
+    identity: Identity
+    content: bytes | None
+
+    def older_than(self, other: "_Read") -> bool:
+        return self.identity.modified_ns < other.identity.modified_ns
+
+    def sight(self, tree: Tree) -> Sight:
+        return tree.path(self.name), self.identity
+
+
+def _read_in(directory: int, name: bytes) -> _Read:
+    """Raises OSError, and Changed when somebody writes to it meanwhile."""
+    descriptor = open_in(directory, name)
+    try:
+        found = identity(os.fstat(descriptor))
+        if stat.S_ISDIR(found.mode):
+            raise IsADirectoryError(errno.EISDIR, "a directory")
+        if not stat.S_ISREG(found.mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file")
+        if found.size > IN_MEMORY:
+            return _Read(name, found, None)
+        content = os.pread(descriptor, found.size, 0)
+        if len(content) != found.size or identity(os.fstat(descriptor)) != found:
+            raise Changed
+        return _Read(name, found, content)
+    finally:
+        os.close(descriptor)
+
+
+def _read_beside(directory: int, name: bytes) -> _Read | None:
+    """None where no regular file of that name is."""
+    try:
+        return _read_in(directory, name)
+    except OSError as error:
+        if is_absence(error):
+            return None
+        raise
+
+
+def is_absence(error: OSError) -> bool:
+    """There is no such file for a client; otherwise it is there, and something else is wrong (out of descriptors?)."""
+    return isinstance(error, IsADirectoryError) or error.errno in _ABSENT
+
+
+def _tag(status: Identity, coding: bytes) -> bytes:
+    """A strong entity tag: of one state of one file. Hashed: inode numbers are nobody's business (CVE-2003-1418)."""
+    state = b"%b %d %d %d %d" % (coding, status.inode, status.size, status.modified_ns, status.changed_ns)
+    return b'"%b"' % blake2b(state, digest_size=12).hexdigest().encode("ascii")
+
+
+def _weight(resource: Resource) -> int:
+    return _OVERHEAD + sum(len(each.content or b"") for each in resource.representations.values())

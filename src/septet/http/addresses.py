@@ -1,0 +1,41 @@
+"""Addresses of clients, as proxies write them: in text or in network bytes, with or without a port."""
+
+import re
+from ipaddress import IPv6Address, ip_address
+
+Node = tuple[str, int]
+"""An IP address and a port; 0 where the port is not said."""
+
+_node = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?").fullmatch
+"""node of RFC 7239 section 6, if it is an address; its port may be obfuscated by itself."""
+
+_unidentified = re.compile(r"(?:(?i:unknown)|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?").fullmatch
+"""node of RFC 7239 sections 6.2 and 6.3: the proxy does not know, or does not tell."""
+
+
+def canonical_ip(address: str | bytes) -> str:
+    """The usual spelling of an IP address, given in text or in network bytes. Raises ValueError.
+
+    An IPv4 address that is mapped into IPv6 (RFC 4291 section 2.5.5.2) is an IPv4 address: nobody shall pass a list of
+    addresses by another spelling. A zone (`fe80::1%eth0`) means nothing beyond the machine that wrote it.
+    """
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address):
+        if parsed.scope_id is not None:
+            raise ValueError("an address with a zone")
+        return str(parsed.ipv4_mapped or parsed)
+    return str(parsed)
+
+
+def parse_node(text: str) -> Node | None:
+    """`192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]` or `[2001:db8::1]:80`; None for `unknown` and obfuscated ones, such
+    as `_hidden`. Raises ValueError."""
+    matched = _node(text)
+    if matched is None:
+        if _unidentified(text):
+            return None
+        raise ValueError("neither an address nor an identifier")
+    port = int(matched[3] or 0)
+    if port > 65535:
+        raise ValueError("a port above 65535")
+    return canonical_ip(matched[1] or matched[2]), port

@@ -1,0 +1,163 @@
+"""The PROXY protocol, versions 1 and 2: what a proxy says of a connection before the connection's own bytes.
+
+A proxy that passes bytes on without reading them cannot add header fields to requests. It begins each connection with
+a header of its own instead, in text (version 1) or binary (version 2), which tells the addresses of the client's
+connection (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt; the sections below are that document's).
+
+Nothing is guessed: whoever calls `decode` knows that a header is due, and what is not exactly one is refused. What a
+client says behind the header cannot reach this code.
+"""
+
+import re
+from typing import NamedTuple
+
+from septet.http.addresses import canonical_ip
+from septet.http.events import ProtocolError
+
+SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+"""Of version 2, section 2.2."""
+
+MAX_LINE = 107
+"""Bytes of version 1 with its CRLF, section 2.1."""
+
+MAX_HEADER = 4096
+"""Bytes of version 2. Its length field allows 64 KiB; nginx takes as much as this, and senders use some hundred."""
+
+_line = re.compile(
+    rb"PROXY (?:(UNKNOWN)(?: [^\r\n]*)?"
+    rb"|TCP4 ([0-9.]+) ([0-9.]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})"
+    rb"|TCP6 ([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*) ([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}))"
+).fullmatch
+
+_LOCAL = 0x20
+_PROXY = 0x21
+_FAMILIES = {0x1: 4, 0x2: 16, 0x3: 108}
+"""AF_INET, AF_INET6 and AF_UNIX: bytes of one address."""
+_STREAM = 0x1
+_TRANSPORTS = (0x0, _STREAM, 0x2)
+"""UNSPEC, STREAM and DGRAM."""
+
+_TYPE_CRC32C = 0x03
+_TYPE_SSL = 0x20
+_CLIENT_SSL = 0x01
+
+
+class Endpoints(NamedTuple):
+    """Of the client's connection to the proxy; as `Exchange` has them."""
+
+    client: tuple[str, int] | None
+    server: tuple[str, int | None]
+
+
+class Header(NamedTuple):
+    length: int
+    """Bytes of the header: the connection's own come behind them."""
+    endpoints: Endpoints | None
+    """None: nobody's but those of this connection, which the proxy made for itself or of which it knows nothing."""
+    secure: bool
+    """The client speaks TLS with the proxy."""
+
+
+def decode(data: bytes | bytearray) -> Header | None:
+    """The header with which `data` begins; None while it is not all there. Raises ProtocolError(400) as soon as it
+    cannot become one."""
+    if data[:12] == SIGNATURE[: len(data)]:
+        return _decode_binary(bytes(data)) if len(data) >= 16 else None
+    if data[:6] == b"PROXY "[: len(data)]:
+        return _decode_line(bytes(data[:MAX_LINE]))
+    raise _malformed("is missing")
+
+
+def _malformed(what: str) -> ProtocolError:
+    return ProtocolError(400, f"the header of the PROXY protocol {what}")
+
+
+def _decode_line(data: bytes) -> Header | None:
+    """Version 1, section 2.1."""
+    end = data.find(b"\r\n")
+    if end < 0:
+        if len(data) == MAX_LINE:
+            raise _malformed(f"is longer than {MAX_LINE} bytes")
+        return None
+    matched = _line(data, 0, end)
+    if matched is None:
+        raise _malformed("is no valid line")
+    if matched[1]:
+        return Header(end + 2, None, False)
+    source, destination, source_port, destination_port = filter(None, matched.groups())
+    endpoints = Endpoints(_end(source, source_port), _end(destination, destination_port))
+    return Header(end + 2, endpoints, False)
+
+
+def _end(address: bytes, port: bytes) -> tuple[str, int]:
+    if int(port) > 65535:
+        raise _malformed("holds a port above 65535")
+    try:
+        return canonical_ip(address.decode("ascii")), int(port)
+    except ValueError:
+        raise _malformed("holds no valid address") from None
+
+
+def _decode_binary(data: bytes) -> Header | None:
+    """Version 2, section 2.2."""
+    command, family, transport = data[12], data[13] >> 4, data[13] & 0xF
+    length = 16 + int.from_bytes(data[14:16])
+    if command not in (_LOCAL, _PROXY):
+        raise _malformed("has an unknown version or command")
+    if length > MAX_HEADER:
+        raise _malformed(f"is longer than {MAX_HEADER} bytes")
+    if len(data) < length:
+        return None
+    if command == _LOCAL:  # a health check of the proxy's: all the rest means nothing
+        return Header(length, None, False)
+    if family > max(_FAMILIES) or transport not in _TRANSPORTS:
+        raise _malformed("has an unknown address family or transport")
+    size = _FAMILIES.get(family, 0)
+    # Two addresses and, but for AF_UNIX, two ports. AF_UNSPEC has none of them.
+    addresses = 2 * size + (4 if size in (4, 16) else 0)
+    if length < 16 + addresses:
+        raise _malformed("is too short for its addresses")
+    secure = _read_vectors(data[:length], 16 + addresses)
+    return Header(length, _endpoints(data[16:], size) if size and transport == _STREAM else None, secure)
+
+
+def _endpoints(block: bytes, size: int) -> Endpoints:
+    source, destination, ports = block[:size], block[size : 2 * size], block[2 * size : 2 * size + 4]
+    if size == 108:
+        return Endpoints(None, (destination.partition(b"\0")[0].decode("utf-8", "surrogateescape"), None))
+    client = canonical_ip(source), int.from_bytes(ports[:2])
+    return Endpoints(client, (canonical_ip(destination), int.from_bytes(ports[2:])))
+
+
+def _read_vectors(header: bytes, position: int) -> bool:
+    """Go through the type-length-value vectors behind the addresses; tell whether one says that the client speaks TLS.
+
+    The checksum is verified if there is one (section 2.2.3); what else may be there has no meaning for a server.
+    """
+    vectors: dict[int, tuple[int, int]] = {}
+    while position < len(header):
+        kind, start = header[position], position + 3
+        position = start + int.from_bytes(header[position + 1 : start])
+        if start > len(header) or position > len(header):
+            raise _malformed("ends within a vector")
+        vectors[kind] = start, position
+    if _TYPE_CRC32C in vectors:
+        _check_sum(header, *vectors[_TYPE_CRC32C])
+    start, end = vectors.get(_TYPE_SSL, (0, 0))
+    return start < end and bool(header[start] & _CLIENT_SSL)
+
+
+def _check_sum(header: bytes, start: int, end: int) -> None:
+    blank = header[:start] + bytes(end - start) + header[end:]
+    if header[start:end] != _crc32c(blank).to_bytes(4):
+        raise _malformed("has a wrong checksum")
+
+
+def _crc32c(data: bytes) -> int:
+    """RFC 4960 appendix B, bit by bit: senders seldom ask for it, and then for some hundred bytes of a connection."""
+    register = 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF

@@ -1,0 +1,69 @@
+"""Which peers are proxies of ours, as `--forwarded-allow-ips` spells them: their word about a client is believed.
+
+Names of hosts are refused: what a name server says may change, and is not always ours. A network with bits beyond its
+prefix (10.0.0.1/8) is refused as well, for it is either a mistake in the address or one in the prefix.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+SYNTAX = "an address, a network such as 10.0.0.0/8, unix:, * for everybody, none for nobody, or several with commas"
+
+UNIX = "unix:"
+"""All peers on unix sockets: they have no addresses, and who may connect is decided by the socket's permissions. nginx
+spells them so in set_real_ip_from."""
+
+REMEMBERED_PEERS = 1024
+
+
+def parse_peers(text: str) -> tuple[str, ...]:
+    """The words of `text`. Raises ValueError, whose text ("must be ...") completes a sentence about the value."""
+    words = tuple(word.strip() for word in text.split(","))
+    for word in words:
+        if word not in (UNIX, "*", "none"):
+            _network(word)
+    return words
+
+
+def _network(word: str) -> IPv4Network | IPv6Network:
+    try:
+        if "%" in word:
+            raise ValueError("a zone belongs to an interface, and networks do not")
+        return ip_network(word)
+    except ValueError:
+        raise ValueError(f"must be {SYNTAX}{_suggestion(word)}") from None
+
+
+def _suggestion(word: str) -> str:
+    try:
+        return f" (did you mean {ip_network(word, strict=False)}?)"
+    except ValueError:
+        return ""
+
+
+class Trust:
+    """Says whether a peer is trusted, given its address in text or `unix:`; an empty text is an unknown peer's.
+
+    Called for each request that comes by a proxy, so what was found out is kept. May be called by any thread.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        words = {word for text in texts for word in parse_peers(text)}
+        self._everybody = "*" in words
+        self._unix = UNIX in words
+        self._networks = [_network(word) for word in words - {UNIX, "*", "none"}]
+        self._remembered = lru_cache(REMEMBERED_PEERS)(self._covers)
+
+    def __call__(self, peer: str) -> bool:
+        return self._remembered(peer)
+
+    def _covers(self, peer: str) -> bool:
+        if self._everybody or not peer:
+            return self._everybody
+        if peer == UNIX:
+            return self._unix
+        address = ip_address(peer.partition("%")[0])  # a link-local peer has a zone
+        # A socket that takes IPv4 as well has IPv4 peers mapped into IPv6 (RFC 4291 section 2.5.5.2).
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
