@@ -6,6 +6,7 @@ from this checkout, not editable: what is measured is what a user would install.
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -15,8 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 ENVS = HERE / ".env"
-# One for each version of Python: what is compiled for one does not load in another.
-ENV = ENVS / f"python{sys.version_info.major}.{sys.version_info.minor}"
+# One for each Python: what is compiled for one may not load in another, and builds differ in speed.
+ENV = ENVS / f"python{platform.python_version()}"
 BIN = ENV / "bin"
 SEPTET = "septet"
 

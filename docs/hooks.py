@@ -9,6 +9,7 @@
 
 import ast
 import html
+import importlib
 import logging
 import re
 import shlex
@@ -26,7 +27,6 @@ from pictures import PICTURES, TABLES
 import septet
 from septet.cli import septet as command
 from septet.command import LateCommand
-from septet.lab import commands as laboratory
 from septet.reference import page as options_page
 
 log = logging.getLogger("mkdocs.hooks.septet")
@@ -79,7 +79,7 @@ def _unknown_options(verb: str, words: str) -> list[str]:
 def _options(verb: str) -> frozenset[str]:
     found = command.commands[verb]
     if isinstance(found, LateCommand):
-        found = getattr(laboratory, verb)
+        found = getattr(importlib.import_module(found.module), verb)
     return frozenset(["--help", *(name for each in found.params for name in [*each.opts, *each.secondary_opts])])
 
 

@@ -28,7 +28,7 @@ def test_version() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, f"septet {septet.__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", ["serve", "models", "bench", "load"])
+@pytest.mark.parametrize("verb", ["serve", "models", "bench", "load", "trace"])
 def test_every_verb_has_help_with_examples(verb: str) -> None:
     done = run(verb, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -38,7 +38,7 @@ def test_every_verb_has_help_with_examples(verb: str) -> None:
 def test_help_names_every_verb_and_imports_none_of_their_work() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert all(f"\n  {verb} " in done.stdout for verb in ("serve", "models", "bench", "load"))
+    assert all(f"\n  {verb} " in done.stdout for verb in ("serve", "models", "bench", "load", "trace"))
     code = "import septet.cli, sys; print(*sorted(name for name in sys.modules if name.startswith('septet.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = ("septet.lab", "septet.server", "septet.session", "septet.http", "septet.loop", "septet.apps")

@@ -1,8 +1,8 @@
-"""The spellings of `--static`."""
+"""The spellings of `--static` and `--static-cache-control`."""
 
 import pytest
 
-from septet.mount import Mount, parse_mount
+from septet.mount import Mount, check_cache_control, parse_mount
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,22 @@ def test_spelling_means_mount(text: str, mount: Mount) -> None:
 def test_other_spelling_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be ROUTE=DIR"):
         parse_mount(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no-cache", "max-age=60", "public, max-age=31536000, immutable", "public,max-age=60", 'private="set-cookie, x"',
+     'x="a \\" b"'],
+)  # fmt: skip
+def test_cache_directives(text: str) -> None:
+    check_cache_control(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "max-age=", "max-age = 60", ",", "public,", "public max-age=60", "a\r\nb: c", "no-cache\n", 'x="', "é",
+     'x="a"b', 'x="a\\"', "=60"],
+)  # fmt: skip
+def test_what_is_no_cache_directive_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be cache directives such as "):
+        check_cache_control(text)

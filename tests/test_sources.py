@@ -26,6 +26,8 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def other_value(option: Option) -> Any:
     """An allowed value that is not the default."""
     special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
+    special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
+    special |= {"underscore_headers": "allow"}
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     by_kind: dict[type, Any] = {bool: True, int: 7, float: 2.5, str: "other"}
     return special.get(option.name, by_kind.get(option.kind))

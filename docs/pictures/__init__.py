@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import flow, layers, models, phases
+from pictures import flow, layers, models, phases, strictness
 from pictures.drawing import Drawing
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
@@ -17,4 +17,5 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
 TABLES: dict[str, Callable[[], str]] = {
     "phases": phases.wants,
     "transitions": phases.transitions,
+    "differences": strictness.differences,
 }

@@ -14,7 +14,7 @@ MIDDLE = (200.0, 178.0)
 RADIUS = 132.0
 NODE = 38.0
 CIRCLE = ("idle", "head", "body", "turn", "answer", "drain")  # clockwise
-BELOW = {"over": (120.0, 386.0), "linger": (280.0, 386.0)}
+APART = {"preface": (305.0, 42.0), "over": (120.0, 386.0), "linger": (280.0, 386.0)}
 USUAL = {("idle", "turn"), ("turn", "answer"), ("answer", "idle")}
 """A request that comes at once, is answered at once, and leaves the connection to the next."""
 
@@ -40,7 +40,7 @@ def draw() -> Drawing:
 
 
 def _places() -> dict[str, tuple[float, float]]:
-    places = dict(BELOW)
+    places = dict(APART)
     for place, name in enumerate(CIRCLE):
         angle = math.radians(60 * place - 90)
         places[name] = (MIDDLE[0] + RADIUS * math.cos(angle), MIDDLE[1] + RADIUS * math.sin(angle))

@@ -90,4 +90,5 @@ def models(names: bool) -> None:
 
 
 septet.add_command(LateCommand("bench", "septet.lab.commands", "Load every model with a ramp of users, and chart it."))
-septet.add_command(LateCommand("load", "septet.lab.commands", "Load any server with simultaneous users."))
+septet.add_command(LateCommand("load", "septet.lab.load_command", "Load any server with simultaneous users."))
+septet.add_command(LateCommand("trace", "septet.lab.trace.command", "Draw who runs and who waits, and for what."))

@@ -55,13 +55,13 @@ class LateCommand(click.Command):
 
     def __init__(self, name: str, module: str, help: str) -> None:
         super().__init__(name, help=help)
-        self._module = module
+        self.module = module
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """The context of the real command, which click then invokes instead of this one."""
-        command: click.Command = getattr(importlib.import_module(self._module), self.name or "")
+        command: click.Command = getattr(importlib.import_module(self.module), self.name or "")
         return command.make_context(info_name, args, parent, **extra)
 
 

@@ -15,13 +15,16 @@ from typing import NoReturn
 from septet import models
 from septet.address import SPELLINGS, parse_address
 from septet.errors import UsageError
-from septet.mount import SYNTAX, parse_mount
+from septet.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
 from septet.options import Number, OneOf, Option, Spelled, option, options_of
+from septet.trust import SYNTAX as PEERS
+from septet.trust import UNIX, parse_peers
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
 _WHERE = "Where to listen"
 _MODEL = "Processes and threads"
+_PROXIES = "Behind a proxy"
 _LIMITS = "Limits of a request"
 _DEADLINES = "Deadlines"
 _LOGS = "Answers and logs"
@@ -53,6 +56,11 @@ def _mount(text: str) -> None:
 def _log_file(text: str) -> None:
     if not text or "\0" in text or os.path.isdir(text):
         raise ValueError("must be the path of a file, or - for standard output")
+
+
+def _file(text: str) -> None:
+    if not text or "\0" in text or os.path.isdir(text):
+        raise ValueError("must be the path of a file")
 
 
 def _field_value(text: str) -> None:
@@ -97,6 +105,14 @@ class Config:
         metavar="ROUTE=DIR",
         unset="none",
     )
+    static_cache_control: str | None = option(
+        None,
+        _WHAT,
+        "The Cache-Control field of static files.",
+        rule=Spelled(CACHE_SYNTAX, check_cache_control),
+        metavar="TEXT",
+        unset="no such field: browsers use their own judgement",
+    )
 
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
@@ -137,6 +153,35 @@ class Config:
         unset="prethreaded: the model's own number; else a WSGI application runs on the loop",
     )
 
+    forwarded_allow_ips: tuple[str, ...] = option(
+        ("127.0.0.1", "::1", UNIX),
+        _PROXIES,
+        "Proxies whose word about their clients is believed (X-Forwarded-For, -Proto and -Host, Forwarded, the PROXY "
+        "protocol); from others such header fields are removed. unix: is everybody on a unix socket. May be repeated.",
+        rule=Spelled(PEERS, parse_peers),
+        metavar="PEERS",
+    )
+    forwarded_fields: str = option(
+        "either",
+        _PROXIES,
+        "Which fields these proxies write; the others are removed, for they come from their clients. either: "
+        "X-Forwarded-* where they are, else Forwarded.",
+        rule=OneOf(lambda: ("either", "x-forwarded", "forwarded")),
+    )
+    proxy_protocol: bool = option(
+        False,
+        _PROXIES,
+        "Each connection from these proxies begins with a header of the PROXY protocol, version 1 or 2; other peers "
+        "speak HTTP at once.",
+    )
+    underscore_headers: str = option(
+        "drop",
+        _PROXIES,
+        "What becomes of header fields with an underscore in the name, which WSGI cannot tell from a hyphen; "
+        "refuse answers 400.",
+        rule=OneOf(lambda: ("drop", "refuse", "allow")),
+    )
+
     limit_request_line: int = option(
         8192, _LIMITS, "Longest request line; a longer one is answered 414.", rule=_LIMIT, metavar="BYTES"
     )
@@ -154,6 +199,15 @@ class Config:
         metavar="BYTES",
     )
 
+    limit_concurrency: int = option(
+        0,
+        _LIMITS,
+        "Most requests in flight at the same time, in all processes together; what comes beyond is answered 503. "
+        "Connections without a request do not count. 0 is no limit.",
+        rule=Number("a whole number", 0),
+        metavar="N",
+    )
+
     keep_alive_timeout: float = option(
         75.0, _DEADLINES, "For the first byte of the first or the next request.", rule=_SECONDS, metavar="SECONDS"
     )
@@ -161,10 +215,18 @@ class Config:
         30.0, _DEADLINES, "From a request's first byte to the end of its header.", rule=_SECONDS, metavar="SECONDS"
     )
     body_timeout: float = option(
-        30.0, _DEADLINES, "Without progress while a request's body is due.", rule=_SECONDS, metavar="SECONDS"
+        30.0, _DEADLINES, "Waiting for a request's body; progress wins it back.", rule=_SECONDS, metavar="SECONDS"
     )
     write_timeout: float = option(
-        30.0, _DEADLINES, "Without progress while the client should read.", rule=_SECONDS, metavar="SECONDS"
+        30.0, _DEADLINES, "Waiting for the client to read; progress wins it back.", rule=_SECONDS, metavar="SECONDS"
+    )
+    min_rate: int = option(
+        240,
+        _DEADLINES,
+        "How many bytes, of a body or of an answer, win a second of its time back, up to the whole time: "
+        "a client that is slower for long is cut off. With 0 any progress wins back all.",
+        rule=Number("a whole number of bytes a second", 0),
+        metavar="BYTES",
     )
     graceful_timeout: float = option(
         30.0, _DEADLINES, "For requests in flight when the server is told to stop.", rule=_SECONDS, metavar="SECONDS"
@@ -177,6 +239,9 @@ class Config:
         rule=Spelled("printable ASCII without blanks at its ends", _field_value),
         metavar="TEXT",
     )
+    date_header: bool = option(
+        True, _LOGS, "Give every answer a Date field. RFC 9110 wants one of whoever has a clock; a proxy may add it."
+    )
     access_log: str | None = option(
         None,
         _LOGS,
@@ -184,6 +249,14 @@ class Config:
         rule=Spelled("the path of a file, or - for standard output", _log_file),
         metavar="FILE",
         unset="no access log",
+    )
+    span_log: str | None = option(
+        None,
+        _LOGS,
+        "Write when each request began, had its turns and ended to this file, for pictures of it; see `septet trace`.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="no span log",
     )
     log_level: str = option(
         "info",

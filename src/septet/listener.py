@@ -10,6 +10,20 @@ from contextlib import ExitStack
 from septet.address import Address
 from septet.errors import Failed
 
+_FAILED_EARLIER = {
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.ETIMEDOUT,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENONET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+}
+"""What accept(2) passes on of a connection that failed before it was accepted, or that a firewall forbids."""
+
 
 class Listener:
     """A listening socket, without waiting, and the address at which it can be reached.
@@ -42,8 +56,17 @@ class Listener:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def accept(self) -> tuple[socket.socket, tuple[str, int] | None]:
-        """The next client's socket, which does not wait, and its address. Raises BlockingIOError: nobody is there."""
-        sock, name = self.sock.accept()
+        """The next client's socket, which does not wait, and its address.
+
+        Raises BlockingIOError: nobody is there; ConnectionError: it has left already; OSError: there are no descriptors
+        or no memory for it.
+        """
+        try:
+            sock, name = self.sock.accept()
+        except OSError as error:
+            if error.errno in _FAILED_EARLIER:
+                raise ConnectionAbortedError(error.errno, error.strerror) from error
+            raise
         sock.setblocking(False)
         return sock, None if self.unix_path is not None else (name[0], name[1])
 
@@ -57,6 +80,18 @@ class Listener:
         except OSError:  # it has left already, which reading will show
             return sock, None
         return sock, (name[0], name[1])
+
+    def defer(self, seconds: float) -> int:
+        """Have the kernel keep a client back until it has spoken, or for about so many seconds.
+
+        TCP_DEFER_ACCEPT in tcp(7). Gives the seconds for which it does: it knows 1, 3, 7, 15, ... (the times at which
+        it would repeat its SYN-ACK), and we round down. 0: not at all, as on unix sockets.
+        """
+        whole = (1 << (int(seconds) + 1).bit_length() - 1) - 1
+        if self.sock.family == socket.AF_UNIX or not whole:
+            return 0
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, whole)
+        return whole
 
     def shut(self) -> None:
         """Take no more clients; they are refused once every process that shares the socket has shut it."""

@@ -45,14 +45,14 @@ class AccessLog:
         session.notes = time.monotonic()
 
     def ended(self, session: Session) -> None:
-        client = session.client[0] if session.client else "-"
+        client = session.request.client or session.client or ("-", 0)
         now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
         request, http = session.request, session.http
         began, session.notes = session.notes, None
         took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
         try:
-            os.write(self._descriptor, f'{client} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
+            os.write(self._descriptor, f'{client[0]} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
         except OSError as error:  # a full disk must not cost a client its answer
             log.error("cannot write the access log: %s", error.strerror)
 

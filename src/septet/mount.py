@@ -1,8 +1,17 @@
-"""Static files as `--static` spells them: ROUTE=DIR, a path of the URL and the directory that it shows."""
+"""Static files as options spell them: `--static` ROUTE=DIR, a path of the URL and the directory that it shows, and
+`--static-cache-control`, what caches are told of its files.
+"""
 
+import re
 from dataclasses import dataclass
 
 SYNTAX = "ROUTE=DIR with a ROUTE that begins with / and a DIR that exists"
+CACHE_SYNTAX = "cache directives such as public, max-age=3600"
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_DIRECTIVE = rf'{_TOKEN}(?:=(?:{_TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*"))?'
+_DIRECTIVES = re.compile(rf"{_DIRECTIVE}(?:, *{_DIRECTIVE})*")
+"""Cache-Control of RFC 9111 section 5.2, on one line and in ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +35,9 @@ def parse_mount(text: str) -> Mount:
     if not (equals and route.startswith("/") and directory) or "\0" in text:
         raise ValueError(f"must be {SYNTAX}")
     return Mount(route.rstrip("/") + "/", directory)
+
+
+def check_cache_control(text: str) -> None:
+    """Raises ValueError, in the words of `parse_mount`, for what may not be the value of Cache-Control."""
+    if not _DIRECTIVES.fullmatch(text):
+        raise ValueError(f"must be {CACHE_SYNTAX} (RFC 9111, section 5.2)")

@@ -17,14 +17,18 @@ from septet.apps.wsgi import Wsgi
 from septet.config import Config
 from septet.errors import Failed
 from septet.http.connection import Limits
+from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
 from septet.models._children import leave
+from septet.models._in_flight import InFlight
 from septet.models._service import Service, Stop
 from septet.models._supervise import supervise
 from septet.mount import parse_mount
-from septet.session import Rules, Timeouts
+from septet.session import Observer, Rules, Timeouts
+from septet.spans import Observers, SpanLog
 from septet.stamp import stamper
+from septet.trust import Trust
 
 log = logging.getLogger("septet")
 
@@ -46,15 +50,17 @@ def serve(config: Config) -> int:
 
 def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     stop = Stop()
+    in_flight = InFlight(config.limit_concurrency)
     service = Service(
         listeners,
         site,
-        rules_of(config),
+        rules_of(config, in_flight),
         stop,
         partial(_announce, config.model, listeners),
         config.threads,
         config.workers,
         config.graceful_timeout,
+        in_flight,
     )
     stop.on_signals(lambda: leave(1))
     run = models.load(config.model)
@@ -72,11 +78,13 @@ def load_site(config: Config) -> Site:
     mounts = [parse_mount(text) for text in config.static]
     # The longest route first: the most exact one decides.
     mounts.sort(key=lambda mount: len(mount.route), reverse=True)
-    directories = [Static(mount.route, mount.directory) for mount in mounts]
+    directories = [Static(mount.route, mount.directory, config.static_cache_control or "") for mount in mounts]
     if config.app is None:
         return Site(None, tuple(directories))
     application = load(config.app, config.app_dir, config.factory)
     kind = interface(application) if config.interface == "auto" else config.interface
+    if config.span_log:
+        application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
         return Site(Asgi(application), tuple(directories))
     concurrency = models.concurrency(config.model)
@@ -85,14 +93,34 @@ def load_site(config: Config) -> Site:
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 
 
-def rules_of(config: Config) -> Rules:
+def rules_of(config: Config, in_flight: InFlight) -> Rules:
     """What all sessions of this configuration share. Raises Failed."""
+    trust = Trust(config.forwarded_allow_ips)
     return Rules(
         Limits(config.limit_request_line, config.limit_header_block, config.limit_header_count, config.limit_body),
-        Timeouts(config.keep_alive_timeout, config.header_timeout, config.body_timeout, config.write_timeout),
-        stamper(config.server_header),
-        observer=AccessLog.open(config.access_log) if config.access_log else None,
+        Timeouts(
+            config.keep_alive_timeout,
+            config.header_timeout,
+            config.body_timeout,
+            config.write_timeout,
+            rate=config.min_rate,
+        ),
+        stamper(config.server_header, config.date_header),
+        log.error,
+        observer=_observer(config),
+        admission=in_flight if config.limit_concurrency else None,
+        vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),
+        prefaced=trust if config.proxy_protocol else None,
     )
+
+
+def _observer(config: Config) -> Observer | None:
+    logs: list[Observer] = []
+    if config.access_log:
+        logs.append(AccessLog.open(config.access_log))
+    if config.span_log:
+        logs.append(SpanLog.open(config.span_log))
+    return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)
 
 
 def _announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:

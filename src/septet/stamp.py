@@ -5,10 +5,11 @@ from email.utils import formatdate
 from time import time
 
 
-def stamper(server: str) -> Callable[[bool, bool], bytes]:
+def stamper(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
     """A function that gives the lines, the Date if its first and the Server if its second argument is true.
 
-    RFC 9110 sections 6.6.1 and 10.2.4. An empty `server` leaves its line out.
+    RFC 9110 sections 6.6.1 and 10.2.4. An empty `server` leaves its line out, and so does `dated` that is false: for a
+    server behind another that dates answers.
     """
     server_line = f"Server: {server}\r\n".encode("ascii") if server else b""
     until = 0
@@ -19,7 +20,7 @@ def stamper(server: str) -> Callable[[bool, bool], bytes]:
         nonlocal until, date_line, both
         now = time()
         if not until - 1 <= now < until:
-            date_line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+            date_line = b"" if not dated else f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
             both = date_line + server_line
             until = int(now) + 1
         if date and named:

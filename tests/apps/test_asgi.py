@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from septet.apps.asgi import Asgi
+from septet.apps.asgi import GATHERED_BYTES, Asgi
 from septet.http.events import ClientGone
 from septet.http.states import CLOSE, WRITE
 from septet.session import Rules, Session
@@ -37,6 +37,12 @@ def test_scope_of_a_request() -> None:
         "client": ("192.0.2.1", 50000),
         "server": ("192.0.2.2", 80),
         "state": {"pool": 1},
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+            "http.response.zerocopysend": {},
+        },
     }
 
 
@@ -50,8 +56,16 @@ def test_scope_is_made_anew_for_equal_requests() -> None:
         assert (scope["client"], scope["path"]) == (("198.51.100.7", number), "/")
         assert len(scope["headers"]) == 1
         assert "mine" not in scope["state"]
+        assert "mine" not in scope["extensions"]
         scope["headers"].append((b"mine", b""))
-        scope["state"]["mine"] = scope["path"] = "mine"
+        scope["state"]["mine"] = scope["extensions"]["mine"] = scope["path"] = "mine"
+
+
+def test_old_clients_get_nothing_that_they_do_not_know() -> None:
+    session = Watched()
+    session.receive(render("GET", "/", version="1.0"))
+    asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
+    assert set(asgi.scope(session)["extensions"]) == {"http.response.pathsend", "http.response.zerocopysend"}
 
 
 # Answers
@@ -82,7 +96,7 @@ def test_bytes_and_pairs_of_any_kind(kind: Callable[[bytes], Any], pair: Callabl
         await send(body(kind(b"two")))
 
     assert answered(application).endswith(
-        b"\r\na: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
+        b"\r\na: b\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nonetwo\r\n0\r\n\r\n"
     )
 
 
@@ -105,15 +119,45 @@ def test_nothing_goes_before_there_is_content() -> None:
     run(scene)
 
 
-def test_sending_waits_until_the_part_has_gone() -> None:
+def test_parts_go_when_the_application_waits() -> None:
+    """Those that it sends without a wait go together; none waits for one that is still to be made."""
+
+    async def scene() -> None:
+        waits, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            await send(START)
+            for word in (b"one", b"two"):
+                await send(body(word, more=True))
+            waits.set()
+            await goes_on.wait()
+            for word in (b"three", b"four"):
+                await send(body(word, more=True))
+            await send(body(b"five"))
+
+        hand = Hand(application)
+        await hand.reach(WRITE)
+        assert waits.is_set()
+        hand.write()
+        assert hand.written.endswith(b"\r\n\r\n6\r\nonetwo\r\n")
+        goes_on.set()
+        assert (await hand.finish()).endswith(b"onetwo\r\nd\r\nthreefourfive\r\n0\r\n\r\n")
+
+    run(scene)
+
+
+def test_sending_waits_when_the_client_does_not_read() -> None:
+    """Neither more than a bound is kept back, nor anything beside what has not gone yet."""
+
     async def scene() -> None:
         sent = []
 
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             for number in range(3):
-                await send(body(b"%d" % number, more=True))
+                await send(body(b"%d" % number * GATHERED_BYTES, more=True))
                 sent.append(number)
+            await asyncio.sleep(0)
             await send(body())
 
         hand = Hand(application)
@@ -122,7 +166,7 @@ def test_sending_waits_until_the_part_has_gone() -> None:
             await asyncio.sleep(0)
             assert sent == list(range(number))
             hand.write()
-        assert (await hand.finish()).endswith(b"1\r\n2\r\n0\r\n\r\n")
+        assert (await hand.finish()).endswith(b"222\r\n0\r\n\r\n")
 
     run(scene)
 
@@ -210,7 +254,7 @@ def test_sending_to_a_lost_client_is_an_oserror(caplog: pytest.LogCaptureFixture
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             try:
-                await send(body(b"a", more=True))
+                await send(body(b"a" * GATHERED_BYTES, more=True))
             except OSError as error:
                 caught.append(error)
                 raise

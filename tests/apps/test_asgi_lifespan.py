@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from septet.apps.asgi import Asgi, Lifespan
+from septet.apps._lifespan import Lifespan
+from septet.apps.asgi import Asgi
 from septet.errors import Failed
 from support.asgi_by_hand import Receive, Send
 

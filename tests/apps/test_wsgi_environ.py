@@ -77,10 +77,10 @@ def test_environment_is_made_anew_for_equal_requests() -> None:
 
     wsgi = Wsgi(application)
     for number in range(3):
-        session = Session(Rules(), ("198.51.100.7", number), ("192.0.2.2", 80))
+        session = Session(Rules(), ("198.51.100.7", 50000 + number), ("192.0.2.2", 80))
         session.receive(GET)
         wsgi(session)
-    assert [environ["REMOTE_PORT"] for environ in seen] == ["0", "1", "2"]
+    assert [environ["REMOTE_PORT"] for environ in seen] == ["50000", "50001", "50002"]
 
 
 @pytest.mark.parametrize("multithread", [True, False])

@@ -82,7 +82,7 @@ def test_stalled_body(model: str, interface: str, framing: str) -> None:
 def test_slow_body_that_progresses(model: str, interface: str) -> None:
     """The deadline is for progress: a body may take longer than it in all."""
     body = b"progress" * 4
-    with serve(model, interface, "--body-timeout", "1") as server, server.connect() as connection:
+    with serve(model, interface, "--body-timeout", "1", "--min-rate", "10") as server, server.connect() as connection:
         start = time.monotonic()
         connection.send(render("POST", "/", f"Content-Length: {len(body)}"))
         for byte in byte_by_byte(body):
@@ -90,6 +90,31 @@ def test_slow_body_that_progresses(model: str, interface: str) -> None:
             connection.send(byte)
         assert time.monotonic() - start > 1
         assert connection.read_response().status == 200
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 10000", "Transfer-Encoding: chunked"])
+def test_body_that_trickles(model: str, interface: str, framing: str) -> None:
+    """A byte now and then is progress, but too little of it."""
+    options = ["--body-timeout", str(SHORT_S), "--min-rate", "10000"]
+    with serve(model, interface, *options) as server, server.connect() as connection:
+        start = time.monotonic()
+        connection.send(render("POST", "/read?how=all", framing) + b"1000\r\n")
+        assert_others_are_served(server, model)
+        drip(connection, b"d")
+        assert_ended(connection, start)
+        assert not server.complaints()
+
+
+def test_reader_that_reads_a_little_now_and_then(model: str, interface: str, token: str) -> None:
+    """It always makes room for some more of the answer, and never for enough."""
+    with serve(model, interface, "--write-timeout", str(SHORT_S), "--min-rate", "1000000000") as server:
+        with Connection(server.address, receive_buffer=4096) as connection:
+            connection.send(render("GET", f"/endless?token={token}"))
+            assert_others_are_served(server, model)
+            closed = f"closed {token}"
+            wait_until(lambda: server.journal.count(closed) or not connection.read_some(2048), "it is cut", PATIENCE_S)
+            server.journal.wait_for(closed)
+        assert not server.complaints()
 
 
 def test_reader_that_does_not_read(model: str, interface: str, token: str) -> None:

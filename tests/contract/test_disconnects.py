@@ -1,5 +1,6 @@
 """Clients that disappear, by FIN and by RST, at every stage of a request: nothing leaks and the server lives on."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from support.client import Connection
 from support.messages import render
 from support.processes import children, open_descriptors, threads
-from support.server import Server
+from support.server import Server, serve
 from support.waiting import becomes_true
 
 TIMES = 200
@@ -86,6 +87,34 @@ def resources(server: Server) -> tuple[int, ...]:
 
 def grown(before: tuple[int, ...], now: tuple[int, ...]) -> bool:
     return any(new > old for old, new in zip(before, now, strict=True))
+
+
+def test_a_client_that_sent_ahead_gets_its_answer_whole(model: str, interface: str, token: str) -> None:
+    """The last one before a stop; what else the client has sent must not make the end a reset (RFC 9112, 9.6)."""
+    with serve(model, interface) as server, server.connect() as connection:
+        connection.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        connection.send(render("GET", "/") * 100)
+        server.send_signal(signal.SIGTERM)
+        server.journal.open_gate(token)
+        assert connection.read_response().body == b"rest"
+        while connection.has_more() and not connection.read_response().closes:
+            pass
+        connection.assert_closed_in_order()
+        connection.close()
+        assert server.wait() == 0
+
+
+def test_a_client_that_sent_far_ahead_and_left_is_noticed(server: Server, interface: str, token: str) -> None:
+    """Nobody reads any more of it, and yet its reset is seen while the application waits for something else."""
+    if interface == "wsgi":
+        pytest.skip("only an asynchronous application can be told before it writes")
+    with server.connect() as connection:
+        connection.send(render("GET", f"/client-leaves?token={token}"))
+        server.journal.wait_for(f"body read {token}")
+        connection.send(render("GET", "/") * 5000)
+        connection.reset()
+    server.journal.wait_for(f"client left {token}: http.disconnect")
 
 
 def test_a_disconnected_client_does_not_keep_the_application(server: Server, token: str) -> None:

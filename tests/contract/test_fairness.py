@@ -1,5 +1,8 @@
 """A connection that is idle must not keep those out who have something to ask, whichever worker carries it."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from support.client import Connection, connections
@@ -9,6 +12,9 @@ from support.waiting import wait_until
 
 #: Blocking models with a single worker, which an idle connection could hold for the 75 s of --keep-alive-timeout.
 ONE_WORKER = [("iterative", []), ("preforked", ["--workers", "1"]), ("prethreaded", ["--threads", "1"])]
+
+#: s; far from the second that a worker would give to each of them.
+AT_ONCE_S = 10.0
 
 
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)
@@ -23,6 +29,16 @@ def test_idle_connection_gives_way(model: str, options: list[str], interface: st
 def test_silent_connection_gives_way(model: str, options: list[str], interface: str) -> None:
     """Opened in advance, as browsers do, and not used."""
     with serve(model, interface, *options) as server, server.connect():
+        assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize(("model", "options"), ONE_WORKER)
+def test_silent_connection_gives_way_on_a_unix_socket(
+    model: str, options: list[str], interface: str, tmp_path: Path
+) -> None:
+    """There the kernel does not wait for a client's first byte."""
+    bind = (f"unix:{tmp_path / 'socket'}",)
+    with serve(model, interface, *options, bind=bind) as server, connections(server.address, 2):
         assert server.get("/").status == 200
 
 
@@ -61,10 +77,11 @@ def test_alone_it_is_kept(model: str, options: list[str], interface: str) -> Non
 
 
 def test_idle_connections_of_every_model(model: str, interface: str) -> None:
-    """More of them than the model has workers; a few do where each of them costs its grace."""
-    count = 3 if model in ("iterative", "preforked") else 40
-    with serve(model, interface) as server, connections(server.address, count):
+    """Many more of them than the model has workers: they cost nobody any time."""
+    with serve(model, interface) as server, connections(server.address, 40):
+        start = time.monotonic()
         assert server.get("/").status == 200
+        assert time.monotonic() - start < AT_ONCE_S
 
 
 @pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])

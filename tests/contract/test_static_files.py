@@ -14,6 +14,7 @@ import pytest
 from support.messages import render
 from support.server import Server
 from support.static_tree import BIG, FILES, SECRET
+from support.waiting import wait_until
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -203,6 +204,7 @@ def test_pipelined_files(server: Server) -> None:
 def alone(model: str, static_tree: Path) -> Iterator[Server]:
     """A server without an application, and with two routes, one inside of the other."""
     options = ["--static", f"/={static_tree}", "--static", f"/inner={static_tree / 'directory'}"]
+    options += ["--static-cache-control", "public, max-age=60", "--access-log", "log"]
     with Server("--model", model, *options) as server:
         yield server
 
@@ -216,3 +218,22 @@ def test_without_an_application(alone: Server) -> None:
     assert alone.get("/../secret.txt").status in (400, 403, 404)
     assert alone.request("POST", "/plain.txt", body=b"").status == 405
     assert not alone.complaints()
+
+
+def test_cache_control_and_access_log(alone: Server) -> None:
+    """Answers about files are logged like all others, with the bytes that went."""
+    with alone.connect() as connection:
+        assert connection.request("GET", "/plain.txt").get("cache-control") == "public, max-age=60"
+        assert (
+            connection.request("GET", "/big.bin", "Range: bytes=0-99999").get("cache-control") == "public, max-age=60"
+        )
+        assert connection.request("GET", "/plain.txt", "If-None-Match: *").get("cache-control") == "public, max-age=60"
+        assert connection.request("GET", "/none").get("cache-control") is None
+        assert connection.request("DELETE", "/plain.txt").get("cache-control") is None
+    expected = ["200 11", "206 100000", "304 0", "404 10", "405 19"]
+    wait_until(lambda: logged(alone) == expected, f"{expected} in the access log")
+
+
+def logged(server: Server) -> list[str]:
+    """Status and bytes of each line of the access log."""
+    return [" ".join(line.split()[-3:-1]) for line in (server.directory / "log").read_text().splitlines()]

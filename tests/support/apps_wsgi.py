@@ -54,7 +54,7 @@ def echo(environ: Environ, start_response: StartResponse, query: Parameters) -> 
     fields |= {key: environ[key] for key in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(key)}
     seen = {
         "method": environ["REQUEST_METHOD"],
-        "path": (environ["SCRIPT_NAME"] + environ["PATH_INFO"]).encode("latin-1").decode(),
+        "path": (environ["SCRIPT_NAME"] + environ["PATH_INFO"]).encode("latin-1").decode(errors="replace"),
         "query": environ["QUERY_STRING"],
         "version": environ["SERVER_PROTOCOL"].removeprefix("HTTP/"),
         "scheme": environ["wsgi.url_scheme"],

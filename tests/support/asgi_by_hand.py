@@ -28,7 +28,8 @@ class Hand:
         self.session = Watched(rules)
         self.written = b""
         assert self.session.receive(data) is RUN
-        self.cycle = Cycle(Asgi(application), self.session, self, asyncio.get_running_loop())
+        self.cycle = Cycle(Asgi(application), self.session, self)
+        self.cycle.let_go()
         self.task = asyncio.create_task(self.cycle.run())
 
     def carry(self, want: Want) -> None:

@@ -6,43 +6,67 @@ from typing import Any
 from septet.lab import results
 from septet.lab.experiment import Experiment
 from septet.lab.load import Histogram
+from septet.lab.verdicts import judge
 
-Cell = dict[str, Any]
+Record = dict[str, Any]
 
 
-def valid(model: str, users: int, rate: float, cpu_share: float = 0.3) -> Cell:
+def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: int = 1, **setting: str) -> Record:
     histogram = Histogram()
     for us in range(1000, 2000):
         histogram.record(us)
-    return {
+    record = {
         "model": model,
         "users": users,
-        "verdict": "valid",
-        "reason": None,
+        "setting": setting,
+        "repeat": repeat,
         "load": {
+            "plan": {"rate": None, "users": users},
             "requests_per_s": rate,
+            "window_s": 1000 / rate,
             "answers": 1000,
             "errors": {},
-            "latency_us": histogram.summary(),
-            "client": {"cpu_share": cpu_share},
+            "unanswered": 0,
+            "users_never_answered": 0,
+            "latency_us": {**histogram.summary(), "mean": users / rate * 1e6},
+            "latency_total_us": histogram.total_us,
+            "histogram_us": histogram.sparse(),
+            "client": {"cpu_share": cpu_share, "user_s": 0.01, "system_s": 0.02},
             "warmup": {"answers": 500, "errors": {}},
         },
-        "usage": {"user_s": 0.03, "system_s": 0.02, "processes": 2, "threads": 9, "pss_bytes": 25_000_000},
+        "usage": {
+            "user_s": 0.03,
+            "system_s": 0.02,
+            "processes": 2,
+            "threads": 9,
+            "rss_bytes": 30_000_000,
+            "pss_bytes": 25_000_000,
+            "descriptors": 40,
+            "queue_depth": 3,
+            "queue_overflows": 0,
+            "gil_share": 0.25,
+            "machine_busy_s": 0.1,
+            "machine_steal_s": 0.0,
+        },
         "stop": {"life": {"complete": True, "voluntary_switches": 1200, "involuntary_switches": 300}},
     }
+    record["verdict"], record["reason"] = judge(record, 4)
+    return record
 
 
-def with_errors(model: str, users: int, rate: float, reason: str) -> Cell:
+def with_errors(model: str, users: int, rate: float, reason: str) -> Record:
     return {**valid(model, users, rate), "verdict": "errors", "reason": reason}
 
 
-def failed(model: str, users: int, reason: str) -> Cell:
-    return {"model": model, "users": users, "verdict": "failed", "reason": reason}
+def failed(model: str, users: int, reason: str, repeat: int = 1) -> Record:
+    record: Record = {"model": model, "users": users, "setting": {}, "repeat": repeat}
+    return {**record, "verdict": "failed", "reason": reason}
 
 
-def results_of(*cells: Cell) -> results.Results:
-    models = tuple(dict.fromkeys(cell["model"] for cell in cells))
-    users = tuple(sorted({cell["users"] for cell in cells}))
-    recorded = results.begin(Experiment(out=Path("out"), models=models, users=users), ["septet", "bench"])
-    recorded["cells"] += cells
+def results_of(*records: Record, **changes: Any) -> results.Results:
+    models = tuple(dict.fromkeys(record["model"] for record in records))
+    users = tuple(sorted({record["users"] for record in records}))
+    experiment = Experiment(out=Path("out"), models=models, users=users, **changes)
+    recorded = results.begin(experiment, ["septet", "bench"])
+    recorded["runs"] += records
     return recorded

@@ -1,7 +1,7 @@
 """Bytes to send: requests, bodies in the chunked coding, and the ways in which a network may cut them up."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 def render(method: str, target: str, *fields: str, body: bytes | None = None, version: str = "1.1") -> bytes:
@@ -42,3 +42,15 @@ def random_pieces(data: bytes, seed: int = 1) -> Iterator[bytes]:
         end = start + source.randint(1, max(2, len(data) // 20))
         yield data[start:end]
         start = end
+
+
+def whole(data: bytes) -> Iterator[bytes]:
+    return iter([data] if data else [])
+
+
+#: The ways in which all raw requests are sent.
+DELIVERIES: dict[str, Callable[[bytes], Iterator[bytes]]] = {
+    "whole": whole,
+    "byte by byte": byte_by_byte,
+    "in pieces": random_pieces,
+}

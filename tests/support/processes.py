@@ -4,8 +4,13 @@ A process is named by its pid *and* start time, so that a reused pid is never ta
 """
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+WINDOW_S = 0.5
+#: Of one CPU, in a window: a loop that is woken in vain takes all of it.
+IDLE_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,37 @@ def tree(pid: int) -> list[Process]:
 def open_descriptors(pid: int) -> int:
     """How many descriptors `pid` and its descendants have open together."""
     return sum(len(_entries(f"/proc/{member.pid}/fd")) for member in tree(pid))
+
+
+def lowest_free_descriptor(pid: int) -> int:
+    """The number that the next descriptor of `pid` gets."""
+    taken = set(map(int, _entries(f"/proc/{pid}/fd")))
+    return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def rests(pid: int) -> bool:
+    """Whether a window comes soon in which `pid` and its descendants hardly compute."""
+    return any(_share_of_cpu(pid) < IDLE_SHARE for _ in range(10))
+
+
+def _share_of_cpu(pid: int) -> float:
+    before = cpu_seconds(pid)
+    time.sleep(WINDOW_S)  # a measurement takes its time
+    return (cpu_seconds(pid) - before) / WINDOW_S
+
+
+def cpu_seconds(pid: int) -> float:
+    """What `pid` and its living descendants have computed so far, in user and in kernel mode."""
+    return sum(_ticks(member.pid) for member in tree(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> int:
+    """utime and stime: fields 14 and 15 of /proc/PID/stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def has_open(pid: int, path: Path) -> bool:

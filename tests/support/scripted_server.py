@@ -1,5 +1,6 @@
 """A server on a real socket that does to each connection what a test says, right or wrong."""
 
+import re
 import socket
 import struct
 import threading
@@ -9,6 +10,7 @@ from types import TracebackType
 
 BODY = b"hello, world\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n" + BODY
+MESSAGES_KEPT = 1000
 CLOSING_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\n" + BODY
 
 
@@ -22,17 +24,29 @@ class Connection:
         self._unread = b""
 
     def request(self) -> bytes:
-        """The head of the next request, b"" when the client has closed."""
-        while b"\r\n\r\n" not in self._unread:
-            data = self.socket.recv(65536)
-            if not data:
-                return b""
-            self._unread += data
+        """The head of the next request, b"" when the client has closed. Its body is in the server's `messages`."""
+        if not self._read_until(lambda: b"\r\n\r\n" in self._unread):
+            return b""
         head, _, self._unread = self._unread.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        wanted = int(length[1]) if length else 0
+        if not self._read_until(lambda: len(self._unread) >= wanted):
+            return b""
+        body, self._unread = self._unread[:wanted], self._unread[wanted:]
         with self._server.lock:
             self._server.requests += 1
             self._server.last_head = head
+            if len(self._server.messages) < MESSAGES_KEPT:
+                self._server.messages.append((head, body))
         return head
+
+    def _read_until(self, enough: Callable[[], bool]) -> bool:
+        while not enough():
+            data = self.socket.recv(65536)
+            if not data:
+                return False
+            self._unread += data
+        return True
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -46,15 +60,16 @@ class Connection:
 class ScriptedServer:
     """Runs `script` for each connection, which is closed when that returns."""
 
-    def __init__(self, script: Callable[[Connection], None]) -> None:
+    def __init__(self, script: Callable[[Connection], None], backlog: int = 512) -> None:
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self.lock = threading.Lock()
         self.connections = 0
         self.requests = 0
         self.last_head = b""
+        self.messages: list[tuple[bytes, bytes]] = []  # (head, body) of the first requests
 
     @property
     def url(self) -> str:
@@ -67,7 +82,7 @@ class ScriptedServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        self.close_listener()
         with self.lock:
             for sock in self._open:
                 with suppress(OSError):  # the client was faster
@@ -75,6 +90,11 @@ class ScriptedServer:
         for thread in self._threads:
             thread.join()
         self._listener.close()
+
+    def close_listener(self) -> None:
+        """Refuse connections from now on."""
+        with suppress(OSError):  # was closed before
+            self._listener.shutdown(socket.SHUT_RDWR)
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)

@@ -3,6 +3,9 @@
 A thread accepts a client at its `Door` and calls `serve`, which returns when the connection is over. It waits with
 poll(2) before it reads, so a wait can end in four ways: the client is ready, its time is up, the server is to stop,
 or somebody else is at the door of a thread that holds an idle connection.
+
+Who has connected but not spoken, as browsers do in advance, takes nobody's time: the kernel keeps such a client back
+(Apache's AcceptFilter does the same). On a unix socket it does not, and the client gets a moment to speak.
 """
 
 import logging
@@ -15,10 +18,11 @@ from typing import NamedTuple
 
 from septet.apps.asgi import Asgi
 from septet.http.events import ClientGone
-from septet.http.states import CLOSE, IDLE, READ, RUN, WRITE, Want
+from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
 from septet.models._carry import Turn, carry, receive, release, take_turn
 from septet.models._private import lifespan, run_alone
 from septet.models._service import Service
+from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
 from septet.session import Session
 
@@ -29,13 +33,12 @@ FRESH_GRACE_S = 1.0
 """How long a silent connection is kept while somebody else waits, after an answer and before a first request: a client
 in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
 
-ACCEPT_PAUSE_S = 0.2
-"""After accept(2) failed for want of descriptors or memory."""
-
 
 class Client(NamedTuple):
     sock: socket
     session: Session
+    kept_s: float
+    """For so long the kernel has kept it back already, if it is silent still."""
 
 
 class Door:
@@ -44,13 +47,17 @@ class Door:
     def __init__(self, service: Service, shares: bool) -> None:
         self.stop = service.stop
         self._rules = service.rules
+        self._shortage = service.shortage
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
         self._poller.add(self.stop.fileno(), READABLE)
-        for descriptor in self._listeners:
+        self._kept: dict[int, int] = {}
+        """Seconds for which the kernel keeps a silent client back, by listener."""
+        for descriptor, listener in self._listeners.items():
             # One client wakes one of the processes and threads that wait here, not all.
             try:
                 self._poller.add(descriptor, READABLE | EXCLUSIVE)
+                self._kept[descriptor] = listener.defer(service.rules.timeouts.keep_alive)
             except OSError:
                 if not self.stop.ordered:  # else it has been shut already
                     raise
@@ -80,19 +87,22 @@ class Door:
         except (BlockingIOError, ConnectionError):
             return  # somebody else was quicker, or the client has left already
         except OSError as error:
-            if self.stop.ordered:
-                return  # another thread has shut the doors
-            log.error("cannot accept a client: %s", error)
-            sleep(ACCEPT_PAUSE_S)
+            if not self.stop.ordered:  # else another thread has shut the doors
+                self.pause(f"cannot accept clients: {error.strerror}")
             return
-        yield Client(sock, Session(self._rules, address, listener.server))
+        yield Client(sock, Session(self._rules, address, listener.server), self._kept[descriptor])
+
+    def pause(self, why: str) -> None:
+        """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""
+        self._shortage.tell(why)
+        sleep(ACCEPT_PAUSE_S)
 
 
 class _Watch:
     """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door."""
 
     def __init__(self, client: Client, door: Door) -> None:
-        self._sock, self._session = client
+        self._sock, self._session, self._kept_s = client
         self._door = door
         self._alone = Poll()
         self._alone.add(self._sock.fileno(), READABLE)
@@ -100,18 +110,22 @@ class _Watch:
         for descriptor in (self._sock.fileno(), door.stop.fileno(), *door.watched):
             self._idle.add(descriptor, READABLE)
         self._mask = READABLE
-        self._grace = FRESH_GRACE_S
+        self._grace = IDLE_GRACE_S if self._kept_s else FRESH_GRACE_S
 
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
         now = monotonic()
         deadline = session.deadline(now)
-        timeout = max(0.0, deadline - now) if deadline is not None else None
-        ready = self._wait_idle(timeout) if session.phase is IDLE else self._wait_alone(session.want, timeout)
+        timeout = max(0.0, deadline - now - self._kept_s) if deadline is not None else None
+        self._kept_s = 0.0
+        silent = session.phase is IDLE or session.phase is PREFACE
+        ready = self._wait_idle(timeout) if silent else self._wait_alone(session.want, timeout)
         if ready:
+            if session.phase.paced:
+                session.waited(monotonic())
             return session.want
-        if session.phase is IDLE:
+        if silent:
             return session.stop()
         return session.expire()
 
@@ -138,7 +152,7 @@ class _Watch:
 
 def serve(client: Client, door: Door, turn: Turn) -> None:
     """The whole life of a connection, in this thread."""
-    sock, session = client
+    sock, session, _ = client
     watch = _Watch(client, door)
     session.flush = partial(_flush, watch, client)
     want = READ
@@ -150,6 +164,8 @@ def serve(client: Client, door: Door, turn: Turn) -> None:
             if want is RUN and (door.stop.ordered or door.crowded()):
                 session.stop()  # its answer says that it is the last
             want = carry(want, session, sock, turn)
+    except Exception:
+        log.exception("a connection failed, and is cut")
     finally:
         session.flush = None
         release(session)
@@ -161,7 +177,7 @@ def _flush(watch: _Watch, client: Client) -> None:
 
     Raises ClientGone when the connection does not come to that.
     """
-    sock, session = client
+    sock, session, _ = client
     want = carry(session.want, session, sock, _not_yet)
     while want is not RUN:
         if want is CLOSE:

@@ -39,7 +39,11 @@ def carry(want: Want, session: Session, sock: socket.socket, turn: Turn) -> Want
                 return WRITE
             except OSError:
                 want = session.lose()
-        elif want is CLOSE and session.half_close():
+        elif want is CLOSE:
+            if session.unaware:
+                receive(session, sock)
+            if not session.half_close():
+                return CLOSE
             want = _shut_down(session, sock)
         else:
             return want
@@ -59,7 +63,18 @@ def receive(session: Session, sock: socket.socket) -> Want:
 def _send_file(session: Session, sock: socket.socket, file: FileRegion) -> int:
     if session.output:
         return sock.send(session.output, socket.MSG_MORE)  # the file's first bytes join it in one segment
-    return os.sendfile(sock.fileno(), file.descriptor, file.offset, file.count)
+    if file.version is not None:
+        now = os.fstat(file.descriptor)
+        if (now.st_size, now.st_mtime_ns) != file.version:
+            return _cut_short(session)
+    return os.sendfile(sock.fileno(), file.descriptor, file.offset, file.count) or _cut_short(session)
+
+
+def _cut_short(session: Session) -> int:
+    """What was promised of a file cannot be sent; to the session that is a file that ends here."""
+    target = session.request.target.decode("ascii")
+    log.warning("the file at %s changed while it was sent; the connection is cut", target)
+    return 0
 
 
 def _shut_down(session: Session, sock: socket.socket) -> Want:
@@ -101,7 +116,7 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
 def release(session: Session) -> None:
     """Let go of everything that a session holds. Called once its connection is over."""
     close_parts(session)
-    session.drop_body()
+    session.close()
 
 
 def close_parts(session: Session) -> None:

@@ -7,8 +7,11 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import NoReturn
+
+from septet.models._in_flight import InFlight
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -43,6 +46,7 @@ def _settle(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
 
 
 def _status_of(run: Callable[[], int]) -> int:
@@ -68,17 +72,36 @@ class Brood:
     For the main thread; it handles SIGCHLD.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
+        self._slots: dict[int, int] = {}
+        """In which each child counts its requests, by its process id."""
         signal.signal(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
         """Raises OSError."""
-        fork(run)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # lest the child end before we know its slot
+        try:
+            slot = self._in_flight.allot()
+            try:
+                self._slots[fork(partial(self._work, slot, run))] = slot
+            except OSError:
+                self._in_flight.vacate(slot)
+                raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+
+    def _work(self, slot: int, run: Callable[[], int]) -> int:
+        """In the child."""
+        self._in_flight.occupy(slot)
+        return run()
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
         with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            while child := os.waitpid(-1, os.WNOHANG)[0]:
+                slot = self._slots.pop(child, None)
+                if slot is not None:  # else it is a child of the application's
+                    self._in_flight.vacate(slot)
 
     def wait(self) -> None:
         """Until all have ended."""

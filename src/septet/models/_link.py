@@ -48,22 +48,20 @@ class Link:
         session = self.session
         want = session.phase.want
         try:
-            if want is RUN and mask & (ERROR | HANGUP):
-                self.carry(session.lose())  # while the application runs, only this tells that the client is gone
-            else:
-                self.carry(want if want is WRITE else receive(session, self.sock))
+            if want is READ:
+                want = receive(session, self.sock)
+            elif want is RUN:  # while the application runs, only an error tells that the client is gone
+                want = session.lose() if mask & (ERROR | HANGUP) else receive(session, self.sock)
+            self.carry(want)
         except Exception:
             log.exception("a connection failed, and is cut")
             self.carry(session.lose())
 
     def carry(self, want: Want) -> None:
         """Carry the session on from `want`, and watch for what it waits for then."""
-        cycle = self.cycle
         after = carry(want, self.session, self.sock, self.turn)
         if after is not READ or self._mask != READABLE:
             self.attend(after)
-        if cycle is not None:
-            cycle.wake()
 
     def attend(self, want: Want) -> None:
         """Have the loop watch for what the session waits for."""
@@ -72,6 +70,8 @@ class Link:
         if want is CLOSE:
             self.detach()
             self.end()
+            if self.cycle is not None:
+                self.cycle.wake()
         elif want is WRITE:
             self._watch(WRITABLE)
         elif want is RUN and (self.session.gone or self.session.http.pending > UNREAD_LIMIT):

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket
 
-from septet.apps.asgi import Asgi, Cycle, Lifespan
+from septet.apps._lifespan import Lifespan
+from septet.apps.asgi import Asgi, Cycle
 from septet.http.states import RUN, Want
 from septet.loop import PollLoop
 from septet.models._link import Link
@@ -50,6 +51,8 @@ class _OneRequest(Link):
     __slots__ = ("_timer",)
 
     def turn(self, session: Session) -> Want | None:
+        if self.cycle is not None and not self.cycle.answered:
+            self.cycle.wake()
         return None  # the next request's turn is not ours to give
 
     def end(self) -> None:
@@ -72,7 +75,8 @@ def run_alone(asgi: Asgi, sock: socket, session: Session) -> Want:
     """Run the application for the session's request until it returns, and give what the session wants then."""
     loop = loop_of_this_thread()
     link = _OneRequest(loop, sock, session)
-    cycle = link.cycle = Cycle(asgi, session, link, loop)
+    cycle = link.cycle = Cycle(asgi, session, link)
+    cycle.let_go()
     link.begin()
     try:
         loop.run_until_complete(cycle.run())

@@ -4,14 +4,14 @@ A loop watches the listeners and every connection, and calls their links straigh
 runs on the loop's thread, or with `--threads` in a pool; an ASGI application runs as a task for each request.
 """
 
-import logging
-from asyncio import Task
+from asyncio import Task, current_task
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from socket import socket
 from typing import Any
 
-from septet.apps.asgi import Asgi, Cycle, Lifespan
+from septet.apps._lifespan import Lifespan
+from septet.apps.asgi import Asgi, Cycle
 from septet.apps.site import Called
 from septet.http.states import CLOSE, RUN, Want
 from septet.listener import Listener
@@ -19,10 +19,10 @@ from septet.loop import ReadinessLoop
 from septet.models._carry import release, take_turn
 from septet.models._link import Link
 from septet.models._service import Service
+from septet.models._shortage import ACCEPT_PAUSE_S
+from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE
 from septet.session import Session
-
-log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 64
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
@@ -30,55 +30,72 @@ ACCEPT_BATCH = 64
 TURNS_AT_ONCE = 16
 """Of a client that sends its requests in one piece; then the others come first."""
 
-ACCEPT_PAUSE_S = 0.5
-"""After accept(2) failed for want of descriptors or memory."""
-
 
 class Connection(Link):
     """A client of a reactor."""
 
-    __slots__ = ("_busy", "_reactor", "_task", "_turns")
+    __slots__ = ("_busy", "_reactor", "_turns")
 
     def __init__(self, reactor: "Reactor", sock: socket, session: Session) -> None:
         super().__init__(reactor.loop, sock, session)
         self._reactor = reactor
         self._busy = False
         """A thread of the pool has the session; nobody else may touch it."""
-        self._task: Task[None] | None = None
         self._turns = 0
         """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
 
     def turn(self, session: Session) -> Want | None:
-        if self.cycle is not None and not self.cycle.answered:
-            return None  # the turn that it has goes on
+        if self.cycle is not None and self._is_taken(self.cycle):
+            return None
         reactor = self._reactor
         target = reactor.only or reactor.site.find(session)
-        if isinstance(target, Asgi):
-            cycle = self.cycle = Cycle(target, session, self, self.loop)
-            self._task = self.loop.create_task(reactor.attended(cycle))
+        if reactor.pool is not None and not isinstance(target, Asgi):
+            self._busy = True
+            reactor.in_pool(target, session, self._resume)
             return None
-        if reactor.pool is None:
-            if self._turns < TURNS_AT_ONCE:
-                self._turns += 1
-                return take_turn(target, session)
-            if self._turns == TURNS_AT_ONCE:
-                self._turns += 1
-                self.loop.call_soon(self._go_on)
-            return None
-        self._busy = True
-        reactor.in_pool(target, session, self._resume)
+        if self._turns < TURNS_AT_ONCE:
+            self._turns += 1
+            return self._begin(target, session) if isinstance(target, Asgi) else take_turn(target, session)
+        if self._turns == TURNS_AT_ONCE:
+            self._postpone()
         return None
+
+    def _is_taken(self, cycle: Cycle) -> bool:
+        """Whether the turn is not to be given now: the one before goes on, or its task is in the midst of a step, and
+        the next is neither its part nor its context's."""
+        if not cycle.answered:
+            cycle.wake()
+            return True
+        if current_task(self.loop) is None:
+            return False
+        if self._turns <= TURNS_AT_ONCE:
+            self._postpone()
+        return True
+
+    def _begin(self, asgi: Asgi, session: Session) -> Want | None:
+        """Start a task for the request. What it sends before it first waits is carried from here on."""
+        cycle = self.cycle = Cycle(asgi, session, self)
+        task = self._reactor.starter.start(cycle.run())
+        if task is None:
+            self.cycle = None  # an idle connection holds nothing of its last request
+            return session.phase.want
+        self._reactor.attend(task)
+        cycle.let_go()
+        want = session.phase.want
+        return None if want is RUN and not cycle.answered else want
+
+    def _postpone(self) -> None:
+        """The turn is due when the others have had theirs."""
+        self._turns = TURNS_AT_ONCE + 1
+        self.loop.call_soon(self._go_on)
 
     def ready(self, mask: int) -> None:
         if self._busy:
             self._watch(0)  # what it sends can wait for the pool's thread to give the session back
-        else:
-            self.begin_event()
-            super().ready(mask)
-
-    def begin_event(self) -> None:
+            return
         if self._turns <= TURNS_AT_ONCE:
             self._turns = 0
+        Link.ready(self, mask)
 
     def _go_on(self) -> None:
         """Others have had their turn meanwhile."""
@@ -99,7 +116,7 @@ class Connection(Link):
     def stop(self) -> None:
         """End when nothing is in flight any more: now, or after the answer."""
         if not self._busy and self.session.stop() is CLOSE:
-            self.attend(CLOSE)
+            self.carry(CLOSE)
 
     def cut(self) -> None:
         """End now."""
@@ -126,7 +143,8 @@ class Reactor:
         self.stopping = False
         self._ended = False
         self._connections: set[Connection] = set()
-        self._cycles: set[Cycle] = set()
+        self._tasks: set[Task[None]] = set()
+        self.starter = Starter(loop)
         self._batch = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
 
     def run(self) -> None:
@@ -174,11 +192,15 @@ class Reactor:
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
         connection = self.connection(self, sock, Session(self.service.rules, address, listener.server))
         self._connections.add(connection)
-        connection.attend(connection.session.want)
+        try:
+            connection.attend(connection.session.want)
+        except OSError as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+            self.service.shortage.tell(f"cannot watch a client: {error.strerror}")
+            connection.end()
 
     def pause(self, listener: Listener, error: OSError) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
-        log.error("cannot accept clients for now: %s", error.strerror)
+        self.service.shortage.tell(f"cannot accept clients: {error.strerror}")
         self.shut(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
 
@@ -201,15 +223,15 @@ class Reactor:
 
     # Where the application runs
 
-    async def attended(self, cycle: Cycle) -> None:
-        """A cycle, waited for at the end."""
-        self._cycles.add(cycle)
-        try:
-            await cycle.run()
-        finally:
-            self._cycles.discard(cycle)
-            if self.stopping:
-                self._end_if_done()
+    def attend(self, task: "Task[None]") -> None:
+        """Wait for a request's task at the end; asyncio itself would not even keep it from being collected."""
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: "Task[None]") -> None:
+        self._tasks.discard(task)
+        if self.stopping:
+            self._end_if_done()
 
     def in_pool(self, target: Called, session: Session, resume: Any) -> None:
         """A turn in a thread of the pool; `resume(want)` is called on the loop when it is over."""
@@ -238,7 +260,7 @@ class Reactor:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self.stopping and not (self._ended or self._connections or self._cycles):
+        if self.stopping and not (self._ended or self._connections or self._tasks):
             self.loop.stop()
 
     def _cut(self) -> None:
@@ -248,6 +270,7 @@ class Reactor:
         self.loop.stop()
 
     def _close(self) -> None:
+        self.starter.close()
         if self.pool:
             self.pool.shutdown(wait=False, cancel_futures=True)
         self.loop.close()

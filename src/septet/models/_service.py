@@ -6,13 +6,15 @@ import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from types import FrameType
 from typing import NoReturn
 
 from septet.apps.site import Site
 from septet.listener import Listener
+from septet.models._in_flight import InFlight
+from septet.models._shortage import Shortage
 from septet.pollers import READABLE, Poll
 from septet.session import Rules
 
@@ -129,6 +131,8 @@ class Service:
     threads: int | None = None
     workers: int | None = None
     graceful_timeout: float = 30.0
+    in_flight: InFlight = field(default_factory=InFlight)
+    shortage: Shortage = field(default_factory=Shortage)
 
     def shut_doors(self) -> None:
         """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -41,6 +41,8 @@ class Worker:
     """pidfd_open(2): readable when the worker has ended."""
     readiness: int
     """The reading end of a pipe on which it says that it is ready, and what keeps it from starting."""
+    slot: int
+    """In which it counts its requests in flight."""
     born: float
 
 
@@ -76,19 +78,36 @@ class Supervisor:
 
     def _fill(self) -> None:
         while len(self._workers) < self._count and monotonic() >= self._next_birth:
-            reading, writing = os.pipe2(os.O_CLOEXEC)
-            pid = fork(partial(self._work, writing))
-            os.close(writing)
-            worker = Worker(pid, os.pidfd_open(pid), reading, monotonic())
+            try:
+                worker = self._bear()
+            except OSError as error:
+                self._service.shortage.tell(f"cannot start a worker: {error.strerror}")
+                self._next_birth = monotonic() + LONGEST_DELAY_S
+                return
             self._workers[worker.process] = self._silent[worker.readiness] = worker
             self._poller.add(worker.process, READABLE)
             self._poller.add(worker.readiness, READABLE)
-            log.debug("worker %d has started", pid)
+            log.debug("worker %d has started", worker.pid)
 
-    def _work(self, readiness: int) -> int:
+    def _bear(self) -> Worker:
+        """Raises OSError."""
+        with ExitStack() as undo:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, reading)
+            slot = self._service.in_flight.allot()
+            undo.callback(self._service.in_flight.vacate, slot)
+            try:
+                pid = fork(partial(self._work, writing, slot))
+            finally:
+                os.close(writing)
+            undo.pop_all()
+        return Worker(pid, os.pidfd_open(pid), reading, slot, monotonic())
+
+    def _work(self, readiness: int, slot: int) -> int:
         """The worker's whole life; in the child."""
         for inherited in (*self._workers, *self._silent):
             os.close(inherited)
+        self._service.in_flight.occupy(slot)
         stop = Stop()
         stop.on_term()
         stop.end_after(self._service.graceful_timeout)
@@ -131,6 +150,7 @@ class Supervisor:
         if worker.readiness in self._silent:
             self._hear(worker)
         _, status = os.waitpid(worker.pid, 0)
+        self._service.in_flight.vacate(worker.slot)
         del self._workers[worker.process]
         self._poller.remove(worker.process)
         os.close(worker.process)

@@ -8,7 +8,6 @@ connection, and a process of memory for every client that is connected.
                                              └──> child: serve ─> exit
 """
 
-import logging
 from functools import partial
 
 from septet.models._blocking import Client, Door, hall, serve, turns
@@ -18,18 +17,16 @@ from septet.models._service import Service
 TAKES = ()
 CONCURRENCY = "processes"
 
-log = logging.getLogger("septet")
-
 
 def run(service: Service) -> None:
+    door = Door(service, shares=False)
     with hall(service):
-        door = Door(service, shares=False)
-        children = Brood()
+        children = Brood(service.in_flight)
         for client in door:
             try:
                 children.fork(partial(_serve_and_exit, service, door, client))
             except OSError as error:
-                log.error("cannot fork for a client: %s", error)
+                door.pause(f"cannot fork for a client: {error.strerror}")
             client.sock.close()
         children.wait()
 

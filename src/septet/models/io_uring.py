@@ -11,6 +11,7 @@ call brings what all clients have sent. Answers leave by send(2) at once, which 
 """
 
 import errno
+import os
 from contextlib import suppress
 from functools import partial
 from socket import SHUT_RDWR, socket
@@ -21,9 +22,9 @@ from septet.listener import Listener
 from septet.loop.uring import UringLoop
 from septet.models._carry import release
 from septet.models._link import UNREAD_LIMIT
-from septet.models._reactor import Connection, Reactor
+from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
 from septet.models._service import Service
-from septet.pollers import READABLE, WRITABLE
+from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, obstacle
 from septet.session import Session
 
@@ -39,30 +40,30 @@ def run(service: Service) -> None:
 class RingConnection(Connection):
     """A client whose bytes come as completions. Instead of watching its socket, it keeps one receive in the ring."""
 
-    __slots__ = ("_ended", "_held", "_receive", "_ring", "_room")
+    __slots__ = ("_ended", "_held", "_polled", "_receive", "_ring")
 
     def __init__(self, reactor: Reactor, sock: socket, session: Session) -> None:
         super().__init__(reactor, sock, session)
         self._ring = cast(UringLoop, reactor.loop).ring
         self._receive = 0
         """Token of the receive that is in the ring; 0: none is."""
-        self._room = False
-        """The loop watches for room to send."""
+        self._polled = 0
+        """What the loop watches for beside that: room to send, or that the client is gone while nothing is received."""
         self._ended = False
         self._held: list[bytes] = []
         """What came while a thread of the pool had the session."""
 
     def _watch(self, mask: int) -> None:
         self._mask = mask
-        if self._room and mask != WRITABLE:
-            self._room = False
+        if self._polled and mask != self._polled:
+            self._polled = 0
             self.loop.unwatch(self._descriptor)
         if mask == READABLE and not self._receive and not self._ended:
             self._receive = self._ring.receive_multishot(self._descriptor, self._received)
-        elif mask == WRITABLE and not self._room:
-            self._room = True
-            self.loop.watch(self._descriptor, WRITABLE, self.ready)
-        elif mask not in (READABLE, WRITABLE) and self._receive:
+        elif mask in (WRITABLE, ERROR) and not self._polled:
+            self._polled = mask
+            self.loop.watch(self._descriptor, mask, self.ready)
+        if mask not in (READABLE, WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
     def _received(self, result: int, flags: int, data: bytes) -> None:
@@ -86,7 +87,8 @@ class RingConnection(Connection):
         want = self.session.receive(data)
         if self.session.http.pending > UNREAD_LIMIT and self._receive:
             self._ring.cancel(self._receive)
-        self.begin_event()
+        if self._turns <= TURNS_AT_ONCE:
+            self._turns = 0
         self.carry(want)
 
     def _resume(self, want: Want) -> None:
@@ -138,6 +140,6 @@ class RingReactor(Reactor):
             self.admit(listener, *listener.adopt(result))
         elif result not in (-errno.ECANCELED, -errno.ECONNABORTED, -errno.EAGAIN):
             self._accepts.pop(listener, None)
-            self.pause(listener, OSError(-result, errno.errorcode.get(-result, "")))
+            self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
             self.open(listener)

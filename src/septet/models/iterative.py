@@ -15,7 +15,7 @@ from septet.models._service import Service
 
 
 def run(service: Service) -> None:
+    door = Door(service, shares=True)
     with hall(service):
-        door = Door(service, shares=True)
         for client in door:
             serve(client, door, turns(service, client))

@@ -22,10 +22,11 @@ CONCURRENCY = "threads"
 
 
 def run(service: Service) -> None:
+    doors = [Door(service, shares=True) for _ in range(service.threads or default_threads())]
     with hall(service):
         crew = Crew()
-        for _ in range(service.threads or default_threads()):
-            crew.start(_accept_and_serve, service, Door(service, shares=True))
+        for door in doors:
+            crew.start(_accept_and_serve, service, door)
         service.stop.wait()
         crew.wait()
 

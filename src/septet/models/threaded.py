@@ -8,8 +8,6 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
                                              └──> thread: serve ─> end
 """
 
-import logging
-
 from septet.models._blocking import Client, Door, hall, serve, turns
 from septet.models._private import close_loop_of_this_thread
 from septet.models._service import Service
@@ -17,19 +15,17 @@ from septet.models._threads import Crew
 
 CONCURRENCY = "threads"
 
-log = logging.getLogger("septet")
-
 
 def run(service: Service) -> None:
+    door = Door(service, shares=False)
     with hall(service):
-        door = Door(service, shares=False)
         crew = Crew()
         for client in door:
             try:
                 crew.start(_serve, service, door, client)
             except RuntimeError as error:
-                log.error("cannot start a thread for a client: %s", error)
                 client.sock.close()
+                door.pause(f"cannot start a thread for a client: {error}")
         crew.wait()
 
 

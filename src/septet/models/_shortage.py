@@ -1,0 +1,30 @@
+"""Want of descriptors, memory, threads or processes: told once, however often it shows."""
+
+import logging
+from threading import Lock
+from time import monotonic
+
+log = logging.getLogger("septet")
+
+ACCEPT_PAUSE_S = 0.5
+"""How long nobody is let in after that failed: those who are in may finish meanwhile, and the CPU is theirs."""
+
+EPISODE_S = 10.0
+"""A want that shows again within this time has not ended in between: under load a place that becomes free is taken
+at once."""
+
+
+class Shortage:
+    """One line in the log for each episode, whichever thread of the process meets it."""
+
+    def __init__(self) -> None:
+        self._seen: float | None = None
+        self._threads = Lock()
+
+    def tell(self, what: str) -> None:
+        """It shows: `what` cannot be done, and why."""
+        now = monotonic()
+        with self._threads:
+            seen, self._seen = self._seen, now
+        if seen is None or now - seen > EPISODE_S:
+            log.error("%s; clients wait until it can be done again", what)

@@ -1,0 +1,176 @@
+"""The span log: for each request, when it began and ended, and in which thread the application had it meanwhile.
+
+It is off unless `--span-log` asks for it, and then made from outside: an `Observer` sees requests begin and end, and a
+wrapper around the application sees its turns. Under an event loop a request has many turns, one each time that its
+coroutine goes on, and that is what a picture of such a server is about. Nothing is joined here; whoever reads the log
+does that, by client and time (see `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, the clock that
+the kernel can be asked to use too. One line of JSON, one write(2), so threads and processes may share the file:
+
+    {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "began": 81203, "ended": 95120}
+    {"turns": [[81900, 86000], [91100, 94000]], "client": ["127.0.0.1", 40112], "process": 7, "thread": 7}
+"""
+
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from threading import get_native_id
+from time import monotonic_ns
+from types import GeneratorType, coroutine
+from typing import Any
+
+from septet.errors import Failed
+from septet.session import Observer, Session
+
+log = logging.getLogger("septet")
+
+Turns = list[tuple[int, int]]
+
+
+class SpanLog:
+    """An `Observer`, and what wraps the application. May be used by any thread, and after a fork."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: str) -> "SpanLog":
+        """Raises Failed."""
+        try:
+            return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        except OSError as error:
+            raise Failed(f"cannot write the span log {path}: {error.strerror}") from error
+
+    def began(self, session: Session) -> None:
+        session.notes = monotonic_ns()
+
+    def ended(self, session: Session) -> None:
+        began, session.notes = session.notes, None
+        if began is None:
+            return  # it was answered, but was no request
+        request = session.request
+        self._write(
+            request=f"{request.method} {request.target.decode('latin-1')}",
+            client=session.client,
+            status=session.http.status,
+            began=began,
+            ended=monotonic_ns(),
+        )
+
+    def turns(self, client: Any, turns: Turns) -> None:
+        """The application is done with a request of this client; called in the thread that it ran in."""
+        self._write(turns=turns, client=client, process=os.getpid(), thread=get_native_id())
+
+    def _write(self, **fields: Any) -> None:
+        try:
+            os.write(self._descriptor, json.dumps(fields).encode() + b"\n")
+        except OSError as error:  # a full disk must not cost a client its answer
+            log.error("cannot write the span log: %s", error.strerror)
+
+    def around(self, application: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        """The same application of the interface `kind` ("wsgi" or "asgi"), whose turns are logged."""
+        return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
+
+    def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+        async def traced(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                return await application(scope, receive, send)  # type: ignore[no-any-return]
+            turns: Turns = []
+            try:
+                awaited = application(scope, receive, send)
+                await _timed(awaited if hasattr(awaited, "send") else awaited.__await__(), turns)
+            finally:
+                self.turns(scope.get("client"), turns)
+            return None
+
+        return traced
+
+    def _around_wsgi(self, application: Callable[..., Any]) -> Callable[..., Iterable[bytes]]:
+        def traced(environ: Any, start_response: Any) -> Iterable[bytes]:
+            client = environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)
+            began = monotonic_ns()
+            try:
+                answer = application(environ, start_response)
+            except BaseException:
+                self.turns(client, [(began, monotonic_ns())])
+                raise
+            turns = [(began, monotonic_ns())]
+            if isinstance(answer, GeneratorType):
+                return _Parts(answer, turns, lambda: self.turns(client, turns))
+            self.turns(client, turns)
+            return answer  # type: ignore[no-any-return]
+
+        return traced
+
+
+@coroutine
+def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
+    """Await a coroutine, noting each stretch of time from when it goes on to when it waits again.
+
+    What it yields (a future, for asyncio) and what it is sent or thrown pass through untouched, so the task that runs
+    it notices nothing.
+    """
+    step, value = awaited.send, None
+    while True:
+        began = monotonic_ns()
+        try:
+            yielded = step(value)
+        except StopIteration as end:
+            return end.value
+        finally:
+            turns.append((began, monotonic_ns()))
+        try:
+            value = yield yielded
+            step = awaited.send
+        except GeneratorExit:
+            awaited.close()
+            raise
+        except BaseException as error:
+            step, value = awaited.throw, error
+
+
+class _Parts:
+    """What a generator yields, and the time that it takes to. Its end is `close`, which every server calls."""
+
+    def __init__(self, parts: Any, turns: Turns, done: Callable[[], None]) -> None:
+        self._parts = parts
+        self._turns = turns
+        self._done = done
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        began = monotonic_ns()
+        try:
+            return next(self._parts)  # type: ignore[no-any-return]
+        finally:
+            self._turns.append((began, monotonic_ns()))
+
+    def close(self) -> None:
+        try:
+            self._parts.close()
+        finally:
+            self._done()
+
+
+class Observers:
+    """Several observers as one. Each finds in `session.notes` what it has left there itself."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def began(self, session: Session) -> None:
+        notes = []
+        for observer in self._observers:
+            session.notes = None
+            observer.began(session)
+            notes.append(session.notes)
+        session.notes = notes
+
+    def ended(self, session: Session) -> None:
+        notes, session.notes = session.notes or [None] * len(self._observers), None
+        for observer, own in zip(self._observers, notes, strict=True):
+            session.notes = own
+            observer.ended(session)
+        session.notes = None

@@ -1,0 +1,80 @@
+"""Out of descriptors: nobody is let in for a while, one line says so, the CPU rests, and all goes on by itself."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from support.client import Connection, connections
+from support.messages import render
+from support.models import EVENT_DRIVEN
+from support.processes import lowest_free_descriptor, rests, tree
+from support.server import Server, serve
+from support.waiting import wait_until
+
+COMPLAINT = "cannot accept clients: Too many open files"
+
+#: Twice the descriptors that `app_few_descriptors` leaves to its process.
+CLIENTS = 80
+
+
+@contextmanager
+def without_descriptors(server: Server) -> Iterator[None]:
+    """For a while no process of the server may open a descriptor; what is open stays open."""
+    before = {process.pid: resource.prlimit(process.pid, resource.RLIMIT_NOFILE) for process in tree(server.pid)}
+    for pid, (_, hard) in before.items():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free_descriptor(pid), hard))
+    try:
+        yield
+    finally:
+        for pid, limits in before.items():
+            with suppress(ProcessLookupError):  # the child of a client that has left
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("model", ["iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll"])
+def test_out_of_descriptors(model: str, interface: str) -> None:
+    """Wherever they went: to the application, or to another process of the system."""
+    options = ["--workers", "1"] if model == "preforked" else []
+    with serve(model, interface, *options) as server, ExitStack() as stack:
+        if model in EVENT_DRIVEN:  # what their loops open once is open after a request
+            assert stack.enter_context(server.connect()).request("GET", "/").status == 200
+        with without_descriptors(server):
+            waiting = stack.enter_context(connections(server.address, 3))
+            for connection in waiting:
+                connection.send(render("GET", "/", "Connection: close"))
+            wait_until(lambda: COMPLAINT in server.stderr(), "the server says that it lacks descriptors")
+            assert rests(server.pid)
+            assert not any(connection.has_data() for connection in waiting)
+        assert [connection.read_response().status for connection in waiting] == [200] * 3
+        assert server.stderr().count(COMPLAINT) == 1
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["threaded", "poll", "epoll", "io_uring"])
+def test_more_clients_than_descriptors(model: str, interface: str) -> None:
+    """All that there are go to clients who stay; who leaves makes room for those who wait."""
+    with (
+        serve(model, interface, app=f"support.app_few_descriptors:{interface}") as server,
+        connections(server.address, CLIENTS) as clients,
+    ):
+        for client in clients:
+            client.send(render("GET", "/"))
+        wait_until(lambda: COMPLAINT in server.stderr(), "the server says that it lacks descriptors")
+        assert rests(server.pid)
+        served: list[Connection] = []
+        while waiting := [client for client in clients if client not in served]:
+            served += answered(waiting)
+        assert server.stderr().count(COMPLAINT) == 1
+        assert not server.complaints()
+
+
+def answered(clients: list[Connection]) -> list[Connection]:
+    """Wait for some to have their answers, and let them leave."""
+    wait_until(lambda: any(client.has_data() for client in clients), "somebody is served")
+    ready = [client for client in clients if client.has_data()]
+    for client in ready:
+        assert client.read_response().status == 200
+        client.close()
+    return ready

@@ -1,0 +1,69 @@
+"""The count of requests in flight that processes share."""
+
+import os
+import threading
+
+import pytest
+
+from septet.models._in_flight import SLOTS, InFlight
+
+
+def test_limit_and_room_again() -> None:
+    in_flight = InFlight(2)
+    assert [in_flight.enter() for _ in range(3)] == [True, True, False]
+    in_flight.leave()
+    assert [in_flight.enter(), in_flight.enter()] == [True, False]
+
+
+def test_processes_share_the_limit_and_not_their_slots() -> None:
+    in_flight = InFlight(2)
+    first, second = in_flight.allot(), in_flight.allot()
+    assert first != second
+    in_flight.occupy(first)
+    assert in_flight.enter()
+    child = os.fork()
+    if not child:
+        in_flight.occupy(second)
+        os._exit(0 if in_flight.enter() and not in_flight.enter() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not in_flight.enter()
+    in_flight.vacate(second)
+    assert in_flight.enter()
+
+
+def test_slots_are_given_out_again_the_lowest_first() -> None:
+    in_flight = InFlight(1)
+    slots = [in_flight.allot() for _ in range(3)]
+    for slot in reversed(slots):
+        in_flight.vacate(slot)
+    assert [in_flight.allot() for _ in range(3)] == slots
+
+
+def test_more_processes_than_slots() -> None:
+    in_flight = InFlight(1)
+    for _ in range(SLOTS - 1):
+        slot = in_flight.allot()
+    with pytest.raises(OSError, match="too many processes"):
+        in_flight.allot()
+    in_flight.vacate(slot)
+    assert in_flight.allot() == slot
+
+
+def test_threads_share_a_slot() -> None:
+    in_flight = InFlight(3)
+    over: list[int] = []
+
+    def work() -> None:
+        for _ in range(2000):
+            if in_flight.enter():
+                in_flight.leave()
+            else:
+                over.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not over
+    assert [in_flight.enter() for _ in range(4)] == [True, True, True, False]
