@@ -164,7 +164,7 @@ async def pipe(number: int) -> None:
             else:
                 done.set_result(None)
 
-    with open(reading, "rb", 0) as reader, open(writing, "wb", 0) as writer:
+    with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as writer:
         read, _ = await loop.connect_read_pipe(Round, reader)
         write, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, writer)
         write.write(b"x" * 64)

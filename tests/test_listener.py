@@ -201,3 +201,32 @@ def test_adopted_client(opened: list[Listener]) -> None:
         assert address == client.getsockname()
         assert sock.getpeername() == address
         sock.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kept"), [(0.5, 0), (1.0, 1), (2.9, 1), (3.0, 3), (6.9, 3), (7.0, 7), (75.0, 63), (200.0, 127)]
+)
+def test_how_long_silent_clients_are_kept_back(opened: list[Listener], seconds: float, kept: int) -> None:
+    (listener,) = listen(opened, "127.0.0.1:0")
+    assert listener.defer(seconds) == kept
+    assert listener.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == kept  # the kernel knows the same
+
+
+def test_a_client_is_kept_back_until_it_speaks(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, "127.0.0.1:0")
+    listener.defer(60.0)
+    with (
+        socket.create_connection(listener.sock.getsockname()),
+        socket.create_connection(listener.sock.getsockname()) as second,
+    ):
+        second.sendall(b"GET")
+        sock, address = accept(listener)
+        with sock:
+            assert address == second.getsockname()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_nobody_is_kept_back_on_a_unix_socket(opened: list[Listener], tmp_path: Path) -> None:
+    (listener,) = listen(opened, f"unix:{tmp_path}/socket")
+    assert listener.defer(60.0) == 0

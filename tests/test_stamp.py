@@ -33,6 +33,11 @@ def test_lines_that_are_asked_for(server: str, date: bool, named: bool, lines: l
     assert [re.sub(r"^Date: .*", "Date", line) for line in got.split("\r\n")] == [*lines, ""]
 
 
+def test_date_can_be_left_to_somebody_else() -> None:
+    assert stamper("septet", dated=False)(True, True) == b"Server: septet\r\n"
+    assert stamper("", dated=False)(True, True) == b""
+
+
 def test_date_changes_with_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """And only then: it is made once a second, whatever the clock does."""
     now = 784111777.0

@@ -124,6 +124,7 @@ class Session:
         "client",
         "file",
         "flush",
+        "hasten",
         "http",
         "lost",
         "notes",
@@ -149,6 +150,7 @@ class Session:
         """The rest of the answer, for the next turns; whoever carries the session closes it."""
         self.body: Any = None
         self.flush: Callable[[], None] | None = None
+        self.hasten: Callable[[], None] | None = None
         self.lost = False
         self.notes: Any = None
         """The observer's own."""
@@ -306,7 +308,8 @@ class Session:
         return self._enter(OVER)
 
     def close(self) -> None:
-        """The connection is over: give back what the session holds of the server's."""
+        """The connection is over: give back what the session holds of the server's, and let go of its carrier."""
+        self.flush = self.hasten = None
         self.drop_body()
         if self._admitted:
             self._leave()

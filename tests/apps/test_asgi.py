@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from septet.apps.asgi import GATHERED_BYTES, Asgi
+from septet.apps._channel import GATHERED_BYTES
+from septet.apps.asgi import Asgi
 from septet.http.events import ClientGone
-from septet.http.states import CLOSE, WRITE
+from septet.http.states import CLOSE, WRITE, Want
 from septet.session import Rules, Session
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, answered, body, run
-from support.carrier import Watched
+from support.carrier import Watched, write_all
 from support.messages import render
 
 # The scope
@@ -95,9 +96,7 @@ def test_bytes_and_pairs_of_any_kind(kind: Callable[[bytes], Any], pair: Callabl
         await send(body(kind(b"one"), more=True))
         await send(body(kind(b"two")))
 
-    assert answered(application).endswith(
-        b"\r\na: b\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nonetwo\r\n0\r\n\r\n"
-    )
+    assert answered(application).endswith(b"\r\na: b\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nonetwo\r\n0\r\n\r\n")
 
 
 def test_nothing_goes_before_there_is_content() -> None:
@@ -167,6 +166,29 @@ def test_sending_waits_when_the_client_does_not_read() -> None:
             assert sent == list(range(number))
             hand.write()
         assert (await hand.finish()).endswith(b"222\r\n0\r\n\r\n")
+
+    run(scene)
+
+
+def test_fast_reader_leaves_others_their_turn() -> None:
+    class Taking(Hand):
+        """A link of a client that takes everything at once."""
+
+        def carry(self, want: Want) -> None:
+            self.written += write_all(self.session)
+
+    async def scene() -> None:
+        turns = []
+
+        async def application(scope: Any, receive: Receive, send: Send) -> None:
+            await send(START)
+            for _ in range(3):
+                await send(body(b"x" * GATHERED_BYTES, more=True))
+                asyncio.get_running_loop().call_soon(turns.append, len(turns))
+            await send(body())
+
+        await Taking(application).finish()
+        assert len(turns) >= 2
 
     run(scene)
 

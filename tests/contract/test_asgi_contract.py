@@ -84,6 +84,14 @@ def test_event_loop(server: Server, name: str, result: object) -> None:
             assert json.loads(response.body) == result
 
 
+def test_requests_that_come_together_have_a_context_each(server: Server) -> None:
+    """Also where the next request's turn comes in the midst of the last one's task."""
+    with server.connect() as connection:
+        for name, result in (("context", ["unset", "set"]), ("gather", [1, 2])):
+            connection.send(render("GET", f"/tasks?name={name}") * 20)
+            assert [json.loads(connection.read_response().body) for _ in range(20)] == [result] * 20
+
+
 def test_connection_to_another_server(server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with server.connect() as connection:

@@ -8,7 +8,6 @@ import pytest
 
 from support.client import Connection, connections
 from support.messages import render
-from support.models import EVENT_DRIVEN
 from support.processes import lowest_free_descriptor, rests, tree
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -38,8 +37,9 @@ def test_out_of_descriptors(model: str, interface: str) -> None:
     """Wherever they went: to the application, or to another process of the system."""
     options = ["--workers", "1"] if model == "preforked" else []
     with serve(model, interface, *options) as server, ExitStack() as stack:
-        if model in EVENT_DRIVEN:  # what their loops open once is open after a request
-            assert stack.enter_context(server.connect()).request("GET", "/").status == 200
+        with server.connect() as first:  # afterwards all is open that is opened once, and this is closed
+            assert first.request("GET", "/", "Connection: close").status == 200
+            first.assert_closed()
         with without_descriptors(server):
             waiting = stack.enter_context(connections(server.address, 3))
             for connection in waiting:

@@ -126,6 +126,8 @@ def test_chunks(feed: Feed, data: bytes, body: bytes) -> None:
         b"1\n\r\na\r\n0\r\n\r\n",
         b"1\ra\r\n0\r\n\r\n",
         b"10000000000000000\r\n",
+        b"8000000000000000\r\n",
+        b"1;a \r\na\r\n0\r\n\r\n",
         b"1\r\nab\r\n0\r\n\r\n",
         b"2\r\na\r\n0\r\n\r\n",
         b"1\r\na\n0\r\n\r\n",
@@ -143,17 +145,33 @@ def test_refused_chunks(feed: Feed, data: bytes) -> None:
     assert feed(CHUNKED + data).status == 400
 
 
+def extended(count: int, length: int) -> bytes:
+    """Chunks of one byte, whose size lines have this length; 16 bytes and twice the content are for nothing."""
+    return (b"1;" + b"a" * (length - 2) + b"\r\nx\r\n") * count
+
+
 @pytest.mark.parametrize(
     ("data", "allowed"),
     [
         (b"1;" + b"a" * (MAX_CHUNK_LINE - 2) + b"\r\na\r\n0\r\n\r\n", True),
         (b"1;" + b"a" * (MAX_CHUNK_LINE - 1) + b"\r\na\r\n0\r\n\r\n", False),
         (b"0" * (MAX_CHUNK_LINE + 1), False),
+        (extended(100, 18 + 163) + b"0\r\n\r\n", True),
+        (extended(100, 18 + 164) + b"0\r\n\r\n", False),
         (b"0\r\nA: " + b"b" * (MAX_TRAILERS - 3) + b"\r\n\r\n", True),
         (b"0\r\nA: " + b"b" * (MAX_TRAILERS - 2) + b"\r\n\r\n", False),
         (b"0\r\n" + b"A: b\r\n" * MAX_TRAILERS + b"\r\n", False),
     ],
-    ids=["line within", "line beyond", "endless line", "trailers within", "trailers beyond", "many trailers"],
+    ids=[
+        "line within",
+        "line beyond",
+        "endless line",
+        "extensions within",
+        "extensions beyond",
+        "trailers within",
+        "trailers beyond",
+        "many trailers",
+    ],
 )
 def test_bounds_of_what_is_not_content(feed: Feed, data: bytes, allowed: bool) -> None:
     """A size line and a trailer section have a bound, and it is the same bytes however they are cut."""

@@ -1,4 +1,4 @@
-"""The corpus of raw requests against the engine: each case whole, byte by byte and in random pieces.
+"""The corpus of raw requests against the engine: each case whole, byte by byte, in random pieces and head by head.
 
 `tests/contract/test_corpus.py` sends the same over sockets, to every model.
 """
@@ -6,20 +6,25 @@
 import pytest
 
 from corpus.cases import CASES, Case
+from septet.http.connection import Limits
 from support.feeding import TAIL
 from support.lives import WAYS, Life
-from support.messages import DELIVERIES
+from support.messages import DELIVERIES, head_by_head
+
+LIMITS = Limits()
+"""One for all: heads that were read before are known by it, and must mean the same."""
 
 LONG = 5000
 """Bytes; of so many, one way of reading is enough where each byte is a step."""
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("delivery", [*DELIVERIES, "head by head"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case, delivery: str) -> None:
     """However the application reads, and with a request behind that must be answered, or must not."""
     data = case.data if case.ends else case.data + TAIL
+    deliver = DELIVERIES.get(delivery, head_by_head)
     for way in WAYS if delivery != "byte by byte" or len(data) < LONG else WAYS[:1]:
-        life = Life(DELIVERIES[delivery](data), way).live(case.ends)
+        life = Life(deliver(data), way, LIMITS).live(case.ends)
         difference = case.difference(life.answers, life.closed)
         assert difference is None, f"{difference}\n{way}, {delivery}, {case.why}\n{case.data[:300]!r}"

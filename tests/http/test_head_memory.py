@@ -8,7 +8,7 @@ import pytest
 
 from septet.http.events import ProtocolError
 from septet.http.connection import REMEMBERED_HEAD, Limits
-from septet.http.head import parse_request
+from septet.http.request_head import parse_request
 from support.feeding import Reader
 from support.messages import render
 

@@ -115,4 +115,5 @@ WILD_PARTS = st.lists(WILD, min_size=1, max_size=3).map(tuple)
 
 @given(st.builds(Said, st.just("GET"), st.just("1.1"), st.integers(0, 999), WILD, WILD_FIELDS, WILD_PARTS))
 def test_answers_of_any_bytes_are_refused_or_read(said: Said) -> None:
+    """CVE-2018-1000164: a line end in a field split the answer. CVE-2026-42545: a bad field ended the process."""
     check(said)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from septet.http.events import ProtocolError, Request
-from septet.http.head import parse_request
+from septet.http.request_head import parse_request
 from septet.http.vetting import REMEMBERED_BYTES, REMEMBERED_CLIENTS, Vetting
 
 PROXY, STRANGER = "192.0.2.1", "203.0.113.9"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def app(tmp_path: Path) -> str:
 
 def test_bench(tmp_path: Path, app: str) -> None:
     words = ["--models", "epoll,iterative", "--users", "8,2", "--duration", "0.3", "--warmup", "0.1", "--out", "out"]
+    words += ["--repeats", "1", "--warmup-max", "0"]
     result = septet("bench", app, *words, "--serve-option", "--server-header ''", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "[4/4] iterative, 8 users: " in result.stderr
@@ -48,8 +50,8 @@ def test_bench(tmp_path: Path, app: str) -> None:
     recorded = json.loads((tmp_path / "out" / "results.json").read_text())
     assert recorded["finished"]
     assert recorded["command"] == ["septet", "bench", app, *words, "--serve-option", "--server-header ''"]
-    assert [cell["verdict"] for cell in recorded["cells"]] == ["valid"] * 4
-    assert recorded["cells"][0]["command"][-2:] == ["--server-header", ""]
+    assert {run["verdict"] for run in recorded["runs"]} <= {"valid", "noisy"}
+    assert recorded["runs"][0]["command"][-2:] == ["--server-header", ""]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "results.json",
         "requests-per-second.svg",
@@ -68,28 +70,64 @@ def test_bench_of_the_guestbook_leaves_no_database(tmp_path: Path) -> None:
         "--warmup",
         "0.1",
         "--keep-alive",
+        "--repeats",
+        "1",
         "--out",
         "out",
     ]
     result = septet("bench", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert all(path.name.startswith(("results", "requests")) for path in (tmp_path / "out").iterdir())
-    (cell,) = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
+    (cell,) = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
     assert cell["load"]["errors"] == {}
     assert cell["load"]["expected_length"] > 500
 
 
-def test_bench_where_all_fails(tmp_path: Path) -> None:
-    result = septet("bench", "no_such_module:app", "--models", "epoll", "--users", "2", "--out", "out", cwd=tmp_path)
+def test_bench_of_an_application_that_is_not_there(tmp_path: Path) -> None:
+    result = septet("bench", "no_such_module:app", "--models", "poll,epoll", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("septet: no_such_module:app cannot be measured: the server ended with status")
+    assert "there is no module 'no_such_module'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
+    words = ["--models", "epoll", "--users", "2", "--repeats", "1", "--duration", "0.2", "--out", "out"]
+    result = septet("bench", app, *words, "--expect-length", "4", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "septet: every cell failed"
-    assert "no_such_module" in result.stdout
+    assert "x length" in result.stdout
     assert (tmp_path / "out" / "requests-per-second.png").exists()
+
+
+def test_bench_with_everything(tmp_path: Path, app: str) -> None:
+    """Other servers, a sweep, a scenario and repeats, resumed."""
+    (tmp_path / "peers.toml").write_text(
+        '[peer]\ncommand = "python -m septet serve {app} --model poll --bind {host}:{port}"\n'
+    )
+    (tmp_path / "scenario.toml").write_text('[[target]]\npath = "/a"\n[[target]]\npath = "/b"\nmethod = "POST"\n')
+    words = ["--models", "epoll", "--servers", "peers.toml", "--sweep", "backlog=5,50", "--scenario", "scenario.toml"]
+    words += ["--users", "2", "--repeats", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0"]
+    result = septet("bench", app, *words, "--seed", "1", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:4]] == ["epoll", "epoll", "peer"]
+    assert "epoll backlog=50" in result.stdout
+    path = tmp_path / "out" / "results.json"
+    recorded = json.loads(path.read_text())
+    assert len(recorded["runs"]) == 6
+    assert all(run["load"]["targets"][1]["target"] == "POST /b" for run in recorded["runs"])
+    recorded["runs"], recorded["finished"] = recorded["runs"][:4], None
+    path.write_text(json.dumps(recorded))
+    result = septet("bench", "--resume", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "[2/2]" in result.stderr
+    assert len(json.loads(path.read_text())["runs"]) == 6
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
-    words = ["--models", "epoll", "--users", "1,2,3", "--duration", "2", "--warmup", "0", "--out", "out"]
+    words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--out", "out"]
     path = tmp_path / "out" / "results.json"
     with subprocess.Popen(
         [sys.executable, "-m", "septet", "bench", app, *words],
@@ -107,7 +145,8 @@ def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, numb
     assert "out/requests-per-second.png" in output
     recorded = json.loads(path.read_text())
     assert recorded["finished"] is None
-    assert [cell["users"] for cell in recorded["cells"]] == [1]
+    assert [run["users"] for run in recorded["runs"]] == [1]
+    assert "to go on: septet bench --resume out" in output
     assert not serving(app)
 
 
@@ -134,6 +173,13 @@ def serving(app: str) -> bool:
         (["--expect-length", "few"], "--expect-length: 'few' is neither"),
         (["--duration", "0"], "--duration"),
         (["--serve-option", "'"], "--serve-option"),
+        (["--sweep", "workers"], "--sweep: 'workers' is not of the form"),
+        (["--servers", "apache"], "--servers: 'apache' is neither a .toml file nor among gunicorn-sync, "),
+        (["helo"], "APP 'helo' is neither MODULE:ATTRIBUTE nor one of hello, "),
+        (["static", "--servers", "waitress"], "other servers cannot be told to serve 'static'"),
+        (["--servers", "none.toml"], "--servers: none.toml cannot be read"),
+        (["--scenario", "none.toml"], "the scenario none.toml cannot be read"),
+        (["--profile", "ancient"], "'ancient' is not one of"),
     ],
 )
 def test_usage_errors_of_bench(words: list[str], said: str, tmp_path: Path) -> None:
@@ -151,7 +197,8 @@ def test_load(mode: str) -> None:
     assert result.returncode == 0, result.stderr
     rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())
     assert float(rows["requests/s"].replace(",", "")) > 10
-    assert "latency p99.9" in rows
+    assert {"latency p99", "first byte p50, p99"} <= rows.keys()
+    assert "latency p99.99" not in rows  # of so few answers it would say nothing
 
 
 def test_load_as_json() -> None:
@@ -170,11 +217,51 @@ def test_load_without_any_answer() -> None:
     assert "answered no request" in result.stderr
 
 
+def test_load_of_a_port_on_which_nobody_listens() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        result = septet("load", url, "--duration", "60")
+    assert result.returncode == 1
+    assert result.stderr == f"septet: nobody listens at {url}: the connection was refused\n"
+    assert result.stdout == ""
+
+
+def test_load_at_a_rate_of_a_scenario(tmp_path: Path) -> None:
+    (tmp_path / "scenario.toml").write_text('[[target]]\npath = "/a"\n[[target]]\npath = "/b"\nmethod = "POST"\n')
+    words = ["--rate", "100", "--duration", "0.5", "--warmup", "0.1", "--scenario", "scenario.toml"]
+    with ScriptedServer(keep_answering) as server:
+        result = septet("load", server.url, *words, "--body", "@scenario.toml", cwd=tmp_path)
+        assert {head.split()[1] for head, _ in server.messages} == {b"/a", b"/b"}
+    assert result.returncode == 0, result.stderr
+    rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert int(rows["requests due"]) in (49, 50, 51)
+    assert {"service p50, p99", "sent late p50, p99", "POST /b: answers, p50, p99"} <= rows.keys()
+
+
 @pytest.mark.parametrize("url", ["https://127.0.0.1/", "127.0.0.1", "http://nosuchhost.invalid/"])
 def test_usage_errors_of_load(url: str) -> None:
     result = septet("load", url)
     assert result.returncode == 2
     assert result.stderr.startswith("septet: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--cpus", "two"], "--cpus: 'two' is not a list of whole numbers"),
+        (["--cpus", "4000"], "CPU 4000 is not usable here"),
+        (["--body", "@none"], "--body: none cannot be read"),
+        (["--scenario", "none"], "the scenario none cannot be read"),
+        (["--per-connection", "2", "--close"], "go with kept connections only"),
+        (["--rate", "0"], "--rate"),
+    ],
+)
+def test_usage_errors_of_load_options(words: list[str], said: str, tmp_path: Path) -> None:
+    result = septet("load", "http://127.0.0.1:1/", *words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

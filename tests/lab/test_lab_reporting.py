@@ -3,15 +3,20 @@
 import json
 import struct
 import xml.etree.ElementTree as ElementTree
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from septet.errors import Failed
 from septet.lab import chart, palette, results, tables
+from septet.lab.display import Board
+from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.remarks import remarks
+from septet.lab.summary import summaries
 from support.made_up_results import failed, results_of, valid, with_errors
 
 MIXED = results_of(
@@ -23,7 +28,7 @@ MIXED = results_of(
 )
 
 
-def test_file_keeps_everything_one_cell_a_line(tmp_path: Path) -> None:
+def test_file_keeps_everything_one_run_a_line(tmp_path: Path) -> None:
     path = results.write(MIXED, tmp_path)
     assert results.read(path) == json.loads(json.dumps(MIXED))
     lines = [line for line in path.read_text().splitlines() if line.startswith('{"model"')]
@@ -31,20 +36,22 @@ def test_file_keeps_everything_one_cell_a_line(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == [results.NAME]
 
 
-def test_file_without_cells(tmp_path: Path) -> None:
-    assert results.read(results.write(results_of(), tmp_path))["cells"] == []
+def test_file_without_runs(tmp_path: Path) -> None:
+    assert results.read(results.write(results_of(), tmp_path))["runs"] == []
 
 
 def test_file_says_where_and_how(tmp_path: Path) -> None:
     recorded = results.read(results.write(MIXED, tmp_path))
-    assert recorded["schema"] == 1
+    assert recorded["schema"] == 2
     assert recorded["machine"]["cpus_usable"] >= 1
     assert recorded["machine"]["kernel"]
+    assert recorded["machine"]["packages"]["click"]
+    assert recorded["machine"]["python_build"].keys() >= {"PY_CFLAGS"}
     assert recorded["experiment"]["mode"] == "close"
     assert recorded["command"] == ["septet", "bench"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}'])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
@@ -56,8 +63,23 @@ def test_table_of_rates() -> None:
     assert tables.rates(MIXED).splitlines() == [
         "requests/s  20 users   100 users",
         "iterative      2,900      failed",
-        "epoll          4,000       3,900!",
+        "epoll          4,000!      3,900!",
         "threaded         5.2           -",
+    ]
+
+
+def test_table_of_repeats() -> None:
+    rates = [1000.0, 1010.0, 1030.0]
+    several = results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate in enumerate(rates, 1)))
+    assert tables.rates(several).splitlines()[1] == "epoll       1,010 ±15"
+
+
+def test_table_of_a_sweep() -> None:
+    swept = results_of(valid("epoll", 20, 1000, workers="1"), valid("epoll", 20, 2000, workers="2"))
+    assert tables.rates(swept).splitlines() == [
+        "requests/s       20 users",
+        "epoll workers=1     1,000",
+        "epoll workers=2     2,000",
     ]
 
 
@@ -65,7 +87,7 @@ def test_table_of_costs() -> None:
     heading, *rows = tables.costs(MIXED, 20).splitlines()
     assert heading.startswith("at 20 users")
     assert [row.split() for row in rows] == [
-        [model, "1.5", "2.0", "50", "1.00", "25", "2", "9"] for model in ("iterative", "epoll", "threaded")
+        [model, "1.5", "2.0", "50", "1.00", "25%", "25", "2", "9"] for model in ("iterative", "epoll", "threaded")
     ]
 
 
@@ -84,10 +106,19 @@ def test_remarks_group_what_belongs_together() -> None:
 def test_remarks_on_figures_that_are_there() -> None:
     assert remarks(MIXED, "hollow point") == [
         "iterative at 100 users failed: no answer within 15 s of starting",
-        "epoll at 100 users (hollow point): 120 of 8,000 requests failed: 120 x reset",
-        "the load generator used more than 85% of a CPU and may be the limit: epoll at 20 users",
+        "epoll at 100 users (hollow point: errors): 120 of 8,000 requests failed: 120 x reset",
+        "epoll at 20 users (hollow point: client-limited): the load generator used more than 85% of a CPU and may be "
+        "the limit",
     ]
     assert remarks(results_of(valid("epoll", 20, 1)), "!") == []
+
+
+def test_remark_on_an_overflow() -> None:
+    overflowed = valid("epoll", 20, 1000)
+    overflowed["usage"]["queue_overflows"] = 7
+    assert remarks(results_of(overflowed), "!") == [
+        "the listener's queue overflowed, and users waited a second or more to try again: epoll at 20 users"
+    ]
 
 
 def lines_of(specification: dict[str, Any]) -> dict[str, list[tuple[int, float | None]]]:
@@ -119,16 +150,18 @@ def test_axis_begins_at_zero() -> None:
         results_of(valid("epoll", 50, 100)),
         results_of(failed("epoll", 50, "x" * 400)),
         results_of(valid("x", 1, 2)),
+        results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate in enumerate([9, 10, 11]))),
+        results_of(valid("epoll", 20, 900), valid("poll", 1000, 900), profile="seed"),
+        results_of(valid("epoll", 20, 900, workers="1"), valid("epoll", 20, 1900, workers="2")),
     ],
-    ids=["mixed", "one cell", "all failed", "one user"],
+    ids=["mixed", "one cell", "all failed", "one user", "repeats", "seed", "sweep"],
 )
 def test_pictures(recorded: results.Results, tmp_path: Path) -> None:
     svg, png = chart.save(recorded, tmp_path)
     texts = [element.text for element in ElementTree.parse(svg).iter() if element.text]
     assert "requests per second" in texts
-    for cell in recorded["cells"]:
-        name = cell["model"]
-        assert name in texts or f"{name} failed" in texts
+    for label in {cell.label for cell in summaries(recorded)}:
+        assert label in texts or f"{label} failed" in texts
     data = png.read_bytes()
     assert data.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", data[16:24])
@@ -151,19 +184,39 @@ def test_each_model_has_its_own_look() -> None:
     assert palette.style_of("something new") == palette.style_of("something new")
 
 
-def test_a_busy_machine_is_named() -> None:
-    """Half of two CPUs went to neither the server nor the generator; the figures are not to be compared."""
-    cell = {
-        "model": "epoll",
-        "users": 20,
-        "verdict": "valid",
-        "reason": "",
-        "usage": {"user_s": 0.5, "system_s": 0.25, "machine_busy_s": 3.0},
-        "load": {"window_s": 2.0, "client": {"cpu_share": 0.125}},
-    }
-    busy = {"machine": {"cpus": 2}, "cells": [cell]}
-    assert remarks(busy, "?") == [
-        "other programs used up to 50% of the CPUs meanwhile: repeat this when nothing else runs"
-    ]
-    cell["usage"]["machine_busy_s"] = 1.5
-    assert remarks(busy, "?") == []
+def test_the_seed_is_drawn_faintly_beside_ours() -> None:
+    specification = chart.draw(results_of(valid("epoll", 20, 900), valid("epoll", 1000, 900), profile="seed")).to_dict()
+    layers = specification["vconcat"][0]["layer"]
+    (faint,) = [layer for layer in layers if layer["mark"].get("opacity") == 0.35]
+    points = [(row["users"], row["requests_per_s"]) for row in faint["data"]["values"]]
+    assert points[0] == (20, 2050.0)
+    assert points[-1] == (1000, 2439.0)
+
+
+def test_intervals_are_drawn_where_they_are_known() -> None:
+    rates = [1000.0, 1010.0, 1030.0]
+    several = results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate in enumerate(rates, 1)))
+    layers = chart.draw(several).to_dict()["vconcat"][0]["layer"]
+    (bars,) = [layer for layer in layers if layer["mark"]["type"] == "rule"]
+    assert [(row["low"], row["high"]) for row in bars["data"]["values"]] == [(1000.0, 1030.0)]
+
+
+def test_board_shows_medians_curves_and_what_runs() -> None:
+    experiment = Experiment(out=Path("out"), models=("poll", "epoll"), users=(20, 100), repeats=2)
+    board = Board(experiment, 8)
+    for place, (users, rate) in enumerate([(20, 500.0), (100, 1000.0), (20, 700.0)]):
+        run = Run(Cell("epoll", users), 1 + place // 2)
+        board.begin(run)
+        board.hear("progress", {"answers": 0})
+        board.hear("measuring", {})
+        board.hear("progress", {"answers": 3})
+        board.end(run, valid("epoll", users, rate))
+    board.begin(Run(Cell("poll", 100), 2))
+    console = Console(file=StringIO(), width=120)
+    console.print(board.picture())
+    assert isinstance(console.file, StringIO)
+    lines = {line.split()[0]: line.split()[1:] for line in console.file.getvalue().splitlines()}
+    assert lines["epoll"] == ["600", "1,000", "▅█"]
+    assert lines["poll,"][:4] == ["100", "users,", "repeat", "2"]
+    assert "3/8" in lines["poll,"]
+    assert "starting" in lines["poll"]

@@ -41,7 +41,8 @@ def test_counts_are_those_of_the_server(mode: str) -> None:
         figures = load(server.url, mode=mode)
         assert figures["errors"] == {}
         assert figures["answers"] > 20
-        assert figures["answers"] <= server.requests <= figures["answers"] + 4
+        answers = figures["answers"] + figures["warmup"]["answers"]
+        assert answers <= server.requests <= answers + 4
         assert figures["body_bytes"] == figures["answers"] * len(BODY)
         assert sum(figures["histogram_us"].values()) == figures["answers"]
         assert figures["reconnects"] == figures["retries"] == figures["users_never_answered"] == 0
@@ -145,12 +146,27 @@ def test_reset_in_the_body_is_an_error() -> None:
         assert sum(errors.values()) >= 4
 
 
-def test_refused() -> None:
+def test_a_port_on_which_nobody_listens_is_told_at_once() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
-        figures = load(f"http://127.0.0.1:{bound.getsockname()[1]}/")
-    assert set(figures["errors"]) == {"refused"}
-    assert figures["users_never_answered"] == 4
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        begun = time.monotonic()
+        for cpus in ((), (min(os.sched_getaffinity(0)),)):
+            with pytest.raises(LoadError, match="nobody listens at http://127"):
+                load(url, duration_s=60.0, cpus=cpus)
+        assert time.monotonic() - begun < 30
+
+
+def test_refused_after_it_had_listened() -> None:
+    def listens_no_more(connection: Connection) -> None:
+        keep_answering(connection)
+        server.close_listener()
+
+    with ScriptedServer(listens_no_more) as server:
+        figures = load(server.url, users=1, mode="close")
+        assert figures["errors"].keys() <= {"refused", "closed early", "reset"}
+        assert figures["errors"]["refused"] > 0
+        assert figures["answers"] > 0
 
 
 def test_time_out() -> None:

@@ -19,8 +19,9 @@ pytestmark = pytest.mark.parametrize("backend", ["io_uring"], indirect=True)
 class Echo:
     """One connection of the server: receive on the ring, answer by send(2)."""
 
-    def __init__(self, ring: Ring, fd: int) -> None:
+    def __init__(self, ring: Ring, fd: int, ended: Callable[[], object]) -> None:
         self.ring = ring
+        self.ended = ended
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=fd)
         self.receive()
 
@@ -36,6 +37,7 @@ class Echo:
             self.receive()
         else:
             self.sock.close()
+            self.ended()
 
 
 def test_echo_server_on_the_ring(loop: UringLoop, run: Run) -> None:
@@ -53,12 +55,15 @@ def test_echo_server_on_the_ring(loop: UringLoop, run: Run) -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0), backlog=count) as listener:
             ring = loop.ring
+            left = asyncio.Semaphore(0)
             token = ring.accept_multishot(
-                listener.fileno(), lambda res, flags, data: Echo(ring, res) if res >= 0 else None
+                listener.fileno(), lambda res, flags, data: Echo(ring, res, left.release) if res >= 0 else None
             )
             words = [b"%d" % i * 1000 for i in range(count)]
             answers = await asyncio.gather(*(client(listener.getsockname(), word) for word in words))
             assert answers == words
+            for _ in words:
+                await left.acquire()
             ended = loop.create_future()
             ring.cancel(token, lambda res, flags, data: ended.set_result(res))
             assert await ended == 0

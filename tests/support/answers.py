@@ -52,6 +52,8 @@ def check(said: Said) -> None:
     for position, part in enumerate(said.parts[1:], 2):
         session.push(part, position == len(said.parts))
         output += write_all(session)
+    fields = output.lower().partition(b"\r\n\r\n")[0]
+    assert fields.count(b"\r\ncontent-length:") + fields.count(b"\r\ntransfer-encoding:") <= 1, output
     expected = _expected(said, head.content_length)
     assert by_h11(said.method, output) == expected, output
     if said.method != "HEAD":  # of which this one cannot be told

@@ -28,9 +28,9 @@ class Hand:
         self.session = Watched(rules)
         self.written = b""
         assert self.session.receive(data) is RUN
-        self.cycle = Cycle(Asgi(application), self.session, self)
+        self.cycle = Cycle(self.session, self)
         self.cycle.let_go()
-        self.task = asyncio.create_task(self.cycle.run())
+        self.task = asyncio.create_task(self.cycle.run(Asgi(application)))
 
     def carry(self, want: Want) -> None:
         """Nothing goes by itself."""

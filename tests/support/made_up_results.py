@@ -27,6 +27,7 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "answers": 1000,
             "errors": {},
             "unanswered": 0,
+            "longest_unanswered_us": 0,
             "users_never_answered": 0,
             "latency_us": {**histogram.summary(), "mean": users / rate * 1e6},
             "latency_total_us": histogram.total_us,

@@ -48,6 +48,13 @@ def whole(data: bytes) -> Iterator[bytes]:
     return iter([data] if data else [])
 
 
+def head_by_head(data: bytes) -> Iterator[bytes]:
+    """As a client sends that waits a little before each body and each request."""
+    *heads, rest = data.split(b"\r\n\r\n")
+    yield from (head + b"\r\n\r\n" for head in heads)
+    yield from whole(rest)
+
+
 #: The ways in which all raw requests are sent.
 DELIVERIES: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "whole": whole,

@@ -80,8 +80,9 @@ class Call:
         if exchange is None or self.wrote or exchange.responding:
             raise RuntimeError("early hints come before the answer")
         exchange.inform(interim_head(103, _encoded(headers)))
-        if exchange.flush:
-            exchange.flush()
+        send = exchange.flush or exchange.hasten
+        if send is not None:
+            send()
 
     def write(self, data: bytes) -> None:
         """PEP 3333's imperative way. Where the application may wait, `data` has gone to the client on return."""

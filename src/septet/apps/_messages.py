@@ -10,7 +10,7 @@ from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from septet.http.events import Fields, FileRegion, ResponseHead
+from septet.http.events import Fields, FileRegion, Request, ResponseHead
 from septet.http.head import interim_head, reason_phrase, response_head
 
 Message = MutableMapping[str, Any]
@@ -58,7 +58,7 @@ def region_of(message: Message) -> FileRegion:
     """
     file = message["file"]
     descriptor: int = file if isinstance(file, int) else file.fileno()
-    size = size_of(descriptor)
+    size = _status_of(descriptor).st_size
     offset, count = message.get("offset"), message.get("count")
     start = _tell(file) if offset is None else _whole("offset", offset)
     end = max(start, size if count is None else min(size, start + _whole("count", count)))
@@ -94,9 +94,26 @@ def open_path(message: Message) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
-def size_of(descriptor: int) -> int:
-    """Bytes in a regular file. Raises ValueError for anything else, which sendfile(2) might not take."""
+def whole_file(descriptor: int) -> FileRegion:
+    """All of a regular file, as it is now; if it changes while it is sent, the answer is cut. Raises ValueError."""
+    status = _status_of(descriptor)
+    return FileRegion(descriptor, 0, status.st_size, (status.st_size, status.st_mtime_ns))
+
+
+def _status_of(descriptor: int) -> os.stat_result:
+    """Of a regular file; anything else sendfile(2) might not take."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("what is to be sent is not a regular file")
-    return status.st_size
+    return status
+
+
+class Trailers:
+    """Fields after the content (RFC 9110 section 6.5). Sent to a client that has said that it will look at them."""
+
+    def __init__(self, request: Request) -> None:
+        accepted = [word.strip(b" \t") for name, value in request.fields if name == b"te" for word in value.split(b",")]
+        self.wanted = b"trailers" in [word.lower() for word in accepted]
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.due = False
+        """The content is complete."""

@@ -39,7 +39,6 @@ class Wsgi:
         self, application: Callable[..., Iterable[bytes]], *, multithread: bool = False, multiprocess: bool = False
     ) -> None:
         self._application = application
-        self._bases: dict[tuple[str, int | None], Environ] = {}
         self._base: Environ = {
             "SCRIPT_NAME": "",
             "SERVER_SOFTWARE": "septet",
@@ -83,16 +82,18 @@ class Wsgi:
 
     def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
         """The part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI 1.1)."""
-        try:
-            environ = self._bases[server].copy()
-        except KeyError:
-            name, number = (server[0], str(server[1])) if server[1] else _UNIX
-            self._bases[server] = self._base | {"SERVER_NAME": name, "SERVER_PORT": number}
-            environ = self._bases[server].copy()
-        expected = len(environ) + len(request.fields)
-        environ.update(map(_variables.__getitem__, request.fields))
-        if len(environ) < expected:
-            environ.update(_joined(request.fields))
+        section = request.section
+        if section is None:
+            environ = self._of_fields(request.fields, server)
+        else:
+            known = section.derived.get((self, server))
+            if known is None:
+                keys = [_variables[section.fields[place]][0] for place in section.places]
+                known = section.derived[self, server] = self._of_fields(section.fields, server), keys
+            shared, keys = known
+            environ = shared.copy()
+            for key, (_, value) in zip(keys, request.changed, strict=True):
+                environ[key] = value.decode("latin-1")
         environ.pop("HTTP_PROXY", None)  # a variable that clients obey (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
@@ -101,6 +102,15 @@ class Wsgi:
         environ["QUERY_STRING"] = request.query.decode("latin-1")
         path = request.path
         environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+        return environ
+
+    def _of_fields(self, fields: Fields, server: tuple[str, int | None]) -> Environ:
+        name, port = (server[0], str(server[1])) if server[1] else _UNIX
+        environ = self._base | {"SERVER_NAME": name, "SERVER_PORT": port}
+        expected = len(environ) + len(fields)
+        environ.update(map(_variables.__getitem__, fields))
+        if len(environ) < expected:
+            environ.update(_joined(fields))
         return environ
 
 

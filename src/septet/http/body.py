@@ -6,7 +6,7 @@ A decoder is given all that the connection has and gives back what it made of it
 
 from septet.http.events import ProtocolError
 from septet.http.grammar import CRLF, MAX_LENGTH, WHITESPACE, is_chunk_extensions, is_chunk_size
-from septet.http.head import check_trailers
+from septet.http.sections import check_trailers
 
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size line with its extensions; h11 and Go's net/http bound it by the same number."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from septet.http.body import ChunkedDecoder, LengthDecoder
 from septet.http.events import ClientGone, FileRegion, Part, ProtocolError, Request, ResponseHead, octets
 from septet.http.grammar import CRLF, is_token
-from septet.http.head import parse_request
+from septet.http.request_head import parse_request
 from septet.http.memory import Memory
 from septet.http.proxy_protocol import Header, decode
 

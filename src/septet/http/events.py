@@ -11,6 +11,28 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 @dataclass(slots=True, eq=False)
+class Section:
+    """The header section of a request, and what it says of the message. Requests share it that differ at `places` only."""
+
+    fields: Fields
+    host: bytes | None
+    content_length: int
+    chunked: bool
+    keep_alive: bool
+    expects_continue: bool
+    has_body: bool
+    ordinary: bool
+    """See `Request`; as far as the fields decide it."""
+    count: int
+    """Field lines, for their limit: those that were set aside are counted too."""
+    doubtful: Fields
+    places: tuple[int, ...] = ()
+    """Where among the fields those stand whose values are each request's own."""
+    derived: dict[Any, Any] = field(default_factory=dict)
+    """What an application interface makes of the fields alone."""
+
+
+@dataclass(slots=True, eq=False)
 class Request:
     """The head of a request (RFC 9112 section 3): everything but its body."""
 
@@ -44,6 +66,9 @@ class Request:
     """In which the client asked: "https" where a proxy of ours has ended TLS."""
     client: tuple[str, int] | None = None
     """Address and port (0: not known) of who asked, if that is not the peer but someone for whom it asks."""
+    section: Section | None = None
+    """Of which `fields` are those, with `changed` at the section's places; None if they are not."""
+    changed: Fields = ()
     derived: dict[Any, Any] = field(default_factory=dict)
     """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
 
@@ -195,6 +220,9 @@ class Exchange(Protocol):
 
     flush: Callable[[], None] | None
     """Send what was pushed, waiting for the client; None where the application must not wait."""
+
+    hasten: Callable[[], None] | None
+    """Send what the client takes at once; None where that is no matter."""
 
 
 class ProtocolError(Exception):

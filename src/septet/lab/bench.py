@@ -1,16 +1,20 @@
-"""`septet bench`: all cells of an experiment, one after the other, written down as they come."""
+"""`septet bench`: all runs of an experiment, one after the other, written down as they come."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 from septet.errors import Failed, UsageError
 from septet.lab import results
 from septet.lab.display import Display
-from septet.lab.experiment import Experiment
+from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.results import Results
-from septet.lab.runner import run_cell
+from septet.lab.runner import run_cell, started
+from septet.lab.server import free_port
 
 NAMES_TIMEOUT_S = 30.0
 
@@ -38,30 +42,73 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
     return chosen
 
 
-def run(experiment: Experiment, command: list[str], display: Display) -> Results:
-    """Measure every cell. The results are written after each one: Ctrl-C loses the present one and no other.
+def preflight(experiment: Experiment) -> None:
+    """Start a server and see it answer, before an hour is spent on a typing error.
+
+    When one contender fails another is tried, for that may be its own affair. Raises Failed, with the reason of the
+    first, when none of them serves the application; nothing is left on the disk then.
+    """
+    directory = experiment.out
+    new = not directory.exists()
+    make(directory)
+    failures = []
+    for cell in _one_each(experiment):
+        try:
+            with started(experiment, Run(cell), free_port(), {}):
+                return
+        except Failed as failure:
+            failures.append(str(failure))
+    if new:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+    raise Failed(f"{experiment.app} cannot be measured: {failures[0]}")
+
+
+def _one_each(experiment: Experiment) -> list[Cell]:
+    cells: dict[str, Cell] = {}
+    for cell in experiment.cells():
+        cells.setdefault(cell.model, cell)
+    return list(cells.values())
+
+
+def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Display) -> None:
+    """Measure what is to be done. Results are written after each run: Ctrl-C loses the present one and no other.
 
     Interrupted results have `finished` None. Raises Failed when they cannot be written.
     """
-    recorded = results.begin(experiment, command)
-    _write(recorded, experiment)
+    write(recorded, experiment)
     try:
-        for cell in experiment.cells():
-            display.begin(cell)
-            record = run_cell(experiment, cell, display.hear)
-            recorded["cells"].append(record)
-            _write(recorded, experiment)
-            display.end(cell, record)
+        for each in runs:
+            display.begin(each)
+            record = run_cell(experiment, each, display.hear)
+            recorded["runs"].append(record)
+            write(recorded, experiment)
+            display.end(each, record)
     except KeyboardInterrupt:
-        return recorded
+        return
     results.finish(recorded)
-    _write(recorded, experiment)
-    return recorded
+    write(recorded, experiment)
 
 
-def _write(recorded: Results, experiment: Experiment) -> None:
+def make(directory: Path) -> None:
+    """Make the directory of the results. Raises Failed when that is not possible."""
     try:
-        experiment.out.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
+
+
+def write(recorded: Results, experiment: Experiment) -> None:
+    make(experiment.out)
+    try:
         results.write(recorded, experiment.out)
     except OSError as error:
         raise Failed(f"--out: {experiment.out} cannot be written to: {error.strerror}") from None
+
+
+def taken_up(directory: Path) -> tuple[Results, Experiment]:
+    """An interrupted experiment, to be finished. Raises Failed when there is none in the directory."""
+    recorded = results.read(directory / results.NAME)
+    if recorded["finished"] is not None:
+        raise Failed(f"{directory} holds an experiment that is finished")
+    return recorded, replace(Experiment.from_values(recorded["experiment"]), out=directory)

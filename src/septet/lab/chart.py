@@ -15,8 +15,10 @@ import altair as alt
 import vl_convert
 
 from septet.lab.palette import style_of
+from septet.lab.profiles import seed_curves
 from septet.lab.remarks import remarks
-from septet.lab.results import Results, requests_per_s
+from septet.lab.results import Results
+from septet.lab.summary import Summary, summaries
 
 WIDTH, HEIGHT = 760, 440
 LABEL_GAP = 0.042  # of the height between two labels, so that lines that end together can be told apart
@@ -44,11 +46,13 @@ def save(results: Results, directory: Path) -> list[Path]:
 
 def draw(results: Results) -> Part:
     """The whole picture: the lines, the strip of failed cells when there are any, the caption."""
-    users = sorted({cell["users"] for cell in results["cells"]})
+    cells = summaries(results)
+    users = sorted({cell.users for cell in cells})
     x = _users_axis(users)
-    rows = [_row(cell) for cell in sorted(results["cells"], key=lambda cell: int(cell["users"]))]
+    rows = [_row(cell) for cell in cells]
     failed = [row for row in rows if row["requests_per_s"] is None]
-    parts: list[Part] = [_lines(rows, x)]
+    faint = _seed_rows(rows, users) if results["experiment"]["profile"] == "seed" else []
+    parts: list[Part] = [_lines(rows, faint, x)]
     if failed:
         parts.append(_strip(failed, _users_axis(users, shown=False)))
     if notes := remarks(results, "hollow point"):
@@ -67,15 +71,30 @@ def _chart(rows: list[Row]) -> Part:
     return alt.Chart(data(values=rows))
 
 
-def _row(cell: Row) -> Row:
-    style = style_of(cell["model"])
+def _row(cell: Summary) -> Row:
+    rate = cell.figures.get("requests_per_s")
     return {
-        "model": cell["model"],
-        "users": cell["users"],
-        "requests_per_s": requests_per_s(cell),
-        "valid": cell["verdict"] == "valid",
-        "colour": style.colour,
+        "label": cell.label,
+        "model": cell.model,
+        "users": cell.users,
+        "requests_per_s": None if rate is None else rate.median,
+        "low": None if rate is None else rate.low,
+        "high": None if rate is None else rate.high,
+        "valid": cell.verdict == "valid",
+        "colour": style_of(cell.model).colour,
     }
+
+
+def _seed_rows(rows: list[Row], users: list[int]) -> list[Row]:
+    """The seed's figures of the models and within the users that are drawn."""
+    models = dict.fromkeys(row["model"] for row in rows)
+    return [
+        {"model": model, "users": number, "requests_per_s": rate, "colour": style_of(model).colour}
+        for model, curve in seed_curves().items()
+        if model in models
+        for number, rate in curve
+        if users[0] <= number <= users[-1]
+    ]
 
 
 def _users_axis(users: list[int], shown: bool = True) -> Part:
@@ -99,10 +118,26 @@ def _users_axis(users: list[int], shown: bool = True) -> Part:
     )
 
 
-def _lines(rows: list[Row], x: Part) -> Part:
+def _lines(rows: list[Row], faint: list[Row], x: Part) -> Part:
     present = [row for row in rows if row["requests_per_s"] is not None]
-    top = max((row["requests_per_s"] for row in present), default=100.0) * 1.05
-    y = alt.Y(
+    top = max((row["high"] or row["requests_per_s"] for row in present), default=100.0) * 1.05
+    top = max([top, *(row["requests_per_s"] for row in faint)])
+    y = _rate_axis(top)
+    layers: list[Part] = [_faint_line(faint, model, x, y) for model in dict.fromkeys(row["model"] for row in faint)]
+    for label in dict.fromkeys(row["label"] for row in rows):
+        # The failed cells are in the data as nulls, at which vega interrupts the line.
+        mine = [row for row in rows if row["label"] == label]
+        style = style_of(mine[0]["model"])
+        own = _chart(mine).encode(x=x, y=y)
+        layers.append(own.mark_line(color=style.colour, strokeWidth=2.5, strokeDash=list(style.dash)))
+        layers += _intervals(mine, x, style.colour)
+        layers.append(_points(own, style.colour))
+    layers += _labels(present, x, top)
+    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+
+
+def _rate_axis(top: float) -> Part:
+    return alt.Y(
         "requests_per_s:Q",
         title="requests per second",
         scale=alt.Scale(domain=[0, top], nice=True),
@@ -117,15 +152,20 @@ def _lines(rows: list[Row], x: Part) -> Part:
             titlePadding=14,
         ),
     )
-    layers: list[Part] = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        style = style_of(model)
-        # The failed cells are in the data as nulls, at which vega interrupts the line.
-        own = _chart([row for row in rows if row["model"] == model]).encode(x=x, y=y)
-        layers.append(own.mark_line(color=style.colour, strokeWidth=2.5, strokeDash=list(style.dash)))
-        layers.append(_points(own, style.colour))
-    layers += _labels(present, x, top)
-    return alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+
+
+def _faint_line(rows: list[Row], model: str, x: Part, y: Part) -> Part:
+    mine = [row for row in rows if row["model"] == model]
+    return _chart(mine).encode(x=x, y=y).mark_line(color=mine[0]["colour"], strokeWidth=1.2, opacity=0.35)
+
+
+def _intervals(rows: list[Row], x: Part, colour: str) -> list[Part]:
+    """Where the rate lies with 95 % confidence, for points that were measured often enough to tell."""
+    known = [row for row in rows if row["low"] is not None]
+    if not known:
+        return []
+    bars = _chart(known).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
+    return [bars.mark_rule(color=colour, strokeWidth=1.5, opacity=0.6)]
 
 
 def _points(own: Part, colour: str) -> Part:
@@ -138,14 +178,14 @@ def _labels(rows: list[Row], x: Part, top: float) -> list[Part]:
     """The models' names at the ends of their lines, moved apart where the lines end too near to each other."""
     ends: dict[str, Row] = {}
     for row in rows:
-        if row["model"] not in ends or row["users"] > ends[row["model"]]["users"]:
-            ends[row["model"]] = row
+        if row["label"] not in ends or row["users"] > ends[row["label"]]["users"]:
+            ends[row["label"]] = row
     labels = []
     for users in {row["users"] for row in ends.values()}:
         here = sorted((row for row in ends.values() if row["users"] == users), key=lambda row: row["requests_per_s"])
         places = spread([row["requests_per_s"] for row in here], LABEL_GAP * top)
         labels += [{**row, "requests_per_s": place} for row, place in zip(here, places, strict=True)]
-    named = _chart(labels).encode(x=x, y="requests_per_s:Q", text="model:N")
+    named = _chart(labels).encode(x=x, y="requests_per_s:Q", text="label:N")
     written: dict[str, Any] = {"align": "left", "dx": 12, "fontSize": 14, "fontWeight": 500}
     halo = named.mark_text(**written, color="white", stroke="white", strokeWidth=5)  # where another line passes
     return [halo, named.mark_text(**written).encode(color=alt.Color("colour:N", scale=None))]
@@ -171,17 +211,17 @@ def spread(values: list[float], gap: float) -> list[float]:
 
 
 def _strip(failed: list[Row], x: Part) -> Part:
-    """A row of crosses for each model that failed somewhere."""
-    models = list(dict.fromkeys(row["model"] for row in failed))
+    """A row of crosses for each line that failed somewhere."""
+    labels = list(dict.fromkeys(row["label"] for row in failed))
     y = alt.Y(
-        "model:N",
+        "label:N",
         title=None,
-        sort=models,
+        sort=labels,
         axis=alt.Axis(domain=False, ticks=False, labelExpr="datum.label + ' failed'"),
     )
     marks = _chart(failed).encode(x=x, y=y)
     crosses = marks.mark_text(text="✕", fontSize=15, fontWeight="bold").encode(color=alt.Color("colour:N", scale=None))
-    return alt.layer(crosses).properties(width=WIDTH, height=22 * len(models))
+    return alt.layer(crosses).properties(width=WIDTH, height=22 * len(labels))
 
 
 def _notes(notes: list[str]) -> Part:
@@ -213,9 +253,16 @@ def _title(results: Results) -> alt.TitleParams:
 def caption(results: Results) -> list[str]:
     """What a reader must know to judge the lines: what was measured, and on what."""
     experiment, machine = results["experiment"], results["machine"]
-    return [
+    repeats = experiment["repeats"]
+    runs = f"median of {repeats} runs" if repeats > 1 else "one run"
+    server, client = experiment["pinned"]
+    shared = f"server on {len(server)}, users on {len(client)} of them" if client else "shared with the load generator"
+    lines = [
         f"GET {experiment['path']} of {experiment['app']}; {MODE_WORDS[experiment['mode']]}; "
-        f"one run of {experiment['duration_s']:g} s for each point",
-        f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs shared with the load generator; "
+        f"{runs} of {experiment['duration_s']:g} s for each point",
+        f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs ({shared}); "
         f"Linux {machine['kernel']}; Python {machine['python'].split()[0]}; {results['started'][:10]}",
     ]
+    if experiment["profile"] == "seed":
+        lines.append("faint: what the seed measured in 2019, with servers in C on another machine")
+    return lines

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from septet.errors import Failed
@@ -15,35 +16,39 @@ from septet.lab.load import Plan
 
 Hear = Callable[[str, dict[str, Any]], None]
 
-GRACE_S = 30.0  # beyond the plan; thousands of connections take their time to open and to close
+GRACE_S = 60.0  # beyond the plan; thousands of connections take their time to open and to close
 
 
-def command(plan: Plan) -> list[str]:
+def command(plan: Plan, scenario: Path | None = None) -> list[str]:
     """What starts the generator; also what a results file shows, to be repeated by hand."""
     words = [sys.executable, "-m", "septet.lab.load", plan.url, "--users", str(plan.users), "--mode", plan.mode]
-    words += [
-        "--warmup",
-        f"{plan.warmup_s:g}",
-        "--duration",
-        f"{plan.duration_s:g}",
-        "--timeout",
-        f"{plan.timeout_s:g}",
-    ]
+    times = {"warmup": plan.warmup_s, "duration": plan.duration_s, "timeout": plan.timeout_s}
+    for name, seconds in times.items():
+        words += [f"--{name}", f"{seconds:g}"]
+    if plan.warmup_max_s:
+        words += ["--warmup-max", f"{plan.warmup_max_s:g}"]
+    if plan.rate is not None:
+        words += ["--rate", f"{plan.rate:g}"]
     if plan.expect_length is not None:
         words += ["--expect-length", str(plan.expect_length)]
-    return words
+    if plan.cpus:
+        words += ["--cpus", ",".join(map(str, plan.cpus))]
+    if plan.overflow:
+        words.append("--overflow")
+    return [*words, *(["--scenario", str(scenario)] if scenario else [])]
 
 
-def load(plan: Plan, hear: Hear) -> dict[str, Any]:
+def load(plan: Plan, hear: Hear, scenario: Path | None = None) -> dict[str, Any]:
     """Carry out the plan; `hear` is told the events as they come. Returns the figures; raises Failed without any."""
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
-            command(plan), stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
+            command(plan, scenario), stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
         ) as process,
     ):
         # The plan bounds itself; this is for a generator that is stopped or starved.
-        timer = threading.Timer(plan.warmup_s + plan.duration_s + GRACE_S, process.kill)
+        longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
+        timer = threading.Timer(longest_s, process.kill)
         timer.start()
         try:
             return _listen(process, hear, complaints)

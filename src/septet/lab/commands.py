@@ -1,9 +1,10 @@
-"""The verbs `bench` and `load` of the command line."""
+"""The verb `bench` of the command line."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import json
+import random
 import shlex
 import signal
 import sys
@@ -14,12 +15,18 @@ import click
 
 from septet.errors import Failed, UsageError
 from septet.lab import load as generator
-from septet.lab.experiment import GUESTBOOK, GUESTBOOK_PATH, Experiment
-from septet.lab.load import ANY_LENGTH, LoadError, Plan
+from septet.lab import profiles
+from septet.lab.applications import GUESTBOOK_PATH, application
+from septet.lab.experiment import Experiment, Run
+from septet.lab.load import LoadError
+from septet.lab.load_command import COUNT, FILE, NOT_NEGATIVE, POSITIVE, length
+from septet.lab.pinning import Pinning, pinning
 
-POSITIVE = click.FloatRange(min=0, min_open=True)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 CLOSE_HELP = "A new connection for every request: every model then does the same work for a request.  [default]"
+USERS = (20, 100, 500, 1000)
+REPEATS = 3
+FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
 
 @click.command(
@@ -27,64 +34,118 @@ CLOSE_HELP = "A new connection for every request: every model then does the same
 Examples:
   septet bench
   septet bench shop.web:app --path /products --users 10,50,200
-  septet bench --models preforked,epoll --keep-alive --serve-option "--workers 4"
+  septet bench --models preforked,epoll --keep-alive --sweep workers=1,2,4
+  septet bench shop.web:app --models prethreaded --servers gunicorn-gthread,waitress
+  septet bench wait --models prethreaded,threaded --path '/?ms=20'
+  septet bench --profile seed --users 20,100,1000,5000
+  septet bench --resume bench-2026-11-23-081500
 
-Each cell (one model at one number of users) is a fresh server. What failed is shown as failed, with its reason, and the
-rest goes on: the exit status is 1 only when every cell failed. Ctrl-C keeps the cells that are finished.""",
+Small applications that isolate a cause: hello, cpu, wait, stream (each also as hello-asgi ...), static.
+
+Each run is a fresh server; each repeat visits all cells in an order drawn by lot. What failed is shown as failed, with
+its reason, and the rest goes on: the exit status is 1 only when every cell failed. Ctrl-C keeps what is finished.""",
 )
 @click.argument("app", required=False)
 @click.option("--models", metavar="A,B,...", help="Which models.  [default: all]")
-@click.option("--users", default="20,100,500,1000", show_default=True, metavar="N,N,...", help="Simultaneous users.")
-@click.option("--duration", type=POSITIVE, default=2.0, show_default=True, help="Seconds measured in each cell.")
-@click.option("--warmup", type=click.FloatRange(min=0), default=0.5, show_default=True, help="Seconds before them.")
+@click.option("--servers", metavar="FILE.toml|A,B,...", help="Other servers beside them, from a file or by name.")
+@click.option("--profile", type=click.Choice(profiles.NAMES), help="Users, connections, pools and backlog together.")
+@click.option("--users", metavar="N,N,...", help="Simultaneous users.  [default: 20,100,500,1000]")
+@click.option("--repeats", type=COUNT, default=REPEATS, show_default=True, help="Runs of each cell.")
+@click.option("--duration", type=POSITIVE, default=0.8, show_default=True, help="Seconds measured in each run.")
+@click.option("--warmup", type=NOT_NEGATIVE, default=0.3, show_default=True, help="Seconds before them, at least.")
+@click.option("--warmup-max", type=NOT_NEGATIVE, default=0.6, show_default=True, help="Until steady, no longer.")
 @click.option("--timeout", type=POSITIVE, default=10.0, show_default=True, help="Seconds a request may take.")
 @click.option("--path", help=f"What the users ask for.  [default: / of APP, else {GUESTBOOK_PATH}]")
-@click.option("--close", "mode", flag_value="close", default=True, help=CLOSE_HELP)
+@click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; see `septet load`.")
+@click.option("--close", "mode", flag_value="close", help=CLOSE_HELP)
 @click.option("--http10", "mode", flag_value="http10", help="The same in HTTP/1.0.")
 @click.option("--keep-alive", "mode", flag_value="keep-alive", help="Each user keeps one connection.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
+@click.option("--sweep", "sweeps", multiple=True, metavar="X=A,B,...", help="Measure with each of these as --X.")
+@click.option("--pin/--no-pin", default=True, show_default=True, help="Keep server and users on CPUs of their own.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the order of the runs.  [default: by lot]")
+@click.option("--resume", type=DIRECTORY, help="Take up the experiment that was interrupted there.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
-def bench(
-    app: str | None, models: str | None, users: str, expect_length: str | None, out: Path | None, **options: Any
-) -> int:
+def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     """Load every model with a ramp of users, and chart it.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
     Writes results.json and the chart of requests per second over users (SVG, PNG), and prints the table.
     """
     from septet.lab import bench as benching
-    from septet.lab import chart  # noqa: F401  imported now: what is missing is missed before an hour of measuring
-    from septet.lab.display import display
+    from septet.lab import chart, results  # noqa: F401  now: what is missing is missed before an hour of measuring
 
-    experiment = Experiment(
-        out=out or Path(f"bench-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"),
-        models=benching.choose_models(models, benching.model_names()),
-        users=_users(users),
-        app=app or GUESTBOOK,
-        path=_path(options["path"], "/" if app else GUESTBOOK_PATH),
-        mode=options["mode"],
-        duration_s=options["duration"],
-        warmup_s=options["warmup"],
-        timeout_s=options["timeout"],
-        expect_length=_length(expect_length),
-        serve_options=_words(options["serve_options"]),
-    )
     # Whoever stops us with TERM (`timeout`, a CI runner) must not leave our server behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with display(experiment) as shown:
-        recorded = benching.run(experiment, ["septet", *sys.argv[1:]], shown)
+    if resume is not None:
+        recorded, experiment = benching.taken_up(resume)
+        runs = results.resume(recorded)
+    else:
+        experiment = _experiment(app, options)
+        recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
+        runs = experiment.runs()
+    _measure(experiment, recorded, runs, first=resume is None)
     return _report(recorded, experiment)
 
 
-def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
-    from septet.lab import chart, remarks, results, tables
+def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool) -> None:
+    from septet.lab import bench as benching
+    from septet.lab.display import display
+    from septet.lab.redis import redis
 
-    cells = recorded["cells"]
-    if not cells:
+    with contextlib.ExitStack() as stack:
+        if experiment.profile is not None and profiles.profile(experiment.profile).redis:
+            benching.make(experiment.out)
+            experiment = experiment.with_store(stack.enter_context(redis(experiment.pinned.client)))
+        if first:
+            try:
+                benching.preflight(experiment)
+            except KeyboardInterrupt:
+                raise click.Abort from None
+        benching.run(experiment, recorded, runs, stack.enter_context(display(experiment, len(runs))))
+
+
+def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
+    from septet.lab import bench as benching
+    from septet.lab import contenders
+
+    app = application(name)
+    profile = profiles.profile(options["profile"]) if options["profile"] else None
+    sweeps = tuple(_sweep(text) for text in options["sweeps"])
+    others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
+    if others and not app.is_callable:
+        raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
+    return Experiment(
+        out=options["out"] or Path(f"bench-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"),
+        models=benching.choose_models(options["models"], benching.model_names()),
+        users=_users(options["users"]) if options["users"] else profile.users if profile else USERS,
+        app=app.name,
+        app_words=app.words,
+        path=_path(options["path"], app.path),
+        mode=options["mode"] or (profile.mode if profile else "close"),
+        expect_length=length(options["expect_length"]),
+        scenario=_scenario(options["scenario"]),
+        repeats=options["repeats"],
+        seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
+        sweeps=sweeps,
+        others=others,
+        profile=options["profile"],
+        serve_options=(profile.options if profile else ()) + _words(options["serve_options"]),
+        model_options=dict(profile.model_options) if profile else {},
+        pinned=pinning() if options["pin"] else Pinning(),
+        **{field: options[option] for option, field in FIELDS.items()},
+    )
+
+
+def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
+    from septet.lab import chart, remarks, results, summary, tables
+
+    if not recorded["runs"]:
         raise click.Abort
+    cells = summary.summaries(recorded)
     click.echo(tables.rates(recorded))
-    most = max((cell["users"] for cell in cells if cell["verdict"] != "failed"), default=None)
+    most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(recorded, most))
     for sentence in remarks.remarks(recorded, tables.DOUBT_MARK):
@@ -93,58 +154,10 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
         "\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *chart.save(recorded, experiment.out)])
     )
     if recorded["finished"] is None:
+        click.echo(f"\nto go on: septet bench --resume {shlex.quote(str(experiment.out))}")
         raise click.Abort
-    if all(cell["verdict"] == "failed" for cell in cells):
+    if not any(cell.figures for cell in cells):
         raise Failed("every cell failed")
-    return 0
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  septet load http://127.0.0.1:8000/
-  septet load http://127.0.0.1:8000/guestbook --users 500 --duration 10 --close
-  septet load http://10.0.0.7/ --header 'Accept: text/html' --json""",
-)
-@click.argument("url")
-@click.option("--users", type=click.IntRange(min=1), default=Plan.users, show_default=True, help="Simultaneous users.")
-@click.option("--duration", type=POSITIVE, default=Plan.duration_s, show_default=True, help="Seconds measured.")
-@click.option(
-    "--warmup", type=click.FloatRange(min=0), default=Plan.warmup_s, show_default=True, help="Seconds before."
-)
-@click.option("--timeout", type=POSITIVE, default=Plan.timeout_s, show_default=True, help="Seconds a request may take.")
-@click.option("--keep-alive", "mode", flag_value="keep-alive", default=True, help="Users keep connections.  [default]")
-@click.option("--close", "mode", flag_value="close", help="A new connection for every request.")
-@click.option("--http10", "mode", flag_value="http10", help="The same in HTTP/1.0.")
-@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request.")
-@click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def load(url: str, expect_length: str | None, as_json: bool, **options: Any) -> int:
-    """Load any server with simultaneous users.
-
-    Each user sends the next request when the answer to the last one has come (a closed loop).
-    Every answer is checked; errors are counted by kind.
-    """
-    from septet.lab import tables
-
-    try:
-        figures = generator.run(
-            Plan(
-                url=url,
-                users=options["users"],
-                duration_s=options["duration"],
-                warmup_s=options["warmup"],
-                timeout_s=options["timeout"],
-                mode=options["mode"],
-                headers=options["headers"],
-                expect_length=_length(expect_length),
-            )
-        )
-    except LoadError as error:
-        raise UsageError(str(error)) from None
-    click.echo(json.dumps(figures) if as_json else tables.load_figures(figures))
-    if not figures["answers"]:
-        raise Failed(f"{url} answered no request")
     return 0
 
 
@@ -156,26 +169,35 @@ def _words(options: tuple[str, ...]) -> tuple[str, ...]:
         raise UsageError(f"--serve-option: {' '.join(options)!r} is not what a shell would accept: {error}") from None
 
 
+def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
+    name, _, values = text.removeprefix("--").partition("=")
+    found = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
+    if not name.strip() or not found:
+        raise UsageError(f"--sweep: {text!r} is not of the form workers=1,2,4")
+    return name.strip(), found
+
+
 def _users(text: str) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
     users = tuple(sorted({int(word) for word in words}))
     try:
-        generator.check_limits(users[-1])
+        generator.check_users(users[-1])
     except LoadError as error:
         raise UsageError(f"--users: {error}") from None
     return users
 
 
-def _length(text: str | None) -> int | None:
-    if text is None:
+def _scenario(path: Path | None) -> Path | None:
+    """Its absolute path, after a look into it."""
+    if path is None:
         return None
-    if text == "any":
-        return ANY_LENGTH
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"--expect-length: {text!r} is neither a number of bytes nor 'any'")
-    return int(text)
+    try:
+        generator.read_scenario(path)
+    except LoadError as error:
+        raise UsageError(str(error)) from None
+    return path.absolute()
 
 
 def _path(text: str | None, default: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import Any, Protocol
 
 from rich.console import Console, Group
@@ -13,65 +14,67 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from septet.lab.experiment import Cell, Experiment
+from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.palette import style_of
-from septet.lab.results import requests_per_s
+
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Display(Protocol):
     """Told what goes on."""
 
-    def begin(self, cell: Cell) -> None: ...
+    def begin(self, run: Run) -> None: ...
 
     def hear(self, event: str, details: dict[str, Any]) -> None:
-        """An event of the load generator in the present cell."""
+        """An event of the load generator in the present run."""
 
-    def end(self, cell: Cell, record: dict[str, Any]) -> None: ...
+    def end(self, run: Run, record: dict[str, Any]) -> None: ...
 
 
 @contextmanager
-def display(experiment: Experiment) -> Iterator[Display]:
-    """The display that suits standard error."""
+def display(experiment: Experiment, runs: int) -> Iterator[Display]:
+    """The display that suits standard error, for so many runs."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Lines(len(experiment.cells()))
+        yield Lines(runs)
         return
-    board = Board(experiment)
+    board = Board(experiment, runs)
     # It vanishes at the end: the command prints the same table then, to standard output.
     with Live(get_renderable=board.picture, console=console, refresh_per_second=8, transient=True):
         yield board
 
 
 class Lines:
-    """One line for each cell, when it is done."""
+    """One line for each run, when it is done."""
 
-    def __init__(self, cells: int) -> None:
-        self._cells = cells
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
         self._done = 0
 
-    def begin(self, cell: Cell) -> None:
+    def begin(self, run: Run) -> None:
         pass
 
     def hear(self, event: str, details: dict[str, Any]) -> None:
         pass
 
-    def end(self, cell: Cell, record: dict[str, Any]) -> None:
+    def end(self, run: Run, record: dict[str, Any]) -> None:
         self._done += 1
-        rate = requests_per_s(record)
+        rate = _rate(record)
         outcome = f"failed: {record['reason']}" if rate is None else f"{rate:,.0f} requests/s"
         if rate is not None and record["reason"]:
-            outcome += f" ({record['reason']})"
-        print(
-            f"[{self._done}/{self._cells}] {cell.model}, {cell.users:,} users: {outcome}", file=sys.stderr, flush=True
-        )
+            outcome += f" ({record['verdict']}: {record['reason']})"
+        where = f"[{self._done}/{self._runs}] {run.cell.label}, {run.cell.users:,} users"
+        print(f"{where}: {outcome}", file=sys.stderr, flush=True)
 
 
 class Board:
-    """The table of results so far, the present cell in it, and the time that remains."""
+    """The table of medians so far and each line's curve, the present run in it, and the time that remains."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, runs: int) -> None:
         self._experiment = experiment
-        self._texts: dict[Cell, str] = {}
+        self._labels = list(dict.fromkeys((cell.model, cell.label) for cell in experiment.cells()))
+        self._rates: dict[tuple[str, int], list[float]] = {}
+        self._texts: dict[tuple[str, int], str] = {}
         self._measuring_since: float | None = None
         self._present: Cell | None = None
         self._progress = Progress(
@@ -80,35 +83,56 @@ class Board:
             TextColumn("{task.completed}/{task.total}"),
             TimeRemainingColumn(),
         )
-        self._task = self._progress.add_task("", total=len(experiment.cells()))
+        self._task = self._progress.add_task("", total=runs)
 
-    def begin(self, cell: Cell) -> None:
-        self._present, self._measuring_since = cell, None
-        self._texts[cell] = "[dim]starting[/]"
-        self._progress.update(self._task, description=f"{cell.model}, {cell.users:,} users")
+    def begin(self, run: Run) -> None:
+        self._present, self._measuring_since = run.cell, None
+        self._show("[dim]starting[/]")
+        repeat = f", repeat {run.repeat}" if self._experiment.repeats > 1 else ""
+        self._progress.update(self._task, description=f"{run.cell.label}, {run.cell.users:,} users{repeat}")
 
     def hear(self, event: str, details: dict[str, Any]) -> None:
-        if self._present is None:
-            return
         if event == "measuring":
             self._measuring_since = time.monotonic()
         elif event == "progress" and self._measuring_since is None:
-            self._texts[self._present] = "[dim]warm-up[/]"
+            self._show("[dim]warm-up[/]")
         elif event == "progress" and self._measuring_since is not None:
             seconds = max(time.monotonic() - self._measuring_since, 0.01)
-            self._texts[self._present] = f"[dim]{details['answers'] / seconds:,.0f}[/]"
+            self._show(f"[dim]{details['answers'] / seconds:,.0f}[/]")
 
-    def end(self, cell: Cell, record: dict[str, Any]) -> None:
-        rate = requests_per_s(record)
+    def end(self, run: Run, record: dict[str, Any]) -> None:
+        rate = _rate(record)
+        key = (run.cell.label, run.cell.users)
+        if rate is not None:
+            self._rates.setdefault(key, []).append(rate)
         colour = {"valid": "bold", "failed": "red"}.get(record["verdict"], "yellow")
-        self._texts[cell] = f"[{colour}]{'failed' if rate is None else format(rate, ',.0f')}[/]"
+        rates = self._rates.get(key)
+        self._show(f"[{colour}]{format(median(rates), ',.0f') if rates else 'failed'}[/]")
         self._progress.advance(self._task)
+
+    def _show(self, text: str) -> None:
+        if self._present is not None:
+            self._texts[self._present.label, self._present.users] = text
 
     def picture(self) -> Group:
         table = Table("requests/s", box=None, padding=(0, 2), header_style="dim")
         for users in self._experiment.users:
             table.add_column(f"{users:,} users", justify="right")
-        for model in self._experiment.models:
-            texts = [self._texts.get(Cell(model, users), "") for users in self._experiment.users]
-            table.add_row(f"[{style_of(model).colour}]{model}[/]", *texts)
+        table.add_column("")
+        top = max((median(rates) for rates in self._rates.values()), default=1.0)
+        for model, label in self._labels:
+            texts = [self._texts.get((label, users), "") for users in self._experiment.users]
+            colour = style_of(model).colour
+            table.add_row(f"[{colour}]{label}[/]", *texts, f"[{colour}]{self._curve(label, top)}[/]")
         return Group(table, self._progress)
+
+    def _curve(self, label: str, top: float) -> str:
+        """The rates over the users so far, as a row of blocks of which the highest is `top`."""
+        points = [self._rates.get((label, users)) for users in self._experiment.users]
+        return "".join(
+            BLOCKS[min(len(BLOCKS) - 1, int(median(rates) / top * len(BLOCKS)))] if rates else " " for rates in points
+        )
+
+
+def _rate(record: dict[str, Any]) -> float | None:
+    return None if record["verdict"] == "failed" else float(record["load"]["requests_per_s"])

@@ -1,58 +1,164 @@
-"""What `septet bench` shall measure: a grid of cells, each one model at one number of users."""
+"""What `septet bench` shall measure: a grid of cells, each of which is run several times.
+
+A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
+Each repeat visits all cells in an order of its own, drawn by lot: what the machine does meanwhile, from a backup to
+the warmth of the room, then befalls all of them alike.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-GUESTBOOK = "septet.examples.guestbook:wsgi"
-GUESTBOOK_PATH = "/guestbook"
+from septet.lab.applications import GUESTBOOK, GUESTBOOK_PATH
+from septet.lab.contenders import OtherServer
+from septet.lab.pinning import Pinning
+
+__all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
+
 STORE = "GUESTBOOK_STORE"
+
+Setting = tuple[tuple[str, str], ...]  # swept options and their values
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model at one number of simultaneous users."""
+    """One contender in one setting at one number of simultaneous users."""
 
     model: str
     users: int
+    setting: Setting = ()
+
+    @property
+    def label(self) -> str:
+        """The contender and its setting, which is one line of a chart."""
+        return " ".join([self.model, *(f"{name}={value}" for name, value in self.setting)])
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """A cell, for the `repeat`-th time (from 1)."""
+
+    cell: Cell
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """All that is the same in every cell, and the two axes. Times in seconds."""
+    """All that is the same in every cell, and the axes. Times in seconds."""
 
     out: Path
-    models: tuple[str, ...]
+    models: tuple[str, ...]  # of `septet serve`
     users: tuple[int, ...] = (20, 100, 500, 1000)
-    app: str = GUESTBOOK
+    app: str = GUESTBOOK  # as a person calls it
+    app_words: tuple[str, ...] = (GUESTBOOK,)  # as `septet serve` is told
     path: str = GUESTBOOK_PATH
     mode: str = "close"  # how the load generator connects: "close", "http10" or "keep-alive"
-    duration_s: float = 2.0
-    warmup_s: float = 0.5
+    duration_s: float = 1.0
+    warmup_s: float = 0.5  # at least
+    warmup_max_s: float = 2.0  # until the rate is steady, but no longer than this
     timeout_s: float = 10.0  # for one request
     start_timeout_s: float = 15.0  # for the server to answer for the first time
     stop_timeout_s: float = 5.0
     expect_length: int | None = None
+    scenario: Path | None = None
+    repeats: int = 1
+    seed: int = 0  # of the lots
+    sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()  # options of `septet serve`, and the values of each
+    others: tuple[OtherServer, ...] = ()
+    profile: str | None = None
     serve_options: tuple[str, ...] = ()
-    server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")  # begins the command of each cell
+    model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    store: str | None = None  # of the guestbook; None: a new SQLite file for each run, or what the user named
+    pinned: Pinning = field(default_factory=Pinning)
+    server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")  # begins the command of each model
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Experiment:
+        """An experiment from what `values` gave, also by way of JSON."""
+        lists = {name: tuple(values[name]) for name in ("models", "users", "app_words", "serve_options", "server")}
+        return cls(
+            **{
+                **values,
+                **lists,
+                "out": Path(values["out"]),
+                "scenario": Path(values["scenario"]) if values["scenario"] else None,
+                "sweeps": tuple((name, tuple(each)) for name, each in values["sweeps"]),
+                "others": tuple(OtherServer(**each) for each in values["others"]),
+                "model_options": {name: tuple(words) for name, words in values["model_options"].items()},
+                "pinned": Pinning(*(tuple(cpus) for cpus in values["pinned"])),
+            }
+        )
+
+    def values(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        return self.models + tuple(other.name for other in self.others)
 
     def cells(self) -> list[Cell]:
-        """All models at one number of users, then at the next: a machine that slows down slows all models alike."""
-        return [Cell(model, users) for users in self.users for model in self.models]
+        """Every cell once, in the order of the tables."""
+        return [
+            Cell(contender, users, setting)
+            for users in self.users
+            for contender in self.contenders
+            for setting in self._settings(contender)
+        ]
+
+    def runs(self) -> list[Run]:
+        """Every cell as often as it is repeated; each repeat in its own order."""
+        chance = random.Random(self.seed)
+        runs = []
+        for repeat in range(1, self.repeats + 1):
+            cells = self.cells()
+            if self.repeats > 1:
+                chance.shuffle(cells)
+            runs += [Run(cell, repeat) for cell in cells]
+        return runs
+
+    def _settings(self, contender: str) -> list[Setting]:
+        """All combinations of swept values; of another server, of those that its command mentions."""
+        other = self._other(contender)
+        swept = [(name, values) for name, values in self.sweeps if other is None or name in other.places]
+        return list(itertools.product(*([(name, value) for value in values] for name, values in swept)))
+
+    def _other(self, name: str) -> OtherServer | None:
+        return next((other for other in self.others if other.name == name), None)
 
     def command(self, cell: Cell, port: int) -> list[str]:
         """What starts the server of a cell."""
-        bind = f"127.0.0.1:{port}"
-        return [*self.server, self.app, "--model", cell.model, "--bind", bind, *self.serve_options]
+        other = self._other(cell.model)
+        if other is not None:
+            return other.words({"host": "127.0.0.1", "port": port, "app": self.app_words[0], **dict(cell.setting)})
+        words = [*self.server, *self.app_words, "--model", cell.model, "--bind", f"127.0.0.1:{port}"]
+        words += [*self.serve_options, *self.model_options.get(cell.model, ())]
+        for name, value in cell.setting:
+            words += [f"--{name}", value]
+        return words
 
-    def environment(self, scratch: Path) -> dict[str, str]:
+    def environment(self, scratch: Path, cell: Cell | None = None) -> dict[str, str]:
         """Variables that a server gets beside those of ours: a new store in `scratch`, unless the user named one."""
-        if self.app != GUESTBOOK or STORE in os.environ:
-            return {}
-        return {STORE: f"sqlite:///{scratch.absolute() / 'guestbook.sqlite3'}"}
+        other = self._other(cell.model) if cell is not None else None
+        variables: dict[str, str] = {}
+        if other is not None:  # which may be installed beside us, in an environment that nobody has activated
+            beside = os.path.dirname(sys.executable)
+            variables = {"PATH": os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]), **other.environment}
+        if self.store is not None:
+            variables[STORE] = self.store
+        elif any(word.startswith("septet.examples.guestbook:") for word in self.app_words) and STORE not in os.environ:
+            variables[STORE] = f"sqlite:///{scratch.absolute() / 'guestbook.sqlite3'}"
+        return variables
+
+    def with_store(self, url: str | None) -> Experiment:
+        return self if url is None else replace(self, store=url)
 
     def url(self, port: int) -> str:
         return f"http://127.0.0.1:{port}{self.path}"

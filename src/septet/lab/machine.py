@@ -6,6 +6,8 @@ import os
 import platform
 import resource
 import sys
+import sysconfig
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,13 @@ SYSCTLS = (
     "net.ipv4.tcp_max_syn_backlog",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_tw_reuse",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_max_tw_buckets",
+    "net.core.netdev_max_backlog",
+    "kernel.perf_event_paranoid",
 )
+CGROUP_FILES = ("cpu.max", "memory.max", "pids.max")
+BUILD_VARIABLES = ("CONFIG_ARGS", "PY_CFLAGS", "Py_GIL_DISABLED")
 
 
 def describe() -> dict[str, Any]:
@@ -27,7 +35,12 @@ def describe() -> dict[str, Any]:
         "kernel": platform.release(),
         "architecture": platform.machine(),
         "distribution": _distribution(),
+        "clock_source": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        "threads_per_core": _threads_per_core(),
+        "cgroup": cgroup_limits(),
         "python": sys.version,
+        "python_build": {name: sysconfig.get_config_var(name) for name in BUILD_VARIABLES},
+        "packages": packages(),
         "open_files_limit": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         "sysctl": {name: _read("/proc/sys/" + name.replace(".", "/")) for name in SYSCTLS},
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -45,6 +58,29 @@ def cpu_model() -> str:
 
 def load_average() -> tuple[float, float, float]:
     return os.getloadavg()
+
+
+def cgroup_limits() -> dict[str, str]:
+    """What limits this process's control group (cgroups(7), version 2); "max" where there is a file and no limit."""
+    membership = _read("/proc/self/cgroup") or ""
+    path = next((line[3:] for line in membership.splitlines() if line.startswith("0::")), "/")
+    texts = {name: _read(f"/sys/fs/cgroup{path.rstrip('/')}/{name}") for name in CGROUP_FILES}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def packages() -> dict[str, str]:
+    """Every package of this Python, and its version."""
+    found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
+    return dict(sorted((name, version) for name, version in found if name))
+
+
+def _threads_per_core() -> int | None:
+    """More than 1: two CPUs may share one core, and are less than two."""
+    siblings = _read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
+    if siblings is None:
+        return None
+    first, dash, last = siblings.partition("-")
+    return int(last) - int(first) + 1 if dash else siblings.count(",") + 1
 
 
 def _distribution() -> str | None:

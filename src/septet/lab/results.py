@@ -1,6 +1,6 @@
 """results.json: raw figures, recorded once; every table and chart is made from it later.
 
-The layout is meant to be read by programs of later versions, and by people: one cell a line, so that two files can be
+The layout is meant to be read by programs of later versions, and by people: one run a line, so that two files can be
 laid side by side with line tools.
 """
 
@@ -9,55 +9,63 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import septet
 from septet.errors import Failed
 from septet.lab import machine
-from septet.lab.experiment import Experiment
+from septet.lab.experiment import Cell, Experiment, Run
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "results.json"
 
 Results = dict[str, Any]
 
 
 def begin(experiment: Experiment, command: list[str]) -> Results:
-    """Results without cells: what was asked for, by which command, and where."""
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(experiment).items()}
+    """Results without runs: what was asked for, by which command, and where."""
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": _now(),
         "finished": None,  # stays so when it was interrupted
         "command": command,
+        "resumed": [],  # when it was taken up again
         "machine": machine.describe(),
-        # Two processors would not show what many processes gain if server and generator were bound to one each.
-        "pinning": "none",
-        "experiment": settings,
-        "cells": [],
+        "experiment": experiment.values(),
+        "runs": [],
     }
 
 
+def resume(results: Results) -> list[Run]:
+    """The runs that are still to be done; notes that they are done now."""
+    results["resumed"].append(_now())
+    done = {run_of(record) for record in results["runs"]}
+    return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]
+
+
+def run_of(record: dict[str, Any]) -> Run:
+    return Run(Cell(record["model"], record["users"], tuple(record["setting"].items())), record["repeat"])
+
+
 def finish(results: Results) -> None:
-    results["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    results["finished"] = _now()
 
 
 def write(results: Results, directory: Path) -> Path:
     """Write results.json whole or not at all; returns its path."""
     path = directory / NAME
     temporary = path.with_suffix(".json.new")
-    cells = ",\n".join(json.dumps(cell, separators=(",", ":")) for cell in results["cells"])
-    head = json.dumps({**results, "cells": []}, indent=1)
-    temporary.write_text(head.removesuffix("[]\n}") + f"[\n{cells}\n]\n}}\n")
+    runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in results["runs"])
+    head = json.dumps({**results, "runs": []}, indent=1)
+    temporary.write_text(head.removesuffix("[]\n}") + f"[\n{runs}\n]\n}}\n")
     os.replace(temporary, path)
     return path
 
 
 def read(path: Path) -> Results:
-    """Raises Failed for what is no results file, or one of a newer version."""
+    """Raises Failed for what is no results file, or one of another schema."""
     try:
         results: Results = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -67,22 +75,5 @@ def read(path: Path) -> Results:
     return results
 
 
-def requests_per_s(cell: dict[str, Any]) -> float | None:
-    """None for a failed cell: a failure is no figure, least of all zero."""
-    return None if cell["verdict"] == "failed" else float(cell["load"]["requests_per_s"])
-
-
-def cpu_us_per_request(cell: dict[str, Any]) -> float | None:
-    """CPU time of the server's processes, user and system, for one answer in the measured window."""
-    if cell["verdict"] == "failed":
-        return None
-    return float((cell["usage"]["user_s"] + cell["usage"]["system_s"]) * 1e6 / cell["load"]["answers"])
-
-
-def switches_per_request(cell: dict[str, Any]) -> float | None:
-    """Context switches of both kinds for one answer, over the server's whole life; None when that is not known."""
-    if cell["verdict"] == "failed" or not cell["stop"]["life"]["complete"]:
-        return None
-    life, load = cell["stop"]["life"], cell["load"]
-    answers = load["answers"] + load["warmup"]["answers"]
-    return float((life["voluntary_switches"] + life["involuntary_switches"]) / answers)
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -10,13 +10,18 @@ process for each connection most have gone by the end. The runner takes them fro
 from __future__ import annotations
 
 import os
+import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from septet.lab.load import listen_queue
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-INTERVAL_S = 0.25
+LOOK_S = 0.05
+LOOKS_PER_SAMPLE = 5
 MEMORY_EVERY = 4  # samples; reading a process's PSS walks its page tables, so not each time
 MEMORY_PROCESSES_MAX = 32  # of more, that many are read and the sum scaled: a thousand forks would be held up
 
@@ -43,6 +48,11 @@ class Usage:
     threads: int = 0
     rss_bytes: int = 0
     pss_bytes: int | None = None  # proportional share: memory that processes share is counted once
+    descriptors: int = 0
+    queue_depth: int | None = None  # connections that waited for accept(2); None where the kernel does not tell
+    queue_backlog: int | None = None  # how many may
+    queue_overflows: int = 0  # SYNs and connections that found it full, on this machine (TcpExt ListenOverflows)
+    gil_share: float | None = None  # see `septet.lab.gil`
     samples: int = 0
     machine_busy_s: float = 0.0  # the CPU time of everything on this machine, so that foreign load can be told
     machine_steal_s: float = 0.0
@@ -86,6 +96,31 @@ def _pss(pid: int) -> int | None:
         return None
 
 
+def descriptors_of(processes: list[Process]) -> int:
+    """How many files, sockets included, the processes have open; of many processes, what a part of them suggests."""
+    step = -(-len(processes) // MEMORY_PROCESSES_MAX) or 1
+    counts = [count for process in processes[::step] if (count := _descriptors(process.pid)) is not None]
+    return sum(counts) * len(processes) // len(counts) if counts else 0
+
+
+def _descriptors(pid: int) -> int | None:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+
+
+def listen_overflows() -> int:
+    """How often a full queue turned a connection away since this machine (or network namespace) started; netstat -s."""
+    try:
+        names, values = (
+            line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")
+        )
+    except (OSError, ValueError):
+        return 0
+    return int(dict(zip(names, values, strict=True)).get("ListenOverflows", 0))
+
+
 def machine_times() -> tuple[float, float]:
     """(busy, stolen) CPU seconds of the whole machine since it started."""
     with open("/proc/stat") as file:
@@ -93,18 +128,24 @@ def machine_times() -> tuple[float, float]:
     return (user + nice + system + irq + softirq) / TICKS_PER_S, steal / TICKS_PER_S
 
 
+def nothing() -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Sampler:
-    """Samples a session in a thread, between `start` and `stop`."""
+    """Samples a session in a thread, between `start` and `stop`; `look` is called more often than that."""
 
     session: int
+    port: int | None = None  # of its listener on 127.0.0.1
+    look: Callable[[], None] = nothing
     usage: Usage = field(default_factory=Usage)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
         busy_s, steal_s = machine_times()
-        self.usage = Usage(machine_busy_s=-busy_s, machine_steal_s=-steal_s)
+        self.usage = Usage(machine_busy_s=-busy_s, machine_steal_s=-steal_s, queue_overflows=-listen_overflows())
         for process in self._sample():
             self.usage.user_s -= process.user_s
             self.usage.system_s -= process.system_s
@@ -120,13 +161,18 @@ class Sampler:
         busy_s, steal_s = machine_times()
         self.usage.machine_busy_s += busy_s
         self.usage.machine_steal_s += steal_s
+        self.usage.queue_overflows += listen_overflows()
         self.usage.user_s += sum(process.user_s for process in processes)
         self.usage.system_s += sum(process.system_s for process in processes)
         return self.usage
 
     def _run(self) -> None:
-        while not self._stopping.wait(INTERVAL_S):
-            self._sample()
+        looks = 0
+        while not self._stopping.wait(LOOK_S):
+            self.look()
+            looks += 1
+            if looks % LOOKS_PER_SAMPLE == 0:
+                self._sample()
 
     def _sample(self) -> list[Process]:
         processes = processes_of(self.session)
@@ -136,5 +182,12 @@ class Sampler:
         usage.rss_bytes = max(usage.rss_bytes, sum(process.rss_bytes for process in processes))
         if usage.samples % MEMORY_EVERY == 1:
             usage.pss_bytes = max(usage.pss_bytes or 0, pss_bytes(processes) or 0) or None
+            usage.descriptors = max(usage.descriptors, descriptors_of(processes))
+        self._look_at_queue()
         usage.samples += 1
         return processes
+
+    def _look_at_queue(self) -> None:
+        if self.port is not None and (queue := listen_queue(socket.AF_INET, "127.0.0.1", self.port)) is not None:
+            self.usage.queue_depth = max(self.usage.queue_depth or 0, queue.depth)
+            self.usage.queue_backlog = queue.backlog

@@ -64,11 +64,26 @@ def _interruption_deferred() -> Iterator[None]:
         signal.raise_signal(signal_number)
 
 
+@contextmanager
+def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
+    """Bind this thread to the CPUs for a moment: a child begins with what its parent's thread had at the fork."""
+    before = os.sched_getaffinity(0)
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Server:
     """A context manager: on leaving, no process of the server is left."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float) -> None:
+    def __init__(
+        self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float, cpus: tuple[int, ...] = ()
+    ) -> None:
         self._command = command
+        self._cpus = cpus  # it and its children are bound to these; none: to those that we are
         self._environment = {**os.environ, **environment}
         self._stop_timeout_s = stop_timeout_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
@@ -77,7 +92,7 @@ class Server:
 
     def __enter__(self) -> Server:
         try:
-            with _interruption_deferred():
+            with _interruption_deferred(), _bound_to(self._cpus):
                 self._process = subprocess.Popen(
                     self._command,
                     env=self._environment,

@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from septet.lab.results import Results, cpu_us_per_request, requests_per_s, switches_per_request
+from septet.lab.results import Results
+from septet.lab.summary import Summary, summaries
 
-Cell = dict[str, Any]
 DOUBT_MARK = "!"
+ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}  # of fewer answers such a percentile says next to nothing
 
 
 def rates(results: Results) -> str:
-    """Requests per second of each model and number of users; "failed", and a "!" after figures that are not valid."""
-    cells = {(cell["model"], cell["users"]): cell for cell in results["cells"]}
+    """Requests per second of each contender and number of users; "failed", and a "!" after what is not valid."""
+    cells = {(cell.label, cell.users): cell for cell in summaries(results)}
     users = results["experiment"]["users"]
     headings = ["requests/s", *(f"{number:,} users " for number in users)]
-    models = results["experiment"]["models"]
-    return aligned([headings, *([model, *(_rate(cells.get((model, number))) for number in users)] for model in models)])
+    labels = dict.fromkeys(label for label, _ in cells)
+    return aligned([headings, *([label, *(_rate(cells.get((label, number))) for number in users)] for label in labels)])
 
 
 def costs(results: Results, users: int) -> str:
-    """What each model took, and what its users waited, at one number of users."""
-    columns: list[tuple[str, Callable[[Cell], str]]] = [
-        ("p50 ms", lambda cell: f"{cell['load']['latency_us']['p50'] / 1000:,.1f}"),
-        ("p99 ms", lambda cell: f"{cell['load']['latency_us']['p99'] / 1000:,.1f}"),
-        ("CPU µs/request", lambda cell: _number(cpu_us_per_request(cell))),
-        ("switches/request", lambda cell: _number(switches_per_request(cell), ".2f")),
-        ("memory MB", lambda cell: _number(_memory_mb(cell))),
-        ("processes", lambda cell: f"{cell['usage']['processes']:,}"),
-        ("threads", lambda cell: f"{cell['usage']['threads']:,}"),
-    ]
-    headings = [f"at {users:,} users", *(heading for heading, _ in columns)]
-    measured = [cell for cell in results["cells"] if cell["users"] == users and requests_per_s(cell) is not None]
-    return aligned([headings, *([cell["model"], *(text(cell) for _, text in columns)] for cell in measured)])
+    """What each contender took, and what its users waited, at one number of users."""
+    headings = [f"at {users:,} users", *COSTS]
+    measured = [cell for cell in summaries(results) if cell.users == users and cell.figures]
+    return aligned([headings, *([cell.label, *(text(cell) for text in COSTS.values())] for cell in measured)])
 
 
 def load_figures(figures: dict[str, Any]) -> str:
     """The outcome of one load run."""
-    latency = figures["latency_us"]
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
         ["answers", f"{figures['answers']:,} in {figures['window_s']:.2f} s"],
         ["body bytes", f"{figures['body_bytes']:,}"],
-        *([f"latency {name}", _ms(latency[name])] for name in latency),
+        *_latencies(figures),
         *([f"errors: {kind}", f"{count:,}"] for kind, count in sorted(figures["errors"].items())),
         *([f"errors in the warm-up: {kind}", f"{count:,}"] for kind, count in figures["warmup"]["errors"].items()),
         ["reconnects", f"{figures['reconnects']:,}"],
@@ -53,6 +44,30 @@ def load_figures(figures: dict[str, Any]) -> str:
         ["load generator's CPU", f"{figures['client']['cpu_share']:.0%} of one"],
     ]
     return aligned(rows)
+
+
+def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """What users waited: in all, and for what."""
+    latency = figures["latency_us"]
+    for name, value in latency.items():
+        if figures["answers"] >= ANSWERS_FOR.get(name, 0):
+            yield [f"latency {name}", _ms(value)]
+    parts = {
+        "connect": "connect_us",
+        "first byte": "first_byte_us",
+        "service": "service_us",
+        "sent late": "send_late_us",
+    }
+    for title, key in parts.items():
+        if figures.get(key, {}).get("p50") is not None:
+            yield [f"{title} p50, p99", f"{_ms(figures[key]['p50'])}, {_ms(figures[key]['p99'])}"]
+    if "due" in figures:
+        yield ["requests due", f"{figures['due']:,}"]
+        yield ["requests that found no free connection", f"{figures['no_free_connection']:,}"]
+    if len(figures["targets"]) > 1:
+        for each in figures["targets"]:
+            us = each["latency_us"]
+            yield [f"{each['target']}: answers, p50, p99", f"{each['answers']:,}, {_ms(us['p50'])}, {_ms(us['p99'])}"]
 
 
 def aligned(rows: Iterable[list[str]]) -> str:
@@ -66,21 +81,35 @@ def aligned(rows: Iterable[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def _rate(cell: Cell | None) -> str:
+def _rate(cell: Summary | None) -> str:
     if cell is None:
         return "- "  # not measured: the run was interrupted before
-    rate = requests_per_s(cell)
+    rate = cell.figures.get("requests_per_s")
     if rate is None:
         return "failed "
-    return _number(rate, ",.0f" if rate >= 10 else ".1f") + (" " if cell["verdict"] == "valid" else DOUBT_MARK)
+    form = ",.0f" if rate.median >= 10 else ".1f"
+    half_s = "" if rate.low is None or rate.high is None else f" ±{(rate.high - rate.low) / 2:{form}}"
+    return format(rate.median, form) + half_s + (" " if cell.verdict == "valid" else DOUBT_MARK)
 
 
-def _memory_mb(cell: Cell) -> float | None:
-    return cell["usage"]["pss_bytes"] / 1e6 if cell["usage"]["pss_bytes"] else None
+def _figure(name: str, form: str = ",.0f", unit: float = 1.0) -> Callable[[Summary], str]:
+    def text(cell: Summary) -> str:
+        value = cell.median(name)
+        return "-" if value is None else format(value / unit, form)
+
+    return text
 
 
-def _number(value: float | None, form: str = ",.0f") -> str:
-    return "-" if value is None else format(value, form)
+COSTS: dict[str, Callable[[Summary], str]] = {
+    "p50 ms": _figure("p50_us", ",.1f", 1000),
+    "p99 ms": _figure("p99_us", ",.1f", 1000),
+    "CPU µs/request": _figure("cpu_us"),
+    "switches/request": _figure("switches", ".2f"),
+    "waits for GIL": _figure("gil_share", ".0%"),
+    "memory MB": _figure("pss_bytes", ",.0f", 1e6),
+    "processes": _figure("processes"),
+    "threads": _figure("threads"),
+}
 
 
 def _ms(us: float | None) -> str:

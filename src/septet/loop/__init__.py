@@ -4,8 +4,9 @@
     asyncio.Runner(loop_factory=septet.loop.EpollLoop).run(main())
     uvicorn app:app --loop septet.loop:new_event_loop
 
-They are asyncio's own selector loop over pollers of ours, with three more verbs (`watch`, `rewatch`,
-`unwatch`) by which a descriptor's callback is called straight from the poller.
+They are asyncio's loop with another heart (the turn of the loop, timers, stream transports and listeners are ours) over
+pollers of ours, and with three more verbs (`watch`, `rewatch`, `unwatch`) by which a descriptor's callback is called
+straight from the poller. `septet.loop.fs` reads and writes files without blocking them.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from septet.loop._interest import Watcher
+from septet.loop._metrics import Metrics
 from septet.loop._readiness import ReadinessLoop
 from septet.loop.epoll import EpollLoop
 from septet.loop.poll import PollLoop
@@ -21,7 +23,17 @@ from septet.loop.poll import PollLoop
 if TYPE_CHECKING:
     from septet.loop.uring import UringLoop
 
-__all__ = ["BACKENDS", "EpollLoop", "PollLoop", "ReadinessLoop", "UringLoop", "Watcher", "new_event_loop", "run"]
+__all__ = [
+    "BACKENDS",
+    "EpollLoop",
+    "Metrics",
+    "PollLoop",
+    "ReadinessLoop",
+    "UringLoop",
+    "Watcher",
+    "new_event_loop",
+    "run",
+]
 
 BACKENDS = ("poll", "epoll", "io_uring")
 

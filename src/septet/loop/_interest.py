@@ -9,6 +9,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from septet.loop._metrics import Meter, Wait
 from septet.pollers import READABLE, WRITABLE, Poller, Ready
 
 Watcher = Callable[[int], object]
@@ -26,21 +27,32 @@ class Interest(selectors.BaseSelector):
         self.keys: dict[int, selectors.SelectorKey] = {}
         self.watchers: dict[int, Watcher] = {}
         self.changed: set[int] = set()
-        """Descriptors added or changed since the loop last emptied this: an event polled before is not for them."""
+        """Descriptors added or changed since the loop last asked the poller: its answer is not about them."""
         self._poller = poller
         self._map = _KeyMap(self)
         self._before_blocking = before_blocking
-        self._wait: Callable[[float | None], Ready] = self._first_wait
+        self.meter: Meter | None = None
+        self._poll: Wait = self._first_wait
+        self.wait: Wait = self._poll
+        """The poller's pairs (fd, mask), after so many seconds at most; None waits without limit."""
 
     def _first_wait(self, timeout_s: float | None) -> Ready:
         if timeout_s == 0:
             return self._poller.wait(0)
-        self._wait = self._poller.wait
-        return self._wait(timeout_s if self._before_blocking() else 0)
+        self._poll = self._poller.wait
+        self.wait = self._poll if self.meter is None else self.meter.around(self._poll)
+        return self._poll(timeout_s if self._before_blocking() else 0)
+
+    def measure(self) -> Meter:
+        """Count from now on; the meter is the same if it was asked for before."""
+        if self.meter is None:
+            self.meter = Meter()
+            self.wait = self.meter.around(self._poll)
+        return self.meter
 
     def select(self, timeout: float | None = None) -> Ready:  # type: ignore[override]
-        """The poller's pairs (fd, mask); `timeout` in seconds, None waits without limit."""
-        return self._wait(timeout)
+        """As in `selectors.BaseSelector`, but `wait`'s pairs."""
+        return self.wait(timeout)
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Add a descriptor, as in `selectors.BaseSelector`."""

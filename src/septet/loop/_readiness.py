@@ -1,28 +1,38 @@
-"""What the three loops share: asyncio's selector loop with a straight way from the poller to a callback.
+"""What the three loops share: asyncio's interface, with a straight way from the poller to a callback.
 
 asyncio turns each event into a SelectorKey, looks up a Handle, queues it, and runs it in a context:
 about as expensive as the `recv` that follows. A descriptor registered with `watch` skips all that: its
-callback is called while the poller's list is gone through. Everything else (tasks, timers, transports,
-TLS, subprocesses, signals) is asyncio's own code, which does not notice.
+callback is called while the poller's list is gone through. Stream transports and listeners are ours and stand on
+`watch`. What remains asyncio's own code (datagrams, pipes, sock_*, TLS, subprocesses, signals, servers) does
+not notice.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from asyncio import constants, selector_events, sslproto
+from collections.abc import Callable, MutableMapping
+from functools import partial
+from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 
 from septet.loop._interest import Interest, Watcher
+from septet.loop._metrics import Metrics
+from septet.loop._schedule import Schedule
+from septet.loop._serving import Acceptor, Factory
+from septet.loop._stream import RECEIVE_SIZE, StreamTransport
 from septet.pollers import READABLE, WRITABLE, Poller, Ready
-
-# asyncio receives 256 KiB at a time. From 128 KiB glibc maps and unmaps such a block on every call
-# (M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop.
-RECEIVE_SIZE = 64 * 1024
 
 Ts = TypeVarTuple("Ts")
 
 
-class ReadinessLoop(asyncio.SelectorEventLoop):
+class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ignore[name-defined,misc]
+    """asyncio's own, with a buffer that no datagram fills and that costs less to allocate."""
+
+    max_size = RECEIVE_SIZE
+
+
+class ReadinessLoop(Schedule):
     """An asyncio event loop over a poller, with `watch`, `rewatch` and `unwatch` beside asyncio's interface.
 
     Like every asyncio loop it belongs to one thread; only `call_soon_threadsafe` may come from another.
@@ -30,14 +40,14 @@ class ReadinessLoop(asyncio.SelectorEventLoop):
     closing it there leaves the parent's untouched.
     """
 
+    _transports: MutableMapping[int, StreamTransport]
     _ssock: socket.socket | None
     _csock: socket.socket | None
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self._pid = os.getpid()
-        self._interest = Interest(poller, self._ensure_self_pipe)
-        super().__init__(self._interest)
+        super().__init__(Interest(poller, self._ensure_self_pipe))
 
     # -- the three verbs
 
@@ -60,52 +70,119 @@ class ReadinessLoop(asyncio.SelectorEventLoop):
         """Stop watching; to be called before `fd` is closed. False if it was not watched."""
         return self._interest.unwatch(fd)
 
+    def metrics(self) -> Metrics:
+        """How busy the loop has been since this was first called, which starts the counting.
+
+        From then on every turn of the loop costs two more looks at the clock.
+        """
+        return self._interest.measure().read()
+
     # -- dispatch
 
     def _process_events(self, event_list: Ready) -> None:
-        """Called by asyncio's `_run_once` with what select() returned.
+        """Call back for what the poller reports.
 
         A callback may close a descriptor, and the next one be given its number by accept(2), while an event of
-        the old one is still in the list. What was added or changed during this round therefore has no event in
-        it; readiness is a level, so an event that is left out comes again.
+        the old one is still in the list. What was added or changed since the poller was asked therefore has no event
+        in it; readiness is a level, so an event that is left out comes again.
         """
-        watchers, changed = self._interest.watchers, self._interest.changed
-        changed.clear()
+        watchers, changed, debug = self._interest.watchers, self._interest.changed, self._debug
         for fd, mask in event_list:
-            if fd in changed:
+            if changed and fd in changed:
                 continue
             callback = watchers.get(fd)
             if callback is None:
-                self._queue_handles(fd, mask)
+                self._run_handles(fd, mask)
                 continue
             try:
-                callback(mask)
+                if debug:
+                    self._timed(partial(callback, mask), callback)
+                else:
+                    callback(mask)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 self._report(exc, callback)
 
-    def _queue_handles(self, fd: int, mask: int) -> None:
-        """asyncio's own way: its reader and writer run later in this round. ERROR and HANGUP wake both."""
+    def _run_handles(self, fd: int, mask: int) -> None:
+        """asyncio's reader and writer of a descriptor. ERROR and HANGUP wake both."""
         key = self._interest.keys.get(fd)
         if key is None:
             return  # removed by a callback of this round
         reader, writer = key.data
-        add = cast(Any, self)._add_callback
         if mask & ~WRITABLE and reader is not None:
-            add(reader)
-        if mask & ~READABLE and writer is not None:
-            add(writer)
+            self._run_handle(reader)
+        if mask & ~READABLE and writer is not None and not writer._cancelled:
+            self._run_handle(writer)
 
     def _report(self, exc: BaseException, callback: object) -> None:
         self.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc})
 
     # -- asyncio's seams
 
-    def _make_socket_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
-        transport = cast(Any, super())._make_socket_transport(*args, **kwargs)
-        transport.max_size = RECEIVE_SIZE
-        return cast(asyncio.Transport, transport)
+    def stream(
+        self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
+    ) -> StreamTransport:
+        """The transport for a connected stream socket; it has not begun yet."""
+        return StreamTransport(self, sock, protocol, extra, server)
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: "asyncio.Future[None] | None" = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> StreamTransport:
+        cast(Any, self)._ensure_fd_no_transport(sock)
+        transport = self.stream(sock, protocol, extra, server)
+        transport.begin_soon(waiter)
+        return transport
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext,
+        waiter: "asyncio.Future[None] | None" = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        **timeouts: float | None,
+    ) -> asyncio.Transport:
+        make: Any = sslproto.SSLProtocol
+        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return cast(asyncio.Transport, tls._app_transport)
+
+    def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> DatagramTransport:
+        cast(Any, self)._ensure_fd_no_transport(sock)
+        return DatagramTransport(self, sock, *args, **kwargs)
+
+    def _start_serving(
+        self,
+        protocol_factory: Factory,
+        sock: socket.socket,
+        sslcontext: SSLContext | None = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+    ) -> None:
+        tls = sslcontext and {
+            "sslcontext": sslcontext,
+            "server_side": True,
+            "ssl_handshake_timeout": ssl_handshake_timeout,
+            "ssl_shutdown_timeout": ssl_shutdown_timeout,
+        }
+        Acceptor(self, sock, protocol_factory, server, backlog, tls or None).start()
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        self.unwatch(sock.fileno())
+        cast(Any, super())._stop_serving(sock)  # since Python 3.13 it also removes the file of a unix socket
 
     def _make_self_pipe(self) -> None:
         """Promise the pipe by which other threads and signals wake the loop; it is made when it is needed.
@@ -146,6 +223,8 @@ class ReadinessLoop(asyncio.SelectorEventLoop):
         """
         if os.getpid() != self._pid:
             raise RuntimeError(f"this event loop belongs to process {self._pid}: make a new one after fork()")
+        if self._interest.meter is not None:
+            self._interest.meter.start_turn()
         super().run_forever()
 
     async def wind_up(self) -> None:

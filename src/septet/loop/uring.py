@@ -1,16 +1,34 @@
 """`UringLoop`: asyncio over io_uring."""
 
+import asyncio
+import socket
+from typing import Any
+
 from septet.loop._readiness import ReadinessLoop
+from septet.loop._ring_stream import RingStreamTransport
+from septet.loop._stream import StreamTransport
+from septet.pollers import Ready
 from septet.pollers.ring import Ring
 from septet.pollers.ring_poll import RingPoll
+
+SOMETHING: Ready = [(-1, 0)]
+"""One completion: what it is, is not known before it is taken."""
+
+
+class _Entrance(RingPoll):
+    """Divides waiting from calling back, for between the two the loop runs what is ready."""
+
+    def wait(self, timeout_s: float | None) -> Ready:
+        self.enter(timeout_s)
+        return SOMETHING * self.ring.waiting()
 
 
 class UringLoop(ReadinessLoop):
     """The loop that also completes operations; see `ReadinessLoop` for its interface.
 
-    asyncio's transports and `watch` go through poll requests. `ring` is there for code that wants more
-    than readiness, as multishot accept and receive: its callbacks run in the loop's thread, just before the
-    watched descriptors of the same round, and their exceptions go to the loop's exception handler.
+    TCP transports receive through the ring; `watch` and what else asyncio does go through poll requests. `ring` is
+    there for code that wants more: its callbacks run in the loop's thread, just before the watched descriptors of the
+    same turn, and their exceptions go to the loop's exception handler.
 
     It belongs to the thread that first runs it, and closing it belongs there too.
 
@@ -21,4 +39,14 @@ class UringLoop(ReadinessLoop):
     def __init__(self, ring: Ring | None = None) -> None:
         self.ring = Ring() if ring is None else ring
         self.ring.report = self._report
-        super().__init__(RingPoll(self.ring))
+        self._entrance = _Entrance(self.ring)
+        super().__init__(self._entrance)
+
+    def _process_events(self, event_list: Ready) -> None:
+        super()._process_events(self._entrance.collect())
+
+    def stream(
+        self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
+    ) -> StreamTransport:
+        kind = StreamTransport if sock.family == socket.AF_UNIX else RingStreamTransport
+        return kind(self, sock, protocol, extra, server)

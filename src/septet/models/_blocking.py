@@ -38,7 +38,7 @@ class Client(NamedTuple):
     sock: socket
     session: Session
     kept_s: float
-    """For so long the kernel has kept it back already, if it is silent still."""
+    """For so many seconds the kernel has kept it back already, if it is silent still."""
 
 
 class Door:
@@ -115,10 +115,7 @@ class _Watch:
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
-        now = monotonic()
-        deadline = session.deadline(now)
-        timeout = max(0.0, deadline - now - self._kept_s) if deadline is not None else None
-        self._kept_s = 0.0
+        timeout = self._time_left()
         silent = session.phase is IDLE or session.phase is PREFACE
         ready = self._wait_idle(timeout) if silent else self._wait_alone(session.want, timeout)
         if ready:
@@ -128,6 +125,19 @@ class _Watch:
         if silent:
             return session.stop()
         return session.expire()
+
+    def _time_left(self) -> float | None:
+        """Seconds until the session's deadline; at first, less those for which the kernel has waited already.
+
+        Some remain in any case: a kernel that is flooded (tcp_syncookies in tcp(7)) has not waited.
+        """
+        now = monotonic()
+        deadline = self._session.deadline(now)
+        kept_s, self._kept_s = self._kept_s, 0.0
+        if deadline is None:
+            return None
+        left = max(0.0, deadline - now)
+        return max(left - kept_s, min(left, FRESH_GRACE_S))
 
     def _wait_alone(self, want: Want, timeout: float | None) -> bool:
         mask = WRITABLE if want is WRITE else READABLE

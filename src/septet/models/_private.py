@@ -75,11 +75,11 @@ def run_alone(asgi: Asgi, sock: socket, session: Session) -> Want:
     """Run the application for the session's request until it returns, and give what the session wants then."""
     loop = loop_of_this_thread()
     link = _OneRequest(loop, sock, session)
-    cycle = link.cycle = Cycle(asgi, session, link)
+    cycle = link.cycle = Cycle(session, link)
     cycle.let_go()
     link.begin()
     try:
-        loop.run_until_complete(cycle.run())
+        loop.run_until_complete(cycle.run(asgi))
     finally:
         link.leave()
     return session.want

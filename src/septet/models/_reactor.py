@@ -13,6 +13,7 @@ from typing import Any
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.site import Called
+from septet.apps.wsgi import Wsgi
 from septet.http.states import CLOSE, RUN, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
@@ -41,6 +42,8 @@ class Connection(Link):
         self._reactor = reactor
         self._busy = False
         """A thread of the pool has the session; nobody else may touch it."""
+        if reactor.hastens:
+            session.hasten = self._hasten
         self._turns = 0
         """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
 
@@ -74,8 +77,8 @@ class Connection(Link):
 
     def _begin(self, asgi: Asgi, session: Session) -> Want | None:
         """Start a task for the request. What it sends before it first waits is carried from here on."""
-        cycle = self.cycle = Cycle(asgi, session, self)
-        task = self._reactor.starter.start(cycle.run())
+        cycle = self.cycle = Cycle(session, self)
+        task = self._reactor.starter.start(cycle.run(asgi))
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
@@ -109,6 +112,17 @@ class Connection(Link):
             self.session.stop()
         self.carry(want)
 
+    def _hasten(self) -> None:
+        """Send at once. Called by the application in its turn, whatever its thread: hints are of no use after that."""
+        session = self.session
+        try:
+            if session.output:
+                session.wrote(self.sock.send(session.output))
+        except BlockingIOError:
+            pass
+        except OSError:
+            session.lose()
+
     def check_deadline(self, now: float) -> None:
         if not self._busy:
             super().check_deadline(now)
@@ -138,6 +152,7 @@ class Reactor:
         self.service = service.spooling()
         self.site = service.site
         self.only = None if self.site.directories else self.site.application
+        self.hastens = isinstance(self.site.application, Wsgi)
         self.loop = loop
         self.pool = ThreadPoolExecutor(service.threads, "septet") if service.threads else None
         self.stopping = False

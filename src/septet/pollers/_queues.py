@@ -24,6 +24,8 @@ _FLAGS = (
     | abi.SETUP_COOP_TASKRUN
     | abi.SETUP_SINGLE_ISSUER
     | abi.SETUP_DEFER_TASKRUN
+    # A word of the submission queue tells that completions wait for us to enter.
+    | abi.SETUP_TASKRUN_FLAG
     # The ring binds to the thread that enables it, which is the first that waits, not the one that made it.
     | abi.SETUP_R_DISABLED
 )
@@ -68,6 +70,7 @@ class Queues:
         self._words = memoryview(self._memory)[: size & ~3].cast("I")
         self._cqes = memoryview(self._memory)[cq[5] : cq[5] + abi.CQE.size * cq_entries]
         self._sq_tail_at, self._cq_head_at, self._cq_tail_at = sq[1] // 4, cq[0] // 4, cq[1] // 4
+        self._sq_flags_at = sq[4] // 4
         self._sq_mask, self._cq_mask = self._entries - 1, cq_entries - 1
         for i in range(self._entries):  # the kernel reads submissions through this table: slot i is entry i
             self._words[sq[6] // 4 + i] = i
@@ -88,14 +91,19 @@ class Queues:
         ioprio: int = 0,
         sqe_flags: int = 0,
         group: int = 0,
+        offset: int = 0,
     ) -> None:
         """Write a submission (the names are those of struct io_uring_sqe); if there is no room, make some."""
         while self._prepared == self._entries:
             self.enter(0)
         at = (self._sq_tail & self._sq_mask) << 6
-        abi.SQE.pack_into(self._sqes, at, opcode, sqe_flags, ioprio, fd, 0, addr, length, op_flags, token, group)
+        abi.SQE.pack_into(self._sqes, at, opcode, sqe_flags, ioprio, fd, offset, addr, length, op_flags, token, group)
         self._sq_tail += 1
         self._prepared += 1
+
+    def _last_at(self) -> int:
+        """Where the submission lies that was put last."""
+        return ((self._sq_tail - 1) & self._sq_mask) << 6
 
     def enter(self, timeout_s: float | None) -> None:
         """io_uring_enter(2): submit everything that was put; wait for a completion, but no longer than `timeout_s`.
@@ -107,6 +115,8 @@ class Queues:
         """
         if not self._enabled:
             self.enable()
+        if self._late:
+            timeout_s = 0
         self._words[self._sq_tail_at] = self._sq_tail & 0xFFFF_FFFF
         if timeout_s is None:
             code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS, 0, 0)
@@ -121,6 +131,14 @@ class Queues:
             self._late += self.harvest()
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
+
+    def is_idle(self) -> bool:
+        """Whether `enter` and `harvest` would do nothing now; known without a system call."""
+        return not (self._prepared or self._words[self._sq_flags_at] or self.waiting())
+
+    def waiting(self) -> int:
+        """How many completions `harvest` would give now."""
+        return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
     def harvest(self) -> list[Completion]:
         """Take all completions that have come, in one go and in their order."""

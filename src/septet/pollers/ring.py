@@ -21,19 +21,18 @@ from types import TracebackType
 from typing import Self
 
 from septet.pollers import _uring_abi as abi
+from septet.pollers._file_operations import Callback, FileOperations
 from septet.pollers._provided import ProvidedBuffers
 from septet.pollers._queues import Queues
+from septet.pollers._socket_operations import SocketOperations
 from septet.pollers._unavailable import RingUnavailable, unavailable
 
-__all__ = ["MORE", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
-
-Callback = Callable[[int, int, bytes], object]
-"""`callback(res, flags, data)`: the result (-errno if negative), the completion's flags (`MORE`: there will
-be another one), and what a receive has received (b"" otherwise)."""
+__all__ = ["MORE", "NOTIFICATION", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
 
 Report = Callable[[BaseException, Callback], object]
 
 MORE = abi.CQE_MORE
+NOTIFICATION = abi.CQE_NOTIFICATION
 
 _OPERATIONS = (
     abi.OP_NOP,
@@ -43,11 +42,20 @@ _OPERATIONS = (
     abi.OP_ASYNC_CANCEL,
     abi.OP_SEND,
     abi.OP_RECV,
+    abi.OP_FSYNC,
+    abi.OP_LINK_TIMEOUT,
+    abi.OP_OPENAT2,
+    abi.OP_CLOSE,
+    abi.OP_STATX,
+    abi.OP_READ,
+    abi.OP_WRITE,
+    abi.OP_SPLICE,
+    abi.OP_SEND_ZC,
 )
 _CLOSE_S = 1.0  # for cancelled requests to finish; only a file operation that has begun takes any time
 
 
-class Ring(Queues):
+class Ring(SocketOperations, FileOperations, Queues):
     """One io_uring: methods prepare operations, `wait` submits them and calls back what is done.
 
     A preparing method returns a token, never used twice, by which the operation can be cancelled. Nothing
@@ -86,36 +94,6 @@ class Ring(Queues):
         """Do nothing, and complete."""
         return self._prepare(callback, abi.OP_NOP, -1)
 
-    def accept_multishot(self, fd: int, callback: Callback) -> int:
-        """Accept connections from a listener; `res` is each one's descriptor (non-blocking, close-on-exec)."""
-        flags = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        token = self._prepare(callback, abi.OP_ACCEPT, fd, op_flags=flags, ioprio=abi.ACCEPT_MULTISHOT)
-        self._accepts &= self._callbacks.keys()  # those that ended meanwhile are of no interest
-        self._accepts.add(token)
-        return token
-
-    def receive_multishot(self, fd: int, callback: Callback) -> int:
-        """Receive from a socket again and again: `data` is what came, `res` its length, 0 the end of stream.
-
-        When `flags` lack `MORE` it has ended. With -ENOBUFS (all buffers were in use) or with data in hand, no
-        data is lost and the caller may prepare another one.
-        """
-        buffers = self._buffers or self._provide_buffers()
-        return self._prepare(
-            callback,
-            abi.OP_RECV,
-            fd,
-            ioprio=abi.RECV_MULTISHOT,
-            sqe_flags=abi.SQE_BUFFER_SELECT,
-            group=buffers.group,
-        )
-
-    def send(self, fd: int, data: bytes, callback: Callback, flags: int = socket.MSG_NOSIGNAL) -> int:
-        """send(2); `res` is how much went, which may be less than all unless `flags` has MSG_WAITALL."""
-        token = self._prepare(callback, abi.OP_SEND, fd, abi.address_of_bytes(data), len(data), op_flags=flags)
-        self._kept[token] = data
-        return token
-
     def poll_add(self, fd: int, mask: int, callback: Callback, *, multishot: bool = False) -> int:
         """Complete when `fd` is ready for `mask`; `res` has the bits that are set.
 
@@ -128,6 +106,22 @@ class Ring(Queues):
         """Complete with -ETIME after so many seconds (a kernel timer: no rounding to milliseconds)."""
         timespec = bytearray(abi.TIMESPEC.pack(*abi.timespec(seconds)))
         token = self._prepare(callback, abi.OP_TIMEOUT, -1, abi.address(timespec), 1)
+        self._kept[token] = timespec
+        return token
+
+    def limit(self, seconds: float, callback: Callback | None = None) -> int:
+        """Give the operation that was prepared last so long; then it is cancelled (IORING_OP_LINK_TIMEOUT).
+
+        `callback`, if given, is told -ETIME if it came to that, and -ECANCELED if not.
+
+        Raises:
+            RuntimeError: nothing is prepared, or no room is left to submit both together.
+        """
+        if not 0 < self._prepared < self._entries:
+            raise RuntimeError("only an operation that was just prepared can be limited")
+        self._sqes[self._last_at() + 1] |= abi.SQE_IO_LINK  # the flags, the second byte
+        timespec = bytearray(abi.TIMESPEC.pack(*abi.timespec(seconds)))
+        token = self._prepare(callback or _ignore, abi.OP_LINK_TIMEOUT, -1, abi.address(timespec), 1)
         self._kept[token] = timespec
         return token
 
@@ -159,9 +153,10 @@ class Ring(Queues):
         ioprio: int = 0,
         sqe_flags: int = 0,
         group: int = 0,
+        offset: int = 0,
     ) -> int:
         self._token = token = self._token + 1
-        self.put(token, opcode, fd, addr, length, op_flags, ioprio, sqe_flags, group)
+        self.put(token, opcode, fd, addr, length, op_flags, ioprio, sqe_flags, group, offset)
         if callback is not None:
             self._callbacks[token] = callback
         return token
@@ -175,7 +170,11 @@ class Ring(Queues):
         at most one completion queue's worth, so that no flood keeps others waiting. Not to be called
         from a callback.
         """
-        self.enter(0 if self._late else timeout_s)
+        self.enter(timeout_s)
+        self.call_back()
+
+    def call_back(self) -> None:
+        """The second half of `wait`, after `enter`: call back what is complete."""
         callbacks, kept, buffers = self._callbacks, self._kept, self._buffers
         rest = iter(self.harvest())
         for token, res, flags in rest:
@@ -257,6 +256,10 @@ class Ring(Queues):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _ignore(res: int, flags: int, data: bytes) -> None:
+    """Nobody wants to know, but the buffer must be kept until the completion."""
 
 
 def obstacle() -> str | None:

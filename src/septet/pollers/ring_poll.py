@@ -17,7 +17,7 @@ class RingPoll:
     """The poller over a `Ring`, which others may use beside it; close() closes the ring as well."""
 
     def __init__(self, ring: Ring) -> None:
-        self._ring = ring
+        self.ring = ring
         self._requests: dict[int, _Request] = {}
         self._unarmed: list[_Request] = []
         self._ready: list[_Request] = []
@@ -54,23 +54,33 @@ class RingPoll:
         """
         request = self._requests.pop(fd, None)
         if request is not None and self._forget(request) and not self._closed:
-            self._ring.flush()
+            self.ring.flush()
 
     def wait(self, timeout_s: float | None) -> Ready:
         """What is ready within `timeout_s` seconds (None: no limit). Callbacks of the ring's other users run."""
+        self.enter(timeout_s)
+        return self.collect()
+
+    def enter(self, timeout_s: float | None) -> None:
+        """The first half of `wait`: submit everything, and wait for completions; nothing is called back."""
         unarmed, self._unarmed = self._unarmed, []
-        poll_add = self._ring.poll_add
+        poll_add = self.ring.poll_add
         for request in unarmed:
             if request.live:
                 request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.patient)
-        self._ring.wait(timeout_s)
+        if timeout_s != 0 or not self.ring.is_idle():  # a busy loop asks in every turn
+            self.ring.enter(timeout_s)
+
+    def collect(self) -> Ready:
+        """The second half: call back the ring's other users, and tell what is ready."""
+        self.ring.call_back()
         ready, self._ready = self._ready, []
         return [(request.fd, request.ready) for request in ready if request.live]
 
     def close(self) -> None:
         """Cancel all requests and close the ring."""
         self._closed = True
-        self._ring.close()
+        self.ring.close()
 
     def completed(self, request: "_Request", more: bool) -> None:
         """A request has completed: report it, if it is what was asked for, and make it again before the next wait."""
@@ -94,7 +104,7 @@ class RingPoll:
         request.live = False
         if not request.token or self._closed:
             return False
-        self._ring.cancel(request.token)
+        self.ring.cancel(request.token)
         return True
 
 

@@ -3,37 +3,70 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from pathlib import Path
 from typing import Any
 
-from .generator import run
+from .follower import follow, refuse, say
 from .plan import MODES, LoadError, Plan
+from .run import run
+from .scenario import read
+
+NUMBERS: dict[str, tuple[type, str]] = {
+    "users": (int, "simultaneous users; with a rate: the most requests under way"),
+    "rate": (float, "requests due in a second (default: at once after the answer)"),
+    "duration_s": (float, "seconds"),
+    "warmup_s": (float, "seconds before, not counted"),
+    "warmup_max_s": (float, "until the rate is steady, but no longer than this many seconds"),
+    "timeout_s": (float, "seconds a request"),
+    "requests_per_connection": (int, "then a new one"),
+    "expect_length": (int, "bytes; -1: any (default: the length of the first answer)"),
+}
 
 
 def main() -> int:
     """Exit status 0, or 2 when the plan cannot be carried out (event "refused")."""
-    parser = argparse.ArgumentParser(prog="load", description="Closed-loop HTTP load generator; writes JSON lines.")
-    parser.add_argument("url")
-    parser.add_argument("--users", type=int, default=Plan.users)
-    parser.add_argument("--duration", type=float, default=Plan.duration_s, dest="duration_s", help="seconds")
-    parser.add_argument("--warmup", type=float, default=Plan.warmup_s, dest="warmup_s", help="seconds, not counted")
-    parser.add_argument("--mode", choices=MODES, default=Plan.mode)
-    parser.add_argument("--timeout", type=float, default=Plan.timeout_s, dest="timeout_s", help="seconds a request")
-    parser.add_argument("--expect-length", type=int, help="bytes; -1: any (default: the length of the first answer)")
-    parser.add_argument("--header", action="append", default=[], dest="headers", metavar="'NAME: VALUE'")
-    options = vars(parser.parse_args())
-    options["headers"] = tuple(options["headers"])
+    options = vars(_parser().parse_args())
+    if options.pop("follow"):
+        return follow()
     try:
-        _say("figures", run(Plan(**options), _say))
+        say("figures", run(_plan(options), say))
     except LoadError as error:
-        _say("refused", {"reason": str(error)})
+        refuse(error)
         return 2
     return 0
 
 
-def _say(event: str, details: dict[str, Any]) -> None:
-    print(json.dumps({"event": event, **details}), flush=True)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="load", description="HTTP load generator; writes JSON lines.")
+    parser.add_argument("url", nargs="?", default="")
+    for name, (kind, help) in NUMBERS.items():
+        option = "--" + name.removesuffix("_s").replace("_", "-")
+        parser.add_argument(option, type=kind, default=getattr(Plan, name), dest=name, help=help)
+    parser.add_argument("--mode", choices=MODES, default=Plan.mode)
+    parser.add_argument("--method", default=Plan.method)
+    parser.add_argument("--header", action="append", default=[], dest="headers", metavar="'NAME: VALUE'")
+    parser.add_argument("--body", default=Plan.body)
+    parser.add_argument("--scenario", type=Path, help="a TOML file of targets")
+    parser.add_argument("--cookies", action="store_true", help="users keep what Set-Cookie gives them")
+    parser.add_argument("--cpus", default="", help="one process on each of these, such as 2,3")
+    parser.add_argument("--overflow", action="store_true", help="let the listener's queue overflow")
+    parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    scenario = options.pop("scenario")
+    if scenario is not None:
+        values = read(scenario)
+        values["headers"] += tuple(options.pop("headers"))
+        values["cookies"] = values["cookies"] or options.pop("cookies")
+        options = {**options, **values}
+    try:
+        options["cpus"] = tuple(int(cpu) for cpu in options["cpus"].split(",") if cpu)
+    except ValueError:
+        raise LoadError(f"CPUs are written as 2,3, not {options['cpus']!r}") from None
+    return Plan(**{**options, "headers": tuple(options["headers"])})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 CHUNKED, UNTIL_CLOSE = -1, -2  # what stands in `Framing.length` when no length was promised
@@ -26,8 +27,10 @@ class Framing(NamedTuple):
     status: int
     length: int
     keep: bool
+    cookies: tuple[bytes, ...] = ()  # the values of Set-Cookie
 
 
+@lru_cache(maxsize=256)  # a server's heads differ in their Date, once a second
 def parse_head(head: bytes) -> Framing:
     """Read a head without its final empty line (RFC 9112 sections 4, 6.3 and 9.3). Raises Malformed."""
     status_line, *lines = head.split(b"\r\n")
@@ -36,6 +39,7 @@ def parse_head(head: bytes) -> Framing:
         raise Malformed("status line")
     lengths: set[bytes] = set()
     coding, options = b"", b""
+    cookies: list[bytes] = []
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not name or name != name.strip():
@@ -47,10 +51,12 @@ def parse_head(head: bytes) -> Framing:
                 coding = value.strip(b" \t").lower()
             case b"connection":
                 options += b"," + value.lower()
+            case b"set-cookie":
+                cookies.append(value.strip(b" \t"))
     tokens = {option.strip(b" \t") for option in options.split(b",")}
     keep = b"close" not in tokens and (start[1] == b"1" or b"keep-alive" in tokens)
     length = _body_length(int(start[2]), lengths, coding)
-    return Framing(int(start[2]), length, keep and length != UNTIL_CLOSE)
+    return Framing(int(start[2]), length, keep and length != UNTIL_CLOSE, tuple(cookies))
 
 
 def _body_length(status: int, lengths: set[bytes], coding: bytes) -> int:
@@ -75,14 +81,24 @@ class Place(Enum):
 
 
 class Answer:
-    """One answer that does not come in one piece: give it the bytes, it says when it is complete."""
+    """One answer that is not known yet: give it the bytes, it says when it is complete.
 
-    __slots__ = ("_chunk_left", "_place", "_unread", "body_bytes", "complete", "framing")
+    `bodiless`: it answers HEAD (RFC 9110 section 9.3.2). `body` holds the body, decoded, when `keeps_body`.
+    """
 
-    def __init__(self) -> None:
+    # fmt: off
+    __slots__ = (
+        "_bodiless", "_chunk_left", "_place", "_unread", "body", "body_bytes", "complete", "framing", "keeps_body"
+    )
+    # fmt: on
+
+    def __init__(self, bodiless: bool = False, keeps_body: bool = False) -> None:
         self.framing: Framing | None = None  # as soon as the head is there
         self.body_bytes = 0
         self.complete = False
+        self.keeps_body = keeps_body
+        self.body = bytearray()
+        self._bodiless = bodiless
         self._unread = b""
         self._chunk_left = 0
         self._place = Place.SIZE
@@ -115,22 +131,26 @@ class Answer:
             self._unread = rest
             framing = parse_head(head)
             if framing.status >= 200:  # a 1xx answer is followed by the real one (RFC 9110 section 15.2)
-                self.framing = framing
+                self.framing = framing._replace(length=0) if self._bodiless else framing
 
     def _take_plain(self, length: int) -> None:
         taken = len(self._unread) if length == UNTIL_CLOSE else min(len(self._unread), length - self.body_bytes)
+        self._take(taken)
+        self.complete = self.body_bytes == length
+
+    def _take(self, taken: int) -> None:
+        if self.keeps_body:
+            self.body += self._unread[:taken]
         self.body_bytes += taken
         self._unread = self._unread[taken:]
-        self.complete = self.body_bytes == length
 
     def _take_chunks(self) -> bool:
         """Take what has come of a chunked body (RFC 9112 section 7.1); True after its last line."""
         while True:
             if self._chunk_left > 0:
                 taken = min(self._chunk_left, len(self._unread))
-                self._unread = self._unread[taken:]
+                self._take(taken)
                 self._chunk_left -= taken
-                self.body_bytes += taken
                 if self._chunk_left:
                     return False
                 self._place = Place.DATA_END

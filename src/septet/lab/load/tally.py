@@ -1,53 +1,107 @@
-"""What a load generator counts, and the figures that are made of it."""
+"""What a load generator counts: raw, so that what several processes counted can be added."""
 
 from __future__ import annotations
 
 import resource
 import time
 from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 from .histogram import Histogram
-from .plan import Plan
+
+
+class Series:
+    """The latencies of one target. The loop appends nanoseconds to lists; `settle` sorts them into the histograms.
+
+    Most answers come in one piece, and then their first byte came when their last one did: only the others need a
+    first byte of their own.
+    """
+
+    __slots__ = ("due", "errors", "firsts", "histograms", "pieces", "whole")
+
+    def __init__(self, errors: Counter[str]) -> None:
+        self.errors = errors  # of the tally
+        self.whole: list[int] = []  # from the start of a request to its answer, which came in one piece
+        self.pieces: list[int] = []  # to the end of an answer that came in several
+        self.firsts: list[int] = []  # to the first byte of such an answer
+        self.due: list[int] = []  # in an open loop: from the instant at which the request was due, to the end
+        self.histograms = {name: Histogram() for name in ("whole", "pieces", "firsts", "due")}
+
+    def settle(self) -> None:
+        for name, histogram in self.histograms.items():
+            if waiting := getattr(self, name):
+                histogram.record_ns(waiting)
+                waiting.clear()
+
+    def merged(self) -> dict[str, Histogram]:
+        """`latency` as the user saw it, `first_byte` and `service`, the last from when he was served."""
+        first_byte, service = Histogram(), Histogram()
+        for name, histogram in (("firsts", first_byte), ("pieces", service)):
+            histogram.add(self.histograms["whole"])
+            histogram.add(self.histograms[name])
+        due = self.histograms["due"]
+        return {"latency": due if due.count else service, "first_byte": first_byte, "service": service}
 
 
 class Tally:
     """What has been counted since it was made: one for the warm-up, one for the measured window."""
 
-    __slots__ = ("begun_ns", "body_bytes", "cpu", "errors", "histogram", "reconnects", "record", "retries")
-
-    def __init__(self) -> None:
-        self.histogram = Histogram()
-        self.record = self.histogram.record
+    def __init__(self, targets: int) -> None:
         self.errors: Counter[str] = Counter()
+        self.series = [Series(self.errors) for _ in range(targets)]
+        self.connects: list[int] = []  # ns from connect(2) to an established connection
+        self.late: list[int] = []  # ns from a request's being due to its being sent, where a connection was free
+        self._connect, self._send_late = Histogram(), Histogram()
+        self.counts: Counter[str] = Counter()  # of what is neither an answer nor an error: reconnects, retries, ...
         self.body_bytes = 0
-        self.reconnects = 0
-        self.retries = 0
         self.begun_ns = time.monotonic_ns()
-        self.cpu = resource.getrusage(resource.RUSAGE_SELF)
+        self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
+        self._cpu_after: resource.struct_rusage | None = None
 
-    def figures(self, plan: Plan) -> dict[str, Any]:
-        """The figures from the beginning of this tally to now; plain values, ready for JSON."""
-        window_s = (time.monotonic_ns() - self.begun_ns) / 1e9
-        answers = self.histogram.count
+    def settle(self) -> None:
+        """Sort what has been appended into the histograms; a few times a second."""
+        for series in self.series:
+            series.settle()
+        for waiting, histogram in ((self.connects, self._connect), (self.late, self._send_late)):
+            histogram.record_ns(waiting)
+            waiting.clear()
+
+    def stop(self) -> None:
+        """The window is over: what the CPU does from now on is not counted."""
+        self._cpu_after = resource.getrusage(resource.RUSAGE_SELF)
+
+    @property
+    def answers(self) -> int:
+        """Of all targets; those that came in pieces included."""
+        self.settle()
+        return sum(each.histograms[name].count for each in self.series for name in ("whole", "pieces"))
+
+    def raw(self) -> dict[str, Any]:
+        """All that was counted, up to now; plain values, ready for JSON."""
+        self.settle()
+        before, after = self._cpu_before, self._cpu_after or resource.getrusage(resource.RUSAGE_SELF)
         return {
-            "plan": asdict(plan),
-            "window_s": window_s,
-            "answers": answers,
-            "requests_per_s": answers / window_s,
-            "body_bytes": self.body_bytes,
+            "targets": [
+                {name: packed(histogram) for name, histogram in series.merged().items()} for series in self.series
+            ],
+            "connect": packed(self._connect),
+            "send_late": packed(self._send_late),
             "errors": dict(self.errors),
-            "reconnects": self.reconnects,
-            "retries": self.retries,
-            "latency_us": self.histogram.summary(),
-            "latency_total_us": self.histogram.total_us,
-            "histogram_us": self.histogram.sparse(),
-            "client": self._client(window_s),
+            "counts": dict(self.counts),
+            "body_bytes": self.body_bytes,
+            "client": {"user_s": after.ru_utime - before.ru_utime, "system_s": after.ru_stime - before.ru_stime},
         }
 
-    def _client(self, window_s: float) -> dict[str, float]:
-        """The generator's own CPU time: near a whole CPU, it measures itself and not the server."""
-        now = resource.getrusage(resource.RUSAGE_SELF)
-        user_s, system_s = now.ru_utime - self.cpu.ru_utime, now.ru_stime - self.cpu.ru_stime
-        return {"user_s": user_s, "system_s": system_s, "cpu_share": (user_s + system_s) / window_s}
+
+def packed(histogram: Histogram) -> dict[str, Any]:
+    """A histogram as plain values; `unpacked` is the way back, also when JSON has made strings of the keys."""
+    return {"buckets": histogram.sparse(), "max_us": histogram.max_us, "total_us": histogram.total_us}
+
+
+def unpacked(*values: dict[str, Any]) -> Histogram:
+    """One histogram of what several packed ones hold."""
+    histogram = Histogram()
+    for each in values:
+        buckets = {int(lowest): count for lowest, count in each["buckets"].items()}
+        histogram.merge(buckets, each["max_us"], each["total_us"])
+    return histogram

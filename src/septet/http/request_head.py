@@ -1,0 +1,90 @@
+"""Heads of requests: bytes to `Request` (RFC 9112 sections 2, 3 and 5)."""
+
+from functools import lru_cache
+
+from septet.http.events import ProtocolError, Request
+from septet.http.grammar import TARGET_BYTES, is_host, is_token, is_version, split_absolute
+from septet.http.sections import fill, read_section
+
+REMEMBERED_LINE = 256
+"""Bytes; longer request lines are read each time."""
+
+
+def parse_request(block: bytes) -> Request:
+    """The request whose head is `block`: request line and field lines without the empty line that ends them.
+
+    Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business.
+    """
+    line = block.partition(b"\r\n")[0]
+    read = _known_request_line if len(line) <= REMEMBERED_LINE else _request_line
+    method, target, version, path, query = read(line)
+    section, values = read_section(block[len(line) :], version)
+    fields, changed = fill(section, values) if values else (section.fields, ())
+    if target[:1] != b"/" and section.host is not None:
+        _check_authority(target, section.host)
+    return Request(
+        method,
+        target,
+        path,
+        query,
+        version,
+        fields,
+        section.content_length,
+        section.chunked,
+        section.keep_alive,
+        section.expects_continue,
+        section.has_body,
+        len(line),
+        section.count,
+        section.ordinary and method != "HEAD",
+        section.doubtful,
+        "http",
+        None,
+        None if section.doubtful else section,
+        changed,
+    )
+
+
+def _request_line(line: bytes) -> tuple[str, bytes, str, bytes, bytes]:
+    """Method, target, version, path and query (RFC 9112 sections 2.3 and 3)."""
+    words = line.split(b" ")
+    if len(words) != 3:
+        raise ProtocolError(400, "the request line is not three words with one space between them")
+    method, target, version = words
+    matched = is_version(version)
+    if not matched:
+        raise ProtocolError(400, "the request line does not end in an HTTP version")
+    if matched[1] != b"1":
+        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if not is_token(method):
+        raise ProtocolError(400, "the method is not a token")
+    if not target or target.translate(None, TARGET_BYTES):
+        raise ProtocolError(400, "the request target holds a byte that may not stand there")
+    path, query = _split_target(method, target)
+    # A higher minor version is answered as the highest we know (RFC 9110 section 2.5).
+    return method.decode("ascii"), target, "1.0" if matched[2] == b"0" else "1.1", path, query
+
+
+_known_request_line = lru_cache(256)(_request_line)
+
+
+def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of the target's form (RFC 9112 section 3.2)."""
+    if method == b"CONNECT":
+        raise ProtocolError(501, "tunnels (CONNECT) are not built here")
+    if target[:1] == b"/":
+        path, _, query = target.partition(b"?")
+        return path, query
+    if target == b"*" and method == b"OPTIONS":
+        return target, b""
+    matched = split_absolute(target)
+    if not matched or not is_host(matched[1]) or matched[1][:1] == b":":  # RFC 9110 section 4.2.1: no empty host
+        raise ProtocolError(400, "the request target has none of the four forms")
+    return matched[2] or b"/", (matched[3] or b"?")[1:]
+
+
+def _check_authority(target: bytes, host: bytes) -> None:
+    """RFC 9112 section 3.2.2 would ignore Host beside an absolute target; a disagreement is an attack or a mistake."""
+    matched = split_absolute(target)
+    if matched and matched[1].lower() != host.lower():
+        raise ProtocolError(400, "the request target and the Host field name different hosts")

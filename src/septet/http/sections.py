@@ -1,0 +1,284 @@
+"""Header sections of requests: the field lines of a head, and what they say of the message (RFC 9112 sections 5 and 6).
+
+Requests resemble each other. A browser sends its fields in one order and in the same words; what differs from one
+request to the next are a cookie, a request id, a referrer. So a section is remembered by its outline: its bytes without
+those values. A new head then costs one look-up and the reading of what is new in it. Which values differ is learned from
+the requests themselves, and all that is remembered is bounded.
+"""
+
+from functools import lru_cache
+
+from septet.http.events import Fields, ProtocolError, Section
+from septet.http.forwarded import is_from_proxies
+from septet.http.grammar import BLANKED, MAX_LENGTH, WHITESPACE, is_digits, is_host, is_token
+from septet.http.memory import Memory
+
+REMEMBERED_OUTLINES = 256
+REMEMBERED_OUTLINE = 4096
+"""Bytes; longer sections are read line by line each time."""
+
+REMEMBERED_LINES = 1024
+REMEMBERED_LINE = 256
+
+VALUES_THAT_DIFFER = 16
+"""How many lines with one name must have been met for its value to be left out of outlines."""
+
+LEFT_OUT = 8
+"""Names at most whose values are left out."""
+
+Field = tuple[bytes, bytes]
+
+
+def read_section(block: bytes, version: str) -> tuple[Section, list[bytes]]:
+    """The section whose lines are `block`, each with CRLF before it, and the values that differ in it: see `fill`.
+
+    Raises ProtocolError(400, 417 or 501).
+    """
+    if len(block) > REMEMBERED_OUTLINE:
+        return _read(block, version), []
+    outlines = _outlines
+    outline, marks, values = outlines.split(block)
+    section = outlines.known[version].get(outline)
+    if section is not None and len(section.places) == len(values):
+        return section, values
+    section = _read(block, version)
+    places = _places(section.fields, marks)
+    if places is not None:
+        section.places = places
+        outlines.known[version].keep(outline, section)
+    return section, []
+
+
+def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
+    """All fields of a section with these values at its places, and those alone. Raises ProtocolError(400)."""
+    fields = list(section.fields)
+    changed = []
+    for place, value in zip(section.places, values, strict=True):
+        if value.translate(BLANKED) != value:
+            raise ProtocolError(400, "a header field's value holds a control byte")
+        field = fields[place] = fields[place][0], value.strip(WHITESPACE)
+        changed.append(field)
+    return tuple(fields), tuple(changed)
+
+
+def _read(block: bytes, version: str) -> Section:
+    lines = block.split(b"\r\n")
+    del lines[0]
+    fields = tuple(filter(None, map(_field_lines.__getitem__, lines)))
+    ours = _ours(fields)
+    host = ours.get(b"host")
+    _check_host(host, version)
+    length, chunked = _framing(version, ours)
+    has_body = chunked or length > 0
+    keep_alive = _keep_alive(version, ours.get(b"connection"))
+    return Section(
+        fields,
+        host,
+        length,
+        chunked,
+        keep_alive,
+        _expects_continue(version, ours.get(b"expect")),
+        has_body,
+        keep_alive and not has_body and version == "1.1",
+        len(lines),
+        () if len(fields) == len(lines) else _doubtful(lines),
+    )
+
+
+class _Outlines:
+    """Sections by their outlines; `left_out` are the names, as they are sent, whose values are not in them."""
+
+    def __init__(self, left_out: frozenset[bytes] = frozenset()) -> None:
+        self.left_out = left_out
+        self.known: dict[str, Memory[bytes, Section]] = {
+            version: Memory(REMEMBERED_OUTLINES) for version in ("1.0", "1.1")
+        }
+        self._met: dict[bytes, int] = {}
+        self._marks = [b"\r\n%b:" % name for name in left_out]
+
+    def split(self, block: bytes) -> tuple[bytes, list[bytes], list[bytes]]:
+        """The outline of a block of lines, the beginnings of lines whose values were left out, and the values.
+
+        A name at several places is left out at the first.
+        """
+        cuts = [(at, mark) for mark in self._marks if (at := block.find(mark)) >= 0]
+        if not cuts:
+            return block, [], []
+        cuts.sort()
+        parts, marks, values = [], [], []
+        start = 0
+        for at, mark in cuts:
+            begin = at + len(mark)
+            end = block.find(b"\r", begin)
+            if end < 0:
+                end = len(block)
+            parts.append(block[start:begin])
+            marks.append(mark)
+            values.append(block[begin:end])
+            start = end
+        parts.append(block[start:])
+        return b"\r".join(parts), marks, values
+
+    def met(self, name: bytes) -> None:
+        """A line with this name was met that is not remembered: it is new, or there are too many of its kind."""
+        global _outlines
+        count = self._met[name] = self._met.get(name, 0) + 1
+        if count >= VALUES_THAT_DIFFER and name not in self.left_out:
+            _outlines = _Outlines(self.left_out | {name} if len(self.left_out) < LEFT_OUT else frozenset({name}))
+        elif len(self._met) > REMEMBERED_LINES:
+            self._met.clear()
+
+
+_outlines = _Outlines()
+
+
+def _places(fields: Fields, marks: list[bytes]) -> tuple[int, ...] | None:
+    """Where among the fields those stand whose lines begin so; None if there is another with such a name."""
+    names = [name for name, _ in fields]
+    wanted = [mark[2:-1].lower() for mark in marks]
+    if any(names.count(name) != 1 for name in wanted):
+        return None
+    return tuple(map(names.index, wanted))
+
+
+class _FieldLines(Memory[bytes, Field | None]):
+    """Field lines by their bytes, read when they are looked up; None for a doubtful one."""
+
+    def __missing__(self, line: bytes) -> Field | None:
+        read = _field(line)
+        name = read[0]
+        field = None if _doubtful_names[name] else read
+        if len(line) <= REMEMBERED_LINE:
+            self.keep(line, field)
+            if field and name not in _READ_BY_US:
+                _outlines.met(line[: len(name)])
+        return field
+
+
+_field_lines = _FieldLines(REMEMBERED_LINES)
+
+
+class _DoubtfulNames(Memory[bytes, bool]):
+    """`X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`, and that is not for everybody to send."""
+
+    def __missing__(self, name: bytes) -> bool:
+        doubtful = b"_" in name or is_from_proxies(name)
+        if len(name) <= REMEMBERED_LINE:
+            self.keep(name, doubtful)
+        return doubtful
+
+
+_doubtful_names = _DoubtfulNames(REMEMBERED_LINES)
+
+
+def _doubtful(lines: list[bytes]) -> Fields:
+    return tuple(_doubtful_lines[line] for line in lines if _field_lines[line] is None)
+
+
+class _DoubtfulLines(Memory[bytes, Field]):
+    def __missing__(self, line: bytes) -> Field:
+        field = _field(line)
+        if len(line) <= REMEMBERED_LINE:
+            self.keep(line, field)
+        return field
+
+
+_doubtful_lines = _DoubtfulLines(REMEMBERED_LINES)
+
+
+def _field(line: bytes) -> Field:
+    """One field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes."""
+    name, colon, value = line.partition(b":")
+    lower = _names[name]
+    if not colon:
+        raise ProtocolError(400, "a header field has no colon")
+    if value.translate(BLANKED) != value:
+        raise ProtocolError(400, "a header field's value holds a control byte")
+    return lower, value.strip(WHITESPACE)
+
+
+class _Names(Memory[bytes, bytes]):
+    """Names of fields in lower case, by how they were sent."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        if not is_token(name):
+            raise ProtocolError(400, "a header field has no name, or one that is not a token")
+        lower = name.lower()
+        if len(name) <= REMEMBERED_LINE:
+            self.keep(name, lower)
+        return lower
+
+
+_names = _Names(REMEMBERED_LINES)
+
+
+def _ours(fields: Fields) -> dict[bytes, bytes]:
+    """Fields by name. Those that we read ourselves and that came more than once are joined (RFC 9110 section 5.3), with
+    two exceptions: two hosts are refused, and two equal lengths are one."""
+    named = dict(fields)
+    if len(named) == len(fields):
+        return named
+    for name in _READ_BY_US:
+        values = [value for other, value in fields if other == name]
+        if len(values) > 1:
+            if name == b"host":
+                raise ProtocolError(400, "a request has exactly one Host field")
+            named[name] = values[0] if name == b"content-length" and len(set(values)) == 1 else b",".join(values)
+    return named
+
+
+_READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
+
+
+def check_trailers(lines: list[bytes]) -> None:
+    """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
+    for line in lines:
+        _field(line)
+
+
+def _check_host(host: bytes | None, version: str) -> None:
+    """Exactly one Host in HTTP/1.1, and a valid one (RFC 9112 section 3.2)."""
+    if host is None:
+        if version == "1.1":
+            raise ProtocolError(400, "a request has exactly one Host field")
+        return
+    if not (_is_known_host(host) if len(host) <= REMEMBERED_LINE else is_host(host)):
+        raise ProtocolError(400, "the Host field is not a host with an optional port")
+
+
+@lru_cache(256)
+def _is_known_host(host: bytes) -> bool:
+    return is_host(host) is not None
+
+
+def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
+    """Length of the body, and whether it is chunked instead (RFC 9112 section 6)."""
+    coding = ours.get(b"transfer-encoding")
+    length = ours.get(b"content-length")
+    if coding is not None:
+        if length is not None or version == "1.0":
+            raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")
+        if coding.lower() != b"chunked":
+            raise ProtocolError(501 if is_token(coding) else 400, "the only transfer coding is chunked, once")
+        return 0, True
+    if length is None:
+        return 0, False
+    if not is_digits(length) or int(length) >= MAX_LENGTH:
+        raise ProtocolError(400, "Content-Length is not one number")
+    return int(length), False
+
+
+def _keep_alive(version: str, value: bytes | None) -> bool:
+    """Whether the connection persists (RFC 9112 section 9.3)."""
+    if value is None or value == b"keep-alive":
+        return version == "1.1" or value is not None
+    options = [option.strip(WHITESPACE) for option in value.lower().split(b",")]
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
+
+
+def _expects_continue(version: str, value: bytes | None) -> bool:
+    if value is None or version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
+        return False
+    if value.lower() != b"100-continue":
+        raise ProtocolError(417, "the only expectation that can be met is 100-continue")
+    return True

@@ -1,0 +1,53 @@
+"""What may be measured beside the user's own application: small ones that isolate one cause, by a single word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import septet
+from septet.errors import UsageError
+
+GUESTBOOK = "septet.examples.guestbook:wsgi"
+GUESTBOOK_PATH = "/guestbook"
+FILES = Path(septet.__file__).parent / "examples" / "guestbook" / "static"
+_CAUSES = "septet.examples.causes"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """How a server is told what to serve, and what users ask for when nothing else is said."""
+
+    name: str
+    words: tuple[str, ...]  # for `septet serve`
+    path: str = "/"
+
+    @property
+    def is_callable(self) -> bool:
+        """Whether it is MODULE:ATTRIBUTE, which any server can be told to serve."""
+        return not self.words[0].startswith("--")
+
+
+def application(name: str | None) -> Application:
+    """The application of that name: the guestbook without one, one of the small ones by its word, else the user's.
+
+    Raises UsageError for a single word that names none.
+    """
+    if name is None or name == GUESTBOOK:
+        return Application(GUESTBOOK, (GUESTBOOK,), GUESTBOOK_PATH)
+    if name == "static":
+        return Application(name, ("--static", f"/={FILES}"), "/style.css")
+    if name in SMALL:
+        target = SMALL[name]
+        return Application(target, (target,))
+    if ":" not in name:
+        raise UsageError(f"APP {name!r} is neither MODULE:ATTRIBUTE nor one of {', '.join([*SMALL, 'static'])}")
+    return Application(name, (name,))
+
+
+SMALL = {
+    **{word: f"{_CAUSES}.wsgi:{word}" for word in ("hello", "cpu", "wait", "stream")},
+    **{f"{word}-asgi": f"{_CAUSES}.asgi:{word}" for word in ("hello", "cpu", "wait", "stream")},
+    "guestbook": GUESTBOOK,
+    "guestbook-asgi": "septet.examples.guestbook:asgi",
+}

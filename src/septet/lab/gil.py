@@ -1,0 +1,42 @@
+"""How much of their time a server's threads wait for the GIL: by looking at them, twenty times a second.
+
+A thread that waits is in futex(2) on the interpreter's own lock (see `septet.lab.trace.why`). With more than a few
+dozen threads a look would take the server's time, and there is no figure; nor with an interpreter that has no GIL.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+from septet.lab.trace.states import State
+from septet.lab.trace.tasks import Tasks
+from septet.lab.trace.why import Reasons
+
+THREADS_MAX = 64
+LOOKS_MIN = 50  # of threads that were busy; a share of fewer says nothing
+BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
+
+
+class GilWatch:
+    """Looks at the threads of a session; `share` is what it saw."""
+
+    def __init__(self, session: int, port: int) -> None:
+        self._tasks = Tasks(session, Reasons(frozenset({port})))
+        self._seen: Counter[State] = Counter()
+        self._too_many = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+    def look(self) -> None:
+        if self._too_many:
+            return
+        samples = self._tasks.look()
+        self._too_many = len(samples) > THREADS_MAX
+        self._seen.update(sample.state for sample in samples if sample.state in BUSY)
+
+    def share(self) -> float | None:
+        """Of the time in which threads wanted to run, the part in which they waited for the GIL; None: not known."""
+        busy = self._seen.total()
+        return None if self._too_many or busy < LOOKS_MIN else self._seen[State.GIL] / busy
+
+    def close(self) -> None:
+        self._tasks.close()

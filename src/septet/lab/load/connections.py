@@ -1,0 +1,306 @@
+"""The users' connections, in one thread over epoll(7): what the closed and the open loop share.
+
+The path of a request on a connection that is kept is one recv, one send and a share in one epoll_wait; the answer is
+known by being the same as the last one. All else (pieces, new heads, errors) may take its time.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from itertools import cycle
+from typing import Any
+
+from .aim import Aim
+from .answer import Answer, Framing, Malformed
+from .cookies import take
+from .deck import deck
+from .limits import Way, spare_descriptors
+from .plan import NobodyListens, Plan
+from .requests import Encoder
+from .tally import Tally
+from .user import User, kind_of
+
+RECEIVE_BYTES = 65536  # more costs the allocator's time: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)
+BACK_OFF_NS = 100_000_000  # after an error, so that a dead server does not make a busy loop
+CLOSING_MAX = 1000  # connections whose answer is complete and which the server is to close
+UNLIMITED = 1 << 62
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): the port is chosen at connect(2), when the whole tuple is known
+READABLE = select.EPOLLIN | select.EPOLLRDHUP
+clock = time.monotonic_ns
+
+
+class Connections(ABC):
+    """N users, each with at most one connection in use. What a user does next is for the loop to say: `_free`."""
+
+    def __init__(self, plan: Plan, way: Way) -> None:
+        self._plan = plan
+        self._way = way
+        self._encoder = Encoder(plan)
+        self._aims = [Aim(index, target) for index, target in enumerate(plan.all_targets())]
+        self._next_aim = cycle(self._aims[index] for index in deck([aim.target.weight for aim in self._aims])).__next__
+        self._limit = plan.limit_per_connection
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, User] = {}
+        self._closing: dict[int, Any] = {}  # the oldest first
+        self._closing_max = min(CLOSING_MAX, spare_descriptors(plan.users))
+        self._resting: deque[tuple[int, User]] = deque()  # after an error; the same delay for all keeps it sorted
+        self._met = False  # somebody answered, or took a connection at least
+        self.users = [self._user(plan.first_user + number) for number in range(plan.users)]
+        self.tally = self.warmup = self._new_tally()
+
+    def _user(self, number: int) -> User:
+        return User(number, self._encoder.requests_of(number, {}), self._aims[0])
+
+    def _new_tally(self) -> Tally:
+        """A tally into which goes what begins from now on."""
+        tally = Tally(len(self._aims))
+        for aim, series in zip(self._aims, tally.series, strict=True):
+            aim.series = series
+        return tally
+
+    @abstractmethod
+    def _free(self, user: User, now: int, /) -> None:
+        """The user has had his answer (or has rested after an error), and may be given another request."""
+
+    def _arrived(self, user: User) -> None:
+        """The user has had his first answer."""
+        user.arrived = True
+
+    # A request, from its being due to its answer.
+
+    def _begin(self, user: User, now: int, due_ns: int = 0) -> None:
+        """Give the user the next request, due now or since `due_ns`. One function, for it is the common path."""
+        aim = user.aim = self._next_aim()
+        user.series = aim.series
+        user.due_ns = due_ns or now
+        user.started_ns = now
+        if user.watched != READABLE:
+            self._transmit(user)
+            return
+        user.left -= 1
+        request = (user.requests.keep if user.left else user.requests.last)[aim.index]
+        try:
+            sent = user.send(request)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._broken(user, error)
+            return
+        if sent != len(request):
+            user.unsent = request[sent:]
+            self._watch(user, select.EPOLLOUT)
+
+    def _transmit(self, user: User) -> None:
+        """Send the present request on a new connection."""
+        if not self._open(user):
+            return
+        user.left -= 1
+        user.unsent = (user.requests.keep if user.left else user.requests.last)[user.aim.index]
+        self._send(user)
+
+    def _send(self, user: User) -> None:
+        """Send what is unsent. On loopback a handshake is over by now; elsewhere EAGAIN makes us wait for it."""
+        try:
+            user.unsent = user.unsent[user.send(user.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._broken(user, error)
+            return
+        if user.connect_ns and not user.unsent:
+            self._established(user)
+        self._watch(user, select.EPOLLOUT if user.unsent else READABLE)
+
+    def _watch(self, user: User, events: int) -> None:
+        if events != user.watched:
+            (self._epoll.modify if user.watched else self._epoll.register)(user.fd, events)
+            user.watched = events
+
+    def _receive(self, user: User, events: int) -> None:
+        try:
+            data = user.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broken(user, error)
+            return
+        aim = user.aim
+        if data == aim.known and user.answer is None and user.due_ns:
+            now = clock()
+            user.series.whole.append(now - user.started_ns)
+            self._complete(user, aim.framing, aim.known_bytes, now, events)
+        else:
+            self._receive_unknown(user, data, events)
+
+    def _receive_unknown(self, user: User, data: bytes, events: int) -> None:
+        """Whatever is not a known answer in one piece."""
+        now = clock()
+        if not user.due_ns:
+            self._idle_ended(user, data)
+            return
+        whole = b""
+        if user.answer is None:
+            if not data:
+                self._closed_early(user, "closed early")
+                return
+            user.answer, user.first_ns, whole = user.aim.new_answer(), now, data
+        try:
+            user.answer.feed(data)
+        except Malformed:
+            self._fail(user, "malformed")
+            return
+        if user.answer.complete:
+            self._judge(user, user.answer, whole, now, events if data else select.EPOLLRDHUP)
+        elif not data:
+            self._fail(user, "short body")
+
+    def _judge(self, user: User, answer: Answer, whole: bytes, now: int, events: int) -> None:
+        """A complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
+        framing = answer.framing
+        assert framing is not None, "a complete answer has a head"
+        kind = user.aim.objection(answer)
+        if kind is not None:
+            self._fail(user, kind)
+            return
+        series = user.series
+        if whole:
+            series.whole.append(now - user.started_ns)
+        else:
+            series.pieces.append(now - user.started_ns)
+            series.firsts.append(user.first_ns - user.started_ns)
+        if self._plan.cookies and framing.cookies:
+            take(user.cookies, framing.cookies)
+            user.requests = self._encoder.requests_of(user.number, user.cookies)
+        elif whole:
+            user.aim.remember(whole, framing, answer.body_bytes)
+        self._complete(user, framing, answer.body_bytes, now, events)
+
+    def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
+        """A right answer has come, and is in its series: let the user go on."""
+        self.tally.body_bytes += body_bytes
+        if not user.arrived:
+            self._met = True
+            self._arrived(user)
+        user.answer = None
+        user.retrying = False
+        user.due_ns = 0
+        if framing.keep and user.left and events == select.EPOLLIN:
+            user.reused = True
+        else:
+            self._leave(user, closed=bool(events & select.EPOLLRDHUP))
+        self._free(user, now)
+
+    # A connection, from its opening to its end.
+
+    def _open(self, user: User) -> bool:
+        """Begin to connect; False when that failed at once, which is then counted."""
+        user.answer, user.reused = None, False
+        user.left = self._limit or UNLIMITED
+        sources = self._way.sources
+        try:
+            # The type in C: the class `socket.socket` around it costs a microsecond and adds nothing needed here.
+            new: Any = socket.SocketType(self._way.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            user.socket, user.fd, user.send, user.recv = new, new.fileno(), new.send, new.recv
+            self._by_fd[user.fd] = user
+            if sources:
+                new.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                new.bind((sources[user.number % len(sources)], 0))
+            user.connect_ns = clock()
+            code = new.connect_ex(self._way.address)
+        except OSError as error:
+            code = error.errno or errno.EIO
+        if code in (0, errno.EINPROGRESS):
+            return True
+        self._fail(user, kind_of(code))
+        return False
+
+    def _established(self, user: User) -> None:
+        self.tally.connects.append(clock() - user.connect_ns)
+        user.connect_ns = 0
+        self._met = True
+
+    def _leave(self, user: User, closed: bool) -> None:
+        """The answer is complete and nothing may follow on this connection.
+
+        It is kept until the server closes it, as it announced. Who closes first has the connection in TIME_WAIT for a
+        minute; were it us, and not on loopback, our ports would run out at 500 connections a second.
+        """
+        if user.left:
+            self.tally.counts["reconnects"] += 1
+        if user.socket is not None and not closed:
+            self._closing[user.fd] = user.socket
+            user.socket = None
+        self._close(user)
+        if len(self._closing) > self._closing_max:
+            self._closed(next(iter(self._closing)))
+
+    def _closed(self, fd: int) -> None:
+        """The end of a connection that was left, or something else on it, which is nobody's answer."""
+        old = self._closing.pop(fd, None)
+        if old is not None:
+            old.close()
+
+    def _idle_ended(self, user: User, data: bytes) -> None:
+        """The server has closed a connection on which nothing was asked; if it sent something, that was wrong."""
+        if data:
+            self.tally.errors["malformed"] += 1
+        self._close(user)
+
+    def _broken(self, user: User, error: OSError) -> None:
+        if not user.due_ns:
+            self._close(user)
+        elif user.answer is None:
+            self._closed_early(user, kind_of(error.errno))
+        else:
+            self._fail(user, kind_of(error.errno))
+
+    def _closed_early(self, user: User, kind: str) -> None:
+        """The connection ended before the first byte of an answer.
+
+        On a connection used before, the server may have let go just as the request went out: a client repeats an
+        idempotent request then, once, on a new connection (RFC 9112 section 9.3.1).
+        """
+        if user.reused and not user.retrying and user.aim.target.idempotent:
+            self.tally.counts["retries"] += 1
+            user.retrying = True
+            self._close(user)
+            self._transmit(user)
+        else:
+            self._fail(user, kind)
+
+    def _fail(self, user: User, kind: str) -> None:
+        if kind == "refused" and not self._met:
+            raise NobodyListens(f"nobody listens at {self._plan.url}: the connection was refused")
+        user.series.errors[kind] += 1
+        user.retrying = False
+        user.due_ns = 0
+        self._close(user)
+        self._resting.append((clock() + BACK_OFF_NS, user))
+
+    def _close(self, user: User) -> None:
+        self._by_fd.pop(user.fd, None)
+        user.fd, user.watched, user.unsent, user.connect_ns, user.answer = -1, 0, b"", 0, None
+        if user.socket is not None:
+            user.socket.close()
+            user.socket = None
+
+    def _rested(self, now: int) -> None:
+        while self._resting and self._resting[0][0] <= now:
+            self._free(self._resting.popleft()[1], now)
+
+    def _expire(self, now: int) -> None:
+        oldest = now - int(self._plan.timeout_s * 1e9)
+        for user in [user for user in self._by_fd.values() if 0 < user.due_ns < oldest]:
+            self._fail(user, "time-out")
+
+    def close(self) -> None:
+        for user in list(self._by_fd.values()):
+            self._close(user)
+        for fd in list(self._closing):
+            self._closed(fd)
+        self._epoll.close()

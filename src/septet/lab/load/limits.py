@@ -1,0 +1,140 @@
+"""Whether this machine can carry a plan out: asked before anything is sent, answered with what to change."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .listener import Queue, queue_of
+from .plan import LoadError, Plan, split
+
+SPARE_DESCRIPTORS = 32  # standard streams, epoll, name resolution, and what the caller has open
+PORTS_USED_MAX = 0.5  # of an address's ports: the more are taken, the longer the kernel looks for a free one
+SOURCES_MAX = 250
+SOURCES_OF_CHURN = 8  # connections that ended keep their ports in TIME_WAIT for a while
+
+
+class Way(NamedTuple):
+    """How to reach the server."""
+
+    family: socket.AddressFamily
+    address: Any  # as socket.connect takes it
+    sources: tuple[str, ...]  # addresses to come from, in turn; none: what the kernel chooses
+    queue: Queue | None  # of the listener, when it is on this machine
+
+
+def prepare(plan: Plan) -> Way:
+    """Raise the limit of open files, resolve the host, and look at the way there.
+
+    Raises LoadError when the URL is wrong, or when the users do not fit into this machine's limits.
+    """
+    url, port = split(plan.url)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise LoadError(f"host {url.hostname!r} cannot be resolved: {error.strerror}") from None
+    check_descriptors(-(-plan.users // max(1, len(plan.cpus))))
+    sources = _sources(plan, str(address[0]))
+    queue = queue_of(family, str(address[0]), port)
+    if queue is not None and plan.limit_per_connection and not plan.overflow:
+        _check_queue(plan, queue)
+    return Way(family, address, sources, queue)
+
+
+def check_users(users: int) -> None:
+    """Raises LoadError when so many users would fit into no plan for this machine's loopback."""
+    check_descriptors(users)
+    if (ports := _ports()) and users > ports * SOURCES_MAX:
+        raise LoadError(_too_few_ports(users, ports * SOURCES_MAX))
+
+
+def check_descriptors(users: int) -> None:
+    """Raise this process's limit of open files as far as it goes. Raises LoadError when `users` do not fit into it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and users + SPARE_DESCRIPTORS > hard:
+        raise LoadError(
+            f"{users} users do not fit into the limit of {hard} open files: raise it (ulimit -Hn, limits.conf), "
+            f"take at most {hard - SPARE_DESCRIPTORS} users, or spread them over processes on several CPUs"
+        )
+
+
+def spare_descriptors(users: int) -> int:
+    """How many files more than one for each user may be open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft - users - SPARE_DESCRIPTORS
+
+
+def check_cpus(cpus: tuple[int, ...]) -> None:
+    usable = os.sched_getaffinity(0)
+    if wrong := [str(cpu) for cpu in cpus if cpu not in usable]:
+        raise LoadError(f"CPU {wrong[0]} is not usable here; there are {', '.join(map(str, sorted(usable)))}")
+
+
+def _sources(plan: Plan, host: str) -> tuple[str, ...]:
+    """127.0.0.1, 127.0.0.2, ... to the loopback, all of whose addresses are ours: each has the whole port range."""
+    ports, users = _ports(), plan.users * plan.processes
+    loopback = ipaddress.ip_address(host)
+    if not (loopback.version == 4 and loopback.is_loopback):
+        if ports and users > ports:
+            raise LoadError(_too_few_ports(users, ports))
+        return ()
+    if not ports:
+        return ()
+    needed = math.ceil(users / (ports * PORTS_USED_MAX))
+    if plan.limit_per_connection:
+        needed = max(needed, SOURCES_OF_CHURN)
+    if needed > SOURCES_MAX:
+        raise LoadError(_too_few_ports(users, int(ports * PORTS_USED_MAX) * SOURCES_MAX))
+    return tuple(f"127.0.0.{number}" for number in range(1, needed + 1)) if needed > 1 else ()
+
+
+def _too_few_ports(users: int, ports: int) -> str:
+    return (
+        f"{users} users do not fit into the {ports} local ports of net.ipv4.ip_local_port_range: widen it "
+        "(sysctl -w net.ipv4.ip_local_port_range='1024 65535')"
+    )
+
+
+def _ports() -> int | None:
+    """How many ports an address has for clients; None where /proc/sys is hidden, as in some containers."""
+    text = sysctl("net.ipv4.ip_local_port_range")
+    if text is None:
+        return None  # then a lack of ports shows as errors of that kind
+    low, high = map(int, text.split())
+    return high - low + 1
+
+
+def _check_queue(plan: Plan, queue: Queue) -> None:
+    """Users who connect for every request may all stand in the listener's queue at the same time.
+
+    A SYN that finds it full is dropped and sent again after 1, 3 and 7 s (RFC 6298): such a run measures that.
+    """
+    cure = ", or take --overflow to measure what happens then"
+    if plan.users > queue.backlog:
+        somaxconn = int(sysctl("net.core.somaxconn") or 0)
+        which = "net.core.somaxconn" if queue.backlog >= somaxconn else "its own backlog"
+        raise LoadError(
+            f"{plan.users} users who connect anew for every request do not fit into the listener's queue of "
+            f"{queue.backlog} ({which}): raise that, keep connections{cure}"
+        )
+    half_open = int(sysctl("net.ipv4.tcp_max_syn_backlog") or plan.users * 2)
+    if sysctl("net.ipv4.tcp_syncookies") == "0" and plan.users > half_open * 3 // 4:  # tcp_conn_request()
+        raise LoadError(
+            f"{plan.users} users who connect anew for every request do not fit into net.ipv4.tcp_max_syn_backlog = "
+            f"{half_open}: raise it, turn net.ipv4.tcp_syncookies on{cure}"
+        )
+
+
+def sysctl(name: str) -> str | None:
+    """The value of a kernel parameter; None where it cannot be read."""
+    try:
+        return Path("/proc/sys", *name.split(".")).read_text().strip()
+    except OSError:
+        return None

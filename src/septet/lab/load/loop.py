@@ -1,0 +1,122 @@
+"""What both loops do between their requests: wait for events, look at the clock, tell how far they are."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from .connections import Connections
+from .limits import Way
+from .plan import Plan
+
+Notify = Callable[[str, dict[str, Any]], None]
+
+CHORES_NS = 50_000_000  # how often time-outs and back-offs are looked at
+EXPIRY_NS = 250_000_000  # or a tenth of the time-out: with 15,000 users a look at each takes a millisecond
+PROGRESS_NS = 250_000_000
+clock = time.monotonic_ns
+
+
+def never() -> bool:
+    return False
+
+
+class Loop(Connections):
+    """Connections in time."""
+
+    def __init__(self, plan: Plan, way: Way, notify: Notify) -> None:
+        super().__init__(plan, way)
+        self._notify = notify
+        self._expiry_ns = min(EXPIRY_NS, int(plan.timeout_s * 1e8))
+        self._next_chores_ns = self._next_expiry_ns = self._next_progress_ns = 0
+        self._completed_before = 0
+        self._completed_at_end: int | None = None
+        self._ended_ns = 0
+
+    @abstractmethod
+    def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
+        """Do what is due, then wait for events, no longer than until that instant."""
+
+    @abstractmethod
+    def everybody_came(self) -> bool:
+        """Whether all users have come, and may go on."""
+
+    def go(self) -> None:
+        """Everybody came, or had the time to."""
+
+    def align(self, first_ns: int) -> None:
+        """Take turns with other processes from this instant on, where there is something to take turns at."""
+
+    def run_until(self, end_ns: int, done: Callable[[], bool] = never, chores_ns: int = CHORES_NS) -> None:
+        """Let the users go on until `end_ns`, or until `done`, which is asked whenever there are chores."""
+        by_fd = self._by_fd
+        self._next_chores_ns = 0
+        while (now := clock()) < end_ns:
+            if now >= self._next_chores_ns:
+                self._next_chores_ns = now + chores_ns
+                self._chores(now)
+                if done():
+                    return
+            for fd, events in self._events(now, min(end_ns, self._next_chores_ns)):
+                user = by_fd.get(fd)
+                if user is None:
+                    self._closed(fd)
+                elif user.unsent:
+                    self._send(user)
+                else:
+                    self._receive(user, events)
+
+    def _chores(self, now: int) -> None:
+        self._rested(now)
+        self.tally.settle()
+        if now >= self._next_expiry_ns:
+            self._next_expiry_ns = now + self._expiry_ns
+            self._expire(now)
+        if now >= self._next_progress_ns:
+            self._next_progress_ns = now + PROGRESS_NS
+            self._notify("progress", {"answers": self.completed})
+
+    @property
+    def completed(self) -> int:
+        """Right answers that came in the present window, whenever their requests were due."""
+        if self._completed_at_end is not None:
+            return self._completed_at_end
+        total = self.tally.answers + (self.warmup.answers if self.warmup is not self.tally else 0)
+        return total - self._completed_before
+
+    def measure(self) -> None:
+        """The warm-up is over: count anew."""
+        self._completed_before = self.completed
+        self.tally = self._new_tally()
+
+    def end(self) -> None:
+        """The measured window is over."""
+        self._completed_at_end = self.completed
+        self._ended_ns = clock()
+        self.tally.stop()
+
+    def _under_way(self) -> list[int]:
+        """Since when each of the requests is under way that have no answer."""
+        return [user.due_ns for user in self.users if user.due_ns]
+
+    def _never_answered(self) -> int:
+        return sum(not user.arrived for user in self.users)
+
+    def raw(self) -> dict[str, Any]:
+        """All that was counted; see `figures`."""
+        now = clock()
+        ended_ns = self._ended_ns or now
+        unanswered = [now - since_ns for since_ns in self._under_way()]
+        return {
+            **self.tally.raw(),
+            "window_s": (ended_ns - self.tally.begun_ns) / 1e9,
+            "completed": self.completed,
+            # Requests under way at the end are in no percentile: without these a server that stalls would look well.
+            "unanswered": len(unanswered),
+            "longest_unanswered_us": max(unanswered, default=0) // 1000,
+            "users_never_answered": self._never_answered(),
+            "expected_lengths": [aim.expected_length for aim in self._aims],
+            "warmup": {"answers": self.warmup.answers, "errors": dict(self.warmup.errors)},
+        }

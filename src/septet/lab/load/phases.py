@@ -1,0 +1,89 @@
+"""The course of a run: users come, the server warms up, the window is measured, the figures are taken."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Protocol
+
+from .closed_loop import ClosedLoop
+from .limits import prepare
+from .loop import Loop, Notify
+from .open_loop import OpenLoop
+from .plan import Plan
+from .warmup import Warmup
+
+ARRIVAL_MAX_S = 30.0  # then those who could not come yet go on trying, in the warm-up and the window
+ARRIVAL_CHORES_NS = 1_000_000
+NEVER_NS = 1 << 62
+clock = time.monotonic_ns
+
+
+class Cue(Protocol):
+    """Says when the window begins: the run itself, or who leads several."""
+
+    at_once: bool  # without any warm-up: users still arrive in the window
+
+    def came(self) -> int | None:
+        """All users have come; the instant of the first request of an open loop, None for now."""
+
+    def over(self, answers: int) -> bool:
+        """Whether the warm-up is over."""
+
+    def begin_ns(self) -> int:
+        """When the window begins."""
+
+
+class OwnCue:
+    """For a process that is alone."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._warmup = Warmup(plan.warmup_s, plan.warmup_max_s)
+        self.at_once = not (plan.warmup_s or plan.warmup_max_s)
+
+    def came(self) -> None:
+        return None
+
+    def over(self, answers: int) -> bool:
+        return self._warmup.over(time.monotonic(), answers)
+
+    def begin_ns(self) -> int:
+        return clock()
+
+
+def carry_out(plan: Plan, notify: Notify, cue: Cue) -> dict[str, Any]:
+    """Load the server as planned, in this process; returns the raw counts. Ctrl-C ends it early, with those so far.
+
+    `notify` hears of "came", "progress" (four times a second), "measuring" and "measured". Raises LoadError, before
+    anything is sent, when it cannot be done here; and when nobody listens.
+    """
+    way = prepare(plan)
+    if plan.cpus:
+        os.sched_setaffinity(0, plan.cpus)
+    loop = ClosedLoop(plan, way, notify) if plan.rate is None else OpenLoop(plan, way, notify)
+    try:
+        interrupted = _phases(loop, plan, notify, cue)
+        notify("measured", {})
+        return {**loop.raw(), "interrupted": interrupted}
+    finally:
+        loop.close()
+
+
+def _phases(loop: Loop, plan: Plan, notify: Notify, cue: Cue) -> bool:
+    """Whether it was interrupted."""
+    try:
+        if not cue.at_once:
+            loop.run_until(clock() + int(ARRIVAL_MAX_S * 1e9), loop.everybody_came, ARRIVAL_CHORES_NS)
+            loop.align(cue.came() or clock())
+            notify("came", {})
+            loop.go()
+            loop.run_until(NEVER_NS, lambda: cue.over(loop.completed))
+            loop.run_until(cue.begin_ns())
+        loop.go()
+        loop.measure()
+        notify("measuring", {})
+        loop.run_until(clock() + int(plan.duration_s * 1e9))
+        loop.end()
+    except KeyboardInterrupt:
+        return True
+    return False

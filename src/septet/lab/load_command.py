@@ -1,0 +1,127 @@
+"""The verb `load` of the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from septet.errors import Failed, UsageError
+from septet.lab import load as generator
+from septet.lab.load import ANY_LENGTH, LoadError, NobodyListens, Plan
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+NOT_NEGATIVE = click.FloatRange(min=0)
+COUNT = click.IntRange(min=1)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  septet load http://127.0.0.1:8000/
+  septet load http://127.0.0.1:8000/guestbook --users 500 --duration 10 --close
+  septet load http://127.0.0.1:8000/ --rate 2000 --users 200
+  septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
+  septet load http://10.0.0.7/ --header 'Accept: text/html' --json
+
+A latency is counted from the instant at which its request was due: with --rate as the rate says, so that a server
+that stalls cannot hide it; without, when the answer before it had come.""",
+)
+@click.argument("url")
+@click.option("--users", type=COUNT, default=Plan.users, show_default=True, help="Simultaneous users.")
+@click.option("--rate", type=POSITIVE, help="Requests due in a second, sent by users who are free (an open loop).")
+@click.option("--duration", type=POSITIVE, default=Plan.duration_s, show_default=True, help="Seconds measured.")
+@click.option("--warmup", type=NOT_NEGATIVE, default=Plan.warmup_s, show_default=True, help="Seconds before.")
+@click.option("--warmup-max", type=NOT_NEGATIVE, default=0.0, help="Warm up until steady, at most so many seconds.")
+@click.option("--timeout", type=POSITIVE, default=Plan.timeout_s, show_default=True, help="Seconds a request may take.")
+@click.option("--keep-alive", "mode", flag_value="keep-alive", default=True, help="Users keep connections.  [default]")
+@click.option("--close", "mode", flag_value="close", help="A new connection for every request.")
+@click.option("--http10", "mode", flag_value="http10", help="The same in HTTP/1.0.")
+@click.option("--per-connection", type=COUNT, help="Requests after which a user takes a new connection.")
+@click.option("--method", default=Plan.method, show_default=True, help="Of the requests.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request.")
+@click.option("--body", default="", help="Sent with every request; @FILE: what is in that file.")
+@click.option("--cookies", is_flag=True, help="Users keep the cookies that the server gives them.")
+@click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; instead of the URL's path.")
+@click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
+@click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs.  [default: one process, anywhere]")
+@click.option("--overflow", is_flag=True, help="More users may connect at once than the listener's queue holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def load(url: str, as_json: bool, **options: Any) -> int:
+    """Load any server with simultaneous users.
+
+    Each user sends the next request when the answer to the last one has come, or requests come at a fixed rate.
+    `{user}` in path, headers or body stands for the user's number. Every answer is checked; errors are counted by kind.
+    """
+    from septet.lab import tables
+
+    try:
+        figures = generator.run(_plan(url, options))
+    except NobodyListens as error:
+        raise Failed(str(error)) from None
+    except LoadError as error:
+        raise UsageError(str(error)) from None
+    click.echo(json.dumps(figures) if as_json else tables.load_figures(figures))
+    if not figures["answers"]:
+        raise Failed(f"{url} answered no request")
+    return 0
+
+
+def _plan(url: str, options: dict[str, Any]) -> Plan:
+    fields: dict[str, Any] = {
+        "headers": options["headers"],
+        "cookies": options["cookies"],
+        "method": options["method"],
+        "body": _body(options["body"]),
+    }
+    if options["scenario"] is not None:
+        scenario = generator.read_scenario(options["scenario"])
+        fields["targets"] = scenario["targets"]
+        fields["headers"] = scenario["headers"] + fields["headers"]
+        fields["cookies"] = scenario["cookies"] or fields["cookies"]
+    return Plan(
+        url=url,
+        users=options["users"],
+        rate=options["rate"],
+        duration_s=options["duration"],
+        warmup_s=options["warmup"],
+        warmup_max_s=options["warmup_max"],
+        timeout_s=options["timeout"],
+        mode=options["mode"],
+        requests_per_connection=options["per_connection"] or 0,
+        expect_length=length(options["expect_length"]),
+        cpus=numbers(options["cpus"] or "", "--cpus"),
+        overflow=options["overflow"],
+        **fields,
+    )
+
+
+def _body(text: str) -> str:
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UsageError(f"--body: {text[1:]} cannot be read: {error.strerror}") from None
+
+
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers in a list with commas. Raises UsageError for what is none."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise UsageError(f"{option}: {text!r} is not a list of whole numbers, such as 2,3")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
+def length(text: str | None) -> int | None:
+    """What --expect-length says."""
+    if text is None:
+        return None
+    if text == "any":
+        return ANY_LENGTH
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"--expect-length: {text!r} is neither a number of bytes nor 'any'")
+    return int(text)

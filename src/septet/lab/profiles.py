@@ -1,0 +1,61 @@
+"""Experiments by name: `seed` repeats the one that Septet goes back to, `modern` is what browsers meet today.
+
+The seed loaded seven servers in C with up to 15,000 users, each of whom took a new HTTP/1.0 connection for every page
+of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with 10. What
+it measured is shipped as data, to be drawn beside ours.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SEED_FIGURES = Path(__file__).with_name("data") / "seed.csv"
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What an experiment sets when nothing else is said; options are those of `septet serve`."""
+
+    users: tuple[int, ...]
+    mode: str
+    options: tuple[str, ...]  # of every model
+    model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    redis: bool = False  # whether the guestbook keeps its book in a Redis of its own
+
+
+def seed_curves() -> Curves:
+    """The seed's requests per second: for each model its (users, rate), where it had one."""
+    curves: Curves = {}
+    with SEED_FIGURES.open(newline="") as file:
+        for row in csv.DictReader(file):
+            users = int(row.pop("concurrency"))
+            for model, rate in row.items():
+                if rate:
+                    curves.setdefault(model, []).append((users, float(rate)))
+    return curves
+
+
+def _seed_users() -> tuple[int, ...]:
+    return tuple(sorted({users for curve in seed_curves().values() for users, _ in curve}))
+
+
+def profile(name: str) -> Profile:
+    """Raises KeyError for an unknown name."""
+    return {
+        "seed": Profile(
+            users=_seed_users(),
+            mode="http10",
+            options=("--backlog", "10"),
+            model_options={"preforked": ("--workers", "100"), "prethreaded": ("--threads", "100")},
+            redis=True,
+        ),
+        "modern": Profile(users=(20, 100, 500, 1000), mode="keep-alive", options=("--backlog", "4096")),
+    }[name]
+
+
+NAMES = ("seed", "modern")

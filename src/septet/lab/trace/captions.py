@@ -1,0 +1,78 @@
+"""The words of the pictures: what was traced, how it was recorded, and what a reader must know to judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from septet.lab.trace.recorder import Recording
+from septet.lab.trace.states import State
+from septet.lab.trace.tracing import Plan, Trace
+
+
+def title(plan: Plan) -> str:
+    users = "one user" if plan.users == 1 else f"{plan.users} users"
+    return f"Who runs, who waits: {users} of {plan.app or 'the guestbook'}"
+
+
+def overview(plan: Plan) -> str:
+    return f"All of {_seconds(plan.duration_s)}, in columns; {_setting(plan)}"
+
+
+def zoom(plan: Plan, length_ms: float) -> str:
+    return f"The {length_ms:g} ms with the most requests of {_seconds(plan.duration_s)}; {_setting(plan)}"
+
+
+def _seconds(seconds: float) -> str:
+    return "one second" if seconds == 1 else f"{seconds:g} seconds"
+
+
+def _setting(plan: Plan) -> str:
+    connections = "keep their connections" if plan.keep_alive else "open a connection for every request"
+    return f"GET {plan.path}; users {connections} and think for {plan.think_s * 1000:g} ms or so"
+
+
+def machine(described: Mapping[str, Any], date: str) -> str:
+    return (
+        f"{described['cpu']}, {described['cpus_usable']} CPUs shared with the users and the recorder; "
+        f"Linux {described['kernel']}; Python {described['python'].split()[0]}; {date}"
+    )
+
+
+def method(recordings: Sequence[Recording]) -> str:
+    """How it was recorded, and how completely."""
+    ways = {recording.way for recording in recordings}
+    way = ways.pop() if len(ways) == 1 else "mixed"
+    if way == "switches":
+        records, lost = (sum(getattr(each, name) for each in recordings) for name in ("records", "lost"))
+        return f"Recorded by perf_event_open: every switch of every thread, {records:,} records, {_lost(lost)}"
+    if way == "samples":
+        return "Recorded by looking into /proc every 2 ms: what was shorter is missing, boundaries are 1 ms wide"
+    if way == "spans":
+        return "Recorded by the server alone: what its threads did in the kernel's eyes is not known"
+    return "Recorded in different ways, see each model"
+
+
+def _lost(number: int) -> str:
+    return f"{number:,} MORE WERE LOST" if number else "none lost"
+
+
+def model(trace: Trace) -> str:
+    """What stands below a model's name."""
+    answered = [each for each in trace.requests if each.status]
+    seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
+    times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"
+    said = f"{len(answered)} requests in {seconds:g} s, {times}"
+    failed = len(trace.requests) - len(answered)
+    return "; ".join([_crew(trace), said] + ([f"{failed} failed"] if failed else []))
+
+
+def _crew(trace: Trace) -> str:
+    lanes = trace.recording.lanes
+    if not lanes:
+        return "threads not seen"
+    threads, processes = len(lanes), len({lane.pid for lane in lanes})
+    running = sum(lane.total(State.RUNNING) for lane in lanes) / (trace.recording.end - trace.recording.start)
+    who = "1 thread" if threads == 1 else f"{threads:,} threads" + (f" in {processes:,} processes" * (processes > 1))
+    return f"{who}, running {running:.0%} of the time" + (" together" if threads > 1 else "")

@@ -1,0 +1,122 @@
+"""The verb `trace` of the command line."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from septet.errors import Failed, UsageError
+from septet.lab.experiment import GUESTBOOK_PATH
+
+MODELS = "iterative,threaded,epoll"
+WAYS = ("auto", "switches", "samples", "spans")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  septet trace
+  septet trace shop.web:app --path /products --models prethreaded --users 8
+  septet trace --models preforked --serve-option '--workers 2' --zoom 50
+
+Writes trace.html, the pictures as SVG and PNG, and for each model a file that https://ui.perfetto.dev opens.
+For the exact way, kernel.perf_event_paranoid must be 2 or less, or you root; the pictures say which way it was.""",
+)
+@click.argument("app", required=False)
+@click.option("--models", default=MODELS, show_default=True, metavar="A,B,...", help="Which models, one by one.")
+@click.option("--users", type=click.IntRange(1, 1000), default=3, show_default=True, help="Simultaneous users.")
+@click.option(
+    "--think", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MS", help="Between two requests."
+)
+@click.option("--path", help=f"What the users ask for.  [default: / of APP, else {GUESTBOOK_PATH}]")
+@click.option("--keep-alive", is_flag=True, help="Each user keeps one connection.  [default: one for each request]")
+@click.option("--duration", type=click.FloatRange(0.01, 60), default=1.0, show_default=True, help="Seconds recorded.")
+@click.option("--warmup", type=click.FloatRange(0), default=0.5, show_default=True, help="Seconds before them.")
+@click.option("--zoom", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="MS", help="Its length.")
+@click.option("--way", type=click.Choice(WAYS), default="auto", show_default=True, help="How threads are watched.")
+@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory.  [default: trace-DATE-TIME]")
+def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path | None, **options: Any) -> int:
+    """Draw who runs and who waits, thread by thread and user by user.
+
+    Serves APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, under each model, lets a few users come,
+    and records for a second every switch of every thread: running, ready but without a CPU, or blocked, and why.
+    """
+    from septet.lab.bench import choose_models, model_names
+    from septet.lab.trace import report  # now: what is missing is missed before anything is recorded
+    from septet.lab.trace.tracing import Plan, Trace
+    from septet.lab.trace.tracing import trace as record
+
+    plan = Plan(
+        app=app,
+        path=_path(path, "/" if app else GUESTBOOK_PATH),
+        users=options["users"],
+        think_s=options["think"] / 1000,
+        keep_alive=options["keep_alive"],
+        warmup_s=options["warmup"],
+        duration_s=options["duration"],
+        way=options["way"],
+        serve_options=_words(options["serve_options"]),
+    )
+    chosen = choose_models(models, model_names())
+    directory = _made(out or Path(f"trace-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"))
+    # Whoever stops us with TERM must not leave our server behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    traces: list[Trace] = []
+    for model in chosen:
+        try:
+            traces.append(record(plan, model))
+        except Failed as failure:
+            click.echo(f"{model}: failed: {failure}", err=True)
+        else:
+            click.echo(f"{model}: {_outcome(traces[-1])}", err=True)
+    if not traces:
+        raise Failed("no model could be traced")
+    try:
+        written = report.save(traces, plan, zoom, ["septet", *sys.argv[1:]], directory)
+    except OSError as error:
+        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
+    return _tell(written, traces)
+
+
+def _outcome(traced: Any) -> str:
+    from septet.lab.trace import captions
+
+    return f"{captions.model(traced)}; {captions.method([traced.recording])}"
+
+
+def _tell(written: list[Path], traces: list[Any]) -> int:
+    from septet.lab.trace import report, tables
+
+    click.echo(tables.text(tables.table(traces)))
+    for note in report.notes(traces):
+        click.echo("\n" + note)
+    click.echo("\n" + "\n".join(str(path) for path in written))
+    return 0
+
+
+def _made(directory: Path) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
+    return directory
+
+
+def _words(options: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(word for option in options for word in shlex.split(option))
+    except ValueError as error:
+        raise UsageError(f"--serve-option: {' '.join(options)!r} is not what a shell would accept: {error}") from None
+
+
+def _path(text: str | None, default: str) -> str:
+    if text is not None and not text.startswith("/"):
+        raise UsageError(f"--path: {text!r} does not begin with /")
+    return text or default

@@ -1,0 +1,152 @@
+"""One request as its user, the server's span log and the timeline of threads have it: joined by client and time.
+
+The user knows when it asked and was answered; the span log when the request's head was complete, when the application
+had it, and when the answer had gone; the timeline what its thread did in those turns.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from septet.lab.trace.states import Interval, State
+from septet.lab.trace.timeline import Lane
+
+Span = dict[str, Any]
+"""A line of the span log."""
+
+Visit = tuple[int, int, int, int, int]
+"""(user, local port, asked, answered, status), see `visitors`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The application had the request in this thread from `start` to `end`."""
+
+    pid: int
+    tid: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Times in nanoseconds; `began` and `ended` are the server's, None where its log has nothing of it."""
+
+    user: int
+    asked: int
+    answered: int
+    status: int
+    began: int | None = None
+    ended: int | None = None
+    turns: tuple[Turn, ...] = ()
+
+
+def read_spans(text: str) -> tuple[list[Span], list[Span]]:
+    """The lines of a span log (see `septet.spans`): those about requests and those about turns.
+
+    A last line that is not whole is left out: the server may still be writing it.
+    """
+    requests: list[Span] = []
+    turns: list[Span] = []
+    for line in text.splitlines():
+        try:
+            span = json.loads(line)
+        except ValueError:
+            continue
+        (turns if "turns" in span else requests).append(span)
+    return requests, turns
+
+
+def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[Request]:
+    """The requests in the order in which they were asked."""
+    spans_of = _by_port(spans, lambda span: int(span["began"]))
+    turns_of = _by_port([span for span in turns if span["turns"]], lambda span: int(span["turns"][0][0]))
+    joined = []
+    for user, port, asked, answered, status in sorted(visits, key=lambda visit: visit[2]):
+        span = _within(spans_of.get(port, ()), asked, answered)
+        own = _within(turns_of.get(port, ()), asked, answered)
+        joined.append(
+            Request(
+                user,
+                asked,
+                answered,
+                status,
+                span["began"] if span else None,
+                span["ended"] if span else None,
+                tuple(Turn(own["process"], own["thread"], start, end) for start, end in own["turns"]) if own else (),
+            )
+        )
+    return joined
+
+
+Timed = list[tuple[int, Span]]
+
+
+def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
+    found: dict[int, Timed] = defaultdict(list)
+    for span in spans:
+        if span["client"]:
+            found[span["client"][1]].append((at(span), span))
+    for of_port in found.values():
+        of_port.sort(key=lambda timed: timed[0])
+    return found
+
+
+def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
+    """The last span that begins in a stretch of time; a client has one request after another."""
+    place = bisect_right(timed, end, key=lambda each: each[0]) - 1
+    return timed[place][1] if place >= 0 and timed[place][0] >= start else None
+
+
+def intervals(request: Request, lanes: dict[int, Lane]) -> list[Interval]:
+    """What happened to a request from when it was asked to when its answer was there, without gaps or overlaps.
+
+    In its turns it does what its thread does, if there is a timeline of that; before the server began with it, it
+    waited in line; between two turns it waits for the next one.
+    """
+    line = _Line(request.asked, request.answered)
+    if request.began is not None:
+        line.until(request.began, State.QUEUED)
+    for turn in request.turns:
+        line.until(turn.start, State.SUSPENDED)
+        if turn.tid in lanes:
+            line.take(lanes[turn.tid].between(line.at, min(turn.end, request.answered)))
+        line.until(turn.end, State.APPLICATION)
+    line.until(request.answered, State.QUEUED if request.began is None else State.RETURNING)
+    return line.intervals
+
+
+def from_turns(requests: Iterable[Request]) -> list[Lane]:
+    """What is known of threads where nobody has watched them: when the application had a request in each."""
+    found: dict[int, Lane] = {}
+    for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
+        lane = found.setdefault(turn.tid, Lane(turn.pid, turn.tid))
+        start = max(turn.start, lane.intervals[-1].end) if lane.intervals else turn.start
+        if turn.end > start:
+            lane.intervals.append(Interval(start, turn.end, State.APPLICATION))
+    return list(found.values())
+
+
+class _Line:
+    """Intervals one after another. The user may have its answer before the server has noted that it is done."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.at = start
+        self._end = end
+        self.intervals: list[Interval] = []
+
+    def until(self, time: int, state: State) -> None:
+        time = min(time, self._end)
+        if time > self.at:
+            self.intervals.append(Interval(self.at, time, state))
+            self.at = time
+
+    def take(self, intervals: list[Interval]) -> None:
+        for each in intervals:
+            self.until(each.start, State.APPLICATION)
+            self.until(each.end, each.state)

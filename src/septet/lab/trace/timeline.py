@@ -1,0 +1,146 @@
+"""From records to what each thread did when: the state machine behind the picture. Pure functions.
+
+A thread's line is a sequence of intervals without gaps. A record ends one and says what the next one is; what was
+before the first record follows from it: who is switched out was running. Where two records contradict each other one
+between them was lost, and the time between is UNKNOWN rather than guessed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import attrgetter
+
+from septet.lab.trace.records import Born, Died, Record, Sample, SwitchedIn, SwitchedOut
+from septet.lab.trace.states import Call, Interval, State
+
+Why = Callable[[int, Call], State | None]
+"""What a thread of this process waits for at this call, if that is known."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One thread, and what it did between `born` and the end."""
+
+    pid: int
+    tid: int
+    intervals: list[Interval] = field(default_factory=list)
+
+    def total(self, *states: State) -> int:
+        """Nanoseconds spent in these states."""
+        return sum(each.end - each.start for each in self.intervals if each.state in states)
+
+    def between(self, start: int, end: int) -> list[Interval]:
+        """The intervals in a stretch of time, cut off at its ends."""
+        first = max(0, bisect_left(self.intervals, start, key=attrgetter("start")) - 1)
+        found = []
+        for each in self.intervals[first:]:
+            if each.start >= end:
+                break
+            if each.end > start:
+                found.append(each._replace(start=max(start, each.start), end=min(end, each.end)))
+        return found
+
+
+class _Machine:
+    """One thread as its records come. BLOCKED is OTHER until it is explained."""
+
+    def __init__(self, pid: int, tid: int, since: int) -> None:
+        self.lane = Lane(pid, tid)
+        self._since = since
+        self._state: State | None = None  # not known before the first record
+        self._call: Call | None = None
+        self._dead = False
+
+    def take(self, record: Record) -> None:
+        if self._dead:
+            return
+        match record:
+            case Born(time=time):
+                self._since = time
+                self._state = State.RUNNABLE
+            case Died(time=time):  # its last switch is not recorded any more
+                self._close(time, State.RUNNING)
+                self._dead = True
+            case SwitchedIn(time=time):
+                before = self._state or State.OTHER
+                self._close(time, State.UNKNOWN if before is State.RUNNING else before)
+                self._state, self._call = State.RUNNING, None
+            case SwitchedOut(time=time, preempted=preempted, call=call):
+                self._close(time, State.RUNNING if self._state in (None, State.RUNNING) else State.UNKNOWN)
+                self._state = State.RUNNABLE if preempted else State.OTHER
+                self._call = None if preempted else call
+
+    def finish(self, end: int) -> Lane:
+        if not self._dead:
+            self._close(end, self._state or State.OTHER)
+        return self.lane
+
+    def _close(self, time: int, state: State) -> None:
+        if time > self._since:
+            self.lane.intervals.append(Interval(self._since, time, state, self._call))
+        self._since = time
+
+
+def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
+    """What each thread did from `start` to `end`, by tid. The records may come in any order."""
+    machines: dict[int, _Machine] = {}
+    for record in sorted(records, key=attrgetter("time")):
+        if record.time > end:
+            break
+        machine = machines.get(record.tid)
+        if machine is None or isinstance(record, Born):
+            machine = machines[record.tid] = _Machine(record.pid, record.tid, start)
+        if record.time >= start:
+            machine.take(record)
+    return {tid: machine.finish(end) for tid, machine in machines.items()}
+
+
+def explain(lane: Lane, samples: list[Sample], why: Why) -> Lane:
+    """Say why it was blocked: what the call tells, else what was seen meanwhile in /proc.
+
+    `samples` are this thread's, in order of time. A look that finds a thread ready to run, while the kernel has
+    not given it a CPU yet, tells that it has been woken: from there on it is RUNNABLE.
+    """
+    times = [sample.time for sample in samples]
+    explained = []
+    for each in lane.intervals:
+        if each.state is not State.OTHER:
+            explained.append(each)
+            continue
+        seen = samples[bisect_left(times, each.start) : bisect_left(times, each.end)]
+        explained += _explained(each, seen, why(lane.pid, each.call) if each.call else None)
+    return Lane(lane.pid, lane.tid, explained)
+
+
+def _explained(interval: Interval, seen: list[Sample], told: State | None) -> list[Interval]:
+    awake = (State.RUNNING, State.RUNNABLE)
+    state = told or next((sample.state for sample in seen if sample.state not in awake), State.OTHER)
+    woken = next((sample.time for sample in seen if sample.state in awake), None)
+    if woken is None:
+        return [interval._replace(state=state)]
+    if woken == interval.start:
+        return [interval._replace(state=State.RUNNABLE)]
+    return [interval._replace(end=woken, state=state), interval._replace(start=woken, state=State.RUNNABLE)]
+
+
+def from_samples(samples: list[Sample], start: int, end: int) -> Lane:
+    """The line of a thread of which only samples are known: each stands for the time around it.
+
+    `samples` are one thread's, in order, and not empty. What was shorter than the time between two looks is not there.
+    """
+    first = samples[0]
+    middles = [(left.time + right.time) // 2 for left, right in pairwise(samples)]
+    lane = Lane(first.pid, first.tid)
+    for sample, since, until in zip(samples, [start, *middles], [*middles, end], strict=True):
+        since, until = max(since, start), min(until, end)
+        if until <= since:
+            continue
+        last = lane.intervals[-1] if lane.intervals else None
+        if last is not None and last.state is sample.state:
+            lane.intervals[-1] = last._replace(end=until)
+        else:
+            lane.intervals.append(Interval(since, until, sample.state))
+    return lane

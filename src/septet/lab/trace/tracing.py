@@ -1,0 +1,128 @@
+"""Tracing one model: start the server, let users come, record a moment of it, and join what everybody has seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from septet.errors import Failed
+from septet.lab.experiment import GUESTBOOK, STORE
+from septet.lab.server import Server, free_port
+from septet.lab.trace.recorder import Recorder, Recording
+from septet.lab.trace.requests import Request, Visit, join, read_spans
+
+ASYNCHRONOUS_GUESTBOOK = "septet.examples.guestbook:asgi"
+LOOPS = ("poll", "epoll", "io_uring")  # where the asynchronous guestbook shows what these models are for
+
+_START_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 5.0
+_VISITORS_GRACE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to trace. Times in seconds."""
+
+    app: str | None = None  # None: the guestbook, in the form that suits the model
+    path: str = "/"
+    users: int = 3
+    think_s: float = 0.005
+    keep_alive: bool = False
+    warmup_s: float = 0.5
+    duration_s: float = 1.0
+    way: str = "auto"
+    serve_options: tuple[str, ...] = ()
+
+    def app_for(self, model: str) -> str:
+        return self.app or (ASYNCHRONOUS_GUESTBOOK if model in LOOPS else GUESTBOOK)
+
+    def command(self, model: str, port: int, span_log: Path) -> list[str]:
+        """What starts the server."""
+        words = [sys.executable, "-m", "septet", "serve", self.app_for(model), "--model", model]
+        return [*words, "--bind", f"127.0.0.1:{port}", "--span-log", str(span_log), *self.serve_options]
+
+    def visitors(self, port: int) -> list[str]:
+        """What lets the users come."""
+        url = f"http://127.0.0.1:{port}{self.path}"
+        words = [sys.executable, "-m", "septet.lab.trace.visitors", url, "--users", str(self.users)]
+        words += ["--think", f"{self.think_s:g}"]
+        return words if self.keep_alive else [*words, "--close"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One model's recording and requests. `leader` is the pid of the server's first process."""
+
+    model: str
+    command: list[str]
+    leader: int
+    recording: Recording
+    requests: list[Request]
+
+
+def trace(plan: Plan, model: str) -> Trace:
+    """Record one model. Raises Failed; no process is left."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="septet-trace-") as directory:
+        scratch = Path(directory)
+        span_log = scratch / "spans.jsonl"
+        command = plan.command(model, port, span_log)
+        with Server(command, _environment(plan, scratch), _STOP_TIMEOUT_S) as server:
+            # At once: what the server starts from now on is inherited by the recorder, what it has started is not.
+            with Recorder(server.session, frozenset([port]), plan.way) as recorder:
+                server.await_answer(f"http://127.0.0.1:{port}{plan.path}", _START_TIMEOUT_S)
+                with _visitors(plan.visitors(port)) as visitors:
+                    time.sleep(plan.warmup_s)
+                    recording = recorder.record(plan.duration_s)
+                    visits = _told(visitors)
+                server.check_alive()
+            server.stop()
+            leader = server.session
+        spans, turns = read_spans(span_log.read_text())
+    requests = join(visits, spans, turns)
+    during = [each for each in requests if each.answered > recording.start and each.asked < recording.end]
+    if not any(each.status for each in during):
+        raise Failed(f"no request was answered while {model} was recorded")
+    return Trace(model, command, leader, recording, during)
+
+
+def _environment(plan: Plan, scratch: Path) -> dict[str, str]:
+    """A fresh store for the guestbook, unless the user named one."""
+    if plan.app is not None or STORE in os.environ:
+        return {}
+    return {STORE: f"sqlite:///{scratch / 'guestbook.sqlite3'}"}
+
+
+@contextmanager
+def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """The users, from when each of them has asked once."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
+        try:
+            assert process.stdout is not None, "it was started with a pipe"
+            if process.stdout.readline() != "here\n":
+                raise Failed(f"the users did not come: {process.communicate()[1].strip()}")
+            yield process
+        finally:
+            process.kill()
+
+
+def _told(visitors: subprocess.Popen[str]) -> list[Visit]:
+    """What the users have written down. That their standard input ends tells them to leave."""
+    try:
+        said, complaints = visitors.communicate(timeout=_VISITORS_GRACE_S)
+    except subprocess.TimeoutExpired:
+        raise Failed("the users did not come to an end") from None
+    if visitors.returncode:
+        raise Failed(f"the users failed: {complaints.strip()}")
+    told: list[Any] = json.loads(said)
+    return [(user, port, asked, answered, status) for user, port, asked, answered, status in told]

@@ -1,0 +1,161 @@
+"""What a blocked thread waits for: from its system call and the call's arguments, looked up in /proc while it is true.
+
+The GIL is told by an address: CPython keeps its lock in a static variable, so a futex(2) within the mapping of the
+interpreter, or of libpython, is the GIL, and any other is a lock, a condition or a queue. That holds for CPython 3.11
+to 3.13 with a GIL, whoever serves with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import time
+
+from septet.lab.trace.calls import ABOUT, About
+from septet.lab.trace.sockets import Descriptors, Kind, waits
+from septet.lab.trace.states import Call, State
+
+_POLLFD = struct.Struct("<ihh")
+_POLLED_MAX = 64  # descriptors of a poll(2) that are looked at; more is a loop, whatever they are
+_FRESH_NS = 20_000_000  # how long what was looked up is believed
+_IDLE_POLL = 4  # one client, the listener or two, and what orders to stop; more is a loop
+_INTERPRETER = re.compile(r"/(lib)?python[^/]*$")
+
+_ALWAYS: dict[About | None, State] = {
+    About.RING: State.RING,
+    About.SELECT: State.EVENTS,
+    About.SLEEP: State.SLEEP,
+    About.CHILD: State.CHILD,
+    About.FILE: State.DISK,
+    About.LOCK: State.LOCK,
+}
+
+Range = tuple[int, int]
+
+
+class Reasons:
+    """Learns on the way: each look into /proc tells which system call an instruction address stands for."""
+
+    def __init__(self, ports: frozenset[int]) -> None:
+        self._descriptors = Descriptors(ports)
+        self._numbers: dict[int, int] = {}  # system call by the address after its instruction
+        self._interpreters: dict[int, list[Range]] = {}
+        self._seen: dict[tuple[int, int, int, int], State] = {}
+        self._recent: dict[tuple[int, int, int], tuple[int, State | None]] = {}
+        self._polls: dict[tuple[int, int], State] = {}  # by process and number of descriptors
+
+    def now(self, pid: int, number: int, call: Call) -> State:
+        """What a thread waits for that is in a system call this moment.
+
+        glibc has an instruction of its own for each of its functions, so the address will tell the call later. Only
+        syscall(3) makes all calls from one address.
+        """
+        self._numbers[call.address] = number
+        state = self._find(pid, number, call) or State.OTHER
+        self._seen[pid, number, call.first, call.second] = state
+        return state
+
+    def afterwards(self, pid: int, call: Call) -> State | None:
+        """What a thread waited for that left its CPU in this call, a moment ago; None if that cannot be told.
+
+        Descriptors are still the same then. The array of a poll(2) may not be: most lie on a stack, or are freed. So
+        there it goes first by what was seen while it was true.
+        """
+        number = self._numbers.get(call.address)
+        if number is None:
+            return None
+        seen = self._seen.get((pid, number, call.first, call.second))
+        if ABOUT.get(number) is About.POLL:
+            return seen or self._find(pid, number, call) or self._polls.get((pid, call.second))
+        return self._find(pid, number, call) or seen
+
+    def _find(self, pid: int, number: int, call: Call) -> State | None:
+        about = ABOUT.get(number)
+        if about is About.POLL:
+            return self._polled(pid, call.first, call.second)
+        if about in _ALWAYS:
+            return _ALWAYS[about]
+        now = time.monotonic_ns()
+        at, state = self._recent.get((pid, number, call.first), (0, None))
+        if now - at > _FRESH_NS:
+            state = self._look_up(pid, about, call.first)
+            self._recent[pid, number, call.first] = now, state
+        return state
+
+    def _look_up(self, pid: int, about: About | None, argument: int) -> State | None:
+        match about:
+            case About.DESCRIPTOR:
+                return waits([self._descriptors.kind(pid, argument)], State.OTHER)
+            case About.EPOLL:
+                return self._watched(pid, argument)
+            case About.FUTEX:
+                return State.GIL if self._in_interpreter(pid, argument) else State.LOCK
+        return None
+
+    def _polled(self, pid: int, address: int, count: int) -> State | None:
+        """From the array of descriptors, if that is what lies there."""
+        if not 0 < count <= _POLLED_MAX:
+            return State.EVENTS if count else State.SLEEP
+        data = _memory(pid, address, count * _POLLFD.size)
+        kinds = {self._descriptors.kind(pid, descriptor) for descriptor, _, _ in _POLLFD.iter_unpack(data)}
+        if not kinds or None in kinds or Kind.FILE in kinds:  # nobody polls a file: this is something else by now
+            return None
+        if kinds >= {Kind.CLIENT, Kind.LISTENER} and count <= _IDLE_POLL:
+            kinds.discard(Kind.LISTENER)  # an idle client is waited for with an eye on the door
+        state = waits(kinds, State.EVENTS)
+        if state is not None:
+            self._polls[pid, count] = state
+        return state
+
+    def _watched(self, pid: int, descriptor: int) -> State | None:
+        try:
+            with open(f"/proc/{pid}/fdinfo/{descriptor}") as file:
+                watched = [int(line.split()[1]) for line in file if line.startswith("tfd:")]
+        except OSError:
+            return None
+        if len(watched) > _POLLED_MAX:
+            return State.EVENTS
+        state = waits({self._descriptors.kind(pid, each) for each in watched}, State.EVENTS)
+        return State.EVENTS if state is State.CLIENT else state
+
+    def _in_interpreter(self, pid: int, address: int) -> bool:
+        if pid not in self._interpreters:
+            self._interpreters[pid] = interpreter_ranges(_lines(f"/proc/{pid}/maps"))
+        return any(start <= address < end for start, end in self._interpreters[pid])
+
+
+def interpreter_ranges(maps: list[str]) -> list[Range]:
+    """Where the interpreter's code and static variables lie, from the lines of /proc/PID/maps.
+
+    Variables that begin as zero (.bss) have no file: theirs is the anonymous mapping that joins on to the last one.
+    """
+    ranges: list[Range] = []
+    for line in maps:
+        fields = line.split(maxsplit=5)
+        start, end = (int(text, 16) for text in fields[0].split("-"))
+        path = fields[5] if len(fields) > 5 else ""
+        if _INTERPRETER.search(path) or (not path and ranges and ranges[-1][1] == start):
+            ranges.append((start, end))
+    return ranges
+
+
+def _memory(pid: int, address: int, size: int) -> bytes:
+    """Bytes of a process's memory; none if it may not be read."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(descriptor, size, address)
+            return data if len(data) == size else b""
+        finally:
+            os.close(descriptor)
+    except (OSError, OverflowError):
+        return b""
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []

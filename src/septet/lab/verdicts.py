@@ -1,0 +1,108 @@
+"""Whether the figures of a run, or of all runs of a cell, may be believed, and why not.
+
+valid            nothing speaks against them
+noisy            something else wanted the CPUs, or the repeats differ too much
+client-limited   the load generator was as busy as it can be: the server may be faster than that
+errors           requests failed or users were never served: the figures are those of the luckier ones
+failed           there are no figures
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from septet.lab.statistics import variation
+
+VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")  # from the best to the worst
+
+ERROR_SHARE_MAX = 0.001  # of all requests; more, and the figures are not those of a healthy server
+CLIENT_SHARE_MAX = 0.85  # of a CPU; a closed loop whose client is this busy measures the client
+SEND_LATE_MAX_US = 1000  # p99 of an open loop's requests that found a free connection
+FOREIGN_SHARE_MAX = 0.25  # of all CPUs; the kernel's own work for the load, which nobody is charged for, stays below
+STEAL_SHARE_MAX = 0.02  # of all CPUs, taken by the hypervisor
+VARIATION_MAX = 0.10  # standard deviation of the repeats' rates, of their mean
+LITTLE_ERROR_MAX = 0.10  # of the number of users
+LITTLE_ANSWERS_MIN = 20  # for each user; of fewer, the requests under way at both ends are too large a part
+
+Verdict = tuple[str, str | None]
+
+
+def judge(record: dict[str, Any], cpus: int) -> Verdict:
+    """The verdict on one run on a machine with so many CPUs, and its reason; None for a valid one."""
+    if "failure" in record:
+        return "failed", record["failure"]
+    load = record["load"]
+    if not load["answers"]:
+        waited = f"{load['unanswered']:,} users still waited after {load['longest_unanswered_us'] / 1e6:.1f} s"
+        return "failed", f"no request was answered: {_kinds(load['errors']) or waited}"
+    for verdict, objection in (
+        ("errors", _errors(load)),
+        ("client-limited", _client(load)),
+        ("noisy", _noise(record, cpus)),
+        ("noisy", _little(load)),
+    ):
+        if objection is not None:
+            return verdict, objection
+    return "valid", None
+
+
+def judge_all(records: list[dict[str, Any]]) -> Verdict:
+    """The verdict on a cell: the worst that more than half of its runs deserve; noisy also when the runs disagree."""
+    ranks = sorted(VERDICTS.index(record["verdict"]) for record in records)
+    verdict = VERDICTS[ranks[len(ranks) // 2]]
+    if any(record["verdict"] == "failed" for record in records):
+        verdict = max(verdict, "errors", key=VERDICTS.index)
+    reason = next((record["reason"] for record in reversed(records) if record["verdict"] == verdict), None)
+    if verdict == "errors" and reason is None:
+        failed = [record for record in records if record["verdict"] == "failed"]
+        reason = f"{len(failed)} of {len(records)} runs failed: {failed[-1]['reason']}"
+    if verdict == "valid":
+        rates = [float(record["load"]["requests_per_s"]) for record in records if record["verdict"] != "failed"]
+        if (spread := variation(rates)) > VARIATION_MAX:
+            return "noisy", f"the repeats differ by {spread:.0%} of their mean"
+    return verdict, reason
+
+
+def _kinds(errors: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} x {kind}" for kind, count in sorted(errors.items()))
+
+
+def _errors(load: dict[str, Any]) -> str | None:
+    errors = sum(load["errors"].values())
+    if errors > ERROR_SHARE_MAX * (errors + load["answers"]):
+        return f"{errors:,} of {errors + load['answers']:,} requests failed: {_kinds(load['errors'])}"
+    if load["users_never_answered"]:
+        cure = ": a longer --duration would serve them" if load["answers"] < load["plan"]["users"] else ""
+        return f"{load['users_never_answered']:,} users had no answer by the end{cure}"
+    return None
+
+
+def _client(load: dict[str, Any]) -> str | None:
+    if load["client"]["cpu_share"] > CLIENT_SHARE_MAX:
+        return f"the load generator used more than {CLIENT_SHARE_MAX:.0%} of a CPU and may be the limit"
+    if load.get("send_late_us", {}).get("p99", 0) > SEND_LATE_MAX_US:
+        return "the load generator sent requests more than 1 ms too late"
+    return None
+
+
+def _noise(record: dict[str, Any], cpus: int) -> str | None:
+    usage, load = record["usage"], record["load"]
+    total_s = load["window_s"] * cpus
+    ours_s = usage["user_s"] + usage["system_s"] + load["client"]["user_s"] + load["client"]["system_s"]
+    foreign = (usage["machine_busy_s"] - ours_s) / total_s
+    if foreign > FOREIGN_SHARE_MAX:
+        return "other programs took more than a quarter of the CPUs: repeat this when nothing else runs"
+    if usage["machine_steal_s"] / total_s > STEAL_SHARE_MAX:
+        return f"the hypervisor took more than {STEAL_SHARE_MAX:.0%} of the CPUs away"
+    return None
+
+
+def _little(load: dict[str, Any]) -> str | None:
+    """Little's law: in a closed loop, users = rate x latency. When that is not so, users stood still unseen."""
+    plan = load["plan"]
+    if plan["rate"] is not None or load["answers"] < LITTLE_ANSWERS_MIN * plan["users"]:
+        return None
+    present = load["requests_per_s"] * load["latency_us"]["mean"] / 1e6
+    if abs(present / plan["users"] - 1) <= LITTLE_ERROR_MAX:
+        return None
+    return f"rate times latency makes {present:,.0f} users, not {plan['users']:,} (Little's law): some stood still"

@@ -1,0 +1,68 @@
+"""How busy a loop is, as in libuv's uv_metrics_t; seen from where the loop waits, and free until it is asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+from septet.pollers import Ready
+
+Wait = Callable[[float | None], Ready]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a loop has done since it was first asked."""
+
+    iterations: int = 0
+    """Turns of the loop."""
+    events: int = 0
+    """What the poller has reported: ready descriptors, or completions."""
+    idle_s: float = 0.0
+    """Seconds in which the loop waited and had nothing to do."""
+    busy_s: float = 0.0
+    """Seconds in which it ran callbacks. busy_s / (busy_s + idle_s) is its load."""
+    longest_turn_s: float = 0.0
+    """The longest time between two looks at the poller: so long may an event have waited for its callback."""
+
+    @property
+    def mean_latency_s(self) -> float:
+        """How long a turn takes on average, which is what an event that comes meanwhile waits at most."""
+        return self.busy_s / self.iterations if self.iterations else 0.0
+
+
+class Meter:
+    """Wraps a poller's wait."""
+
+    def __init__(self) -> None:
+        self.iterations = self.events = 0
+        self.idle_s = self.busy_s = self.longest_turn_s = 0.0
+        self._since = monotonic()
+
+    def around(self, wait: Wait) -> Wait:
+        """The same, counted."""
+
+        def counted(timeout_s: float | None) -> Ready:
+            before = monotonic()
+            events = wait(timeout_s)
+            now = monotonic()
+            self._count(before - self._since, now - before, len(events))
+            self._since = now
+            return events
+
+        return counted
+
+    def _count(self, turn_s: float, waited_s: float, events: int) -> None:
+        self.iterations += 1
+        self.events += events
+        self.idle_s += waited_s
+        self.busy_s += turn_s
+        if turn_s > self.longest_turn_s:
+            self.longest_turn_s = turn_s
+
+    def start_turn(self) -> None:
+        """The loop runs (again): the time in which it did not was neither idle nor busy."""
+        self._since = monotonic()
+
+    def read(self) -> Metrics:
+        """What has been counted up to the present turn."""
+        return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)

@@ -1,0 +1,111 @@
+"""A listener of an asyncio Server: accepts straight from the poller, and makes transport and protocol of each client.
+
+asyncio starts a Task for every client, which awaits `connection_made`; here that is an ordinary call, and only a TLS
+handshake is waited for.
+"""
+
+import asyncio
+import errno
+import socket
+from asyncio import constants, trsock
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from septet.pollers import READABLE
+
+if TYPE_CHECKING:
+    from septet.loop._readiness import ReadinessLoop
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""accept(2) will not succeed before something else is closed; meanwhile the listener stays readable."""
+
+Factory = Callable[[], asyncio.BaseProtocol]
+
+
+class Acceptor:
+    """Takes clients in for one listener, until the loop stops watching it.
+
+    Args:
+        tls: asyncio's keyword arguments for a TLS transport, or None.
+    """
+
+    def __init__(
+        self,
+        loop: "ReadinessLoop",
+        listener: socket.socket,
+        factory: Factory,
+        server: Any,
+        backlog: int,
+        tls: dict[str, Any] | None,
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._factory = factory
+        self._server = server
+        self._backlog = backlog
+        self._tls = tls
+        self._context = copy_context()
+
+    def start(self) -> None:
+        """Have the loop watch the listener; nothing happens if that was closed meanwhile."""
+        if self._listener.fileno() >= 0:
+            self._loop.watch(self._listener.fileno(), READABLE, self._ready)
+
+    def _ready(self, mask: int) -> None:
+        for _ in range(self._backlog):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as exc:
+                if exc.errno not in EXHAUSTED:
+                    raise
+                self.pause(exc)
+                return
+            sock.setblocking(False)
+            self.admit(sock, address)
+
+    def pause(self, exc: OSError) -> None:
+        """Look away for a second, as asyncio does, rather than fail again and again."""
+        message = "socket.accept() out of system resource"
+        listener = trsock.TransportSocket(self._listener)
+        self._loop.call_exception_handler({"message": message, "exception": exc, "socket": listener})
+        self._loop.unwatch(self._listener.fileno())
+        self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self.start)
+
+    def admit(self, sock: socket.socket, address: Any) -> None:
+        """Make a client's protocol and transport in a context of its own; a failure ends the client, not the server."""
+        try:
+            self._context.copy().run(self._welcome, sock, {"peername": address})
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            sock.close()
+            self._report(exc)
+
+    def _welcome(self, sock: socket.socket, extra: dict[str, Any]) -> None:
+        protocol = self._factory()
+        if self._tls is None:
+            transport = self._loop.stream(sock, protocol, extra, self._server)
+            transport._run(transport.begin)
+            return
+        waiter = self._loop.create_future()
+        make: Any = self._loop
+        encrypted = make._make_ssl_transport(
+            sock, protocol, waiter=waiter, extra=extra, server=self._server, **self._tls
+        )
+        waiter.add_done_callback(partial(self._shaken, encrypted))
+
+    def _shaken(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
+        """The handshake is over. One that failed is everyday life, and told in debug mode only."""
+        exc = None if waiter.cancelled() else waiter.exception()
+        if exc is not None:
+            transport.close()
+            if self._loop.get_debug():
+                self._report(exc)
+
+    def _report(self, exc: BaseException) -> None:
+        message = "Error on transport creation for incoming connection"
+        self._loop.call_exception_handler({"message": message, "exception": exc})

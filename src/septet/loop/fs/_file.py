@@ -1,0 +1,121 @@
+"""An open file: a descriptor and a position. The position is kept here, so that a cancelled read loses nothing."""
+
+import asyncio
+import io
+import os
+import warnings
+from types import TracebackType
+from typing import Self
+
+from septet.loop.fs._verbs import Files, Path
+
+CHUNK = 256 * 1024
+"""Bytes of a read to the end of a file that has grown beyond the size it told."""
+
+_FLAGS = {
+    "r": os.O_RDONLY,
+    "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "x": os.O_WRONLY | os.O_CREAT | os.O_EXCL,
+}
+
+
+def flags_of(mode: str) -> int:
+    """open(2)'s flags for a mode of the built-in open(), which must be binary."""
+    kind, rest = mode[:1], "".join(sorted(mode[1:]))
+    if kind not in _FLAGS or rest not in ("b", "+b"):
+        raise ValueError(f"mode {mode!r}: it must be rb, wb, ab or xb, or one of these with +")
+    flags = _FLAGS[kind]
+    return flags & ~os.O_ACCMODE | os.O_RDWR if "+" in rest else flags
+
+
+class File:
+    """Made by `septet.loop.fs.open`. One operation at a time: two reads at once would read the same bytes."""
+
+    def __init__(self, files: Files, fd: int, path: Path) -> None:
+        self._files = files
+        self._fd = fd
+        self._path = path
+        try:
+            self._position = os.lseek(fd, 0, os.SEEK_CUR)
+        except OSError as exc:
+            os.close(fd)
+            self._fd = -1
+            raise io.UnsupportedOperation(f"{os.fspath(path)} has no position: it is no file, but a stream") from exc
+
+    def fileno(self) -> int:
+        """The descriptor; -1 after close()."""
+        return self._fd
+
+    def tell(self) -> int:
+        """Where the next read or write begins, in bytes. With mode `a` writes go to the end all the same."""
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """Have the next read or write begin there."""
+        if position < 0:
+            raise ValueError(f"negative position {position}")
+        self._position = position
+
+    async def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, b"" at the end of the file; without `size`, all to the end."""
+        if size < 0:
+            return await self._read_rest()
+        data = await self._files.read(self._open(), size, self._position)
+        self._position += len(data)
+        return data
+
+    async def _read_rest(self) -> bytes:
+        pieces: list[bytes] = []
+        start = self._position
+        try:
+            while True:
+                left = os.fstat(self._open()).st_size - self._position
+                data = await self.read(left + 1 if left > 0 else CHUNK)
+                if not data:
+                    return b"".join(pieces)
+                pieces.append(data)
+        except asyncio.CancelledError:
+            self._position = start  # nobody got what was read
+            raise
+
+    async def write(self, data: bytes) -> int:
+        """Write all of it, and return how much that was."""
+        rest = bytes(data)
+        while rest:
+            written = await self._files.write(self._open(), rest, self._position)
+            self._position += written
+            rest = rest[written:]
+        return len(data)
+
+    async def fsync(self, *, data_only: bool = False) -> None:
+        """Return when the disk has it: fsync(2), or fdatasync(2)."""
+        await self._files.fsync(self._open(), data_only)
+
+    def stat(self) -> os.stat_result:
+        """What os.fstat() tells; that never waits for a disk."""
+        return os.fstat(self._open())
+
+    async def close(self) -> None:
+        """Close the file; again does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            await self._files.close(fd)
+
+    def _open(self) -> int:
+        if self._fd < 0:
+            raise ValueError(f"{os.fspath(self._path)} is closed")
+        return self._fd
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            warnings.warn(f"unclosed file {self._path}", ResourceWarning, stacklevel=2, source=self)
+            os.close(self._fd)

@@ -1,0 +1,116 @@
+"""Files by io_uring: an operation is prepared, and its completion wakes the task.
+
+Paths and buffers belong to the ring until the completion, also if nobody awaits it any more (`Ring` keeps them).
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from septet.loop.fs._verbs import Path
+from septet.pollers._file_operations import AT_SYMLINK_NOFOLLOW, stat_result
+from septet.pollers.ring import Ring
+
+FIRST_READ = 64 * 1024
+"""Bytes that are asked of a file of unknown size: most files come whole, and their size need not be asked for."""
+
+SPARE_BUFFERS = 32
+"""Of that size, kept for the next reads: to make one costs ten times what the read costs."""
+
+LONGEST_READ = 1 << 30
+"""read(2) on Linux takes no more than 2 GiB at once."""
+
+
+class RingFiles:
+    """For one `UringLoop`. An operation whose task is cancelled is cancelled in the ring, too."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._spare: list[bytearray] = []
+
+    async def open(self, path: Path, flags: int, permissions: int) -> int:
+        # The kernel takes no permissions where nothing is made.
+        permissions = permissions & 0o7777 if flags & os.O_CREAT else 0
+        return await self._done(self._ring.openat2, os.fsencode(path), flags, permissions, path=path, gives_fd=True)
+
+    async def close(self, fd: int) -> None:
+        # Not through the ring: close(2) of a file hardly ever waits, and must happen whoever is cancelled.
+        os.close(fd)
+
+    async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
+        status = bytearray(256)
+        flags = 0 if follow_symlinks else AT_SYMLINK_NOFOLLOW
+        await self._done(partial(self._ring.statx, flags=flags), os.fsencode(path), status, path=path)
+        return stat_result(status)
+
+    async def read(self, fd: int, size: int, offset: int) -> bytes:
+        small = size <= FIRST_READ
+        buffer = self._spare.pop() if small and self._spare else bytearray(FIRST_READ if small else size)
+        length = await self._done(partial(self._ring.read, offset=offset, size=min(size, LONGEST_READ)), fd, buffer)
+        data = bytes(memoryview(buffer)[:length])
+        if small and len(self._spare) < SPARE_BUFFERS:
+            self._spare.append(buffer)  # not after a cancellation: the kernel may still write into it
+        return data
+
+    async def read_whole(self, path: Path) -> bytes:
+        fd = await self.open(path, os.O_RDONLY | os.O_CLOEXEC, 0)
+        try:
+            pieces = [await self.read(fd, FIRST_READ, 0)]
+            offset = size = len(pieces[0])
+            if size == FIRST_READ:
+                size = os.fstat(fd).st_size
+            while pieces[-1]:
+                if offset >= size and len(pieces[-1]) < FIRST_READ:
+                    break  # no more than the last read asked for: it has met the end
+                pieces.append(await self.read(fd, max(size - offset, FIRST_READ), offset))
+                offset += len(pieces[-1])
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        finally:
+            os.close(fd)
+
+    async def write(self, fd: int, data: bytes, offset: int) -> int:
+        return await self._done(partial(self._ring.write, offset=offset), fd, data)
+
+    async def fsync(self, fd: int, data_only: bool) -> None:
+        await self._done(partial(self._ring.fsync, data_only=data_only), fd)
+
+    async def _done(
+        self, prepare: Callable[..., int], *args: Any, path: Path | None = None, gives_fd: bool = False
+    ) -> int:
+        operation = _Operation(path, gives_fd)
+        token = prepare(*args, operation.completed)
+        try:
+            return await operation.future
+        except asyncio.CancelledError:
+            operation.abandon()
+            self._ring.cancel(token)
+            raise
+
+
+class _Operation:
+    """One that is under way, and the future that its task awaits."""
+
+    __slots__ = ("_gives_fd", "_path", "future")
+
+    def __init__(self, path: Path | None, gives_fd: bool) -> None:
+        self._path = path
+        self._gives_fd = gives_fd
+        self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def completed(self, res: int, flags: int, data: bytes) -> None:
+        """The ring's call."""
+        if self.future.cancelled():
+            if self._gives_fd and res >= 0:
+                os.close(res)  # opened, but nobody is there to take it
+        elif res >= 0:
+            self.future.set_result(res)
+        else:
+            self.future.set_exception(OSError(-res, os.strerror(-res), self._path))
+
+    def abandon(self) -> None:
+        """The task was cancelled: perhaps just after the completion, and before it could take the result."""
+        future = self.future
+        if self._gives_fd and future.done() and not future.cancelled() and future.exception() is None:
+            os.close(future.result())

@@ -1,0 +1,95 @@
+"""What happens to files: inotify(7). Its descriptor is readable when something has happened; any loop can wait for it.
+
+The C library has wrappers for its three calls and Python has none, hence `ctypes`.
+"""
+
+import asyncio
+import ctypes
+import os
+import struct
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from septet.loop.fs._verbs import Path
+
+EVENT = struct.Struct("iIII")
+"""struct inotify_event: watch descriptor, mask, cookie, length of the name that follows."""
+
+KINDS = {
+    0x002: "modified",
+    0x004: "attributes",
+    0x008: "written",  # closed by one who had it open for writing: its content is whole
+    0x040: "moved away",
+    0x080: "moved here",
+    0x100: "created",
+    0x200: "deleted",
+    0x400: "gone",  # the watched file or directory itself
+    0x800: "renamed",  # that, too
+    0x4000: "overflow",  # the kernel had no room for more: look for yourself
+}
+_MASK = sum(KINDS) & 0xFFF
+_NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Change:
+    """One event: what happened (a word of `KINDS`), and to which path."""
+
+    kind: str
+    path: str
+
+
+class Watch:
+    """An asynchronous iterator of `Change`s, which begins when it is entered and ends with its block.
+
+        async with fs.watch("/etc/app") as changes:
+            async for change in changes:
+                print(change.kind, change.path)
+
+    Files in subdirectories are not seen.
+
+    Raises:
+        OSError: when it is entered: there is no such file, or fs.inotify.max_user_watches is used up (ENOSPC).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = os.fspath(path)
+        self._fd = -1
+        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        libc = ctypes.CDLL(None, use_errno=True)
+        fd = libc.inotify_init1(_NONBLOCK_CLOEXEC)
+        if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(self._path), _MASK) < 0:
+            code = ctypes.get_errno()
+            if fd >= 0:
+                os.close(fd)
+            raise OSError(code, os.strerror(code), self._path)
+        self._fd = fd
+        asyncio.get_running_loop().add_reader(fd, self._take)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        return await self._changes.get()
+
+    def _take(self) -> None:
+        data = os.read(self._fd, 65536)
+        at = 0
+        while at < len(data):
+            _, mask, _, length = EVENT.unpack_from(data, at)
+            at += EVENT.size + length
+            name = data[at - length : at].rstrip(b"\0")
+            kind = KINDS.get(mask & 0xFFFF & ~0x8000)
+            if kind:  # else IN_IGNORED, which follows on "gone"
+                path = os.path.join(self._path, os.fsdecode(name)) if name else self._path
+                self._changes.put_nowait(Change(kind, path))

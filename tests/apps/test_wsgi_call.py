@@ -1,0 +1,142 @@
+"""One call of a WSGI application: what `start_response`, `write` and `early_hints` take, and until when."""
+
+import io
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from septet.apps.wsgi import Wsgi
+from septet.models._carry import take_turn
+from support.carrier import Watched, write_all
+from support.messages import render
+
+Run = Callable[..., Any]
+Start = Callable[..., Callable[[Any], None]]
+
+GET = render("GET", "/")
+
+
+def answered_where_nothing_waits(application: Any) -> bytes:
+    """On an event loop: what is written stays where it is until the application returns."""
+    session = Watched()
+    session.receive(GET)
+    written = b""
+    while session.want.name == "RUN":
+        take_turn(Wsgi(application), session)
+        written += write_all(session)
+    return written
+
+
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_pairs_of_any_kind(run: Run, pair: Callable[[Any], Any]) -> None:
+    def application(environ: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", [pair(("A", "b"))])
+        return [b""]
+
+    assert run(Wsgi(application), GET).answer.fields["a"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        (200, [], "string such as '200 OK'"),
+        (b"200 OK", [], "string such as '200 OK'"),
+        ("OK", [], "not a status"),
+        ("20 OK", [], "not a status"),
+        ("700 OK", [], "between 200 and 599"),
+        ("200 OK\r\nA: b", [], "control byte"),
+        ("200 \u20ac", [], "latin-1"),
+        ("200 OK", [("A", 1)], "are strings"),
+        ("200 OK", [(b"A", b"b")], "are strings"),
+        ("200 OK", [("A", "\u20ac")], "latin-1"),
+        ("200 OK", [("\xe9", "a")], "not the name"),
+        ("200 OK", [("A", None)], "are strings"),
+    ],
+)
+def test_head_that_is_none(
+    run: Run, caplog: pytest.LogCaptureFixture, status: Any, headers: list[Any], words: str
+) -> None:
+    """The author is told, in the terms of PEP 3333, what is wrong."""
+
+    def application(environ: Any, start_response: Start) -> list[bytes]:
+        start_response(status, headers)
+        return [b"content"]
+
+    assert run(Wsgi(application), GET).answer.status == 500
+    assert words in caplog.text
+
+
+def test_writing_and_iterating_keep_their_order() -> None:
+    def application(environ: Any, start_response: Start) -> Iterator[bytes]:
+        write = start_response("200 OK", [])
+        write(b"1")
+        write(bytearray(b"2"))
+        yield b"3"
+        write(b"4")
+        yield b"5"
+
+    raw = answered_where_nothing_waits(application)
+    assert raw.endswith(b"\r\n\r\n3\r\n123\r\n1\r\n4\r\n1\r\n5\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_is_written_cannot_be_replaced(run: Run, waits: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """PEP 3333: start_response raises its exc_info where the answer has begun."""
+
+    def application(environ: Any, start_response: Start) -> list[bytes]:
+        start_response("200 OK", [])(b"written")
+        try:
+            raise KeyError("the cause")
+        except KeyError:
+            start_response("503 Out", [], sys.exc_info())
+        return [b"never"]
+
+    raw = run(Wsgi(application), GET).answer.raw if waits else answered_where_nothing_waits(application)
+    assert raw.startswith(b"HTTP/1.1 200 " if waits else b"HTTP/1.1 500 ")
+    assert b"never" not in raw
+    assert "the cause" in caplog.text
+
+
+@pytest.mark.parametrize("parts", [[b"one"], [b"one", b"two"], iter([b"one"])])
+def test_what_is_kept_from_a_call_is_void(run: Run, parts: Any) -> None:
+    kept: list[Any] = []
+
+    def application(environ: Any, start_response: Start) -> Any:
+        kept.extend((start_response("200 OK", []), environ["wsgi.early_hints"], start_response))
+        return parts
+
+    run(Wsgi(application), GET)
+    write, early_hints, start_response = kept
+    with pytest.raises(RuntimeError, match="complete"):
+        write(b"late")
+    with pytest.raises(RuntimeError, match="before the answer"):
+        early_hints([])
+    with pytest.raises(KeyError):
+        start_response("500 Late", [], (KeyError, KeyError(), None))
+
+
+def test_file_of_text_ends(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Its end is no empty bytes, so it would be read for ever."""
+
+    def application(environ: Any, start_response: Start) -> Any:
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](io.StringIO(""))
+
+    assert run(Wsgi(application), GET).answer.status == 500
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_early_hints_come_before_the_answer(run: Run) -> None:
+    def application(environ: Any, start_response: Start) -> list[bytes]:
+        environ["wsgi.early_hints"]([("Link", "</a>; rel=preload"), ("X", "caf\xe9")])
+        start_response("200 OK", [])
+        return [b"fine"]
+
+    raw = run(Wsgi(application), GET).answer.raw
+    hints, _, answer = raw.partition(b"\r\n\r\n")
+    assert hints == b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nX: caf\xe9"
+    assert answer == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+    assert answered_where_nothing_waits(application) == raw

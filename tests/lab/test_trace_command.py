@@ -1,0 +1,150 @@
+"""`septet trace` as a user runs it: a real server, real users, and a look into the files that come of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = """
+import asyncio, time
+
+def blocking(environ, start_response):
+    time.sleep(0.01)
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+
+async def awaiting(scope, receive, send):
+    if scope["type"] == "http":
+        await asyncio.sleep(0.01)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+"""
+
+
+def septet(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SEPTET_", "GUESTBOOK_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "septet", *words], cwd=cwd, env=environ, capture_output=True, text=True, timeout=100
+    )
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> str:
+    """A module in `tmp_path`, of a name that no other process has on its command line."""
+    name = f"traced_{tmp_path.parent.name}_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(APP)
+    return name
+
+
+def traced(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    short = ["--duration", "0.3", "--warmup", "0.1", "--out", "out"]
+    result = septet("trace", *words, *short, cwd=tmp_path)
+    assert not left_behind(tmp_path)
+    return result
+
+
+def left_behind(directory: Path) -> list[str]:
+    """The command lines of processes that work in this directory."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{name}/cwd") == str(directory):
+                found.append(Path("/proc", name, "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def events(path: Path, category: str) -> list[dict[str, Any]]:
+    return [event for event in json.loads(path.read_text())["traceEvents"] if event.get("cat") == category]
+
+
+def total_us(found: list[dict[str, Any]], name: str) -> float:
+    return float(sum(event["dur"] for event in found if event["name"] == name))
+
+
+def test_blocking_application(tmp_path: Path, app: str) -> None:
+    result = traced(tmp_path, f"{app}:blocking", "--models", "iterative,threaded", "--users", "3")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("iterative: 1 thread, running ")
+    assert result.stdout.startswith("model      thread")
+    assert result.stdout.splitlines()[-1] == "out/trace.json"
+    out = tmp_path / "out"
+    sleeping = {model: total_us(events(out / f"{model}.perfetto.json", "thread"), "sleeps") for model in MODELS}
+    lined_up = {model: total_us(events(out / f"{model}.perfetto.json", "user"), LINE) for model in MODELS}
+    requests = {model: len(events(out / f"{model}.perfetto.json", "request")) for model in MODELS}
+    assert sleeping["iterative"] < 310_000  # one thread sleeps for one request after the other
+    assert sleeping["threaded"] / requests["threaded"] > 5_000
+    assert lined_up["iterative"] / requests["iterative"] > lined_up["threaded"] / requests["threaded"]
+    (plan,) = {json.dumps(json.loads((out / "trace.json").read_text())["plan"]["users"])}
+    assert plan == "3"
+
+
+MODELS = ("iterative", "threaded")
+LINE = "in line: asked, not begun"
+
+
+def test_awaiting_application_has_turns(tmp_path: Path, app: str) -> None:
+    result = traced(tmp_path, f"{app}:awaiting", "--models", "epoll", "--keep-alive")
+    assert result.returncode == 0, result.stderr
+    path = tmp_path / "out" / "epoll.perfetto.json"
+    requests = [event for event in events(path, "request") if event["args"]["status"] == 200]
+    assert requests
+    assert max(event["args"]["turns"] for event in requests) == 2  # before and after its sleep
+    assert total_us(events(path, "user"), "suspended: awaits an answer or its turn") > 5_000
+
+
+@pytest.mark.parametrize("way", ["samples", "spans"])
+def test_lesser_ways_say_what_they_are(way: str, tmp_path: Path, app: str) -> None:
+    result = traced(tmp_path, f"{app}:blocking", "--models", "prethreaded", "--way", way)
+    assert result.returncode == 0, result.stderr
+    (model,) = json.loads((tmp_path / "out" / "trace.json").read_text())["models"]
+    assert (model["way"], model["records"]) == (way, 0)
+    assert {"samples": "looking into /proc", "spans": "the server alone"}[way] in result.stderr
+
+
+def test_guestbook_is_asynchronous_where_that_shows_something(tmp_path: Path) -> None:
+    result = traced(tmp_path, "--models", "epoll,preforked")
+    assert result.returncode == 0, result.stderr
+    commands = [model["command"] for model in json.loads((tmp_path / "out" / "trace.json").read_text())["models"]]
+    assert [next(word for word in command if "guestbook" in word) for command in commands] == [
+        "septet.examples.guestbook:asgi",
+        "septet.examples.guestbook:wsgi",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_cannot_be_traced(tmp_path: Path, app: str) -> None:
+    result = traced(tmp_path, "no_such_module:app", "--models", "epoll")
+    assert result.returncode == 1
+    assert "epoll: failed: the server ended" in result.stderr
+    assert result.stderr.splitlines()[-1] == "septet: no model could be traced"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--models", "select"], "--models: 'select' is not among iterative, "),
+        (["--users", "0"], "--users"),
+        (["--path", "guestbook"], "--path: 'guestbook' does not begin with /"),
+        (["--way", "magic"], "--way"),
+        (["--serve-option", "'"], "--serve-option"),
+    ],
+)
+def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
+    result = septet("trace", *words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_out_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = septet("trace", "--out", "file/below", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("septet: --out: file/below cannot be written to")

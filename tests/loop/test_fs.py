@@ -1,0 +1,200 @@
+"""`septet.loop.fs` on all loops, and on asyncio's own: the same calls, the same answers, compared with `os`."""
+
+import asyncio
+import io
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.loop import fs
+
+Run = Callable[[Awaitable[Any]], Any]
+
+
+@pytest.fixture(params=["poll", "epoll", "io_uring", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Any:
+    if request.param != "asyncio":
+        request.getfixturevalue("_ours")
+    with asyncio.Runner(loop_factory=_factory(request.param)) as runner:
+        yield lambda awaitable: runner.run(asyncio.wait_for(awaitable, 30))
+
+
+def _factory(name: str) -> Any:
+    from septet.loop import new_event_loop
+
+    return asyncio.new_event_loop if name == "asyncio" else lambda: new_event_loop(name)
+
+
+@pytest.fixture
+def _ours(request: pytest.FixtureRequest) -> None:
+    from septet.pollers.ring import obstacle
+
+    reason = obstacle() if request.node.callspec.params["run"] == "io_uring" else None
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 1_000_000])
+def test_whole_files(run: Run, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    assert run(fs.write_bytes(tmp_path / "file", data)) == size
+    assert (tmp_path / "file").read_bytes() == data
+    assert run(fs.read_bytes(tmp_path / "file")) == data
+
+
+def test_file_of_unknown_size(run: Run) -> None:
+    """A file of /proc says that it is empty."""
+    assert run(fs.read_bytes("/proc/self/status")).startswith(b"Name:")
+
+
+def test_stat(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 7)
+    (tmp_path / "link").symlink_to("file")
+    assert run(fs.stat(tmp_path / "link")) == os.stat(tmp_path / "link")
+    assert run(fs.stat(tmp_path / "link", follow_symlinks=False)) == os.lstat(tmp_path / "link")
+    assert run(fs.stat(tmp_path / "file")).st_mtime_ns == os.stat(tmp_path / "file").st_mtime_ns
+
+
+def test_error_names_the_path(run: Run, tmp_path: Path) -> None:
+    for call in (fs.stat, fs.read_bytes, fs.open, fs.listdir):
+        with pytest.raises(FileNotFoundError) as caught:
+            run(call(tmp_path / "no"))
+        assert str(tmp_path / "no") in str(caught.value)
+
+
+def test_open_file(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with await fs.open(tmp_path / "file", "x+b", permissions=0o600) as file:
+            assert await file.write(b"hello, world") == 12
+            await file.fsync()
+            await file.fsync(data_only=True)
+            assert file.tell() == 12
+            assert await file.read() == b""
+            file.seek(7)
+            assert await file.read(3) == b"wor"
+            assert await file.read() == b"ld"
+            assert file.stat().st_mode & 0o777 == 0o600
+        await file.close()
+        with pytest.raises(ValueError, match="is closed"):
+            await file.read()
+        async with await fs.open(tmp_path / "file", "ab") as file:
+            await file.write(b"!")
+        with pytest.raises(FileExistsError):
+            await fs.open(tmp_path / "file", "xb")
+
+    run(main())
+    assert (tmp_path / "file").read_bytes() == b"hello, world!"
+
+
+@pytest.mark.parametrize("mode", ["r", "rt", "rbb", "bw", "", "w+", "rwb"])
+def test_mode_must_be_binary(run: Run, mode: str) -> None:
+    with pytest.raises(ValueError, match="it must be rb"):
+        run(fs.open("/dev/null", mode))
+
+
+def test_pipe_is_no_file(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)
+    with pytest.raises(io.UnsupportedOperation, match="a stream"):
+        run(fs.open(tmp_path / "fifo"))
+    os.close(writer)
+
+
+def test_directory(run: Run, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).touch()
+    assert sorted(run(fs.listdir(tmp_path))) == ["a", "b", "c"]
+
+
+def test_cancelled_open_leaves_no_descriptor(run: Run, tmp_path: Path) -> None:
+    """A thread that opens a pipe waits for somebody at its other end; the one who asked is gone by then."""
+    os.mkfifo(tmp_path / "fifo")
+
+    async def main() -> None:
+        await asyncio.sleep(0.001)  # the loop has all its descriptors
+        before = os.listdir("/proc/self/fd")
+        for turns in range(20):
+            opening = asyncio.ensure_future(fs.open(tmp_path / "fifo"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opening.cancel()
+            # io_uring opens a pipe without waiting.
+            with pytest.raises((asyncio.CancelledError, io.UnsupportedOperation)):
+                await opening
+        writer = os.open(tmp_path / "fifo", os.O_RDWR)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        await until(lambda: len(os.listdir("/proc/self/fd")) == len(before) + 1)
+        os.close(writer)
+
+    run(main())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - it is the kernel's and the threads' state: nobody tells
+        await asyncio.sleep(0.001)
+
+
+def test_cancelled_read_loses_nothing(run: Run, tmp_path: Path) -> None:
+    data = os.urandom(500_000)
+    (tmp_path / "file").write_bytes(data)
+
+    async def main() -> bytes:
+        read = b""
+        async with await fs.open(tmp_path / "file") as file:
+            for turns in range(200):
+                task = asyncio.ensure_future(file.read(3001))
+                for _ in range(turns % 5):
+                    await asyncio.sleep(0)
+                task.cancel()
+                try:
+                    read += await task
+                except asyncio.CancelledError:
+                    pass
+            return read + await file.read()
+
+    assert run(main()) == data
+
+
+def test_many_at_once(run: Run, tmp_path: Path) -> None:
+    """More than a submission queue holds."""
+    (tmp_path / "file").write_bytes(b"x" * 100)
+
+    async def main() -> list[bytes]:
+        return await asyncio.gather(*(fs.read_bytes(tmp_path / "file") for _ in range(2000)))
+
+    assert set(run(main())) == {b"x" * 100}
+
+
+def test_watch(run: Run, tmp_path: Path) -> None:
+    async def main() -> list[tuple[str, str]]:
+        seen: list[tuple[str, str]] = []
+        async with fs.watch(tmp_path) as changes:
+            await fs.write_bytes(tmp_path / "a", b"x")
+            (tmp_path / "a").rename(tmp_path / "b")
+            (tmp_path / "b").unlink()
+            async for change in changes:
+                seen.append((change.kind, Path(change.path).name))
+                if change.kind == "deleted":
+                    break
+        return seen
+
+    assert run(main()) == [
+        ("created", "a"),
+        ("modified", "a"),
+        ("written", "a"),
+        ("moved away", "a"),
+        ("moved here", "b"),
+        ("deleted", "b"),
+    ]
+
+
+def test_nothing_to_watch(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with fs.watch(tmp_path / "no"):
+            pass
+
+    with pytest.raises(FileNotFoundError):
+        run(main())

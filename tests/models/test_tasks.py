@@ -1,0 +1,189 @@
+"""Tasks for requests: what an application that answers at once may see of another's, and what one that waits needs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from weakref import ref
+
+import pytest
+
+from septet.loop import EpollLoop
+from septet.models._tasks import Starter
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+Scene = Callable[[Starter], object]
+
+
+def run(*scenes: Scene) -> EpollLoop:
+    """Each of these as a callback of a loop, and the loop until all tasks are done."""
+    loop = EpollLoop()
+    loop.set_debug(True)
+    starter = Starter(loop)
+    problems: list[object] = []
+    loop.set_exception_handler(lambda loop, context: problems.append(context))
+    try:
+        for scene in scenes:
+            loop.call_soon(scene, starter)
+        loop.run_until_complete(all_done())
+    finally:
+        starter.close()
+        loop.close()
+    assert not problems
+    return loop
+
+
+async def all_done() -> None:
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+    await asyncio.sleep(0)
+
+
+def test_end_without_a_wait_needs_no_task() -> None:
+    seen: list[int] = []
+
+    async def work() -> None:
+        seen.append(id(asyncio.current_task()))
+
+    def scene(starter: Starter) -> None:
+        for _ in range(3):
+            assert starter.start(work()) is None
+        assert asyncio.current_task() is None
+        assert asyncio.all_tasks() == tasks_of_the_test()
+
+    run(scene)
+    assert len(set(seen)) == 1
+
+
+def tasks_of_the_test() -> set["asyncio.Task[object]"]:
+    return {task for task in asyncio.all_tasks() if "all_done" in repr(task)}
+
+
+def test_task_stays_itself_over_its_waits() -> None:
+    seen: list[object] = []
+
+    async def work() -> None:
+        task = asyncio.current_task()
+        variable.set("mine")
+        async with asyncio.timeout(20):
+            await asyncio.sleep(0)
+        await asyncio.gather(asyncio.sleep(0.001), asyncio.sleep(0))
+        seen.append((asyncio.current_task() is task, task in asyncio.all_tasks(), variable.get()))
+
+    def scene(starter: Starter) -> None:
+        task = starter.start(work())
+        assert task is not None
+        assert task in asyncio.all_tasks()
+        assert variable.get() == "unset"
+
+    run(scene)
+    assert seen == [(True, True, "mine")]
+
+
+def test_time_out_at_the_first_wait() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            seen.append("timed out")
+        await asyncio.sleep(0)
+        seen.append("went on")
+
+    run(lambda starter: starter.start(work()))
+    assert seen == ["timed out", "went on"]
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_cancellation_at_the_first_wait(stubborn: bool) -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if stubborn:
+                await asyncio.sleep(0)
+                return
+            raise
+
+    tasks: list[asyncio.Task[None] | None] = []
+
+    def scene(starter: Starter) -> None:
+        tasks.append(starter.start(work()))
+        assert tasks[0] is not None
+        tasks[0].cancel()
+
+    run(scene)
+    assert tasks[0] is not None
+    assert tasks[0].cancelled() is not stubborn
+
+
+async def sets_a_variable() -> None:
+    variable.set("another's")
+
+
+async def is_remembered() -> None:
+    kept.append(asyncio.current_task())
+
+
+async def is_remembered_weakly() -> None:
+    kept.append(ref(asyncio.current_task()))
+
+
+async def is_waited_for() -> None:
+    asyncio.current_task().add_done_callback(lambda task: kept.append("done"))  # type: ignore[union-attr]
+
+
+async def is_cancelled() -> None:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+
+kept: list[object] = []
+
+
+@pytest.mark.parametrize(
+    "leaves_a_trace", [sets_a_variable, is_remembered, is_remembered_weakly, is_waited_for, is_cancelled]
+)
+def test_nobody_meets_what_another_has_left(leaves_a_trace: Callable[[], Awaitable[None]]) -> None:
+    """Neither variables nor the task itself: who looks for his task's things must not find another's."""
+    kept.clear()
+    seen: list[object] = []
+
+    async def comes_next() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        known = [one() if isinstance(one, ref) else one for one in kept]
+        seen.append((variable.get(), task.cancelling(), task in known))
+
+    def scene(starter: Starter) -> None:
+        assert starter.start(leaves_a_trace()) is None  # type: ignore[arg-type]
+        assert starter.start(comes_next()) is None
+
+    run(scene)
+    assert seen == [("unset", 0, False)]
+    if leaves_a_trace is is_waited_for:
+        assert kept == ["done"]
+    if leaves_a_trace is is_remembered:
+        assert isinstance(kept[0], asyncio.Task)
+        assert kept[0].done()
+
+
+def test_task_factory_of_the_application_is_asked() -> None:
+    made: list[object] = []
+    began: list[object] = []
+
+    async def work() -> None:
+        began.append(asyncio.current_task())
+
+    def factory(loop: asyncio.AbstractEventLoop, coroutine: object, **how: object) -> "asyncio.Task[None]":
+        task = asyncio.Task(coroutine, loop=loop, **how)  # type: ignore[arg-type, var-annotated]
+        made.append(task)
+        return task
+
+    def scene(starter: Starter) -> None:
+        asyncio.get_running_loop().set_task_factory(factory)  # type: ignore[arg-type]
+        assert starter.start(work()) is made[0]
+
+    run(scene)
+    assert began == made
