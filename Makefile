@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?= -n 4 --dist loadfile
+FUZZ_SECONDS ?= 300
 READY = $(VENV)/.ready
 
-.PHONY: help test check bench bench-peers docs format clean
+.PHONY: help test check fuzz bench bench-peers docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -19,6 +20,9 @@ check: $(READY)  ## Lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(READY)  ## Fuzz the HTTP engine for five minutes
+	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
 bench: $(READY)  ## The guestbook under every model: results, chart, table (less than five minutes)
 	$(BIN)/septet bench $(BENCH_ARGS)

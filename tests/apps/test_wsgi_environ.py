@@ -83,6 +83,29 @@ def test_environment_is_made_anew_for_equal_requests() -> None:
     assert [environ["REMOTE_PORT"] for environ in seen] == ["50000", "50001", "50002"]
 
 
+def test_values_that_differ_are_each_requests_own() -> None:
+    """What is remembered of a client's fields is never another client's values, however long it goes on."""
+    seen: list[Environ] = []
+
+    def application(environ: Environ, start_response: Start) -> list[bytes]:
+        seen.append(environ)
+        start_response("200 OK", PLAIN)
+        return [b""]
+
+    wsgi, rules, names = Wsgi(application), Rules(), ("Cookie", "X-Request-Id", "Proxy")
+    for number in range(200):
+        session = Session(rules, ("198.51.100.7", 50000), ("192.0.2.2", 80))
+        fields = [f"{name}: {name}-{number}" for name in names[: 1 + number % 3]]
+        session.receive(render("GET", f"/{number % 7}", "Accept: text/plain", *fields))
+        wsgi(session)
+        present = {key: value for key, value in seen[-1].items() if key.startswith("HTTP_")}
+        expected = {"HTTP_HOST": "example.test", "HTTP_ACCEPT": "text/plain", "HTTP_COOKIE": f"Cookie-{number}"}
+        if number % 3:
+            expected["HTTP_X_REQUEST_ID"] = f"X-Request-Id-{number}"
+        assert present == expected  # and never HTTP_PROXY
+        assert seen[-1]["PATH_INFO"] == f"/{number % 7}"
+
+
 @pytest.mark.parametrize("multithread", [True, False])
 @pytest.mark.parametrize("multiprocess", [True, False])
 def test_environment_tells_of_the_model(multithread: bool, multiprocess: bool) -> None:

@@ -13,9 +13,9 @@ from functools import lru_cache
 from septet.http.body import ChunkedDecoder, LengthDecoder
 from septet.http.events import ClientGone, FileRegion, Part, ProtocolError, Request, ResponseHead, octets
 from septet.http.grammar import CRLF, is_token
-from septet.http.request_head import parse_request
 from septet.http.memory import Memory
 from septet.http.proxy_protocol import Header, decode
+from septet.http.request_head import parse_request
 
 DRAIN_LIMIT = 65536
 """Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
@@ -50,8 +50,8 @@ class Limits:
     known: Memory[bytes, Request] = field(
         default_factory=lambda: Memory(REMEMBERED_HEADS), init=False, repr=False, compare=False
     )
-    """Heads that were found to be within these limits, by their exact bytes with the empty line at the end. A client on a
-    kept-alive connection sends the same head again and again; one that was seen before costs a look-up."""
+    """Heads that were found to be within these limits, by their exact bytes with the empty line at the end. A client on
+    a kept-alive connection sends the same head again and again; one that was seen before costs a look-up."""
 
 
 @lru_cache(8)

@@ -12,7 +12,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(slots=True, eq=False)
 class Section:
-    """The header section of a request, and what it says of the message. Requests share it that differ at `places` only."""
+    """The header section of a request, and what it says of the message. Requests that differ at `places` share it."""
 
     fields: Fields
     host: bytes | None
@@ -111,8 +111,8 @@ class ResponseHead:
     named: bool
     """The application gave its own Server."""
     seal: tuple[bytes, int, bytes] = b"", -1, b""
-    """How it last went out to an ordinary request: with which Date and Server lines, before how many bytes of content, and
-    the whole of it down to the empty line. One object, for threads share it."""
+    """How it last went out to an ordinary request: with which Date and Server lines, before how many bytes of content,
+    and the whole of it down to the empty line. One object, for threads share it."""
 
 
 @dataclass(slots=True, eq=False)

@@ -42,8 +42,8 @@ split_absolute = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(\?.*)?").fullmatch
 """absolute-form of RFC 9112 section 3.2.2: authority, path, query."""
 
 BLANKED = bytes(0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
-"""For `translate`: blanks in place of control bytes other than the tab, which are what field-content (RFC 9110 section 5.5)
-may not hold. A value that this changes holds one; `translate` is faster with a table than with bytes to delete."""
+"""For `translate`: blanks in place of control bytes other than the tab, which are what field-content may not hold (RFC
+9110 section 5.5). A value that this changes holds one; `translate` is faster with a table than with bytes to delete."""
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """request-target: visible ASCII; a fragment is never sent (RFC 9112 section 3.2)."""

@@ -1,4 +1,4 @@
-"""What was made of bytes, kept by those bytes: requests repeat their heads, and different requests share field lines."""
+"""What was made of bytes, kept by those bytes: requests repeat their heads, and share field lines with others."""
 
 from collections.abc import Hashable
 from typing import TypeVar

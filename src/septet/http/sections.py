@@ -1,9 +1,9 @@
 """Header sections of requests: the field lines of a head, and what they say of the message (RFC 9112 sections 5 and 6).
 
 Requests resemble each other. A browser sends its fields in one order and in the same words; what differs from one
-request to the next are a cookie, a request id, a referrer. So a section is remembered by its outline: its bytes without
-those values. A new head then costs one look-up and the reading of what is new in it. Which values differ is learned from
-the requests themselves, and all that is remembered is bounded.
+request to the next are a cookie, a request id, a referrer. So a section that has been read leaves an outline, its bytes
+without those values, and the next that fits it costs a few comparisons and the reading of what is new in it. Which
+values differ is learned from the requests themselves, and all that is remembered is bounded.
 """
 
 from functools import lru_cache
@@ -13,8 +13,10 @@ from septet.http.forwarded import is_from_proxies
 from septet.http.grammar import BLANKED, MAX_LENGTH, WHITESPACE, is_digits, is_host, is_token
 from septet.http.memory import Memory
 
-REMEMBERED_OUTLINES = 256
-REMEMBERED_OUTLINE = 4096
+OUTLINES = 32
+"""Of each version of HTTP; the one that was not used for the longest time goes first."""
+
+OUTLINED = 4096
 """Bytes; longer sections are read line by line each time."""
 
 REMEMBERED_LINES = 1024
@@ -34,19 +36,19 @@ def read_section(block: bytes, version: str) -> tuple[Section, list[bytes]]:
 
     Raises ProtocolError(400, 417 or 501).
     """
-    if len(block) > REMEMBERED_OUTLINE:
-        return _read(block, version), []
-    outlines = _outlines
-    outline, marks, values = outlines.split(block)
-    section = outlines.known[version].get(outline)
-    if section is not None and len(section.places) == len(values):
-        return section, values
+    outlines = _outlines.of[version]
+    for outline in outlines:
+        values = outline.values(block)
+        if values is not None:
+            if outline is not outlines[0]:
+                _outlines.of[version] = [outline, *(other for other in outlines if other is not outline)]
+            return outline.section, values
     section = _read(block, version)
-    places = _places(section.fields, marks)
-    if places is not None:
-        section.places = places
-        outlines.known[version].keep(outline, section)
-    return section, []
+    if len(block) > OUTLINED:
+        return section, []
+    drawn = _outlines.draw(block, section)  # what was just read may have changed what differs
+    _outlines.of[version] = [drawn, *_outlines.of[version][: OUTLINES - 1]]
+    return section, drawn.values(block) or []
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
@@ -85,60 +87,69 @@ def _read(block: bytes, version: str) -> Section:
     )
 
 
-class _Outlines:
-    """Sections by their outlines; `left_out` are the names, as they are sent, whose values are not in them."""
+class _Outline:
+    """A section's bytes without the values at its places: what stands before them, between them and after them."""
 
-    def __init__(self, left_out: frozenset[bytes] = frozenset()) -> None:
-        self.left_out = left_out
-        self.known: dict[str, Memory[bytes, Section]] = {
-            version: Memory(REMEMBERED_OUTLINES) for version in ("1.0", "1.1")
-        }
-        self._met: dict[bytes, int] = {}
-        self._marks = [b"\r\n%b:" % name for name in left_out]
+    __slots__ = ("_first", "_others", "section")
 
-    def split(self, block: bytes) -> tuple[bytes, list[bytes], list[bytes]]:
-        """The outline of a block of lines, the beginnings of lines whose values were left out, and the values.
+    def __init__(self, section: Section, pieces: list[bytes]) -> None:
+        self.section = section
+        self._first = pieces[0]
+        self._others = pieces[1:]
 
-        A name at several places is left out at the first.
-        """
-        cuts = [(at, mark) for mark in self._marks if (at := block.find(mark)) >= 0]
-        if not cuts:
-            return block, [], []
-        cuts.sort()
-        parts, marks, values = [], [], []
-        start = 0
-        for at, mark in cuts:
-            begin = at + len(mark)
-            end = block.find(b"\r", begin)
+    def values(self, block: bytes) -> list[bytes] | None:
+        """The values in a block of lines that fits; None for one that does not."""
+        if not block.startswith(self._first):
+            return None
+        values = []
+        end = len(self._first)
+        for piece in self._others:
+            start = end
+            end = block.find(b"\r", start)
             if end < 0:
                 end = len(block)
-            parts.append(block[start:begin])
-            marks.append(mark)
-            values.append(block[begin:end])
-            start = end
-        parts.append(block[start:])
-        return b"\r".join(parts), marks, values
+            if not block.startswith(piece, end):
+                return None
+            values.append(block[start:end])
+            end += len(piece)
+        return values if end == len(block) else None
+
+
+class _Outlines:
+    """What is remembered of sections. `differing` are the names, as they are sent, whose values are left out."""
+
+    def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
+        self.differing = differing
+        self.of: dict[str, list[_Outline]] = {"1.0": [], "1.1": []}
+        self._met: dict[bytes, int] = {}
+
+    def draw(self, block: bytes, section: Section) -> _Outline:
+        """The outline of a section that was just read. A name that stands there twice stays in it."""
+        names = [name for name, _ in section.fields]
+        pieces = [b""]
+        places = []
+        for line in block.split(b"\r\n")[1:]:
+            name = line.partition(b":")[0]
+            lower = name.lower()
+            pieces[-1] += b"\r\n" + line
+            if name in self.differing and names.count(lower) == 1:
+                pieces[-1] = pieces[-1][: len(name) + 1 - len(line)]
+                pieces.append(b"")
+                places.append(names.index(lower))
+        section.places = tuple(places)
+        return _Outline(section, pieces)
 
     def met(self, name: bytes) -> None:
         """A line with this name was met that is not remembered: it is new, or there are too many of its kind."""
         global _outlines
         count = self._met[name] = self._met.get(name, 0) + 1
-        if count >= VALUES_THAT_DIFFER and name not in self.left_out:
-            _outlines = _Outlines(self.left_out | {name} if len(self.left_out) < LEFT_OUT else frozenset({name}))
+        if count >= VALUES_THAT_DIFFER and name not in self.differing:
+            _outlines = _Outlines(self.differing | {name} if len(self.differing) < LEFT_OUT else frozenset({name}))
         elif len(self._met) > REMEMBERED_LINES:
             self._met.clear()
 
 
 _outlines = _Outlines()
-
-
-def _places(fields: Fields, marks: list[bytes]) -> tuple[int, ...] | None:
-    """Where among the fields those stand whose lines begin so; None if there is another with such a name."""
-    names = [name for name, _ in fields]
-    wanted = [mark[2:-1].lower() for mark in marks]
-    if any(names.count(name) != 1 for name in wanted):
-        return None
-    return tuple(map(names.index, wanted))
 
 
 class _FieldLines(Memory[bytes, Field | None]):

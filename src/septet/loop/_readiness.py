@@ -10,7 +10,7 @@ not notice.
 import asyncio
 import os
 import socket
-from asyncio import constants, selector_events, sslproto
+from asyncio import constants, selector_events, sslproto, unix_events
 from collections.abc import Callable, MutableMapping
 from functools import partial
 from ssl import SSLContext
@@ -28,6 +28,12 @@ Ts = TypeVarTuple("Ts")
 
 class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ignore[name-defined,misc]
     """asyncio's own, with a buffer that no datagram fills and that costs less to allocate."""
+
+    max_size = RECEIVE_SIZE
+
+
+class ReadPipeTransport(unix_events._UnixReadPipeTransport):  # type: ignore[name-defined,misc]
+    """asyncio's own, with the same change."""
 
     max_size = RECEIVE_SIZE
 
@@ -161,6 +167,9 @@ class ReadinessLoop(Schedule):
     def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> DatagramTransport:
         cast(Any, self)._ensure_fd_no_transport(sock)
         return DatagramTransport(self, sock, *args, **kwargs)
+
+    def _make_read_pipe_transport(self, *args: Any, **kwargs: Any) -> ReadPipeTransport:
+        return ReadPipeTransport(self, *args, **kwargs)
 
     def _start_serving(
         self,

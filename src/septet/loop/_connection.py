@@ -1,0 +1,203 @@
+"""One connection of an asyncio loop: the socket, the protocol, and how both come to an end.
+
+What `_stream.py` and `_sending.py` share. The contract is that of asyncio's transports: `connection_lost` is called last
+and once, `close` sends what is left first, and `abort` does not.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+import warnings
+from asyncio import constants, trsock
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from septet.loop._readiness import ReadinessLoop
+
+log = logging.getLogger("asyncio")
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile and TLS accept no other
+    """A connected stream socket and its protocol. All of the protocol's callbacks run in one context."""
+
+    __slots__ = (
+        "__weakref__",
+        "_backlog",
+        "_backlog_size",
+        "_buffered",
+        "_closing",
+        "_conn_lost",
+        "_context",
+        "_empty_waiter",
+        "_eof",
+        "_mask",
+        "_paused",
+        "_protocol",
+        "_reading",
+        "_run",
+        "_server",
+        "_sock",
+        "_sock_fd",
+        "_straight",
+    )
+
+    # asyncio asks for these by name.
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
+
+    _extra: dict[str, Any]
+    _loop: "ReadinessLoop"
+    _sock: socket.socket | None
+
+    def __init__(
+        self,
+        loop: "ReadinessLoop",
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> None:
+        self._sock = None  # until nothing can fail any more: __del__ warns of one that is left open
+        super().__init__(extra, loop)
+        self._describe(sock)
+        self._sock_fd = sock.fileno()
+        self._mask = 0
+        """What the poller watches for now."""
+        self._reading = False
+        """We want what the peer sends."""
+        self._straight = True
+        """write() may send: there is no backlog, nor a reason to refuse."""
+        self._paused = self._closing = self._eof = False
+        self._conn_lost = 0
+        self._backlog: deque[Buffer] = deque()
+        self._backlog_size = 0
+        self._empty_waiter: asyncio.Future[None] | None = None
+        self._context = copy_context()
+        self._run = self._context.run
+        self.set_protocol(protocol)
+        self._server = server
+        if server is not None:
+            server._attach(*self._to_server)
+        loop._transports[self._sock_fd] = self
+        self._sock = sock
+
+    def _describe(self, sock: socket.socket) -> None:
+        extra = self._extra
+        extra["socket"] = trsock.TransportSocket(sock)
+        for name, ask in (("sockname", sock.getsockname), ("peername", sock.getpeername)):
+            if name not in extra:
+                try:
+                    extra[name] = ask()
+                except OSError:
+                    extra[name] = None
+
+    @property
+    def _to_server(self) -> tuple["Connection", ...]:
+        """Since Python 3.13 a Server knows its transports; before, it counted them."""
+        return (self,) if sys.version_info >= (3, 13) else ()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """As in asyncio: what comes from now on goes to `protocol`."""
+        self._protocol: Any = protocol
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol that was set last."""
+        return self._protocol  # type: ignore[no-any-return]
+
+    def _attend(self) -> None:
+        """Have the loop watch for what is wanted now."""
+        raise NotImplementedError
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes in the backlog."""
+        return self._backlog_size
+
+    # -- the end
+
+    def is_closing(self) -> bool:
+        """As in asyncio."""
+        return self._closing
+
+    def close(self) -> None:
+        """As in asyncio: send the backlog, then close."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reading = False
+        self._attend()
+        if not self._backlog:
+            self._end_soon(None)
+
+    def abort(self) -> None:
+        """As in asyncio: close at once; the backlog is lost."""
+        self._force_close(None)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        if self._conn_lost:
+            return
+        self._backlog.clear()
+        self._backlog_size = 0
+        self._closing = True
+        self._reading = False
+        self._attend()
+        self._end_soon(exc)
+
+    def _end_soon(self, exc: BaseException | None) -> None:
+        self._conn_lost += 1
+        self._straight = False
+        self._loop.call_soon(self._end, exc, context=self._context)
+
+    def _end(self, exc: BaseException | None) -> None:
+        try:
+            self._protocol.connection_lost(exc)
+        finally:
+            sock, self._sock = self._sock, None
+            if sock is not None:
+                self._let_go(sock)
+            self._protocol = None
+            if self._empty_waiter is not None and not self._empty_waiter.done():
+                self._empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+            server, self._server = self._server, None
+            if server is not None:
+                server._detach(*self._to_server)
+
+    def _let_go(self, sock: socket.socket) -> None:
+        sock.close()
+
+    def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            raise exc
+        if not isinstance(exc, OSError):
+            self._report(exc, message)
+        elif self._loop.get_debug():
+            log.debug("%r: %s", self, message, exc_info=True)
+        self._force_close(exc)
+
+    def _report(self, exc: BaseException, message: str) -> None:
+        self._loop.call_exception_handler(
+            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+        )
+
+    def _tell(self, what: str) -> None:
+        if self._loop.get_debug():
+            log.debug("%r %s", self, what)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._sock is None else "closing" if self._closing else "open"
+        reading = "polling" if self._reading else "idle"
+        writing = "polling" if self._backlog else "idle"
+        name = type(self).__name__
+        return f"<{name} {state} fd={self._sock_fd} read={reading} write=<{writing}, bufsize={self._backlog_size}>>"
+
+    def __del__(self) -> None:
+        if self._sock is not None:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self._sock.close()
+            if self._server is not None:
+                self._server._detach(*self._to_server)
