@@ -246,6 +246,8 @@ class Session:
         if not http.keep_alive or http.stopping:
             return self._enter(OVER)
         if http.at_rest:
+            if self.body is not None:
+                self.drop_body()
             return self._enter(IDLE)
         return self._next_request() if http.body_complete else self._drain()
 

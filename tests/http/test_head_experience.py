@@ -109,3 +109,23 @@ def test_values_stay_with_their_own_request(heads: list[tuple[list[bytes], list[
 
 def head(names: list[bytes], values: list[bytes]) -> bytes:
     return BEGINNING + b"".join(b"\r\n%b:%b" % pair for pair in zip(names, values, strict=True))
+
+
+SHORT_LINES = st.tuples(st.sampled_from((*LEARNED, b"D")), st.sampled_from([b"", b" 1", b" 2"])).map(b":".join)
+
+
+@given(st.lists(SHORT_LINES, min_size=2, max_size=6, unique_by=lambda line: line[:4].lower()), st.data())
+def test_a_head_takes_nothing_from_a_longer_one(lines: list[bytes], data: st.DataObject) -> None:
+    """A head that is another one without some of its lines."""
+    fewer = [line for line in lines if data.draw(st.booleans())]
+    for block in (lines, fewer, lines, fewer):
+        whole = b"\r\n".join((BEGINNING, *block))
+        assert with_experience(whole) == (plainly(whole), 0)
+
+
+def test_an_empty_value_leaves_the_lines_before_it_in_the_outline() -> None:
+    """It did not once, and a head without these lines was given them."""
+    parse_request(BEGINNING + b"\r\nX-Id: 1\r\nAuthorization: Basic a\r\nContent-Length: 9\r\nCookie:\r\nD: e")
+    request = parse_request(BEGINNING + b"\r\nX-Id: 2\r\nD: e")
+    assert request.fields == ((b"host", b"a"), (b"b", b"c"), (b"x-id", b"2"), (b"d", b"e"))
+    assert request.content_length == 0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from septet.http.events import ProtocolError
 from septet.http.connection import REMEMBERED_HEAD, Limits
+from septet.http.events import ProtocolError
 from septet.http.request_head import parse_request
 from support.feeding import Reader
 from support.messages import render

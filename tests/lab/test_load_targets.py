@@ -66,16 +66,21 @@ def test_deck_has_exact_shares(weights: list[int]) -> None:
 
 def test_number_of_the_user() -> None:
     target = Target("/basket/{user}", method="POST", headers=("X-User: {user}",), body="id={user}")
-    with ScriptedServer(keep_answering) as server:
-        assert load(server.url, target, users=12)["errors"] == {}
-        seen = set()
+    seen = set()
+
+    def notes_the_user(connection: Connection) -> None:
+        while head := connection.request():
+            seen.add(re.findall(rb"POST /basket/(\d+) |\r\nX-User: (\d+)", head)[1][1])
+            connection.send(ANSWER)
+
+    with ScriptedServer(notes_the_user) as server:
+        assert load(server.url, target, users=12, warmup_s=0.1)["errors"] == {}  # a warm-up waits for all to come
         for head, body in server.messages:
             found = re.search(rb"POST /basket/(\d+) .*\r\nX-User: (\d+)", head, re.DOTALL)
             assert found is not None
             assert body == b"id=" + found[1]
             assert found[1] == found[2]
-            seen.add(int(found[1]))
-        assert seen == set(range(12))
+    assert seen == {b"%d" % user for user in range(12)}
 
 
 def test_users_of_several_processes_have_different_numbers() -> None:
@@ -87,18 +92,20 @@ def test_users_of_several_processes_have_different_numbers() -> None:
 
 
 def test_cookies_are_each_users_own() -> None:
+    sent = set()
+
     def gives_a_cookie(connection: Connection) -> None:
         while head := connection.request():
             known = re.search(rb"\r\nCookie: (.*)", head)
+            sent.add((connection.number, known[1] if known else b""))
             cookies = b"" if known else b"Set-Cookie: session=s%d; Path=/; HttpOnly\r\n" % connection.number
             connection.send(b"HTTP/1.1 200 OK\r\n%bContent-Length: 2\r\n\r\nok" % cookies)
 
     with ScriptedServer(gives_a_cookie) as server:
-        assert load(server.url, cookies=True)["errors"] == {}
-        sent = Counter(match[1] for head, _ in server.messages if (match := re.search(rb"Cookie: (.*)", head)))
-        assert set(sent) == {b"session=s1", b"session=s2", b"session=s3", b"session=s4"}
+        assert load(server.url, cookies=True, warmup_s=0.1)["errors"] == {}
         without = sum(b"Cookie:" not in head for head, _ in server.messages)
-        assert without == 4
+        assert without == 4  # his first request, and no other
+    assert sent == {(number, cookie) for number in range(1, 5) for cookie in (b"", b"session=s%d" % number)}
 
 
 def test_cookies_can_be_taken_back() -> None:

@@ -224,6 +224,20 @@ def test_what_was_ready_precedes_what_is_noticed(loop: ReadinessLoop) -> None:
     there.close()
 
 
+def test_timer_does_not_precede_what_was_ready_when_it_was_set(loop: ReadinessLoop) -> None:
+    """However short its time is: a task that was started before must have had its first step."""
+    order: list[str] = []
+
+    def start() -> None:
+        loop.call_soon(order.append, "ready")
+        loop.call_at(0, order.append, "timer")
+        loop.call_later(0.001, loop.stop)
+
+    loop.call_soon(start)
+    loop.run_forever()
+    assert order == ["ready", "timer"]
+
+
 def test_timers_run_in_order_of_time_and_then_of_setting(loop: ReadinessLoop) -> None:
     order: list[int] = []
     now = loop.time()

@@ -139,11 +139,31 @@ async def is_cancelled() -> None:
     asyncio.current_task().cancel()  # type: ignore[union-attr]
 
 
+async def is_cancelled_for_a_moment() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    task.uncancel()
+
+
+async def takes_a_name() -> None:
+    asyncio.current_task().set_name("another's")  # type: ignore[union-attr]
+
+
 kept: list[object] = []
 
 
 @pytest.mark.parametrize(
-    "leaves_a_trace", [sets_a_variable, is_remembered, is_remembered_weakly, is_waited_for, is_cancelled]
+    "leaves_a_trace",
+    [
+        sets_a_variable,
+        is_remembered,
+        is_remembered_weakly,
+        is_waited_for,
+        is_cancelled,
+        is_cancelled_for_a_moment,
+        takes_a_name,
+    ],
 )
 def test_nobody_meets_what_another_has_left(leaves_a_trace: Callable[[], Awaitable[None]]) -> None:
     """Neither variables nor the task itself: who looks for his task's things must not find another's."""
@@ -154,19 +174,45 @@ def test_nobody_meets_what_another_has_left(leaves_a_trace: Callable[[], Awaitab
         task = asyncio.current_task()
         assert task is not None
         known = [one() if isinstance(one, ref) else one for one in kept]
-        seen.append((variable.get(), task.cancelling(), task in known))
+        seen.append((variable.get(), task.cancelling(), task in known, task.get_name() == "another's"))
+        await asyncio.sleep(0)  # where a cancellation would strike
+        seen.append("went on")
 
     def scene(starter: Starter) -> None:
         assert starter.start(leaves_a_trace()) is None  # type: ignore[arg-type]
-        assert starter.start(comes_next()) is None
+        assert starter.start(comes_next()) is not None
 
     run(scene)
-    assert seen == [("unset", 0, False)]
+    assert seen == [("unset", 0, False, False), "went on"]
     if leaves_a_trace is is_waited_for:
         assert kept == ["done"]
     if leaves_a_trace is is_remembered:
         assert isinstance(kept[0], asyncio.Task)
         assert kept[0].done()
+
+
+def test_equal_is_not_the_same() -> None:
+    """What a request has put into a variable may change when that request is long over."""
+    basket: ContextVar[list[str]] = ContextVar("basket")
+    seen: list[object] = []
+    mine: list[str] = []
+
+    async def puts_its_own() -> None:
+        basket.set(mine)
+
+    async def comes_next() -> None:
+        seen.append(basket.get() is mine)
+
+    def scene(starter: Starter) -> None:
+        assert starter.start(puts_its_own()) is None
+        assert starter.start(comes_next()) is None
+
+    token = basket.set([])  # in the context of which the starter gives copies
+    try:
+        run(scene)
+    finally:
+        basket.reset(token)
+    assert seen == [False]
 
 
 def test_task_factory_of_the_application_is_asked() -> None:

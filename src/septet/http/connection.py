@@ -133,6 +133,8 @@ class Connection:
 
         False: it is something else, and nothing was done.
         """
+        if data[-4:] != b"\r\n\r\n":
+            return False  # or the hash of a body would be made for nothing
         request = self._limits.known.get(data)
         if request is None or request.has_body or self._inbox:
             return False
@@ -141,8 +143,9 @@ class Connection:
 
     @property
     def at_rest(self) -> bool:
-        """The request had no body, and nothing has come after it."""
-        return self._decoder is None and not self._inbox and not self.ended
+        """The request's body has been read, if it had one, and nothing has come after it."""
+        decoder = self._decoder
+        return (decoder is None or decoder.complete) and not self._inbox and not self.ended
 
     @property
     def pending(self) -> int:
@@ -310,7 +313,9 @@ class Connection:
         stamp = self._stamp(not head.dated, not head.named)
         if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
             sealed_stamp, length, sealed = head.seal
-            if sealed_stamp is stamp and length == len(body):  # the common answer, which went out a moment ago
+            decoder = self._decoder
+            # The common answer, which went out a moment ago.
+            if sealed_stamp is stamp and length == len(body) and (decoder is None or decoder.complete):
                 self.answered = True
                 self.sent = length
                 self.status = head.status

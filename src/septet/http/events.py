@@ -59,7 +59,7 @@ class Request:
     field_count: int = 0
     """Field lines, for their limit: those that were dropped are counted too."""
     ordinary: bool = False
-    """HTTP/1.1, to be answered with content, without a body, on a connection that stays open."""
+    """HTTP/1.1, to be answered with content, on a connection that stays open."""
     doubtful: Fields = ()
     """Fields that are not to be believed from everybody, and so are none of `fields`; see `vetting`."""
     scheme: str = "http"

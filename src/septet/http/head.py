@@ -16,6 +16,7 @@ _NOT_TRAILERS = HOP_BY_HOP | {
 }
 """Framing, routing, control data, authentication: of no use, or of evil use, after the content."""
 
+
 def reason_phrase(status: int) -> str:
     """The standard reason of a status code; empty for one that has none (RFC 9112 section 4 allows that)."""
     return _REASONS.get(status, "")

@@ -81,7 +81,7 @@ def _read(block: bytes, version: str) -> Section:
         keep_alive,
         _expects_continue(version, ours.get(b"expect")),
         has_body,
-        keep_alive and not has_body and version == "1.1",
+        keep_alive and version == "1.1",
         len(lines),
         () if len(fields) == len(lines) else _doubtful(lines),
     )
@@ -131,11 +131,12 @@ class _Outlines:
         for line in block.split(b"\r\n")[1:]:
             name = line.partition(b":")[0]
             lower = name.lower()
-            pieces[-1] += b"\r\n" + line
             if name in self.differing and names.count(lower) == 1:
-                pieces[-1] = pieces[-1][: len(name) + 1 - len(line)]
+                pieces[-1] += b"\r\n" + name + b":"
                 pieces.append(b"")
                 places.append(names.index(lower))
+            else:
+                pieces[-1] += b"\r\n" + line
         section.places = tuple(places)
         return _Outline(section, pieces)
 

@@ -16,6 +16,7 @@ from functools import partial
 from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 
+from septet.loop._connection import Connection
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
 from septet.loop._schedule import Schedule
@@ -46,7 +47,7 @@ class ReadinessLoop(Schedule):
     closing it there leaves the parent's untouched.
     """
 
-    _transports: MutableMapping[int, StreamTransport]
+    _transports: MutableMapping[int, Connection]
     _ssock: socket.socket | None
     _csock: socket.socket | None
 

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from septet.loop._interest import Interest
+from septet.pollers import Ready
 
 log = logging.getLogger("asyncio")
 format_handle: Any = base_events._format_handle  # type: ignore[attr-defined]
@@ -152,12 +153,31 @@ class Schedule(asyncio.SelectorEventLoop):
             events = interest.wait(0)
         else:
             events = interest.wait(self._until_first_timer() if timers else None)
+        if timers and timers[0][0] < self.time() + self._clock_resolution:
+            self._run_with_timers(events)
+            return
         if ready:
             self._run_ready()
         if events:
             self._process_events(events)
-        if timers and timers[0][0] < self.time() + self._clock_resolution:
-            self._run_due()
+
+    def _run_with_timers(self, events: Ready) -> None:
+        """The rest of a turn in which timers are due, which was decided when the poller had answered.
+
+        One that is set now, for however short a time, must not precede what was made ready before it.
+        """
+        due = self._take_due()
+        try:
+            self._run_ready()
+            if events:
+                self._process_events(events)
+        finally:
+            # Before what they have made ready; and in the queue, should one raise KeyboardInterrupt.
+            self._ready.extendleft(reversed(due))
+        for _ in due:
+            handle = self._ready.popleft()
+            if not handle._cancelled:
+                self._run_handle(handle)
 
     def _run_ready(self) -> None:
         """The callbacks that are ready now, without those that they make ready."""
@@ -222,11 +242,11 @@ class Schedule(asyncio.SelectorEventLoop):
         left = timers[0][0] - self.time()
         return 0 if left < 0 else left if left < LONGEST_WAIT_S else LONGEST_WAIT_S
 
-    def _run_due(self) -> None:
-        """All that are due are taken first: one that sets itself again for a past time must not go on for ever."""
+    def _take_due(self) -> list[asyncio.Handle]:
+        """Those that are due, in their order."""
         timers = self._scheduled
         now = self.time() + self._clock_resolution
-        due = []
+        due: list[asyncio.Handle] = []
         while timers and timers[0][0] < now:
             timer = heappop(timers)[2]
             timer._scheduled = False  # type: ignore[attr-defined]
@@ -234,12 +254,7 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._timer_cancelled_count -= 1
             else:
                 due.append(timer)
-        # Through the queue, so that those behind one that raises KeyboardInterrupt are not lost.
-        self._ready.extendleft(reversed(due))
-        for _ in due:
-            handle = self._ready.popleft()
-            if not handle._cancelled:
-                self._run_handle(handle)
+        return due
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Told by the handle. Time-outs are mostly cancelled, long before they are due: they must not pile up."""

@@ -12,6 +12,7 @@ the loop.
 import asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
+from operator import is_
 from sys import getrefcount
 from typing import Any, cast
 from weakref import getweakrefcount
@@ -72,15 +73,20 @@ class _Spare:
         self.task = asyncio.Task(_finish(self._rest), loop=loop, context=context)
         self._step = _take_back(cast(Any, loop)._ready, self.task)
         asyncio._unregister_task(self.task)
+        self._name = self.task.get_name()
         self._references = getrefcount(self.task)
 
     def is_as_new(self, context: Context) -> bool:
-        """Whether what has been done in its name has changed nothing: its context is still like this one, nobody has
-        cancelled it or waits for its end, and nobody has kept it, as a key for instance."""
+        """Whether what has been done in its name has changed nothing: its context holds what this one does, nobody has
+        named or cancelled it or waits for its end, and nobody has kept it, as a key for instance."""
         task = self.task
         return (
             self.context == context
+            # What is equal may be another's nevertheless, and change later.
+            and (not context or all(map(is_, self.context.values(), context.values())))
+            and task.get_name() == self._name
             and not task.cancelling()
+            and not cast(Any, task)._must_cancel  # before Python 3.13 it outlives `uncancel`
             and not cast(Any, task)._callbacks
             and getrefcount(self.task) - 1 == self._references
             and getweakrefcount(task) == 0

@@ -34,14 +34,17 @@ def test_name_is_resolved(links: Tree, name: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"out", b"out/two/a.txt", b"..", b"one/../..", b"../public-not", b"directory/../../x"]
-)
+    "name",
+    [b"out", b"out/two/a.txt", b"..", b"one/../..", b"../public-not", b"directory/../../x", b"../public/one/two/a.txt",
+     b"one/../../public", b"../public"],
+)  # fmt: skip
 def test_name_that_leads_out(links: Tree, name: bytes) -> None:
+    """Even if it came in again: whether it does depends on what is outside."""
     with pytest.raises(FileNotFoundError):
         links.resolve(name)
 
 
-@pytest.mark.parametrize("name", [b".", b"one/..", b"../public", b"directory/.."])
+@pytest.mark.parametrize("name", [b".", b"one/..", b"directory/.."])
 def test_name_of_the_directory_itself(links: Tree, name: bytes) -> None:
     with pytest.raises(IsADirectoryError):
         links.resolve(name)

@@ -77,8 +77,8 @@ class Static:
 
 def _redirect(request: Request) -> Response:
     """To the directory's own name, so that relative links in its index lead where they should."""
-    # One slash only at its front: `//host/` would lead to another host.
-    location = b"/" + request.path.lstrip(b"/") + b"/"
+    # One slash only at its front: `//host/` would lead to another host, and so would a backslash, which browsers turn.
+    location = b"/" + request.path.lstrip(b"/\\") + b"/"
     if request.query:
         location += b"?" + request.query
     return plain(301, ((b"Location", location),))

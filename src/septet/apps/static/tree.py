@@ -109,6 +109,11 @@ class Tree:
 
         Raises FileNotFoundError when that lies outside, IsADirectoryError when it is the directory itself.
         """
+        # As browsers do: `..` takes back a component of the name, wherever that leads. A name that went out and came in
+        # again (../public/a.txt, ../proc/1/cwd/a.txt) would tell strangers what is outside.
+        name = os.path.normpath(name)
+        if name.split(b"/")[0] == b"..":
+            raise FileNotFoundError(errno.ENOENT, "outside of the directory")
         root = os.path.realpath(self._root)
         path = os.path.realpath(root + b"/" + name)
         if path == root:

@@ -41,7 +41,7 @@ class ClosedLoop(Loop):
         if self._absent:
             self._admit()
             until_ns = min(until_ns, now + ARRIVING_NS)
-        return self._epoll.poll(max(0, until_ns - now) / 1e9)
+        return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
         """Let users come, but not more at once than the listener's queue takes."""

@@ -32,7 +32,9 @@ class LedCue:
 def follow() -> int:
     """Exit status 0, or 2 when the plan is refused."""
     try:
-        say("raw", carry_out(Plan.from_values(json.loads(read_line())), say, LedCue()))
+        plan = Plan.from_values(json.loads(read_line()))
+        os.sched_setaffinity(0, plan.cpus)
+        say("raw", carry_out(plan, say, LedCue()))
     except LoadError as error:
         refuse(error)
         return 2

@@ -37,7 +37,7 @@ class Loop(Connections):
 
     @abstractmethod
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
-        """Do what is due, then wait for events, no longer than until that instant."""
+        """Do what is due, then wait for events, no longer than until that instant, which is after `now`."""
 
     @abstractmethod
     def everybody_came(self) -> bool:
@@ -59,7 +59,8 @@ class Loop(Connections):
                 self._chores(now)
                 if done():
                     return
-            for fd, events in self._events(now, min(end_ns, self._next_chores_ns)):
+            until_ns = self._next_chores_ns if self._next_chores_ns < end_ns else end_ns
+            for fd, events in self._events(now, until_ns):
                 user = by_fd.get(fd)
                 if user is None:
                     self._closed(fd)
@@ -70,13 +71,12 @@ class Loop(Connections):
 
     def _chores(self, now: int) -> None:
         self._rested(now)
-        self.tally.settle()
         if now >= self._next_expiry_ns:
             self._next_expiry_ns = now + self._expiry_ns
             self._expire(now)
         if now >= self._next_progress_ns:
             self._next_progress_ns = now + PROGRESS_NS
-            self._notify("progress", {"answers": self.completed})
+            self._notify("progress", {"answers": self.completed})  # which settles: the more at once, the cheaper
 
     @property
     def completed(self) -> int:

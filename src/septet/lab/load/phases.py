@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Protocol
 
@@ -58,8 +57,6 @@ def carry_out(plan: Plan, notify: Notify, cue: Cue) -> dict[str, Any]:
     anything is sent, when it cannot be done here; and when nobody listens.
     """
     way = prepare(plan)
-    if plan.cpus:
-        os.sched_setaffinity(0, plan.cpus)
     loop = ClosedLoop(plan, way, notify) if plan.rate is None else OpenLoop(plan, way, notify)
     try:
         interrupted = _phases(loop, plan, notify, cue)

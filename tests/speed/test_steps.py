@@ -1,0 +1,93 @@
+"""Steps of Python per request: calls of functions and instructions of bytecode, from the loop down to the application.
+
+They are counted in a real server by a trace function, and each request of a kind takes exactly as many as the last, so
+a path that got longer fails here on any machine, however busy. What built-in functions do inside is not seen: that is
+for `valgrind --tool=callgrind`, and for `make bench-peers`.
+
+A bound is the figure that was found when it was last changed, and a change has five per cent of room. To raise one,
+say in the commit what its steps buy, with a figure: time or instructions per request before and after. A path that got
+much shorter fails too, for its bound guards nothing any more: put the new figure there.
+"""
+
+import statistics
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from support.apps_measured import COUNT_STEPS
+from support.client import Connection
+from support.models import io_uring_refusal
+from support.server import Server
+from support.visits import REQUESTS, STATIC, spent, visit
+
+WARM_UP = 300
+"""Visits after which a server has learned what it learns: which fields vary, which heads and files come again."""
+
+WINDOWS = 5
+VISITS = 10
+
+ROOM = 1.05
+SHORTER = 0.85
+
+
+class Steps(NamedTuple):
+    """Per request. Python's versions compile the same code to more or fewer instructions."""
+
+    calls: int
+    of_3_11: int
+    of_3_12: int
+    of_3_13: int
+
+    @property
+    def instructions(self) -> int:
+        """For this Python; a later one is held to the latest that is known."""
+        return self[min(sys.version_info.minor, 13) - 10]
+
+
+STEPS = {
+    ("epoll", "wsgi", "hello"): Steps(30, 892, 859, 881),
+    ("epoll", "wsgi", "varying"): Steps(44, 1655, 1554, 1545),
+    ("epoll", "wsgi", "post"): Steps(50, 1648, 1537, 1552),
+    ("epoll", "wsgi", "stream"): Steps(205, 4814, 4531, 4649),
+    ("epoll", "wsgi", "static"): Steps(46, 1577, 1500, 1495),
+    ("epoll", "asgi", "hello"): Steps(39, 1179, 1109, 1122),
+    ("epoll", "asgi", "varying"): Steps(55, 1924, 1791, 1770),
+    ("epoll", "asgi", "post"): Steps(62, 2084, 1823, 1827),
+    ("epoll", "asgi", "stream"): Steps(95, 3036, 2803, 2845),
+    ("io_uring", "wsgi", "hello"): Steps(30, 892, 859, 881),
+    ("prethreaded", "wsgi", "hello"): Steps(31, 886, 859, 881),
+    ("prethreaded", "asgi", "hello"): Steps(104, 2245, 859, 881),
+}
+
+
+def steps_of_a_visit(connection: Connection, what: str) -> tuple[float, float]:
+    """Calls and instructions. What a timer of the server's takes now and then falls out of the median."""
+    windows = []
+    for _ in range(WINDOWS):
+        before, begun = spent(connection), spent(connection)
+        visit(connection, REQUESTS[what], VISITS)
+        ended = spent(connection)
+        asking = [b - a for a, b in zip(before, begun, strict=True)]  # takes steps of its own
+        windows.append([(b - a - own) / VISITS for a, b, own in zip(begun, ended, asking, strict=True)])
+    calls, instructions, _ = map(statistics.median, zip(*windows, strict=True))
+    return calls, instructions
+
+
+@pytest.mark.parametrize(("model", "interface", "what"), STEPS)
+def test_steps_of_a_request(model: str, interface: str, what: str) -> None:
+    if model == "io_uring" and (reason := io_uring_refusal()):
+        pytest.skip(reason)
+    static = STATIC if what == "static" else ()
+    app = f"support.apps_measured:{interface}"
+    with (
+        Server(app, "--model", model, *static, environment={COUNT_STEPS: "1"}) as server,
+        server.connect() as connection,
+    ):
+        visit(connection, REQUESTS[what], WARM_UP)
+        calls, instructions = steps_of_a_visit(connection, what)
+    bound = STEPS[model, interface, what]
+    found = f"{calls:g} calls (bound: {bound.calls}), {instructions:g} instructions (bound: {bound.instructions})"
+    assert calls <= bound.calls * ROOM, found
+    assert instructions <= bound.instructions * ROOM, found
+    assert instructions >= bound.instructions * SHORTER, f"shorter, which is fine; write it down: {found}"
