@@ -4,6 +4,7 @@ import gc
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_tcp(opened: list[Listener]) -> None:
     assert host == "127.0.0.1"
     assert port
     assert str(listener) == f"http://127.0.0.1:{port}"
-    with socket.create_connection((host, port)) as client, accept(listener)[0] as peer:
+    with socket.create_connection((host, port)) as client, closing(accept(listener)[0]) as peer:
         assert peer.getpeername() == client.getsockname()
         assert not peer.getblocking()
         assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -221,7 +222,7 @@ def test_a_client_is_kept_back_until_it_speaks(opened: list[Listener]) -> None:
     ):
         second.sendall(b"GET")
         sock, address = accept(listener)
-        with sock:
+        with closing(sock):
             assert address == second.getsockname()
         with pytest.raises(BlockingIOError):
             listener.accept()

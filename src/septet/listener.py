@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import cast
 
 from septet.address import Address
 from septet.errors import Failed
@@ -38,6 +39,7 @@ class Listener:
             # Inherited by every connection: an answer's last, short segment does not wait for an acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
+        self._family = int(sock.family)
         name = sock.getsockname()
         self.unix_path: str | None = None
         if sock.family == socket.AF_UNIX:
@@ -62,17 +64,24 @@ class Listener:
         or no memory for it.
         """
         try:
-            sock, name = self.sock.accept()
+            # What socket.accept calls; itself it takes half as long again, for two enums of the family and the type.
+            descriptor, name = self.sock._accept()  # type: ignore[attr-defined]
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
                 raise ConnectionAbortedError(error.errno, error.strerror) from error
             raise
+        sock = self._socket(descriptor)
         sock.setblocking(False)
         return sock, None if self.unix_path is not None else (name[0], name[1])
 
+    def _socket(self, descriptor: int) -> socket.socket:
+        """A client's socket, as the class in C beneath socket.socket: it has all that is wanted of one, and is made in
+        half the time."""
+        return cast(socket.socket, socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor))
+
     def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
         """The same for a client that the kernel has accepted already; its descriptor does not wait."""
-        sock = socket.socket(self.sock.family, socket.SOCK_STREAM, 0, descriptor)
+        sock = self._socket(descriptor)
         if self.unix_path is not None:
             return sock, None
         try:

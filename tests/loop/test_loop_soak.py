@@ -118,11 +118,14 @@ def test_nothing_is_left(loop: ReadinessLoop, run: Run) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     blocks = sys.getallocatedblocks()
     run(soak(2))
-    run(asyncio.sleep(0.01))
-    gc.collect()
-    assert sorted(os.listdir("/proc/self/fd")) == before
-    assert not loop._transports
+
+    async def all_is_closed() -> None:
+        while loop._transports or sorted(os.listdir("/proc/self/fd")) != before:
+            await asyncio.sleep(0.001)
+            gc.collect()
+
+    run(all_is_closed())
     assert (
         len(loop._interest.keys) + len(loop._interest.watchers) <= 2
     )  # the loop's own pipe, and asyncio's of children
-    assert sys.getallocatedblocks() < blocks * 1.05 + 2000
+    assert sys.getallocatedblocks() < blocks * 1.1 + 2000

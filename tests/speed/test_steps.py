@@ -46,18 +46,18 @@ class Steps(NamedTuple):
 
 
 STEPS = {
-    ("epoll", "wsgi", "hello"): Steps(30, 892, 859, 881),
-    ("epoll", "wsgi", "varying"): Steps(44, 1655, 1554, 1545),
-    ("epoll", "wsgi", "post"): Steps(50, 1648, 1537, 1552),
-    ("epoll", "wsgi", "stream"): Steps(205, 4814, 4531, 4649),
-    ("epoll", "wsgi", "static"): Steps(46, 1577, 1500, 1495),
-    ("epoll", "asgi", "hello"): Steps(39, 1179, 1109, 1122),
-    ("epoll", "asgi", "varying"): Steps(55, 1924, 1791, 1770),
-    ("epoll", "asgi", "post"): Steps(62, 2084, 1823, 1827),
-    ("epoll", "asgi", "stream"): Steps(95, 3036, 2803, 2845),
-    ("io_uring", "wsgi", "hello"): Steps(30, 892, 859, 881),
-    ("prethreaded", "wsgi", "hello"): Steps(31, 886, 859, 881),
-    ("prethreaded", "asgi", "hello"): Steps(104, 2245, 859, 881),
+    ("epoll", "wsgi", "hello"): Steps(27, 864, 813, 840),
+    ("epoll", "wsgi", "varying"): Steps(42, 1640, 1520, 1516),
+    ("epoll", "wsgi", "post"): Steps(40, 1174, 1095, 1127),
+    ("epoll", "wsgi", "stream"): Steps(159, 3784, 3532, 3653),
+    ("epoll", "wsgi", "static"): Steps(30, 858, 810, 832),
+    ("epoll", "asgi", "hello"): Steps(40, 1173, 1108, 1162),
+    ("epoll", "asgi", "varying"): Steps(57, 1931, 1802, 1822),
+    ("epoll", "asgi", "post"): Steps(54, 1483, 1393, 1455),
+    ("epoll", "asgi", "stream"): Steps(81, 2465, 2283, 2391),
+    ("io_uring", "wsgi", "hello"): Steps(39, 1227, 1152, 1166),
+    ("prethreaded", "wsgi", "hello"): Steps(29, 862, 815, 805),
+    ("prethreaded", "asgi", "hello"): Steps(105, 2252, 2042, 2123),
 }
 
 

@@ -43,16 +43,16 @@ class Calls(NamedTuple):
 
 #: Beside the wait for the next request, iterative, preforked and prethreaded look whether somebody else is at the door.
 WAITS_OF_WSGI = {model: 2 if model in ("iterative", "preforked", "prethreaded") else 1 for model in MODELS}
-#: In models that block, an ASGI application runs on a loop of its own, which looks for what has come.
-WAITS_OF_ASGI = {model: 1 if model in EVENT_DRIVEN else 3 for model in MODELS}
+#: In models that block, an ASGI application runs on a loop of its own, which looks up between its steps.
+WAITS_OF_ASGI = {model: 1 if model in EVENT_DRIVEN else 4 for model in MODELS}
 
-#: Calls to send an answer. A WSGI application's parts go one by one (PEP 3333), what ASGI sends without waiting at once.
+#: The parts of a WSGI application go one by one (PEP 3333); what ASGI sends without a wait goes in one call.
 SENDS = {"stream": {"wsgi": 11, "asgi": 1}}
 #: The file, and the directory that it lies in, are looked at.
 OTHERS = {"static": 2}
 
 #: All but the waits that a client costs who comes for one request: accept, watch, receive, send, see the end, close.
-PER_CONNECTION = {"iterative": 8, "preforked": 8, "poll": 8, "epoll": 10, "io_uring": 4}
+PER_CONNECTION = {"iterative": 7, "preforked": 7, "poll": 8, "epoll": 10, "io_uring": 4}
 
 
 @pytest.fixture(params=MODELS)

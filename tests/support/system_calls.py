@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.processes import tree
 from support.server import Server
 
 #: Rows that are no calls of the server's: the sum, and how the kernel goes on with a wait that strace has disturbed.

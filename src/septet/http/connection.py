@@ -214,7 +214,7 @@ class Connection:
         limits = self._limits
         if len(head) - 4 > limits.header_block:
             self._check_size(head, len(head) - 4)
-        request = parse_request(head[:-4])
+        request = parse_request(head[:-4], limits.header_count)
         request.scheme = limits.scheme
         if request.line_length > limits.request_line:
             raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")

@@ -1,5 +1,6 @@
 """Heads of requests: bytes to `Request` (RFC 9112 sections 2, 3 and 5)."""
 
+import sys
 from functools import lru_cache
 
 from septet.http.events import ProtocolError, Request
@@ -10,15 +11,16 @@ REMEMBERED_LINE = 256
 """Bytes; longer request lines are read each time."""
 
 
-def parse_request(block: bytes) -> Request:
+def parse_request(block: bytes, most_fields: int = sys.maxsize) -> Request:
     """The request whose head is `block`: request line and field lines without the empty line that ends them.
 
-    Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business.
+    Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business, but for `most_fields`, beyond which
+    nothing is read: 431.
     """
     line = block.partition(b"\r\n")[0]
     read = _known_request_line if len(line) <= REMEMBERED_LINE else _request_line
     method, target, version, path, query = read(line)
-    section, values = read_section(block[len(line) :], version)
+    section, values = read_section(block[len(line) :], version, most_fields)
     fields, changed = fill(section, values) if values else (section.fields, ())
     if target[:1] != b"/" and section.host is not None:
         _check_authority(target, section.host)

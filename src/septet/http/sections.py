@@ -31,10 +31,11 @@ LEFT_OUT = 8
 Field = tuple[bytes, bytes]
 
 
-def read_section(block: bytes, version: str) -> tuple[Section, list[bytes]]:
+def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section, list[bytes]]:
     """The section whose lines are `block`, each with CRLF before it, and the values that differ in it: see `fill`.
 
-    Raises ProtocolError(400, 417 or 501).
+    Raises ProtocolError(400, 417 or 501; 431 before it reads more than `most_fields`, which would cost a hundred times
+    what they cost their sender). One that is known already may have more of them.
     """
     outlines = _outlines.of[version]
     for outline in outlines:
@@ -43,7 +44,7 @@ def read_section(block: bytes, version: str) -> tuple[Section, list[bytes]]:
             if outline is not outlines[0]:
                 _outlines.of[version] = [outline, *(other for other in outlines if other is not outline)]
             return outline.section, values
-    section = _read(block, version)
+    section = _read(block, version, most_fields)
     if len(block) > OUTLINED:
         return section, []
     drawn = _outlines.draw(block, section)  # what was just read may have changed what differs
@@ -63,9 +64,11 @@ def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
     return tuple(fields), tuple(changed)
 
 
-def _read(block: bytes, version: str) -> Section:
+def _read(block: bytes, version: str, most_fields: int) -> Section:
     lines = block.split(b"\r\n")
     del lines[0]
+    if len(lines) > most_fields:
+        raise ProtocolError(431, f"the request has more than {most_fields} header fields")
     fields = tuple(filter(None, map(_field_lines.__getitem__, lines)))
     ours = _ours(fields)
     host = ours.get(b"host")

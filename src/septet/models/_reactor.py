@@ -25,7 +25,7 @@ from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE
 from septet.session import Session
 
-ACCEPT_BATCH = 64
+ACCEPT_BATCH = 1024
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
 
 TURNS_AT_ONCE = 16
