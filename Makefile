@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 4 --dist loadfile
 FUZZ_SECONDS ?= 300
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers docs format clean
+.PHONY: help test check fuzz bench bench-peers bench-loops docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -29,6 +29,9 @@ bench: $(READY)  ## The guestbook under every model: results, chart, table (less
 
 bench-peers:  ## Septet beside other servers, in an environment of its own (about ten minutes)
 	$(PYTHON) benchmarks/peers.py $(PEERS_ARGS)
+
+bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment of its own
+	$(PYTHON) benchmarks/loops.py $(LOOPS_ARGS)
 
 docs: $(READY)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,6 +1,6 @@
 """The arrows of the design, read from the imports: what may import what in `septet`.
 
-    cli -> server -> models -> session -> http
+    cli -> server -> models -> session -> rules -> http
               |         \\-> loop -> pollers
               \\-> apps -> http (events and response heads only)
     lab -> runs `septet serve` as a separate process
@@ -31,20 +31,21 @@ TOP = frozenset({"__main__", "cli", "server"})
 #: What each layer may import besides itself, `errors` and the bare package (for its version).
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "http": frozenset(),
-    "session": frozenset({"http"}),
+    "rules": frozenset({"http"}),
+    "session": frozenset({"rules", "http"}),
     "pollers": frozenset(),
     "loop": frozenset({"pollers"}),
     "apps": frozenset({"http"}),
     "listener": frozenset({"address"}),
-    "models": frozenset({"session", "http", "loop", "pollers", "apps", "listener"}),
+    "models": frozenset({"session", "rules", "http", "loop", "pollers", "apps", "listener"}),
     "stamp": frozenset(),
     "logs": frozenset({"session"}),
-    "spans": frozenset({"session"}),
+    "spans": frozenset({"session", "rules"}),
     "examples": frozenset(),
     "lab": frozenset(),
 }
 
-#: What `http` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
+#: What `http`, `rules` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
 # Of `io` the files that lie in memory.
 PURE = frozenset({"collections.abc", "dataclasses", "enum", "functools", "http", "io", "ipaddress", "re", "typing"})
 
@@ -147,7 +148,7 @@ def test_applications_know_http_by_its_events_heads_and_memory() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", ["http", "session"])
+@pytest.mark.parametrize("name", ["http", "rules", "session"])
 def test_protocol_does_no_input_or_output(name: str) -> None:
     """Neither sockets nor files nor clocks: bytes and instants are arguments."""
     wrong = [

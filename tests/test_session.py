@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from septet.http.connection import CONTINUE, Limits
+from septet.http.connection import CONTINUE
 from septet.http.events import ClientGone, FileRegion
+from septet.http.incoming import Limits
 from septet.http.states import ANSWER, BODY, CLOSE, DRAIN, HEAD, IDLE, READ, RUN, TURN, WRITE
-from septet.session import Rules
+from septet.rules import Rules
 from support.carrier import CLIENT, SERVER, Watched, ok, write_all
 from support.messages import byte_by_byte, chunked, render
 

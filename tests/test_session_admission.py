@@ -5,7 +5,7 @@ import io
 import pytest
 
 from septet.http.states import CLOSE, READ, RUN, WRITE
-from septet.session import Rules
+from septet.rules import Rules
 from support.carrier import Watched, ok, write_all
 from support.messages import render
 

@@ -7,7 +7,7 @@ import pytest
 from septet.http.connection import CONTINUE
 from septet.http.events import ClientGone
 from septet.http.states import BODY, CLOSE, DRAIN, HEAD, IDLE, LINGER, READ, RUN, WRITE
-from septet.session import Rules, Timeouts
+from septet.rules import Rules, Timeouts
 from support.carrier import Watched, ok, write_all
 from support.messages import byte_by_byte, render
 

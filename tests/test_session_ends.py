@@ -5,9 +5,10 @@ import io
 
 import pytest
 
-from septet.http.connection import Limits
+from septet.http.incoming import Limits
 from septet.http.states import ANSWER, CLOSE, DRAIN, IDLE, LINGER, OVER, READ, RUN, TURN, WRITE
-from septet.session import LINGER_BYTES, Rules, Session
+from septet.rules import Rules
+from septet.session import LINGER_BYTES, Session
 from support.carrier import Watched, ok, write_all
 from support.messages import render
 

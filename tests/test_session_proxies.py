@@ -10,7 +10,8 @@ import pytest
 from septet.http.states import CLOSE, HEAD, IDLE, PREFACE, READ, RUN, WRITE
 from septet.http.vetting import Vetting
 from septet.logs import AccessLog
-from septet.session import Rules, Session, Timeouts
+from septet.rules import Rules, Timeouts
+from septet.session import Session
 from support.carrier import CLIENT, SERVER, Watched, ok, write_all
 from support.messages import byte_by_byte, render
 from support.proxy_headers import LOCAL, OVER_TLS, binary, line, tcp

@@ -5,11 +5,11 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from septet.http.connection import Limits
 from septet.http.events import ClientGone
+from septet.http.incoming import Limits
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.http.vetting import Vetting
-from septet.session import Rules
+from septet.rules import Rules
 from support.carrier import Watched, ok
 from support.messages import chunked, render
 

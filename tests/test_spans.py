@@ -14,7 +14,7 @@ import pytest
 from septet.errors import Failed
 from septet.http.states import RUN
 from septet.logs import AccessLog
-from septet.session import Rules
+from septet.rules import Rules
 from septet.spans import Observers, SpanLog
 from support.carrier import CLIENT, Watched, ok, write_all
 from support.messages import render

@@ -16,7 +16,7 @@ from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.config import Config
 from septet.errors import Failed
-from septet.http.connection import Limits
+from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
@@ -25,7 +25,7 @@ from septet.models._in_flight import InFlight
 from septet.models._service import Service, Stop
 from septet.models._supervise import supervise
 from septet.mount import parse_mount
-from septet.session import Observer, Rules, Timeouts
+from septet.rules import Observer, Rules, Timeouts
 from septet.spans import Observers, SpanLog
 from septet.stamp import stamper
 from septet.trust import Trust

@@ -17,11 +17,10 @@ a while for all its connections. Nothing here is thread-safe: one session is one
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 
-from septet.http.connection import CONTINUE, Connection, Limits
+from septet.http.connection import CONTINUE, Connection
 from septet.http.events import ClientGone, FileRegion, Part, Parts, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 from septet.http.pace import Pace
@@ -42,72 +41,13 @@ from septet.http.states import (
     Phase,
     Want,
 )
+from septet.rules import Rules
 
 RETRY_AFTER_S = 1
 """What a client is told that was not admitted: requests are short, or there would be no point in asking again."""
 
 LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
-
-
-@dataclass(slots=True, frozen=True)
-class Timeouts:
-    """Seconds; the names are those of the phases' `timeout`."""
-
-    keep_alive: float = 75.0
-    header: float = 30.0
-    body: float = 30.0
-    write: float = 30.0
-    linger: float = 2.0
-    rate: int = 0
-    """Bytes a second that win a second of `body` or `write` back; 0: any progress wins back all."""
-
-
-class Observer(Protocol):
-    """Told of every request and of every answer that ended; for logs and measurements."""
-
-    def began(self, session: "Session") -> None: ...
-
-    def ended(self, session: "Session") -> None: ...
-
-
-class Admission(Protocol):
-    """Bounds the requests in flight: from a complete head to the end of the answer, or of the connection."""
-
-    def enter(self) -> bool:
-        """Whether there is room for one more, which is counted then."""
-
-    def leave(self) -> None:
-        """One that was counted is over."""
-
-
-def _unheard(complaint: str) -> None: ...
-
-
-def _no_stamp(date: bool, server: bool) -> bytes:
-    return b""
-
-
-@dataclass(slots=True, frozen=True, eq=False)
-class Rules:
-    """What all sessions of a server share."""
-
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    stamp: Callable[[bool, bool], bytes] = _no_stamp
-    """Gives the Date and the Server line of an answer, each if it is wanted."""
-    complain: Callable[[str], object] = _unheard
-    """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
-    spool: Callable[[], Any] | None = None
-    """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
-    must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""
-    observer: Observer | None = None
-    admission: Admission | None = None
-    vet: Callable[[Request, str], Request] | None = None
-    """Gives what the application may see of a request with doubtful fields, as the peer's word counts for something or
-    not. Without it they are gone."""
-    prefaced: Callable[[str], bool] | None = None
-    """Whether a peer is a proxy that begins with a header of the PROXY protocol; None: nobody is."""
 
 
 class Session:

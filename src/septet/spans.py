@@ -20,7 +20,8 @@ from types import GeneratorType, coroutine
 from typing import Any
 
 from septet.errors import Failed
-from septet.session import Observer, Session
+from septet.rules import Observer
+from septet.session import Session
 
 log = logging.getLogger("septet")
 

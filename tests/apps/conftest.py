@@ -8,7 +8,7 @@ import pytest
 from septet.http.events import Exchange, Response
 from septet.http.states import RUN, Want
 from septet.models._carry import release, take_turn
-from septet.session import Rules
+from septet.rules import Rules
 from support.carrier import Watched, write_all
 
 

@@ -11,7 +11,8 @@ from septet.apps._channel import GATHERED_BYTES
 from septet.apps.asgi import Asgi
 from septet.http.events import ClientGone
 from septet.http.states import CLOSE, WRITE, Want
-from septet.session import Rules, Session
+from septet.rules import Rules
+from septet.session import Session
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, answered, body, run
 from support.carrier import Watched, write_all
 from support.messages import render

@@ -10,7 +10,8 @@ import pytest
 
 from septet.apps.wsgi import Wsgi
 from septet.http.states import RUN
-from septet.session import Rules, Session
+from septet.rules import Rules
+from septet.session import Session
 from support.carrier import Watched
 from support.messages import render
 

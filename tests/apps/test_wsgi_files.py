@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from septet.apps.wsgi import Wsgi
-from septet.session import Rules
+from septet.rules import Rules
 from support.messages import chunked, render
 
 Run = Callable[..., Any]

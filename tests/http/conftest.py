@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-from septet.http.connection import Limits
+from septet.http.incoming import Limits
 from support.feeding import TAIL, Reader
 from support.messages import byte_by_byte
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from septet.http.connection import Connection, Limits
+from septet.http.connection import Connection
 from septet.http.events import FileRegion
 from septet.http.head import interim_head, response_head, trailer_section
+from septet.http.incoming import Limits
 from support.feeding import unstamped
 from support.messages import render
 

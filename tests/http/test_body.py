@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from septet.http.body import MAX_CHUNK_LINE, MAX_TRAILERS, ChunkedDecoder, LengthDecoder
-from septet.http.connection import Limits
 from septet.http.events import ProtocolError
+from septet.http.incoming import Limits
 from support.feeding import Reader, head
 from support.messages import byte_by_byte, chunked, pattern, render
 

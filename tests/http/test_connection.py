@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from septet.http.connection import DRAIN_LIMIT, Connection, Limits
+from septet.http.connection import Connection
 from septet.http.events import ClientGone, ProtocolError
 from septet.http.head import response_head
+from septet.http.incoming import DRAIN_LIMIT, Limits
 from support.feeding import HOST, TAIL, Reader, head, unstamped
 from support.messages import chunked, render
 

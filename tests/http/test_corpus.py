@@ -6,7 +6,7 @@
 import pytest
 
 from corpus.cases import CASES, Case
-from septet.http.connection import Limits
+from septet.http.incoming import Limits
 from support.feeding import TAIL
 from support.lives import WAYS, Life
 from support.messages import DELIVERIES, head_by_head

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from septet.http.connection import Limits
+from septet.http.incoming import Limits
 from support.feeding import Reader, head
 
 Feed = Callable[..., Reader]

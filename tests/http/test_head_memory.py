@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from septet.http.connection import REMEMBERED_HEAD, Limits
 from septet.http.events import ProtocolError
+from septet.http.incoming import REMEMBERED_HEAD, Limits
 from septet.http.request_head import parse_request
 from support.feeding import Reader
 from support.messages import render
@@ -35,6 +35,14 @@ def test_what_one_server_allows_another_may_refuse() -> None:
     data = block("A: b") + b"\r\n\r\n"
     assert Reader(Limits()).feed_all([data]).only
     fault = Reader(Limits(header_count=1)).feed_all([data]).fault
+    assert fault is not None
+    assert fault.status == 431
+
+
+@pytest.mark.parametrize("wrong", ["A : b", "no colon", "Content-Length: x"])
+def test_more_fields_than_allowed_are_not_read(wrong: str) -> None:
+    """Each takes a hundred times longer to read than to send; so whatever they are, the answer is about their number."""
+    fault = Reader(Limits(header_count=3)).feed_all([block("A: b", "C: d", wrong) + b"\r\n\r\n"]).fault
     assert fault is not None
     assert fault.status == 431
 

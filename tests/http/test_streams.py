@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.http.connection import Limits
 from septet.http.events import ProtocolError
 from septet.http.grammar import is_chunk_extensions
+from septet.http.incoming import Limits
 from septet.http.request_head import parse_request
 from support.feeding import Reader, head
 from support.messages import byte_by_byte, chunked, render

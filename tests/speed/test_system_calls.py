@@ -27,8 +27,9 @@ WHAT = {"wsgi": ("hello", "post", "stream", "static"), "asgi": ("hello", "post",
 NOISE = 0.2
 
 WAITS = ("epoll_wait", "epoll_pwait", "poll", "ppoll", "io_uring_enter")
-#: 50 ns; how often asyncio makes sure that it has not been forked depends on Python's version.
-NOT_COUNTED = ("getpid",)
+#: How often asyncio makes sure that it has not been forked depends on Python's version; how often two threads meet at
+#: the interpreter's lock, on the load.
+NOT_COUNTED = ("getpid", "futex")
 
 
 class Calls(NamedTuple):

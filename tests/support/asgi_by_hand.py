@@ -6,7 +6,7 @@ from typing import Any
 
 from septet.apps.asgi import Asgi, Cycle
 from septet.http.states import RUN, WRITE, Want
-from septet.session import Rules
+from septet.rules import Rules
 from support.carrier import Watched, write_all
 from support.messages import render
 

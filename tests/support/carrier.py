@@ -6,7 +6,8 @@ from typing import Any
 from septet.http.events import ResponseHead
 from septet.http.head import response_head
 from septet.http.states import FOLLOWS, WRITE, Phase
-from septet.session import Rules, Session
+from septet.rules import Rules
+from septet.session import Session
 
 CLIENT = ("192.0.2.1", 50000)
 SERVER = ("192.0.2.2", 80)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import pairwise, product
 
 from septet.http.body import MAX_CHUNK_LINE, MAX_TRAILERS
-from septet.http.connection import Limits
+from septet.http.incoming import Limits
 from support.lives import WAYS, Life
 
 LIMITS = Limits(request_line=200, header_block=600, header_count=12)

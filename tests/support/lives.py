@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
 from corpus.cases import Answer, Seen
-from septet.http.connection import CONTINUE, Limits
+from septet.http.connection import CONTINUE
 from septet.http.events import ClientGone, Request
 from septet.http.head import response_head
+from septet.http.incoming import Limits
 from septet.http.states import CLOSE, LINGER, READ, RUN, WRITE
-from septet.session import Rules
+from septet.rules import Rules
 from support.carrier import Watched, write_all
 
 WAYS = ("collected", "asked for", "waited for")

@@ -16,7 +16,7 @@ from septet.listener import Listener
 from septet.models._in_flight import InFlight
 from septet.models._shortage import Shortage
 from septet.pollers import READABLE, Poll
-from septet.session import Rules
+from septet.rules import Rules
 
 SPOOL_BYTES = 1 << 20
 """A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress

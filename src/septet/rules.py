@@ -1,0 +1,68 @@
+"""What all sessions of a server share: limits, deadlines, and whom to ask and to tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from septet.http.events import Request
+from septet.http.incoming import Limits
+
+
+@dataclass(slots=True, frozen=True)
+class Timeouts:
+    """Seconds; the names are those of the phases' `timeout`."""
+
+    keep_alive: float = 75.0
+    header: float = 30.0
+    body: float = 30.0
+    write: float = 30.0
+    linger: float = 2.0
+    rate: int = 0
+    """Bytes a second that win a second of `body` or `write` back; 0: any progress wins back all."""
+
+
+class Observer(Protocol):
+    """Told of every request and of every answer that ended, by its `Session`; for logs and measurements."""
+
+    def began(self, session: Any) -> None: ...
+
+    def ended(self, session: Any) -> None: ...
+
+
+class Admission(Protocol):
+    """Bounds the requests in flight: from a complete head to the end of the answer, or of the connection."""
+
+    def enter(self) -> bool:
+        """Whether there is room for one more, which is counted then."""
+
+    def leave(self) -> None:
+        """One that was counted is over."""
+
+
+def _unheard(complaint: str) -> None: ...
+
+
+def _no_stamp(date: bool, server: bool) -> bytes:
+    return b""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Rules:
+    """What all sessions of a server share."""
+
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    stamp: Callable[[bool, bool], bytes] = _no_stamp
+    """Gives the Date and the Server line of an answer, each if it is wanted."""
+    complain: Callable[[str], object] = _unheard
+    """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
+    spool: Callable[[], Any] | None = None
+    """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
+    must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""
+    observer: Observer | None = None
+    admission: Admission | None = None
+    vet: Callable[[Request, str], Request] | None = None
+    """Gives what the application may see of a request with doubtful fields, as the peer's word counts for something or
+    not. Without it they are gone."""
+    prefaced: Callable[[str], bool] | None = None
+    """Whether a peer is a proxy that begins with a header of the PROXY protocol; None: nobody is."""
