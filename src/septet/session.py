@@ -471,7 +471,13 @@ class Session:
         return WRITE
 
     def push(self, body: Part, last: bool) -> Want:
-        return self._queue(self.http.send(body, last), body)
+        data = self.http.send(body, last)
+        if self.output or self.lost or not data or type(body) is not bytes:
+            return self._queue(data, body)
+        self.output = data
+        self.phase = ANSWER
+        self.since = None
+        return WRITE
 
     def finish(self, trailers: bytes) -> Want:
         return self._queue(self.http.finish(trailers), b"")

@@ -137,5 +137,11 @@ def test_no_field_splits_an_interim_answer_or_a_trailer_section(name: bytes, val
         interim_head(103, ((name, value),))
 
 
+@pytest.mark.parametrize("name", [b"Content-Length", b"transfer-encoding", b"Connection"])
+def test_interim_answer_says_nothing_of_framing(name: bytes) -> None:
+    """RFC 9110 section 8.6, RFC 9112 section 6.1: who went by it would lose the beginning of the answer."""
+    assert interim_head(103, ((name, b"5"), (b"Link", b"</a>"))) == interim_head(103, ((b"Link", b"</a>"),))
+
+
 def test_interim_answer() -> None:
     assert interim_head(103, ((b"Link", b"</a>"),)) == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"

@@ -41,7 +41,7 @@ def test_what_one_server_allows_another_may_refuse() -> None:
 
 @pytest.mark.parametrize("wrong", ["A : b", "no colon", "Content-Length: x"])
 def test_more_fields_than_allowed_are_not_read(wrong: str) -> None:
-    """Each takes a hundred times longer to read than to send; so whatever they are, the answer is about their number."""
+    """Each takes a hundred times longer to read than to send; whatever they are, the answer is about their number."""
     fault = Reader(Limits(header_count=3)).feed_all([block("A: b", "C: d", wrong) + b"\r\n\r\n"]).fault
     assert fault is not None
     assert fault.status == 431

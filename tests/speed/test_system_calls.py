@@ -23,8 +23,8 @@ TOGETHER = 16
 
 WHAT = {"wsgi": ("hello", "post", "stream", "static"), "asgi": ("hello", "post", "stream")}
 
-#: Timers, and the tracer, wake a server now and then.
-NOISE = 0.2
+#: Timers, threads that are still being started, the tracer: less than half a call per request.
+NOISE = 0.4
 
 WAITS = ("epoll_wait", "epoll_pwait", "poll", "ppoll", "io_uring_enter")
 #: How often asyncio makes sure that it has not been forked depends on Python's version; how often two threads meet at
@@ -116,4 +116,4 @@ def test_calls_of_a_connection(model: str) -> None:
         come_and_go(5)
         counted = system_calls(server, lambda: come_and_go(CONNECTIONS_COUNTED))
     calls = sum(per_request(counted, CONNECTIONS_COUNTED)[1:])
-    assert calls == pytest.approx(PER_CONNECTION[model], abs=2 * NOISE), counted
+    assert calls == pytest.approx(PER_CONNECTION[model], abs=NOISE), counted

@@ -104,6 +104,9 @@ class Connection(Incoming):
         A FileRegion is cut to what may be sent; of it only the framing is given here.
         Raises TypeError for content that is not bytes.
         """
+        if self._chunked and type(body) is bytes and body and not last and not self._chunk_end:
+            self.sent += len(body)  # the common part of a stream
+            return b"%x\r\n%b\r\n" % (len(body), body)
         if isinstance(body, FileRegion):
             self.answered = last
             body.count = self._allowed(body.count, last)

@@ -59,8 +59,12 @@ _WATCHED = _SET_BY_US | {b"date", b"server"}
 
 
 def interim_head(status: int, fields: Fields) -> bytes:
-    """An interim answer (1xx), whole. Raises ValueError like `response_head`."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(fields))
+    """An interim answer (1xx), whole. Raises ValueError like `response_head`.
+
+    It has no content, and is not the last answer: fields that say otherwise are left out, as `response_head` does.
+    """
+    said = tuple(field for field in fields if field[0].lower() not in _SET_BY_US)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(said))
 
 
 def trailer_section(fields: Fields) -> bytes:

@@ -177,3 +177,19 @@ def all_descriptors_taken() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_link_that_is_replaced_while_it_is_followed(get: Get, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """readlink(2) fails with EINVAL for what lstat(2) has just seen as a link."""
+    link = tree / "public/inside.txt"
+    readlink = os.readlink
+
+    def replaced(path: Any, **how: Any) -> Any:
+        monkeypatch.setattr(os, "readlink", readlink)
+        link.unlink()
+        link.write_bytes(b"another text")
+        return readlink(path, **how)
+
+    monkeypatch.setattr(os, "readlink", replaced)
+    answer = get("/static/inside.txt")
+    assert (answer.status, answer.body) == (200, b"another text")

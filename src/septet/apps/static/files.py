@@ -130,7 +130,12 @@ class Files:
         except OSError as error:
             if error.errno not in LINK_MET:
                 raise
-        resolved = self._tree.resolve(name)
+        try:
+            resolved = self._tree.resolve(name)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # readlink(2), of a link that something else has replaced meanwhile
+                raise Changed from None
+            raise
         return self._recall(resolved) or self._look(resolved)
 
     def open(self, found: Representation) -> int:
