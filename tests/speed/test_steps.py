@@ -47,17 +47,16 @@ class Steps(NamedTuple):
 
 STEPS = {
     ("epoll", "wsgi", "hello"): Steps(27, 864, 813, 840),
-    ("epoll", "wsgi", "varying"): Steps(42, 1640, 1520, 1516),
+    ("epoll", "wsgi", "varying"): Steps(42, 1643, 1523, 1518),
     ("epoll", "wsgi", "post"): Steps(40, 1174, 1095, 1127),
-    ("epoll", "wsgi", "stream"): Steps(159, 3784, 3532, 3653),
+    ("epoll", "wsgi", "stream"): Steps(129, 3426, 3203, 3326),
     ("epoll", "wsgi", "static"): Steps(30, 858, 810, 832),
     ("epoll", "asgi", "hello"): Steps(40, 1173, 1108, 1162),
-    ("epoll", "asgi", "varying"): Steps(57, 1931, 1802, 1822),
+    ("epoll", "asgi", "varying"): Steps(57, 1934, 1805, 1824),
     ("epoll", "asgi", "post"): Steps(54, 1483, 1393, 1455),
-    ("epoll", "asgi", "stream"): Steps(81, 2465, 2283, 2391),
+    ("epoll", "asgi", "stream"): Steps(80, 2456, 2274, 2385),
     ("io_uring", "wsgi", "hello"): Steps(39, 1227, 1152, 1166),
     ("prethreaded", "wsgi", "hello"): Steps(29, 862, 815, 805),
-    ("prethreaded", "asgi", "hello"): Steps(105, 2252, 2042, 2123),
 }
 
 

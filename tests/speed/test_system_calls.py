@@ -7,23 +7,28 @@ fewer, change the table too: what was won stays won.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 
 from support.client import connections
 from support.models import EVENT_DRIVEN, MODELS, io_uring_refusal
+from support.processes import threads
 from support.server import Server
 from support.system_calls import system_calls
 from support.visits import HELLO, REQUESTS, STATIC, visit, visit_together
+from support.waiting import wait_until
 
 REQUESTS_COUNTED = 300
 CONNECTIONS_COUNTED = 50
 TOGETHER = 16
+THREADS = 4
 
 WHAT = {"wsgi": ("hello", "post", "stream", "static"), "asgi": ("hello", "post", "stream")}
 
-#: Timers, threads that are still being started, the tracer: less than half a call per request.
+#: Timers, and the tracer, wake a server now and then: less than half a call per request.
 NOISE = 0.4
 
 WAITS = ("epoll_wait", "epoll_pwait", "poll", "ppoll", "io_uring_enter")
@@ -63,8 +68,14 @@ def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def serve(model: str, interface: str) -> Server:
-    return Server(f"support.apps_measured:{interface}", "--model", model, *STATIC)
+@contextmanager
+def serving(model: str, interface: str) -> Iterator[Server]:
+    """A server whose threads have all been started."""
+    pool = ("--threads", str(THREADS)) if model == "prethreaded" else ()
+    with Server(f"support.apps_measured:{interface}", "--model", model, *pool, *STATIC) as server:
+        if pool:
+            wait_until(lambda: threads(server.pid) > THREADS, f"{THREADS} threads run beside the main one")
+        yield server
 
 
 def per_request(counted: Counter[str], requests: int) -> Calls:
@@ -83,7 +94,7 @@ def expected(model: str, interface: str, what: str) -> Calls:
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_calls_of_a_request(model: str, interface: str) -> None:
     """On a connection that is kept, one request after another."""
-    with serve(model, interface) as server, server.connect() as connection:
+    with serving(model, interface) as server, server.connect() as connection:
         for what in WHAT[interface]:
             visit(connection, REQUESTS[what], 10)
             counted = system_calls(server, lambda what=what: visit(connection, REQUESTS[what], REQUESTS_COUNTED))
@@ -95,7 +106,7 @@ def test_calls_of_a_request(model: str, interface: str) -> None:
 @pytest.mark.parametrize("model", sorted(EVENT_DRIVEN), indirect=True)
 def test_clients_that_come_together_share_a_wait(model: str) -> None:
     rounds = REQUESTS_COUNTED // TOGETHER
-    with serve(model, "wsgi") as server, connections(server.address, TOGETHER) as clients:
+    with serving(model, "wsgi") as server, connections(server.address, TOGETHER) as clients:
         visit_together(clients, 1)
         counted = system_calls(server, lambda: visit_together(clients, rounds))
     found = per_request(counted, rounds * TOGETHER)
@@ -112,7 +123,7 @@ def test_calls_of_a_connection(model: str) -> None:
             with server.connect() as connection:
                 visit(connection, [HELLO], 1)
 
-    with serve(model, "wsgi") as server:
+    with serving(model, "wsgi") as server:
         come_and_go(5)
         counted = system_calls(server, lambda: come_and_go(CONNECTIONS_COUNTED))
     calls = sum(per_request(counted, CONNECTIONS_COUNTED)[1:])
