@@ -41,7 +41,7 @@ def test_every_option_is_described() -> None:
         {"static": (f"/={HERE}", f"/static={HERE}")},
         {"limit_body": 0},
         {"header_timeout": 0.001},
-        {"forwarded_allow_ips": ("10.0.0.0/8", "::1, unix:", "*", "none"), "proxy_protocol": True},
+        {"forwarded_allow_ips": ("10.0.0.0/8", "::1, unix:", "*"), "proxy_protocol": True},
         {"server_header": ""},
         {"server_header": "a b/1.0"},
         {"access_log": "-"},
@@ -122,3 +122,16 @@ def test_something_must_be_served() -> None:
     check_serves_something(Config(static=(f"/={HERE}",)))
     with pytest.raises(UsageError, match=r"nothing to serve: APP .*, --static ROUTE=DIR or both"):
         check_serves_something(Config())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"forwarded_allow_ips": ("none", "127.0.0.1")}, "none must stand alone"),
+        ({"forwarded_allow_ips": ("none,127.0.0.1",)}, "none must stand alone"),
+        ({"forwarded_allow_ips": ("none",), "proxy_protocol": True}, "nobody is believed"),
+    ],
+)
+def test_proxies_are_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check(Config(**values))

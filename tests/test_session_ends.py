@@ -280,3 +280,11 @@ def test_requests_that_came_after_the_last_answer_do_not_cut_it() -> None:
     assert session.want is CLOSE
     assert session.half_close()
     assert session.phase is LINGER
+
+
+def test_refusal_is_told_with_its_reason() -> None:
+    told: list[str] = []
+    session = Watched(Rules(refused=told.append))
+    session.receive(b"GET / HTTP/1.1\r\n folded: yes\r\n\r\n")
+    assert len(told) == 1
+    assert told[0].startswith("a request of 192.0.2.1 is answered 400: a header field is folded")

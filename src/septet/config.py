@@ -328,4 +328,15 @@ def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
             raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
 
 
-_RULES = (_workers_fit, _threads_fit, _listens_somewhere, _routes_differ)
+def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
+    words = [word for text in config.forwarded_allow_ips for word in parse_peers(text)]
+    if "none" in words and len(words) > 1:
+        raise UsageError(f"{called['forwarded_allow_ips']} has none beside others, but none must stand alone")
+    if config.proxy_protocol and words == ["none"]:
+        raise UsageError(
+            f"{called['proxy_protocol']} is on, but nobody is believed: "
+            f"{called['forwarded_allow_ips']} must name the proxy"
+        )
+
+
+_RULES = (_workers_fit, _threads_fit, _listens_somewhere, _routes_differ, _proxies_are_named)

@@ -39,7 +39,7 @@ class Admission(Protocol):
         """One that was counted is over."""
 
 
-def _unheard(complaint: str) -> None: ...
+def _unheard(sentence: str) -> None: ...
 
 
 def _no_stamp(date: bool, server: bool) -> bytes:
@@ -56,6 +56,8 @@ class Rules:
     """Gives the Date and the Server line of an answer, each if it is wanted."""
     complain: Callable[[str], object] = _unheard
     """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
+    refused: Callable[[str], object] = _unheard
+    """Told, in a sentence, which request was refused and why."""
     spool: Callable[[], Any] | None = None
     """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
     must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""

@@ -107,6 +107,7 @@ def rules_of(config: Config, in_flight: InFlight) -> Rules:
         ),
         stamper(config.server_header, config.date_header),
         log.error,
+        log.debug,
         observer=_observer(config),
         admission=in_flight if config.limit_concurrency else None,
         vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),

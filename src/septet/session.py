@@ -395,6 +395,7 @@ class Session:
         """Answer what cannot be served, and close; cut the connection where an answer has begun already."""
         self._fault = fault
         self.http.keep_alive = False
+        self._rules.refused(f"a request of {self.peer or 'somebody'} is answered {fault.status}: {fault}")
         return self._apologise(fault.status, str(fault))
 
     def _apologise(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:

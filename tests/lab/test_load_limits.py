@@ -150,7 +150,8 @@ def test_processes_share_a_rate() -> None:
     with ScriptedServer(keep_answering) as server:
         figures = run(Plan(server.url, users=8, rate=200.0, warmup_s=0.1, duration_s=0.5, cpus=cpus))
         assert figures["errors"] == {}
-        assert figures["due"] == figures["answers"] == pytest.approx(100, abs=len(cpus) + 1)
+        # A process that is late for its window misses what was due before; were the rate each one's, it were twice this.
+        assert figures["due"] == figures["answers"] == pytest.approx(100, rel=0.3)
 
 
 def over_after(counts: list[int], at_least_s: float, at_most_s: float, step_s: float = 0.25) -> float | None:

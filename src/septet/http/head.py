@@ -22,7 +22,13 @@ def reason_phrase(status: int) -> str:
     return _REASONS.get(status, "")
 
 
-_REASONS = {int(status): status.phrase for status in HTTPStatus}
+_REASONS = {int(status): status.phrase for status in HTTPStatus} | {
+    # As RFC 9110 has them; Python does from 3.13 on.
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:

@@ -217,6 +217,8 @@ class _Names(Memory[bytes, bytes]):
 
     def __missing__(self, name: bytes) -> bytes:
         if not is_token(name):
+            if name[:1] in (b" ", b"\t"):
+                raise ProtocolError(400, "a header field is folded: its line begins with white space")
             raise ProtocolError(400, "a header field has no name, or one that is not a token")
         lower = name.lower()
         if len(name) <= REMEMBERED_LINE:

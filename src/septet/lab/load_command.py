@@ -66,7 +66,7 @@ def load(url: str, as_json: bool, **options: Any) -> int:
         raise UsageError(str(error)) from None
     click.echo(json.dumps(figures) if as_json else tables.load_figures(figures))
     if not figures["answers"]:
-        raise Failed(f"{url} answered no request")
+        raise Failed(f"{url} answered no request as it should")
     return 0
 
 

@@ -276,6 +276,9 @@ class Connections(ABC):
     def _fail(self, user: User, kind: str) -> None:
         if kind == "refused" and not self._met:
             raise NobodyListens(f"nobody listens at {self._plan.url}: the connection was refused")
+        if user.answer is not None and not user.arrived:
+            self._met = True
+            self._arrived(user)  # a wrong answer is one
         user.series.errors[kind] += 1
         user.retrying = False
         user.due_ns = 0
