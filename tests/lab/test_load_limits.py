@@ -150,7 +150,7 @@ def test_processes_share_a_rate() -> None:
     with ScriptedServer(keep_answering) as server:
         figures = run(Plan(server.url, users=8, rate=200.0, warmup_s=0.1, duration_s=0.5, cpus=cpus))
         assert figures["errors"] == {}
-        # A process that is late for its window misses what was due before; were the rate each one's, it were twice this.
+        # A process that is late for its window misses what was due before. With the whole rate each, it would be 200.
         assert figures["due"] == figures["answers"] == pytest.approx(100, rel=0.3)
 
 

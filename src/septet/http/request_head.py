@@ -1,17 +1,17 @@
 """Heads of requests: bytes to `Request` (RFC 9112 sections 2, 3 and 5)."""
 
-import sys
-from functools import lru_cache
 
 from septet.http.events import ProtocolError, Request
 from septet.http.grammar import TARGET_BYTES, is_host, is_token, is_version, split_absolute
 from septet.http.sections import fill, read_section
 
+NO_LIMIT = 2**63
+
 REMEMBERED_LINE = 256
 """Bytes; longer request lines are read each time."""
 
 
-def parse_request(block: bytes, most_fields: int = sys.maxsize) -> Request:
+def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
     """The request whose head is `block`: request line and field lines without the empty line that ends them.
 
     Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business, but for `most_fields`, beyond which
