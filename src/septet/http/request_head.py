@@ -1,5 +1,6 @@
 """Heads of requests: bytes to `Request` (RFC 9112 sections 2, 3 and 5)."""
 
+from functools import lru_cache
 
 from septet.http.events import ProtocolError, Request
 from septet.http.grammar import TARGET_BYTES, is_host, is_token, is_version, split_absolute
