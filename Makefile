@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?= -n 4 --dist loadfile
 FUZZ_SECONDS ?= 300
+BENCH_ARGS ?= --users 20,100,1000
 READY = $(VENV)/.ready
 
 .PHONY: help test check fuzz bench bench-peers bench-loops docs format clean

@@ -15,8 +15,9 @@ WARM_UP = 1000
 VISITS = 10_000
 BRIEF_VISITS = 2500
 
-#: For what comes and goes by itself: the text of the current date, a timer of the loop's, the lists of freed objects.
-NOISE = 100
+#: For what comes and goes by itself: the text of the current date, a timer of the loop's, each thread's lists of freed
+#: objects. One object for each request would be thousands.
+NOISE = 500
 
 
 def blocks_that_stay(model: str, interface: str, whats: tuple[str, ...], visits: int) -> dict[str, int]:

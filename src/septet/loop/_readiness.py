@@ -26,6 +26,9 @@ from septet.pollers import READABLE, WRITABLE, Poller, Ready
 
 Ts = TypeVarTuple("Ts")
 
+WIND_UP_S = 5.0
+"""For tasks that were cancelled at the end, and do something else first."""
+
 
 class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ignore[name-defined,misc]
     """asyncio's own, with a buffer that no datagram fills and that costs less to allocate."""
@@ -238,11 +241,18 @@ class ReadinessLoop(Schedule):
         super().run_forever()
 
     async def wind_up(self) -> None:
-        """Cancel all tasks but this one and close asynchronous generators: what `asyncio.run` does before it closes."""
+        """Cancel all tasks but this one and close asynchronous generators: what `asyncio.run` does before it closes.
+
+        A task that does not end when it is cancelled is not waited for longer than WIND_UP_S.
+        """
         tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            ended, _ = await asyncio.wait(tasks, timeout=WIND_UP_S)
+            for task in ended:
+                if not task.cancelled():
+                    task.exception()  # which nobody else will ask for
         await self.shutdown_asyncgens()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
 
@@ -63,7 +64,8 @@ class Stop:
         """Whether the descriptor is readable because of the order; if not, it is made silent again."""
         if self._descriptor == self._order:
             return True
-        if not self.ordered:
+        # In the main thread alone: it runs the handlers, and must not sleep on because another has taken what woke it.
+        if not self.ordered and current_thread() is main_thread():
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
         return self.ordered
