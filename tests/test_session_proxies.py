@@ -14,7 +14,7 @@ from septet.rules import Rules, Timeouts
 from septet.session import Session
 from support.carrier import CLIENT, SERVER, Watched, ok, write_all
 from support.messages import byte_by_byte, render
-from support.proxy_headers import LOCAL, OVER_TLS, binary, line, tcp
+from support.proxy_headers import LOCAL, OVER_TLS, UDP4, UNIX, binary, line, tcp
 
 GET = render("GET", "/")
 
@@ -153,6 +153,31 @@ def test_header_that_names_nobody(header: bytes) -> None:
     session.receive(header + GET)
     assert seen(session) == (CLIENT, "http")
     assert session.server == SERVER
+
+
+UNNAMED = {
+    "v1 UNKNOWN": b"PROXY UNKNOWN\r\n",
+    "v2 UNSPEC": binary(),
+    "v2 UDP": binary(bytes(12), family=UDP4),
+    "v2 AF_UNIX": binary(bytes(216), family=UNIX),
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_client_whom_the_header_does_not_name_is_not_believed(name: str) -> None:
+    """It passes its bytes through a proxy of ours, but it is none; not even where unix sockets are trusted."""
+    session = Watched(PREFACED)
+    session.receive(UNNAMED[name] + by("10.0.0.1"))
+    assert seen(session) == (None if "UNIX" in name else CLIENT, "http")
+    answer(session)
+    session.receive(by("10.0.0.1"))
+    assert seen(session)[1] == "http"
+
+
+def test_proxy_itself_is_believed() -> None:
+    session = Watched(PREFACED)
+    session.receive(binary(command=LOCAL) + by("10.0.0.1"))
+    assert seen(session) == (("10.0.0.1", 0), "https")
 
 
 def test_client_that_the_header_names_is_who_must_be_trusted() -> None:

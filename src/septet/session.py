@@ -60,6 +60,7 @@ class Session:
         "_fault",
         "_pace",
         "_rules",
+        "_unnamed",
         "body",
         "client",
         "file",
@@ -80,6 +81,8 @@ class Session:
         self.client = client
         self.server = server
         self.http = Connection(rules.limits, rules.stamp, rules.complain)
+        self._unnamed = False
+        """A proxy passes on what somebody sends, and does not say who."""
         self.phase: Phase = PREFACE if rules.prefaced and rules.prefaced(self.peer) else IDLE
         self.since: float | None = None
         """When the phase began; None until somebody looks."""
@@ -104,7 +107,12 @@ class Session:
 
     @property
     def peer(self) -> str:
-        """The peer's address, as lists have it: `unix:` on a unix socket; empty where it left too soon to be asked."""
+        """Whose word it is that comes here, as lists have it: an address, or `unix:` on a unix socket.
+
+        Empty where that is not known: it left too soon to be asked, or a proxy passes it on and does not say who it is.
+        """
+        if self._unnamed:
+            return ""
         return self.client[0] if self.client else "unix:" if self.server[1] is None else ""
 
     # What the carrier asks and tells
@@ -130,10 +138,7 @@ class Session:
             return self._pass_over(data)
         http = self.http
         if phase is IDLE and http.begin(data):
-            if http.request.doubtful and not self._vet(http.request):
-                return self.phase.want
-            rules = self._rules
-            if (rules.observer or rules.admission) and not self._admit():
+            if not self._admits(http.request):
                 return self.phase.want
             self.phase = TURN
             self.since = None
@@ -305,12 +310,9 @@ class Session:
             return self.refuse(fault)
         if request is None:
             return self._await_request()
-        if request.doubtful and not self._vet(request):
+        if not self._admits(request):
             return self.phase.want
-        rules = self._rules
-        if (rules.observer or rules.admission) and not self._admit():
-            return self.phase.want
-        if request.has_body and rules.spool:
+        if request.has_body and self._rules.spool:
             return self._fill_spool()
         return self._enter(TURN)
 
@@ -324,6 +326,7 @@ class Session:
             return self._enter(OVER) if self.http.ended else READ
         if header.endpoints:
             self.client, self.server = header.endpoints
+        self._unnamed = not header.names_client
         self._enter(IDLE)
         return self._next_request()
 
@@ -338,8 +341,10 @@ class Session:
                 return False
         return True
 
-    def _admit(self) -> bool:
-        """Tell of the request that has begun, and see whether there is room for it; if not, 503 is its answer."""
+    def _admits(self, request: Request) -> bool:
+        """Whether the request that has begun may run: it makes sense, and there is room. If not, it is answered."""
+        if request.doubtful and not self._vet(request):
+            return False
         rules = self._rules
         if rules.observer:
             rules.observer.began(self)
@@ -463,22 +468,10 @@ class Session:
         return part
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
-        data = self.http.respond(head, body, last)
-        if self.output or self.lost or not data or type(body) is not bytes:
-            return self._queue(data, body)
-        self.output = data
-        self.phase = ANSWER
-        self.since = None
-        return WRITE
+        return self._queue(self.http.respond(head, body, last), body)
 
     def push(self, body: Part, last: bool) -> Want:
-        data = self.http.send(body, last)
-        if self.output or self.lost or not data or type(body) is not bytes:
-            return self._queue(data, body)
-        self.output = data
-        self.phase = ANSWER
-        self.since = None
-        return WRITE
+        return self._queue(self.http.send(body, last), body)
 
     def finish(self, trailers: bytes) -> Want:
         return self._queue(self.http.finish(trailers), b"")
@@ -489,14 +482,17 @@ class Session:
         return self._queue(interim, b"")
 
     def _queue(self, data: bytes, body: Part) -> Want:
+        """Send `data` after what waits already, and then `body` if that is a file."""
         if self.lost:
             return CLOSE
         self.output = bytes(self.output) + data if self.output else data
-        if isinstance(body, FileRegion) and body.count:
+        if type(body) is not bytes and isinstance(body, FileRegion) and body.count:
             self.file = body
-        elif not data and not self.output:
+        elif not self.output:
             return self._flushed()
-        return self._enter(ANSWER)
+        self.phase = ANSWER
+        self.since = None
+        return WRITE
 
     def fail(self) -> Want:
         """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""

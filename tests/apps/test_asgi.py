@@ -49,7 +49,7 @@ def test_scope_of_a_request() -> None:
 
 
 def test_scope_is_made_anew_for_equal_requests() -> None:
-    """What a request's application writes into its scope, headers or state is nobody else's."""
+    """What a request's application writes into its scope, however deep, is nobody else's."""
     asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
     for number in range(3):
         session = Session(Rules(), ("198.51.100.7", number), ("192.0.2.2", 80))
@@ -58,9 +58,10 @@ def test_scope_is_made_anew_for_equal_requests() -> None:
         assert (scope["client"], scope["path"]) == (("198.51.100.7", number), "/")
         assert len(scope["headers"]) == 1
         assert "mine" not in scope["state"]
-        assert "mine" not in scope["extensions"]
+        assert "mine" not in repr(scope)
         scope["headers"].append((b"mine", b""))
         scope["state"]["mine"] = scope["extensions"]["mine"] = scope["path"] = "mine"
+        scope["asgi"]["mine"] = scope["extensions"]["http.response.pathsend"]["mine"] = "mine"
 
 
 def test_old_clients_get_nothing_that_they_do_not_know() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from septet.apps.loading import interface, load
+from septet.apps.loading import check_callable, interface, load
 from septet.errors import Failed, UsageError
 
 SOURCE = """
@@ -174,3 +174,71 @@ def test_interface_of_frameworks() -> None:
 
     assert interface(Flask("x")) == "wsgi"
     assert interface(Starlette()) == "asgi"
+
+
+# Whether it can be called at all
+
+
+def make_app() -> None: ...
+
+
+def make_app_with(settings: Any = None) -> None: ...
+
+
+async def make_app_late() -> None: ...
+
+
+class Application:
+    """Its class is a factory: an instance would be the application."""
+
+    def __call__(self, environ: Any, start_response: Any) -> None: ...
+
+
+@pytest.mark.parametrize("factory", [make_app, make_app_with, make_app_late, Application])
+def test_factory_that_is_taken_for_an_application(factory: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"^APP 'a:b' cannot be called with .*; it looks like a factory: give --factory$"
+    ):
+        check_callable("a:b", factory, interface(factory))
+
+
+def view(request: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("application", "kind", "arguments"),
+    [
+        (view, "wsgi", "environ, start_response"),
+        (wsgi_function, "asgi", "scope, receive, send"),
+        (asgi_function, "wsgi", "environ, start_response"),
+        (asgi_with_extra, "asgi", "scope, receive, send"),
+    ],
+)
+def test_callable_that_is_no_application(application: Any, kind: str, arguments: str) -> None:
+    with pytest.raises(
+        UsageError, match=rf"^APP 'a:b' cannot be called with \({arguments}\), as {kind.upper()} has it$"
+    ):
+        check_callable("a:b", application, kind)
+
+
+APPLICATIONS = [wsgi_function, wsgi_with_default, WsgiObject(), WsgiClass, Holder().wsgi, wrapped(wsgi_function)]
+APPLICATIONS += [asgi_function, asgi_plain, AsgiObject(), Holder().asgi, functools.partial(asgi_with_extra, 1)]
+APPLICATIONS += [wrapped(asgi_function), wrapped(view), lambda *args: None, lambda *args, **kwargs: None, dict, type]
+
+
+@pytest.mark.parametrize("application", APPLICATIONS)
+def test_application_can_be_called(application: Any) -> None:
+    """What a decorator stands for is not what is called, and of what is written in C nothing is known."""
+    check_callable("a:b", application, interface(application))
+
+
+def test_applications_of_frameworks_can_be_called() -> None:
+    from django.core.handlers.asgi import ASGIHandler
+    from django.core.handlers.wsgi import WSGIHandler
+    from flask import Flask
+    from starlette.applications import Starlette
+
+    check_callable("a:b", Flask("x"), "wsgi")
+    check_callable("a:b", Starlette(), "asgi")
+    check_callable("a:b", WSGIHandler.__new__(WSGIHandler), "wsgi")
+    check_callable("a:b", ASGIHandler.__new__(ASGIHandler), "asgi")

@@ -12,7 +12,7 @@ import pytest
 
 from support.client import Connection
 from support.messages import byte_by_byte, render
-from support.proxy_headers import LOCAL, OVER_TLS, binary, line, tcp
+from support.proxy_headers import LOCAL, OVER_TLS, UNIX, binary, line, tcp
 from support.server import Server, serve
 from support.waiting import wait_until
 
@@ -92,7 +92,14 @@ def test_nothing_passes_from_one_request_to_the_next(server: Server) -> None:
         assert [(seen["client"], seen["scheme"], seen["fields"]["host"]) for seen in found] == expected
 
 
-@pytest.mark.parametrize("field", ["X-Forwarded-Proto: gopher", "X-Forwarded-For: nobody", 'Forwarded: for="'])
+ENDLESS = "X-Forwarded-For: " + ", ".join(["127.0.0.1"] * 4000)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["X-Forwarded-Proto: gopher", "X-Forwarded-For: nobody", 'Forwarded: for="', ENDLESS],
+    ids=["scheme", "address", "grammar", "length"],
+)
 def test_nonsense_of_a_trusted_proxy_is_refused(server: Server, field: str) -> None:
     with server.connect() as connection:
         connection.send(render("GET", "/", field) + render("GET", "/"))
@@ -152,6 +159,15 @@ def test_proxy_that_asks_for_itself(proxied: Server) -> None:
     with from_proxy(proxied) as connection:
         connection.send(binary(command=LOCAL))
         assert ask(connection)["client"] == list(connection.socket.getsockname())
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", binary(bytes(216), family=UNIX)], ids=["v1", "AF_UNIX"])
+def test_client_whom_the_proxy_does_not_name_is_not_believed(proxied: Server, header: bytes) -> None:
+    with from_proxy(proxied) as connection:
+        connection.send(header)
+        for _ in range(2):
+            seen = ask(connection, *FORWARDED, RFC7239, "A: b")
+            assert (seen["scheme"], seen["fields"]) == ("http", {"host": "example.test", "a": "b"})
 
 
 def test_access_log_has_the_client(proxied: Server, token: str) -> None:

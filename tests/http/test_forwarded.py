@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.http.events import Fields, ProtocolError
-from septet.http.forwarded import Hop, hops, is_from_proxies, of_one_kind, walk
+from septet.http.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, is_from_proxies, of_one_kind, walk
 
 PROXIES = {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
 
@@ -89,6 +89,38 @@ def test_address_that_is_none_is_refused_where_it_counts(value: str) -> None:
             said(f"X-Forwarded-For: {line}")
         assert caught.value.status == 400
     assert said(f"X-Forwarded-For: {value}, 203.0.113.9, 192.0.2.1").node == CLIENT
+
+
+LISTS = {
+    "X-Forwarded-For": ("192.0.2.1", ", "),
+    "X-Forwarded-Proto": ("https", ","),
+    "X-Forwarded-Host": ("shop.example", ","),
+    "Forwarded": ("for=192.0.2.1", ", "),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("fields_of_one", [True, False])
+def test_list_is_as_long_as_may_be_and_no_longer(name: str, fields_of_one: bool) -> None:
+    """In one field or in many; and empty entries take their place."""
+    entry, comma = LISTS[name]
+
+    def lines(count: int) -> list[str]:
+        return [f"{name}: {comma.join([entry] * count)}"] if fields_of_one else [f"{name}: {entry}"] * count
+
+    said(*lines(MAX_HOPS))
+    with pytest.raises(ProtocolError, match=f"{name} of a proxy has more than {MAX_HOPS} entries") as caught:
+        said(*lines(MAX_HOPS + 1))
+    assert caught.value.status == 400
+    with pytest.raises(ProtocolError, match="more than"):
+        said(f"{name}: {',' * MAX_HOPS}{entry}")
+
+
+def test_parameters_of_forwarded_are_bounded() -> None:
+    many = ";".join(f"a{number}=b" for number in range(MAX_PARAMETERS - 1))
+    assert said(f"Forwarded: for=192.0.2.1;{many}").node == ("192.0.2.1", 0)
+    with pytest.raises(ProtocolError, match=f"more than {MAX_PARAMETERS} entries"):
+        said(f"Forwarded: for=192.0.2.1;{many};c=d")
 
 
 @pytest.mark.parametrize(

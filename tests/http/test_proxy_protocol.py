@@ -117,7 +117,14 @@ def test_header_is_read_when_its_last_byte_has_come(name: str) -> None:
     data, endpoints, secure = GOOD[name]
     assert [decode(data[:length]) for length in range(len(data))] == [None] * len(data)
     for tail in (b"", b"GET / HTTP/1.1\r\n\r\n", SIGNATURE):
-        assert decode(data + tail) == decode(bytearray(data + tail)) == Header(len(data), endpoints, secure)
+        expected = Header(len(data), endpoints, secure, local="LOCAL" in name)
+        assert decode(data + tail) == decode(bytearray(data + tail)) == expected
+
+
+def test_who_is_named() -> None:
+    """Not LOCAL means that somebody else speaks, and these do not say who."""
+    unnamed = [name for name, (data, _, _) in GOOD.items() if not decode(data).names_client]  # type: ignore[union-attr]
+    assert [name for name in GOOD if any(word in name for word in ("UNKNOWN", "UDP", "UNSPEC", "UNIX"))] == unnamed
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -162,9 +169,9 @@ def test_what_a_proxy_writes_is_what_is_read(
     text = line(str(source), str(destination), source_port, destination_port)
     ports = {"source_port": source_port, "destination_port": destination_port}
     packed = tcp(str(source), str(destination), *vectors, **ports)
-    assert decode(text + tail) == Header(len(text), ends, False)
+    assert decode(text + tail) == Header(len(text), ends)
     if len(packed) <= MAX_HEADER:
-        assert decode(packed + tail) == Header(len(packed), ends, False)
+        assert decode(packed + tail) == Header(len(packed), ends)
 
 
 BEGINNINGS = [b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11", tcp("::1", "::")]

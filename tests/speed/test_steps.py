@@ -46,17 +46,17 @@ class Steps(NamedTuple):
 
 
 STEPS = {
-    ("epoll", "wsgi", "hello"): Steps(27, 864, 813, 840),
-    ("epoll", "wsgi", "varying"): Steps(42, 1643, 1523, 1518),
-    ("epoll", "wsgi", "post"): Steps(40, 1174, 1095, 1127),
-    ("epoll", "wsgi", "stream"): Steps(129, 3426, 3203, 3326),
-    ("epoll", "wsgi", "static"): Steps(30, 858, 810, 832),
-    ("epoll", "asgi", "hello"): Steps(40, 1173, 1108, 1162),
-    ("epoll", "asgi", "varying"): Steps(57, 1934, 1805, 1824),
-    ("epoll", "asgi", "post"): Steps(54, 1483, 1393, 1455),
+    ("epoll", "wsgi", "hello"): Steps(29, 878, 813, 840),
+    ("epoll", "wsgi", "varying"): Steps(44, 1657, 1523, 1518),
+    ("epoll", "wsgi", "post"): Steps(42, 1188, 1095, 1127),
+    ("epoll", "wsgi", "stream"): Steps(141, 3500, 3203, 3326),
+    ("epoll", "wsgi", "static"): Steps(32, 872, 810, 832),
+    ("epoll", "asgi", "hello"): Steps(42, 1187, 1108, 1162),
+    ("epoll", "asgi", "varying"): Steps(59, 1948, 1805, 1824),
+    ("epoll", "asgi", "post"): Steps(56, 1497, 1393, 1455),
     ("epoll", "asgi", "stream"): Steps(80, 2456, 2274, 2385),
-    ("io_uring", "wsgi", "hello"): Steps(39, 1227, 1152, 1166),
-    ("prethreaded", "wsgi", "hello"): Steps(29, 862, 815, 805),
+    ("io_uring", "wsgi", "hello"): Steps(41, 1241, 1152, 1166),
+    ("prethreaded", "wsgi", "hello"): Steps(31, 876, 815, 805),
 }
 
 

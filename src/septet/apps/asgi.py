@@ -18,14 +18,6 @@ log = logging.getLogger("septet")
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-VERSIONS = {"version": "3.0", "spec_version": "2.4"}
-
-EXTENSIONS: dict[str, dict[str, Any]] = {
-    "http.response.early_hint": {},
-    "http.response.pathsend": {},
-    "http.response.trailers": {},
-    "http.response.zerocopysend": {},
-}
 NOT_IN_HTTP_1_0 = ("http.response.early_hint", "http.response.trailers")
 
 
@@ -37,25 +29,34 @@ class Asgi:
         self.state: dict[str, Any] = {}
 
     def scope(self, exchange: Exchange) -> Scope:
+        """What the application may change as it likes: nothing in it that can be changed is another request's."""
         request = exchange.request
         try:
             scope: Scope = request.derived[self].copy()
         except KeyError:
             template = request.derived[self] = _from_head(request)
             scope = template.copy()
+        scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
+        nothing: dict[str, Any] = {}  # more is to be said of any: one of this request's own will do for all
+        scope["extensions"] = {
+            "http.response.early_hint": nothing,
+            "http.response.pathsend": nothing,
+            "http.response.trailers": nothing,
+            "http.response.zerocopysend": nothing,
+        }
+        if request.version == "1.0":
+            for name in NOT_IN_HTTP_1_0:
+                del scope["extensions"][name]
         scope["headers"] = list(request.fields)
         scope["client"] = request.client or exchange.client
         scope["server"] = exchange.server
         scope["state"] = self.state.copy()
-        scope["extensions"] = scope["extensions"].copy()
         return scope
 
 
 def _from_head(request: Request) -> dict[str, Any]:
-    absent = NOT_IN_HTTP_1_0 if request.version == "1.0" else ()
     return {
         "type": "http",
-        "asgi": VERSIONS,
         "http_version": request.version,
         "method": request.method,
         "scheme": request.scheme,
@@ -63,7 +64,6 @@ def _from_head(request: Request) -> dict[str, Any]:
         "raw_path": request.path,
         "query_string": request.query,
         "root_path": "",
-        "extensions": {name: extension for name, extension in EXTENSIONS.items() if name not in absent},
     }
 
 

@@ -64,3 +64,31 @@ def interface(application: Any) -> str:
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [p for p in parameters if p.kind in positional and p.default is p.empty]
     return "asgi" if len(required) == 3 else "wsgi"
+
+
+_ARGUMENTS = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive", "send")}
+
+
+def check_callable(name: str, application: Any, kind: str) -> None:
+    """Raise UsageError if `application` cannot be called as its interface has it: at each request that would be a 500,
+    and with no word of what was probably meant."""
+    try:
+        # A decorator takes what the server gives, whatever the function that it stands for takes.
+        signature = inspect.signature(application, follow_wrapped=False)
+    except (TypeError, ValueError):  # written in C, and silent about it
+        return
+    arguments = _ARGUMENTS[kind]
+    if _takes(signature, len(arguments)):
+        return
+    sentence = f"APP {name!r} cannot be called with ({', '.join(arguments)}), as {kind.upper()} has it"
+    if _takes(signature, 0):
+        sentence += "; it looks like a factory: give --factory"
+    raise UsageError(sentence)
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

@@ -7,6 +7,8 @@ is the client, and whatever stands left of it was written by the client and is n
 
 What a trusted proxy says must make sense: ProtocolError(400) is raised otherwise, for a request of which nobody knows
 where it came from, or whether it was encrypted on its way, is better not served.
+
+What it costs to read is bounded, too: a client may begin a list, and so may make it long.
 """
 
 import re
@@ -21,6 +23,13 @@ _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 """Some proxies name the scheme of the WebSocket that the client would like to have."""
 
 _USUAL_PORTS = (b"80", b"443")
+
+MAX_HOPS = 100
+"""Entries of a list, empty ones as well. Proxies in a row are a handful; mail servers hold a message with a hundred
+Received fields for one that goes round in circles (RFC 5321 section 6.3)."""
+
+MAX_PARAMETERS = 4 * MAX_HOPS
+"""Of the entries in Forwarded together: RFC 7239 section 5 has four (by, for, host, proto)."""
 
 
 class Hop(NamedTuple):
@@ -129,13 +138,21 @@ def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
 
 def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> list[bytes]:
     """The entries of a list that may come in several fields (RFC 9110 section 5.6.1); if `count` is given, so many."""
+    title = name.decode("ascii").title()
     values = named.get(name, [])
+    _check_length(values, b",", MAX_HOPS, title)
     entries = [entry for value in values for each in value.split(b",") if (entry := each.strip(WHITESPACE))]
     if not count or not entries or len(entries) == count:
         return entries
     if len(set(entries)) > 1:
-        raise ProtocolError(400, f"the field {name.decode('ascii').title()} of a proxy contradicts itself")
+        raise ProtocolError(400, f"the field {title} of a proxy contradicts itself")
     return entries[:1] * count
+
+
+def _check_length(values: list[bytes], separator: bytes, limit: int, name: str) -> None:
+    """By the separators, before anything is taken apart; one in a quoted string counts as well."""
+    if sum(value.count(separator) + 1 for value in values) > limit:
+        raise ProtocolError(400, f"the field {name} of a proxy has more than {limit} entries")
 
 
 def _bracketed(text: str) -> str:
@@ -166,6 +183,8 @@ _unquote = re.compile(rb"\\(.)", re.DOTALL).sub
 
 
 def _forwarded(values: list[bytes]) -> Iterator[Hop]:
+    _check_length(values, b",", MAX_HOPS, "Forwarded")
+    _check_length(values, b";", MAX_PARAMETERS, "Forwarded")
     for value in reversed(values):
         for element in reversed(_elements(value)):
             node, scheme, host = map(element.get, (b"for", b"proto", b"host"))

@@ -52,10 +52,17 @@ class Endpoints(NamedTuple):
 class Header(NamedTuple):
     length: int
     """Bytes of the header: the connection's own come behind them."""
-    endpoints: Endpoints | None
-    """None: nobody's but those of this connection, which the proxy made for itself or of which it knows nothing."""
-    secure: bool
+    endpoints: Endpoints | None = None
+    """None: those of this connection stand for the client's, which the proxy does not tell (sections 2.1 and 2.2)."""
+    secure: bool = False
     """The client speaks TLS with the proxy."""
+    local: bool = False
+    """There is no client: the proxy speaks on its own account, as it does to see whether we are well."""
+
+    @property
+    def names_client(self) -> bool:
+        """Whether it tells from which address what follows has come. If not, that may have come from anybody."""
+        return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 
 def decode(data: bytes | bytearray) -> Header | None:
@@ -83,10 +90,10 @@ def _decode_line(data: bytes) -> Header | None:
     if matched is None:
         raise _malformed("is no valid line")
     if matched[1]:
-        return Header(end + 2, None, False)
+        return Header(end + 2)
     source, destination, source_port, destination_port = filter(None, matched.groups())
     endpoints = Endpoints(_end(source, source_port), _end(destination, destination_port))
-    return Header(end + 2, endpoints, False)
+    return Header(end + 2, endpoints)
 
 
 def _end(address: bytes, port: bytes) -> tuple[str, int]:
@@ -108,8 +115,8 @@ def _decode_binary(data: bytes) -> Header | None:
         raise _malformed(f"is longer than {MAX_HEADER} bytes")
     if len(data) < length:
         return None
-    if command == _LOCAL:  # a health check of the proxy's: all the rest means nothing
-        return Header(length, None, False)
+    if command == _LOCAL:  # all the rest means nothing
+        return Header(length, local=True)
     if family > max(_FAMILIES) or transport not in _TRANSPORTS:
         raise _malformed("has an unknown address family or transport")
     size = _FAMILIES.get(family, 0)

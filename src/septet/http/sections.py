@@ -49,7 +49,9 @@ def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section,
         return section, []
     drawn = _outlines.draw(block, section)  # what was just read may have changed what differs
     _outlines.of[version] = [drawn, *_outlines.of[version][: OUTLINES - 1]]
-    return section, drawn.values(block) or []
+    values = drawn.values(block)
+    assert values is not None, "a section fits the outline that was drawn of it"
+    return section, values
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
