@@ -130,3 +130,18 @@ def test_the_list_names_every_scenario() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for scenario in import_module("scenarios").SCENARIOS:
         assert f"{scenario.name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("best", "right"),
+    [(1000.0, True), (1200.0, True), (1400.0, False)],
+)
+def test_an_advice_is_judged_by_the_sweep(best: float, right: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    advice = import_module("advice")
+    found = {"--model epoll": 1000.0, "--model threaded": best, "--model preforked --workers 2": 0.0}
+    conclusion = {
+        "advice": {"serve": "septet serve a:b --model epoll", "requests_per_s": 980.0, "limit": {"what": "CPU"}},
+        "findings": [{"candidate": {"model": "epoll", "workers": None, "threads": None}, "requests_per_s": 980.0}],
+    }
+    assert advice.tell("wait", conclusion, found, 1.15) is right
+    assert "| `--model epoll` | 1,000 | 980 |" in capsys.readouterr().out

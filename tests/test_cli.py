@@ -1,5 +1,6 @@
 """The command as a user runs it: real processes, their exit status, and the sentence on standard error."""
 
+import json
 import os
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_every_verb_has_help_with_examples(verb: str) -> None:
 def test_help_names_every_verb_and_imports_none_of_their_work() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert all(f"\n  {verb} " in done.stdout for verb in ("serve", "models", "bench", "load", "trace"))
+    assert all(f"\n  {verb} " in done.stdout for verb in ("serve", "models", "bench", "load", "trace", "compare"))
     code = "import septet.cli, sys; print(*sorted(name for name in sys.modules if name.startswith('septet.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = ("septet.lab", "septet.server", "septet.session", "septet.http", "septet.loop", "septet.apps")
@@ -57,6 +58,15 @@ def test_help_of_serve_has_sections_and_defaults() -> None:
 def test_names_of_the_models() -> None:
     done = run("models", "--names")
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, MODELS, "")
+
+
+def test_models_as_json() -> None:
+    found = {each["name"]: each for each in json.loads(run("models", "--json").stdout)}
+    assert list(found) == MODELS
+    assert found["epoll"]["takes"] == ["workers", "threads"]
+    assert found["forking"]["takes"] == []
+    assert found["threaded"]["concurrency"] == "threads"
+    assert found["iterative"]["obstacle"] is None
 
 
 def test_table_of_the_models() -> None:
@@ -82,8 +92,14 @@ def test_table_of_the_models() -> None:
             ["serve", "a:b", "--model", "forking", "--workers", "2"],
             "--workers is 2, but must be left out with the model",
         ),
+        (["serve", "a:b", "--port", "80"], "no such option '--port' (use --bind HOST:PORT); see septet serve --help"),
+        (["serve", "a:b", "-w4"], "no such option '-w' (use --workers N)"),
+        (["serve", "a:b", "-k", "gevent"], "no such option '-k' (use --model; `septet models` lists them)"),
+        (["serve", "a:b", "--reload"], "no such option '--reload' (start it with a program that watches files"),
+        (["serve", "a:b", "--model", "EPOLL"], "--model is 'EPOLL', but must be one of"),
         (["models", "--name"], "no such option"),
-        (["report-all"], "no such command 'report-all'; see septet --help"),
+        (["shop.web:app"], "no such command 'shop.web:app' (did you mean septet serve shop.web:app?)"),
+        (["brew"], "no such command 'brew'; see septet --help"),
     ],
     ids=str,
 )
@@ -96,6 +112,7 @@ def test_wrong_usage_is_one_sentence_and_status_2(arguments: list[str], sentence
 
 def test_misspelt_option_is_guessed() -> None:
     assert "--model" in run("serve", "--modle", "poll").stderr
+    assert "(did you mean epoll?)" in run("serve", "a:b", "--model", "EPOLL").stderr
 
 
 def test_no_verb_is_wrong_usage_with_the_help() -> None:
@@ -137,3 +154,28 @@ def test_printed_config_is_a_file_that_means_the_same() -> None:
 
     assert values(second) == values(first)
     assert 'app = "shop.web:app"' in second
+
+
+def test_what_has_no_effect_is_said_once_and_not_refused() -> None:
+    """Here with a start that fails afterwards, so that nothing stays."""
+    Path("shop.py").write_text("async def app(scope, receive, send): ...\n")
+    arguments = ["shop:app", "--threads", "2", "--static-cache-control", "no-store", "--bind", "fd://99"]
+    done = run("serve", *arguments, SEPTET_WROKERS="4", SEPTET_PORT="80")
+    assert done.returncode == 1
+    said = [line.partition(" WARNING septet: ")[2] for line in done.stderr.splitlines()[:-1]]
+    assert sorted(said) == [
+        "--static-cache-control has no effect without --static",
+        "--threads is 2, but under epoll an ASGI application runs on the loop: it has no effect",
+        "the variable SEPTET_PORT is not an option, and has no effect (use --bind HOST:PORT)",
+        "the variable SEPTET_WROKERS is not an option, and has no effect (did you mean SEPTET_WORKERS?)",
+    ]
+
+
+def test_factory_that_is_served_as_an_application_is_refused() -> None:
+    Path("shop.py").write_text("def make_app(): ...\n")
+    done = run("serve", "shop:make_app")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "septet: APP 'shop:make_app' cannot be called with (environ, start_response), as WSGI has it; "
+        "it looks like a factory: give --factory\n"
+    )

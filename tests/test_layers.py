@@ -22,7 +22,21 @@ import septet
 PACKAGE = Path(septet.__file__).parent
 
 #: Configuration: the options, where they come from, and what they mean.
-SETTINGS = frozenset({"config", "options", "sources", "address", "mount", "reference", "command", "trust"})
+SETTINGS = frozenset(
+    {
+        "config",
+        "options",
+        "checks",
+        "sources",
+        "remarks",
+        "elsewhere",
+        "address",
+        "mount",
+        "reference",
+        "command",
+        "trust",
+    }
+)
 #: What anybody but `http` may import.
 PLAIN = frozenset({"errors", ""})
 #: Which may import everything, and are imported by their one caller alone.

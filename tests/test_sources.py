@@ -111,7 +111,20 @@ def test_empty_word_on_the_command_line_is_a_value() -> None:
 
 
 def test_other_variables_are_not_ours() -> None:
-    assert resolve({}, {"SEPTET_PORT": "tcp://10.0.0.1:80"}).config == Config()
+    resolved = resolve({}, {"SEPTET_PORT": "tcp://10.0.0.1:80"})
+    assert resolved == Resolved(Config(), {})
+
+
+def test_remarks_call_an_option_by_its_source() -> None:
+    Path("septet.toml").write_text("static_cache_control = 'no-store'\n")
+    said = "septet.toml:1: static_cache_control has no effect without --static"
+    assert resolve({}, {}).remarks == (said,)
+
+
+def test_key_of_another_server_has_a_cure() -> None:
+    Path("septet.toml").write_text("port = 80\n")
+    with pytest.raises(UsageError, match=r"^septet.toml:1: port is not an option \(use --bind HOST:PORT\)$"):
+        resolve({}, {})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command `septet`: one function per verb, which hands on to the module that does the work."""
 
+import json
 import os
 import sys
 from typing import Any
@@ -8,8 +9,8 @@ import click
 
 from septet import __version__, sources
 from septet import models as process_models
-from septet.command import LateCommand, SectionedCommand, config_parameters, run, typed
-from septet.config import check_serves_something
+from septet.checks import check_serves_something
+from septet.command import LateCommand, ServeCommand, Verbs, config_parameters, run, typed
 
 
 def main() -> None:
@@ -19,6 +20,7 @@ def main() -> None:
 
 @click.group(
     name="septet",
+    cls=Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
@@ -39,7 +41,7 @@ def septet(context: click.Context) -> None:
 
 
 @septet.command(
-    cls=SectionedCommand,
+    cls=ServeCommand,
     params=config_parameters(),
     epilog="""\b
 Examples:
@@ -62,11 +64,13 @@ def serve(context: click.Context, /, file: str | None, print_config: bool, **_: 
     resolved = sources.resolve(typed(context), os.environ, file)
     if print_config:
         click.echo(sources.as_toml(resolved), nl=False)
+        for remark in resolved.remarks:
+            click.echo(f"septet: {remark}", err=True)
         return 0
     check_serves_something(resolved.config)
     from septet import server
 
-    return server.serve(resolved.config)
+    return server.serve(resolved.config, resolved.remarks)
 
 
 @septet.command(
@@ -76,10 +80,14 @@ Examples:
   septet models --names | while read model; do echo "$model"; done""",
 )
 @click.option("--names", is_flag=True, help="Print the names alone, one a line.")
-def models(names: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known of each as JSON.")
+def models(names: bool, as_json: bool) -> None:
     """List the process models, and which of them this machine can run."""
     if names:
         click.echo("\n".join(process_models.names()))
+        return
+    if as_json:
+        click.echo(json.dumps([process_models.describe(name) for name in process_models.names()], indent=1))
         return
     width = max(map(len, process_models.names()))
     for name in process_models.names():
@@ -90,5 +98,8 @@ def models(names: bool) -> None:
 
 
 septet.add_command(LateCommand("bench", "septet.lab.commands", "Load every model with a ramp of users, and chart it."))
+septet.add_command(LateCommand("report", "septet.lab.report.command", "Draw the results of bench again."))
 septet.add_command(LateCommand("load", "septet.lab.load_command", "Load any server with simultaneous users."))
 septet.add_command(LateCommand("trace", "septet.lab.trace.command", "Draw who runs and who waits, and for what."))
+septet.add_command(LateCommand("advise", "septet.lab.advise.command", "Find out which model to run, and its numbers."))
+septet.add_command(LateCommand("compare", "septet.lab.compare.command", "Compare two results of bench, cell by cell."))

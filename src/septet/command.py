@@ -9,12 +9,13 @@ import click
 from click.core import ParameterSource
 
 from septet.config import OPTIONS
+from septet.elsewhere import hint
 from septet.errors import SeptetError
 from septet.options import Option
 
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_EXTRAS = {"altair": "lab", "vl_convert": "lab", "rich": "lab"}  # which extra brings the package
+_EXTRAS = {"altair": "lab", "vl_convert": "lab", "rich": "lab", "jinja2": "lab"}  # which extra brings the package
 
 
 def run(command: click.Command, arguments: list[str]) -> int:
@@ -50,6 +51,18 @@ def _sentence(error: click.ClickException) -> str:
     return message[:1].lower() + message[1:] + where
 
 
+class Verbs(click.Group):
+    """The verbs. Who writes what is to be served in the place of one is told which."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if ":" in name and not self.get_command(ctx, name):
+            raise click.UsageError(f"No such command '{name}'. Did you mean septet serve {name}?", ctx)
+        return super().resolve_command(ctx, args)
+
+
 class LateCommand(click.Command):
     """A verb whose module is imported when it is used, and not for another verb's sake or for `septet --help`."""
 
@@ -65,8 +78,19 @@ class LateCommand(click.Command):
         return command.make_context(info_name, args, parent, **extra)
 
 
-class SectionedCommand(click.Command):
-    """A command with more options than a list can show: its help has a section for each section of `Config`."""
+class ServeCommand(click.Command):
+    """A command with more options than a list can show: its help has a section for each section of `Config`.
+
+    Who writes an option as another server has it is told what to do here.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if cure := hint(error.option_name):
+                raise click.UsageError(f"No such option '{error.option_name}' ({cure})", ctx) from None
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

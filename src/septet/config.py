@@ -3,18 +3,15 @@
 From the fields of `Config` are made the options of the command line, the SEPTET_* variables, the keys of
 septet.toml, `--print-config` and the reference page: an option written in seven places disagrees with itself in
 one of them. A new option is one new field. `Config` holds values and knows nothing of where they came from;
-`sources` does. Rules that concern one value stand beside it, those that concern several are `_RULES` below.
+`sources` does. Rules that concern one value stand beside it, those that concern several are in `checks`.
 """
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from septet import models
 from septet.address import SPELLINGS, parse_address
-from septet.errors import UsageError
 from septet.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
 from septet.options import Number, OneOf, Option, Spelled, option, options_of
 from septet.trust import SYNTAX as PEERS
@@ -70,7 +67,7 @@ def _field_value(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What `septet serve` was asked to do; `check` tells whether it makes sense.
+    """What `septet serve` was asked to do; `checks` tell whether it makes sense.
 
     Sizes are bytes, deadlines seconds. Paths are relative to the working directory, wherever they were written.
     """
@@ -83,12 +80,13 @@ class Config:
         metavar="APP",
         unset="static files only",
     )
-    factory: bool = option(False, _WHAT, "Call APP without arguments to get the application.")
+    factory: bool = option(False, _WHAT, "Call APP without arguments to get the application.", needs="app")
     interface: str = option(
         "auto",
         _WHAT,
         "The interface that the application speaks; auto looks at it.",
         rule=OneOf(lambda: ("auto", "wsgi", "asgi")),
+        needs="app",
     )
     app_dir: str = option(
         ".",
@@ -96,6 +94,7 @@ class Config:
         "Where modules are looked for first.",
         rule=Spelled("a directory that exists", _directory),
         metavar="DIR",
+        needs="app",
     )
     static: tuple[str, ...] = option(
         (),
@@ -112,6 +111,7 @@ class Config:
         rule=Spelled(CACHE_SYNTAX, check_cache_control),
         metavar="TEXT",
         unset="no such field: browsers use their own judgement",
+        needs="static",
     )
 
     bind: tuple[str, ...] = option(
@@ -258,6 +258,14 @@ class Config:
         metavar="FILE",
         unset="no span log",
     )
+    metrics_interval: float = option(
+        0.0,
+        _LOGS,
+        "Every so many seconds each process logs a line about how busy it is; not with forking, whose processes end "
+        "with their client. 0 is never.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
     log_level: str = option(
         "info",
         _LOGS,
@@ -267,76 +275,3 @@ class Config:
 
 
 OPTIONS: tuple[Option, ...] = options_of(Config)
-
-
-def check(config: Config, names: Mapping[str, str] | None = None) -> None:
-    """Raise UsageError unless every value, and all of them together, are allowed.
-
-    `names` says what to call a field in the sentence, by where its value came from ("SEPTET_WORKERS",
-    "septet.toml:3: workers"); a field that it does not have is called by its option, "--workers".
-    """
-    called = {each.name: each.flag for each in OPTIONS} | dict(names or {})
-    for each in OPTIONS:
-        value = getattr(config, each.name)
-        for one in value if each.kind is tuple else (value,):
-            try:
-                each.check(one)
-            except ValueError as error:
-                refuse(called[each.name], one, error)
-    for rule in _RULES:
-        rule(config, called)
-
-
-def check_serves_something(config: Config) -> None:
-    """Raise UsageError if there is neither an application nor a directory; apart from `check`, since
-    `--print-config` has a use without either."""
-    if config.app is None and not config.static:
-        raise UsageError("there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given")
-
-
-def refuse(called: str, value: object, why: ValueError) -> NoReturn:
-    """The sentence about a wrong value: what it is called, what it is, what it must be."""
-    raise UsageError(f"{called} is {value!r}, but {why}") from None
-
-
-def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
-    if config.workers is not None and "workers" not in models.takes(config.model):
-        raise UsageError(
-            f"{called['workers']} is {config.workers}, but must be left out with the model {config.model}, "
-            "which makes its processes by itself"
-        )
-
-
-def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
-    if config.threads is not None and "threads" not in models.takes(config.model):
-        pools = [name for name in models.names() if "threads" in models.takes(name)]
-        raise UsageError(
-            f"{called['threads']} is {config.threads}, but must be left out with the model {config.model}: "
-            f"only {', '.join(pools)} have a pool of threads"
-        )
-
-
-def _listens_somewhere(config: Config, called: Mapping[str, str]) -> None:
-    if not config.bind:
-        raise UsageError(f"{called['bind']} is empty, but must be at least one of {SPELLINGS}")
-
-
-def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
-    routes = [parse_mount(text).route for text in config.static]
-    for route in routes:
-        if routes.count(route) > 1:
-            raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
-
-
-def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
-    words = [word for text in config.forwarded_allow_ips for word in parse_peers(text)]
-    if "none" in words and len(words) > 1:
-        raise UsageError(f"{called['forwarded_allow_ips']} has none beside others, but none must stand alone")
-    if config.proxy_protocol and words == ["none"]:
-        raise UsageError(
-            f"{called['proxy_protocol']} is on, but nobody is believed: "
-            f"{called['forwarded_allow_ips']} must name the proxy"
-        )
-
-
-_RULES = (_workers_fit, _threads_fit, _listens_somewhere, _routes_differ, _proxies_are_named)

@@ -74,12 +74,13 @@ class Spelled:
         self.parse(value)
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """` (did you mean X?)`, or nothing when no word is close to this one."""
+def did_you_mean(word: str, words: Iterable[str], prefix: str = "", ratio: float = 0.6) -> str:
+    """` (did you mean X?)`, or nothing when no word is close to this one, whatever its case; `prefix` goes before X."""
     import difflib  # costs 3 ms, and only a mistake needs it
 
-    close = difflib.get_close_matches(word, words, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    by_lower = {each.lower(): each for each in words}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=ratio)
+    return f" (did you mean {prefix}{by_lower[close[0]]}?)" if close else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ class Option:
     rule: Rule | None
     metavar: str
     unset: str  # what None or nothing means, in words
+    needs: str  # the option without which this one has no effect; empty: none
 
     @property
     def flag(self) -> str:
@@ -161,9 +163,18 @@ def _utf8(text: str) -> str:
     return text
 
 
-def option(default: T, section: str, help: str, *, rule: Rule | None = None, metavar: str = "", unset: str = "") -> T:
+def option(
+    default: T,
+    section: str,
+    help: str,
+    *,
+    rule: Rule | None = None,
+    metavar: str = "",
+    unset: str = "",
+    needs: str = "",
+) -> T:
     """A field of `Config` with its metadata; the type says `T` so that the field's annotation is checked."""
-    described = {"section": section, "help": help, "rule": rule, "metavar": metavar, "unset": unset}
+    described = {"section": section, "help": help, "rule": rule, "metavar": metavar, "unset": unset, "needs": needs}
     return dataclasses.field(default=default, metadata=described)
 
 

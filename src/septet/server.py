@@ -4,28 +4,31 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
 
-from septet import models
+from septet import models, remarks
 from septet.address import parse_address
 from septet.apps.asgi import Asgi
-from septet.apps.loading import interface, load
+from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.config import Config
-from septet.errors import Failed
+from septet.errors import Failed, UsageError
 from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
 from septet.models._children import leave
+from septet.models._figures import Figures
 from septet.models._in_flight import InFlight
+from septet.models._room import shortfall
 from septet.models._service import Service, Stop
 from septet.models._supervise import supervise
 from septet.mount import parse_mount
-from septet.rules import Observer, Rules, Timeouts
+from septet.rules import Admission, Observer, Rules, Timeouts
 from septet.spans import Observers, SpanLog
 from septet.stamp import stamper
 from septet.trust import Trust
@@ -33,12 +36,18 @@ from septet.trust import Trust
 log = logging.getLogger("septet")
 
 
-def serve(config: Config) -> int:
-    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun."""
+def serve(config: Config, said: Iterable[str] = ()) -> int:
+    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
+
+    `said` of the configuration already is logged with what is to be said of it beside its application.
+    """
     configure(config.log_level)
+    for remark in said:
+        log.warning("%s", remark)
     obstacle = models.obstacle(config.model)
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
+    _find_room(config)
     site = load_site(config)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
@@ -48,19 +57,30 @@ def serve(config: Config) -> int:
     return 0
 
 
+def _find_room(config: Config) -> None:
+    """Raise UsageError if more processes and threads are asked for than this machine has room for."""
+    asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
+    why = shortfall(config.workers or 1, config.threads or 0) if asked else None
+    if why:
+        raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
+
+
 def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     stop = Stop()
     in_flight = InFlight(config.limit_concurrency)
+    admission = in_flight if config.limit_concurrency else None
+    figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
     service = Service(
         listeners,
         site,
-        rules_of(config, in_flight),
+        rules_of(config, figures or admission),
         stop,
         partial(_announce, config.model, listeners),
         config.threads,
         config.workers,
         config.graceful_timeout,
         in_flight,
+        figures=figures,
     )
     stop.on_signals(lambda: leave(1))
     run = models.load(config.model)
@@ -83,6 +103,10 @@ def load_site(config: Config) -> Site:
         return Site(None, tuple(directories))
     application = load(config.app, config.app_dir, config.factory)
     kind = interface(application) if config.interface == "auto" else config.interface
+    check_callable(config.app, application, kind)
+    for remark in remarks.of_application(config, kind):
+        log.warning("%s", remark)
+    log.debug("%s is served as %s", config.app, kind.upper())
     if config.span_log:
         application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
@@ -93,7 +117,7 @@ def load_site(config: Config) -> Site:
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 
 
-def rules_of(config: Config, in_flight: InFlight) -> Rules:
+def rules_of(config: Config, admission: Admission | None) -> Rules:
     """What all sessions of this configuration share. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
@@ -109,7 +133,7 @@ def rules_of(config: Config, in_flight: InFlight) -> Rules:
         log.error,
         log.debug,
         observer=_observer(config),
-        admission=in_flight if config.limit_concurrency else None,
+        admission=admission,
         vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),
         prefaced=trust if config.proxy_protocol else None,
     )

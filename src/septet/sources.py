@@ -14,7 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from septet.config import OPTIONS, Config, check, refuse
+from septet import remarks
+from septet.checks import check, refuse
+from septet.config import OPTIONS, Config
+from septet.elsewhere import hint
 from septet.errors import UsageError
 from septet.options import Option, did_you_mean
 
@@ -36,6 +39,8 @@ class Resolved:
 
     config: Config
     sources: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+    """Sentences about what has no effect."""
 
 
 def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None) -> Resolved:
@@ -46,8 +51,10 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | No
     """
     found = _from_file(file) | _from_environment(environ) | _from_command_line(given)
     config = Config(**{name: one.value for name, one in found.items()})
-    check(config, {name: one.called for name, one in found.items()})
-    return Resolved(config, {name: one.source for name, one in found.items()})
+    called = {option.name: option.flag for option in OPTIONS} | {name: one.called for name, one in found.items()}
+    check(config, called)
+    said = (*remarks.of_environment(environ), *remarks.of_config(config, called))
+    return Resolved(config, {name: one.source for name, one in found.items()}, said)
 
 
 def _from_command_line(given: Mapping[str, Any]) -> dict[str, Found]:
@@ -67,8 +74,7 @@ def _on_command_line(option: Option, given: Any) -> Found:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
-    """The variables that are options. Others that begin with SEPTET_ are nobody's mistake: Kubernetes sets
-    SEPTET_PORT and its like in every container when a service is called septet."""
+    """The variables that are options; of others that begin with SEPTET_, see `remarks`."""
     return {
         option.name: _in_environment(option, environ[option.variable])
         for option in OPTIONS
@@ -115,8 +121,9 @@ def _read(path: Path) -> dict[str, Found]:
 def _in_file(key: str, value: object, place: str) -> Found:
     option = _BY_NAME.get(key)
     if option is None:
-        hint = did_you_mean(key.replace("-", "_"), _BY_NAME) or f"; the options are {', '.join(_BY_NAME)}"
-        raise UsageError(f"{place}: {key} is not an option{hint}")
+        cure = f" ({hint(key)})" if hint(key) else did_you_mean(key.replace("-", "_"), _BY_NAME)
+        cure = cure or f"; the options are {', '.join(_BY_NAME)}"
+        raise UsageError(f"{place}: {key} is not an option{cure}")
     called = f"{place}: {key}"
     try:
         return Found(option.from_toml(value), place, called)

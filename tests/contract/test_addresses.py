@@ -1,6 +1,8 @@
 """Where a server listens: TCP over IPv4 and IPv6, unix sockets, inherited descriptors, several at once."""
 
 import json
+import os
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Connection, refuses_connections
+from support.messages import render
 from support.server import serve
 
 
@@ -74,3 +77,24 @@ def test_inherited_unix_socket_is_not_removed(model: str, unix_path: Path) -> No
         with serve(model, "wsgi", bind=(f"fd://{number}",), pass_fds=(number,)) as server:
             assert server.get("/").status == 200
     assert stat.S_ISSOCK(unix_path.stat().st_mode)
+
+
+def test_end_of_stream_behind_much_unread_data(model: str, interface: str, unix_path: Path) -> None:
+    """More than a receive of io_uring takes at once (33 buffers of 4 KiB), and the end behind it; see `Ring`."""
+    head = render("POST", "/read?how=all", "Content-Length: 1000000")
+    with (
+        serve(model, interface, bind=(f"unix:{unix_path}",)) as server,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        for process in server.tree():
+            os.kill(process.pid, signal.SIGSTOP)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client.connect(str(unix_path))
+        client.setblocking(False)
+        assert client.send(head + b"x" * 170_000) > 150_000
+        client.shutdown(socket.SHUT_WR)
+        for process in server.tree():
+            os.kill(process.pid, signal.SIGCONT)
+        client.settimeout(10.0)  # much sooner than the body's deadline, which is 30 s
+        while client.recv(65536):
+            pass

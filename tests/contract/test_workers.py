@@ -9,7 +9,7 @@ import pytest
 from support.client import Truncated, connections
 from support.messages import render
 from support.models import MODELS, WITH_WORKERS
-from support.processes import Process, children
+from support.processes import Process, children, threads
 from support.server import Server, serve
 from support.waiting import becomes_true, wait_until
 
@@ -150,3 +150,11 @@ def test_application_runs_in_as_many_threads_as_asked_for(model: str, token: str
             server.journal.open_gate(f"{token}-{number}")
             assert client.read_response().body == b"rest"
             assert number or fourth.read_response().status == 200
+
+
+def test_more_threads_than_may_wait_for_one_epoll() -> None:
+    """The kernel draws that line at 500 (see fs/eventpoll.c, path_limits)."""
+    with serve("prethreaded", "wsgi", "--threads", "600") as server:
+        wait_until(lambda: threads(server.pid) == 601, "all threads are started")
+        assert server.get("/").status == 200
+        assert not server.complaints()

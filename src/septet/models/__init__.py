@@ -65,6 +65,17 @@ def obstacle(name: str) -> str | None:
     return cast("str | None", reason()) if reason else None
 
 
+def describe(name: str) -> dict[str, object]:
+    """All of this in plain values: `obstacle` is null where the model can run."""
+    return {
+        "name": name,
+        "description": description(name),
+        "takes": takes(name),
+        "concurrency": concurrency(name),
+        "obstacle": obstacle(name),
+    }
+
+
 def load(name: str) -> "Callable[[Service], None]":
     """The model's `run`."""
     return cast("Callable[[Service], None]", import_module(f"{__name__}.{name}").run)

@@ -10,7 +10,7 @@ Who has connected but not spoken, as browsers do in advance, takes nobody's time
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from socket import socket
 from time import monotonic, sleep
@@ -42,15 +42,20 @@ class Client(NamedTuple):
 
 
 class Door:
-    """The listeners, as one thread waits at them. `shares` says that a client in this thread keeps others waiting."""
+    """The listeners, as one thread waits at them.
 
-    def __init__(self, service: Service, shares: bool) -> None:
+    `shares` says that a client in this thread keeps others waiting, `main` that this is the main thread, where signals
+    arrive.
+    """
+
+    def __init__(self, service: Service, shares: bool, main: bool = True) -> None:
         self.stop = service.stop
+        self.figures = service.figures
         self._rules = service.rules
         self._shortage = service.shortage
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
-        self._poller.add(self.stop.fileno(), READABLE)
+        self._poller.add(self.stop.fileno() if main else self.stop.order_fileno, READABLE)
         self._kept: dict[int, int] = {}
         """Seconds for which the kernel keeps a silent client back, by listener."""
         for descriptor, listener in self._listeners.items():
@@ -162,6 +167,11 @@ class _Watch:
 
 def serve(client: Client, door: Door, turn: Turn) -> None:
     """The whole life of a connection, in this thread."""
+    with door.figures.connection() if door.figures else nullcontext():
+        _serve(client, door, turn)
+
+
+def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
     watch = _Watch(client, door)
     session.flush = partial(_flush, watch, client)
@@ -208,8 +218,9 @@ def hall(service: Service) -> Iterator[None]:
     with lifespan(service):
         # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
         service.stop.at_once = service.shut_doors
-        service.ready(1)
-        yield
+        with service.figures.told() if service.figures else nullcontext():
+            service.ready(1)
+            yield
 
 
 def turns(service: Service, client: Client) -> Turn:

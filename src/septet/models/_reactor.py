@@ -5,20 +5,19 @@ runs on the loop's thread, or with `--threads` in a pool; an ASGI application ru
 """
 
 from asyncio import Task, current_task
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from socket import socket
-from typing import Any
 
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
-from septet.apps.site import Called
 from septet.apps.wsgi import Wsgi
 from septet.http.states import CLOSE, RUN, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._carry import release, take_turn
+from septet.models._figures import Figures
 from septet.models._link import Link
+from septet.models._pool import Pool
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.models._tasks import Starter
@@ -54,7 +53,7 @@ class Connection(Link):
         target = reactor.only or reactor.site.find(session)
         if reactor.pool is not None and not isinstance(target, Asgi):
             self._busy = True
-            reactor.in_pool(target, session, self._resume)
+            reactor.pool.turn(target, session, self._resume)
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -146,15 +145,13 @@ class Connection(Link):
 class Reactor:
     """Serves on one loop until the order to stop. Belongs to the thread that calls `run`."""
 
-    connection: type[Connection] = Connection
-
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.spooling()
         self.site = service.site
         self.only = None if self.site.directories else self.site.application
         self.hastens = isinstance(self.site.application, Wsgi)
         self.loop = loop
-        self.pool = ThreadPoolExecutor(service.threads, "septet") if service.threads else None
+        self.pool = Pool(loop, service.threads, service.shortage) if service.threads else None
         self.stopping = False
         self._ended = False
         self._connections: set[Connection] = set()
@@ -173,6 +170,10 @@ class Reactor:
                 self.open(listener)
             loop.watch(service.stop.fileno(), READABLE, self._stop)
             self._look_round()
+            if service.figures:
+                loop.lap()
+                service.figures.begin()
+                loop.call_later(service.figures.interval_s, self._tell, service.figures)
             service.ready(1)
             loop.run_forever()
             self._ended = True
@@ -205,13 +206,16 @@ class Reactor:
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
-        connection = self.connection(self, sock, Session(self.service.rules, address, listener.server))
+        connection = self.connect(sock, Session(self.service.rules, address, listener.server))
         self._connections.add(connection)
         try:
             connection.attend(connection.session.want)
         except OSError as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.shortage.tell(f"cannot watch a client: {error.strerror}")
             connection.end()
+
+    def connect(self, sock: socket, session: Session) -> Connection:
+        return Connection(self, sock, session)
 
     def pause(self, listener: Listener, error: OSError) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
@@ -236,6 +240,10 @@ class Reactor:
         for connection in list(self._connections):
             connection.check_deadline(now)
 
+    def _tell(self, figures: Figures) -> None:
+        self.loop.call_later(figures.interval_s, self._tell, figures)
+        figures.tell(len(self._connections), self.loop.lap())
+
     # Where the application runs
 
     def attend(self, task: "Task[None]") -> None:
@@ -247,17 +255,6 @@ class Reactor:
         self._tasks.discard(task)
         if self.stopping:
             self._end_if_done()
-
-    def in_pool(self, target: Called, session: Session, resume: Any) -> None:
-        """A turn in a thread of the pool; `resume(want)` is called on the loop when it is over."""
-        assert self.pool is not None
-        self.pool.submit(take_turn, target, session).add_done_callback(partial(self._back_from_pool, resume))
-
-    def _back_from_pool(self, resume: Any, turn: "Future[Want]") -> None:
-        try:
-            self.loop.call_soon_threadsafe(resume, turn.result())
-        except RuntimeError:
-            pass  # the loop was closed over this turn: its time was up
 
     # The end
 
@@ -287,5 +284,5 @@ class Reactor:
     def _close(self) -> None:
         self.starter.close()
         if self.pool:
-            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.pool.close()
         self.loop.close()

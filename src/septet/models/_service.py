@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from septet.apps.site import Site
 from septet.listener import Listener
+from septet.models._figures import Figures
 from septet.models._in_flight import InFlight
 from septet.models._shortage import Shortage
 from septet.pollers import READABLE, Poll
@@ -55,6 +56,14 @@ class Stop:
 
     def fileno(self) -> int:
         return self._descriptor
+
+    @property
+    def order_fileno(self) -> int:
+        """Readable once the order has come, and not before: for threads, where no signal arrives.
+
+        `fileno` is an epoll(7) itself, and the kernel lets no more than 500 others wait for one.
+        """
+        return self._order
 
     def inherit(self) -> None:
         """In a forked child: the order is the parent's, its signals are not ours."""
@@ -135,6 +144,7 @@ class Service:
     graceful_timeout: float = 30.0
     in_flight: InFlight = field(default_factory=InFlight)
     shortage: Shortage = field(default_factory=Shortage)
+    figures: Figures | None = None
 
     def shut_doors(self) -> None:
         """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""

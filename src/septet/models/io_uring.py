@@ -14,7 +14,7 @@ import errno
 import os
 from contextlib import suppress
 from functools import partial
-from socket import SHUT_RDWR, socket
+from socket import AF_UNIX, SHUT_RDWR, socket
 from typing import cast
 
 from septet.http.states import Want
@@ -114,8 +114,6 @@ class RingConnection(Connection):
 class RingReactor(Reactor):
     """Takes clients in as completions of one accept for each listener."""
 
-    connection = RingConnection
-
     def __init__(self, service: Service, loop: UringLoop) -> None:
         super().__init__(service, loop)
         self._ring = loop.ring
@@ -127,6 +125,10 @@ class RingReactor(Reactor):
             self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
+
+    def connect(self, sock: socket, session: Session) -> Connection:
+        # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
+        return Connection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
 
     def shut(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)

@@ -11,6 +11,9 @@ web frameworks are deployed. Python runs one thread's code at a time (the GIL); 
                                        └────────────────────────────────┘
 """
 
+import logging
+
+from septet.errors import Failed
 from septet.models._blocking import Door, hall, serve, turns
 from septet.models._cpus import usable_cpus
 from septet.models._private import close_loop_of_this_thread
@@ -20,15 +23,27 @@ from septet.models._threads import Crew
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"
 
+log = logging.getLogger("septet")
+
 
 def run(service: Service) -> None:
-    doors = [Door(service, shares=True) for _ in range(service.threads or default_threads())]
     with hall(service):
         crew = Crew()
-        for door in doors:
-            crew.start(_accept_and_serve, service, door)
+        _fill(crew, service, service.threads or default_threads())
         service.stop.wait()
         crew.wait()
+
+
+def _fill(crew: Crew, service: Service, count: int) -> None:
+    """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
+    for started in range(count):
+        try:
+            crew.start(_accept_and_serve, service, Door(service, shares=True, main=False))
+        except (RuntimeError, OSError) as error:
+            if not started:
+                raise Failed(f"cannot start a thread: {error}") from None
+            log.error("cannot start more than %d of %d threads: %s", started, count, error)
+            return
 
 
 def _accept_and_serve(service: Service, door: Door) -> None:

@@ -1,0 +1,101 @@
+"""Whether a configuration makes sense: each value by its option's rule, and those together by the rules here.
+
+What is wrong is refused, in one sentence that calls the value by its source. What merely has no effect is allowed, see
+`remarks`.
+"""
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+from septet import models
+from septet.address import SPELLINGS
+from septet.config import OPTIONS, Config
+from septet.errors import UsageError
+from septet.mount import parse_mount
+from septet.trust import parse_peers
+
+
+def check(config: Config, names: Mapping[str, str] | None = None) -> None:
+    """Raise UsageError unless every value, and all of them together, are allowed.
+
+    `names` says what to call a field in the sentence, by where its value came from ("SEPTET_WORKERS",
+    "septet.toml:3: workers"); a field that it does not have is called by its option, "--workers".
+    """
+    called = {each.name: each.flag for each in OPTIONS} | dict(names or {})
+    for each in OPTIONS:
+        value = getattr(config, each.name)
+        for one in value if each.kind is tuple else (value,):
+            try:
+                each.check(one)
+            except ValueError as error:
+                refuse(called[each.name], one, error)
+    for rule in _RULES:
+        rule(config, called)
+
+
+def check_serves_something(config: Config) -> None:
+    """Raise UsageError if there is neither an application nor a directory; apart from `check`, since
+    `--print-config` has a use without either."""
+    if config.app is None and not config.static:
+        raise UsageError("there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given")
+
+
+def refuse(called: str, value: object, why: ValueError) -> NoReturn:
+    """The sentence about a wrong value: what it is called, what it is, what it must be."""
+    raise UsageError(f"{called} is {value!r}, but {why}") from None
+
+
+def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
+    if config.workers is not None and "workers" not in models.takes(config.model):
+        raise UsageError(
+            f"{called['workers']} is {config.workers}, but must be left out with the model {config.model}, "
+            "which makes its processes by itself"
+        )
+
+
+def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
+    if config.threads is not None and "threads" not in models.takes(config.model):
+        pools = [name for name in models.names() if "threads" in models.takes(name)]
+        raise UsageError(
+            f"{called['threads']} is {config.threads}, but must be left out with the model {config.model}: "
+            f"only {', '.join(pools)} have a pool of threads"
+        )
+
+
+def _processes_live_to_tell(config: Config, called: Mapping[str, str]) -> None:
+    if config.metrics_interval and "workers" not in models.takes(config.model):
+        raise UsageError(
+            f"{called['metrics_interval']} is {config.metrics_interval:g}, but must be left out with the model "
+            f"{config.model}, whose processes end with their client"
+        )
+
+
+def _listens_somewhere(config: Config, called: Mapping[str, str]) -> None:
+    if not config.bind:
+        raise UsageError(f"{called['bind']} is empty, but must be at least one of {SPELLINGS}")
+
+
+def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
+    routes = [parse_mount(text).route for text in config.static]
+    for route in routes:
+        if routes.count(route) > 1:
+            raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
+
+
+def nobody_is_believed(config: Config) -> bool:
+    """`--forwarded-allow-ips none`."""
+    return {word for text in config.forwarded_allow_ips for word in parse_peers(text)} <= {"none"}
+
+
+def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
+    words = [word for text in config.forwarded_allow_ips for word in parse_peers(text)]
+    if "none" in words and len(words) > 1:
+        raise UsageError(f"{called['forwarded_allow_ips']} has none beside others, but none must stand alone")
+    if config.proxy_protocol and nobody_is_believed(config):
+        raise UsageError(
+            f"{called['proxy_protocol']} is on, but nobody is believed: "
+            f"{called['forwarded_allow_ips']} must name the proxy"
+        )
+
+
+_RULES = (_workers_fit, _threads_fit, _processes_live_to_tell, _listens_somewhere, _routes_differ, _proxies_are_named)

@@ -1,0 +1,102 @@
+"""How busy a process is, told in its log now and then: `--metrics-interval`.
+
+Other servers have a status page, which one of their workers answers for all; here each process tells its own, in a line
+that is made for programs to read:
+
+    metrics seconds=10.0 requests=8123 in_flight=3 connections=64 idle=0.412 iterations_per_s=2512.1 ...
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from time import monotonic
+
+from septet.loop import Metrics
+from septet.rules import Admission
+
+log = logging.getLogger("septet")
+
+
+class Figures:
+    """Counts for one process. Implements `Admission`, on top of another one that may refuse.
+
+    Made before the fork, and begun after it.
+    """
+
+    def __init__(self, interval_s: float, admission: Admission | None = None) -> None:
+        self.interval_s = interval_s
+        self._admission = admission
+        self._threads = Lock()
+        """Of a process that serves with several."""
+        self._requests = self._in_flight = self._connections = 0
+        self._since = monotonic()
+
+    def enter(self) -> bool:
+        """A request has begun; whether it may run."""
+        admitted = self._admission is None or self._admission.enter()
+        with self._threads:
+            self._requests += 1
+            self._in_flight += admitted
+        return admitted
+
+    def leave(self) -> None:
+        """A request that ran is over."""
+        if self._admission is not None:
+            self._admission.leave()
+        with self._threads:
+            self._in_flight -= 1
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Count one while it lasts."""
+        with self._threads:
+            self._connections += 1
+        try:
+            yield
+        finally:
+            with self._threads:
+                self._connections -= 1
+
+    def begin(self) -> None:
+        """The first interval begins now."""
+        self._since = monotonic()
+
+    def tell(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
+        """Log the figures of the interval that ends now; `connections`, if they are not counted here, and what the
+        loop has done in it."""
+        now = monotonic()
+        with self._threads:
+            requests, self._requests = self._requests, 0
+            seconds, self._since = now - self._since, now
+            here = self._connections if connections is None else connections
+            line = f"seconds={seconds:.1f} requests={requests} in_flight={self._in_flight} connections={here}"
+        log.info("metrics %s%s", line, "" if metrics is None else _of_loop(metrics, seconds))
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have a thread tell, for a process that has no loop: it waits for its clients, and may be long with each."""
+        over = Event()
+        self.begin()
+        thread = Thread(target=self._tell_until, args=(over,), name="septet-metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _tell_until(self, over: Event) -> None:
+        while not over.wait(self.interval_s):
+            self.tell()
+
+
+def _of_loop(metrics: Metrics, seconds: float) -> str:
+    time_s = metrics.idle_s + metrics.busy_s
+    return (
+        f" idle={metrics.idle_s / time_s if time_s else 1.0:.3f}"
+        f" iterations_per_s={metrics.iterations / seconds if seconds else 0.0:.1f}"
+        f" events_per_iteration={metrics.events / metrics.iterations if metrics.iterations else 0.0:.2f}"
+        f" mean_latency_us={metrics.mean_latency_s * 1e6:.0f}"
+        f" longest_turn_us={metrics.longest_turn_s * 1e6:.0f}"
+    )

@@ -1,0 +1,84 @@
+"""How many processes and threads there is room for: a nought too many in `--workers` must not take the whole machine.
+
+Of the processes that may still be started, half may be asked for: the other half is for whatever else runs here. Of the
+memory, as much as there is: what is asked for here is the least that it can take.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NPROC, getrlimit
+from typing import NamedTuple
+
+CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+
+WORKER_BYTES = 3 << 20
+"""What an idle worker has to itself, with an application of three lines: 2.1 to 2.9 MB (Private_Dirty in proc(5))."""
+THREAD_BYTES = 40 << 10
+"""What an idle thread takes, the kernel's stack of 16 KiB included."""
+
+
+class Bound(NamedTuple):
+    most: int
+    source: str
+
+
+def shortfall(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
+    """Why there is no room for so many processes, with so many threads each beside the main one; None: there is."""
+    tasks = processes * (1 + threads)
+    bound = min(_tasks(cgroup, proc), default=None)
+    if bound and tasks > bound.most // 2:
+        return f"{tasks:,} processes and threads are more than half of the {bound.most:,} that {bound.source} leaves"
+    needed = processes * (WORKER_BYTES + threads * THREAD_BYTES)
+    bound = min(_memory(cgroup, proc), default=None)
+    if bound and needed > bound.most:
+        return f"idle they take {needed >> 20:,} MB, and {bound.source} is {bound.most >> 20:,} MB"
+    return None
+
+
+def _tasks(cgroup: Path, proc: Path) -> Iterator[Bound]:
+    running = _number(_read(proc / "loadavg").partition("/")[2]) or 0
+    for name in ("kernel/pid_max", "kernel/threads-max"):
+        if most := _number(_read(proc / "sys" / name)):
+            yield Bound(most - running, name.replace("/", "."))
+    most = getrlimit(RLIMIT_NPROC)[0]
+    if most != RLIM_INFINITY and os.getuid() != 0:  # of those that the user has already nobody keeps count
+        yield Bound(most, "ulimit -u")
+    for group in _groups(cgroup, proc, "pids"):
+        if most := _number(_read(group / "pids.max")):
+            yield Bound(most - (_number(_read(group / "pids.current")) or 0), "pids.max of the control group")
+
+
+def _memory(cgroup: Path, proc: Path) -> Iterator[Bound]:
+    available = _read(proc / "meminfo").partition("MemAvailable:")[2]
+    if kilobytes := _number(available):
+        yield Bound(kilobytes << 10, "the memory that is available")
+    for group in _groups(cgroup, proc, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if most := _number(_read(group / name)):  # what is used of it may be a cache, which gives way
+                yield Bound(most, f"{name} of the control group")
+
+
+def _groups(cgroup: Path, proc: Path, controller: str) -> Iterator[Path]:
+    """The control group of this process as `controller` knows it, and those around it; see cgroups(7)."""
+    for line in _read(proc / "self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = cgroup / controller if controllers else cgroup  # version 1, or 2
+        group = root / path.lstrip("/")
+        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
+
+
+def _number(text: str) -> int | None:
+    """The first word, if it is a number; a limit may be "max" instead."""
+    word = text.split(maxsplit=1)[:1]
+    return int(word[0]) if word and word[0].isdecimal() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,105 @@
+"""What is said of a configuration that is allowed: in one sentence each, and of nothing else."""
+
+from typing import Any
+
+import pytest
+
+from septet.config import OPTIONS, Config
+from septet.models import names, takes
+from septet.remarks import of_application, of_config, of_environment
+
+FLAGS = {option.name: option.flag for option in OPTIONS}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "cure"),
+    [
+        ("SEPTET_WROKERS", "4", "did you mean SEPTET_WORKERS?"),
+        ("SEPTET_WORKER", "4", "use --workers, --threads and --limit-concurrency"),
+        ("SEPTET_LIMITBODY", "4", "did you mean SEPTET_LIMIT_BODY?"),
+        ("SEPTET_workers", "4", "did you mean SEPTET_WORKERS?"),
+        ("SEPTET_FORWARDED_ALOW_IPS", "none", "did you mean SEPTET_FORWARDED_ALLOW_IPS?"),
+        ("SEPTET_CONFIGS", "x.toml", "did you mean SEPTET_CONFIG?"),
+        ("SEPTET_PORT", "8000", "use --bind HOST:PORT"),
+        ("SEPTET_HOST", "::1", "use --bind HOST:PORT"),
+        ("SEPTET_WORKER_CLASS", "gevent", "use --model; `septet models` lists them"),
+    ],
+)
+def test_variable_that_looks_like_an_option(variable: str, value: str, cure: str) -> None:
+    assert list(of_environment({variable: value})) == [
+        f"the variable {variable} is not an option, and has no effect ({cure})"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *((option.variable, "x") for option in OPTIONS),
+        ("SEPTET_CONFIG", "x.toml"),
+        ("WORKERS", "4"),
+        ("PORT", "80"),
+        ("MYSEPTET_WROKERS", "4"),
+        ("SEPTET_", ""),
+        ("SEPTET_SECRET_OF_THE_SHOP", "x"),
+        # What Kubernetes sets for a service called septet, and for one called septet-bin.
+        ("SEPTET_PORT", "tcp://10.0.0.1:80"),
+        ("SEPTET_SERVICE_HOST", "10.0.0.1"),
+        ("SEPTET_SERVICE_PORT", "80"),
+        ("SEPTET_SERVICE_PORT_HTTP", "80"),
+        ("SEPTET_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("SEPTET_PORT_80_TCP_PORT", "80"),
+        ("SEPTET_BIN_SERVICE_HOST", "10.0.0.1"),
+        ("SEPTET_BIN_PORT", "tcp://10.0.0.1:80"),
+        ("SEPTET_BIN_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_variable_that_is_an_option_or_somebody_elses(variable: str, value: str) -> None:
+    assert list(of_environment({variable: value})) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"static_cache_control": "no-store"}, "--static-cache-control has no effect without --static"),
+        ({"factory": True}, "--factory has no effect without APP"),
+        ({"interface": "asgi"}, "--interface has no effect without APP"),
+        ({"app_dir": "/"}, "--app-dir has no effect without APP"),
+        (
+            {"forwarded_fields": "forwarded", "forwarded_allow_ips": ("none",)},
+            "--forwarded-fields has no effect, for --forwarded-allow-ips is none",
+        ),
+    ],
+    ids=str,
+)
+def test_option_without_effect(values: dict[str, Any], said: str) -> None:
+    assert list(of_config(Config(**values), FLAGS)) == [said]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"app": "a:b", "factory": True, "interface": "asgi", "app_dir": "/"},
+        {"static": ("/=/",), "static_cache_control": "no-store"},
+        {"forwarded_fields": "forwarded"},
+        {"forwarded_allow_ips": ("none",)},
+    ],
+    ids=str,
+)
+def test_options_with_an_effect(values: dict[str, Any]) -> None:
+    assert list(of_config(Config(**values), FLAGS)) == []
+
+
+POOLS = [name for name in names() if "threads" in takes(name)]
+
+
+@pytest.mark.parametrize("model", POOLS)
+def test_threads_for_an_application_on_a_loop(model: str) -> None:
+    for kind, said in (("wsgi", 0), ("asgi", model != "prethreaded")):
+        assert len(list(of_application(Config(model=model, threads=2), kind))) == said
+        assert list(of_application(Config(model=model), kind)) == []
+
+
+def test_threads_serve_files() -> None:
+    (said,) = of_application(Config(threads=2, static=("/=/",)), "asgi")
+    assert "only files are served in them" in said
