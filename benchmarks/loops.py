@@ -1,6 +1,6 @@
 """Event loops side by side, in one interleaved run (`make bench-loops`).
 
-    python3 benchmarks/loops.py                        # the whole table, about fifteen minutes
+    python3 benchmarks/loops.py                        # the whole table, about twenty minutes
     python3 benchmarks/loops.py --quick --only protocol  # an impression of the rows whose names begin so
 
 Each round visits every loop at every row, in random order; the median of the rounds counts. What is compared is CPU
@@ -16,9 +16,10 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ PEERS = ("asyncio", "uvloop", "rloop")
 SERVER_CPU, LOAD_CPU = 0, 1
 END_S = 10.0
 WARM_UP_S = 0.3
+MANY_FILES, FILE_SIZE = 100_000, 4096
+DISK = "/var/tmp"  # not /tmp, which may lie in memory: what is asked for is the page cache
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Work:
 
 
 ECHO = (("epoll", "uvloop", 1.0), ("io_uring", "uvloop", 1.1), ("epoll", "asyncio", 0.4), ("epoll", "rloop", 0.4))
+SERVER = (("io_uring", "epoll", 1.1),)
 ASYNCIO = (("epoll", "asyncio", 1.0),)
 
 TABLE = (
@@ -64,11 +68,12 @@ TABLE = (
     Work("unix socket 1 x 64 B", "unix", 1, 64, without=("rloop",)),
     Work("datagrams 1 x 64 B", "datagrams", 1, 64),
     Work("connection per request, 16 at a time", "answers", 16, 64, (("epoll", "uvloop", 1.0),)),
+    *(Work(f"ASGI hello by our server, {c} clients", "hello", c, 1, SERVER, PEERS) for c in (64, 1000)),
     Work("pipe, 64 B round", "pipe", 50_000, without=("rloop",)),
     Work("call_soon chain", "chain", 1_000_000, budgets=ASYNCIO),
     Work("timers", "timers", 1_000_000, budgets=ASYNCIO),
     Work("task switch", "switches", 500_000, budgets=ASYNCIO),
-    Work("stat + read 4 KiB, 64 at a time", "files", 20_000, budgets=(("io_uring", "asyncio", 0.1),)),
+    Work("stat + read 4 KiB, 64 at a time", "files", MANY_FILES, budgets=(("io_uring", "asyncio", 0.1),)),
 )
 
 
@@ -100,6 +105,8 @@ def measure(work: Work, loop: str, seconds: float) -> float:
 
 
 def run_alone(work: Work, loop: str) -> float:
+    if work.work == "files":
+        warm_up_files()
     with worker(work, loop, str(work.number)) as process:
         said = report(process)
     return float(said["cpu_s"]) / said["count"] * 1e6
@@ -122,6 +129,9 @@ def serve(work: Work, loop: str, seconds: float) -> float:
 def load_of(work: Work, address: loops_load.Address) -> Any:
     if work.work == "answers":
         return loops_load.Visits(address, work.number)
+    if work.work == "hello":
+        size = loops_load.answer_size(address)
+        return loops_load.RoundTrips(loops_load.stream, address, work.number, size, loops_load.REQUEST)
     connect = loops_load.datagrams if work.work == "datagrams" else loops_load.stream
     return loops_load.RoundTrips(connect, address, work.number, work.size)
 
@@ -172,14 +182,36 @@ def main() -> int:
         return 1
     loops = [*OURS, *(peer for peer in PEERS if installed(peer, head))]
     installed("aiofiles", head)
+    with many_files() if any(row.work.work == "files" for row in rows) else nullcontext():
+        go_round(rows, loops, options)
+    print(text := document(rows, loops, head, options))
+    write(text, rows, options.out)
+    return 0
+
+
+def go_round(rows: Sequence[Row], loops: Sequence[str], options: argparse.Namespace) -> None:
     visits = [(row, loop) for row in rows for loop in loops if loop not in row.work.without]
     for number in range(options.rounds):
         progress(f"round {number + 1} of {options.rounds}: {len(visits)} visits")
         for row, loop in random.sample(visits, len(visits)):
             row.visit(loop, options.duration)
-    print(text := document(rows, loops, head, options))
-    write(text, rows, options.out)
-    return 0
+
+
+@contextmanager
+def many_files() -> Iterator[None]:
+    """Have the files in a directory of their own, in which the workers are started."""
+    progress(f"writing {MANY_FILES} files")
+    with tempfile.TemporaryDirectory(prefix="bench-loops-", dir=DISK) as directory, chdir(directory):
+        for i in range(MANY_FILES):
+            Path(str(i)).write_bytes(bytes(FILE_SIZE))
+        os.sync()  # the disk is quiet before the first visit
+        yield
+
+
+def warm_up_files() -> None:
+    """Have all of them in the page cache, of which a virtual machine's host may have taken some back."""
+    for i in range(MANY_FILES):
+        Path(str(i)).read_bytes()
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -190,6 +222,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", help="rows whose names begin so; may be repeated")
     parser.add_argument("--out", type=Path, default=environment.HERE / "results", help="directory of the results")
     options = parser.parse_args(arguments)
+    options.out = options.out.resolve()
     if options.quick:
         options.rounds, options.duration = 2, 0.5
     return options

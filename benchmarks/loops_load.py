@@ -23,11 +23,29 @@ def datagrams(address: Address) -> socket.socket:
     return sock
 
 
-class RoundTrips:
-    """So many connections, each of which sends its message again when the whole of it has come back."""
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n"
 
-    def __init__(self, connect: Callable[[Address], socket.socket], address: Address, connections: int, size: int):
-        self._message = b"x" * size
+
+def answer_size(address: Address) -> int:
+    """Bytes of the answer to REQUEST, which is as long every time."""
+    with stream(address) as sock:
+        sock.send(REQUEST)
+        return len(sock.recv(65536))
+
+
+class RoundTrips:
+    """So many connections, each of which sends its message again when the whole answer of `size` bytes has come."""
+
+    def __init__(
+        self,
+        connect: Callable[[Address], socket.socket],
+        address: Address,
+        connections: int,
+        size: int,
+        message: bytes | None = None,
+    ):
+        self._message = b"x" * size if message is None else message
+        self._size = size
         self._sockets = {sock.fileno(): sock for sock in (connect(address) for _ in range(connections))}
         self._missing = dict.fromkeys(self._sockets, size)
         self._epoll = select.epoll()
@@ -37,7 +55,7 @@ class RoundTrips:
 
     def run(self, seconds: float) -> int:
         """Go on for so long; how many round trips were completed."""
-        count, size = 0, len(self._message)
+        count, size = 0, self._size
         sockets, missing, message = self._sockets, self._missing, self._message
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -5,16 +5,16 @@ this process's CPU clock. A piece of work without a peer measures itself, and pr
 """
 
 import asyncio
-import contextlib
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 LOOPS = {
@@ -25,6 +25,9 @@ LOOPS = {
     "epoll": "septet.loop:EpollLoop",
     "io_uring": "septet.loop:UringLoop",
 }
+
+DIRECTORY = os.getcwd()
+"""Of the files, called 0, 1, 2 and so on."""
 
 
 class Echo(asyncio.Protocol):
@@ -94,6 +97,23 @@ async def serve_datagrams() -> None:
     transport, _ = await loop.create_datagram_endpoint(EchoDatagrams, ("127.0.0.1", 0))
     await until_told(transport.get_extra_info("sockname"))
     transport.close()
+
+
+def serve_hello(model: str) -> None:
+    """Not a loop by itself, but Septet's server with an ASGI application on it."""
+    from septet.cli import main
+
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    print(json.dumps({"address": listener.getsockname()}), flush=True)
+    threading.Thread(target=end_with_input, daemon=True).start()
+    app = ["apps:asgi_hello", "--app-dir", os.path.dirname(__file__)]
+    sys.argv = ["septet", "serve", *app, "--model", model, "--bind", f"fd://{listener.fileno()}"]
+    main()
+
+
+def end_with_input() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def until_told(address: Any) -> None:
@@ -174,20 +194,8 @@ async def pipe(number: int) -> None:
         await asyncio.sleep(0.01)
 
 
-# -- files
-
-
-@contextlib.contextmanager
-def many_files() -> Iterator[list[str]]:
-    with tempfile.TemporaryDirectory(prefix="bench-loops-", dir="/dev/shm") as directory:
-        paths = [f"{directory}/{i}" for i in range(1000)]
-        for path in paths:
-            Path(path).write_bytes(b"x" * 4096)
-        yield paths
-
-
 async def files(number: int) -> None:
-    """stat and read 4 KiB, 64 at a time: by septet.loop.fs on our loops, by aiofiles on others."""
+    """stat and read so many files of this directory, 64 at a time: by septet.loop.fs on our loops, else by aiofiles."""
     if hasattr(asyncio.get_running_loop(), "watch"):
         from septet.loop import fs
 
@@ -208,9 +216,8 @@ async def files(number: int) -> None:
         for path in share:
             assert not await once(path)
 
-    with many_files() as paths:
-        wanted = [paths[i % len(paths)] for i in range(number)]
-        await asyncio.gather(*(some(wanted[i::64]) for i in range(64)))
+    paths = [f"{DIRECTORY}/{i}" for i in range(number)]
+    await asyncio.gather(*(some(paths[i::64]) for i in range(64)))
 
 
 SERVERS: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
@@ -231,6 +238,9 @@ ALONE: dict[str, Callable[[int], Coroutine[Any, Any, None]]] = {
 
 def main() -> None:
     loop, work = sys.argv[1:3]
+    if work == "hello":
+        serve_hello(loop)
+        return
     module, _, factory = LOOPS[loop].partition(":")
     with asyncio.Runner(loop_factory=getattr(importlib.import_module(module), factory)) as runner:
         if work in SERVERS:

@@ -9,6 +9,7 @@ Prints one line of JSON: how many tests ran, how many skipped themselves, and th
 
 import asyncio
 import json
+import signal
 import sys
 import unittest
 from collections.abc import Iterator
@@ -69,5 +70,7 @@ def run(modules: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    # A shell's background job ignores the signal, and so do its children: then tests that interrupt themselves hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     replace_loop(sys.argv[1])
     print(json.dumps(run(sys.argv[2:])))

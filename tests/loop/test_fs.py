@@ -1,31 +1,41 @@
-"""`septet.loop.fs` on all loops, and on asyncio's own: the same calls, the same answers, compared with `os`."""
+"""`septet.loop.fs` on all loops, and on asyncio's own: the same calls, the same answers, compared with `os`.
+
+All of it twice: with what the kernel's caches answer at once, and without, so that everything is left to the backend.
+"""
 
 import asyncio
 import io
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from septet.loop import fs
+from septet.loop import fs, new_event_loop
 
 Run = Callable[[Awaitable[Any]], Any]
 
 
 @pytest.fixture(params=["poll", "epoll", "io_uring", "asyncio"])
-def run(request: pytest.FixtureRequest) -> Any:
+def run(request: pytest.FixtureRequest, caches: bool) -> Any:
     if request.param != "asyncio":
         request.getfixturevalue("_ours")
-    with asyncio.Runner(loop_factory=_factory(request.param)) as runner:
+    with asyncio.Runner(loop_factory=partial(_new_loop, request.param, caches)) as runner:
         yield lambda awaitable: runner.run(asyncio.wait_for(awaitable, 30))
 
 
-def _factory(name: str) -> Any:
-    from septet.loop import new_event_loop
+@pytest.fixture(params=[True, False], ids=["caches", "backend"])
+def caches(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
 
-    return asyncio.new_event_loop if name == "asyncio" else lambda: new_event_loop(name)
+
+def _new_loop(name: str, caches: bool) -> asyncio.AbstractEventLoop:
+    loop: Any = asyncio.new_event_loop() if name == "asyncio" else new_event_loop(name)
+    if not caches:
+        loop._septet_files = fs._backend(loop)
+    return cast(asyncio.AbstractEventLoop, loop)
 
 
 @pytest.fixture
@@ -65,6 +75,66 @@ def test_error_names_the_path(run: Run, tmp_path: Path) -> None:
         assert str(tmp_path / "no") in str(caught.value)
 
 
+def test_null_byte_ends_no_path(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for call in (fs.stat, fs.read_bytes, fs.open):
+        with pytest.raises(ValueError, match=r"null (byte|character)"):
+            run(call(f"{tmp_path}/file\0.txt"))
+
+
+def test_file_that_the_page_cache_has_lost(run: Run, tmp_path: Path) -> None:
+    data = os.urandom(20_000)
+    path = tmp_path / "file"
+    for lost in ((0, 0), (8192, 4096)):  # the whole file; something in the midst of it
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), *lost, os.POSIX_FADV_DONTNEED)
+        assert run(fs.read_bytes(path)) == data
+
+
+def test_cached_file_waits_for_nobody(tmp_path: Path) -> None:
+    """The kernel may not answer at once while others rename files, but it does in nearly every case."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 7)
+
+    async def main() -> int:
+        return sum(_ends_at_once(fs.stat(path)) for _ in range(50))
+
+    assert asyncio.run(main()) > 40
+
+
+def _ends_at_once(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return True
+    coroutine.close()
+    return False
+
+
+def test_cached_files_do_not_keep_others_waiting(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+
+    async def main() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.ensure_future(other())
+        for _ in range(1000):
+            await fs.read_bytes(tmp_path / "file")
+        task.cancel()
+        return turns
+
+    assert run(main()) >= 10
+
+
 def test_open_file(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         async with await fs.open(tmp_path / "file", "x+b", permissions=0o600) as file:
@@ -98,8 +168,9 @@ def test_mode_must_be_binary(run: Run, mode: str) -> None:
 def test_pipe_is_no_file(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     writer = os.open(tmp_path / "fifo", os.O_RDWR)
-    with pytest.raises(io.UnsupportedOperation, match="a stream"):
-        run(fs.open(tmp_path / "fifo"))
+    for call in (fs.open, fs.read_bytes):
+        with pytest.raises(io.UnsupportedOperation, match="a stream"):
+            run(call(tmp_path / "fifo"))
     os.close(writer)
 
 

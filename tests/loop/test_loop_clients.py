@@ -1,13 +1,17 @@
-"""Other people's programs on our loops: an HTTP client and server, WebSockets, Redis, and an ASGI server."""
+"""Other people's libraries on our loops: HTTP clients and servers, WebSockets, anyio, files, Redis and PostgreSQL."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import aiofiles
 import aiohttp
 import aiohttp.web
+import anyio
+import asyncpg
 import httpx
 import pytest
 import redis.asyncio
@@ -19,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from support.postgres_server import postgres_programs, postgres_server
 from support.redis_server import RedisServer
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -109,6 +114,105 @@ def test_redis(run: Run, redis_server: RedisServer) -> None:
                 await pipeline.execute()
             assert await client.llen("septet:list") == 1000
             await client.delete("septet:loop", "septet:list")
+
+    run(main())
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[dict[str, str]]:
+    """What asyncpg needs to connect. On a machine where it may, `make test` has installed the server."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not on this machine: apt-get install postgresql")
+    with postgres_server(programs) as where:
+        yield where
+
+
+def test_asyncpg(run: Run, postgres: dict[str, str]) -> None:
+    """Many statements at once through a pool, the bulk of a COPY, and word from another session."""
+
+    async def main() -> None:
+        async with asyncpg.create_pool(**postgres, min_size=2, max_size=8) as pool:
+            await pool.execute("DROP TABLE IF EXISTS bodies; CREATE TABLE bodies (n int PRIMARY KEY, body bytea)")
+            records = [(number, BODY[: number * 100]) for number in range(500)]
+            await pool.copy_records_to_table("bodies", records=records)
+            statement = "SELECT body FROM bodies WHERE n = $1"
+            fetched = await asyncio.gather(*(pool.fetchval(statement, number) for number, _ in records))
+            assert fetched == [body for _, body in records]
+            await hears_from_another_session(pool)
+
+    run(main())
+
+
+async def hears_from_another_session(pool: Any) -> None:
+    heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with pool.acquire() as listener, pool.acquire() as speaker:
+
+        def hear(connection: Any, pid: int, channel: str, payload: str) -> None:
+            heard.set_result(payload)
+
+        await listener.add_listener("septet", hear)
+        await speaker.execute("NOTIFY septet, 'hello'")
+        assert await heard == "hello"
+        await listener.remove_listener("septet", hear)
+
+
+def test_asyncpg_survives_cancellation(run: Run, postgres: dict[str, str]) -> None:
+    """A statement that is cancelled is cancelled in the server as well, and its connection serves the next."""
+
+    async def main() -> None:
+        connection = await asyncpg.connect(**postgres)
+        for number in range(20):
+            try:
+                async with asyncio.timeout(number * 0.0005):
+                    await connection.fetchval("SELECT pg_sleep(60)")
+            except TimeoutError:
+                pass
+            assert await connection.fetchval("SELECT $1::int", number) == number
+        await connection.close()
+
+    run(main())
+
+
+def test_aiofiles(run: Run, tmp_path: Path) -> None:
+    async def there_and_back(path: Path) -> bytes:
+        async with aiofiles.open(path, "wb") as file:
+            await file.write(BODY)
+        async with aiofiles.open(path, "rb") as file:
+            return await file.read()
+
+    async def main() -> None:
+        bodies = await asyncio.gather(*(there_and_back(tmp_path / str(number)) for number in range(30)))
+        assert set(bodies) == {BODY}
+
+    run(main())
+
+
+def test_anyio(run: Run) -> None:
+    """A listener, clients in a task group, and the cancel scope that ends them all."""
+
+    async def echo(client: anyio.abc.SocketStream) -> None:
+        async with client:
+            async for data in client:
+                await client.send(data)
+
+    async def ask(port: int) -> None:
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream, anyio.create_task_group() as group:
+            group.start_soon(stream.send, BODY)
+            received = bytearray()
+            while len(received) < len(BODY):
+                received += await stream.receive()
+            assert received == BODY
+
+    async def main() -> None:
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        async with listener, anyio.create_task_group() as servers:
+            servers.start_soon(listener.serve, echo)
+            async with anyio.create_task_group() as clients:
+                for _ in range(20):
+                    clients.start_soon(ask, port)
+            servers.cancel_scope.cancel()
 
     run(main())
 

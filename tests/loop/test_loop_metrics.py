@@ -53,3 +53,23 @@ def test_time_in_which_the_loop_does_not_run_counts_as_nothing(loop: ReadinessLo
     run(asyncio.sleep(0))
     metrics = loop.metrics()
     assert metrics.longest_turn_s < 0.2
+
+
+def test_laps(loop: ReadinessLoop, run: Run) -> None:
+    async def busy(seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - see above
+        await asyncio.sleep(0)
+
+    loop.lap()
+    run(busy(0.05))
+    run(asyncio.sleep(0))  # a turn is counted when the next one begins
+    first = loop.lap()
+    assert first.longest_turn_s >= 0.05
+    run(asyncio.sleep(0.02))
+    second = loop.lap()
+    assert second.longest_turn_s < 0.05
+    assert second.idle_s >= 0.015
+    total = loop.metrics()
+    assert total.longest_turn_s == first.longest_turn_s
+    assert total.iterations >= first.iterations + second.iterations
+    assert total.busy_s >= first.busy_s + second.busy_s

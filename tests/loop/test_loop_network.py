@@ -64,6 +64,29 @@ def test_streams_over_unix_sockets(run: Run, tmp_path: Path) -> None:
     run(main())
 
 
+def test_small_writes_do_not_wait_for_an_acknowledgement(run: Run) -> None:
+    """Neither on the client's side nor on the server's, and also where the socket was made by the caller."""
+
+    def at_once(writer: asyncio.StreamWriter) -> int:
+        return int(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    async def main() -> None:
+        accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        given = socket.create_server(("127.0.0.1", 0))
+        for where in ({"host": "127.0.0.1", "port": 0}, {"sock": given}):
+            async with await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), **where) as server:
+                address = server.sockets[0].getsockname()
+                for to in ({"host": address[0], "port": address[1]}, {"sock": socket.create_connection(address)}):
+                    _, ours = await asyncio.open_connection(**to)
+                    theirs = await accepted.get()
+                    assert at_once(ours)
+                    assert at_once(theirs)
+                    ours.close()
+                    theirs.close()
+
+    run(main())
+
+
 def test_half_close(run: Run) -> None:
     async def main() -> None:
         async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:

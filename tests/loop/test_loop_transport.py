@@ -152,6 +152,22 @@ def test_what_is_written_may_be_changed_afterwards(run: Run) -> None:
     run(main())
 
 
+def test_a_program_may_put_its_own_write_into_a_transport(loop: ReadinessLoop, run: Run) -> None:
+    """As into asyncio's, which have no fixed set of attributes: test suites make connections fail in this way."""
+
+    async def main() -> None:
+        here, there = await tcp_pair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=here)
+        written: list[bytes] = []
+        transport.write = written.append  # type: ignore[method-assign,assignment]
+        transport.writelines([b"one", b"two"])
+        assert written == [b"onetwo"]
+        transport.close()
+        there.close()
+
+    run(main())
+
+
 def test_each_connection_has_a_context_of_its_own(run: Run) -> None:
     """What the maker of the server has set is seen; what one connection sets, no other sees, nor the loop."""
     who: contextvars.ContextVar[str] = contextvars.ContextVar("who")

@@ -11,6 +11,7 @@ import pytest
 
 from septet.pollers import READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring
+from support.kernel import kernel
 
 Pair = tuple[socket.socket, socket.socket]
 Seen = list[tuple[int, int, bytes]]
@@ -317,6 +318,23 @@ def test_interrupts_are_never_swallowed(ring: Ring) -> None:
     ring.nop(interrupt)
     with pytest.raises(KeyboardInterrupt):
         ring.wait()
+
+
+@pytest.mark.skipif(kernel() < (6, 8), reason="Linux tells of provided buffers since 6.8")
+def test_ring_tells_what_is_in_flight_and_which_buffers_are_taken(ring: Ring, pair: Pair) -> None:
+    seen: Seen = []
+    here, there = pair
+    assert (ring.in_flight(), ring.buffers_taken()) == (0, 0)
+    token = ring.receive_multishot(here.fileno(), collect(seen))
+    ring.flush()
+    assert (ring.in_flight(), ring.buffers_taken()) == (1, 0)
+    there.send(b"x" * 200)
+    ring.flush()
+    assert ring.buffers_taken() == 4  # of 64 bytes each
+    wait_for(ring, seen, 4)
+    ring.cancel(token)
+    wait_for(ring, seen, 5)
+    assert (ring.in_flight(), ring.buffers_taken()) == (0, 0)
 
 
 # -- threads, signals, the end

@@ -22,10 +22,20 @@ log = logging.getLogger("asyncio")
 Buffer = bytes | bytearray | memoryview
 
 
+def send_small_at_once(sock: socket.socket) -> None:
+    """TCP_NODELAY, as in asyncio. That of a listener is every client's: Linux hands it down in accept(2)."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # a stream, but not TCP: SCTP
+
+
 class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile and TLS accept no other
     """A connected stream socket and its protocol. All of the protocol's callbacks run in one context."""
 
     __slots__ = (
+        "__dict__",  # for others: asyncio's transports take any attribute, and test suites replace `write`
         "__weakref__",
         "_backlog",
         "_backlog_size",

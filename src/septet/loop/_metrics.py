@@ -11,7 +11,7 @@ Wait = Callable[[float | None], Ready]
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a loop has done since it was first asked."""
+    """What a loop has done since it was first asked, or in a lap."""
 
     iterations: int = 0
     """Turns of the loop."""
@@ -36,6 +36,9 @@ class Meter:
     def __init__(self) -> None:
         self.iterations = self.events = 0
         self.idle_s = self.busy_s = self.longest_turn_s = 0.0
+        self._longest_of_lap_s = 0.0
+        self._lap = Metrics()
+        """What had been counted when the lap began."""
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
@@ -56,8 +59,10 @@ class Meter:
         self.events += events
         self.idle_s += waited_s
         self.busy_s += turn_s
-        if turn_s > self.longest_turn_s:
-            self.longest_turn_s = turn_s
+        if turn_s > self._longest_of_lap_s:
+            self._longest_of_lap_s = turn_s
+            if turn_s > self.longest_turn_s:
+                self.longest_turn_s = turn_s
 
     def start_turn(self) -> None:
         """The loop runs (again): the time in which it did not was neither idle nor busy."""
@@ -66,3 +71,16 @@ class Meter:
     def read(self) -> Metrics:
         """What has been counted up to the present turn."""
         return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)
+
+    def lap(self) -> Metrics:
+        """What has been counted since the last lap, or the beginning."""
+        was, now = self._lap, self.read()
+        longest_s, self._longest_of_lap_s = self._longest_of_lap_s, 0.0
+        self._lap = now
+        return Metrics(
+            now.iterations - was.iterations,
+            now.events - was.events,
+            now.idle_s - was.idle_s,
+            now.busy_s - was.busy_s,
+            longest_s,
+        )

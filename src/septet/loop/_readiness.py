@@ -3,24 +3,25 @@
 asyncio turns each event into a SelectorKey, looks up a Handle, queues it, and runs it in a context:
 about as expensive as the `recv` that follows. A descriptor registered with `watch` skips all that: its
 callback is called while the poller's list is gone through. Stream transports and listeners are ours and stand on
-`watch`. What remains asyncio's own code (datagrams, pipes, sock_*, TLS, subprocesses, signals, servers) does
+`watch`. What remains asyncio's own code (datagrams, writing pipes, sock_*, TLS, subprocesses, signals, servers) does
 not notice.
 """
 
 import asyncio
 import os
 import socket
-from asyncio import constants, selector_events, sslproto, unix_events
+from asyncio import constants, selector_events, sslproto
 from collections.abc import Callable, MutableMapping
 from functools import partial
 from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 
-from septet.loop._connection import Connection
+from septet.loop._connection import Connection, send_small_at_once
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
-from septet.loop._schedule import Schedule
+from septet.loop._pipe import ReadPipeTransport
 from septet.loop._serving import Acceptor, Factory
+from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
 from septet.pollers import READABLE, WRITABLE, Poller, Ready
 
@@ -36,13 +37,7 @@ class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ig
     max_size = RECEIVE_SIZE
 
 
-class ReadPipeTransport(unix_events._UnixReadPipeTransport):  # type: ignore[name-defined,misc]
-    """asyncio's own, with the same change."""
-
-    max_size = RECEIVE_SIZE
-
-
-class ReadinessLoop(Schedule):
+class ReadinessLoop(SocketCalls):
     """An asyncio event loop over a poller, with `watch`, `rewatch` and `unwatch` beside asyncio's interface.
 
     Like every asyncio loop it belongs to one thread; only `call_soon_threadsafe` may come from another.
@@ -86,6 +81,10 @@ class ReadinessLoop(Schedule):
         From then on every turn of the loop costs two more looks at the clock.
         """
         return self._interest.measure().read()
+
+    def lap(self) -> Metrics:
+        """The same since the last call of this: for one caller, who tells again and again, such as the server."""
+        return self._interest.measure().lap()
 
     # -- dispatch
 
@@ -146,6 +145,7 @@ class ReadinessLoop(Schedule):
         server: Any = None,
     ) -> StreamTransport:
         cast(Any, self)._ensure_fd_no_transport(sock)
+        send_small_at_once(sock)
         transport = self.stream(sock, protocol, extra, server)
         transport.begin_soon(waiter)
         return transport

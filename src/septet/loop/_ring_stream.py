@@ -4,8 +4,7 @@ Sending is that of `StreamTransport`: send(2) at once costs less than a trip thr
 thing, that it cannot be stopped at once. What the kernel had received before it heard of a pause, or of a protocol's
 upgrade to TLS, is held and given out when reading is resumed; nothing is lost.
 
-For TCP only. Where more than 32 buffers' worth waits in a unix socket whose peer has closed, Linux 6.18 delivers the
-data and never the end of the stream: it looks for more 32 times, then waits for an event that has been.
+For TCP only: see `receive_multishot` for what unix sockets would miss.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from septet.loop._connection import send_small_at_once
 from septet.pollers import READABLE
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Acceptor:
     ) -> None:
         self._loop = loop
         self._listener = listener
+        self._kind = int(listener.family), int(listener.type), listener.proto
         self._factory = factory
         self._server = server
         self._backlog = backlog
@@ -51,12 +53,14 @@ class Acceptor:
     def start(self) -> None:
         """Have the loop watch the listener; nothing happens if that was closed meanwhile."""
         if self._listener.fileno() >= 0:
+            send_small_at_once(self._listener)
             self._loop.watch(self._listener.fileno(), READABLE, self._ready)
 
     def _ready(self, mask: int) -> None:
         for _ in range(self._backlog):
             try:
-                sock, address = self._listener.accept()
+                # What socket.accept() calls; all around it takes as long again, mostly for enums of family and type.
+                fd, address = self._listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as exc:
@@ -64,6 +68,7 @@ class Acceptor:
                     raise
                 self.pause(exc)
                 return
+            sock = socket.socket(*self._kind, fd)
             sock.setblocking(False)
             self.admit(sock, address)
 

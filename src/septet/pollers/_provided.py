@@ -7,7 +7,15 @@ moves on for every buffer given back.
 
 import mmap
 
-from septet.pollers._uring_abi import BUF, BUF_REG, REGISTER_PBUF_RING, address, register
+from septet.pollers._uring_abi import (
+    BUF,
+    BUF_REG,
+    BUF_STATUS,
+    REGISTER_PBUF_RING,
+    REGISTER_PBUF_STATUS,
+    address,
+    register,
+)
 
 _TAIL = 7  # of the first entry's 8 half words, the one its own 14 bytes leave free
 
@@ -23,6 +31,7 @@ class ProvidedBuffers:
         if count & (count - 1) or not 0 < count <= 1 << 15:
             raise ValueError(f"the number of provided buffers is a power of 2 up to 32768, not {count}")
         self.group = group
+        self._ring_fd = ring_fd
         self._size = size
         self._mask = count - 1
         self._tail = 0
@@ -57,6 +66,13 @@ class ProvidedBuffers:
         self._memory[at : at + 14] = self._entries[number]
         self._tail += 1
         self._tails[_TAIL] = self._tail & 0xFFFF
+
+    def taken(self) -> int:
+        """How many the kernel has taken from the ring that are not given back: its own count (Linux 6.8), for tests."""
+        status = bytearray(BUF_STATUS.pack(self.group, 0))
+        register(self._ring_fd, REGISTER_PBUF_STATUS, address(status), 1)
+        _, head = BUF_STATUS.unpack(status)
+        return len(self._entries) - (self._tail - int(head) & 0xFFFF)
 
     def close(self) -> None:
         """Unmap the memory; only after the ring has been closed."""

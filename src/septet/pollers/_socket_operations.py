@@ -31,6 +31,11 @@ class SocketOperations:
 
         When `flags` lack `MORE` it has ended. With -ENOBUFS (all buffers were in use) or with data in hand, no
         data is lost and the caller may prepare another one.
+
+        For TCP. Of a unix socket the end of the stream may never come. The kernel stops to ask for more when the socket
+        says that it is empty, and waits for the next event. TCP says so only if its stream has not ended; a unix socket
+        (which has told it since Linux 6.17) says so before its end as well, and that event may have been already: if
+        more than 33 buffers' worth and the end were there when the receive was submitted.
         """
         buffers = self._buffers or self._provide_buffers()
         return self._prepare(
@@ -41,6 +46,14 @@ class SocketOperations:
             sqe_flags=abi.SQE_BUFFER_SELECT,
             group=buffers.group,
         )
+
+    def buffers_taken(self) -> int:
+        """How many of the buffers that receives share hold data which has not been called back yet.
+
+        Raises:
+            OSError: EINVAL, the kernel is older than Linux 6.8 and does not tell.
+        """
+        return 0 if self._buffers is None else self._buffers.taken()
 
     def send(self, fd: int, data: bytes, callback: Callback, flags: int = socket.MSG_NOSIGNAL) -> int:
         """send(2); `res` is how much went, which may be less than all unless `flags` has MSG_WAITALL."""

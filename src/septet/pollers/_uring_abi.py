@@ -33,6 +33,7 @@ UNREGISTER_FILES = 3
 REGISTER_PROBE = 8
 REGISTER_ENABLE_RINGS = 12
 REGISTER_PBUF_RING = 22
+REGISTER_PBUF_STATUS = 26  # Linux 6.8
 
 MMAP_RINGS = 0
 MMAP_SQES = 0x1000_0000
@@ -87,6 +88,9 @@ BUF = struct.Struct("<QIH")
 
 BUF_REG = struct.Struct("<QIHH24x")
 """struct io_uring_buf_reg: ring_addr, ring_entries, bgid, flags."""
+
+BUF_STATUS = struct.Struct("<II32x")
+"""struct io_uring_buf_status: buf_group, head."""
 
 OPEN_HOW = struct.Struct("<QQQ")
 """struct open_how of openat2(2): flags, mode, resolve."""

@@ -196,6 +196,10 @@ class Ring(SocketOperations, FileOperations, Queues):
                     self._late = [*rest, *self._late]
                     raise
 
+    def in_flight(self) -> int:
+        """How many operations have a completion to come."""
+        return len(self._callbacks)
+
     def flush(self) -> None:
         """Submit what is prepared, at once and without waiting; completions are left to the next `wait`."""
         self.enter(0)

@@ -8,16 +8,17 @@
     async with fs.watch(directory) as changes:
         async for change in changes: ...
 
-On a `UringLoop` the kernel does it while the loop goes on, and hands back what is done together with all other
-completions. On every other loop, asyncio's own included, the threads of the loop's executor do. What is called and what
-comes back is the same; errors are the OSErrors of `os`, with the path.
+What the kernel can answer from its caches is answered at once, without giving way to other tasks more than now and
+then. The rest the kernel does on a `UringLoop` while the loop goes on, and hands back what is done together with all
+other completions. On every other loop, asyncio's own included, the threads of the loop's executor do it. What is called
+and what comes back is the same; errors are the OSErrors of `os`, with the path.
 """
 
 import asyncio
 import os
-from typing import cast
-from weakref import WeakKeyDictionary
+from typing import Any, cast
 
+from septet.loop.fs._cached import CachedFiles
 from septet.loop.fs._file import File, flags_of
 from septet.loop.fs._ring import RingFiles
 from septet.loop.fs._threads import ThreadFiles
@@ -26,17 +27,21 @@ from septet.loop.fs._watch import Change, Watch
 
 __all__ = ["Change", "File", "Watch", "listdir", "open", "read_bytes", "stat", "watch", "write_bytes"]
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Files] = WeakKeyDictionary()
-
 
 def _files() -> Files:
-    """Who moves the bytes for the running loop."""
-    loop = asyncio.get_running_loop()
-    files = _by_loop.get(loop)
-    if files is None:
-        ring = getattr(loop, "ring", None)
-        files = _by_loop[loop] = ThreadFiles() if ring is None else RingFiles(ring)
-    return files
+    """Who moves the bytes for the running loop, which keeps it: it lives as long as the loop."""
+    loop: Any = asyncio.get_running_loop()
+    try:
+        return loop._septet_files  # type: ignore[no-any-return]
+    except AttributeError:
+        files = loop._septet_files = CachedFiles(_backend(loop))
+        return files
+
+
+def _backend(loop: asyncio.AbstractEventLoop) -> Files:
+    """Who may wait for the disk."""
+    ring = getattr(loop, "ring", None)
+    return ThreadFiles() if ring is None else RingFiles(ring)
 
 
 async def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:

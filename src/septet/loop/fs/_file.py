@@ -7,7 +7,7 @@ import warnings
 from types import TracebackType
 from typing import Self
 
-from septet.loop.fs._verbs import Files, Path
+from septet.loop.fs._verbs import Files, Path, position
 
 CHUNK = 256 * 1024
 """Bytes of a read to the end of a file that has grown beyond the size it told."""
@@ -37,11 +37,11 @@ class File:
         self._fd = fd
         self._path = path
         try:
-            self._position = os.lseek(fd, 0, os.SEEK_CUR)
-        except OSError as exc:
+            self._position = position(fd, path)
+        except io.UnsupportedOperation:
             os.close(fd)
             self._fd = -1
-            raise io.UnsupportedOperation(f"{os.fspath(path)} has no position: it is no file, but a stream") from exc
+            raise
 
     def fileno(self) -> int:
         """The descriptor; -1 after close()."""

@@ -9,12 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from septet.loop.fs._verbs import Path
+from septet.loop.fs._verbs import FIRST_READ, Path, encoded, position
 from septet.pollers._file_operations import AT_SYMLINK_NOFOLLOW, stat_result
 from septet.pollers.ring import Ring
-
-FIRST_READ = 64 * 1024
-"""Bytes that are asked of a file of unknown size: most files come whole, and their size need not be asked for."""
 
 SPARE_BUFFERS = 32
 """Of that size, kept for the next reads: to make one costs ten times what the read costs."""
@@ -33,7 +30,7 @@ class RingFiles:
     async def open(self, path: Path, flags: int, permissions: int) -> int:
         # The kernel takes no permissions where nothing is made.
         permissions = permissions & 0o7777 if flags & os.O_CREAT else 0
-        return await self._done(self._ring.openat2, os.fsencode(path), flags, permissions, path=path, gives_fd=True)
+        return await self._done(self._ring.openat2, encoded(path), flags, permissions, path=path, gives_fd=True)
 
     async def close(self, fd: int) -> None:
         # Not through the ring: close(2) of a file hardly ever waits, and must happen whoever is cancelled.
@@ -42,7 +39,7 @@ class RingFiles:
     async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
         status = bytearray(256)
         flags = 0 if follow_symlinks else AT_SYMLINK_NOFOLLOW
-        await self._done(partial(self._ring.statx, flags=flags), os.fsencode(path), status, path=path)
+        await self._done(partial(self._ring.statx, flags=flags), encoded(path), status, path=path)
         return stat_result(status)
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
@@ -57,6 +54,7 @@ class RingFiles:
     async def read_whole(self, path: Path) -> bytes:
         fd = await self.open(path, os.O_RDONLY | os.O_CLOEXEC, 0)
         try:
+            position(fd, path)
             pieces = [await self.read(fd, FIRST_READ, 0)]
             offset = size = len(pieces[0])
             if size == FIRST_READ:

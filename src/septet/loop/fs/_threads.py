@@ -4,15 +4,23 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import TypeVar
 
-from septet.loop.fs._verbs import Path
+from septet.loop.fs._verbs import Path, position
 
 T = TypeVar("T")
 
 
 class ThreadFiles:
     """A thread cannot be stopped: who is cancelled leaves it to finish alone."""
+
+    def __init__(self) -> None:
+        self._guards: dict[int, _Guard] = {}
+        """Of descriptors that are open, and with which a thread has had to do."""
+
+    def _guard(self, fd: int) -> "_Guard":
+        return self._guards.setdefault(fd, _Guard())
 
     async def open(self, path: Path, flags: int, permissions: int) -> int:
         opening = _do(os.open, path, flags, permissions)
@@ -23,22 +31,44 @@ class ThreadFiles:
             raise
 
     async def close(self, fd: int) -> None:
-        await _do(os.close, fd)
+        # Shielded: an errand that no thread has begun yet is dropped when its task is cancelled.
+        guard = self._guard(fd)
+        del self._guards[fd]
+        await asyncio.shield(_do(guard.close, fd))
 
     async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
         return await _do(partial(os.stat, path, follow_symlinks=follow_symlinks))
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
-        return await _do(os.pread, fd, size, offset)
+        return await _do(self._guard(fd).do, os.pread, fd, size, offset)
 
     async def read_whole(self, path: Path) -> bytes:
         return await _do(_read_whole, path)
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
-        return await _do(os.pwrite, fd, data, offset)
+        return await _do(self._guard(fd).do, os.pwrite, fd, data, offset)
 
     async def fsync(self, fd: int, data_only: bool) -> None:
-        await _do(os.fdatasync if data_only else os.fsync, fd)
+        await _do(self._guard(fd).do, os.fdatasync if data_only else os.fsync, fd)
+
+
+class _Guard:
+    """Of a descriptor: an errand that was left alone must not meet it closed, when its number may be another file's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._closed = False
+
+    def do(self, errand: Callable[..., T], fd: int, *args: object) -> T:
+        with self._lock:
+            if self._closed:
+                raise ValueError("the file is closed")  # which nobody hears
+            return errand(fd, *args)
+
+    def close(self, fd: int) -> None:
+        with self._lock:
+            self._closed = True
+            os.close(fd)
 
 
 def _do(errand: Callable[..., T], *args: object) -> "asyncio.Future[T]":
@@ -46,7 +76,10 @@ def _do(errand: Callable[..., T], *args: object) -> "asyncio.Future[T]":
 
 
 def _read_whole(path: Path) -> bytes:
-    with open(path, "rb", 0) as file:
+    # A pipe, which is refused, must not be waited for before.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb", 0) as file:
+        position(fd, path)
         return file.read()
 
 

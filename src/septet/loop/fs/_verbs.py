@@ -1,9 +1,33 @@
-"""What a backend of files does: seven verbs on paths and descriptors."""
+"""What a backend of files does: seven verbs on paths and descriptors; and what all backends need for it."""
 
+import io
 import os
 from typing import Protocol
 
 Path = str | os.PathLike[str]
+
+FIRST_READ = 64 * 1024
+"""Bytes that are asked of a file of unknown size: most files come whole, and their size need not be asked for."""
+
+
+def encoded(path: Path) -> bytes:
+    """The path as the kernel takes it, up to its null byte: a path that contains one would be another file's."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError(f"embedded null byte in {path!r}")
+    return name
+
+
+def position(fd: int, path: Path) -> int:
+    """Where the next read of an open file begins.
+
+    Raises:
+        io.UnsupportedOperation: it is a pipe, a socket or a terminal: it has none.
+    """
+    try:
+        return os.lseek(fd, 0, os.SEEK_CUR)
+    except OSError as exc:
+        raise io.UnsupportedOperation(f"{os.fspath(path)} has no position: it is no file, but a stream") from exc
 
 
 class Files(Protocol):
@@ -22,7 +46,7 @@ class Files(Protocol):
         """At most `size` bytes from `offset` on; fewer at the end of the file, or where a signal came."""
 
     async def read_whole(self, path: Path) -> bytes:
-        """Open, read to the end, close."""
+        """Open, read to the end, close; io.UnsupportedOperation for what has no end."""
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
         """How many bytes were written, at least one."""

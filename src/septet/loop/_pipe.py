@@ -1,0 +1,155 @@
+"""The reading end of a pipe, socket or terminal under an asyncio Protocol, driven straight from the poller.
+
+asyncio's own is called through a Handle for every event, which takes a fifth of a round trip through a pipe. The
+writing end is asyncio's: it asks the poller only when the pipe is full.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import stat
+import warnings
+from asyncio import futures
+from typing import TYPE_CHECKING, Any
+
+from septet.loop._stream import RECEIVE_SIZE
+from septet.pollers import READABLE
+
+if TYPE_CHECKING:
+    from septet.loop._readiness import ReadinessLoop
+
+log = logging.getLogger("asyncio")
+
+
+class ReadPipeTransport(asyncio.ReadTransport):
+    """As asyncio's: reading starts after `connection_made`, and the pipe is closed after `connection_lost`.
+
+    Raises:
+        ValueError: `pipe` is something else, such as a file, which a poller says nothing about.
+    """
+
+    def __init__(
+        self,
+        loop: "ReadinessLoop",
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: "asyncio.Future[None] | None" = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__({**(extra or {}), "pipe": pipe})
+        self._pipe = None  # until nothing can fail any more
+        self._fd: int = pipe.fileno()
+        mode = os.fstat(self._fd).st_mode
+        if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
+            raise ValueError("Pipe transport is for pipes/sockets only.")
+        os.set_blocking(self._fd, False)
+        self._loop = loop
+        self._protocol: Any = protocol
+        self._paused = self._closing = self._watched = False
+        self._pipe = pipe
+        loop.call_soon(protocol.connection_made, self)
+        loop.call_soon(self._attend)
+        if waiter is not None:
+            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """As in asyncio: what comes from now on goes to `protocol`."""
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol that was set last."""
+        return self._protocol  # type: ignore[no-any-return]
+
+    # -- reading
+
+    def _attend(self) -> None:
+        """Have the loop watch if we read now."""
+        wanted = self.is_reading()
+        if wanted == self._watched:
+            return
+        self._watched = wanted
+        if wanted:
+            self._loop.watch(self._fd, READABLE, self._ready)
+        else:
+            self._loop.unwatch(self._fd)
+
+    def _ready(self, mask: int) -> None:
+        try:
+            data = os.read(self._fd, RECEIVE_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self._fatal_error(exc)
+            return
+        if data:
+            self._protocol.data_received(data)
+            return
+        self._tell("was closed by peer")
+        self._closing = True
+        self._attend()
+        self._loop.call_soon(self._protocol.eof_received)
+        self._loop.call_soon(self._end, None)
+
+    def is_reading(self) -> bool:
+        """As in asyncio: False while paused, and from close() on."""
+        return not self._paused and not self._closing
+
+    def pause_reading(self) -> None:
+        """As in asyncio: what is written stays in the pipe."""
+        if self.is_reading():
+            self._paused = True
+            self._attend()
+            self._tell("pauses reading")
+
+    def resume_reading(self) -> None:
+        """As in asyncio."""
+        if self._paused and not self._closing:
+            self._paused = False
+            self._attend()
+            self._tell("resumes reading")
+
+    # -- the end
+
+    def is_closing(self) -> bool:
+        """As in asyncio."""
+        return self._closing
+
+    def close(self) -> None:
+        """As in asyncio: read no more, and close the pipe in the loop's next turn."""
+        if not self._closing:
+            self._end_soon(None)
+
+    def _end_soon(self, exc: BaseException | None) -> None:
+        self._closing = True
+        self._attend()
+        self._loop.call_soon(self._end, exc)
+
+    def _end(self, exc: BaseException | None) -> None:
+        pipe, self._pipe = self._pipe, None
+        try:
+            self._protocol.connection_lost(exc)
+        finally:
+            pipe.close()  # type: ignore[union-attr]  # _end is called once
+            self._protocol = None
+
+    def _fatal_error(self, exc: OSError) -> None:
+        if exc.errno != errno.EIO:  # which is how a terminal's other side goes away
+            message = "Fatal read error on pipe transport"
+            self._loop.call_exception_handler(
+                {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+            )
+        self._end_soon(exc)
+
+    def _tell(self, what: str) -> None:
+        if self._loop.get_debug():
+            log.debug("%r %s", self, what)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._pipe is None else "closing" if self._closing else "open"
+        return f"<{type(self).__name__} {state} fd={self._fd} {'polling' if self._watched else 'idle'}>"
+
+    def __del__(self) -> None:
+        if self._pipe is not None:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self._pipe.close()
