@@ -1,0 +1,265 @@
+"""Lines over an axis: a line for each contender, its name at its end, what is not valid hollow, what failed below.
+
+A cell that failed has no point on its line, least of all at zero: it stands in a strip of its own below the axis. So
+that names can stand at the ends of lines, and stay in the picture when it is zoomed, the axis goes on for as long as
+they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import altair as alt
+
+from septet.lab.palette import style_of
+from septet.lab.report.drawing import HOTSPOT, INK, Form, Paper, Part, Row, Specification, colour, finished
+from septet.lab.report.scales import Scale, spread
+
+LEADER = 26  # pixels between a line's end and its name, for moving apart
+ROOM_MAX = 0.5  # of the width, for names
+MANY_POINTS = 60
+STRIP_LINE = 20
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")  # of the settings of one model
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What was found in one cell; `y` is None where it failed. The words are for whoever points at it."""
+
+    label: str
+    model: str
+    x: float
+    y: float | None
+    low: float | None = None
+    high: float | None = None
+    valid: bool = True
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """What to draw. `x` makes the scale for a form and so many pixels for names."""
+
+    points: Sequence[Point]
+    x: Callable[[Form, float], Scale]
+    y: Scale
+    x_title: str
+    y_title: str
+    headings: Sequence[str]  # of the points' words
+    y_format: str = ",.10~g"
+    x_format: str = ",d"
+    x_words: str | None = None  # a Vega expression for the numbers at the axis
+    with_points: bool = True
+    faint: Sequence[Point] = field(default_factory=tuple)
+
+
+def draw(curves: Curves, form: Form) -> Specification:
+    """The lines, their hotspots, and the strip of failed cells when there are any."""
+    paper = Paper()
+    labels = list(dict.fromkeys(point.label for point in curves.points))
+    room = min(LEADER + 8 + max(map(len, labels), default=0) * form.character, ROOM_MAX * form.width)
+    scale = curves.x(form, room)
+    looks = _looks(curves.points)
+    rows = [_row(point, looks) for point in curves.points]
+    parts = [_lines(paper, curves, rows, scale, form)]
+    if failed := [row for row in rows if row["y"] is None]:
+        parts.append(_strip(paper, failed, list(looks), scale, form))
+    return finished(paper, parts, form)
+
+
+def _looks(points: Sequence[Point]) -> dict[str, Row]:
+    """Each line's: the model gives colour and dash, the place among the model's settings the shape of the points."""
+    models: dict[str, dict[str, None]] = {}
+    for point in points:
+        models.setdefault(point.model, {})[point.label] = None
+    return {
+        label: {
+            "colour": style_of(model).colour,
+            "dash": list(style_of(model).dash) or [1, 0],
+            "shape": SHAPES[place % len(SHAPES)],
+        }
+        for model, labels in models.items()
+        for place, label in enumerate(labels)
+    }
+
+
+def _row(point: Point, looks: dict[str, Row]) -> Row:
+    look = looks[point.label]
+    return {
+        "label": point.label,
+        "model": point.model,
+        "x": point.x,
+        "y": point.y,
+        "low": point.low,
+        "high": point.high,
+        "words": list(point.words),
+        "colour": look["colour"],
+        "shape": look["shape"],
+        "fill": look["colour"] if point.valid else "white",
+    }
+
+
+def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form) -> Part:
+    x, y = _horizontal(curves, scale), _vertical(curves)
+    layers: list[Part] = []
+    if curves.faint:
+        faint = [{"model": p.model, "x": p.x, "y": p.y, "colour": style_of(p.model).colour} for p in curves.faint]
+        thin = paper.chart(faint).mark_line(strokeWidth=1.2, opacity=0.4, clip=True, aria=False)
+        layers.append(thin.encode(x=x, y=y, color=colour(), detail="model:N"))
+    looks = _looks(curves.points)
+    dash = alt.StrokeDash(
+        "label:N", legend=None, scale=alt.Scale(domain=list(looks), range=[look["dash"] for look in looks.values()])
+    )
+    own = paper.chart(rows)
+    # The failed cells are in the data as nulls, at which Vega interrupts the line.
+    line = own.mark_line(strokeWidth=2.5, clip=True, aria=False)
+    layers.append(line.encode(x=x, y=y, color=colour(), strokeDash=dash, detail="label:N"))
+    if known := [row for row in rows if row["low"] is not None]:
+        bars = paper.chart(known).mark_rule(strokeWidth=1.5, opacity=0.6, clip=True, aria=False)
+        layers.append(bars.encode(x=x, y="low:Q", y2="high:Q", color=colour()))
+    present = [row for row in rows if row["y"] is not None]
+    if curves.with_points:
+        layers.append(_points(paper, present, x, y))
+    layers.append(_hotspots(paper, present, curves.headings, x, y))
+    layers += _names(paper, curves, present, scale, form, x, y)
+    plot = alt.layer(*layers).properties(width=form.width, height=_height(rows, form))
+    return plot.add_params(_zoom())
+
+
+def _height(rows: list[Row], form: Form) -> int:
+    """Enough for a name each."""
+    return max(form.height, round(len({row["label"] for row in rows}) * form.letters * 1.35))
+
+
+def _horizontal(curves: Curves, scale: Scale, shown: bool = True) -> Part:
+    words: dict[str, Any] = {"labelExpr": curves.x_words} if curves.x_words else {}
+    axis = alt.Axis(
+        values=list(scale.ticks),
+        format=curves.x_format,
+        grid=False,
+        labelFlush=False,
+        labelOverlap=False,
+        labelPadding=6,
+        titlePadding=8,
+        titleAnchor="start",
+        **words,
+    )
+    return alt.X("x:Q", title=curves.x_title, scale=_altair(scale), axis=axis if shown else None)
+
+
+def _vertical(curves: Curves) -> Part:
+    axis = alt.Axis(
+        values=list(curves.y.ticks),
+        format=curves.y_format,
+        domain=False,
+        ticks=False,
+        labelPadding=8,
+        titleAngle=0,
+        titleAnchor="start",
+        titleAlign="left",
+        titleBaseline="bottom",
+        titleX=0,
+        titleY=-12,
+    )
+    return alt.Y("y:Q", title=curves.y_title, scale=_altair(curves.y), axis=axis)
+
+
+def _altair(scale: Scale) -> alt.Scale:
+    domain = [scale.low, scale.high]
+    if scale.logarithmic:
+        return alt.Scale(type="log", domain=domain, nice=False)
+    return alt.Scale(type="linear", domain=domain, nice=False, zero=False)
+
+
+def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
+    """Full where the cell is valid, hollow where a remark says why it is not."""
+    marks = paper.chart(rows).mark_point(
+        size=50 if len(rows) < MANY_POINTS else 32, opacity=1, strokeWidth=1.8, clip=True, aria=False
+    )
+    shape = alt.Shape("shape:N", scale=None, legend=None)
+    return marks.encode(x=x, y=y, stroke=colour(alt.Stroke), fill=colour(alt.Fill, "fill"), shape=shape)
+
+
+def _hotspots(paper: Paper, rows: list[Row], headings: Sequence[str], x: Part, y: Part) -> Part:
+    """Larger than the points, for whoever points at them with a mouse or a thumb."""
+    told = [{"x": row["x"], "y": row["y"], **dict(zip(headings, row["words"], strict=True))} for row in rows]
+    marks = paper.chart(told).mark_point(size=300, filled=True, opacity=0, clip=True, aria=False, description=HOTSPOT)
+    return marks.encode(x=x, y=y, tooltip=[alt.Tooltip(heading, type="nominal") for heading in headings])
+
+
+def _zoom() -> Part:
+    """The wheel alone scrolls the page, as readers expect of it; with Ctrl, as a pinch is told, it zooms."""
+    return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.ctrlKey]")
+
+
+def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form, x: Part, y: Part) -> list[Part]:
+    """The labels at the ends of their lines, moved apart where the lines end too near to each other."""
+    placed = _places(curves, rows, scale, form)
+    if not placed:
+        return []
+    anchor = paper.chart(placed)
+    there = alt.X("beside:Q", scale=_altair(scale))
+    leaders = anchor.mark_rule(strokeWidth=1, opacity=0.7, clip=True, aria=False)
+    written = {
+        "align": "left",
+        "baseline": "middle",
+        "dx": 4,
+        "fontSize": form.letters,
+        "fontWeight": 500,
+        "clip": True,
+        "aria": False,
+    }
+    named = anchor.encode(x=there, y=alt.Y("place:Q"), text="label:N")
+    return [
+        leaders.encode(x=x, x2="beside:Q", y=y, y2="place:Q", color=colour()),
+        named.mark_text(**written, color="white", stroke="white", strokeWidth=4),  # where another line passes
+        named.mark_text(**written, color=INK),
+    ]
+
+
+def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[Row]:
+    """Where each name goes. Lines that end at different numbers of users may still have names in each other's way."""
+    ends: dict[str, Row] = {}
+    for row in rows:
+        if row["label"] not in ends or row["x"] > ends[row["label"]]["x"]:
+            ends[row["label"]] = row
+    line = form.letters * 1.2 / _height(rows, form)
+    placed = []
+    for group in _neighbours(list(ends.values()), scale, form):
+        group.sort(key=lambda row: row["y"])
+        shares = spread([curves.y.share(row["y"]) for row in group], line, line / 2, 1 - line / 2)
+        for row, share in zip(group, shares, strict=True):
+            beside = scale.value(scale.share(row["x"]) + LEADER / form.width)
+            placed.append({**row, "words": None, "beside": beside, "place": curves.y.value(share)})
+    return placed
+
+
+def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
+    """The ends of lines in groups whose names share some of the width."""
+    groups: list[list[Row]] = []
+    reach = 0.0
+    for row in sorted(ends, key=lambda row: row["x"]):
+        left = scale.share(row["x"]) * form.width + LEADER
+        if not groups or left > reach:
+            groups.append([])
+        groups[-1].append(row)
+        reach = max(reach, left + len(row["label"]) * form.character)
+    return groups
+
+
+def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form: Form) -> Part:
+    """A row of crosses for each line that failed somewhere, and its name after the last one."""
+    last = {row["label"]: row for row in sorted(failed, key=lambda row: row["x"])}
+    labels = [label for label in order if label in last]
+    x = alt.X("x:Q", scale=_altair(scale), axis=None)
+    y = alt.Y("label:N", sort=labels, axis=None)
+    marks = paper.chart(failed).mark_text(text="✕", fontSize=form.cross, fontWeight="bold", clip=True, aria=False)
+    names = [{"x": row["x"], "label": label, "text": f"{label} failed"} for label, row in last.items()]
+    words = paper.chart(names).mark_text(
+        align="left", baseline="middle", dx=12, fontSize=form.letters, color=INK, clip=True, aria=False
+    )
+    return alt.layer(marks.encode(x=x, y=y, color=colour()), words.encode(x=x, y=y, text="text:N")).properties(
+        width=form.width, height=STRIP_LINE * len(labels)
+    )

@@ -1,0 +1,102 @@
+"""How latencies are distributed at one number of users, drawn as Gil Tene's HdrHistogram does it.
+
+The axis gives each further nine the same room, so that what one request in ten thousand waits is as plain to see as
+what every second one waits. Repeats are merged by adding their buckets; a line ends where no request is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from septet.lab.load import Histogram
+from septet.lab.report import curves
+from septet.lab.report.curves import Curves, Point
+from septet.lab.report.drawing import Form
+from septet.lab.report.metrics import DOUBT_MARK, number
+from septet.lab.report.pictures import Picture, Section, Table
+from septet.lab.report.scales import Scale, values_scale
+from septet.lab.summary import Summary
+
+HEADINGS = ("line", "percentile", "latency", "requests beyond it")
+STEPS_PER_DECADE = 24
+PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
+FIRST = 10 / 9  # the slowest of the fastest tenth: before it the line would show a few lucky ones
+_NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
+
+
+def section(cells: Sequence[Summary], users: int) -> Section | None:
+    """None when nobody was answered there."""
+    here = [cell for cell in cells if cell.users == users and cell.latencies.count]
+    if not here:
+        return None
+    title = f"How long users waited, at {users:,} users"
+    points = [point for cell in here for point in _points(cell)]
+    most = max(cell.latencies.count for cell in here)
+    drawn = Curves(
+        points=points,
+        x=partial(_scale, most),
+        y=values_scale(point.y for point in points if point.y is not None),
+        x_title="percentile: this part of the requests took no longer",
+        y_title="ms",
+        headings=HEADINGS,
+        x_words=_NAMES,
+        with_points=False,
+    )
+    name = f"latency-distribution-{users}"
+    shows = f"{title}: latency over percentiles, for each contender"
+    remark = (
+        f"All answers of all repeats. Those who had none by the end are missing; {DOUBT_MARK} marks what is not valid."
+    )
+    return Section(title, remark, [Picture(name, title, title, shows, partial(curves.draw, drawn))], _table(here))
+
+
+def _points(cell: Summary) -> Iterator[Point]:
+    """Where each of so many steps of the axis lies, until a single request is left."""
+    count = cell.latencies.count
+    steps = range(math.ceil(math.log10(count) * STEPS_PER_DECADE) + 1)
+    wanted = [FIRST * 10 ** (place / STEPS_PER_DECADE) for place in steps]
+    found = _at(cell.latencies, [min(each, count) for each in wanted])
+    for beyond, us in zip(wanted, found, strict=True):
+        x = max(min(beyond, count), FIRST)
+        words = (cell.label, f"{100 - 100 / x:.6g} %", f"{number(us / 1000)} ms", f"{count / x:,.0f}")
+        yield Point(cell.label, cell.model, x, us / 1000, valid=cell.verdict == "valid", words=words)
+
+
+def _at(latencies: Histogram, beyond: Sequence[float]) -> list[int]:
+    """The latency that all but one in `beyond` requests do not exceed, for ascending ones, in one walk."""
+    buckets = iter(latencies.sparse().items())
+    total, seen, us = latencies.count, 0, 0
+    found = []
+    for each in beyond:
+        wanted = max(1.0, total * (1 - 1 / each))
+        while seen < wanted - 1e-6:
+            us, count = next(buckets)
+            seen += count
+        found.append(us)
+    return found
+
+
+def _scale(most: int, form: Form, room: float) -> Scale:
+    decades = max(math.log10(most), 1.0)
+    ticks = (FIRST, 2.0, *(10.0**power for power in range(1, math.floor(decades) + 1)))
+    per_pixel = decades / (form.width - room)
+    narrow = form.width < 400  # there, 10 % and 50 % have no room beside one another
+    shown = tuple(tick for tick in ticks if not (narrow and tick == 2.0))
+    return Scale(10 ** (-0.012 * form.width * per_pixel), 10 ** (decades + room * per_pixel), shown, logarithmic=True)
+
+
+def _table(cells: Sequence[Summary]) -> Table:
+    head = ["ms", *(f"p{percent:g}" for percent in PERCENTILES), "max", "answers"]
+    return [head, *(_line(cell) for cell in cells)]
+
+
+def _line(cell: Summary) -> list[str]:
+    doubt = DOUBT_MARK if cell.verdict != "valid" else ""
+    found = [cell.latencies.percentile(percent) for percent in PERCENTILES] + [cell.latencies.max_us]
+    return [
+        cell.label,
+        *("-" if us is None else number(us / 1000) + doubt for us in found),
+        f"{cell.latencies.count:,}",
+    ]

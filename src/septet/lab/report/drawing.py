@@ -1,0 +1,189 @@
+"""What all pictures have in common: two widths, the letters, title and notes, SVG and PNG without a browser, the dark.
+
+A picture exists wide and narrow, since letters that are made for a desk cannot be read when they are shrunk to the
+width of a phone. It is drawn for light paper; for the dark, a style sheet exchanges the colours, in files and on the
+page alike, whether vl-convert or a browser has drawn the SVG.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from septet.lab.palette import OTHERS, STYLES
+
+INK, PALE, GRID = "#222222", "#666666", "#e4e4e4"
+DARK = {INK: "#e8e8e8", PALE: "#a9a9a9", GRID: "#3a3a3a", "white": "#1e1e1e"}
+FONT = "Roboto, Helvetica, Arial, sans-serif"
+CAPTION_CHARACTERS = 130
+SHADE_CLASS = "septet-chart"
+HOTSPOT = "septet-hotspot"  # described so: marks that are there to be pointed at
+
+Part = Any  # a chart or a channel: altair's own types change between its versions
+Row = dict[str, Any]
+Specification = dict[str, Any]
+"""Of Vega-Lite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The shape of a picture. Pixels; `character` is the mean width of one in names and numbers."""
+
+    name: str
+    width: int
+    height: int
+    letters: int
+    character: float
+    columns: int  # of small pictures side by side
+    cross: int  # the size of what marks a failure
+
+
+WIDE = Form("wide", 860, 430, 13, 7.2, 2, 15)
+NARROW = Form("narrow", 296, 330, 11, 6.1, 1, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around a picture that is a file of its own; on the page its neighbours say the same."""
+
+    title: str
+    caption: Sequence[str]
+    notes: Sequence[str]
+
+
+class Paper:
+    """What is drawn on, and the data of it by name: altair checks and copies what is in a chart, again and again."""
+
+    def __init__(self) -> None:
+        self.datasets: dict[str, list[Row]] = {}
+
+    def chart(self, rows: Sequence[Row]) -> Part:
+        name = f"data-{len(self.datasets)}"
+        self.datasets[name] = list(rows)
+        return alt.Chart(alt.NamedData(name))
+
+
+def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = True, spacing: int = 14) -> Specification:
+    """The parts, one below the other, as one picture; `shared` when they have one horizontal axis."""
+    picture = (
+        alt.vconcat(*parts, spacing=spacing)
+        .resolve_scale(x="shared" if shared else "independent")
+        .configure(font=FONT, background="transparent", padding=4)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=form.letters,
+            titleFontSize=form.letters,
+            labelColor=INK,
+            titleColor=INK,
+            titleFontWeight="normal",
+            gridColor=GRID,
+            tickColor=PALE,
+            domainColor=PALE,
+        )
+    )
+    return {**picture.to_dict(), "datasets": paper.datasets}
+
+
+def still(picture: Specification) -> Specification:
+    """Without what only a browser needs to let people point and zoom."""
+    parts = [
+        {**part, "layer": [layer for layer in part["layer"] if layer["mark"].get("description") != HOTSPOT]}
+        if "layer" in part
+        else part
+        for part in picture["vconcat"]
+    ]
+    return {**{key: value for key, value in picture.items() if key != "params"}, "vconcat": parts}
+
+
+def framed(picture: Specification, frame: Frame) -> Specification:
+    """As a file of its own: with title, caption and notes, on paper."""
+    return {
+        **still(picture),
+        "title": _title(frame),
+        "vconcat": [*still(picture)["vconcat"], *([_notes(frame.notes)] if frame.notes else [])],
+        "config": {**picture["config"], "background": "white", "padding": 24},
+    }
+
+
+def colour(channel: Any = alt.Color, field: str = "colour") -> Part:
+    """A channel whose values are colours themselves."""
+    return channel(f"{field}:N", scale=None, legend=None)
+
+
+def svg(picture: Specification) -> str:
+    """The picture as SVG that follows the reader's choice of light or dark, where that can be asked for."""
+    return _shaded(_plain(picture))
+
+
+def inline_svg(picture: Specification, prefix: str) -> str:
+    """The same for the page, whose style sheet knows the dark already. It scales with its column.
+
+    `prefix` makes its clip paths its own, for ids are those of the whole page.
+    """
+    text = _plain(picture).replace('id="clip', f'id="{prefix}clip').replace('"url(#clip', f'"url(#{prefix}clip')
+    return text.replace("<svg ", '<svg aria-hidden="true" ', 1)
+
+
+def png(svg: str, scale: float) -> bytes:
+    """For slides, and for eyes that only see PNG; always light. Dear: a second of CPU time at a scale of 2."""
+    return bytes(vl_convert.svg_to_png(svg, scale=scale))
+
+
+def dark_rules(scope: str) -> str:
+    """The style sheet that exchanges the colours of all that lies in `scope` (a selector)."""
+    shades = {**DARK, **{style.colour: style.dark for style in (*STYLES.values(), *OTHERS)}}
+    return "".join(
+        f"{scope} [{what}='{light}']{{{what}:{dark}}}" for light, dark in shades.items() for what in ("fill", "stroke")
+    )
+
+
+_GEOMETRY = re.compile(r' (?:d|transform|[xy][12])="[^"]*"')
+_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # than a picture needs; they would be half of the file
+
+
+def _plain(picture: Specification) -> str:
+    text = vl_convert.vegalite_to_svg(picture)
+    return _GEOMETRY.sub(lambda found: _MORE_DECIMALS.sub(r"\1", found[0]), text)
+
+
+def _shaded(text: str) -> str:
+    style = f"<style>@media (prefers-color-scheme: dark){{{dark_rules('.' + SHADE_CLASS)}}}</style>"
+    head, _, rest = text.partition(">")
+    head = head.replace('class="', f'class="{SHADE_CLASS} ', 1)
+    return f"{head}>{style}{rest}"
+
+
+def _title(frame: Frame) -> Specification:
+    return {
+        "text": frame.title,
+        "subtitle": list(frame.caption),
+        "anchor": "start",
+        "fontSize": 22,
+        "subtitleFontSize": 13,
+        "subtitleColor": PALE,
+        "subtitleLineHeight": 19,
+        "subtitlePadding": 8,
+        "color": INK,
+        "offset": 22,
+    }
+
+
+def _notes(notes: Sequence[str]) -> Specification:
+    lines = [line for note in notes for line in textwrap.wrap(note, CAPTION_CHARACTERS, subsequent_indent="    ")]
+    return {
+        "data": {"values": [{"place": place, "text": line} for place, line in enumerate(lines)]},
+        "mark": {"type": "text", "align": "left", "fontSize": 12, "color": PALE, "aria": False},
+        "encoding": {
+            "x": {"value": 0},
+            "y": {"field": "place", "type": "ordinal", "axis": None},
+            "text": {"field": "text", "type": "nominal"},
+        },
+        "width": WIDE.width,
+        "height": 18 * len(lines),
+    }

@@ -1,0 +1,116 @@
+"""The seed's three pictures, of any metric: all numbers of users, those up to 1,000, those above."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from septet.lab.profiles import seed_curves
+from septet.lab.report import curves
+from septet.lab.report.curves import Curves, Point
+from septet.lab.report.drawing import Form
+from septet.lab.report.metrics import ALL, ERRORS, RATE, Metric, text
+from septet.lab.report.pictures import Picture, Section, Table
+from septet.lab.report.scales import Scale, users_scale, values_scale
+from septet.lab.results import Results
+from septet.lab.summary import Summary
+
+SEED_EDGE = 1000  # where the seed divides its users into two pictures
+ENOUGH = 3  # numbers of users, for a picture of their own
+HEADINGS = ("line", "users", "figure", "interval", "verdict")
+
+
+def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
+    """One for each metric that any cell knows; errors only where there were some."""
+    known = [metric for metric in ALL if any(_worth_drawing(metric, cell) for cell in cells)]
+    seed = results["experiment"]["profile"] == "seed"
+    return [_section(metric, cells, seed) for metric in known or [RATE]]
+
+
+def _worth_drawing(metric: Metric, cell: Summary) -> bool:
+    found = metric.estimate(cell)
+    return found is not None and (metric is not ERRORS or found.median > 0)
+
+
+def _section(metric: Metric, cells: Sequence[Summary], seed: bool) -> Section:
+    pictures = [_picture(metric, cells, seed, suffix, short, users) for suffix, short, users in _ranges(cells)]
+    remark = ""
+    if seed and metric is RATE:
+        remark = "Faint: what the seed measured in 2019, with servers in C on another machine."
+    return Section(metric.title, remark, pictures, table(metric, cells))
+
+
+def _ranges(cells: Sequence[Summary]) -> list[tuple[str, str, list[int]]]:
+    users = sorted({cell.users for cell in cells})
+    few = [number for number in users if number <= SEED_EDGE]
+    many = [number for number in users if number > SEED_EDGE]
+    found = [("", "all users", users)]
+    if many and len(few) >= ENOUGH:
+        found.append((f"-to-{SEED_EDGE}", f"up to {SEED_EDGE:,}", few))
+    if few and len(many) >= ENOUGH:
+        found.append((f"-above-{SEED_EDGE}", f"above {SEED_EDGE:,}", many))
+    return found
+
+
+def _picture(
+    metric: Metric, cells: Sequence[Summary], seed: bool, suffix: str, short: str, users: list[int]
+) -> Picture:
+    points = [_point(metric, cell) for cell in cells if cell.users in users]
+    faint = _seed_points(points, users) if seed and metric is RATE else []
+    edges = [edge for p in points for edge in (p.y, p.low, p.high) if edge is not None]
+    edges += [p.y for p in faint if p.y is not None]
+    drawn = Curves(
+        points=points,
+        x=partial(_scale, users),
+        y=values_scale(edges, always_linear=metric.linear),
+        x_title="simultaneous users",
+        y_title=metric.unit,
+        headings=HEADINGS,
+        faint=faint,
+    )
+    title = metric.title if not suffix else f"{metric.title}, {short} users"
+    return Picture(
+        metric.name + suffix, short, title, f"{title}, for each contender over users", partial(curves.draw, drawn)
+    )
+
+
+def _scale(users: Sequence[int], form: Form, room: float) -> Scale:
+    return users_scale(users, form.width, room, form.character)
+
+
+def _point(metric: Metric, cell: Summary) -> Point:
+    found = metric.estimate(cell)
+    if found is None:
+        return Point(cell.label, cell.model, cell.users, None)
+    known = found.low is not None and found.high is not None
+    words = (
+        cell.label,
+        f"{cell.users:,}",
+        f"{metric.words(found._replace(low=None))} {metric.unit}",
+        f"{found.low:,.4g} to {found.high:,.4g}" if known else "not known: too few runs",
+        cell.verdict if cell.reason is None else f"{cell.verdict}: {cell.reason}",
+    )
+    return Point(
+        cell.label, cell.model, cell.users, found.median, found.low, found.high, cell.verdict == "valid", words
+    )
+
+
+def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
+    """The seed's figures of the models and within the users that are drawn."""
+    models = dict.fromkeys(point.model for point in points)
+    return [
+        Point(model, model, number, rate)
+        for model, curve in seed_curves().items()
+        if model in models
+        for number, rate in curve
+        if users[0] <= number <= users[-1]
+    ]
+
+
+def table(metric: Metric, cells: Sequence[Summary]) -> Table:
+    """A line for each contender, a column for each number of users."""
+    found = {(cell.label, cell.users): cell for cell in cells}
+    users = sorted({cell.users for cell in cells})
+    labels = dict.fromkeys(cell.label for cell in cells)
+    head = [metric.unit, *(f"{number:,} users" for number in users)]
+    return [head, *([label, *(text(metric, found.get((label, number))) for number in users)] for label in labels)]

@@ -1,0 +1,124 @@
+"""Scales: from where to where an axis goes, whether it is logarithmic, and which numbers stand at it.
+
+Chosen here rather than by the plotting library, since labels are placed by the same scale, and since wide and narrow
+pictures want different numbers at the same axis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+FAR_APART = 8  # times; figures that differ more cannot be told apart at the low end of a linear axis
+STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """An axis from `low` to `high` with a number at each of `ticks`."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    logarithmic: bool = False
+
+    def share(self, value: float) -> float:
+        """How far up the axis a value lies, 0 at `low` and 1 at `high`."""
+        low, high, at = (self._bent(each) for each in (self.low, self.high, value))
+        return (at - low) / (high - low)
+
+    def value(self, share: float) -> float:
+        """The value that lies so far up."""
+        low, high = self._bent(self.low), self._bent(self.high)
+        at = low + share * (high - low)
+        return math.exp(at) if self.logarithmic else at
+
+    def _bent(self, value: float) -> float:
+        return math.log(value) if self.logarithmic else value
+
+
+def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
+    """For figures: from zero, unless they are so far apart that only ratios can be seen. Errors are none."""
+    present = [value for value in values if math.isfinite(value)]
+    least, most = min(present, default=0.0), max(present, default=0.0)
+    if most <= 0:
+        return linear(1.0)
+    if always_linear or least <= 0 or most / least < FAR_APART:
+        return linear(most)
+    return Scale(least / 1.3, most * 1.3, _decades(least / 1.3, most * 1.3), logarithmic=True)
+
+
+def linear(most: float) -> Scale:
+    """From zero to the next round number above `most`, in four to seven steps."""
+    rough = most * 1.03 / 5
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(each * magnitude for each in STEPS if each * magnitude >= rough * 0.999)
+    count = math.ceil(most * 1.03 / step - 1e-9)
+    return Scale(0.0, step * count, tuple(step * place for place in range(count + 1)))
+
+
+def _decades(low: float, high: float) -> tuple[float, ...]:
+    """1, 2 and 5 of each power of ten; of many powers only the ones."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    digits = (1,) if len(powers) > 5 else (1, 2, 5)
+    found = (digit * 10.0**power for power in powers for digit in digits)
+    return tuple(value for value in found if low <= value <= high)
+
+
+def users_scale(users: Sequence[int], width: float, room: float, character: float) -> Scale:
+    """For numbers of users, logarithmic, with `room` pixels at the right for the names of lines."""
+    if len(users) == 1:
+        return Scale(users[0] / 2, users[0] * 4, (float(users[0]),), logarithmic=True)
+    least, most = users[0], users[-1]
+    margin = 0.015 * width  # so that no point sits on the other axis
+    per_pixel = math.log(most / least) / (width - room - margin)
+    low, high = least * math.exp(-margin * per_pixel), most * math.exp(room * per_pixel)
+    bare = Scale(low, high, (), logarithmic=True)
+    return Scale(low, high, _readable(users, bare, width, character), logarithmic=True)
+
+
+def _readable(users: Sequence[int], scale: Scale, width: float, character: float) -> tuple[float, ...]:
+    """Those that have room: the ends first, then round numbers, then the others. `character` is one digit's width."""
+    taken: list[tuple[float, float]] = []
+    chosen = []
+    for number in sorted(users, key=lambda each: _roundness(each, users)):
+        half = (len(f"{number:,}") + 1.5) * character / 2
+        middle = scale.share(number) * width
+        if all(middle + half <= left or middle - half >= right for left, right in taken):
+            taken.append((middle - half, middle + half))
+            chosen.append(float(number))
+    return tuple(sorted(chosen))
+
+
+def _roundness(number: int, users: Sequence[int]) -> tuple[int, int]:
+    if number in (users[0], users[-1]):
+        return 0, number
+    first = int(str(number)[0]) if set(str(number)[1:]) <= {"0"} else 9
+    return {1: 1, 5: 2, 2: 3}.get(first, 4), number
+
+
+def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places for ascending ones, at least `gap` apart, as near to them as a few rounds of pushing get.
+
+    Between `low` and `high`, unless there are too many for that: then some are below.
+    """
+    moved = list(places)
+    for _ in range(200):
+        stirred = False
+        for lower in range(len(moved) - 1):
+            lack = gap - (moved[lower + 1] - moved[lower])
+            if lack > gap / 1000:
+                stirred = True
+                moved[lower] -= lack / 2
+                moved[lower + 1] += lack / 2
+        if not stirred:
+            break
+    floor, ceiling = low, high
+    for place in range(len(moved)):
+        moved[place] = max(moved[place], floor)
+        floor = moved[place] + gap
+    for place in reversed(range(len(moved))):
+        moved[place] = min(moved[place], ceiling)
+        ceiling = moved[place] - gap
+    return moved

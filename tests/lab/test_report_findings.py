@@ -1,0 +1,131 @@
+"""What the report says in words: only what the figures support."""
+
+import pytest
+
+from septet.lab.report.findings import findings
+from septet.lab.report.landmarks import focus, landmarks
+from septet.lab.report.metrics import number
+from septet.lab.results import Results
+from septet.lab.summary import summaries
+from support.made_up_results import Record, failed, results_of, valid, with_errors
+
+
+def thrice(model: str, users: int, rate: float, around: float = 0.01) -> list[Record]:
+    return [valid(model, users, rate * (1 + around * (place - 2)), repeat=place) for place in (1, 2, 3)]
+
+
+def finished(*records: Record) -> Results:
+    return {**results_of(*records, repeats=3), "finished": "2026-11-23T10:00:00+00:00"}
+
+
+def of_rates(recorded: Results) -> list[str]:
+    return [sentence for sentence in findings(recorded) if "requests/s" in sentence]
+
+
+def test_one_is_ahead() -> None:
+    said = of_rates(finished(*thrice("epoll", 1000, 4312), *thrice("threaded", 1000, 2500)))
+    assert said == ["At 1,000 users epoll served 4,310 requests/s, 1.69 to 1.76 times threaded."]
+
+
+def test_a_tie_is_called_one() -> None:
+    said = of_rates(finished(*thrice("epoll", 100, 4000), *thrice("io_uring", 100, 4050)))
+    assert said == [
+        "At 100 users none is ahead beyond noise in requests per second: epoll 4,000 and io_uring 4,050 requests/s."
+    ]
+
+
+def test_a_tie_at_the_top() -> None:
+    records = [*thrice("epoll", 100, 4000), *thrice("io_uring", 100, 4050), *thrice("forking", 100, 400)]
+    assert of_rates(finished(*records)) == [
+        "At 100 users io_uring served 4,050 requests/s, 9.9 to 10 times forking. "
+        "epoll does not differ from it beyond noise."
+    ]
+
+
+def test_of_many_the_next_and_the_last() -> None:
+    rates = {"epoll": 4000, "poll": 3000, "threaded": 2000, "preforked": 1500, "forking": 400}
+    records = [record for model, rate in rates.items() for record in thrice(model, 100, rate, 0.001)]
+    assert of_rates(finished(*records)) == [
+        "At 100 users epoll served 4,000 requests/s, 1.33 to 1.34 times poll (next) and 10 times forking (last)."
+    ]
+
+
+def test_one_run_is_no_ranking() -> None:
+    said = of_rates(finished(valid("epoll", 100, 4000), valid("threaded", 100, 100)))
+    assert said == [
+        "At 100 users epoll 4,000 and threaded 100 requests/s; fewer than three runs, so differences cannot be told "
+        "from noise."
+    ]
+    assert "cannot be told" in of_rates(finished(valid("epoll", 100, 4000)))[0]
+
+
+def test_noisy_cells_are_not_ranked() -> None:
+    said = findings(finished(*thrice("epoll", 100, 4000), *thrice("poll", 100, 9000, around=0.3)))
+    assert said[0] == "At 100 users epoll served 4,000 requests/s."
+    assert "At 100 users not ranked: poll (noisy)." in said
+    assert not any("poll" in sentence and "times" in sentence for sentence in said)
+
+
+def test_errors_are_not_ranked() -> None:
+    several = [with_errors("poll", 100, 9000, "120 of 8,000 requests failed") for _ in range(3)]
+    said = findings(finished(*thrice("epoll", 100, 4000), *({**each, "repeat": n} for n, each in enumerate(several))))
+    assert said[0] == "At 100 users epoll served 4,000 requests/s."
+    assert said[-1] == "Answered with errors: poll at 100 users."
+
+
+def limited(records: list[Record]) -> list[Record]:
+    return [{**record, "verdict": "client-limited", "reason": "the load generator was busy"} for record in records]
+
+
+def test_a_busy_client_makes_at_least() -> None:
+    """Of the limited one that leads the lead is a lower bound; of the limited one that follows nobody is ahead."""
+    leading = of_rates(finished(*limited(thrice("epoll", 100, 4000)), *thrice("threaded", 100, 2000)))
+    assert leading == ["At 100 users epoll served at least 4,000 requests/s, at least 1.96 times threaded."]
+    following = of_rates(finished(*thrice("epoll", 100, 4000), *limited(thrice("threaded", 100, 2000))))
+    assert following == [
+        "At 100 users none is ahead beyond noise in requests per second: epoll 4,000 and threaded at least 2,000 "
+        "requests/s."
+    ]
+
+
+def test_a_cliff_and_failures() -> None:
+    lost = [failed("poll", users, "no answer", repeat) for users in (100, 1000) for repeat in (1, 2, 3)]
+    said = findings(
+        finished(
+            *thrice("epoll", 10, 2000), *thrice("epoll", 100, 2100), *thrice("epoll", 1000, 500),
+            *thrice("poll", 10, 2000), *lost,
+        )
+    )  # fmt: skip
+    assert "epoll fell from 2,100 requests/s at 100 users to 500 at 1,000." in said
+    assert said[-1] == "Failed: poll from 100 users on."
+
+
+def test_nothing_at_all() -> None:
+    assert findings(finished(failed("epoll", 10, "no"))) == ["Every cell failed; the reasons are below."]
+    assert findings({**results_of(), "finished": "now"}) == ["Nothing has been measured yet."]
+    interrupted = findings(results_of(*thrice("epoll", 10, 100)))
+    assert interrupted[0] == "The experiment was interrupted: some of its cells are missing."
+
+
+def test_less_is_better_for_what_it_costs() -> None:
+    dear = thrice("forking", 100, 4000)
+    for record in dear:
+        record["usage"] = {**record["usage"], "user_s": 0.3, "pss_bytes": 90_000_000}
+    said = findings(finished(*thrice("epoll", 100, 4000), *dear))
+    assert "At 100 users a request cost epoll 50 µs of CPU time; forking 6.4 times that." in said
+    assert "At 100 users epoll took 25 MB; forking 3.6 times that." in said
+
+
+def test_landmarks() -> None:
+    served = [valid(model, users, 10) for model in "abcd" for users in (1, 10, 100)]
+    served += [valid("b", 1000, 10), valid("c", 1000, 10)]
+    cells = summaries(finished(*served[1:], failed("a", 1, "no"), failed("a", 1000, "no")))
+    assert focus(cells) == 100
+    assert landmarks(cells) == [100, 1000]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.0123, "0.012"), (1.5, "1.5"), (42.25, "42.2"), (4312.4, "4,312"), (100, "100")]
+)
+def test_numbers_of_three_digits(value: float, text: str) -> None:
+    assert number(value) == text
