@@ -1,0 +1,100 @@
+"""`--plan 100000rps`: what was measured on one machine, extended to many cores and machines. An extrapolation.
+
+Each core gets a process of what was advised. What a core carries comes from the measurement; that requests come at
+random, from the queue of `queueing`; that cores of one machine get in each other's way, from Gunther's law over workers
+where it was measured, and else from a range that is named. The backend is taken to keep up.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from septet.errors import UsageError
+from septet.lab.advise import queueing
+from septet.lab.advise.queueing import Service
+from septet.lab.advise.usl import Usl
+
+CORES = (4, 8, 16, 32, 64)
+SEEDS = (1, 2, 3)
+MEASURING_SPREAD = 0.20  # of the time for a request: another processor, another day
+# What cores of a machine cost each other where nobody measured it: between nothing, and a hundredth in turn.
+ASSUMED = (0.0, 0.01)  # sigma
+_FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
+RATE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kM]?)\s*(?:rps|/s|req/s)?")
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Machines of so many cores. Rates in requests per second, for one machine; `few` and `many` span what may be."""
+
+    cores: int
+    rate: float
+    rate_low: float
+    rate_high: float
+    machines: int
+    few: int
+    many: int
+    memory_bytes: int | None  # of one machine
+
+
+def parse_rate(text: str) -> float:
+    """Requests per second, of "100000rps", "100k", "2.5k/s". Raises UsageError."""
+    match = RATE.fullmatch(text.strip())
+    rate = float(match[1].replace("_", "")) * UNITS[match[2]] if match else 0.0
+    if not rate:
+        raise UsageError(f"--plan: {text!r} is not a rate, such as 100000rps or 100k")
+    return rate
+
+
+def plan(
+    rate: float, one: Service, target_s: float, law: Usl | None, memory_bytes: int | None, cores: Sequence[int] = CORES
+) -> list[Row]:
+    """A row for each size of machine; `one` is what one process on one core was measured to be."""
+    rows = []
+    for number in cores:
+        cases = sorted(_cases(one, target_s, law, number))
+        middle, low, high = cases[len(cases) // 2], cases[0], cases[-1]
+        if low <= 0:
+            continue
+        rows.append(
+            Row(
+                cores=number,
+                rate=middle,
+                rate_low=low,
+                rate_high=high,
+                machines=math.ceil(rate / middle),
+                few=math.ceil(rate / high),
+                many=math.ceil(rate / low),
+                memory_bytes=memory_bytes * number if memory_bytes else None,
+            )
+        )
+    return rows
+
+
+def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
+    """What a machine may carry: with the least friction and cost, with the most, and between them."""
+    frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
+    costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
+    return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]
+
+
+def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
+    """One machine's requests per second at the target."""
+    sigma, kappa = friction
+    slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
+    slots = max(1, one.slots // one.cpus) * cores
+    many = replace(one, cpu_s=one.cpu_s * slower, cpus=cores, slots=slots)
+    return queueing.capacity(many, target_s, seed)
+
+
+def basis(law: Usl | None) -> str:
+    """What the plan rests on, in a sentence."""
+    if law is not None and law.trustworthy:
+        return f"cores get in each other's way as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
+    low, high = ASSUMED
+    why = "was not measured" if law is None else f"follows no law (error {law.error:.0%})"
+    return f"how cores get in each other's way {why}: sigma between {low:g} and {high:g} is assumed"

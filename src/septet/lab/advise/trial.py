@@ -1,0 +1,150 @@
+"""What one run of the load generator says: the numbers that decide, and whether the latency target was held.
+
+A run that was held is believed whatever the machine did, for nothing makes a server faster than it is. One that was
+not is held against the server only if nothing else explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from septet.lab.advise.knee import Outcome
+from septet.lab.verdicts import CLIENT_SHARE_MAX, ERROR_SHARE_MAX, judge
+
+BEHIND_SHARE = 0.03  # of the requests due: as many as these unanswered at the end of the window, and the queue grows
+BEHIND_REQUESTS = 4.0
+MISSED_SHARE = 0.8  # of what the ticks say: less was seen of a server whose threads or processes come and go
+LATE_SHARE = 0.2  # of the target: requests that the generator sent this late had no fair chance
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Times in seconds where the name says so; shares of one CPU."""
+
+    rate: float | None  # requests due in a second; None: a closed loop
+    users: int
+    answered_per_s: float
+    answers: int
+    errors: int
+    p50_s: float | None
+    p99_s: float | None
+    due: int
+    window_s: float
+    late_p99_s: float  # sent after it was due, where a connection was free
+    client_share: float
+    cpu_s: float  # of the server, for one answer
+    delay_s: float  # for one answer: a thread of the server was ready to run, and another program had the CPU
+    server_share: float  # of one CPU: on which it ran, or wanted to
+    gil_share: float | None
+    memory_bytes: int | None
+    processes: int
+    threads: int
+    queue_overflows: int
+    verdict: str
+    reason: str | None
+    failure: str | None = None
+
+    @property
+    def answered_nothing(self) -> bool:
+        return self.failure is not None or not self.answers
+
+    @property
+    def error_share(self) -> float:
+        return self.errors / (self.errors + self.answers) if self.errors else 0.0
+
+    @property
+    def fell_behind(self) -> bool:
+        """Fewer were answered in the window than became due in it: a queue grew, however short the wait still was."""
+        if self.rate is None:
+            return False
+        missing = self.rate * self.window_s - self.answered_per_s * self.window_s
+        return missing > max(BEHIND_REQUESTS, BEHIND_SHARE * self.rate * self.window_s)
+
+
+def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
+    """A trial from the record of a run on a machine with so many CPUs (see `septet.lab.runner`)."""
+    verdict, reason = judge(dict(record), cpus)
+    if "failure" in record:
+        return _failed(record["failure"])
+    load, usage = record["load"], record["usage"]
+    answered = max(1.0, load["requests_per_s"] * load["window_s"])
+    ran_s, delayed_s = _scheduled(record)
+    latency = load["latency_us"]
+    return Trial(
+        rate=load["plan"]["rate"],
+        users=load["plan"]["users"],
+        answered_per_s=load["requests_per_s"],
+        answers=load["answers"],
+        errors=sum(load["errors"].values()),
+        p50_s=_seconds(latency["p50"]),
+        p99_s=_seconds(latency["p99"]),
+        due=load.get("due", load["answers"]),
+        window_s=load["window_s"],
+        late_p99_s=_seconds(load.get("send_late_us", {}).get("p99")) or 0.0,
+        client_share=load["client"]["cpu_share"],
+        cpu_s=ran_s / answered,
+        delay_s=delayed_s / answered,
+        server_share=(ran_s + delayed_s) / load["window_s"],
+        gil_share=usage["gil_share"],
+        memory_bytes=usage["pss_bytes"] or usage["rss_bytes"],
+        processes=usage["processes"],
+        threads=usage["threads"],
+        queue_overflows=usage["queue_overflows"],
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
+    """Seconds on a CPU, and seconds of waiting for one: exactly as scheduled, where no thread ended meanwhile."""
+    ticks_s = record["usage"]["user_s"] + record["usage"]["system_s"]
+    exact = record.get("scheduled") or {"ran_s": 0.0, "delayed_s": 0.0}
+    if exact["ran_s"] < MISSED_SHARE * ticks_s or exact["ran_s"] <= 0:
+        return ticks_s, 0.0
+    return exact["ran_s"], max(0.0, exact["delayed_s"])
+
+
+def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
+    """How a trial of an open loop went, and why, in a few words."""
+    if trial.failure is not None:
+        return Outcome.BROKEN, trial.failure
+    objection = _objection(trial, target_s)
+    if objection is None:
+        return Outcome.HELD, f"p99 {milliseconds(trial.p99_s)}"
+    if trial.client_share > CLIENT_SHARE_MAX:
+        return Outcome.LIMITED, f"{objection}, but the load generator used {trial.client_share:.0%} of its CPU"
+    if trial.late_p99_s > LATE_SHARE * target_s:
+        return Outcome.DISTURBED, f"{objection}, but requests were sent {milliseconds(trial.late_p99_s)} late"
+    if trial.verdict == "noisy":
+        return Outcome.DISTURBED, f"{objection}, but {(trial.reason or '').partition(':')[0]}"
+    return Outcome.BROKEN, objection
+
+
+def _objection(trial: Trial, target_s: float) -> str | None:
+    """Why the target was not held; None when it was."""
+    if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
+        return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed"
+    if trial.p99_s is None or trial.p99_s > target_s:
+        return f"p99 {milliseconds(trial.p99_s)}"
+    if trial.fell_behind:
+        return f"only {trial.answered_per_s:,.0f} answers/s"
+    return None
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A time as people say it, three digits at most."""
+    if seconds is None:
+        return "unknown"
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:,.3g} s"
+
+
+def _seconds(us: float | None) -> float | None:
+    return None if us is None else us / 1e6
+
+
+def _failed(why: str) -> Trial:
+    numbers: dict[str, Any] = dict.fromkeys(Trial.__dataclass_fields__, 0)
+    unknown = dict.fromkeys(("rate", "p50_s", "p99_s", "gil_share", "memory_bytes"))
+    return Trial(**{**numbers, **unknown, "verdict": "failed", "reason": why, "failure": why})

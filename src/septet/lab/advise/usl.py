@@ -1,0 +1,139 @@
+"""Gunther's Universal Scalability Law, fitted to throughput over a number of workers or threads.
+
+    X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))
+
+lambda is what one alone would carry; sigma what they queue for (a lock, the GIL, a CPU, the backend), kappa what each
+pays for every other (N. J. Gunther, "A General Theory of Computational Scalability Based on Rational Functions",
+arXiv:0808.1431). N / X is a polynomial in N, linear in three numbers that must not be negative: least squares, weighted
+so that relative errors count alike, once for each set of them that may be zero. No iteration, no start value.
+
+The law is smooth. A cliff, where one more worker costs a quarter of all throughput, is not its to explain: points from
+a cliff on are left out of the fit and named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+POINTS_MIN = 4  # for three parameters: with fewer there would be no error to speak of
+CLIFF = 0.75  # less than this part of the throughput before it, at a larger number
+TRUST_MAX = 0.10  # relative error up to which a fit may be extended
+
+Point = tuple[float, float]  # number, throughput
+
+
+@dataclass(frozen=True, slots=True)
+class Usl:
+    """A fit. `error` is the root mean square of the relative residuals; `cliff` the first number beyond a cliff."""
+
+    rate: float  # lambda
+    sigma: float
+    kappa: float
+    error: float
+    points: int
+    cliff: float | None = None
+
+    def at(self, number: float) -> float:
+        """Throughput at that number."""
+        return self.rate * number / (1 + self.sigma * (number - 1) + self.kappa * number * (number - 1))
+
+    @property
+    def peak(self) -> float | None:
+        """The number at which throughput is highest; None: it only flattens, or grows for ever."""
+        return max(1.0, ((1 - self.sigma) / self.kappa) ** 0.5) if self.kappa > 0 and self.sigma < 1 else None
+
+    @property
+    def ceiling(self) -> float | None:
+        """What no number exceeds; None: none is in sight."""
+        if self.peak is not None:
+            return self.at(self.peak)
+        return self.rate / self.sigma if self.sigma > 0 else None
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether it may be read beyond the points it was fitted to."""
+        return self.error <= TRUST_MAX
+
+
+def fit(points: Sequence[Point]) -> Usl | None:
+    """The law through the points below the first cliff; None where they are too few, or not throughput."""
+    cliff = cliff_of(points)
+    law = _through([(n, x) for n, x in sorted(points) if cliff is None or n < cliff])
+    return law and replace(law, cliff=cliff)
+
+
+def cliff_of(points: Sequence[Point]) -> float | None:
+    """The first number where throughput falls far below that of the number before it, and below what the law says.
+
+    A law that bends down steeply falls as well, but not by surprise. None: there is no cliff.
+    """
+    ordered = sorted(points)
+    for index in range(1, len(ordered)):
+        (_, before), (number, rate) = ordered[index - 1 : index + 1]
+        if rate < CLIFF * before:
+            law = _through(ordered[:index])
+            if law is None or rate < CLIFF * law.at(number):
+                return number
+    return None
+
+
+def _through(points: Sequence[Point]) -> Usl | None:
+    used = [(n, x) for n, x in points if x > 0]
+    if len({n for n, _ in used}) < POINTS_MIN:
+        return None
+    best: Usl | None = None
+    for size in (1, 2, 3):
+        for columns in combinations(range(3), size):
+            weights = _solved(used, columns)
+            law = _law(weights, len(used)) if weights is not None else None
+            if law is not None:
+                law = replace(law, error=_error(used, law))
+                if best is None or law.error < best.error - 1e-12:
+                    best = law
+    return best
+
+
+def _terms(n: float) -> tuple[float, float, float]:
+    """Of N / X = a + b (N - 1) + c N (N - 1), with a = 1 / lambda, b = sigma a, c = kappa a."""
+    return 1.0, n - 1, n * (n - 1)
+
+
+def _solved(points: Sequence[Point], columns: tuple[int, ...]) -> tuple[float, float, float] | None:
+    """a, b and c by least squares of relative errors, with those not in `columns` zero; None: no sensible solution."""
+    rows = [[_terms(n)[column] * x / n for column in columns] for n, x in points]  # all divided by N / X: targets are 1
+    size = len(columns)
+    matrix = [[sum(row[i] * row[j] for row in rows) for j in range(size)] for i in range(size)]
+    found = _gauss(matrix, [sum(row[i] for row in rows) for i in range(size)])
+    if found is None or any(value < 0 for value in found):
+        return None
+    weights = dict(zip(columns, found, strict=True))
+    return weights.get(0, 0.0), weights.get(1, 0.0), weights.get(2, 0.0)
+
+
+def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
+    """The solution of a small system of equations, by elimination with pivots; None for a singular one."""
+    size = len(right)
+    rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
+    for column in range(size):
+        pivot = max(range(column, size), key=lambda index: abs(rows[index][column]))
+        if abs(rows[pivot][column]) < 1e-12:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [value / rows[column][column] for value in rows[column]]
+        for index in range(size):
+            if index != column and (factor := rows[index][column]):
+                rows[index] = [a - factor * b for a, b in zip(rows[index], rows[column], strict=True)]
+    return [row[-1] for row in rows]
+
+
+def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
+    """The law of a, b and c. Without an a, one alone would carry without limit: that is none."""
+    a, b, c = weights
+    return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None
+
+
+def _error(points: Sequence[Point], law: Usl) -> float:
+    return math.sqrt(sum((law.at(n) / x - 1) ** 2 for n, x in points) / len(points))

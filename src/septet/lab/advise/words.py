@@ -1,0 +1,216 @@
+"""The advice in words: what a person reads at the end, and what advice.json holds for programs."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+from septet.lab.advise.advice import Advice, Scale, price
+from septet.lab.advise.elsewhere import caution, elsewhere
+from septet.lab.advise.findings import Finding, Search
+from septet.lab.advise.plan import Row, basis
+from septet.lab.advise.trial import milliseconds
+from septet.lab.advise.usl import Usl
+from septet.lab.experiment import Experiment
+
+WIDTH = 14  # of the names
+WORTH_SAYING = 0.97  # of the capacity: less than this
+
+
+def serve_line(finding: Finding, experiment: Experiment) -> str:
+    """What to type."""
+    words = [*experiment.app_words, *finding.candidate.options, *experiment.serve_options]
+    return shlex.join(["septet", "serve", *words])
+
+
+def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
+    """Paragraphs, each a line or several."""
+    chosen, nature = advice.chosen, search.situation.nature
+    lines = [
+        f"Run it under {chosen.candidate.label}:",
+        "",
+        f"    {serve_line(chosen, experiment)}",
+        "",
+        _row("capacity", capacity(chosen, advice.target_s)),
+    ]
+    if advice.at_random is not None and advice.at_random < WORTH_SAYING * chosen.capacity:
+        lines.append(_row("", f"requests that come at random, computed: {advice.at_random:,.0f}/s; plan with that"))
+    lines += [_row("limited by", f"{advice.limit.what}: {advice.limit.sentence}"), _row("costs", costs(chosen))]
+    lines += [_row("scaling" if not index else "", scaling(each)) for index, each in enumerate(advice.scales)]
+    if advice.runner_up is not None:
+        lines += ["", *_runner_up(advice, advice.runner_up)]
+    lines += ["", *table(search)]
+    if others := _elsewhere(advice, search, experiment):
+        lines += ["", "For gunicorn or uvicorn:", "", *(f"    {line}" for line in others)]
+        lines += ["", f"{_sentence(caution(nature))}."]
+    return lines
+
+
+def table(search: Search) -> list[str]:
+    """Everything that was looked at."""
+    labels = {finding.candidate: finding.candidate.label for finding in search.findings.values()}
+    width = max(map(len, labels.values()))
+    lines = [f"{'looked at':<{width}}  {'saturated/s':>11}  {'in time/s':>9}  {'memory MB':>9}  {'CPU µs':>7}"]
+    for each in search.findings.values():
+        within = "-" if each.bracket is None else f"{each.capacity:,.0f}{'+' if each.bracket.at_least else ''}"
+        memory = f"{each.memory_bytes / 1e6:,.0f}" if each.memory_bytes else "-"
+        cpu = f"{each.cpu_s * 1e6:,.0f}" if each.cpu_s else "-"
+        most = f"{each.most:,.0f}" if each.most else "failed"
+        lines.append(f"{labels[each.candidate]:<{width}}  {most:>11}  {within:>9}  {memory:>9}  {cpu:>7}")
+    return lines
+
+
+def capacity(finding: Finding, target_s: float) -> str:
+    """The rate and its interval."""
+    bracket = finding.bracket
+    assert bracket is not None, "who has a capacity has a bracket"
+    at_least = "at least " if bracket.at_least else ""
+    text = f"{at_least}{bracket.low:,.0f} requests/s with 99 % within {milliseconds(target_s)}"
+    if bracket.high is not None:
+        text += f" (between {bracket.low:,.0f} and {bracket.high:,.0f})"
+    if finding.edge is not None and finding.edge.answers < 1000:
+        text += f"; p99 of {finding.edge.answers:,} answers only"
+    if bracket.in_doubt or bracket.wavered:
+        text += "; in doubt, the machine was not quiet"
+    return text
+
+
+def costs(finding: Finding) -> str:
+    """Memory, processes, threads and CPU time, at the edge."""
+    trial = finding.edge or finding.gauge
+    assert trial is not None, "something was measured"
+    memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
+    processes = f"{trial.processes} process{'es' * (trial.processes != 1)}"
+    threads = f"{trial.threads} thread{'s' * (trial.threads != 1)}"
+    return f"{memory}, {processes}, {threads}, {_microseconds(trial.cpu_s)} of CPU a request"
+
+
+def scaling(scale: Scale) -> str:
+    """The points of a ladder, and the law through them if there is one."""
+    points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
+    return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
+
+
+def law(fitted: Usl | None) -> str:
+    if fitted is None:
+        return "too few points for Gunther's law"
+    text = f"Gunther's law: sigma {fitted.sigma:.3g}, kappa {fitted.kappa:.2g}, error {fitted.error:.0%}"
+    if fitted.peak is not None:
+        text += f", highest at {fitted.peak:.0f}"
+    if fitted.cliff is not None:
+        text += f"; a cliff at {fitted.cliff:g}, which no law explains"
+    return text if fitted.trustworthy else f"{text}: not to be extended"
+
+
+def _runner_up(advice: Advice, other: Finding) -> list[str]:
+    lines = [_row("runner-up", f"{other.candidate.label}: {capacity(other, advice.target_s)}")]
+    if advice.runner_up_limit is not None:
+        lines.append(_row("limited by", f"{advice.runner_up_limit.what}: {advice.runner_up_limit.sentence}"))
+    prices = filter(None, [_difference(advice.chosen, other), price(other.candidate)])
+    lines.append(_row("its price", "; ".join(prices)))
+    return lines
+
+
+def _difference(chosen: Finding, other: Finding) -> str:
+    """What changes in numbers, where it is more than nothing."""
+    differences = []
+    ratio = other.capacity / chosen.capacity
+    if abs(ratio - 1) > 0.05:
+        differences.append(f"{abs(ratio - 1):.0%} {'more' if ratio > 1 else 'less'} capacity")
+    for name, mine, its in (
+        ("memory", chosen.edge and chosen.edge.memory_bytes, other.edge and other.edge.memory_bytes),
+        ("CPU a request", chosen.edge and chosen.edge.cpu_s, other.edge and other.edge.cpu_s),
+    ):
+        if mine and its and not 0.9 < its / mine < 1.1:
+            differences.append(f"{its / mine:.1f} times the {name}")
+    return ", ".join(differences)
+
+
+def not_held(search: Search, target_s: float) -> str:
+    """Why there is no advice, in a sentence."""
+    wall_s = search.situation.nature.wall_s
+    if wall_s > target_s:
+        alone, target = milliseconds(wall_s), milliseconds(target_s)
+        return f"one request alone takes {alone}: no model brings 99 % of many below {target}"
+    return f"no candidate held a p99 of {milliseconds(target_s)} at any rate that was tried"
+
+
+def extrapolation(rate: float, rows: list[Row], advice: Advice, cpus: int) -> list[str]:
+    """The table of `--plan`, and what it rests on."""
+    lines = [
+        f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",
+        f"from {cpus} CPU{'s' * (cpus != 1)}, for requests that come at random and a backend that keeps up;",
+        f"{basis(advice.law_of_workers)}",
+        "",
+        f"{'cores':>6}  {'machines':>9}  {'between':>13}  {'requests/s each':>16}  {'memory each':>12}",
+    ]
+    for row in rows:
+        memory = f"{row.memory_bytes / 1e6:,.0f} MB" if row.memory_bytes else "unknown"
+        between = f"{row.few:,} - {row.many:,}"
+        lines.append(f"{row.cores:>6}  {row.machines:>9,}  {between:>13}  {row.rate:>16,.0f}  {memory:>12}")
+    return lines
+
+
+def _row(name: str, text: str) -> str:
+    return f"{name:<{WIDTH}}{text}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} µs" if seconds < 1e-3 else milliseconds(seconds)
+
+
+# For programs.
+
+
+def values(advice: Advice | None, search: Search, experiment: Experiment) -> dict[str, Any]:
+    """The advice as plain values; "advice" is None when nothing held the target, or nothing is decided yet."""
+    found = [_finding(each) for each in search.findings.values()]
+    nature = {**asdict(search.situation.nature), "waits": search.situation.nature.waits}
+    common = {"nature": nature, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
+    if advice is None:
+        return {**common, "advice": None}
+    return {
+        **common,
+        "advice": {
+            **_finding(advice.chosen),
+            "target_p99_s": advice.target_s,
+            "serve": serve_line(advice.chosen, experiment),
+            "requests_per_s_at_random": advice.at_random,
+            "limit": asdict(advice.limit),
+            "runner_up": _finding(advice.runner_up) if advice.runner_up is not None else None,
+            "runner_up_limit": asdict(advice.runner_up_limit) if advice.runner_up_limit is not None else None,
+            "scales": [_scale(each) for each in advice.scales],
+            "elsewhere": _elsewhere(advice, search, experiment),
+        },
+    }
+
+
+def _elsewhere(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
+    """Of files no other server is told."""
+    app, *_ = experiment.app_words
+    situation = search.situation
+    return [] if app.startswith("--") else elsewhere(advice.chosen, situation.nature, app, situation.cpus)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    trial = finding.edge or finding.gauge
+    return {
+        "candidate": asdict(finding.candidate),
+        "requests_per_s": finding.capacity or None,
+        "bracket": asdict(finding.bracket) if finding.bracket is not None else None,
+        "saturated_requests_per_s": finding.most or None,
+        "memory_bytes": trial.memory_bytes if trial is not None else None,
+        "cpu_s": trial.cpu_s if trial is not None else None,
+        "failure": finding.gauge.failure if finding.gauge is not None else None,
+        "checked": finding.checked,
+    }
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    fitted = asdict(scale.law) if scale.law is not None else None
+    return {"model": scale.model, "by": scale.by, "points": scale.points, "law": fitted}
