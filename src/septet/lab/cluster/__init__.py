@@ -1,0 +1,51 @@
+"""Load from more than one machine: each worker of a Dask cluster carries out its share of one plan.
+
+Dask places the work and carries our few words; the load itself is made by processes of the load generator, one or
+more on each worker, as on this machine. Latencies are taken on one machine's clock each and come back as buckets, so
+that only the common start needs clocks to be compared. Whatever is missing at the end has failed the run: fewer users
+than were asked for, unseen, would be worse than none.
+
+    places        what the user writes: local:N, ssh:HOST,..., tcp://SCHEDULER
+    options       and what else `septet bench` is told of them
+    launch        a scheduler and workers of our own, on this machine or by ssh
+    worker        the functions that run on the workers
+    roster        which workers there are, and whether they will do
+    patience      calls to those who may not answer
+    clocks        how far their clocks are from ours
+    remote        the leader of their processes
+    outcome       figures, with each worker's part
+    cluster       all of it together, as the commands use it
+
+Dask is imported by `launch` and `cluster` alone, and they only when `--cluster` is given: it is the extra [cluster].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from septet.errors import UsageError
+from septet.lab.cluster.places import Places
+
+if TYPE_CHECKING:
+    from septet.lab.cluster.cluster import Cluster
+
+__all__ = ["HELP", "opened"]
+
+HELP = "Load from the workers of local:N, ssh:HOST,HOST,... or tcp://SCHEDULER:PORT (Dask)."
+
+
+@contextmanager
+def opened(text: str) -> Iterator[Cluster]:
+    """The cluster that `--cluster` names, with its workers there and looked at.
+
+    Raises UsageError for what names none, or when Dask is not installed, and Failed when workers cannot be had.
+    """
+    places = Places.read(text)
+    try:
+        from septet.lab.cluster import cluster, launch
+    except ImportError:
+        raise UsageError("--cluster needs Dask distributed: pip install 'septet[cluster]'") from None
+    with launch.connected(places) as client:
+        yield cluster.Cluster(client, text)

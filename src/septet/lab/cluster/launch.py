@@ -1,0 +1,176 @@
+"""A Dask client whose scheduler has its workers: those of a cluster that is there, or some that are started for us.
+
+Ours have a scheduler in this process, on the loopback. A worker on another machine is started by ssh(1), which also
+carries its two connections (to our scheduler, and from it) through its own: no port is opened to a network, and what
+it takes to log in is between the user and ssh.
+"""
+
+# mypy: allow-untyped-calls
+# (Dask has types in part.)
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import dask
+from distributed import Client, LocalCluster
+
+from septet.errors import Failed
+from septet.lab.cluster.patience import within
+from septet.lab.cluster.places import Host, Places
+from septet.lab.server import LOOPBACK, free_port
+
+START_S = 60.0  # for the workers; a Python with Dask may take ten seconds to start on a busy machine
+CONNECT_S = 5.0
+STOP_S = 5.0
+DEATH_S = 20  # a worker whose scheduler has gone ends itself
+POLL_S = 0.05
+WORKER = ("-m", "distributed.cli.dask_worker")
+# Its HTTP server cannot be turned off, but the dashboard can; port 8787 is left to whoever wants one.
+SCHEDULER = {
+    "n_workers": 0,
+    "host": LOOPBACK,
+    "dashboard_address": f"{LOOPBACK}:0",
+    "scheduler_kwargs": {"dashboard": False},
+    "silence_logs": logging.CRITICAL,
+}
+WORKER_OPTIONS = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
+SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=5")
+
+
+@contextmanager
+def connected(places: Places) -> Iterator[Client]:
+    """A client of the cluster. Raises Failed when it is not there, or not whole."""
+    # A task must not be tried again on another worker, nor anything be said behind our back.
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _silence():
+        if places.scheduler is not None:
+            with _client(places.scheduler) as client:
+                yield client
+            return
+        with (
+            LocalCluster(**SCHEDULER) as cluster,
+            _client(cluster.scheduler_address) as client,
+            contextlib.ExitStack() as stack,
+        ):
+            started = [
+                stack.enter_context(_started(title, command))
+                for title, command in _commands(places, cluster.scheduler_address)
+            ]
+            try:
+                _await_workers(client, started)
+                yield client
+            finally:  # workers that are told end at once; whoever is not there any more need not be told
+                within(STOP_S, lambda: client.retire_workers(list(client.nthreads()), close_workers=True))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep Dask's own remarks off the terminal: what matters becomes a sentence of ours."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Client]:
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise Failed(f"--cluster: no Dask scheduler answers at {address} ({error})") from None
+    try:
+        yield client
+    finally:
+        client.close(timeout=STOP_S)
+
+
+class Started:
+    """A worker that we started, or the ssh to it."""
+
+    def __init__(self, title: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+        self.title = title
+        self._process = process
+        self._said = said
+
+    def check_alive(self) -> None:
+        """Raises Failed, with its last words, when it has ended."""
+        status = self._process.poll()
+        if status is None:
+            return
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
+        words = f": {lines[-1]}" if lines else ""
+        raise Failed(f"--cluster: the worker on {self.title} ended with status {status}{words}")
+
+
+def _commands(places: Places, scheduler: str) -> Iterator[tuple[str, list[str]]]:
+    """What starts each worker, and where."""
+    for number in range(1, places.local + 1):
+        name = f"local-{number}"
+        yield name, [sys.executable, *_worker(name, scheduler, 0)]
+    for host in places.hosts:
+        yield host.name, _by_ssh(host, scheduler)
+
+
+def _worker(name: str, scheduler: str, port: int) -> list[str]:
+    """What follows the name of a Python."""
+    address = ["--host", LOOPBACK, "--worker-port", str(port)]
+    return [*WORKER, scheduler, "--name", name, *address, *WORKER_OPTIONS, "--death-timeout", str(DEATH_S)]
+
+
+def _by_ssh(host: Host, scheduler: str) -> list[str]:
+    """Two ports of the loopback mean the same at both ends: the scheduler's, and one for the worker."""
+    port, worker_port = scheduler.rpartition(":")[2], free_port()
+    tunnels = ["-R", _forwarded(port), "-L", _forwarded(worker_port)]
+    return [*SSH, *tunnels, host.name, shlex.join(["exec", host.python, *_worker(host.name, scheduler, worker_port)])]
+
+
+@contextmanager
+def _started(title: str, command: list[str]) -> Iterator[Started]:
+    with tempfile.TemporaryFile() as said:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C is for us, who tell the workers
+            )
+        except OSError as error:
+            raise Failed(f"--cluster: {command[0]} cannot be started: {error.strerror}") from None
+        try:
+            yield Started(title, process, said)
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            process.kill()
+            process.wait()
+
+
+def _forwarded(port: str | int) -> str:
+    return f"{LOOPBACK}:{port}:{LOOPBACK}:{port}"
+
+
+def _await_workers(client: Client, started: list[Started]) -> None:
+    """All of them, or Failed."""
+    deadline = time.monotonic() + START_S
+    while len(client.nthreads()) < len(started):
+        for each in started:
+            each.check_alive()
+        if time.monotonic() > deadline:
+            came = {worker["name"] for worker in client.scheduler_info()["workers"].values()}
+            missing = ", ".join(each.title for each in started if each.title not in came)
+            raise Failed(f"--cluster: no worker came from {missing} within {START_S:g} s")
+        time.sleep(POLL_S)

@@ -1,0 +1,61 @@
+"""What `--cluster` says."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from septet.errors import UsageError
+
+SCHEMES = ("tcp", "tls")  # of Dask
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine that ssh(1) reaches, and Septet's Python there."""
+
+    name: str  # as ssh takes it: a name of ~/.ssh/config, or user@host
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the load shall come from: one of the three."""
+
+    local: int = 0  # workers to start on this machine
+    hosts: tuple[Host, ...] = ()  # machines on which to start one each
+    scheduler: str | None = None  # of a cluster that is there already
+
+    @classmethod
+    def read(cls, text: str) -> Places:
+        """Raises UsageError for anything else than local:N, ssh:HOST[=PYTHON],... and tcp://SCHEDULER:PORT."""
+        kind, _, rest = text.partition(":")
+        if kind == "local" and rest.isascii() and rest.isdigit() and int(rest):
+            return cls(local=int(rest))
+        if kind == "ssh" and (hosts := _hosts(rest)):
+            return cls(hosts=hosts)
+        if kind in SCHEMES and _is_address(text):
+            return cls(scheduler=text)
+        raise UsageError(f"--cluster: {text!r} is not of the form local:2, ssh:HOST,HOST or tcp://SCHEDULER:8786")
+
+
+def _hosts(text: str) -> tuple[Host, ...]:
+    """Empty when one of them could be taken for an option of ssh, or comes twice."""
+    hosts = []
+    for word in text.split(","):
+        name, _, python = word.strip().partition("=")
+        if not name or name.startswith("-"):
+            return ()
+        hosts.append(Host(name, python or sys.executable))
+    if len({host.name for host in hosts}) < len(hosts):
+        raise UsageError("--cluster: a host is named twice: --cpus puts more than one process on each")
+    return tuple(hosts)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname and parts.port)
+    except ValueError:
+        return False

@@ -1,0 +1,190 @@
+"""The leader of load processes on other machines.
+
+It hears them through a topic of the scheduler's and tells them their instants by calls, both of which take
+milliseconds; no figure depends on that. Every second each worker is asked whether it is still there: Dask alone would
+wait for a dead one's return.
+"""
+
+# mypy: allow-untyped-calls
+# (Dask has types in part.)
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+
+from septet.errors import Failed
+from septet.lab.cluster import worker as there
+from septet.lab.cluster.clocks import Offset
+from septet.lab.cluster.patience import within
+from septet.lab.cluster.roster import Worker
+from septet.lab.load import LoadError, NobodyListens, Notify, Plan
+from septet.lab.load.leader import Leader
+
+ASK_S = 1.0
+SILENCE_S = 20.0
+KILL_S = 5.0
+
+Message = Callable[[], None]  # what is to be done about it, in the leader's thread
+
+
+@dataclass
+class Remote:
+    """One load process."""
+
+    worker: Worker
+    plan: Plan  # its share
+    clock: Offset  # of its machine
+    answers: int = 0
+    raw: dict[str, Any] | None = None
+    late_ns: int = 0  # at the beginning of the window
+
+
+class RemoteCrew(Leader[Remote]):
+    """All processes of one run."""
+
+    lead_ns = 1_000_000_000
+
+    def __init__(self, client: Client, plan: Plan, notify: Notify, workers: Sequence[tuple[Worker, Offset]]) -> None:
+        super().__init__(plan, notify)
+        self._client = client
+        self._run = f"septet-load-{uuid.uuid4()}"
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._futures: dict[str, Future[dict[int, dict[str, Any]]]] = {}
+        self._heard_s = dict.fromkeys((worker.address for worker, _ in workers), time.monotonic())
+        self._begun: set[str] = set()  # addresses of workers on which the run is under way
+        self._begin_ns = 0
+        each = max(1, len(plan.cpus))
+        of = each * len(workers)
+        machines = Counter(worker.network_id for worker, _ in workers)
+        for index in range(of):
+            worker, clock = workers[index // each]
+            share = plan.share(index, of, here=each * machines[worker.network_id])
+            self.members.append(Remote(worker, share, clock))
+
+    @contextmanager
+    def mustered(self) -> Iterator[None]:
+        """The processes are started on entering; on leaving none of them is left."""
+        over = threading.Event()
+        self._client.subscribe_topic(self._run, self._receive)
+        try:
+            for worker in self._workers():
+                self._submit(worker)
+                threading.Thread(target=self._watch, args=(worker, over), daemon=True).start()
+            yield
+        finally:
+            over.set()
+            with contextlib.suppress(ValueError):  # the scheduler has gone
+                self._client.unsubscribe_topic(self._run)
+            self._kill()
+
+    def raws(self) -> list[Remote]:
+        """Listen until each process has told what it counted. Raises Failed and LoadError when one does not."""
+        while self._told["measured"] < len(self.members) or any(member.raw is None for member in self.members):
+            try:
+                self._inbox.get(timeout=ASK_S)()
+            except queue.Empty:
+                pass
+            self._check_silence()
+        return self.members
+
+    def interrupt(self) -> None:
+        """All shall end now, with the counts so far."""
+        self._client.run(there.interrupt, self._run, workers=self._addresses(), on_error="return")
+
+    def _submit(self, worker: Worker) -> None:
+        plans = {number: member.plan.values() for number, member in enumerate(self.members) if member.worker is worker}
+        # Pinned to its worker, and never taken for the same work done before, or done again.
+        how = {"workers": [worker.address], "allow_other_workers": False, "pure": False, "retries": 0}
+        future = self._client.submit(there.carry_out, self._run, plans, **how)
+        self._futures[worker.address] = future
+        future.add_done_callback(lambda future: self._inbox.put(lambda: self._done(worker, future)))
+
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        _, said = event
+        self._inbox.put(lambda: self.hear(self.members[said["member"]], said["event"], said["details"]))
+
+    def _watch(self, worker: Worker, over: threading.Event) -> None:
+        """Ask it every second whether it is there: in a thread, for a call to who has vanished takes its time."""
+        while not over.wait(ASK_S):
+            try:
+                answers = self._client.run(there.renew, self._run, workers=[worker.address], on_error="return")
+            except Exception as error:  # whatever it is, it is no answer
+                answers = {worker.address: error}
+            answer = answers.get(worker.address)
+            self._inbox.put(lambda answer=answer: self._answered(worker, answer))  # type: ignore[misc]
+
+    def _answered(self, worker: Worker, answer: object) -> None:
+        """What it said to `renew`. Raises Failed when it is not there any more.
+
+        Where the run is no longer under way the counts are on their way, or a new process took the worker's place: then
+        they do not come, and that is silence.
+        """
+        if self._futures[worker.address].done():
+            return
+        if answer is True:
+            self._begun.add(worker.address)
+            self._heard_s[worker.address] = time.monotonic()
+        elif answer is not False:
+            raise Failed(f"worker {worker.name} was lost")
+
+    def _check_silence(self) -> None:
+        for worker in self._workers():
+            waited_s = time.monotonic() - self._heard_s[worker.address]
+            if waited_s > SILENCE_S and not self._futures[worker.address].done():
+                what = "was silent for" if worker.address in self._begun else "is busy, and did not begin for"
+                raise Failed(f"worker {worker.name} {what} {SILENCE_S:g} s")
+
+    def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
+        """Its counts are there. Raises what it raised, with its name."""
+        try:
+            raws = future.result()
+        except NobodyListens as error:
+            raise NobodyListens(f"worker {worker.name}: {error}") from None
+        except LoadError as error:
+            raise LoadError(f"worker {worker.name}: {error}") from None
+        except KilledWorker:
+            raise Failed(f"worker {worker.name} was lost") from None
+        except Exception as error:  # of Dask's, or a fault of ours
+            raise Failed(f"worker {worker.name} did not do its share: {type(error).__name__}: {error}") from None
+        for number, raw in raws.items():
+            self.members[number].late_ns = raw["begun_ns"] - self.members[number].clock.ahead_ns - self._begin_ns
+            self.hear(self.members[number], "raw", raw)
+
+    def _tell(self, instants_ns: Sequence[int]) -> None:
+        """One call to all. Raises Failed when one heard of its instant too late."""
+        theirs = {
+            number: instant_ns + member.clock.ahead_ns
+            for number, (member, instant_ns) in enumerate(zip(self.members, instants_ns, strict=True))
+        }
+        answers = self._client.run(there.tell, self._run, theirs, workers=self._addresses(), on_error="return")
+        self._begin_ns = min(instants_ns)
+        for worker in self._workers():
+            if answers.get(worker.address) is False:
+                raise Failed(f"worker {worker.name} heard of the common start too late: the network is too slow")
+
+    def _kill(self) -> None:
+        """Who is not reached in time ends by itself when the leader is silent."""
+        left = {address: future for address, future in self._futures.items() if not future.done()}
+
+        def kill() -> None:
+            self._client.cancel(list(left.values()))  # who has not begun shall not
+            self._client.run(there.kill, self._run, workers=list(left), on_error="return")
+
+        if left:
+            within(KILL_S, kill)
+
+    def _workers(self) -> list[Worker]:
+        return list({member.worker.address: member.worker for member in self.members}.values())
+
+    def _addresses(self) -> list[str]:
+        return list(self._heard_s)

@@ -1,0 +1,86 @@
+"""The workers of a cluster, and whether they will do."""
+
+from __future__ import annotations
+
+import ipaddress
+import platform
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import septet
+from septet.errors import Failed
+from septet.lab.cluster.worker import kernel_id, network_id
+from septet.lab.load.plan import split
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker. Its load processes share a machine with all workers of the same kernel_id."""
+
+    address: str  # Dask's
+    name: str  # for people
+    septet: str
+    python: str
+    kernel_id: str
+    network_id: str
+    machine: dict[str, Any]
+
+    @property
+    def here(self) -> bool:
+        """Whether it runs on our own machine, and takes of its CPU time."""
+        return self.kernel_id == kernel_id()
+
+
+def roster(names: Mapping[str, object], answers: Mapping[str, object]) -> tuple[Worker, ...]:
+    """The workers that gave these answers to `describe`, by their addresses. Raises Failed when one will not do."""
+    if not answers:
+        raise Failed("the cluster has no workers")
+    workers = []
+    for address, answer in sorted(answers.items()):
+        name = _title(address, names.get(address))
+        if isinstance(answer, ModuleNotFoundError):
+            raise Failed(f"worker {name} cannot load anything: there is {str(answer).lower()} there; install septet")
+        if not isinstance(answer, dict):
+            raise Failed(f"worker {name} cannot be asked what it is: {answer!r}")
+        workers.append(Worker(address, name, **answer))
+    for worker in workers:
+        _check_versions(worker)
+    return tuple(sorted(workers, key=lambda worker: worker.name))
+
+
+def _title(address: str, name: object) -> str:
+    """The name that a person gave it, else where it is."""
+    return name if isinstance(name, str) and "://" not in name else address.partition("://")[2]
+
+
+def _check_versions(worker: Worker) -> None:
+    """The same code must count everywhere: Septet's version exactly, Python's as far as its speed goes."""
+    ours, theirs = platform.python_version(), worker.python
+    if worker.septet != septet.__version__:
+        raise Failed(f"worker {worker.name} has septet {worker.septet}, and here is {septet.__version__}: take one")
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        raise Failed(f"worker {worker.name} runs Python {theirs}, and here is {ours}: take one")
+
+
+def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
+    """Raises Failed for a loopback address where it is not ours: each worker would load itself, or a stranger."""
+    parts, port = split(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return  # the workers may know better
+    if not any(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found):
+        return
+    ours = network_id()
+    if strangers := [worker.name for worker in workers if worker.network_id != ours]:
+        raise Failed(f"{parts.netloc} is another machine for worker {strangers[0]}: {cure}")
+
+
+def machines(workers: Sequence[Worker]) -> dict[str, Any]:
+    """What results say of them; no host name that the user did not give."""
+    return {
+        worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
+        for worker in workers
+    }
