@@ -8,13 +8,14 @@ FUZZ_SECONDS ?= 300
 BENCH_ARGS ?= --users 20,100,1000
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers bench-loops docs format clean
+.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 test: $(READY)  ## Run the whole test suite
 	@scripts/redis "$(BIN)/python"
+	@scripts/postgresql
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 check: $(READY)  ## Lint, formatting, types
@@ -33,6 +34,9 @@ bench-peers:  ## Septet beside other servers, in an environment of its own (abou
 
 bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment of its own
 	$(PYTHON) benchmarks/loops.py $(LOOPS_ARGS)
+
+loop-suites:  ## The tests of uvloop, anyio and aiohttp on every loop (a quarter of an hour)
+	$(PYTHON) tests/loop/foreign/run.py $(SUITES_ARGS)
 
 docs: $(READY)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from septet.lab import results
+from support.made_up_results import failed, results_of, valid
 from support.scripted_server import ScriptedServer, answering_status, keep_answering
 from support.waiting import wait_until
 
@@ -42,10 +44,12 @@ def test_bench(tmp_path: Path, app: str) -> None:
     assert "[4/4] iterative, 8 users: " in result.stderr
     table = [line.split() for line in result.stdout.splitlines()]
     assert [row[0] for row in table[:3]] == ["requests/s", "epoll", "iterative"]
-    assert result.stdout.splitlines()[-3:] == [
+    assert result.stdout.splitlines()[-5:] == [
         "out/results.json",
+        "out/report.html",
         "out/requests-per-second.svg",
         "out/requests-per-second.png",
+        "out/charts",
     ]
     recorded = json.loads((tmp_path / "out" / "results.json").read_text())
     assert recorded["finished"]
@@ -54,8 +58,10 @@ def test_bench(tmp_path: Path, app: str) -> None:
     assert recorded["runs"][0]["command"][-2:] == ["--server-header", ""]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "results.json",
+        "report.html",
         "requests-per-second.svg",
         "requests-per-second.png",
+        "charts",
     }
 
 
@@ -77,7 +83,7 @@ def test_bench_of_the_guestbook_leaves_no_database(tmp_path: Path) -> None:
     ]
     result = septet("bench", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert all(path.name.startswith(("results", "requests")) for path in (tmp_path / "out").iterdir())
+    assert all(not path.name.startswith("guestbook") for path in (tmp_path / "out").iterdir())
     (cell,) = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
     assert cell["load"]["errors"] == {}
     assert cell["load"]["expected_length"] > 500
@@ -108,9 +114,11 @@ def test_bench_with_everything(tmp_path: Path, app: str) -> None:
     )
     (tmp_path / "scenario.toml").write_text('[[target]]\npath = "/a"\n[[target]]\npath = "/b"\nmethod = "POST"\n')
     words = ["--models", "epoll", "--servers", "peers.toml", "--sweep", "backlog=5,50", "--scenario", "scenario.toml"]
-    words += ["--users", "2", "--repeats", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0"]
+    words += ["--users", "2", "--repeats", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0", "--trace"]
     result = septet("bench", app, *words, "--seed", "1", "--out", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert "trace: epoll: 1 thread" in result.stderr
+    assert "Who runs, who waits" in (tmp_path / "out" / "report.html").read_text()
     assert [line.split()[0] for line in result.stdout.splitlines()[1:4]] == ["epoll", "epoll", "peer"]
     assert "epoll backlog=50" in result.stdout
     path = tmp_path / "out" / "results.json"
@@ -270,3 +278,23 @@ def test_help_has_examples(verb: str) -> None:
     result = septet(verb, "--help")
     assert result.returncode == 0
     assert f"  septet {verb} " in result.stdout
+
+
+def test_report_draws_again(tmp_path: Path) -> None:
+    """What was interrupted too, and elsewhere."""
+    recorded = results_of(valid("epoll", 20, 900), valid("epoll", 100, 900), failed("poll", 20, "no answer"))
+    results.write(recorded, tmp_path)
+    result = septet("report", results.NAME, "--at", "20", "--out", "new/place", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == "new/place/report.html"
+    assert "The experiment was interrupted" in (tmp_path / "new" / "place" / "report.html").read_text()
+    assert (tmp_path / "new" / "place" / "charts" / "at-20-users.svg").exists()
+    result = septet("report", ".", "--at", "21", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "septet: --at: 21 is not among the numbers of users there: 20, 100\n"
+
+
+def test_report_of_nothing(tmp_path: Path) -> None:
+    results.write(results_of(), tmp_path)
+    result = septet("report", ".", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "septet: results.json holds no runs\n")

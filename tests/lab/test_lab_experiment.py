@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from septet.errors import UsageError
 from septet.examples.causes import asgi, burn, number, wsgi
-from septet.lab import contenders, profiles
+from septet.lab import bench, contenders, profiles
 from septet.lab.applications import SMALL, application
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.gil import GilWatch
@@ -31,6 +32,29 @@ def test_cells_and_settings() -> None:
     assert swept.cells()[0] == Cell("poll", 5, (("backlog", "10"), ("workers", "1")))
     assert swept.cells()[0].label == "poll backlog=10 workers=1"
     assert swept.command(swept.cells()[1], 80)[-4:] == ["--backlog", "10", "--workers", "2"]
+
+
+def test_a_model_is_measured_once_without_the_options_that_it_lacks() -> None:
+    swept = experiment(users=(5,), sweeps=(("backlog", ("1", "2")), ("threads", ("1", "2", "3"))))
+    assert len(swept.cells()) == 2 * 6
+    lacking = replace(swept, lacking={"poll": ("threads",)})
+    assert [cell.setting for cell in lacking.cells() if cell.model == "poll"] == [
+        (("backlog", "1"),),
+        (("backlog", "2"),),
+    ]
+    assert len([cell for cell in lacking.cells() if cell.model == "epoll"]) == 6
+    assert Experiment.from_values(json.loads(json.dumps(lacking.values()))) == lacking
+    values = lacking.values()
+    del values["lacking"]  # by an older version
+    assert Experiment.from_values(values) == swept
+
+
+def test_which_options_models_lack() -> None:
+    """Asked of the server; --backlog is for all."""
+    found = bench.lacking(("iterative", "forking", "epoll"), ("threads", "workers", "backlog"))
+    assert found == {"iterative": ("threads",), "forking": ("threads", "workers")}
+    with pytest.raises(UsageError, match="--sweep: iterative, forking cannot be told --threads"):
+        bench.lacking(("iterative", "forking"), ("backlog", "threads"))
 
 
 def test_each_repeat_has_its_own_order() -> None:

@@ -1,22 +1,17 @@
-"""What is made from results: the file, the tables, the remarks and the chart."""
+"""What is made from results: the file, the tables, the remarks and the display; pictures have tests of their own."""
 
 import json
-import struct
-import xml.etree.ElementTree as ElementTree
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from septet.errors import Failed
-from septet.lab import chart, palette, results, tables
+from septet.lab import results, tables
 from septet.lab.display import Board
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.remarks import remarks
-from septet.lab.summary import summaries
 from support.made_up_results import failed, results_of, valid, with_errors
 
 MIXED = results_of(
@@ -103,6 +98,14 @@ def test_remarks_group_what_belongs_together() -> None:
     ]
 
 
+def test_remarks_on_options_that_models_lack() -> None:
+    lacking = {"iterative": ("threads",), "threaded": ("threads",), "forking": ("threads", "workers")}
+    assert remarks(results_of(valid("iterative", 20, 1000), lacking=lacking), "!") == [
+        "iterative and threaded: measured once, without --threads, which would mean nothing there",
+        "forking: measured once, without --threads and --workers, which would mean nothing there",
+    ]
+
+
 def test_remarks_on_figures_that_are_there() -> None:
     assert remarks(MIXED, "hollow point") == [
         "iterative at 100 users failed: no answer within 15 s of starting",
@@ -119,86 +122,6 @@ def test_remark_on_an_overflow() -> None:
     assert remarks(results_of(overflowed), "!") == [
         "the listener's queue overflowed, and users waited a second or more to try again: epoll at 20 users"
     ]
-
-
-def lines_of(specification: dict[str, Any]) -> dict[str, list[tuple[int, float | None]]]:
-    """The points of each line in the chart, by the model's colour."""
-    layers = specification["vconcat"][0]["layer"]
-    return {
-        layer["mark"]["color"]: [(row["users"], row["requests_per_s"]) for row in layer["data"]["values"]]
-        for layer in layers
-        if layer["mark"]["type"] == "line"
-    }
-
-
-def test_failed_cells_are_gaps_not_zeros() -> None:
-    specification = chart.draw(MIXED).to_dict()
-    assert lines_of(specification)[palette.style_of("iterative").colour] == [(20, 2900.4), (100, None)]
-    crosses = specification["vconcat"][1]["data"]["values"]
-    assert [(row["model"], row["users"]) for row in crosses] == [("iterative", 100)]
-
-
-def test_axis_begins_at_zero() -> None:
-    (layer, *_) = chart.draw(MIXED).to_dict()["vconcat"][0]["layer"]
-    assert layer["encoding"]["y"]["scale"]["domain"][0] == 0
-
-
-@pytest.mark.parametrize(
-    "recorded",
-    [
-        MIXED,
-        results_of(valid("epoll", 50, 100)),
-        results_of(failed("epoll", 50, "x" * 400)),
-        results_of(valid("x", 1, 2)),
-        results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate in enumerate([9, 10, 11]))),
-        results_of(valid("epoll", 20, 900), valid("poll", 1000, 900), profile="seed"),
-        results_of(valid("epoll", 20, 900, workers="1"), valid("epoll", 20, 1900, workers="2")),
-    ],
-    ids=["mixed", "one cell", "all failed", "one user", "repeats", "seed", "sweep"],
-)
-def test_pictures(recorded: results.Results, tmp_path: Path) -> None:
-    svg, png = chart.save(recorded, tmp_path)
-    texts = [element.text for element in ElementTree.parse(svg).iter() if element.text]
-    assert "requests per second" in texts
-    for label in {cell.label for cell in summaries(recorded)}:
-        assert label in texts or f"{label} failed" in texts
-    data = png.read_bytes()
-    assert data.startswith(b"\x89PNG")
-    width, height = struct.unpack(">II", data[16:24])
-    assert width > 1500
-    assert height > 900
-
-
-@pytest.mark.parametrize("values", [[], [5.0], [1, 1, 1], [0, 0, 0.1, 9], [1, 2, 3], [0.0] * 8])
-def test_labels_are_moved_apart(values: list[float]) -> None:
-    places = chart.spread(values, 1.0)
-    assert all(upper - lower > 0.99 for lower, upper in pairwise(places))
-    assert places == sorted(places)
-    if values == [1, 2, 3]:
-        assert places == values
-
-
-def test_each_model_has_its_own_look() -> None:
-    styles = [palette.style_of(model) for model in palette.STYLES]
-    assert len({style.colour for style in styles}) == len(styles)
-    assert palette.style_of("something new") == palette.style_of("something new")
-
-
-def test_the_seed_is_drawn_faintly_beside_ours() -> None:
-    specification = chart.draw(results_of(valid("epoll", 20, 900), valid("epoll", 1000, 900), profile="seed")).to_dict()
-    layers = specification["vconcat"][0]["layer"]
-    (faint,) = [layer for layer in layers if layer["mark"].get("opacity") == 0.35]
-    points = [(row["users"], row["requests_per_s"]) for row in faint["data"]["values"]]
-    assert points[0] == (20, 2050.0)
-    assert points[-1] == (1000, 2439.0)
-
-
-def test_intervals_are_drawn_where_they_are_known() -> None:
-    rates = [1000.0, 1010.0, 1030.0]
-    several = results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate in enumerate(rates, 1)))
-    layers = chart.draw(several).to_dict()["vconcat"][0]["layer"]
-    (bars,) = [layer for layer in layers if layer["mark"]["type"] == "rule"]
-    assert [(row["low"], row["high"]) for row in bars["data"]["values"]] == [(1000.0, 1030.0)]
 
 
 def test_board_shows_medians_curves_and_what_runs() -> None:

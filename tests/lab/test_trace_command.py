@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.waiting import wait_until
 
 APP = """
 import asyncio, time
@@ -16,6 +19,10 @@ def blocking(environ, start_response):
     time.sleep(0.01)
     start_response("200 OK", [("Content-Length", "5")])
     return [b"hello"]
+
+def failing(environ, start_response):
+    start_response("503 Service Unavailable", [("Content-Length", "0")])
+    return []
 
 async def awaiting(scope, receive, send):
     if scope["type"] == "http":
@@ -119,10 +126,28 @@ def test_guestbook_is_asynchronous_where_that_shows_something(tmp_path: Path) ->
 
 
 def test_what_cannot_be_traced(tmp_path: Path, app: str) -> None:
-    result = traced(tmp_path, "no_such_module:app", "--models", "epoll")
+    result = traced(tmp_path, "no_such_module:app", "--models", "epoll,poll")
     assert result.returncode == 1
-    assert "epoll: failed: the server ended" in result.stderr
-    assert result.stderr.splitlines()[-1] == "septet: no model could be traced"
+    assert result.stderr.startswith("septet: no model could be traced: epoll, poll: failed: the server ended")
+    assert len(result.stderr.splitlines()) == 1  # the reason is the same
+
+
+def test_answers_that_are_errors_are_said(tmp_path: Path, app: str) -> None:
+    result = traced(tmp_path, f"{app}:failing", "--models", "threaded")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"(\d+) requests in .*; \1 x status 503; ", result.stderr), result.stderr
+
+
+def test_no_server_is_left_by_a_trace_that_is_killed(tmp_path: Path, app: str) -> None:
+    words = ["trace", f"{app}:blocking", "--models", "preforked", "--serve-option", "--workers 2", "--duration", "60"]
+    with subprocess.Popen([sys.executable, "-m", "septet", *words], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: serving(tmp_path) == 3, "the server and its workers run")
+        process.kill()
+    wait_until(lambda: not left_behind(tmp_path), "all have ended")
+
+
+def serving(directory: Path) -> int:
+    return sum("\0serve\0" in line for line in left_behind(directory))
 
 
 @pytest.mark.parametrize(

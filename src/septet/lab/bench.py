@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from septet.errors import Failed, UsageError
-from septet.lab import results
+from septet.lab import client, results
+from septet.lab.client import Load
 from septet.lab.display import Display
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.results import Results
 from septet.lab.runner import run_cell, started
 from septet.lab.server import free_port
 
-NAMES_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 30.0
 
 
 def model_names() -> tuple[str, ...]:
     """The models that `septet serve` knows, asked of it as any user would."""
-    command = [sys.executable, "-m", "septet", "models", "--names"]
+    return tuple(_asked("models", "--names").split())
+
+
+def lacking(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Those of the swept options that a model has no use for, by model.
+
+    Options for its size are what models differ in: `septet models` says which of them each takes; the others are for
+    all. Raises UsageError for one that none of the models takes.
+    """
+    takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}
+    sizes = set[str]().union(*takes.values())
+    for name in swept:
+        if name in sizes and not any(name in takes[model] for model in models):
+            raise UsageError(f"--sweep: {', '.join(models)} cannot be told --{name}")
+    found = {model: tuple(name for name in swept if name in sizes - takes[model]) for model in models}
+    return {model: names for model, names in found.items() if names}
+
+
+def _asked(*words: str) -> str:
+    """What `septet` answers."""
+    said = f"`septet {' '.join(words)}`"
+    command = [sys.executable, "-m", "septet", *words]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=NAMES_TIMEOUT_S, check=True)
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=True).stdout
     except subprocess.TimeoutExpired:
-        raise Failed(f"`septet models --names` did not end within {NAMES_TIMEOUT_S:g} s") from None
+        raise Failed(f"{said} did not end within {ANSWER_TIMEOUT_S:g} s") from None
     except subprocess.CalledProcessError as error:
-        raise Failed(f"`septet models --names` failed: {error.stderr.strip()}") from None
-    return tuple(answer.stdout.split())
+        raise Failed(f"{said} failed: {error.stderr.strip()}") from None
 
 
 def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,8 +65,8 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
     return chosen
 
 
-def preflight(experiment: Experiment) -> None:
-    """Start a server and see it answer, before an hour is spent on a typing error.
+def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: None) -> None:
+    """Start a server and see it answer, before an hour is spent on a typing error; `look` is called with its URL.
 
     When one contender fails another is tried, for that may be its own affair. Raises Failed, with the reason of the
     first, when none of them serves the application; nothing is left on the disk then.
@@ -51,16 +74,27 @@ def preflight(experiment: Experiment) -> None:
     directory = experiment.out
     new = not directory.exists()
     make(directory)
+    try:
+        with contextlib.ExitStack() as server:
+            look(_first_to_serve(experiment, server))
+    except Failed:
+        if new:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
+
+
+def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str:
+    """The URL at which a contender answers, for as long as the stack is open."""
     failures = []
     for cell in _one_each(experiment):
+        port = free_port(experiment.host)
         try:
-            with started(experiment, Run(cell), free_port(), {}):
-                return
+            server.enter_context(started(experiment, Run(cell), port, {}))
         except Failed as failure:
             failures.append(str(failure))
-    if new:
-        with contextlib.suppress(OSError):
-            directory.rmdir()
+        else:
+            return experiment.url(port)
     raise Failed(f"{experiment.app} cannot be measured: {failures[0]}")
 
 
@@ -71,7 +105,7 @@ def _one_each(experiment: Experiment) -> list[Cell]:
     return list(cells.values())
 
 
-def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Display) -> None:
+def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Display, load: Load = client.load) -> None:
     """Measure what is to be done. Results are written after each run: Ctrl-C loses the present one and no other.
 
     Interrupted results have `finished` None. Raises Failed when they cannot be written.
@@ -80,7 +114,7 @@ def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Dis
     try:
         for each in runs:
             display.begin(each)
-            record = run_cell(experiment, each, display.hear)
+            record = run_cell(experiment, each, display.hear, load)
             recorded["runs"].append(record)
             write(recorded, experiment)
             display.end(each, record)

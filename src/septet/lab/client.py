@@ -8,19 +8,34 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from septet.errors import Failed
-from septet.lab.load import Plan
+from septet.lab.load import ANY_LENGTH, Plan
 
 Hear = Callable[[str, dict[str, Any]], None]
+Load = Callable[[Plan, Hear, Path | None], dict[str, Any]]  # as `load` below, wherever it comes from
 
 GRACE_S = 60.0  # beyond the plan; thousands of connections take their time to open and to close
 
 
+def by_hand(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
+    """The command that a results file shows, to be repeated by hand."""
+    if cluster is None:
+        return command(plan, scenario)
+    words = command(replace(plan, expect_length=None), scenario)
+    words[2:3] = ["septet", "load"]
+    mode = words.index("--mode")
+    words[mode : mode + 2] = [f"--{plan.mode}"]
+    if plan.expect_length is not None:
+        words += ["--expect-length", "any" if plan.expect_length == ANY_LENGTH else str(plan.expect_length)]
+    return [*words, "--cluster", cluster]
+
+
 def command(plan: Plan, scenario: Path | None = None) -> list[str]:
-    """What starts the generator; also what a results file shows, to be repeated by hand."""
+    """What starts the generator."""
     words = [sys.executable, "-m", "septet.lab.load", plan.url, "--users", str(plan.users), "--mode", plan.mode]
     times = {"warmup": plan.warmup_s, "duration": plan.duration_s, "timeout": plan.timeout_s}
     for name, seconds in times.items():

@@ -8,19 +8,23 @@ import random
 import shlex
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from septet.errors import Failed, UsageError
+from septet.lab import client, cluster, profiles
 from septet.lab import load as generator
-from septet.lab import profiles
 from septet.lab.applications import GUESTBOOK_PATH, application
+from septet.lab.client import Load
+from septet.lab.cluster import options as cluster_options
 from septet.lab.experiment import Experiment, Run
 from septet.lab.load import LoadError
-from septet.lab.load_command import COUNT, FILE, NOT_NEGATIVE, POSITIVE, length
-from septet.lab.pinning import Pinning, pinning
+from septet.lab.load_command import COUNT, FILE, NOT_NEGATIVE, POSITIVE, length, numbers
+from septet.lab.server import LOOPBACK
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 CLOSE_HELP = "A new connection for every request: every model then does the same work for a request.  [default]"
@@ -38,6 +42,7 @@ Examples:
   septet bench shop.web:app --models prethreaded --servers gunicorn-gthread,waitress
   septet bench wait --models prethreaded,threaded --path '/?ms=20'
   septet bench --profile seed --users 20,100,1000,5000
+  septet bench shop.web:app --host 10.0.0.7 --cluster ssh:anna,berta --users 1000,20000
   septet bench --resume bench-2026-11-23-081500
 
 Small applications that isolate a cause: hello, cpu, wait, stream (each also as hello-asgi ...), static.
@@ -64,6 +69,10 @@ its reason, and the rest goes on: the exit status is 1 only when every cell fail
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
 @click.option("--sweep", "sweeps", multiple=True, metavar="X=A,B,...", help="Measure with each of these as --X.")
 @click.option("--pin/--no-pin", default=True, show_default=True, help="Keep server and users on CPUs of their own.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address of ours at which servers are loaded.")
+@click.option("--cluster", metavar="PLACES", help=cluster.HELP)
+@click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs of each worker of the cluster.")
+@click.option("--trace", is_flag=True, help="Trace a second of each model as well, after all figures are taken.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the order of the runs.  [default: by lot]")
 @click.option("--resume", type=DIRECTORY, help="Take up the experiment that was interrupted there.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
@@ -71,10 +80,11 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     """Load every model with a ramp of users, and chart it.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
-    Writes results.json and the chart of requests per second over users (SVG, PNG), and prints the table.
+    Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table.
     """
     from septet.lab import bench as benching
-    from septet.lab import chart, results  # noqa: F401  now: what is missing is missed before an hour of measuring
+    from septet.lab import results
+    from septet.lab.report import save  # noqa: F401  now: what is missing is missed before an hour of measuring
 
     # Whoever stops us with TERM (`timeout`, a CI runner) must not leave our server behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -85,25 +95,43 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
         experiment = _experiment(app, options)
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         runs = experiment.runs()
-    _measure(experiment, recorded, runs, first=resume is None)
+    _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"])
     return _report(recorded, experiment)
 
 
-def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool) -> None:
+def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
     from septet.lab import bench as benching
     from septet.lab.display import display
     from septet.lab.redis import redis
 
     with contextlib.ExitStack() as stack:
+        load, look = _load(experiment, recorded, stack)
         if experiment.profile is not None and profiles.profile(experiment.profile).redis:
             benching.make(experiment.out)
-            experiment = experiment.with_store(stack.enter_context(redis(experiment.pinned.client)))
+            cpus = () if experiment.cluster else experiment.pinned.client  # a cluster's may be of other machines
+            experiment = experiment.with_store(stack.enter_context(redis(cpus)))
         if first:
             try:
-                benching.preflight(experiment)
+                benching.preflight(experiment, look)
             except KeyboardInterrupt:
                 raise click.Abort from None
-        benching.run(experiment, recorded, runs, stack.enter_context(display(experiment, len(runs))))
+        with display(experiment, len(runs)) as shown:
+            benching.run(experiment, recorded, runs, shown, load)
+        if traced and recorded["finished"] is not None:
+            from septet.lab.trace.experiment import trace_experiment
+
+            trace_experiment(experiment, recorded["command"], lambda line: click.echo(line, err=True))
+
+
+def _load(
+    experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
+) -> tuple[Load, Callable[[str], None]]:
+    """Where the load comes from, and what looks whether a URL is reached from there."""
+    if experiment.cluster is None:
+        return client.load, lambda url: None
+    found = stack.enter_context(cluster.opened(experiment.cluster))
+    recorded.setdefault("workers", {}).update(found.machines())
+    return found.load_cell, partial(found.check_reach, cure="--host ADDRESS names one that they reach")
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
@@ -116,10 +144,11 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
+    models = benching.choose_models(options["models"], benching.model_names())
     return Experiment(
         out=options["out"] or Path(f"bench-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"),
-        models=benching.choose_models(options["models"], benching.model_names()),
-        users=_users(options["users"]) if options["users"] else profile.users if profile else USERS,
+        models=models,
+        users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
         app=app.name,
         app_words=app.words,
         path=_path(options["path"], app.path),
@@ -129,17 +158,21 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         repeats=options["repeats"],
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
+        lacking=benching.lacking(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
         profile=options["profile"],
         serve_options=(profile.options if profile else ()) + _words(options["serve_options"]),
         model_options=dict(profile.model_options) if profile else {},
-        pinned=pinning() if options["pin"] else Pinning(),
+        host=cluster_options.host(options["host"]),
+        cluster=options["cluster"],
+        pinned=cluster_options.pinned(options["cluster"], numbers(options["cpus"] or "", "--cpus"), options["pin"]),
         **{field: options[option] for option, field in FIELDS.items()},
     )
 
 
 def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
-    from septet.lab import chart, remarks, results, summary, tables
+    from septet.lab import remarks, results, summary, tables
+    from septet.lab.report.save import save
 
     if not recorded["runs"]:
         raise click.Abort
@@ -150,9 +183,8 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
         click.echo("\n" + tables.costs(recorded, most))
     for sentence in remarks.remarks(recorded, tables.DOUBT_MARK):
         click.echo("\n" + sentence)
-    click.echo(
-        "\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *chart.save(recorded, experiment.out)])
-    )
+    drawn = save(recorded, experiment.out)
+    click.echo("\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *drawn]))
     if recorded["finished"] is None:
         click.echo(f"\nto go on: septet bench --resume {shlex.quote(str(experiment.out))}")
         raise click.Abort
@@ -177,13 +209,13 @@ def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
     return name.strip(), found
 
 
-def _users(text: str) -> tuple[int, ...]:
+def _users(text: str, places: str | None) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
     users = tuple(sorted({int(word) for word in words}))
     try:
-        generator.check_users(users[-1])
+        generator.check_users(users[-1] if places is None else 1)  # workers look at their own machine
     except LoadError as error:
         raise UsageError(f"--users: {error}") from None
     return users

@@ -122,7 +122,7 @@ class Board:
         top = max((median(rates) for rates in self._rates.values()), default=1.0)
         for model, label in self._labels:
             texts = [self._texts.get((label, users), "") for users in self._experiment.users]
-            colour = style_of(model).colour
+            colour = style_of(model).middle
             table.add_row(f"[{colour}]{label}[/]", *texts, f"[{colour}]{self._curve(label, top)}[/]")
         return Group(table, self._progress)
 

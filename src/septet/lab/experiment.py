@@ -19,6 +19,7 @@ from typing import Any
 from septet.lab.applications import GUESTBOOK, GUESTBOOK_PATH
 from septet.lab.contenders import OtherServer
 from septet.lab.pinning import Pinning
+from septet.lab.server import LOOPBACK
 
 __all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
 
@@ -71,11 +72,14 @@ class Experiment:
     repeats: int = 1
     seed: int = 0  # of the lots
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()  # options of `septet serve`, and the values of each
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of these, what a model has no use for
     others: tuple[OtherServer, ...] = ()
     profile: str | None = None
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store: str | None = None  # of the guestbook; None: a new SQLite file for each run, or what the user named
+    host: str = LOOPBACK  # an address of this machine, on which servers listen and are loaded
+    cluster: str | None = None  # where the load comes from (see `septet.lab.cluster`); None: from here
     pinned: Pinning = field(default_factory=Pinning)
     server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")  # begins the command of each model
 
@@ -92,6 +96,7 @@ class Experiment:
                 "sweeps": tuple((name, tuple(each)) for name, each in values["sweeps"]),
                 "others": tuple(OtherServer(**each) for each in values["others"]),
                 "model_options": {name: tuple(words) for name, words in values["model_options"].items()},
+                "lacking": {name: tuple(words) for name, words in values.get("lacking", {}).items()},
                 "pinned": Pinning(*(tuple(cpus) for cpus in values["pinned"])),
             }
         )
@@ -125,10 +130,14 @@ class Experiment:
         return runs
 
     def _settings(self, contender: str) -> list[Setting]:
-        """All combinations of swept values; of another server, of those that its command mentions."""
+        """All combinations of swept values, of the options that this contender has."""
+        swept = ([(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name))
+        return list(itertools.product(*swept))
+
+    def _has(self, contender: str, option: str) -> bool:
+        """Whether a swept option means something to it: of another server, whether its command mentions it."""
         other = self._other(contender)
-        swept = [(name, values) for name, values in self.sweeps if other is None or name in other.places]
-        return list(itertools.product(*([(name, value) for value in values] for name, values in swept)))
+        return option in other.places if other else option not in self.lacking.get(contender, ())
 
     def _other(self, name: str) -> OtherServer | None:
         return next((other for other in self.others if other.name == name), None)
@@ -137,8 +146,8 @@ class Experiment:
         """What starts the server of a cell."""
         other = self._other(cell.model)
         if other is not None:
-            return other.words({"host": "127.0.0.1", "port": port, "app": self.app_words[0], **dict(cell.setting)})
-        words = [*self.server, *self.app_words, "--model", cell.model, "--bind", f"127.0.0.1:{port}"]
+            return other.words({"host": self.host, "port": port, "app": self.app_words[0], **dict(cell.setting)})
+        words = [*self.server, *self.app_words, "--model", cell.model, "--bind", f"{self._authority}:{port}"]
         words += [*self.serve_options, *self.model_options.get(cell.model, ())]
         for name, value in cell.setting:
             words += [f"--{name}", value]
@@ -161,4 +170,9 @@ class Experiment:
         return self if url is None else replace(self, store=url)
 
     def url(self, port: int) -> str:
-        return f"http://127.0.0.1:{port}{self.path}"
+        return f"http://{self._authority}:{port}{self.path}"
+
+    @property
+    def _authority(self) -> str:
+        """The host as URLs write it (RFC 3986 section 3.2.2)."""
+        return f"[{self.host}]" if ":" in self.host else self.host

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
 from septet.errors import Failed, UsageError
+from septet.lab import cluster
 from septet.lab import load as generator
 from septet.lab.load import ANY_LENGTH, LoadError, NobodyListens, Plan
 
@@ -26,6 +28,7 @@ Examples:
   septet load http://127.0.0.1:8000/ --rate 2000 --users 200
   septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
   septet load http://10.0.0.7/ --header 'Accept: text/html' --json
+  septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
 
 A latency is counted from the instant at which its request was due: with --rate as the rate says, so that a server
 that stalls cannot hide it; without, when the answer before it had come.""",
@@ -48,26 +51,40 @@ that stalls cannot hide it; without, when the answer before it had come.""",
 @click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; instead of the URL's path.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
 @click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs.  [default: one process, anywhere]")
+@click.option("--cluster", "places", metavar="PLACES", help=cluster.HELP)
 @click.option("--overflow", is_flag=True, help="More users may connect at once than the listener's queue holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def load(url: str, as_json: bool, **options: Any) -> int:
+def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
     """Load any server with simultaneous users.
 
     Each user sends the next request when the answer to the last one has come, or requests come at a fixed rate.
-    `{user}` in path, headers or body stands for the user's number. Every answer is checked; errors are counted by kind.
+    `{user}` in path, headers or body stands for the user's number. Every answer is checked; errors are counted by kind,
+    and who met one rests for 100 ms.
     """
     from septet.lab import tables
+    from septet.lab.verdicts import client_limit
 
     try:
-        figures = generator.run(_plan(url, options))
+        plan = _plan(url, options)
+        figures = generator.run(plan) if places is None else _from(places, plan)
     except NobodyListens as error:
         raise Failed(str(error)) from None
     except LoadError as error:
         raise UsageError(str(error)) from None
     click.echo(json.dumps(figures) if as_json else tables.load_figures(figures))
+    if (limit := client_limit(figures)) is not None:
+        click.echo(f"client-limited: {limit}", err=True)
     if not figures["answers"]:
         raise Failed(f"{url} answered no request as it should")
     return 0
+
+
+def _from(places: str, plan: Plan) -> dict[str, Any]:
+    # Whoever stops us with TERM must not leave load behind that nobody waits for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with cluster.opened(places) as found:
+        found.check_reach(plan.url)
+        return found.load(plan, lambda event, details: None)
 
 
 def _plan(url: str, options: dict[str, Any]) -> Plan:

@@ -5,6 +5,8 @@ The same sentences stand under the tables and under the chart.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from septet.lab.results import Results
 from septet.lab.summary import Summary, summaries
 
@@ -25,7 +27,18 @@ def remarks(results: Results, doubt_mark: str) -> list[str]:
         sentences.append(
             "the listener's queue overflowed, and users waited a second or more to try again: " + _places(overflowed)
         )
-    return sentences
+    return sentences + _without(results["experiment"].get("lacking", {}))
+
+
+def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each set of swept options that would mean nothing to some models."""
+    models: dict[str, list[str]] = {}
+    for model, options in lacking.items():
+        models.setdefault(enumerated([f"--{option}" for option in options]), []).append(model)
+    return [
+        f"{enumerated(names)}: measured once, without {options}, which would mean nothing there"
+        for options, names in models.items()
+    ]
 
 
 def _places(cells: list[Summary]) -> str:
@@ -44,12 +57,12 @@ def _grouped(cells: list[Summary], verdict: str, words: str) -> list[str]:
     labels: dict[tuple[str, str], list[str]] = {}
     for (label, reason), group in befallen.items():
         labels.setdefault((_users(group), reason), []).append(label)
-    return [f"{_enumerated(names)} at {users} {words}: {reason}" for (users, reason), names in labels.items()]
+    return [f"{enumerated(names)} at {users} {words}: {reason}" for (users, reason), names in labels.items()]
 
 
 def _users(cells: list[Summary]) -> str:
-    return _enumerated([f"{cell.users:,}" for cell in cells]) + " users"
+    return enumerated([f"{cell.users:,}" for cell in cells]) + " users"
 
 
-def _enumerated(words: list[str]) -> str:
+def enumerated(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

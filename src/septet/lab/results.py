@@ -33,6 +33,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
         "command": command,
         "resumed": [],  # when it was taken up again
         "machine": machine.describe(),
+        "workers": {},  # of a cluster, from which the load came
         "experiment": experiment.values(),
         "runs": [],
     }
@@ -58,7 +59,8 @@ def write(results: Results, directory: Path) -> Path:
     path = directory / NAME
     temporary = path.with_suffix(".json.new")
     runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in results["runs"])
-    head = json.dumps({**results, "runs": []}, indent=1)
+    others = {name: value for name, value in results.items() if name != "runs"}
+    head = json.dumps({**others, "runs": []}, indent=1)
     temporary.write_text(head.removesuffix("[]\n}") + f"[\n{runs}\n]\n}}\n")
     os.replace(temporary, path)
     return path

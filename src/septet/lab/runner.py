@@ -17,7 +17,7 @@ from typing import Any
 
 from septet.errors import Failed
 from septet.lab import client, machine
-from septet.lab.client import Hear
+from septet.lab.client import Hear, Load
 from septet.lab.experiment import Experiment, Run
 from septet.lab.gil import GilWatch
 from septet.lab.load import LoadError, Plan, read_scenario
@@ -26,9 +26,9 @@ from septet.lab.server import Server, free_port
 from septet.lab.verdicts import judge
 
 
-def run_cell(experiment: Experiment, run: Run, hear: Hear) -> dict[str, Any]:
+def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.load) -> dict[str, Any]:
     """Measure once; returns the record for results.json. `hear` is told how the load goes on."""
-    cell, port = run.cell, free_port()
+    cell, port = run.cell, free_port(experiment.host)
     plan = plan_for(experiment, cell.users, port)
     record: dict[str, Any] = {
         "model": cell.model,
@@ -37,12 +37,12 @@ def run_cell(experiment: Experiment, run: Run, hear: Hear) -> dict[str, Any]:
         "repeat": run.repeat,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": experiment.command(cell, port),
-        "load_command": client.command(plan, experiment.scenario),
+        "load_command": client.by_hand(plan, experiment.scenario, experiment.cluster),
         "load_average_before": machine.load_average(),
     }
     try:
         with started(experiment, run, port, record) as server:
-            record["load"], record["usage"] = _load(plan, experiment, server, port, hear)
+            record["load"], record["usage"] = carried_out(plan, experiment, server, port, hear, load)
             server.check_alive()
             record["stop"] = server.stop()
     except Failed as failure:
@@ -88,12 +88,12 @@ def _targets(scenario: Path | None) -> dict[str, Any]:
         raise Failed(f"--scenario: {error}") from None
 
 
-def _load(
-    plan: Plan, experiment: Experiment, server: Server, port: int, hear: Hear
+def carried_out(
+    plan: Plan, experiment: Experiment, server: Server, port: int, hear: Hear, load: Load = client.load
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of the load generator, and what the server used while they were taken."""
+    """The figures of the load generator, and what the server used while they were taken. Raises Failed."""
     gil = GilWatch(server.session, port)
-    sampler = Sampler(server.session, port, gil.look)
+    sampler = Sampler(server.session, port, gil.look, experiment.host)
     usage: dict[str, Any] = {}
 
     def heard(event: str, details: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def _load(
         hear(event, details)
 
     try:
-        figures = client.load(plan, heard, experiment.scenario)
+        figures = load(plan, heard, experiment.scenario)
     finally:
         gil.close()
     server.before_stop()

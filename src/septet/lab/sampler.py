@@ -137,8 +137,9 @@ class Sampler:
     """Samples a session in a thread, between `start` and `stop`; `look` is called more often than that."""
 
     session: int
-    port: int | None = None  # of its listener on 127.0.0.1
+    port: int | None = None  # of its listener
     look: Callable[[], None] = nothing
+    host: str = "127.0.0.1"  # of the listener
     usage: Usage = field(default_factory=Usage)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -188,6 +189,9 @@ class Sampler:
         return processes
 
     def _look_at_queue(self) -> None:
-        if self.port is not None and (queue := listen_queue(socket.AF_INET, "127.0.0.1", self.port)) is not None:
+        if self.port is None:
+            return
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        if (queue := listen_queue(family, self.host, self.port)) is not None:
             self.usage.queue_depth = max(self.usage.queue_depth or 0, queue.depth)
             self.usage.queue_backlog = queue.backlog

@@ -6,6 +6,7 @@ does not reach it before we have written down what was measured.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import random
@@ -23,19 +24,24 @@ from urllib.parse import urlsplit
 
 from septet.errors import Failed
 from septet.lab import sampler
+from septet.lab.guard import Guard
+from septet.lab.load import bound_to
 
 PORTS = range(20000, 32000)  # below the ports that the kernel gives to clients: ours must not take the server's
 POLL_S = 0.02
+LOOPBACK = "127.0.0.1"
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nobody listens."""
+def free_port(host: str = LOOPBACK) -> int:
+    """A TCP port of an address of ours on which nobody listens. Raises Failed."""
     for port in random.sample(PORTS, 100):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise Failed(f"{host} is no address of this machine") from None
                 continue
             return port
     raise Failed(f"no free port was found in {PORTS.start}-{PORTS.stop - 1} for the server")
@@ -64,20 +70,8 @@ def _interruption_deferred() -> Iterator[None]:
         signal.raise_signal(signal_number)
 
 
-@contextmanager
-def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Bind this thread to the CPUs for a moment: a child begins with what its parent's thread had at the fork."""
-    before = os.sched_getaffinity(0)
-    if cpus:
-        os.sched_setaffinity(0, cpus)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 class Server:
-    """A context manager: on leaving, no process of the server is left."""
+    """A context manager: on leaving, no process of the server is left; nor when we are killed before that."""
 
     def __init__(
         self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float, cpus: tuple[int, ...] = ()
@@ -88,11 +82,12 @@ class Server:
         self._stop_timeout_s = stop_timeout_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def __enter__(self) -> Server:
         try:
-            with _interruption_deferred(), _bound_to(self._cpus):
+            with _interruption_deferred(), bound_to(self._cpus):
                 self._process = subprocess.Popen(
                     self._command,
                     env=self._environment,
@@ -101,8 +96,9 @@ class Server:
                     stderr=self._output,
                     start_new_session=True,
                 )
+                self._guard = Guard(self._process.pid)
         except OSError as error:
-            self._output.close()
+            self.__exit__()
             raise Failed(f"the server could not be started: {error}") from None
         except KeyboardInterrupt:
             self.__exit__()
@@ -110,7 +106,10 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._kill_session()
+        if self._process is not None:
+            self._kill_session()
+        if self._guard is not None:
+            self._guard.dismiss()
         self._output.close()
 
     @property

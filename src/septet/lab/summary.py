@@ -97,6 +97,12 @@ def _switches(name: str) -> Callable[[Record], Number]:
     return figure
 
 
+def _error_share(record: Record) -> Number:
+    errors: int = sum(record["load"]["errors"].values())
+    answers: int = record["load"]["answers"]
+    return errors / (errors + answers)
+
+
 def _sum(*figures: Callable[[Record], Number]) -> Callable[[Record], Number]:
     def figure(record: Record) -> Number:
         values = [value for each in figures if (value := each(record)) is not None]
@@ -119,4 +125,5 @@ FIGURES: dict[str, Callable[[Record], Number]] = {
         for name in ("pss_bytes", "rss_bytes", "processes", "threads", "descriptors", "queue_depth", "queue_overflows")
     },
     "gil_share": _usage("gil_share"),
+    "error_share": _error_share,
 }

@@ -42,6 +42,7 @@ def load_figures(figures: dict[str, Any]) -> str:
         ["unanswered at the end", f"{figures['unanswered']:,}, longest {_ms(figures['longest_unanswered_us'])}"],
         ["users never answered", f"{figures['users_never_answered']:,}"],
         ["load generator's CPU", f"{figures['client']['cpu_share']:.0%} of one"],
+        *_workers(figures),
     ]
     return aligned(rows)
 
@@ -68,6 +69,13 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
         for each in figures["targets"]:
             us = each["latency_us"]
             yield [f"{each['target']}: answers, p50, p99", f"{each['answers']:,}, {_ms(us['p50'])}, {_ms(us['p99'])}"]
+
+
+def _workers(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """What each worker of a cluster did."""
+    for each in figures["client"].get("workers", []):
+        part = f"{each['users']:,}, {each['answers']:,}, {each['cpu_share']:.0%} of one"
+        yield [f"worker {each['worker']}: users, answers, CPU", part]
 
 
 def aligned(rows: Iterable[list[str]]) -> str:

@@ -37,7 +37,7 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
         return "failed", f"no request was answered: {_kinds(load['errors']) or waited}"
     for verdict, objection in (
         ("errors", _errors(load)),
-        ("client-limited", _client(load)),
+        ("client-limited", client_limit(load)),
         ("noisy", _noise(record, cpus)),
         ("noisy", _little(load)),
     ):
@@ -77,18 +77,29 @@ def _errors(load: dict[str, Any]) -> str | None:
     return None
 
 
-def _client(load: dict[str, Any]) -> str | None:
-    if load["client"]["cpu_share"] > CLIENT_SHARE_MAX:
-        return f"the load generator used more than {CLIENT_SHARE_MAX:.0%} of a CPU and may be the limit"
-    if load.get("send_late_us", {}).get("p99", 0) > SEND_LATE_MAX_US:
-        return "the load generator sent requests more than 1 ms too late"
+def client_limit(load: dict[str, Any]) -> str | None:
+    """Why the figures of a load run may be the generator's own; None when nothing says so."""
+    for worker in load["client"].get("workers", []):  # one of many at its limit spoils the figures of all
+        name = f"worker {worker['worker']}"
+        if (objection := _client_limit(name, worker["cpu_share"], worker["send_late_us"])) is not None:
+            return objection
+    return _client_limit("the load generator", load["client"]["cpu_share"], load.get("send_late_us", {}).get("p99"))
+
+
+def _client_limit(name: str, cpu_share: float, send_late_us: float | None) -> str | None:
+    if cpu_share > CLIENT_SHARE_MAX:
+        return f"{name} used more than {CLIENT_SHARE_MAX:.0%} of a CPU and may be the limit"
+    if (send_late_us or 0) > SEND_LATE_MAX_US:
+        return f"{name} sent requests more than 1 ms too late"
     return None
 
 
 def _noise(record: dict[str, Any], cpus: int) -> str | None:
     usage, load = record["usage"], record["load"]
     total_s = load["window_s"] * cpus
-    ours_s = usage["user_s"] + usage["system_s"] + load["client"]["user_s"] + load["client"]["system_s"]
+    client = load["client"]
+    client_s = client.get("here_s", client["user_s"] + client["system_s"])  # of a cluster, what was used here
+    ours_s = usage["user_s"] + usage["system_s"] + client_s
     foreign = (usage["machine_busy_s"] - ours_s) / total_s
     if foreign > FOREIGN_SHARE_MAX:
         return "other programs took more than a quarter of the CPUs: repeat this when nothing else runs"

@@ -7,15 +7,16 @@ request and would measure itself; this one stays beside wrk, because most of a l
     plan, scenario            what shall be done
     limits, listener, door    whether this machine can, and how fast users may come
     deck, requests, answer, aim    what is asked for next, the bytes there and back
-    user, cookies, connections     one user, what he keeps, all users
+    user, cookies, left, connections    one user, what he keeps and leaves, all users
     loop, closed_loop, open_loop   when they ask
     tally, histogram, figures      what was counted
     phases, warmup            the course of a run
-    crew, follower, run       in one process or several
+    cpus, leader, crew, follower, run    in one process or several
 """
 
 from __future__ import annotations
 
+from .cpus import bound_to
 from .histogram import Histogram
 from .limits import check_users
 from .listener import queue_of as listen_queue
@@ -33,6 +34,7 @@ __all__ = [
     "Notify",
     "Plan",
     "Target",
+    "bound_to",
     "check_users",
     "listen_queue",
     "read_scenario",

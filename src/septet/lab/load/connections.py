@@ -19,6 +19,7 @@ from .aim import Aim
 from .answer import Answer, Framing, Malformed
 from .cookies import take
 from .deck import deck
+from .left import Left
 from .limits import Way, spare_descriptors
 from .plan import NobodyListens, Plan
 from .requests import Encoder
@@ -27,7 +28,6 @@ from .user import User, kind_of
 
 RECEIVE_BYTES = 65536  # more costs the allocator's time: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)
 BACK_OFF_NS = 100_000_000  # after an error, so that a dead server does not make a busy loop
-CLOSING_MAX = 1000  # connections whose answer is complete and which the server is to close
 UNLIMITED = 1 << 62
 IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): the port is chosen at connect(2), when the whole tuple is known
 READABLE = select.EPOLLIN | select.EPOLLRDHUP
@@ -46,8 +46,7 @@ class Connections(ABC):
         self._limit = plan.limit_per_connection
         self._epoll = select.epoll()
         self._by_fd: dict[int, User] = {}
-        self._closing: dict[int, Any] = {}  # the oldest first
-        self._closing_max = min(CLOSING_MAX, spare_descriptors(plan.users))
+        self._left = Left(spare_descriptors(plan.users))
         self._resting: deque[tuple[int, User]] = deque()  # after an error; the same delay for all keeps it sorted
         self._met = False  # somebody answered, or took a connection at least
         self.users = [self._user(plan.first_user + number) for number in range(plan.users)]
@@ -225,25 +224,13 @@ class Connections(ABC):
         self._met = True
 
     def _leave(self, user: User, closed: bool) -> None:
-        """The answer is complete and nothing may follow on this connection.
-
-        It is kept until the server closes it, as it announced. Who closes first has the connection in TIME_WAIT for a
-        minute; were it us, and not on loopback, our ports would run out at 500 connections a second.
-        """
+        """The answer is complete and nothing may follow on this connection."""
         if user.left:
             self.tally.counts["reconnects"] += 1
         if user.socket is not None and not closed:
-            self._closing[user.fd] = user.socket
+            self._left.keep(user.fd, user.socket)
             user.socket = None
         self._close(user)
-        if len(self._closing) > self._closing_max:
-            self._closed(next(iter(self._closing)))
-
-    def _closed(self, fd: int) -> None:
-        """The end of a connection that was left, or something else on it, which is nobody's answer."""
-        old = self._closing.pop(fd, None)
-        if old is not None:
-            old.close()
 
     def _idle_ended(self, user: User, data: bytes) -> None:
         """The server has closed a connection on which nothing was asked; if it sent something, that was wrong."""
@@ -304,6 +291,5 @@ class Connections(ABC):
     def close(self) -> None:
         for user in list(self._by_fd.values()):
             self._close(user)
-        for fd in list(self._closing):
-            self._closed(fd)
+        self._left.close_all()
         self._epoll.close()

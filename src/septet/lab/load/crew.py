@@ -1,7 +1,6 @@
 """Several processes that load one server together, each on a CPU of its own.
 
-They begin the window at one instant of the clock they share, and an open loop's requests fall due in turns. What they
-counted is added up; a process that fails ends the run.
+They share a clock, are spoken to by pipes, and a process that fails ends the run.
 """
 
 from __future__ import annotations
@@ -12,19 +11,18 @@ import selectors
 import signal
 import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from .leader import Leader
 from .limits import prepare
 from .loop import Notify
 from .plan import LoadError, NobodyListens, Plan
-from .warmup import Warmup
 
-LEAD_NS = 200_000_000  # from a cue to its instant, so that each process hears it in time
 READ_BYTES = 1 << 20
+
+CHORES_S = 0.5
 
 Event = tuple[str, dict[str, Any]]
 
@@ -70,21 +68,23 @@ class Member:
                 raise (LoadError if details["listens"] else NobodyListens)(details["reason"])
             yield event, details
 
+    def interrupt(self) -> None:
+        """It shall end now, with what it has counted so far."""
+        self.process.send_signal(signal.SIGINT)
+
     def end(self) -> None:
         self.process.kill()
         with self.process:  # closes the pipes and waits
             pass
 
 
-class Crew:
-    """The leader's view: what he has been told, and what he says next."""
+Hear = Callable[[Member, str, dict[str, Any]], None]
 
-    def __init__(self, plan: Plan, notify: Notify) -> None:
-        self._plan = plan
-        self._notify = notify
-        self._told: Counter[str] = Counter()
-        self._warmup: Warmup | None = Warmup(plan.warmup_s, plan.warmup_max_s)
-        self.members: list[Member] = []
+
+class Crew(Leader[Member]):
+    """The leader of processes on this machine, each on a CPU of its own."""
+
+    lead_ns = 200_000_000
 
     def muster(self) -> None:
         of = len(self._plan.cpus)
@@ -93,52 +93,30 @@ class Crew:
 
     def raws(self) -> list[dict[str, Any]]:
         """Listen until each process has told what it counted."""
-        with selectors.DefaultSelector() as selector:
-            for member in self.members:
-                if member.raw is None:
-                    selector.register(member, selectors.EVENT_READ, member)
-            while selector.get_map():
-                for key, _ in selector.select():
-                    for event, details in key.data.events():
-                        self._hear(key.data, event, details)
-                    if key.data.raw is not None:
-                        selector.unregister(key.data)
+        listen([member for member in self.members if member.raw is None], self.hear)
         return [member.raw for member in self.members if member.raw is not None]
 
     def interrupt(self) -> None:
         for member in self.members:
-            member.process.send_signal(signal.SIGINT)
+            member.interrupt()
 
-    def _hear(self, member: Member, event: str, details: dict[str, Any]) -> None:
-        if event == "raw":
-            member.raw = details
-            return
-        if event == "progress":
-            member.answers = details["answers"]
-            self._progress(sum(each.answers for each in self.members))
-            return
-        self._told[event] += 1
-        if self._told[event] == len(self.members):
-            if event == "ready":
-                self._align()
-            else:
-                self._notify(event, {})
+    def _tell(self, instants_ns: Sequence[int]) -> None:
+        for member, instant_ns in zip(self.members, instants_ns, strict=True):
+            member.tell(instant_ns)
 
-    def _progress(self, answers: int) -> None:
-        self._notify("progress", {"answers": answers})
-        came = self._told["ready"] == len(self.members)
-        if came and self._warmup is not None and self._warmup.over(time.monotonic(), answers):
-            self._warmup = None
-            begin_ns = time.monotonic_ns() + LEAD_NS
-            for member in self.members:
-                member.tell(begin_ns)
 
-    def _align(self) -> None:
-        """Spread what becomes due over the processes, in turns."""
-        first_ns = time.monotonic_ns() + LEAD_NS
-        interval_ns = 0 if self._plan.rate is None else 1e9 / self._plan.rate
-        for index, member in enumerate(self.members):
-            member.tell(first_ns + int(index * interval_ns))
+def listen(members: Iterable[Member], hear: Hear, chore: Callable[[], None] = lambda: None) -> None:
+    """Hand on what they say until each has told what it counted; `chore` is called twice a second, or oftener."""
+    with selectors.DefaultSelector() as selector:
+        for member in members:
+            selector.register(member, selectors.EVENT_READ, member)
+        while selector.get_map():
+            chore()
+            for key, _ in selector.select(CHORES_S):
+                for event, details in key.data.events():
+                    hear(key.data, event, details)
+                    if event == "raw":
+                        selector.unregister(key.data)
 
 
 def lead(plan: Plan, notify: Notify) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import os
 import select
 from typing import Any
 
+from .cpus import check_cpus
 from .phases import carry_out
 from .plan import LoadError, NobodyListens, Plan
 
@@ -33,7 +34,9 @@ def follow() -> int:
     """Exit status 0, or 2 when the plan is refused."""
     try:
         plan = Plan.from_values(json.loads(read_line()))
-        os.sched_setaffinity(0, plan.cpus)
+        if plan.cpus:
+            check_cpus(plan.cpus)
+            os.sched_setaffinity(0, plan.cpus)
         say("raw", carry_out(plan, say, LedCue()))
     except LoadError as error:
         refuse(error)

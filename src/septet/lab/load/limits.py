@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import math
-import os
 import resource
 import socket
 import sys
@@ -71,15 +70,9 @@ def spare_descriptors(users: int) -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft - users - SPARE_DESCRIPTORS
 
 
-def check_cpus(cpus: tuple[int, ...]) -> None:
-    usable = os.sched_getaffinity(0)
-    if wrong := [str(cpu) for cpu in cpus if cpu not in usable]:
-        raise LoadError(f"CPU {wrong[0]} is not usable here; there are {', '.join(map(str, sorted(usable)))}")
-
-
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
     """127.0.0.1, 127.0.0.2, ... to the loopback, all of whose addresses are ours: each has the whole port range."""
-    ports, users = _ports(), plan.users * plan.processes
+    ports, users = _ports(), plan.users * plan.processes_here
     loopback = ipaddress.ip_address(host)
     if not (loopback.version == 4 and loopback.is_loopback):
         if ports and users > ports:

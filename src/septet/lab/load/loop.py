@@ -63,7 +63,7 @@ class Loop(Connections):
             for fd, events in self._events(now, until_ns):
                 user = by_fd.get(fd)
                 if user is None:
-                    self._closed(fd)
+                    self._left.close(fd)
                 elif user.unsent:
                     self._send(user)
                 else:
@@ -111,6 +111,7 @@ class Loop(Connections):
         unanswered = [now - since_ns for since_ns in self._under_way()]
         return {
             **self.tally.raw(),
+            "begun_ns": self.tally.begun_ns,
             "window_s": (ended_ns - self.tally.begun_ns) / 1e9,
             "completed": self.completed,
             # Requests under way at the end are in no percentile: without these a server that stalls would look well.

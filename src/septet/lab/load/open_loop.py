@@ -53,8 +53,12 @@ class OpenLoop(Loop):
         return self._epoll.poll(0)
 
     def _send_due(self, now: int) -> int:
-        """Send what has become due; returns the instant of the next one."""
-        while (due_ns := self._first_ns + int(self._sent * self._interval_ns)) <= now:
+        """Send what has become due by now; returns the instant of the next one.
+
+        Not what becomes due meanwhile: at a rate that nobody can keep that would have no end.
+        """
+        until_ns = now
+        while (due_ns := self._first_ns + int(self._sent * self._interval_ns)) <= until_ns:
             if due_ns >= self._last_ns:
                 return NEVER_NS
             self._sent += 1

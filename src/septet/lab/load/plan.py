@@ -73,6 +73,7 @@ class Plan:
     overflow: bool = False  # more users may connect at once than the listener's queue holds
     first_user: int = 0  # the number that `{user}` stands for begins here
     processes: int = 1  # that carry the whole plan out together, of which this is a share
+    processes_here: int = 1  # of them on this machine: they share its ports
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -101,13 +102,18 @@ class Plan:
         """Requests after which a user leaves a connection; 0: never."""
         return self.requests_per_connection if self.mode == "keep-alive" else 1
 
-    def share(self, index: int, of: int) -> Plan:
-        """The part of process `index` of `of`: its users and its rate, on its CPU."""
-        users = self.users // of + (index < self.users % of)
-        first = index * (self.users // of) + min(index, self.users % of)
-        rate = None if self.rate is None else self.rate / of
+    def share(self, index: int, of: int, here: int | None = None) -> Plan:
+        """The part of process `index` of `of`: its users and rate, on its CPU; `here` of them are on its machine."""
+        if of > self.users:
+            raise LoadError(f"{self.users} users cannot be spread over {of} processes")
         return dataclasses.replace(
-            self, users=users, rate=rate, cpus=(self.cpus[index],), first_user=first, processes=of
+            self,
+            users=self.users // of + (index < self.users % of),
+            rate=None if self.rate is None else self.rate / of,
+            cpus=(self.cpus[index % len(self.cpus)],) if self.cpus else (),
+            first_user=index * (self.users // of) + min(index, self.users % of),
+            processes=of,
+            processes_here=of if here is None else here,
         )
 
     def all_targets(self) -> tuple[Target, ...]:

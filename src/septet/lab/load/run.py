@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from .cpus import bound_to, check_cpus
 from .crew import lead
 from .figures import figures
-from .limits import check_cpus
 from .loop import Notify
 from .phases import OwnCue, carry_out
 from .plan import Plan
@@ -25,17 +22,5 @@ def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, A
     check_cpus(plan.cpus)
     if len(plan.cpus) > 1:
         return figures(plan, lead(plan, notify))
-    with _bound_to(plan.cpus):
+    with bound_to(plan.cpus):
         return figures(plan, [carry_out(plan, notify, OwnCue(plan))])
-
-
-@contextmanager
-def _bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Bind this thread to the CPUs, if there are any, for as long as the context lasts."""
-    before = os.sched_getaffinity(0)
-    if cpus:
-        os.sched_setaffinity(0, cpus)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -9,6 +10,12 @@ from typing import Any
 from septet.lab.trace.recorder import Recording
 from septet.lab.trace.states import State
 from septet.lab.trace.tracing import Plan, Trace
+
+WAYS = {
+    "switches": "Recorded by perf_event_open: every switch of every thread",
+    "samples": "Recorded by looking into /proc every 2 ms: what was shorter is missing, boundaries are 1 ms wide",
+    "spans": "Recorded by the server alone: what its threads did in the kernel's eyes is not known",
+}
 
 
 def title(plan: Plan) -> str:
@@ -46,12 +53,8 @@ def method(recordings: Sequence[Recording]) -> str:
     way = ways.pop() if len(ways) == 1 else "mixed"
     if way == "switches":
         records, lost = (sum(getattr(each, name) for each in recordings) for name in ("records", "lost"))
-        return f"Recorded by perf_event_open: every switch of every thread, {records:,} records, {_lost(lost)}"
-    if way == "samples":
-        return "Recorded by looking into /proc every 2 ms: what was shorter is missing, boundaries are 1 ms wide"
-    if way == "spans":
-        return "Recorded by the server alone: what its threads did in the kernel's eyes is not known"
-    return "Recorded in different ways, see each model"
+        return f"{WAYS[way]}, {records:,} records, {_lost(lost)}"
+    return WAYS.get(way, "Recorded in different ways, see each model")
 
 
 def _lost(number: int) -> str:
@@ -64,8 +67,13 @@ def model(trace: Trace) -> str:
     seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
     times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"
     said = f"{len(answered)} requests in {seconds:g} s, {times}"
-    failed = len(trace.requests) - len(answered)
-    return "; ".join([_crew(trace), said] + ([f"{failed} failed"] if failed else []))
+    return "; ".join([_crew(trace), said, *_wrong(trace)])
+
+
+def _wrong(trace: Trace) -> list[str]:
+    """What did not go well, by kind: a picture of errors must not pass for one of the application."""
+    kinds = Counter(each.status for each in trace.requests if not each.status or each.status >= 400)
+    return [f"{count} x status {status}" if status else f"{count} failed" for status, count in sorted(kinds.items())]
 
 
 def _crew(trace: Trace) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shlex
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import click
 
-from septet.errors import Failed, UsageError
+from septet.errors import Failed
+from septet.lab import arguments
 from septet.lab.experiment import GUESTBOOK_PATH
 
 MODELS = "iterative,threaded,epoll"
@@ -55,34 +55,43 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
 
     plan = Plan(
         app=app,
-        path=_path(path, "/" if app else GUESTBOOK_PATH),
+        path=arguments.path(path, "/" if app else GUESTBOOK_PATH),
         users=options["users"],
         think_s=options["think"] / 1000,
         keep_alive=options["keep_alive"],
         warmup_s=options["warmup"],
         duration_s=options["duration"],
         way=options["way"],
-        serve_options=_words(options["serve_options"]),
+        serve_options=arguments.serve_options(options["serve_options"]),
     )
     chosen = choose_models(models, model_names())
     directory = _made(out or Path(f"trace-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"))
     # Whoever stops us with TERM must not leave our server behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     traces: list[Trace] = []
+    failures: dict[str, list[str]] = {}
     for model in chosen:
         try:
             traces.append(record(plan, model))
         except Failed as failure:
-            click.echo(f"{model}: failed: {failure}", err=True)
+            failures.setdefault(str(failure), []).append(model)
         else:
             click.echo(f"{model}: {_outcome(traces[-1])}", err=True)
-    if not traces:
-        raise Failed("no model could be traced")
+    _complain(failures, bool(traces))
     try:
         written = report.save(traces, plan, zoom, ["septet", *sys.argv[1:]], directory)
     except OSError as error:
         raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
     return _tell(written, traces)
+
+
+def _complain(failures: dict[str, list[str]], some_traced: bool) -> None:
+    """Say each reason once, with the models that it befell. Raises Failed, with the last one, when it befell all."""
+    sentences = [f"{', '.join(models)}: failed: {reason}" for reason, models in failures.items()]
+    for sentence in sentences if some_traced else sentences[:-1]:
+        click.echo(sentence, err=True)
+    if not some_traced:
+        raise Failed(f"no model could be traced: {sentences[-1]}")
 
 
 def _outcome(traced: Any) -> str:
@@ -107,16 +116,3 @@ def _made(directory: Path) -> Path:
     except OSError as error:
         raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
     return directory
-
-
-def _words(options: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return tuple(word for option in options for word in shlex.split(option))
-    except ValueError as error:
-        raise UsageError(f"--serve-option: {' '.join(options)!r} is not what a shell would accept: {error}") from None
-
-
-def _path(text: str | None, default: str) -> str:
-    if text is not None and not text.startswith("/"):
-        raise UsageError(f"--path: {text!r} does not begin with /")
-    return text or default

@@ -79,7 +79,7 @@ def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
 def _lines(path: str) -> list[str]:
     """Without the first, which has the columns' names."""
     try:
-        return Path(path).read_text().splitlines()[1:]
+        return Path(path).read_text(errors="replace").splitlines()[1:]
     except OSError:
         return []
 

@@ -21,6 +21,7 @@ from septet.lab.trace.recorder import Recorder, Recording
 from septet.lab.trace.requests import Request, Visit, join, read_spans
 
 ASYNCHRONOUS_GUESTBOOK = "septet.examples.guestbook:asgi"
+_GUESTBOOKS = "septet.examples.guestbook:"
 LOOPS = ("poll", "epoll", "io_uring")  # where the asynchronous guestbook shows what these models are for
 
 _START_TIMEOUT_S = 20.0
@@ -41,6 +42,7 @@ class Plan:
     duration_s: float = 1.0
     way: str = "auto"
     serve_options: tuple[str, ...] = ()
+    store: str | None = None  # of the guestbook; None: a new file, unless the environment names one
 
     def app_for(self, model: str) -> str:
         return self.app or (ASYNCHRONOUS_GUESTBOOK if model in LOOPS else GUESTBOOK)
@@ -97,7 +99,9 @@ def trace(plan: Plan, model: str) -> Trace:
 
 def _environment(plan: Plan, scratch: Path) -> dict[str, str]:
     """A fresh store for the guestbook, unless the user named one."""
-    if plan.app is not None or STORE in os.environ:
+    if plan.store is not None:
+        return {STORE: plan.store}
+    if (plan.app is not None and not plan.app.startswith(_GUESTBOOKS)) or STORE in os.environ:
         return {}
     return {STORE: f"sqlite:///{scratch / 'guestbook.sqlite3'}"}
 

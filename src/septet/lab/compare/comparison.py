@@ -1,0 +1,182 @@
+"""What changed from results A to results B: a pure function of the two.
+
+A cell is judged when its figures may be believed on both sides. So is each line of the chart, a contender in one
+setting, at all its judged numbers of users together: a change of five percent everywhere may hide in the noise of every
+cell, and not in that of all of them.
+
+Many figures are judged at once, and one in twenty 95 % intervals misses. So each is given the level at which, by
+Bonferroni's inequality, all of them hold together in 95 of 100 comparisons: noise alone raises an alarm in no more than
+5 of 100, however many cells there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from septet.lab.compare.metrics import METRICS
+from septet.lab.results import Results, run_of
+from septet.lab.statistics import LEVEL, Ratio, ratio
+from septet.lab.summary import FIGURES, Summary, summaries
+
+WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
+BELIEVED = frozenset({"valid"})
+WITHOUT_FIGURES = frozenset({"errors", "failed"})  # a server that begins to fail got worse, whatever the figures are
+
+Key = tuple[str, int]  # a label and a number of users
+Series = tuple[float, ...]  # a figure of each run
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure: how many times as large it is in B as in A."""
+
+    ratio: Ratio
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A cell, or with `users` None the whole line that it belongs to."""
+
+    label: str
+    users: int | None
+    verdicts: tuple[str, str] = ("valid", "valid")
+    reason: str | None = None  # of the worse of the two verdicts
+    changes: dict[str, Change] = field(default_factory=dict)  # by the names of METRICS; without those not known
+
+    @property
+    def outcome(self) -> str | None:
+        """What the verdicts alone say: WORSE when B failed where A did not, BETTER the other way round."""
+        failed = [verdict in WITHOUT_FIGURES for verdict in self.verdicts]
+        return {(False, True): WORSE, (True, False): BETTER}.get((failed[0], failed[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rows, those of one label together; and the cells that only one of the two has."""
+
+    rows: list[Row]
+    metrics: tuple[str, ...]
+    tolerance: float
+    only_a: list[Key]
+    only_b: list[Key]
+
+    @property
+    def judged(self) -> int:
+        """How many figures were judged."""
+        return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
+
+    def with_outcome(self, outcome: str) -> Iterable[tuple[Row, str | None]]:
+        """The rows and metrics that have it; the metric is None where it is the verdicts'."""
+        for row in self.rows:
+            if row.outcome == outcome:
+                yield row, None
+            for name, change in row.changes.items():
+                if change.outcome == outcome:
+                    yield row, name
+
+
+def compare(
+    a: Results, b: Results, metrics: Sequence[str], tolerance: float, believed: frozenset[str] = BELIEVED
+) -> Comparison:
+    """Compare `metrics`, of METRICS.
+
+    A figure is worse, or better, when its interval has 1 outside of it, and it has changed by more than `tolerance` (a
+    share: 0.05). Cells are judged whose verdicts are all among `believed`.
+    """
+    cells_a, cells_b = _cells(a), _cells(b)
+    common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
+    pairs = [(cells_a[key], cells_b[key]) for key in common]
+    plans = [plan for label in dict.fromkeys(label for label, _ in common) for plan in _plans(label, pairs, believed)]
+    level = 1 - (1 - LEVEL) / max(1, sum(plan.judged(name) for plan in plans for name in metrics))
+    return Comparison(
+        [plan.row(metrics, level, tolerance) for plan in plans],
+        tuple(metrics),
+        tolerance,
+        [key for key in cells_a if key not in cells_b],
+        [key for key in cells_b if key not in cells_a],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One cell of one of the two results."""
+
+    summary: Summary
+    records: list[dict[str, Any]]  # of the runs that have figures
+
+    def series(self, metric: str) -> Series | None:
+        """The figure in each run; None where it is not known, or 0, of which nothing is a multiple."""
+        values = [FIGURES[METRICS[metric].figure](record) for record in self.records]
+        known = tuple(float(value) for value in values if value)
+        return known if known and len(known) == len(values) else None
+
+
+def _cells(results: Results) -> dict[Key, _Cell]:
+    """In the order of the tables."""
+    records: dict[Key, list[dict[str, Any]]] = {}
+    for record in results["runs"]:
+        if record["verdict"] != "failed":
+            cell = run_of(record).cell
+            records.setdefault((_label(cell), cell.users), []).append(record)
+    found = ((_label(summary.cell), summary) for summary in summaries(results))
+    return {(label, each.users): _Cell(each, records.get((label, each.users), [])) for label, each in found}
+
+
+def _label(cell: Any) -> str:
+    """The label that the cell would have had its options been swept in the order of the alphabet."""
+    return str(replace(cell, setting=tuple(sorted(cell.setting))).label)
+
+
+def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int]]:
+    places = {label: place for place, label in enumerate(dict.fromkeys(label for label, _ in keys))}
+    return lambda key: (places[key[0]], key[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A row that is not computed yet, since its level depends on how many there are."""
+
+    empty: Row
+    pairs: list[tuple[_Cell, _Cell]]
+    believed: bool
+
+    def judged(self, metric: str) -> bool:
+        """Whether there is anything to judge, and by what: a series of a single run has no interval."""
+        known = self.series(metric)
+        return self.believed and bool(known) and all(len(each) > 1 for pair in known for each in pair)
+
+    def series(self, metric: str) -> list[tuple[Series, Series]]:
+        both = ((a.series(metric), b.series(metric)) for a, b in self.pairs)
+        return [(before, after) for before, after in both if before and after]
+
+    def row(self, metrics: Sequence[str], level: float, tolerance: float) -> Row:
+        changes = {}
+        for name in metrics:
+            if known := self.series(name):
+                befores, afters = zip(*known, strict=True)
+                found = ratio(befores, afters, level)
+                outcome = _outcome(found, METRICS[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
+                changes[name] = Change(found, outcome)
+        return replace(self.empty, changes=changes)
+
+
+def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str]) -> list[_Plan]:
+    """A row for each cell of the label, and one for all that may be judged when there are several."""
+    plans, may = [], []
+    for a, b in pairs:
+        if _label(a.summary.cell) == label:
+            verdicts = (a.summary.verdict, b.summary.verdict)
+            worse = a.summary if verdicts[1] in believed else b.summary
+            judged = believed.issuperset(verdicts)
+            may += [(a, b)] if judged else []
+            plans.append(_Plan(Row(label, a.summary.users, verdicts, worse.reason), [(a, b)], judged))
+    return [*plans, _Plan(Row(label, None), may, True)] if len(may) > 1 else plans
+
+
+def _outcome(found: Ratio, more_is_better: bool, tolerance: float) -> str:
+    if found.low is None or found.high is None or found.low <= 1 <= found.high or abs(found.value - 1) <= tolerance:
+        return NO_DIFFERENCE
+    return BETTER if (found.value > 1) is more_is_better else WORSE

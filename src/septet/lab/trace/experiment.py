@@ -1,0 +1,46 @@
+"""The trace that belongs to an experiment: each of its models, with a few users, once all figures are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from septet.errors import Failed
+from septet.lab.experiment import Experiment
+from septet.lab.trace import captions, report
+from septet.lab.trace.tracing import Plan, Trace, trace
+
+DIRECTORY = "trace"  # below that of the results
+ZOOM_MS = 30.0
+
+
+def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Callable[[str], None]) -> None:
+    """Record a second of each model into the experiment's directory, and tell of each how it went.
+
+    What cannot be traced is told and does no harm: the figures are there.
+    """
+    if len(experiment.app_words) != 1:
+        tell("trace: only applications can be traced, not files")
+        return
+    plan = Plan(
+        app=experiment.app_words[0],
+        path=experiment.path,
+        think_s=0.001,
+        keep_alive=experiment.mode == "keep-alive",
+        warmup_s=0.5,
+        serve_options=experiment.serve_options,
+        store=experiment.store,
+    )
+    traces: list[Trace] = []
+    for model in experiment.models:
+        own = replace(plan, serve_options=plan.serve_options + experiment.model_options.get(model, ()))
+        try:
+            traces.append(trace(own, model))
+        except Failed as failure:
+            tell(f"trace: {model} failed: {failure}")
+        else:
+            tell(f"trace: {model}: {captions.model(traces[-1])}; {captions.method([traces[-1].recording])}")
+    if traces:
+        directory = experiment.out / DIRECTORY
+        directory.mkdir(exist_ok=True)
+        report.save(traces, plan, ZOOM_MS, command, directory)

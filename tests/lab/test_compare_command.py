@@ -1,0 +1,66 @@
+"""`septet compare` as a user runs it, on files."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.lab import results
+from support.made_up_results import results_of, valid
+
+RATES = (1000.0, 1010.0, 990.0)
+
+
+def written(directory: Path, factor: float = 1.0, model: str = "epoll") -> Path:
+    directory.mkdir()
+    records = [valid(model, 20, rate * factor, repeat=place) for place, rate in enumerate(RATES, 1)]
+    recorded: Any = results_of(*records)
+    results.finish(recorded)
+    return results.write(recorded, directory)
+
+
+def septet(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "septet", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+def test_nothing_got_worse(tmp_path: Path) -> None:
+    written(tmp_path / "a")
+    written(tmp_path / "b", 0.99)
+    done = septet("compare", "a", tmp_path / "b" / "results.json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("A: septet ")
+    assert "epoll, 20 users  0.99 (" in done.stdout
+
+
+def test_something_got_worse(tmp_path: Path) -> None:
+    written(tmp_path / "a")
+    written(tmp_path / "b", 0.5)
+    done = septet("compare", "a", "b", "--format", "markdown", "--metric", "requests/s", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "septet: 1 figure got worse beyond noise\n")
+    assert "| epoll, 20 users | 0.50 (" in done.stdout
+    assert "**worse** |  |" in done.stdout
+    assert septet("compare", "a", "b", "--tolerance", "60", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a", "nowhere"], "nowhere cannot be read as results"),
+        (["a", "empty"], "empty/results.json cannot be read as results"),
+        (["a", "unlike"], "a and unlike have no cell in common"),
+        (["a"], "missing argument 'B'"),
+        (["a", "a", "--metric", "beauty"], "'beauty' is not one of"),
+        (["a", "a", "--tolerance", "-1"], "--tolerance"),
+    ],
+)
+def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:
+    written(tmp_path / "a")
+    written(tmp_path / "unlike", model="poll")
+    (tmp_path / "empty").mkdir()
+    done = septet("compare", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
