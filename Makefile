@@ -5,10 +5,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PYTEST_ARGS ?= -n 4 --dist loadfile
 FUZZ_SECONDS ?= 300
+SOAK_SECONDS ?= 600
 BENCH_ARGS ?= --users 20,100,1000
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites docs format clean
+.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites soak docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -37,6 +38,10 @@ bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment
 
 loop-suites:  ## The tests of uvloop, anyio and aiohttp on every loop (a quarter of an hour)
 	$(PYTHON) tests/loop/foreign/run.py $(SUITES_ARGS)
+
+soak: $(READY)  ## Ten minutes of bad guests on each loop; nothing may be left (SOAK_SECONDS=600)
+	@for loop in poll epoll io_uring; do \
+		$(BIN)/python tests/loop/soak.py --backend $$loop --seconds $(SOAK_SECONDS) || exit 1; done
 
 docs: $(READY)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
