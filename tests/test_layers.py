@@ -10,6 +10,7 @@ well: what a module names, its reader must know.
 """
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -57,6 +58,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "spans": frozenset({"session", "rules"}),
     "examples": frozenset(),
     "lab": frozenset(),
+}
+
+#: Which of the laboratory's packages each of them may import. All but `load` may import the modules beside them, too:
+#: that one is a program of its own, on every CPU that it loads from.
+LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
+    "load": frozenset(),
+    "trace": frozenset(),
+    "cluster": frozenset({"load"}),
+    "report": frozenset({"load", "trace"}),
+    "compare": frozenset(),
+    "advise": frozenset(),
 }
 
 #: What `http`, `rules` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
@@ -127,6 +139,40 @@ def test_every_module_has_its_place() -> None:
     """A new one is to be added to the picture, and to the tables above."""
     found = {layer_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
     assert found <= MAY_IMPORT.keys() | SETTINGS | PLAIN | TOP
+
+
+def lab_package(module: str) -> str | None:
+    """The package of the laboratory that the module is in; "" for those beside them, None for what is not the lab's."""
+    names = module.split(".")
+    if names[:2] != [PACKAGE.name, "lab"]:
+        return None
+    return names[2] if len(names) > 2 and (PACKAGE / "lab" / names[2]).is_dir() else ""
+
+
+def module_of(path: Path) -> str:
+    return ".".join([PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def test_packages_of_the_laboratory() -> None:
+    """Its verbs stand side by side: what two of them share lies below both."""
+    wrong = []
+    for found in all_imports():
+        package, target = lab_package(module_of(found.path)), lab_package(found.module)
+        if package and target is not None and target not in LAB_MAY_IMPORT[package] | {package}:
+            wrong += [str(found)] if target or package == "load" else []
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_laboratory_imports_in_no_circle() -> None:
+    """Nor late, within a function: what is imported there is used there."""
+    modules = {module_of(path) for path in (PACKAGE / "lab").rglob("*.py")}
+    graph: dict[str, set[str]] = {module: set() for module in modules}
+    for found in all_imports():
+        importer = module_of(found.path)
+        target = found.module if found.module in modules else found.module.rpartition(".")[0]
+        if importer in modules and target in modules and target != importer:
+            graph[importer].add(target)
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_nobody_imports_the_top() -> None:

@@ -1,13 +1,15 @@
 """When a connection stays open and when it ends (RFC 9112, section 9), and several requests at once on one."""
 
 import json
+import os
 import random
+import signal
 
 import pytest
 
 from support.behaviour import digest
 from support.messages import byte_by_byte, chunked, pattern, random_pieces, render
-from support.server import Server
+from support.server import Server, serve
 
 
 def test_http_1_1_stays_open(server: Server) -> None:
@@ -116,3 +118,14 @@ def test_a_client_that_has_finished_sending_still_gets_its_answers(server: Serve
         assert json.loads(connection.read_response().body)["path"] == "/first"
         assert json.loads(connection.read_response().body)["path"] == "/second"
         connection.assert_closed()
+
+
+@pytest.mark.parametrize("model", ["iterative", "preforked", "threaded", "prethreaded"])
+def test_signal_of_the_application_ends_no_idle_connection(model: str) -> None:
+    """A signal wakes whoever waits; only the order to stop, or somebody at the door, is a reason to let a client go."""
+    with serve(model, "wsgi", app="support.app_handles_signals:wsgi") as server, server.connect() as idle:
+        worker = int(idle.request("GET", "/").body)
+        for _ in range(3):
+            os.kill(worker, signal.SIGUSR1)
+            assert not idle.has_data(within_s=0.2), "it was closed"
+        assert int(idle.request("GET", "/").body) == worker

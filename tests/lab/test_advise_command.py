@@ -69,6 +69,21 @@ def test_an_application_that_answers_wrongly(tmp_path: Path) -> None:
     assert "status 500" in result.stderr.splitlines()[-1]
 
 
+def test_an_application_slower_than_the_first_look(tmp_path: Path, app: str) -> None:
+    """It is slow, not broken: that is what is said, with the time."""
+    (tmp_path / "app_that_sleeps.py").write_text(APP.replace("0.02", "1.8"))
+    result = advise(app, "--p99", "50ms", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "septet: one request alone takes 1.8" in result.stderr
+
+
+def test_options_that_would_measure_something_else(tmp_path: Path, app: str) -> None:
+    for option in ("--model=poll", "--threads 2"):
+        result = advise(app, "--p99", "50ms", "--serve-option", option, cwd=tmp_path)
+        assert result.returncode == 2
+        assert "is not yours to give" in result.stderr
+
+
 def test_a_target_that_nobody_holds(tmp_path: Path, app: str) -> None:
     result = advise(app, "--p99", "1ms", "--models", "threaded", "--budget", "0.1", "--out", "out", cwd=tmp_path)
     assert result.returncode == 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,17 @@ def test_there_may_be_no_answer() -> None:
     assert decide(search, 0.01) is None
     assert not_held(search, 0.01) == "one request alone takes 20.3 ms: no model brings 99 % of many below 10 ms"
     assert values(None, search, experiment())["advice"] is None
+
+
+def test_requests_that_fail_are_not_called_slow() -> None:
+    world = World(WAIT, waits, in_time=lambda candidate: 0.0)
+    search = world.search()
+    world.explore(search)
+    assert not_held(search, 0.05) == "no candidate held a p99 of 50 ms at any rate that was tried"
+    for each in search.findings.values():
+        if each.gauge is not None:
+            each.beyond = replace(each.gauge, answers=990, errors=10)
+    assert not_held(search, 0.05).startswith("requests fail at every rate that was tried, 1.00% of them at best")
 
 
 @pytest.mark.parametrize(

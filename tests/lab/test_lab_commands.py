@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from support.made_up_results import failed, results_of, valid
 from support.scripted_server import ScriptedServer, answering_status, keep_answering
 from support.waiting import wait_until
 
+RESULTS_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
 APP = """
 def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "5")])
@@ -36,6 +38,14 @@ def app(tmp_path: Path) -> str:
     return f"{name}:app"
 
 
+def undocumented(recorded: dict[str, Any]) -> set[str]:
+    """Keys of a results file, down to those of `load` and the like, that its page of the reference does not name."""
+    run = recorded["runs"][0]
+    parts = (recorded, run, run["load"], run["load"]["client"], run["usage"], run["stop"], run["stop"]["life"])
+    page = RESULTS_PAGE.read_text()
+    return {key for part in parts for key in part if f"`{key}`" not in page}
+
+
 def test_bench(tmp_path: Path, app: str) -> None:
     words = ["--models", "epoll,iterative", "--users", "8,2", "--duration", "0.3", "--warmup", "0.1", "--out", "out"]
     words += ["--repeats", "1", "--warmup-max", "0"]
@@ -54,6 +64,7 @@ def test_bench(tmp_path: Path, app: str) -> None:
     recorded = json.loads((tmp_path / "out" / "results.json").read_text())
     assert recorded["finished"]
     assert recorded["command"] == ["septet", "bench", app, *words, "--serve-option", "--server-header ''"]
+    assert not undocumented(recorded)
     assert {run["verdict"] for run in recorded["runs"]} <= {"valid", "noisy"}
     assert recorded["runs"][0]["command"][-2:] == ["--server-header", ""]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -181,6 +192,10 @@ def serving(app: str) -> bool:
         (["--expect-length", "few"], "--expect-length: 'few' is neither"),
         (["--duration", "0"], "--duration"),
         (["--serve-option", "'"], "--serve-option"),
+        (["--duration", "nan"], "--duration"),
+        (["--timeout", "inf"], "--timeout"),
+        (["--serve-option", "--threads 2 --model poll"], "--serve-option: --model is not yours to give"),
+        (["--resume", "there", "hello", "--users", "5"], "--resume goes on as it began, without APP, --users"),
         (["--sweep", "workers"], "--sweep: 'workers' is not of the form"),
         (["--servers", "apache"], "--servers: 'apache' is neither a .toml file nor among gunicorn-sync, "),
         (["helo"], "APP 'helo' is neither MODULE:ATTRIBUTE nor one of hello, "),

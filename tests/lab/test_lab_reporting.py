@@ -12,15 +12,7 @@ from septet.lab import results, tables
 from septet.lab.display import Board
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.remarks import remarks
-from support.made_up_results import failed, results_of, valid, with_errors
-
-MIXED = results_of(
-    valid("iterative", 20, 2900.4),
-    valid("epoll", 20, 4000, cpu_share=0.9),
-    valid("threaded", 20, 5.25),
-    with_errors("epoll", 100, 3900, "120 of 8,000 requests failed: 120 x reset"),
-    failed("iterative", 100, "no answer within 15 s of starting"),
-)
+from support.made_up_results import MIXED, failed, results_of, valid
 
 
 def test_file_keeps_everything_one_run_a_line(tmp_path: Path) -> None:

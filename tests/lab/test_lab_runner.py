@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from septet.errors import Failed, UsageError
-from septet.lab import bench, results
+from septet.lab import bench, client, results
 from septet.lab.display import Lines
 from septet.lab.experiment import GUESTBOOK, Cell, Experiment, Run
 from septet.lab.runner import run_cell
@@ -207,3 +207,22 @@ def test_choice_of_models() -> None:
 
 def test_models_are_those_of_the_server() -> None:
     assert set(bench.model_names()) >= {"iterative", "forking", "epoll"}
+
+
+def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> None:
+    """No server is charged with it: the run stays to be done, and with it those that would have failed next."""
+    experiment = replace(experiment, users=(3, 4, 5))
+    runs = experiment.runs()
+
+    def load(plan: Any, hear: client.Hear, scenario: Path | None) -> dict[str, Any]:
+        if plan.users > 3:
+            raise client.LoadLost("worker b was lost")
+        return client.load(plan, hear, scenario)
+
+    recorded = results.begin(experiment, [])
+    with pytest.raises(Failed, match="worker b was lost; with all there again: septet bench --resume "):
+        bench.run(experiment, recorded, runs, Lines(len(runs)), load)
+    found, taken_up = bench.taken_up(experiment.out)
+    assert [record["users"] for record in found["runs"]] == [3]
+    assert results.resume(found) == runs[1:]
+    assert processes_with(taken_up.app) == []

@@ -17,15 +17,8 @@ from septet.lab.report.save import save, sections
 from septet.lab.results import Results
 from septet.lab.summary import summaries
 from support.colours import VISIONS, contrast, distance
-from support.made_up_results import failed, results_of, valid, with_errors
+from support.made_up_results import MIXED, failed, results_of, valid
 
-MIXED = results_of(
-    valid("iterative", 20, 2900.4),
-    valid("epoll", 20, 4000, cpu_share=0.9),
-    valid("threaded", 20, 5.25),
-    with_errors("epoll", 100, 3900, "120 of 8,000 requests failed: 120 x reset"),
-    failed("iterative", 100, "no answer within 15 s of starting"),
-)
 REPEATED = results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate in enumerate([1000.0, 1010, 1030], 1)))
 
 

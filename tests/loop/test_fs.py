@@ -7,8 +7,10 @@ import asyncio
 import io
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, cast
 
 import pytest
@@ -58,6 +60,27 @@ def test_whole_files(run: Run, tmp_path: Path, size: int) -> None:
 def test_file_of_unknown_size(run: Run) -> None:
     """A file of /proc says that it is empty."""
     assert run(fs.read_bytes("/proc/self/status")).startswith(b"Name:")
+
+
+def test_file_that_comes_by_the_page(run: Run) -> None:
+    """proc(5) gives no more than a page or so at once, and tells no size."""
+    symbols = Path("/proc/kallsyms")
+    expected = symbols.read_bytes()
+    assert len(expected) > 65536
+    assert run(fs.read_bytes(symbols)) == expected
+
+
+def test_size_beyond_the_file_takes_no_memory(run: Run, tmp_path: Path) -> None:
+    """A buffer of a size that nobody has memory for."""
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+
+    async def read() -> bytes:
+        async with await fs.open(tmp_path / "file") as file:
+            return await file.read(1 << 29) + await file.read(1 << 29)
+
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    assert run(read()) == b"x" * 100_000
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 1 << 17  # KiB
 
 
 def test_stat(run: Run, tmp_path: Path) -> None:
@@ -172,6 +195,33 @@ def test_pipe_is_no_file(run: Run, tmp_path: Path) -> None:
         with pytest.raises(io.UnsupportedOperation, match="a stream"):
             run(call(tmp_path / "fifo"))
     os.close(writer)
+
+
+def test_pipe_that_nobody_reads_is_not_waited_for(run: Run, tmp_path: Path) -> None:
+    """A thread that waited for the other end could not be stopped, and the loop not be closed."""
+    os.mkfifo(tmp_path / "pipe")
+
+    async def give_up() -> None:
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(0.05):
+                await fs.open(tmp_path / "pipe", "wb")
+        await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 10)
+
+    try:
+        run(give_up())
+    finally:  # else the test itself would not end
+        os.close(os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK))
+
+
+def test_directory_is_no_file(run: Run, tmp_path: Path) -> None:
+    """open(2) takes it; the error has the path all the same, and no descriptor stays."""
+
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(IsADirectoryError) as error:
+            run(fs.read_bytes(tmp_path))
+        assert error.value.filename == str(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) < before + 10  # some are the loop's own, made when it first waits
 
 
 def test_directory(run: Run, tmp_path: Path) -> None:

@@ -71,3 +71,13 @@ def results_of(*records: Record, **changes: Any) -> results.Results:
     recorded = results.begin(experiment, ["septet", "bench"])
     recorded["runs"] += records
     return recorded
+
+
+#: Cells of which figures are good, doubtful and missing, at two numbers of users. No test changes them.
+MIXED = results_of(
+    valid("iterative", 20, 2900.4),
+    valid("epoll", 20, 4000, cpu_share=0.9),
+    valid("threaded", 20, 5.25),
+    with_errors("epoll", 100, 3900, "120 of 8,000 requests failed: 120 x reset"),
+    failed("iterative", 100, "no answer within 15 s of starting"),
+)

@@ -1,13 +1,36 @@
-"""Words of the command line that more than one verb takes, checked. All raise UsageError."""
+"""Words of the command line that more than one verb takes: their types, and how they are checked.
+
+All functions raise UsageError for what is wrong.
+"""
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
+from typing import Any
+
+import click
 
 from septet.errors import UsageError
 from septet.lab import load as generator
-from septet.lab.load import LoadError
+from septet.lab.load import ANY_LENGTH, LoadError
+
+
+class Finite(click.FloatRange):
+    """A range of numbers: NaN, which is in every range, and infinity, which no measurement is, are in none."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        number = float(super().convert(value, parameter, context))
+        return number if math.isfinite(number) else self.fail(f"{value} is no number of use.", parameter, context)
+
+
+POSITIVE = Finite(min=0, min_open=True)
+NOT_NEGATIVE = Finite(min=0)
+COUNT = click.IntRange(min=1)
+FILE = click.Path(dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+OURS = ("model", "bind")  # options of `septet serve` that say what is measured, and where
 
 
 def path(text: str | None, default: str) -> str:
@@ -28,9 +51,32 @@ def scenario(file: Path | None) -> Path | None:
     return file.absolute()
 
 
-def serve_options(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """--serve-option: the words as a shell would split them."""
+def serve_options(texts: tuple[str, ...], ours: tuple[str, ...] = OURS) -> tuple[str, ...]:
+    """--serve-option: the words as a shell would split them; without `ours`, which would measure something else."""
     try:
-        return tuple(word for text in texts for word in shlex.split(text))
+        words = tuple(word for text in texts for word in shlex.split(text))
     except ValueError as error:
         raise UsageError(f"--serve-option: {' '.join(texts)!r} is not what a shell would accept: {error}") from None
+    for name in ours:
+        if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words):
+            raise UsageError(f"--serve-option: --{name} is not yours to give: the measurement sets it")
+    return words
+
+
+def expect_length(text: str | None) -> int | None:
+    """--expect-length: bytes, ANY_LENGTH, or None when it was not given."""
+    if text is None:
+        return None
+    if text == "any":
+        return ANY_LENGTH
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"--expect-length: {text!r} is neither a number of bytes nor 'any'")
+    return int(text)
+
+
+def cpus(text: str | None) -> tuple[int, ...]:
+    """--cpus: their numbers, each once; none when it was not given."""
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise UsageError(f"--cpus: {text!r} is not a list of whole numbers, such as 2,3")
+    return tuple(dict.fromkeys(map(int, words)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -11,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from septet.errors import Failed, UsageError
-from septet.lab import client, results
-from septet.lab.client import Load
+from septet.lab import client, output, results
+from septet.lab.client import Load, LoadLost
 from septet.lab.display import Display
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.results import Results
@@ -73,7 +74,7 @@ def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: 
     """
     directory = experiment.out
     new = not directory.exists()
-    make(directory)
+    output.make(directory)
     try:
         with contextlib.ExitStack() as server:
             look(_first_to_serve(experiment, server))
@@ -108,7 +109,8 @@ def _one_each(experiment: Experiment) -> list[Cell]:
 def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Display, load: Load = client.load) -> None:
     """Measure what is to be done. Results are written after each run: Ctrl-C loses the present one and no other.
 
-    Interrupted results have `finished` None. Raises Failed when they cannot be written.
+    Interrupted results have `finished` None. Raises Failed when they cannot be written, and, with what is finished
+    kept, when who sends the load is lost.
     """
     write(recorded, experiment)
     try:
@@ -120,24 +122,20 @@ def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Dis
             display.end(each, record)
     except KeyboardInterrupt:
         return
+    except LoadLost as lost:  # every later run would fail of it, and be charged to a server
+        again = f"septet bench --resume {shlex.quote(str(experiment.out))}"
+        raise Failed(f"{lost}; with all there again: {again}") from None
     results.finish(recorded)
     write(recorded, experiment)
 
 
-def make(directory: Path) -> None:
-    """Make the directory of the results. Raises Failed when that is not possible."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
-
-
 def write(recorded: Results, experiment: Experiment) -> None:
-    make(experiment.out)
+    """Write results.json into the experiment's directory. Raises Failed when that is not possible."""
+    output.make(experiment.out)
     try:
         results.write(recorded, experiment.out)
     except OSError as error:
-        raise Failed(f"--out: {experiment.out} cannot be written to: {error.strerror}") from None
+        raise output.unwritable(experiment.out, error) from None
 
 
 def taken_up(directory: Path) -> tuple[Results, Experiment]:
@@ -145,4 +143,7 @@ def taken_up(directory: Path) -> tuple[Results, Experiment]:
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:
         raise Failed(f"{directory} holds an experiment that is finished")
-    return recorded, replace(Experiment.from_values(recorded["experiment"]), out=directory)
+    try:
+        return recorded, replace(Experiment.from_values(recorded["experiment"]), out=directory)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failed(f"{directory / results.NAME} is damaged: its experiment cannot be taken up ({error!r})") from None

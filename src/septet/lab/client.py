@@ -18,6 +18,11 @@ from septet.lab.load import ANY_LENGTH, Plan
 Hear = Callable[[str, dict[str, Any]], None]
 Load = Callable[[Plan, Hear, Path | None], dict[str, Any]]  # as `load` below, wherever it comes from
 
+
+class LoadLost(Failed):
+    """Who sends the load is gone: nothing was found out about the server, and the run is still to be done."""
+
+
 GRACE_S = 60.0  # beyond the plan; thousands of connections take their time to open and to close
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import random
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import client, cluster, profiles
+from septet.lab import arguments, client, cluster, ending, output, profiles
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
+from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.client import Load
 from septet.lab.cluster import options as cluster_options
 from septet.lab.experiment import Experiment, Run
 from septet.lab.load import LoadError
-from septet.lab.load_command import COUNT, FILE, NOT_NEGATIVE, POSITIVE, length, numbers
 from septet.lab.server import LOOPBACK
+from septet.lab.verdicts import DOUBT_MARK
 
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
 CLOSE_HELP = "A new connection for every request: every model then does the same work for a request.  [default]"
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
@@ -86,9 +85,9 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     from septet.lab import results
     from septet.lab.report import save  # noqa: F401  now: what is missing is missed before an hour of measuring
 
-    # Whoever stops us with TERM (`timeout`, a CI runner) must not leave our server behind either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ending.term_as_interrupt()
     if resume is not None:
+        _check_unchanged(click.get_current_context())
         recorded, experiment = benching.taken_up(resume)
         runs = results.resume(recorded)
     else:
@@ -99,6 +98,18 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     return _report(recorded, experiment)
 
 
+def _check_unchanged(context: click.Context) -> None:
+    """An experiment goes on as it began. Raises UsageError for options that would have to be ignored."""
+    given = [
+        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
+        for each in context.command.params
+        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+        and each.name not in ("resume", "trace")
+    ]
+    if given:
+        raise UsageError(f"--resume goes on as it began, without {', '.join(given)}")
+
+
 def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
     from septet.lab import bench as benching
     from septet.lab.display import display
@@ -107,7 +118,7 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
     with contextlib.ExitStack() as stack:
         load, look = _load(experiment, recorded, stack)
         if experiment.profile is not None and profiles.profile(experiment.profile).redis:
-            benching.make(experiment.out)
+            output.make(experiment.out)
             cpus = () if experiment.cluster else experiment.pinned.client  # a cluster's may be of other machines
             experiment = experiment.with_store(stack.enter_context(redis(cpus)))
         if first:
@@ -146,26 +157,26 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
     models = benching.choose_models(options["models"], benching.model_names())
     return Experiment(
-        out=options["out"] or Path(f"bench-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"),
+        out=options["out"] or output.dated("bench"),
         models=models,
         users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
         app=app.name,
         app_words=app.words,
-        path=_path(options["path"], app.path),
+        path=arguments.path(options["path"], app.path),
         mode=options["mode"] or (profile.mode if profile else "close"),
-        expect_length=length(options["expect_length"]),
-        scenario=_scenario(options["scenario"]),
+        expect_length=arguments.expect_length(options["expect_length"]),
+        scenario=arguments.scenario(options["scenario"]),
         repeats=options["repeats"],
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
         lacking=benching.lacking(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
         profile=options["profile"],
-        serve_options=(profile.options if profile else ()) + _words(options["serve_options"]),
+        serve_options=(profile.options if profile else ()) + arguments.serve_options(options["serve_options"]),
         model_options=dict(profile.model_options) if profile else {},
         host=cluster_options.host(options["host"]),
         cluster=options["cluster"],
-        pinned=cluster_options.pinned(options["cluster"], numbers(options["cpus"] or "", "--cpus"), options["pin"]),
+        pinned=cluster_options.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **{field: options[option] for option, field in FIELDS.items()},
     )
 
@@ -181,9 +192,12 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(recorded, most))
-    for sentence in remarks.remarks(recorded, tables.DOUBT_MARK):
+    for sentence in remarks.remarks(recorded, DOUBT_MARK):
         click.echo("\n" + sentence)
-    drawn = save(recorded, experiment.out)
+    try:
+        drawn = save(recorded, experiment.out)
+    except OSError as error:  # the disk is full, most likely: the results are there, and can be drawn elsewhere
+        raise output.unwritable(experiment.out, error) from None
     click.echo("\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *drawn]))
     if recorded["finished"] is None:
         click.echo(f"\nto go on: septet bench --resume {shlex.quote(str(experiment.out))}")
@@ -191,14 +205,6 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
     if not any(cell.figures for cell in cells):
         raise Failed("every cell failed")
     return 0
-
-
-def _words(options: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of options as a shell would split them."""
-    try:
-        return tuple(word for option in options for word in shlex.split(option))
-    except ValueError as error:
-        raise UsageError(f"--serve-option: {' '.join(options)!r} is not what a shell would accept: {error}") from None
 
 
 def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
@@ -219,20 +225,3 @@ def _users(text: str, places: str | None) -> tuple[int, ...]:
     except LoadError as error:
         raise UsageError(f"--users: {error}") from None
     return users
-
-
-def _scenario(path: Path | None) -> Path | None:
-    """Its absolute path, after a look into it."""
-    if path is None:
-        return None
-    try:
-        generator.read_scenario(path)
-    except LoadError as error:
-        raise UsageError(str(error)) from None
-    return path.absolute()
-
-
-def _path(text: str | None, default: str) -> str:
-    if text is not None and not text.startswith("/"):
-        raise UsageError(f"--path: {text!r} does not begin with /")
-    return text or default

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import cluster
+from septet.lab import arguments, cluster, ending
 from septet.lab import load as generator
-from septet.lab.load import ANY_LENGTH, LoadError, NobodyListens, Plan
-
-POSITIVE = click.FloatRange(min=0, min_open=True)
-NOT_NEGATIVE = click.FloatRange(min=0)
-COUNT = click.IntRange(min=1)
-FILE = click.Path(dir_okay=False, path_type=Path)
+from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
+from septet.lab.load import LoadError, NobodyListens, Plan
 
 
 @click.command(
@@ -80,8 +75,7 @@ def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
 
 
 def _from(places: str, plan: Plan) -> dict[str, Any]:
-    # Whoever stops us with TERM must not leave load behind that nobody waits for.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ending.term_as_interrupt()
     with cluster.opened(places) as found:
         found.check_reach(plan.url)
         return found.load(plan, lambda event, details: None)
@@ -109,8 +103,8 @@ def _plan(url: str, options: dict[str, Any]) -> Plan:
         timeout_s=options["timeout"],
         mode=options["mode"],
         requests_per_connection=options["per_connection"] or 0,
-        expect_length=length(options["expect_length"]),
-        cpus=numbers(options["cpus"] or "", "--cpus"),
+        expect_length=arguments.expect_length(options["expect_length"]),
+        cpus=arguments.cpus(options["cpus"]),
         overflow=options["overflow"],
         **fields,
     )
@@ -123,22 +117,3 @@ def _body(text: str) -> str:
         return Path(text[1:]).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise UsageError(f"--body: {text[1:]} cannot be read: {error.strerror}") from None
-
-
-def numbers(text: str, option: str) -> tuple[int, ...]:
-    """Whole numbers in a list with commas. Raises UsageError for what is none."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isascii() and word.isdigit() for word in words):
-        raise UsageError(f"{option}: {text!r} is not a list of whole numbers, such as 2,3")
-    return tuple(dict.fromkeys(map(int, words)))
-
-
-def length(text: str | None) -> int | None:
-    """What --expect-length says."""
-    if text is None:
-        return None
-    if text == "any":
-        return ANY_LENGTH
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"--expect-length: {text!r} is neither a number of bytes nor 'any'")
-    return int(text)

@@ -6,16 +6,16 @@ laid side by side with line tools.
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
+import math
 from pathlib import Path
 from typing import Any
 
 import septet
 from septet.errors import Failed
-from septet.lab import machine
+from septet.lab import machine, output
 from septet.lab.experiment import Cell, Experiment, Run
+from septet.lab.layout import complaint
 
 SCHEMA = 2
 NAME = "results.json"
@@ -28,7 +28,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
-        "started": _now(),
+        "started": output.now(),
         "finished": None,  # stays so when it was interrupted
         "command": command,
         "resumed": [],  # when it was taken up again
@@ -41,7 +41,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
 
 def resume(results: Results) -> list[Run]:
     """The runs that are still to be done; notes that they are done now."""
-    results["resumed"].append(_now())
+    results["resumed"].append(output.now())
     done = {run_of(record) for record in results["runs"]}
     return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]
 
@@ -51,31 +51,35 @@ def run_of(record: dict[str, Any]) -> Run:
 
 
 def finish(results: Results) -> None:
-    results["finished"] = _now()
+    results["finished"] = output.now()
 
 
 def write(results: Results, directory: Path) -> Path:
     """Write results.json whole or not at all; returns its path."""
     path = directory / NAME
-    temporary = path.with_suffix(".json.new")
-    runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in results["runs"])
     others = {name: value for name, value in results.items() if name != "runs"}
-    head = json.dumps({**others, "runs": []}, indent=1)
-    temporary.write_text(head.removesuffix("[]\n}") + f"[\n{runs}\n]\n}}\n")
-    os.replace(temporary, path)
+    output.write_runs(path, others, results["runs"])
     return path
 
 
 def read(path: Path) -> Results:
-    """Raises Failed for what is no results file, or one of another schema."""
+    """Raises Failed for what is no results file, one of another schema, or one that is damaged."""
     try:
-        results: Results = json.loads(path.read_text())
+        results: Results = json.loads(path.read_text(), parse_constant=_refused, parse_float=_finite)
     except (OSError, ValueError) as error:
         raise Failed(f"{path} cannot be read as results: {error}") from None
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         raise Failed(f"{path} holds no results of schema {SCHEMA}; this is septet {septet.__version__}")
+    if (wrong := complaint(results)) is not None:
+        raise Failed(f"{path} is damaged: {wrong}")
     return results
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def _refused(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    """JSON allows 1e999, of which Python makes infinity: nothing that was measured."""
+    number = float(text)
+    return number if math.isfinite(number) else _refused(text)

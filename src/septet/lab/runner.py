@@ -5,7 +5,6 @@ Whatever happens the outcome is a record, and no process is left. A run that fai
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import tempfile
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from septet.errors import Failed
-from septet.lab import client, machine
-from septet.lab.client import Hear, Load
+from septet.lab import client, machine, output
+from septet.lab.client import Hear, Load, LoadLost
 from septet.lab.experiment import Experiment, Run
 from septet.lab.gil import GilWatch
 from septet.lab.load import LoadError, Plan, read_scenario
@@ -27,7 +26,10 @@ from septet.lab.verdicts import judge
 
 
 def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.load) -> dict[str, Any]:
-    """Measure once; returns the record for results.json. `hear` is told how the load goes on."""
+    """Measure once; returns the record for results.json. `hear` is told how the load goes on.
+
+    Raises LoadLost, for which no server is to blame.
+    """
     cell, port = run.cell, free_port(experiment.host)
     plan = plan_for(experiment, cell.users, port)
     record: dict[str, Any] = {
@@ -35,7 +37,7 @@ def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.l
         "users": cell.users,
         "setting": dict(cell.setting),
         "repeat": run.repeat,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": output.now(),
         "command": experiment.command(cell, port),
         "load_command": client.by_hand(plan, experiment.scenario, experiment.cluster),
         "load_average_before": machine.load_average(),
@@ -45,6 +47,8 @@ def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.l
             record["load"], record["usage"] = carried_out(plan, experiment, server, port, hear, load)
             server.check_alive()
             record["stop"] = server.stop()
+    except LoadLost:
+        raise
     except Failed as failure:
         record["failure"] = str(failure)
     record["load_average_after"] = machine.load_average()

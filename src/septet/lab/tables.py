@@ -7,8 +7,8 @@ from typing import Any
 
 from septet.lab.results import Results
 from septet.lab.summary import Summary, summaries
+from septet.lab.verdicts import DOUBT_MARK
 
-DOUBT_MARK = "!"
 ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}  # of fewer answers such a percentile says next to nothing
 
 

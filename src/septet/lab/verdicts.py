@@ -14,6 +14,7 @@ from typing import Any
 from septet.lab.statistics import variation
 
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")  # from the best to the worst
+DOUBT_MARK = "!"  # in tables, after a figure that is not valid
 
 ERROR_SHARE_MAX = 0.001  # of all requests; more, and the figures are not those of a healthy server
 CLIENT_SHARE_MAX = 0.85  # of a CPU; a closed loop whose client is this busy measures the client

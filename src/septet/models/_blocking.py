@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from socket import socket
+from threading import current_thread, main_thread
 from time import monotonic, sleep
 from typing import NamedTuple
 
@@ -112,7 +113,9 @@ class _Watch:
         self._alone = Poll()
         self._alone.add(self._sock.fileno(), READABLE)
         self._idle = Poll()
-        for descriptor in (self._sock.fileno(), door.stop.fileno(), *door.watched):
+        # A signal is the main thread's: no other can make the descriptor silent again.
+        self._order = door.stop.fileno() if current_thread() is main_thread() else door.stop.order_fileno
+        for descriptor in (self._sock.fileno(), self._order, *door.watched):
             self._idle.add(descriptor, READABLE)
         self._mask = READABLE
         self._grace = IDLE_GRACE_S if self._kept_s else FRESH_GRACE_S
@@ -154,14 +157,16 @@ class _Watch:
     def _wait_idle(self, timeout: float | None) -> bool:
         """Whether the next request has begun; False: it is time to let the connection go."""
         descriptor = self._sock.fileno()
-        stop = self._door.stop
         grace, self._grace = self._grace, IDLE_GRACE_S
-        ready = {found for found, _ in self._idle.wait(timeout)}
-        if descriptor in ready:
-            return True
-        if stop.fileno() in ready and stop.heard():
-            return False
-        # Somebody is at the door, or a signal was none of ours.
+        ready = {self._order}
+        while ready == {self._order}:  # at first; and again after a signal that was not the order
+            ready = {found for found, _ in self._idle.wait(timeout)}
+            if descriptor in ready:
+                return True
+            if self._order in ready and self._door.stop.heard():
+                return False
+            timeout = self._time_left()
+        # Somebody is at the door.
         return bool(ready) and self._wait_alone(READ, grace)
 
 

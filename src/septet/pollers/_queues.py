@@ -128,7 +128,7 @@ class Queues:
         if code >= 0:
             self._prepared -= code
         elif code == -errno.EBUSY:  # older kernels, while completions wait outside of a full queue
-            self._late += self.harvest()
+            self._late = self.harvest()  # with those that were late already
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
 

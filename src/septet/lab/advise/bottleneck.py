@@ -18,7 +18,7 @@ _GIL_WAIT = "of the time in which its threads want to run, they wait {:.0%} for 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """`what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, unknown."""
+    """`what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, latency, unknown."""
 
     what: str
     sentence: str

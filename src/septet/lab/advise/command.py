@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
-import signal
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments
+from septet.lab import arguments, ending, output
 from septet.lab.advise import plan as planning
 from septet.lab.advise import words
 from septet.lab.advise.advice import Advice, decide, service
@@ -24,17 +21,17 @@ from septet.lab.advise.findings import Search, Situation
 from septet.lab.advise.limits import limits
 from septet.lab.advise.measure import Bench, is_asynchronous
 from septet.lab.applications import application
+from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
 from septet.lab.bench import choose_models, model_names
 from septet.lab.experiment import Experiment
-from septet.lab.load_command import COUNT, FILE, POSITIVE
 from septet.lab.pinning import pinning
 
 if TYPE_CHECKING:
     from septet.lab.advise.display import Told
 
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
 FIRST = "epoll"  # with which the application is looked at, whether it may be advised or not
 START_TIMEOUT_S = 30.0
+SEARCHED = (*arguments.OURS, "workers", "threads")
 BUDGET_MIN = 3.0  # minutes
 LEFT_OUT = frozenset({"iterative", "forking", "poll"})  # unless named: others do the same better
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
@@ -86,8 +83,7 @@ def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: f
     asked = Asked(_time(p99), budget * 60, planning.parse_rate(plan) if plan else None)
     experiment = _experiment(app, options)
     evidence = Evidence(experiment, ["septet", *sys.argv[1:]], asdict(asked))
-    # Whoever stops us with TERM must not leave our server behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ending.term_as_interrupt()
     with evidence.kept():
         with display(asked.budget_s) as told, Bench(experiment, asked.p99_s, evidence.runs) as bench:
             course = Course(bench, asked.p99_s, asked.budget_s, told)
@@ -145,7 +141,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     if options["models"] is None:
         models = tuple(model for model in models if model not in LEFT_OUT)
     return Experiment(
-        out=options["out"] or Path(f"advise-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"),
+        out=options["out"] or output.dated("advise"),
         models=models,
         app=app.name,
         app_words=app.words,
@@ -153,7 +149,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         mode=options["mode"],
         start_timeout_s=START_TIMEOUT_S,
         scenario=arguments.scenario(options["scenario"]),
-        serve_options=arguments.serve_options(options["serve_options"]),
+        serve_options=arguments.serve_options(options["serve_options"], SEARCHED),
         pinned=pinning(),
     )
 

@@ -11,7 +11,7 @@ from septet.errors import Failed
 from septet.lab.advise.candidate import POOL, PROCESSES, Candidate
 from septet.lab.advise.findings import Finding, Look, Search, Situation, Step
 from septet.lab.advise.knee import Knee, Outcome
-from septet.lab.advise.measure import ANSWERS, Bench, duration_s
+from septet.lab.advise.measure import ANSWERS, SATURATED_TIMEOUT_S, Bench, duration_s
 from septet.lab.advise.nature import Nature, amid_others, nature
 from septet.lab.advise.search import next_step
 from septet.lab.advise.trial import Trial, outcome
@@ -21,6 +21,7 @@ FLOOR = 0.1  # of the same: who does not hold that holds nothing
 USERS_MIN = 8
 ARRIVAL_S = 1.0
 SEVERAL = 32  # users who are enough to keep a CPU from going to sleep between two of them
+WINDOW = 3  # times what a request takes: a gauge that is shorter sees nobody answered
 FAILURES_MAX = 2  # in a row: then it is not the load that the server died of
 GROUND = 0.3  # of the time is kept for checking the first two
 CHECK_ANSWERS = 3 * ANSWERS
@@ -59,14 +60,16 @@ class Course:
     def look_at(self, model: str, asynchronous: bool) -> Nature:
         """One user alone; where he waits, several at once. `model` is a loop. Raises Failed when he has no answer."""
         alone = self._bench.saturate(Candidate(model), 1)
+        if alone.failure is None and not alone.answers and not alone.errors:  # the first answer is still to come
+            alone = self._bench.saturate(Candidate(model), 1, at_least_s=SATURATED_TIMEOUT_S)
         if alone.failure is not None:
             raise Failed(alone.failure)
         if not alone.answers:
             raise Failed(f"a single user had no right answer: {alone.reason}")
         found = nature(alone, asynchronous)
-        if found.waits:
-            threads = SEVERAL if found.blocks else None
-            found = amid_others(found, alone, self._bench.saturate(Candidate(model, threads=threads), SEVERAL))
+        if found.waits and found.wall_s < self._target_s:  # else there is nothing to search for
+            candidate = Candidate(model, threads=SEVERAL if found.blocks else None)
+            found = amid_others(found, alone, self._bench.saturate(candidate, SEVERAL, WINDOW * found.wall_s))
         self._listener.nature(found)
         return found
 
@@ -88,7 +91,7 @@ class Course:
 
     def _gauge(self, search: Search, finding: Finding) -> None:
         users = _saturating_users(finding.candidate, search.situation)
-        finding.gauge = self._bench.saturate(finding.candidate, users)
+        finding.gauge = self._bench.saturate(finding.candidate, users, WINDOW * search.situation.nature.wall_s)
         if finding.gauge.answered_nothing:
             self._listener.dropped(finding, finding.gauge.failure or finding.gauge.reason or "no answer")
         else:

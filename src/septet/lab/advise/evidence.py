@@ -5,17 +5,13 @@ Written after every candidate, so that Ctrl-C, or the end of the machine, costs 
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import septet
-from septet.errors import Failed
-from septet.lab import machine
+from septet.lab import machine, output
 from septet.lab.experiment import Experiment
 
 NAME = "advice.json"
@@ -31,7 +27,7 @@ class Evidence:
         self._values: dict[str, Any] = {
             "schema": SCHEMA,
             "septet": septet.__version__,
-            "started": _now(),
+            "started": output.now(),
             "finished": None,  # stays so when it was interrupted
             "command": command,
             "machine": machine.describe(),
@@ -47,10 +43,7 @@ class Evidence:
     def kept(self) -> Iterator[None]:
         """The directory is there; it is gone again if nothing was written into it. Raises Failed."""
         new = not self._directory.exists()
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._failed(error) from None
+        output.make(self._directory)
         try:
             yield
         finally:
@@ -61,19 +54,8 @@ class Evidence:
     def write(self, conclusion: dict[str, Any], finished: bool = False) -> None:
         """Write the file whole or not at all, one run a line. Raises Failed."""
         if finished:
-            self._values["finished"] = _now()
-        head = json.dumps({**self._values, **conclusion, "runs": []}, indent=1)
-        runs = ",\n".join(json.dumps(run, separators=(",", ":")) for run in self.runs)
-        temporary = self.path.with_suffix(".json.new")
+            self._values["finished"] = output.now()
         try:
-            temporary.write_text(head.removesuffix("[]\n}") + f"[\n{runs}\n]\n}}\n")
-            os.replace(temporary, self.path)
+            output.write_runs(self.path, {**self._values, **conclusion}, self.runs)
         except OSError as error:
-            raise self._failed(error) from None
-
-    def _failed(self, error: OSError) -> Failed:
-        return Failed(f"--out: {self._directory} cannot be written to: {error.strerror}")
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            raise output.unwritable(self._directory, error) from None

@@ -75,9 +75,10 @@ class Bench:
         timeout_s = max(TIMEOUT_MIN_S, TIMEOUT_TARGETS * self._target_s)
         return self._run(candidate, users, rate=rate, duration_s=window_s, timeout_s=timeout_s)
 
-    def saturate(self, candidate: Candidate, users: int) -> Trial:
-        """A closed loop: each user asks again when he has been answered."""
-        return self._run(candidate, users, rate=None, duration_s=DURATION_MIN_S, timeout_s=SATURATED_TIMEOUT_S)
+    def saturate(self, candidate: Candidate, users: int, at_least_s: float = 0.0) -> Trial:
+        """A closed loop: each user asks again when he has been answered; measured for so long at least."""
+        window_s = min(SATURATED_TIMEOUT_S, max(DURATION_MIN_S, at_least_s))
+        return self._run(candidate, users, rate=None, duration_s=window_s, timeout_s=SATURATED_TIMEOUT_S)
 
     def _run(self, candidate: Candidate, users: int, **values: Any) -> Trial:
         record: Record = {

@@ -13,6 +13,7 @@ from septet.lab.advise.plan import Row, basis
 from septet.lab.advise.trial import milliseconds
 from septet.lab.advise.usl import Usl
 from septet.lab.experiment import Experiment
+from septet.lab.verdicts import ERROR_SHARE_MAX
 
 WIDTH = 14  # of the names
 WORTH_SAYING = 0.97  # of the capacity: less than this
@@ -133,6 +134,10 @@ def not_held(search: Search, target_s: float) -> str:
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)
         return f"one request alone takes {alone}: no model brings 99 % of many below {target}"
+    beyond = [each.beyond for each in search.findings.values() if each.beyond is not None]
+    if beyond and all(each.error_share > ERROR_SHARE_MAX for each in beyond):
+        share = min(each.error_share for each in beyond)
+        return f"requests fail at every rate that was tried, {share:.2%} of them at best: that comes before any latency"
     return f"no candidate held a p99 of {milliseconds(target_s)} at any rate that was tried"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from distributed import Client
 
 from septet.errors import Failed
+from septet.lab.client import LoadLost
 from septet.lab.cluster import worker as there
 from septet.lab.cluster.clocks import PINGS, Offset, Ping, offset
 from septet.lab.cluster.outcome import outcome
@@ -46,7 +47,7 @@ class Cluster:
         """Carry the plan out, each worker a share of it, on each of the plan's CPUs if it names some.
 
         `notify` hears the same as from a run on this machine, and Ctrl-C does the same. Raises LoadError when a
-        worker cannot carry out its share, and Failed when a worker is lost.
+        worker cannot carry out its share, and LoadLost when a worker is lost.
         """
         check_url(plan.url, self.workers, CURE)
         crew = RemoteCrew(self._client, plan, notify, [(worker, self._offset(worker)) for worker in self.workers])
@@ -83,5 +84,5 @@ class Cluster:
         try:
             there_ns = self._client.run(there.clock, workers=[worker.address])[worker.address]
         except Exception:  # whatever Dask makes of a worker that has gone
-            raise Failed(f"worker {worker.name} was lost") from None
+            raise LoadLost(f"worker {worker.name} was lost") from None
         return Ping(sent_ns, there_ns, time.monotonic_ns())

@@ -23,6 +23,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker
 
 from septet.errors import Failed
+from septet.lab.client import LoadLost
 from septet.lab.cluster import worker as there
 from septet.lab.cluster.clocks import Offset
 from septet.lab.cluster.patience import within
@@ -124,7 +125,7 @@ class RemoteCrew(Leader[Remote]):
             self._inbox.put(lambda answer=answer: self._answered(worker, answer))  # type: ignore[misc]
 
     def _answered(self, worker: Worker, answer: object) -> None:
-        """What it said to `renew`. Raises Failed when it is not there any more.
+        """What it said to `renew`. Raises LoadLost when it is not there any more.
 
         Where the run is no longer under way the counts are on their way, or a new process took the worker's place: then
         they do not come, and that is silence.
@@ -135,14 +136,14 @@ class RemoteCrew(Leader[Remote]):
             self._begun.add(worker.address)
             self._heard_s[worker.address] = time.monotonic()
         elif answer is not False:
-            raise Failed(f"worker {worker.name} was lost")
+            raise LoadLost(f"worker {worker.name} was lost")
 
     def _check_silence(self) -> None:
         for worker in self._workers():
             waited_s = time.monotonic() - self._heard_s[worker.address]
             if waited_s > SILENCE_S and not self._futures[worker.address].done():
                 what = "was silent for" if worker.address in self._begun else "is busy, and did not begin for"
-                raise Failed(f"worker {worker.name} {what} {SILENCE_S:g} s")
+                raise LoadLost(f"worker {worker.name} {what} {SILENCE_S:g} s")
 
     def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
         """Its counts are there. Raises what it raised, with its name."""
@@ -153,7 +154,7 @@ class RemoteCrew(Leader[Remote]):
         except LoadError as error:
             raise LoadError(f"worker {worker.name}: {error}") from None
         except KilledWorker:
-            raise Failed(f"worker {worker.name} was lost") from None
+            raise LoadLost(f"worker {worker.name} was lost") from None
         except Exception as error:  # of Dask's, or a fault of ours
             raise Failed(f"worker {worker.name} did not do its share: {type(error).__name__}: {error}") from None
         for number, raw in raws.items():

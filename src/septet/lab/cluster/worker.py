@@ -108,6 +108,7 @@ def kill(run: str) -> None:
 
 
 def clock() -> int:
+    """This machine's monotonic clock, in nanoseconds."""
     return time.monotonic_ns()
 
 

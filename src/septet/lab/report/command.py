@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import results
+from septet.lab import output, results
+from septet.lab.arguments import COUNT, DIRECTORY
 
 
 @click.command(
@@ -17,8 +18,8 @@ Examples:
   septet report results.json --at 1000 --out elsewhere""",
 )
 @click.argument("source", metavar="RESULTS", type=click.Path(exists=True, path_type=Path))
-@click.option("--at", "users", type=click.IntRange(min=1), help="Lay contenders side by side at so many users.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory.  [default: that of RESULTS]")
+@click.option("--at", "users", type=COUNT, help="Lay contenders side by side at so many users.")
+@click.option("--out", type=DIRECTORY, help="Directory.  [default: that of RESULTS]")
 def report(source: Path, users: int | None, out: Path | None) -> int:
     """Draw the results of bench again, finished or not.
 
@@ -35,10 +36,10 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
     if users is not None and users not in known:
         raise UsageError(f"--at: {users:,} is not among the numbers of users there: {', '.join(map(str, known))}")
     directory = path.parent if out is None else out
+    output.make(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         drawn = save(recorded, directory, users, trace=path.parent)
     except OSError as error:
-        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
+        raise output.unwritable(directory, error) from None
     click.echo("\n".join(map(str, drawn)))
     return 0

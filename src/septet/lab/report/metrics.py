@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from septet.lab.statistics import Estimate
 from septet.lab.summary import Summary
-
-DOUBT_MARK = "!"
+from septet.lab.verdicts import DOUBT_MARK
 
 
 @dataclass(frozen=True, slots=True)

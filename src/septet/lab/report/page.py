@@ -27,10 +27,10 @@ from septet.lab.report import drawing
 from septet.lab.report.captions import caption, title
 from septet.lab.report.drawing import NARROW, WIDE, Specification, inline_svg
 from septet.lab.report.findings import findings
-from septet.lab.report.metrics import DOUBT_MARK
 from septet.lab.report.pictures import Section, Table
 from septet.lab.report.traces import Traces
-from septet.lab.results import Results
+from septet.lab.results import Results, run_of
+from septet.lab.verdicts import DOUBT_MARK
 
 _HERE = Path(__file__).parent
 _VEGA = "window.vegaEmbed = vegaEmbed;"  # all that the page's script calls
@@ -154,9 +154,8 @@ def _commands(results: Results) -> dict[str, Any]:
     found: dict[str, str] = {}
     for run in told:
         if run["users"] == users:
-            label = " ".join([run["model"], *(f"{name}={value}" for name, value in run["setting"].items())])
             variables = [f"{name}={shlex.quote(str(value))}" for name, value in (run.get("environment") or {}).items()]
             server = " ".join([*variables, shlex.join(run["command"])])
             load = run.get("load_command")
-            found.setdefault(label, "\n".join([server, shlex.join(load)] if load else [server]))
+            found.setdefault(run_of(run).cell.label, "\n".join([server, shlex.join(load)] if load else [server]))
     return {"commands": list(found.items()), "commands_at": f"{users:,} users"}

@@ -11,10 +11,9 @@ from typing import Any
 
 from septet.lab.report.pictures import Table
 from septet.lab.trace import captions
+from septet.lab.trace.files import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 
-DIRECTORY = "trace"
-FIGURES = "trace.json"
-PICTURES = {"zoom": "some milliseconds, as they were", "overview": "all that was recorded, in columns"}
+PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was recorded, in columns"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import click
 
 from septet.errors import Failed
-from septet.lab import arguments
+from septet.lab import arguments, ending, output
 from septet.lab.experiment import GUESTBOOK_PATH
 
 MODELS = "iterative,threaded,epoll"
@@ -41,7 +39,7 @@ For the exact way, kernel.perf_event_paranoid must be 2 or less, or you root; th
 @click.option("--zoom", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="MS", help="Its length.")
 @click.option("--way", type=click.Choice(WAYS), default="auto", show_default=True, help="How threads are watched.")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Directory.  [default: trace-DATE-TIME]")
+@click.option("--out", type=arguments.DIRECTORY, help="Directory.  [default: trace-DATE-TIME]")
 def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path | None, **options: Any) -> int:
     """Draw who runs and who waits, thread by thread and user by user.
 
@@ -65,9 +63,8 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
         serve_options=arguments.serve_options(options["serve_options"]),
     )
     chosen = choose_models(models, model_names())
-    directory = _made(out or Path(f"trace-{datetime.datetime.now():%Y-%m-%d-%H%M%S}"))
-    # Whoever stops us with TERM must not leave our server behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    directory = output.make(out or output.dated("trace"))
+    ending.term_as_interrupt()
     traces: list[Trace] = []
     failures: dict[str, list[str]] = {}
     for model in chosen:
@@ -81,7 +78,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     try:
         written = report.save(traces, plan, zoom, ["septet", *sys.argv[1:]], directory)
     except OSError as error:
-        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
+        raise output.unwritable(directory, error) from None
     return _tell(written, traces)
 
 
@@ -108,11 +105,3 @@ def _tell(written: list[Path], traces: list[Any]) -> int:
         click.echo("\n" + note)
     click.echo("\n" + "\n".join(str(path) for path in written))
     return 0
-
-
-def _made(directory: Path) -> Path:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failed(f"--out: {directory} cannot be written to: {error.strerror}") from None
-    return directory

@@ -8,9 +8,9 @@ from dataclasses import replace
 from septet.errors import Failed
 from septet.lab.experiment import Experiment
 from septet.lab.trace import captions, report
+from septet.lab.trace.files import DIRECTORY
 from septet.lab.trace.tracing import Plan, Trace, trace
 
-DIRECTORY = "trace"  # below that of the results
 ZOOM_MS = 30.0
 
 

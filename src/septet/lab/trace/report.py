@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import shlex
 from collections.abc import Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import septet
-from septet.lab import machine
+from septet.lab import machine, output
 from septet.lab.trace import captions, perfetto, picture, tables
+from septet.lab.trace.files import FIGURES, OVERVIEW, ZOOM
 from septet.lab.trace.page import Figure, page
 from septet.lab.trace.picture import Panel
 from septet.lab.trace.rows import busiest, cut, rows
@@ -28,7 +28,7 @@ def save(traces: Sequence[Trace], plan: Plan, zoom_ms: float, command: Sequence[
     for trace in traces:
         written.append(directory / f"{trace.model}.perfetto.json")
         perfetto.save(trace, written[-1], about)
-    written.append(directory / "trace.json")
+    written.append(directory / FIGURES)
     written[-1].write_text(json.dumps({**about, "models": [_figures(trace) for trace in traces]}, indent=1))
     return written
 
@@ -37,7 +37,7 @@ def _about(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": output.now(),
         "command": list(command),
         "machine": machine.describe(),
         "plan": asdict(plan),
@@ -52,8 +52,8 @@ def _draw(traces: Sequence[Trace], plan: Plan, zoom_ms: float, about: dict[str, 
     ]
     wide, near = zip(*(panels(trace, zoom_ms) for trace in traces), strict=True)
     drawings = {
-        "zoom": picture.zoom(near, title, [captions.zoom(plan, zoom_ms), *known]),
-        "overview": picture.overview(wide, title, [captions.overview(plan), *known]),
+        ZOOM: picture.zoom(near, title, [captions.zoom(plan, zoom_ms), *known]),
+        OVERVIEW: picture.overview(wide, title, [captions.overview(plan), *known]),
     }
     written: list[Path] = []
     figures = []

@@ -7,9 +7,10 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
+from stat import S_ISREG
 from typing import Any
 
-from septet.loop.fs._verbs import FIRST_READ, Path, encoded, position
+from septet.loop.fs._verbs import FIRST_READ, Path, encoded, position, refuse_directory
 from septet.pollers._file_operations import AT_SYMLINK_NOFOLLOW, stat_result
 from septet.pollers.ring import Ring
 
@@ -44,8 +45,10 @@ class RingFiles:
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
         small = size <= FIRST_READ
+        if not small:
+            size = _within(fd, size, offset)
         buffer = self._spare.pop() if small and self._spare else bytearray(FIRST_READ if small else size)
-        length = await self._done(partial(self._ring.read, offset=offset, size=min(size, LONGEST_READ)), fd, buffer)
+        length = await self._done(partial(self._ring.read, offset=offset, size=size), fd, buffer)
         data = bytes(memoryview(buffer)[:length])
         if small and len(self._spare) < SPARE_BUFFERS:
             self._spare.append(buffer)  # not after a cancellation: the kernel may still write into it
@@ -55,13 +58,13 @@ class RingFiles:
         fd = await self.open(path, os.O_RDONLY | os.O_CLOEXEC, 0)
         try:
             position(fd, path)
+            refuse_directory(fd, path)
             pieces = [await self.read(fd, FIRST_READ, 0)]
-            offset = size = len(pieces[0])
-            if size == FIRST_READ:
-                size = os.fstat(fd).st_size
-            while pieces[-1]:
-                if offset >= size and len(pieces[-1]) < FIRST_READ:
-                    break  # no more than the last read asked for: it has met the end
+            offset = len(pieces[0])
+            size = os.fstat(fd).st_size
+            # Who has read as much as the size tells, and less than was asked for, has met the end. Files of proc(5) and
+            # sysfs(5) tell no size, or a wrong one, and come by the page: only b"" is their end.
+            while pieces[-1] and not (offset == size and len(pieces[-1]) < FIRST_READ):
                 pieces.append(await self.read(fd, max(size - offset, FIRST_READ), offset))
                 offset += len(pieces[-1])
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -85,6 +88,14 @@ class RingFiles:
             operation.abandon()
             self._ring.cancel(token)
             raise
+
+
+def _within(fd: int, size: int, offset: int) -> int:
+    """How much of `size` is worth a buffer, which is filled with zeros first: no gigabyte for a small file."""
+    status = os.fstat(fd)
+    if S_ISREG(status.st_mode):
+        size = min(size, max(status.st_size - offset, FIRST_READ))
+    return min(size, LONGEST_READ)
 
 
 class _Operation:

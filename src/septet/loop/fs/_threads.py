@@ -7,7 +7,7 @@ from functools import partial
 from threading import Lock
 from typing import TypeVar
 
-from septet.loop.fs._verbs import Path, position
+from septet.loop.fs._verbs import Path, position, refuse_directory
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class ThreadFiles:
         return self._guards.setdefault(fd, _Guard())
 
     async def open(self, path: Path, flags: int, permissions: int) -> int:
-        opening = _do(os.open, path, flags, permissions)
+        opening = _do(_open, path, flags, permissions)
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -75,12 +75,25 @@ def _do(errand: Callable[..., T], *args: object) -> "asyncio.Future[T]":
     return asyncio.get_running_loop().run_in_executor(None, errand, *args)
 
 
+def _open(path: Path, flags: int, permissions: int) -> int:
+    """Not waiting for the other end of a pipe, which is refused anyway: nothing could stop a thread that does."""
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK, permissions)
+    except BlockingIOError:
+        return os.open(path, flags, permissions)  # somebody's lease, which the kernel breaks after lease-break-time
+    os.set_blocking(fd, True)
+    return fd
+
+
 def _read_whole(path: Path) -> bytes:
-    # A pipe, which is refused, must not be waited for before.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb", 0) as file:
+    fd = _open(path, os.O_RDONLY | os.O_CLOEXEC, 0)
+    try:
         position(fd, path)
-        return file.read()
+        refuse_directory(fd, path)
+        with open(fd, "rb", 0, closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)
 
 
 def _close_unwanted(opening: "asyncio.Future[int]") -> None:

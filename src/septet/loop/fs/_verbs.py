@@ -1,7 +1,9 @@
 """What a backend of files does: seven verbs on paths and descriptors; and what all backends need for it."""
 
+import errno
 import io
 import os
+import stat
 from typing import Protocol
 
 Path = str | os.PathLike[str]
@@ -28,6 +30,16 @@ def position(fd: int, path: Path) -> int:
         return os.lseek(fd, 0, os.SEEK_CUR)
     except OSError as exc:
         raise io.UnsupportedOperation(f"{os.fspath(path)} has no position: it is no file, but a stream") from exc
+
+
+def refuse_directory(fd: int, path: Path) -> None:
+    """Say so with the path, which read(2) does not know. open(2) has nothing against a directory.
+
+    Raises:
+        IsADirectoryError: it is one.
+    """
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
 
 class Files(Protocol):
