@@ -44,7 +44,7 @@ def _complain(sentence: str, status: int) -> int:
 
 def _sentence(error: click.ClickException) -> str:
     """click's message as ours are: one sentence, no capital, no full stop, and where to read on."""
-    message = re.sub(r"\.? Did you mean (.+)\?$", r" (did you mean \1?)", error.format_message())
+    message = re.sub(r"\.? \(?Did you mean (one of: )?(.+?)\?\)?$", r" (did you mean \1\2?)", error.format_message())
     message = message.rstrip(".").replace(". ", "; ")
     context = error.ctx if isinstance(error, click.UsageError) else None
     where = f"; see {context.command_path} --help" if context else ""

@@ -48,8 +48,8 @@ def test_something_got_worse(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["a", "nowhere"], "nowhere cannot be read as results"),
-        (["a", "empty"], "empty/results.json cannot be read as results"),
+        (["a", "nowhere"], "nowhere is not there; `septet bench` writes results.json"),
+        (["a", "empty"], "empty/results.json is not there"),
         (["a", "unlike"], "a and unlike have no cell in common"),
         (["a"], "missing argument 'B'"),
         (["a", "a", "--metric", "beauty"], "'beauty' is not one of"),

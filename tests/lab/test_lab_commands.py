@@ -109,6 +109,13 @@ def test_bench_of_an_application_that_is_not_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_bench_of_a_path_that_is_not_there(tmp_path: Path) -> None:
+    result = septet("bench", "--models", "epoll", "--path", "/nothere", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == "septet: /nothere is answered with status 404; --path names what the users ask for\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
     words = ["--models", "epoll", "--users", "2", "--repeats", "1", "--duration", "0.5", "--out", "out"]
     result = septet("bench", app, *words, "--expect-length", "4", cwd=tmp_path)

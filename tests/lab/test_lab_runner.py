@@ -108,7 +108,7 @@ def test_server_that_dies_under_load(experiment: Experiment) -> None:
 def test_server_that_gives_only_errors(experiment: Experiment) -> None:
     record = measure(experiment, "wrong")
     assert record["verdict"] == "failed"
-    assert record["reason"].startswith("no request was answered: ")
+    assert record["reason"].startswith("no request was answered as it should be: ")
     assert "x status 500" in record["reason"]
 
 

@@ -30,11 +30,11 @@ def changed(**parts: dict[str, Any]) -> dict[str, Any]:
             "errors",
             "3 of 1,000 requests failed: 1 x reset, 2 x time-out",
         ),
-        ({"errors": {"refused": 5}, "answers": 0}, "failed", "no request was answered: 5 x refused"),
+        ({"errors": {"refused": 5}, "answers": 0}, "failed", "no request was answered as it should be: 5 x refused"),
         (
             {"answers": 0, "unanswered": 20, "longest_unanswered_us": 2_500_000},
             "failed",
-            "no request was answered: 20 users still waited after 2.5 s",
+            "no request was answered as it should be: 20 users still waited after 2.5 s",
         ),
         ({"users_never_answered": 4}, "errors", "4 users had no answer by the end"),
         (

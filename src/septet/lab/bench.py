@@ -91,12 +91,19 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str
     for cell in _one_each(experiment):
         port = free_port(experiment.host)
         try:
-            server.enter_context(started(experiment, Run(cell), port, {}))
+            answering = server.enter_context(started(experiment, Run(cell), port, {}))
         except Failed as failure:
             failures.append(str(failure))
         else:
+            _check_answer(experiment, answering.await_answer(experiment.url(port), experiment.start_timeout_s))
             return experiment.url(port)
     raise Failed(f"{experiment.app} cannot be measured: {failures[0]}")
+
+
+def _check_answer(experiment: Experiment, status: int) -> None:
+    """Raises Failed where every request would be an error."""
+    if status >= 400 and experiment.scenario is None:
+        raise Failed(f"{experiment.path} is answered with status {status}; --path names what the users ask for")
 
 
 def _one_each(experiment: Experiment) -> list[Cell]:

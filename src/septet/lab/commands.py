@@ -194,6 +194,7 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
         click.echo("\n" + tables.costs(recorded, most))
     for sentence in remarks.remarks(recorded, DOUBT_MARK):
         click.echo("\n" + sentence)
+    click.echo(output.DRAWING, err=True)
     try:
         drawn = save(recorded, experiment.out)
     except OSError as error:  # the disk is full, most likely: the results are there, and can be drawn elsewhere

@@ -11,6 +11,9 @@ from typing import Any
 
 from septet.errors import Failed
 
+DRAWING = "drawing the pictures ..."
+"""It takes seconds, and nothing else tells of them."""
+
 
 def now() -> str:
     """UTC, ISO 8601, to the second: what stands in files."""

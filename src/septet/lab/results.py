@@ -66,7 +66,11 @@ def read(path: Path) -> Results:
     """Raises Failed for what is no results file, one of another schema, or one that is damaged."""
     try:
         results: Results = json.loads(path.read_text(), parse_constant=_refused, parse_float=_finite)
-    except (OSError, ValueError) as error:
+    except FileNotFoundError:
+        raise Failed(f"{path} is not there; `septet bench` writes {NAME} into its directory") from None
+    except OSError as error:
+        raise Failed(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise Failed(f"{path} cannot be read as results: {error}") from None
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         raise Failed(f"{path} holds no results of schema {SCHEMA}; this is septet {septet.__version__}")

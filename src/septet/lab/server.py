@@ -121,8 +121,8 @@ class Server:
     def session(self) -> int:
         return self._running.pid
 
-    def await_answer(self, url: str, timeout_s: float) -> None:
-        """Return as soon as `url` is answered, however; raises Failed when the server ends first, or the time is up."""
+    def await_answer(self, url: str, timeout_s: float) -> int:
+        """The status of the first answer from `url`. Raises Failed when the server ends first, or the time is up."""
         parts = urlsplit(url)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -130,8 +130,9 @@ class Server:
             connection = http.client.HTTPConnection(parts.netloc, timeout=max(0.1, deadline - time.monotonic()))
             try:
                 connection.request("GET", parts.path or "/", headers={"Connection": "close"})
-                connection.getresponse().read()
-                return
+                with connection.getresponse() as answer:
+                    answer.read()
+                    return answer.status
             except (OSError, http.client.HTTPException):
                 time.sleep(POLL_S)
             finally:

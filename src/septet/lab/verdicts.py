@@ -35,7 +35,7 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
     load = record["load"]
     if not load["answers"]:
         waited = f"{load['unanswered']:,} users still waited after {load['longest_unanswered_us'] / 1e6:.1f} s"
-        return "failed", f"no request was answered: {_kinds(load['errors']) or waited}"
+        return "failed", f"no request was answered as it should be: {_kinds(load['errors']) or waited}"
     for verdict, objection in (
         ("errors", _errors(load)),
         ("client-limited", client_limit(load)),

@@ -130,17 +130,18 @@ class Course:
     def _check(self, search: Search, finding: Finding) -> None:
         """A longer run at the edge, on a fresh server; what is not held twice is tried at a lower rate."""
         assert finding.bracket is not None, "only what has a knee is checked"
-        edge = finding.bracket.low
-        for number, share in enumerate(STEPS_BACK):
+        bracket, edge, refuted = finding.bracket, finding.bracket.low, None
+        for share in STEPS_BACK:
+            if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:
+                continue  # there is time for the last one
             if self._holds_longer(finding, share * edge, search.situation.users):
-                if number:
-                    finding.bracket = replace(finding.bracket, low=share * edge, wavered=True)
+                if refuted is not None:
+                    finding.bracket = replace(bracket, low=share * edge, high=refuted, at_least=False, wavered=True)
                 break
-            if self._late(1.0):
-                finding.bracket = replace(finding.bracket, low=share * edge, in_doubt=True)
-                break
-        else:
-            finding.bracket = replace(finding.bracket, low=STEPS_BACK[-1] * edge, in_doubt=True)
+            refuted = share * edge
+        else:  # what the search had found is not so, and what is so nobody knows
+            finding.bracket = replace(bracket, low=0.0, high=refuted, at_least=False, refuted=True)
+            finding.edge = None
         finding.checked = True
         self._listener.found(finding)
 
@@ -155,6 +156,7 @@ class Course:
             if how is Outcome.HELD:
                 finding.edge = trial
                 return True
+            finding.beyond = trial
         return False
 
 

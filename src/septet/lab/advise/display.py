@@ -76,6 +76,9 @@ class Told:
     def found(self, finding: Finding) -> None:
         bracket, edge = finding.bracket, finding.edge
         assert bracket is not None, "its knee was found just now"
+        if bracket.refuted:
+            self._console.print("  not so: a fresh server held neither that nor less, so it is not counted")
+            return
         if not bracket.low:
             self._console.print("  holds the target at no rate that was tried")
             return

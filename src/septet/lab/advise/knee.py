@@ -41,6 +41,7 @@ class Bracket:
     at_least: bool = False
     in_doubt: bool = False  # what is broken above `low` may be the machine's fault
     wavered: bool = False  # a rate was held one time and broken another
+    refuted: bool = False  # a fresh server held neither what was found nor less: `low` is 0, for nothing is known
     trials: int = 0
 
 

@@ -54,12 +54,18 @@ def table(search: Search) -> list[str]:
     width = max(map(len, labels.values()))
     lines = [f"{'looked at':<{width}}  {'saturated/s':>11}  {'in time/s':>9}  {'memory MB':>9}  {'CPU µs':>7}"]
     for each in search.findings.values():
-        within = "-" if each.bracket is None else f"{each.capacity:,.0f}{'+' if each.bracket.at_least else ''}"
+        within = _within(each)
         memory = f"{each.memory_bytes / 1e6:,.0f}" if each.memory_bytes else "-"
         cpu = f"{each.cpu_s * 1e6:,.0f}" if each.cpu_s else "-"
         most = f"{each.most:,.0f}" if each.most else "failed"
         lines.append(f"{labels[each.candidate]:<{width}}  {most:>11}  {within:>9}  {memory:>9}  {cpu:>7}")
     return lines
+
+
+def _within(finding: Finding) -> str:
+    if finding.bracket is None:
+        return "-"
+    return "?" if finding.bracket.refuted else f"{finding.capacity:,.0f}{'+' if finding.bracket.at_least else ''}"
 
 
 def capacity(finding: Finding, target_s: float) -> str:
@@ -74,6 +80,8 @@ def capacity(finding: Finding, target_s: float) -> str:
         text += f"; p99 of {finding.edge.answers:,} answers only"
     if bracket.in_doubt or bracket.wavered:
         text += "; in doubt, the machine was not quiet"
+    if not finding.checked:
+        text += "; there was no time to check it on a fresh server"
     return text
 
 
@@ -138,6 +146,11 @@ def not_held(search: Search, target_s: float) -> str:
     if beyond and all(each.error_share > ERROR_SHARE_MAX for each in beyond):
         share = min(each.error_share for each in beyond)
         return f"requests fail at every rate that was tried, {share:.2%} of them at best: that comes before any latency"
+    if any(each.bracket is not None and each.bracket.refuted for each in search.findings.values()):
+        return (
+            "fresh servers did not hold what the search had found: the machine is not quiet, or the application does "
+            "not keep its speed; repeat it when nothing else runs, or with a larger --budget"
+        )
     return f"no candidate held a p99 of {milliseconds(target_s)} at any rate that was tried"
 
 

@@ -37,6 +37,7 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
         raise UsageError(f"--at: {users:,} is not among the numbers of users there: {', '.join(map(str, known))}")
     directory = path.parent if out is None else out
     output.make(directory)
+    click.echo(output.DRAWING, err=True)
     try:
         drawn = save(recorded, directory, users, trace=path.parent)
     except OSError as error:

@@ -30,6 +30,7 @@ def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Calla
         warmup_s=0.5,
         serve_options=experiment.serve_options,
         store=experiment.store,
+        cpus=experiment.pinned.server,  # on others its pools would be of another size
     )
     traces: list[Trace] = []
     for model in experiment.models:

@@ -43,6 +43,7 @@ class Plan:
     way: str = "auto"
     serve_options: tuple[str, ...] = ()
     store: str | None = None  # of the guestbook; None: a new file, unless the environment names one
+    cpus: tuple[int, ...] = ()  # of the server; none: all
 
     def app_for(self, model: str) -> str:
         return self.app or (ASYNCHRONOUS_GUESTBOOK if model in LOOPS else GUESTBOOK)
@@ -78,7 +79,7 @@ def trace(plan: Plan, model: str) -> Trace:
         scratch = Path(directory)
         span_log = scratch / "spans.jsonl"
         command = plan.command(model, port, span_log)
-        with Server(command, _environment(plan, scratch), _STOP_TIMEOUT_S) as server:
+        with Server(command, _environment(plan, scratch), _STOP_TIMEOUT_S, plan.cpus) as server:
             # At once: what the server starts from now on is inherited by the recorder, what it has started is not.
             with Recorder(server.session, frozenset([port]), plan.way) as recorder:
                 server.await_answer(f"http://127.0.0.1:{port}{plan.path}", _START_TIMEOUT_S)
