@@ -59,7 +59,7 @@ def _remarks(told: dict[str, Any]) -> list[str]:
     ways = [f"{', '.join(models)}: {way}." if len(said) > 1 else f"{way}." for way, models in said.items()]
     lost = sum(each["lost"] for each in told["models"])
     return [
-        "Recorded by itself, after all figures were taken: whoever records takes CPU time.",
+        "Recorded separately, after all figures were taken: whoever records takes CPU time.",
         *ways,
         *([f"{lost:,} records were lost."] if lost else []),
     ]
