@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.advise.advice import Advice, decide, rank
+from septet.lab.advise.advice import Advice, decide
 from septet.lab.advise.bottleneck import bottleneck
 from septet.lab.advise.candidate import Candidate
 from septet.lab.advise.elsewhere import elsewhere
 from septet.lab.advise.findings import Finding, Look, Search, Step
 from septet.lab.advise.knee import Bracket
 from septet.lab.advise.nature import Nature, amid_others, nature
+from septet.lab.advise.ranking import rank
 from septet.lab.advise.search import next_step
 from septet.lab.advise.words import answer, not_held, values
 from septet.lab.experiment import Experiment
@@ -167,6 +168,34 @@ def test_no_time_left_means_checking_what_is_known() -> None:
     step = next_step(search, in_time=False)
     assert step is not None
     assert (step.candidate.model, step.look) == ("threaded", Look.CHECK)
+
+
+@pytest.mark.parametrize(("nature", "carries"), [(WAIT, waits), (CPU, computes(1))])
+def test_what_is_advised_has_been_checked(nature: Nature, carries: Callable[[Candidate], float]) -> None:
+    world = World(nature, carries)
+    search = world.search()
+    world.explore(search)
+    advice = decide(search, TARGET_S)
+    assert advice is not None
+    assert advice.chosen.checked
+    assert advice.runner_up is None or advice.runner_up.checked
+
+
+def test_the_simple_one_is_checked_though_others_carry_a_little_more() -> None:
+    search = World(WAIT, waits).search()
+    carried = {
+        Candidate("epoll", threads=64): 1000.0,
+        Candidate("epoll", threads=128): 990.0,
+        Candidate("prethreaded", threads=64): 980.0,
+    }
+    for candidate, low in carried.items():
+        finding = search.of(candidate)
+        finding.gauge, finding.bracket = trial(), Bracket(low, low * 1.05)
+    checked = []
+    while (step := next_step(search, in_time=False)) is not None:
+        checked.append(step.candidate.label)
+        search.of(step.candidate).checked = True
+    assert checked == ["prethreaded, 64 threads", "epoll, 64 threads"]
 
 
 @pytest.mark.parametrize(

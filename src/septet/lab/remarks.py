@@ -5,12 +5,15 @@ The same sentences stand under the tables and under the chart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from septet.lab.results import Results
 from septet.lab.summary import Summary, summaries
 
 IN_DOUBT = ("errors", "client-limited", "noisy")
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
 def remarks(results: Results, doubt_mark: str) -> list[str]:
@@ -19,14 +22,14 @@ def remarks(results: Results, doubt_mark: str) -> list[str]:
     `doubt_mark` says how a figure that is not valid is marked where the sentences will stand.
     """
     cells = summaries(results)
-    sentences = _grouped(cells, "failed", "failed")
+    axis = sorted({cell.users for cell in cells})
+    sentences = _grouped(cells, axis, "failed", "failed")
     for verdict in IN_DOUBT:
-        sentences += _grouped(cells, verdict, f"({doubt_mark}: {verdict})")
+        sentences += _grouped(cells, axis, verdict, f"({doubt_mark}: {verdict})")
     overflowed = [cell for cell in cells if (cell.median("queue_overflows") or 0) >= 1]
     if overflowed:
-        sentences.append(
-            "the listener's queue overflowed, and users waited a second or more to try again: " + _places(overflowed)
-        )
+        where = _places(overflowed, axis)
+        sentences.append(f"the listener's queue overflowed, and users waited a second or more to try again: {where}")
     return sentences + _without(results["experiment"].get("lacking", {}))
 
 
@@ -41,27 +44,58 @@ def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _places(cells: list[Summary]) -> str:
+def _places(cells: list[Summary], axis: Sequence[int]) -> str:
+    """Where, with those contenders together that were there at the same numbers of users."""
     labels: dict[str, list[Summary]] = {}
     for cell in cells:
         labels.setdefault(cell.label, []).append(cell)
-    return "; ".join(f"{label} at {_users(group)}" for label, group in labels.items())
+    together: dict[str, list[str]] = {}
+    for label, group in labels.items():
+        together.setdefault(_users(group, axis), []).append(label)
+    return "; ".join(f"{enumerated(names)} at {users}" for users, names in together.items())
 
 
-def _grouped(cells: list[Summary], verdict: str, words: str) -> list[str]:
-    """A sentence for each reason and set of users, naming all the contenders that it befell."""
+def _grouped(cells: list[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
+    """A sentence for each reason and set of users, naming all the contenders that it befell.
+
+    Reasons of one contender that differ in their numbers alone are one; what made a cell fail is told word by word.
+    """
     befallen: dict[tuple[str, str], list[Summary]] = {}
     for cell in cells:
         if cell.verdict == verdict:
-            befallen.setdefault((cell.label, cell.reason or ""), []).append(cell)
+            reason = cell.reason or ""
+            kind = reason if verdict == "failed" else NUMBER.sub("#", reason)
+            befallen.setdefault((cell.label, kind), []).append(cell)
     labels: dict[tuple[str, str], list[str]] = {}
-    for (label, reason), group in befallen.items():
-        labels.setdefault((_users(group), reason), []).append(label)
+    for (label, _), group in befallen.items():
+        told = _merged([cell.reason or "" for cell in group])
+        labels.setdefault((_users(group, axis), told), []).append(label)
     return [f"{enumerated(names)} at {users} {words}: {reason}" for (users, reason), names in labels.items()]
 
 
-def _users(cells: list[Summary]) -> str:
-    return enumerated([f"{cell.users:,}" for cell in cells]) + " users"
+def _merged(reasons: Sequence[str]) -> str:
+    """Of sentences that differ in their numbers alone: the first, with the range of each number."""
+    ranges = map(_range, zip(*map(NUMBER.findall, reasons), strict=True))
+    return NUMBER.sub(lambda _: next(ranges), reasons[0])
+
+
+def _range(numbers: Sequence[str]) -> str:
+    low, *_, high = sorted([numbers[0], *numbers], key=lambda text: float(text.replace(",", "")))
+    return low if low == high else f"{low} to {high}"
+
+
+def _users(cells: list[Summary], axis: Sequence[int]) -> str:
+    return f"{spans([cell.users for cell in cells], axis)} users"
+
+
+def spans(users: Sequence[int], axis: Sequence[int]) -> str:
+    """Numbers of users, three or more that are neighbours on the axis as a range."""
+    places = sorted(axis.index(number) for number in set(users))
+    words: list[str] = []
+    for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):
+        numbers = [f"{axis[place]:,}" for _, place in run]
+        words += numbers if len(numbers) < 3 else [f"{numbers[0]} to {numbers[-1]}"]
+    return enumerated(words)
 
 
 def enumerated(words: Sequence[str]) -> str:

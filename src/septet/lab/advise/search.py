@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from septet.lab.advise.candidate import LOOPS, POOL, PROCESSES, Candidate
 from septet.lab.advise.findings import Finding, Look, Search, Step
+from septet.lab.advise.ranking import ALIKE, first_two
 from septet.lab.advise.trial import milliseconds
 
 THREADS_FIRST = 8
 THREADS_MAX = 512
 GAIN = 1.10  # twice the threads or workers must carry this much more, or they are not worth it
-ALIKE = 0.95  # of the best: what carries that much carries the same
 TAKEN = 0.85  # of the rate at which Little's law has all threads taken
 MEMORY_SHARE = 0.8  # of what may be used
 PROCESSES_MAX = 32
@@ -243,10 +243,9 @@ def _one_knee_at_least(search: Search) -> Iterable[Step]:
 
 
 def _check_the_first_two(search: Search) -> Iterable[Step]:
-    """What is advised rests on two brackets: each is tried once more, on a fresh server."""
-    known = sorted(search.findings.values(), key=lambda finding: finding.capacity, reverse=True)
-    for finding in known[:2]:
-        if finding.capacity:
+    """What would be advised, and its runner-up, rest on two brackets: each is tried once more, on a fresh server."""
+    for finding in first_two(list(search.findings.values())):
+        if finding is not None:
             yield Step(finding.candidate, Look.CHECK, f"does a fresh server hold {finding.capacity:,.0f}/s for longer?")
 
 
