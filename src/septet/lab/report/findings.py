@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from septet.lab.remarks import enumerated
+from septet.lab.remarks import enumerated, spans
 from septet.lab.report.landmarks import landmarks
 from septet.lab.report.metrics import CPU, MEMORY, P99, RATE, Metric
 from septet.lab.results import Results
@@ -187,20 +187,16 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
     """At which numbers of users contenders have this verdict."""
     found = []
+    axis = sorted({cell.users for cell in cells})
     for line in _lines(cells):
         users = [cell.users for cell in line if cell.verdict == verdict]
         if users:
             tail = [cell.users for cell in line][-len(users) :]
-            found.append(f"{line[0].label} {_where(users, users == tail, len(users) == len(line))}")
+            where = f"at {spans(users, axis)} users"
+            if len(users) > 1 and users == tail:
+                where = "everywhere" if len(users) == len(line) else f"from {users[0]:,} users on"
+            found.append(f"{line[0].label} {where}")
     return [f"{words}: {'; '.join(found)}."] if found else []
-
-
-def _where(users: list[int], to_the_end: bool, everywhere: bool) -> str:
-    if everywhere and len(users) > 1:
-        return "everywhere"
-    if to_the_end and len(users) > 1:
-        return f"from {users[0]:,} users on"
-    return f"at {enumerated([f'{number:,}' for number in users])} users"
 
 
 def _lines(cells: Sequence[Summary]) -> list[list[Summary]]:
