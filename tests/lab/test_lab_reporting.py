@@ -85,7 +85,7 @@ def test_remarks_group_what_belongs_together() -> None:
         failed("forking", 20, "no answer"),
     )
     assert remarks(several, "!") == [
-        f"poll and epoll at 20, 100 and 500 users failed: {reason}",
+        f"poll and epoll at 20 to 500 users failed: {reason}",
         "forking at 20 users failed: no answer",
     ]
 
