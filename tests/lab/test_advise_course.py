@@ -23,15 +23,16 @@ NATURE = Nature(asynchronous=False, wall_s=0.001, cpu_s=0.001)
 class Fresh:
     """A `Bench` whose fresh servers hold this rate and no higher one; counts them."""
 
-    def __init__(self, holds: float) -> None:
+    def __init__(self, holds: float, from_rate: float = 0.0) -> None:
         self._holds = holds
+        self._from_rate = from_rate
         self.servers = 0
 
     def replace_server(self) -> None:
         self.servers += 1
 
     def offer(self, candidate: Candidate, rate: float, users: int, window_s: float) -> Any:
-        return trial(rate=rate, answered_per_s=rate, p99_s=0.02 if rate <= self._holds else 0.2)
+        return trial(rate=rate, answered_per_s=rate, p99_s=0.02 if self._from_rate <= rate <= self._holds else 0.2)
 
 
 class Silent:
@@ -39,12 +40,12 @@ class Silent:
         return lambda *_: None
 
 
-def checked(holds: float, budget_s: float) -> tuple[Search, Finding, Fresh]:
+def checked(holds: float, budget_s: float, from_rate: float = 0.0) -> tuple[Search, Finding, Fresh]:
     """What becomes of a bracket that began at 1,000/s."""
     search = World(NATURE, carries=lambda _: 2000.0).search()
     finding = search.of(EPOLL)
     finding.bracket, finding.edge = Bracket(low=FOUND, high=1100.0), trial(rate=FOUND, p99_s=0.02)
-    fresh = Fresh(holds)
+    fresh = Fresh(holds, from_rate)
     Course(cast(Bench, fresh), TARGET_S, budget_s, cast(Any, Silent()))._take(search, Step(EPOLL, Look.CHECK, ""))
     return search, finding, fresh
 
@@ -66,7 +67,7 @@ def test_what_is_said_to_be_held_was_held_by_a_fresh_server(holds: float, budget
 
 def test_what_is_held_is_not_tried_again() -> None:
     _, finding, fresh = checked(FOUND, 60.0)
-    assert (finding.capacity, fresh.servers) == (FOUND, 1)
+    assert (finding.capacity, fresh.servers) == (FOUND, 2)  # there, and far below
 
 
 def test_what_no_fresh_server_holds_is_refuted() -> None:
@@ -82,7 +83,14 @@ def test_what_no_fresh_server_holds_is_refuted() -> None:
 
 def test_without_time_only_the_lowest_rate_is_tried_still() -> None:
     _, finding, fresh = checked(STEPS_BACK[-1] * FOUND, 0.0)
-    assert (finding.capacity, fresh.servers) == (STEPS_BACK[-1] * FOUND, 3)
+    assert (finding.capacity, fresh.servers) == (STEPS_BACK[-1] * FOUND, 4)
+
+
+def test_what_is_held_at_the_edge_and_not_far_below_is_refuted() -> None:
+    _, finding, _ = checked(FOUND, 60.0, from_rate=0.6 * FOUND)
+    assert finding.bracket is not None
+    assert finding.bracket.refuted
+    assert (finding.capacity, finding.edge) == (0.0, None)
 
 
 def test_the_stand_in_holds_what_it_says() -> None:

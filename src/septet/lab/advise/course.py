@@ -28,6 +28,8 @@ CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)  # of the edge: where it is tried while it is not held
 
+BELOW = 0.5  # of the edge: what is held there must be held here
+
 clock = time.monotonic
 
 
@@ -128,25 +130,33 @@ class Course:
         return self._bench.offer(candidate, rate, users, duration_s(rate, self._target_s))
 
     def _check(self, search: Search, finding: Finding) -> None:
-        """A longer run at the edge, on a fresh server; what is not held twice is tried at a lower rate."""
+        """A longer run at the edge, on a fresh server; what is not held twice is tried at a lower rate.
+
+        Far below the edge it must hold as well. That is no matter of course: a pool with fewer threads than there are
+        kept connections may serve them while they are busy, and let them wait for each other when they are not.
+        """
         assert finding.bracket is not None, "only what has a knee is checked"
         bracket, edge, refuted = finding.bracket, finding.bracket.low, None
+        held = None
         for share in STEPS_BACK:
             if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:
                 continue  # there is time for the last one
-            if self._holds_longer(finding, share * edge, search.situation.users):
-                if refuted is not None:
-                    finding.bracket = replace(bracket, low=share * edge, high=refuted, at_least=False, wavered=True)
+            if (held := self._held_longer(finding, share * edge, search.situation.users)) is not None:
                 break
             refuted = share * edge
-        else:  # what the search had found is not so, and what is so nobody knows
+        low = share * edge if held is not None else 0.0
+        if low and self._held_longer(finding, BELOW * low, search.situation.users) is None:
+            refuted, low, held = BELOW * low, 0.0, None
+        finding.edge = held
+        if not low:  # what the search had found is not so, and what is so nobody knows
             finding.bracket = replace(bracket, low=0.0, high=refuted, at_least=False, refuted=True)
-            finding.edge = None
+        elif refuted is not None:
+            finding.bracket = replace(bracket, low=low, high=refuted, at_least=False, wavered=True)
         finding.checked = True
         self._listener.found(finding)
 
-    def _holds_longer(self, finding: Finding, rate: float, users: int) -> bool:
-        """At the first or the second attempt."""
+    def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
+        """The trial that was held, the first or the second."""
         window_s = duration_s(rate, self._target_s, CHECK_ANSWERS, CHECK_MAX_S)
         for _ in range(2):
             self._bench.replace_server()
@@ -154,10 +164,9 @@ class Course:
             how, why = outcome(trial, self._target_s)
             self._listener.tried(rate, how, why)
             if how is Outcome.HELD:
-                finding.edge = trial
-                return True
+                return trial
             finding.beyond = trial
-        return False
+        return None
 
 
 def _saturating_users(candidate: Candidate, situation: Situation) -> int:
