@@ -136,24 +136,30 @@ class Course:
         kept connections may serve them while they are busy, and let them wait for each other when they are not.
         """
         assert finding.bracket is not None, "only what has a knee is checked"
-        bracket, edge, refuted = finding.bracket, finding.bracket.low, None
-        held = None
-        for share in STEPS_BACK:
-            if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:
-                continue  # there is time for the last one
-            if (held := self._held_longer(finding, share * edge, search.situation.users)) is not None:
-                break
-            refuted = share * edge
-        low = share * edge if held is not None else 0.0
-        if low and self._held_longer(finding, BELOW * low, search.situation.users) is None:
-            refuted, low, held = BELOW * low, 0.0, None
-        finding.edge = held
+        bracket = finding.bracket
+        low, finding.edge, refuted = self._confirmed(finding, bracket.low, search.situation.users)
         if not low:  # what the search had found is not so, and what is so nobody knows
             finding.bracket = replace(bracket, low=0.0, high=refuted, at_least=False, refuted=True)
         elif refuted is not None:
             finding.bracket = replace(bracket, low=low, high=refuted, at_least=False, wavered=True)
         finding.checked = True
         self._listener.found(finding)
+
+    def _confirmed(self, finding: Finding, edge: float, users: int) -> tuple[float, Trial | None, float | None]:
+        """The highest rate that fresh servers hold, 0 without one; its trial; and the lowest that they did not hold."""
+        refuted = None
+        for share in STEPS_BACK:
+            if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:
+                continue  # there is time for the last one
+            rate = share * edge
+            trial = self._held_longer(finding, rate, users)
+            if trial is None:
+                refuted = rate
+            elif self._held_longer(finding, BELOW * rate, users) is None:
+                return 0.0, None, BELOW * rate
+            else:
+                return rate, trial, refuted
+        return 0.0, None, refuted
 
     def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
         """The trial that was held, the first or the second."""
