@@ -97,7 +97,9 @@ def models(names: bool, as_json: bool) -> None:
             click.echo(f"{'':<{width}}       {obstacle}")
 
 
-septet.add_command(LateCommand("bench", "septet.lab.commands", "Load every model with a ramp of users, and chart it."))
+septet.add_command(
+    LateCommand("bench", "septet.lab.bench_command", "Load every model with a ramp of users, and chart it.")
+)
 septet.add_command(LateCommand("report", "septet.lab.report.command", "Draw the results of bench again."))
 septet.add_command(LateCommand("load", "septet.lab.load_command", "Load any server with simultaneous users."))
 septet.add_command(LateCommand("trace", "septet.lab.trace.command", "Draw who runs and who waits, and for what."))

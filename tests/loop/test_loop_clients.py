@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from support.needs import lacking
 from support.postgres_server import postgres_programs, postgres_server
 from support.redis_server import RedisServer
 
@@ -123,7 +124,7 @@ def postgres() -> Iterator[dict[str, str]]:
     """What asyncpg needs to connect. On a machine where it may, `make test` has installed the server."""
     programs = postgres_programs()
     if programs is None:
-        pytest.skip("PostgreSQL is not on this machine: apt-get install postgresql")
+        lacking("PostgreSQL", "postgresql")
     with postgres_server(programs) as where:
         yield where
 
