@@ -60,6 +60,10 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
             f"{called['threads']} is {config.threads}, but must be left out with the model {config.model}: "
             f"only {', '.join(pools)} have a pool of threads"
         )
+    if config.threads == 0 and not models.has_loop(config.model):
+        raise UsageError(
+            f"{called['threads']} is 0, but must be at least 1 with the model {config.model}, whose threads serve clients"
+        )
 
 
 def _processes_live_to_tell(config: Config, called: Mapping[str, str]) -> None:

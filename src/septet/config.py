@@ -146,11 +146,12 @@ class Config:
     threads: int | None = option(
         None,
         _MODEL,
-        "prethreaded: threads in the pool. poll, epoll, io_uring: threads in which a WSGI application runs, "
-        "beside the loop.",
-        rule=_COUNT,
+        "prethreaded: threads in the pool. poll, epoll, io_uring: how many requests a WSGI application may have at the "
+        "same time, each in a thread of its own if it waits; 0 runs it on the loop alone, for applications that never "
+        "wait.",
+        rule=Number("a whole number", 0),
         metavar="N",
-        unset="prethreaded: the model's own number; else a WSGI application runs on the loop",
+        unset="eight for each CPU",
     )
 
     forwarded_allow_ips: tuple[str, ...] = option(

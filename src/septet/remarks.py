@@ -47,7 +47,8 @@ def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
 
 def of_application(config: Config, kind: str) -> Iterator[str]:
     """Options that mean nothing to an application that speaks `kind`, "wsgi" or "asgi"."""
-    beside_a_loop = "threads" in models.takes(config.model) and models.concurrency(config.model) != "threads"
-    if config.threads and kind == "asgi" and beside_a_loop:
-        files = "only files are served in them" if config.static else "it has no effect"
-        yield f"--threads is {config.threads}, but under {config.model} an ASGI application runs on the loop: {files}"
+    if config.threads is not None and kind == "asgi" and models.has_loop(config.model):
+        yield (
+            f"--threads is {config.threads}, but under {config.model} an ASGI application runs on the loop: "
+            "it has no effect"
+        )

@@ -112,7 +112,7 @@ def load_site(config: Config) -> Site:
     if kind == "asgi":
         return Site(Asgi(application), tuple(directories))
     concurrency = models.concurrency(config.model)
-    multithread = concurrency == "threads" or bool(config.threads)
+    multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 

@@ -8,20 +8,20 @@ between the two and does neither. It says what it wants, one word at a time:
     WRITE   write my `output`, then my `file`  -> wrote(count)
     CLOSE   nothing more will happen here
 
-and every verb answers with the next word. Parts of an answer are asked for one at a time: RUN comes again when
-the last part has gone, so back-pressure needs no code.
+and every verb answers with the next word. What is given while other output still waits lines up behind it, in order:
+an application may run ahead of its client, as far as its carrier lets it.
 
 Deadlines need no clock either. A phase's time starts when somebody first asks for its `deadline(now)`, and
 `expire()` is called when that has passed. Who asks: a blocking model when it is about to wait, a reactor once in
 a while for all its connections. Nothing here is thread-safe: one session is one carrier's at a time.
 """
 
-from collections.abc import Callable
+from collections import deque
 from io import BytesIO
 from typing import Any
 
 from septet.http.connection import CONTINUE, Connection
-from septet.http.events import ClientGone, FileRegion, Part, Parts, ProtocolError, Request, ResponseHead
+from septet.http.events import ClientGone, Delivery, FileRegion, Part, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 from septet.http.pace import Pace
 from septet.http.states import (
@@ -49,6 +49,9 @@ RETRY_AFTER_S = 1
 LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
 
+JOINED_BYTES = 65536
+"""Output is joined into pieces of about this size: one send(2) each, and no copy of what is larger."""
+
 
 class Session:
     """One client connection. Implements `http.events.Exchange` for the application interfaces."""
@@ -63,14 +66,13 @@ class Session:
         "_unnamed",
         "body",
         "client",
+        "delivery",
         "file",
-        "flush",
-        "hasten",
         "http",
+        "later",
         "lost",
         "notes",
         "output",
-        "parts",
         "phase",
         "server",
         "since",
@@ -89,11 +91,10 @@ class Session:
         self.output: bytes | memoryview = b""
         self.file: FileRegion | None = None
         """To be sent after `output`."""
-        self.parts: Parts | None = None
-        """The rest of the answer, for the next turns; whoever carries the session closes it."""
+        self.later: deque[bytes | bytearray | FileRegion] | None = None
+        """To be sent after `file`, in this order. None mostly: while nothing has lined up."""
         self.body: Any = None
-        self.flush: Callable[[], None] | None = None
-        self.hasten: Callable[[], None] | None = None
+        self.delivery: Delivery | None = None
         self.lost = False
         self.notes: Any = None
         """The observer's own."""
@@ -162,9 +163,9 @@ class Session:
                 self.output = memoryview(output)[count:]
                 return WRITE
             self.output = b""
-            if self.file is None:
-                return self._flushed()
-            return WRITE
+            if self.file is not None:
+                return WRITE
+            return self._flushed() if self.later is None else self._next_in_line(self.later)
         assert self.file is not None
         return self._wrote_file(self.file, count)
 
@@ -176,7 +177,17 @@ class Session:
         if file.count:
             return WRITE
         self.file = None
-        return self._flushed()
+        return self._flushed() if self.later is None else self._next_in_line(self.later)
+
+    def _next_in_line(self, later: "deque[bytes | bytearray | FileRegion]") -> Want:
+        """The next of what has lined up: a piece in memory, a stretch of a file, or one after the other."""
+        if not isinstance(later[0], FileRegion):
+            self.output = bytes(later.popleft())  # type: ignore[arg-type]
+        if later and isinstance(later[0], FileRegion):
+            self.file = later.popleft()  # type: ignore[assignment]
+        if not later:
+            self.later = None
+        return WRITE
 
     def _flushed(self) -> Want:
         """All output has gone: whose turn is it?"""
@@ -225,7 +236,10 @@ class Session:
 
     @property
     def _moved(self) -> int:
-        return self.http.moved - len(self.output) - (self.file.count if self.file else 0)
+        waiting = len(self.output) + (self.file.count if self.file else 0)
+        for item in self.later or ():
+            waiting += item.count if isinstance(item, FileRegion) else len(item)
+        return self.http.moved - waiting
 
     def expire(self) -> Want:
         """The deadline has passed."""
@@ -251,12 +265,12 @@ class Session:
         """The client cannot be reached any more."""
         self.lost = True
         self.output = b""
-        self.file = None
+        self.file = self.later = None
         return self._enter(OVER)
 
     def close(self) -> None:
         """The connection is over: give back what the session holds of the server's, and let go of its carrier."""
-        self.flush = self.hasten = None
+        self.delivery = None
         self.drop_body()
         if self._admitted:
             self._leave()
@@ -463,15 +477,19 @@ class Session:
     def read(self) -> bytes:
         while (part := self.poll()) is None:
             self.want_body()
-            assert self.flush is not None, "a body is spooled where the application must not wait"
-            self.flush()
+            assert self.delivery is not None, "a body that is read as it comes is read by an application that is called"
+            self.delivery.await_body()
         return part
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
         return self._queue(self.http.respond(head, body, last), body)
 
     def push(self, body: Part, last: bool) -> Want:
-        return self._queue(self.http.send(body, last), body)
+        data = self.http.send(body, last)
+        if last and type(body) is not bytes and isinstance(body, FileRegion) and (end := self.http.end_of_file()):
+            self._queue(data, body)
+            return self._queue(end, b"")
+        return self._queue(data, body)
 
     def finish(self, trailers: bytes) -> Want:
         return self._queue(self.http.finish(trailers), b"")
@@ -485,6 +503,9 @@ class Session:
         """Send `data` after what waits already, and then `body` if that is a file."""
         if self.lost:
             return CLOSE
+        if self.file is not None or self.later is not None or len(self.output) > JOINED_BYTES:
+            self._line_up(data, body)
+            return WRITE
         self.output = bytes(self.output) + data if self.output else data
         if type(body) is not bytes and isinstance(body, FileRegion) and body.count:
             self.file = body
@@ -493,6 +514,26 @@ class Session:
         self.phase = ANSWER
         self.since = None
         return WRITE
+
+    def _line_up(self, data: bytes, body: Part) -> None:
+        """Put it behind what cannot go yet; pieces in memory are joined, for there may be very many small ones."""
+        later = self.later
+        if later is None:
+            later = self.later = deque()
+        last = later[-1] if later else None
+        if isinstance(last, bytearray) and len(last) + len(data) <= JOINED_BYTES:
+            last += data
+        elif data:
+            later.append(bytearray(data) if len(data) < JOINED_BYTES else data)
+        if isinstance(body, FileRegion) and body.count:
+            later.append(body)
+        if not later:
+            self.later = None
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of output that wait for the client in memory."""
+        return len(self.output) + sum(len(item) for item in self.later or () if not isinstance(item, FileRegion))
 
     def fail(self) -> Want:
         """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""

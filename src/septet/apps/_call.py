@@ -4,14 +4,13 @@ What the application says is checked here as far as Python is concerned, and by 
 that may not be put on the wire raises, in the application or just after it, and becomes a 500.
 """
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from septet.http.events import Exchange, Fields, FileRegion, Part, Response, ResponseHead, octets
+from septet.apps._files import region_of_rest
+from septet.http.events import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
 from septet.http.head import interim_head, response_head, with_length
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -46,7 +45,7 @@ def _latin_1(text: str) -> bytes:
 class Call:
     """The application's `start_response`, its `write` and `early_hints`, and the answer that comes of them."""
 
-    __slots__ = ("_kept", "exchange", "head", "wrote")
+    __slots__ = ("exchange", "head", "wrote")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange: Exchange | None = exchange
@@ -54,8 +53,6 @@ class Call:
         self.head: ResponseHead | None = None
         self.wrote = False
         """`write` was called."""
-        self._kept: list[bytes] | None = None
-        """What was written, where writing must not wait; so a failure can still be a 500."""
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -77,15 +74,12 @@ class Call:
     def early_hints(self, headers: Headers) -> None:
         """`wsgi.early_hints`, as gunicorn and puma have it: header fields of an interim answer 103 (RFC 8297)."""
         exchange = self.exchange
-        if exchange is None or self.wrote or exchange.responding:
+        if exchange is None or exchange.responding:
             raise RuntimeError("early hints come before the answer")
-        exchange.inform(interim_head(103, _encoded(headers)))
-        send = exchange.flush or exchange.hasten
-        if send is not None:
-            send()
+        delivery_of(exchange).inform(interim_head(103, _encoded(headers)))
 
     def write(self, data: bytes) -> None:
-        """PEP 3333's imperative way. Where the application may wait, `data` has gone to the client on return."""
+        """PEP 3333's imperative way: on return `data` has gone to the client, or will go by itself."""
         exchange = self.exchange
         if exchange is None:
             raise RuntimeError("write was called after the answer was complete")
@@ -93,14 +87,7 @@ class Call:
         if not content:
             return
         self.wrote = True
-        if exchange.responding:
-            exchange.push(content, False)
-        elif exchange.flush is not None:
-            exchange.respond(self._started(), content, False)
-        else:
-            self._kept = [*(self._kept or ()), content]
-        if exchange.flush:
-            exchange.flush()
+        delivery_of(exchange).deliver(None if exchange.responding else self._started(), content, False)
 
     def _started(self) -> ResponseHead:
         if self.head is None:
@@ -115,19 +102,28 @@ class Call:
                 return response
         parts = Parts(self, iterable, getattr(iterable, "close", None))
         try:
-            if self.wrote and self._kept is None:  # `write` has begun it
+            if self.wrote:
                 return self._started(), b"", parts
-            first = next(parts, b"")
-            if self._kept is not None:
-                first, self._kept = b"".join((*self._kept, octets(first))), None
-                return self._started(), first, parts
-            if first and not _is_single(iterable):
-                return self._started(), first, parts
-            parts.close()
-            return self._started(), first, None
+            first = self._first(parts.iterator)
+            parts.whole = not first or _is_single(iterable)
+            return self._started(), first, parts
         except BaseException:
             parts.close()
             raise
+
+    def _first(self, iterator: Iterator[Part]) -> Part:
+        """The first part that is not empty; `b""` if there is none."""
+        for part in iterator:
+            if part or type(part) is not bytes:  # what is not bytes at all is refused where it would be sent
+                return part
+            if self.exchange is None or self.exchange.lost:
+                raise ClientGone("the client went away")
+        return b""
+
+
+def delivery_of(exchange: Exchange) -> Delivery:
+    assert exchange.delivery is not None, "an application that is called has a delivery"
+    return exchange.delivery
 
 
 def _is_single(iterable: Iterable[bytes]) -> bool:
@@ -139,23 +135,18 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
 
 
 class Parts:
-    """The parts that are not empty, and the iterable's `close`, called once."""
+    """What an application's iterable still has to give, and its `close`, which is called once."""
 
-    __slots__ = ("_call", "_close", "_iterator")
+    __slots__ = ("_call", "_close", "iterator", "whole")
 
     def __init__(self, call: Call, iterable: Iterable[Part], close: Callable[[], None] | None) -> None:
         self._call = call
         self._close = close
-        self._iterator = iter(iterable)
-
-    def __iter__(self) -> Iterator[Part]:
-        return self
+        self.iterator = iter(iterable)
+        self.whole = False
 
     def __next__(self) -> Part:
-        for part in self._iterator:
-            if part or type(part) is not bytes:  # what is no bytes at all is refused where it would be sent
-                return part
-        raise StopIteration
+        return next(self.iterator)
 
     def close(self) -> None:
         self._call.exchange = None
@@ -165,7 +156,7 @@ class Parts:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: a regular file goes by sendfile(2), anything else in blocks of what `read` gives."""
+    """`wsgi.file_wrapper`: a plain file goes by sendfile(2), anything else in blocks of what `read` gives."""
 
     def __init__(self, filelike: BinaryIO, block_size: int = 8192) -> None:
         self.filelike = filelike
@@ -177,18 +168,14 @@ class FileWrapper:
         return iter(lambda: self.filelike.read(self.block_size), b"")
 
     def response(self, call: Call, head: ResponseHead) -> Response | None:
-        """The answer as a stretch of the file from where it stands; None if it is not a regular file."""
-        try:
-            descriptor = self.filelike.fileno()
-            status = os.fstat(descriptor)
-            offset = self.filelike.tell()
-        except (AttributeError, OSError):
+        """The answer as a stretch of the file from where it stands; None if it is not a plain file."""
+        region = region_of_rest(self.filelike)
+        if region is None:
             return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        count = max(0, status.st_size - offset)
         if head.content_length is None:
-            head = with_length(head, count)
-        elif head.content_length < count:
-            count = head.content_length
-        return head, FileRegion(descriptor, offset, count), Parts(call, (), getattr(self, "close", None))
+            head = with_length(head, region.count)
+        elif head.content_length < region.count:
+            region.count = head.content_length
+        parts = Parts(call, (), getattr(self, "close", None))
+        parts.whole = True
+        return head, region, parts

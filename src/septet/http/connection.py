@@ -121,6 +121,17 @@ class Connection(Incoming):
             return chunk + b"0\r\n\r\n" if last else chunk
         return body if count == len(body) else body[:count]
 
+    @property
+    def content_ended(self) -> bool:
+        """Nothing more of an answer's content may be sent: its request or status allows none, or the application has
+        given more than it promised."""
+        return self._contentless or self._remaining == _TOLD
+
+    def end_of_file(self) -> bytes:
+        """What follows a FileRegion that was the last part: the end of its chunk, and of the chunks."""
+        end, self._chunk_end = self._chunk_end, b""
+        return end + b"0\r\n\r\n" if self._chunked else b""
+
     def _begin_chunk(self, count: int) -> bytes:
         """Around a stretch of a file that is a chunk; what ends it goes with the next part."""
         if not self._chunked or not count:

@@ -3,7 +3,6 @@
 Requests are shared: two requests with the same bytes are one object (see `head`), so nobody changes one.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,6 +124,8 @@ class FileRegion:
     version: tuple[int, int] | None = None
     """Size, and time of the last modification in ns, that the file must keep until all of it has gone. A file that does
     not is not sent on, and the connection is cut: the client must not take a mixture for a file. None: no matter."""
+    owner: object = None
+    """Closes the descriptor when the last region that refers to it is gone. None: the application keeps it open."""
 
 
 Part = bytes | FileRegion
@@ -138,18 +139,39 @@ def octets(content: object) -> bytes:
 
 
 Response = tuple[ResponseHead, Part, "Parts | None"]
-"""A whole answer, as an application that is called (rather than one that calls) gives it: its head, the first part of
-its content, which often is the only one, and what gives the parts after it. That is closed, once, when no more will be
-asked for, whether or not it was exhausted.
+"""An answer, as an application that is called (rather than one that calls) gives it: its head, the first part of its
+content, which often is the only one, and the parts after it. Those are closed, once, when no more will be asked for,
+exhausted or not.
 """
 
 
 class Parts(Protocol):
-    """A generator as far as we need one."""
+    """The rest of an answer, as far as it is not there yet."""
+
+    @property
+    def whole(self) -> bool:
+        """The first part was all of the content: nothing is left to do but `close`."""
 
     def __next__(self) -> Part: ...
 
     def close(self) -> None: ...
+
+
+class Delivery(Protocol):
+    """How an application that is called reaches its client in the midst of its turn, in the thread in which it runs.
+
+    The process model provides it. All of these raise ClientGone when the client cannot be reached any more.
+    """
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        """Begin the answer with `head`, or go on with it where that is None. On return `body` has gone to the client,
+        or will go by itself while the application runs on."""
+
+    def inform(self, interim: bytes) -> None:
+        """Send an interim answer (1xx) at once, as far as the client takes it."""
+
+    def await_body(self) -> None:
+        """Wait until more of the request's body has come. Not where the body is collected before the turn."""
 
 
 class Exchange(Protocol):
@@ -218,11 +240,8 @@ class Exchange(Protocol):
     def fail(self) -> Any:
         """Give up: 500, or a cut connection once an answer has begun."""
 
-    flush: Callable[[], None] | None
-    """Send what was pushed, waiting for the client; None where the application must not wait."""
-
-    hasten: Callable[[], None] | None
-    """Send what the client takes at once; None where that is no matter."""
+    delivery: Delivery | None
+    """For an application that is called; None for one that is awaited."""
 
 
 class ProtocolError(Exception):

@@ -141,6 +141,14 @@ class Schedule(asyncio.SelectorEventLoop):
 
     # -- one turn
 
+    def turn(self) -> None:
+        """One turn, in whichever thread calls, without being for asyncio the loop that runs there.
+
+        For a server whose threads run the loop by turns: never two at once, and not beside `run_forever`. Code that is
+        called from here may use asyncio as if there were no loop.
+        """
+        self._run_once()
+
     def _run_once(self) -> None:
         """Ask the poller, waiting until a timer is due at most; call back what is ready, then for events, then timers.
 

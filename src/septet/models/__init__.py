@@ -5,9 +5,10 @@ that says how, and its `run(service)` serves until the service is stopped. Besid
 
     TAKES        the options for its size that mean something to it, of "workers" and "threads" (default: "workers")
     CONCURRENCY  in what it runs the application several times at once: "threads", "processes" (default: neither)
+    LOOP         clients are on an event loop, where `--threads 0` runs a WSGI application, too (default: False)
     obstacle()   why this machine cannot run it, in a sentence, or None (default: every machine can)
 
-The first two are literals: they are read, like the docstring, without importing the model.
+The first three are literals: they are read, like the docstring, without importing the model.
 """
 
 import ast
@@ -50,6 +51,11 @@ def takes(name: str) -> tuple[str, ...]:
 def concurrency(name: str) -> str:
     """In what the model runs the application several times at once: "threads", "processes" or neither ("")."""
     return cast(str, _literal(name, "CONCURRENCY", ""))
+
+
+def has_loop(name: str) -> bool:
+    """Whether the model serves all clients of a process on one event loop."""
+    return cast(bool, _literal(name, "LOOP", False))
 
 
 def _literal(name: str, constant: str, default: object) -> object:

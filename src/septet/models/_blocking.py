@@ -11,16 +11,17 @@ Who has connected but not spoken, as browsers do in advance, takes nobody's time
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from socket import socket
 from threading import current_thread, main_thread
 from time import monotonic, sleep
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from septet.apps.asgi import Asgi
-from septet.http.events import ClientGone
+from septet.apps.wsgi import Wsgi
+from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
-from septet.models._carry import Turn, carry, receive, release, take_turn
+from septet.models._answer import answer, answer_at_once
+from septet.models._carry import Turn, carry, receive
 from septet.models._private import lifespan, run_alone
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
@@ -105,7 +106,10 @@ class Door:
 
 
 class _Watch:
-    """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door."""
+    """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door.
+
+    It is the client's `Delivery`, too: what an application gives has gone to the client when it goes on.
+    """
 
     def __init__(self, client: Client, door: Door) -> None:
         self._sock, self._session, self._kept_s = client
@@ -119,6 +123,37 @@ class _Watch:
             self._idle.add(descriptor, READABLE)
         self._mask = READABLE
         self._grace = IDLE_GRACE_S if self._kept_s else FRESH_GRACE_S
+
+    # What an application that is called asks of its client's thread, which is its own
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        session = self._session
+        self._write(session.push(body, last) if head is None else session.respond(head, body, last))
+        if session.lost:
+            raise ClientGone("the client went away")
+
+    def inform(self, interim: bytes) -> None:
+        self._write(self._session.inform(interim))
+
+    def give_up(self) -> None:
+        self._write(self._session.fail())
+
+    def _write(self, want: Want) -> None:
+        while want is WRITE:
+            want = carry(want, self._session, self._sock, _not_yet)
+            if want is WRITE:
+                want = self.wait()
+
+    def await_body(self) -> None:
+        sock, session = self._sock, self._session
+        want = carry(session.want, session, sock, _not_yet)
+        while want is not RUN:
+            if want is CLOSE:
+                raise ClientGone("the client went away")
+            want = self.wait()
+            if want is READ:
+                want = receive(session, sock)
+            want = carry(want, session, sock, _not_yet)
 
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
@@ -178,8 +213,7 @@ def serve(client: Client, door: Door, turn: Turn) -> None:
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
-    watch = _Watch(client, door)
-    session.flush = partial(_flush, watch, client)
+    watch = session.delivery = _Watch(client, door)
     want = READ
     try:
         while want is not CLOSE:
@@ -192,25 +226,8 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
-        session.flush = None
-        release(session)
+        session.close()
         sock.close()
-
-
-def _flush(watch: _Watch, client: Client) -> None:
-    """Move bytes until it is the application's turn again. Called by the application's thread, in its turn.
-
-    Raises ClientGone when the connection does not come to that.
-    """
-    sock, session, _ = client
-    want = carry(session.want, session, sock, _not_yet)
-    while want is not RUN:
-        if want is CLOSE:
-            raise ClientGone("the client went away")
-        want = watch.wait()
-        if want is READ:
-            want = receive(session, sock)
-        want = carry(want, session, sock, _not_yet)
 
 
 def _not_yet(session: Session) -> None:
@@ -231,10 +248,16 @@ def hall(service: Service) -> Iterator[None]:
 def turns(service: Service, client: Client) -> Turn:
     """Where the application runs in these models: in the client's thread, an ASGI application on a loop of its own."""
 
+    context = service.context
+
     def turn(session: Session) -> Want | None:
         target = service.site.find(session)
         if isinstance(target, Asgi):
             return run_alone(target, client.sock, session)
-        return take_turn(target, session)
+        if not isinstance(target, Wsgi):
+            return answer_at_once(target, session)
+        assert session.delivery is not None
+        answer(target, session, cast(_Watch, session.delivery), context)
+        return session.want
 
     return turn

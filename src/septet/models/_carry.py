@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from septet.http.events import ClientGone, Exchange, FileRegion, Response
+from septet.http.events import FileRegion
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.session import Session
 
@@ -83,47 +83,3 @@ def _shut_down(session: Session, sock: socket.socket) -> Want:
     except OSError:
         return session.lose()
     return READ
-
-
-def take_turn(application: Callable[[Exchange], Response], session: Session) -> Want:
-    """The turn of an application that is called: its answer or the next part of it, here and now.
-
-    Whatever it raises is logged, and the client gets a 500 or a cut connection: an application that calls sys.exit, or
-    lets a cancellation out, ends its request and nothing else. Called in the thread where the application is to run;
-    the session is this thread's meanwhile.
-    """
-    try:
-        if session.parts is None:
-            head, body, session.parts = application(session)
-            last = session.parts is None
-            # An application that called WSGI's `write` has begun its answer already.
-            return session.push(body, last) if session.http.status else session.respond(head, body, last)
-        try:
-            part = next(session.parts)
-        except StopIteration:
-            close_parts(session)
-            return session.push(b"", True)
-        return session.push(part, False)
-    except ClientGone as error:
-        log.debug("the client went away: %s", error)
-    except BaseException:
-        request = session.request
-        log.exception("the application raised at %s %s", request.method, request.target.decode("ascii"))
-    close_parts(session)  # or they would be taken for the next answer's
-    return session.fail()
-
-
-def release(session: Session) -> None:
-    """Let go of everything that a session holds. Called once its connection is over."""
-    close_parts(session)
-    session.close()
-
-
-def close_parts(session: Session) -> None:
-    """Close what is left of an answer, of which no more is wanted."""
-    parts, session.parts = session.parts, None
-    if parts is not None:
-        try:
-            parts.close()
-        except BaseException:
-            log.exception("the application raised while its answer was closed")

@@ -48,3 +48,8 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def default_threads() -> int:
+    """Eight for each CPU: a web application's thread mostly waits, for its database or for its client."""
+    return 8 * usable_cpus()

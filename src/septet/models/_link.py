@@ -72,12 +72,16 @@ class Link:
             self.end()
             if self.cycle is not None:
                 self.cycle.wake()
-        elif want is WRITE:
-            self._watch(WRITABLE)
-        elif want is RUN and (self.session.gone or self.session.http.pending > UNREAD_LIMIT):
-            self._watch(ERROR)
         else:
-            self._watch(READABLE)
+            self._watch(self._mask_for(want))
+
+    def _mask_for(self, want: Want) -> int:
+        """What to watch for while the session wants this, which is not CLOSE."""
+        if want is WRITE:
+            return WRITABLE
+        if want is RUN and (self.session.gone or self.session.http.pending > UNREAD_LIMIT):
+            return ERROR
+        return READABLE
 
     def detach(self) -> None:
         """Have the loop forget the socket, which stays open."""

@@ -1,27 +1,37 @@
-"""Many clients on one thread: what poll, epoll and io_uring share.
+"""Many clients on one loop: what poll, epoll and io_uring share.
 
 A loop watches the listeners and every connection, and calls their links straight from its poller. A WSGI application
-runs on the loop's thread, or with `--threads` in a pool; an ASGI application runs as a task for each request.
+runs where a `_leaders.Leaders` says: in the thread that runs the loop, as long as it does not wait there, and in others
+beside it; or, with `--threads 0`, in the loop's thread alone. An ASGI application runs as a task for each request.
 """
 
 from asyncio import Task, current_task
+from collections import deque
+from collections.abc import Callable
 from functools import partial
 from socket import socket
+from threading import Condition, RLock
+from time import monotonic
+from typing import Any, Protocol
 
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
-from septet.http.states import CLOSE, RUN, Want
+from septet.http.events import ClientGone, Part, ResponseHead
+from septet.http.states import CLOSE, RUN, WRITE, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
-from septet.models._carry import release, take_turn
+from septet.models._answer import Called, answer, answer_at_once, plainly
+from septet.models._carry import carry
+from septet.models._cpus import default_threads
 from septet.models._figures import Figures
+from septet.models._leaders import Leaders
 from septet.models._link import Link
-from septet.models._pool import Pool
-from septet.models._service import Service
+from septet.models._run_ahead import SLOW_S, RunAhead
+from septet.models._service import Service, Stop
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.models._tasks import Starter
-from septet.pollers import EXCLUSIVE, READABLE
+from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
 from septet.session import Session
 
 ACCEPT_BATCH = 1024
@@ -32,32 +42,42 @@ TURNS_AT_ONCE = 16
 
 
 class Connection(Link):
-    """A client of a reactor."""
+    """A client of a reactor.
 
-    __slots__ = ("_busy", "_reactor", "_turns")
+    While an application that is called makes an answer, its thread touches the session as well as the loop's: each
+    does so under `lock`. Implements `http.events.Delivery` and `_leaders.Answering`.
+    """
+
+    __slots__ = ("_ahead", "_answering", "_reactor", "_room", "_turns", "lock")
 
     def __init__(self, reactor: "Reactor", sock: socket, session: Session) -> None:
         super().__init__(reactor.loop, sock, session)
         self._reactor = reactor
-        self._busy = False
-        """A thread of the pool has the session; nobody else may touch it."""
-        if reactor.hastens:
-            session.hasten = self._hasten
+        self.lock = reactor.lock or RLock()
+        self._answering = False
+        """An application that is called has the session's request, or its turn will come; the next one has to wait."""
+        self._ahead: RunAhead | None = None
+        self._room: Condition | None = None
+        """Notified when the client has taken something, if an application waits for that."""
+        if reactor.lock is None:
+            session.delivery = self
         self._turns = 0
         """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
 
+    # Where the application runs
+
     def turn(self, session: Session) -> Want | None:
-        if self.cycle is not None and self._is_taken(self.cycle):
+        if self._answering or (self.cycle is not None and self._is_taken(self.cycle)):
             return None
         reactor = self._reactor
         target = reactor.only or reactor.site.find(session)
-        if reactor.pool is not None and not isinstance(target, Asgi):
-            self._busy = True
-            reactor.pool.turn(target, session, self._resume)
+        if isinstance(target, Wsgi):
+            self._answering = True
+            reactor.runner.put(self, target)
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
-            return self._begin(target, session) if isinstance(target, Asgi) else take_turn(target, session)
+            return self._begin(target, session) if isinstance(target, Asgi) else answer_at_once(target, session)
         if self._turns == TURNS_AT_ONCE:
             self._postpone()
         return None
@@ -91,55 +111,146 @@ class Connection(Link):
         self._turns = TURNS_AT_ONCE + 1
         self.loop.call_soon(self._go_on)
 
-    def ready(self, mask: int) -> None:
-        if self._busy:
-            self._watch(0)  # what it sends can wait for the pool's thread to give the session back
-            return
-        if self._turns <= TURNS_AT_ONCE:
-            self._turns = 0
-        Link.ready(self, mask)
-
     def _go_on(self) -> None:
         """Others have had their turn meanwhile."""
-        self._turns = 0
-        if self.session.want is RUN:
-            self.carry(RUN)
+        with self.lock:
+            self._turns = 0
+            if self.session.want is RUN:
+                self.carry(RUN)
 
-    def _resume(self, want: Want) -> None:
-        self._busy = False
-        if self._reactor.stopping:
-            self.session.stop()
-        self.carry(want)
+    # What the loop calls
 
-    def _hasten(self) -> None:
-        """Send at once. Called by the application in its turn, whatever its thread: hints are of no use after that."""
-        session = self.session
-        try:
-            if session.output:
-                session.wrote(self.sock.send(session.output))
-        except BlockingIOError:
-            pass
-        except OSError:
-            session.lose()
+    def ready(self, mask: int) -> None:
+        with self.lock:
+            if self._turns <= TURNS_AT_ONCE:
+                self._turns = 0
+            Link.ready(self, mask)
+            self._notify()
 
     def check_deadline(self, now: float) -> None:
-        if not self._busy:
+        with self.lock:
             super().check_deadline(now)
 
     def stop(self) -> None:
         """End when nothing is in flight any more: now, or after the answer."""
-        if not self._busy and self.session.stop() is CLOSE:
-            self.carry(CLOSE)
+        with self.lock:
+            if self.session.stop() is CLOSE:
+                self.carry(CLOSE)
 
     def cut(self) -> None:
         """End now."""
-        if not self._busy:
+        with self.lock:
             self.carry(self.session.lose())
 
     def end(self) -> None:
-        release(self.session)
+        self._notify()
+        if not self._answering:  # else its thread does so when it is done with the body
+            self.session.close()
         self.sock.close()
         self._reactor.forget(self)
+
+    def _notify(self) -> None:
+        if self._room is not None:
+            self._room.notify()
+
+    # What the thread calls in which the application runs
+
+    @property
+    def path(self) -> bytes:
+        return self.session.http.request.path
+
+    def answer(self, application: Called, call: Callable[..., Any]) -> None:
+        """Run the application for the request. It is over for the client before the application's `close` is."""
+        if self.session.lost:  # while it waited for its turn
+            self._answered()
+            return
+        answer(application, self.session, self, self._reactor.service.context, call)
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        session = self.session
+        with self.lock:
+            want = session.push(body, last) if head is None else session.respond(head, body, last)
+            if last:
+                self._answered()
+            self._settle(carry(want, session, self.sock, self.turn))
+            if session.lost:
+                raise ClientGone("the client went away")
+            if not last and session.later:
+                self._keep(session)
+
+    def inform(self, interim: bytes) -> None:
+        session = self.session
+        with self.lock:
+            self._settle(carry(session.inform(interim), session, self.sock, self.turn))
+
+    def give_up(self) -> None:
+        session = self.session
+        with self.lock:
+            want = session.fail()
+            self._answered()
+            self._settle(carry(want, session, self.sock, self.turn))
+
+    def _answered(self) -> None:
+        """The exchange is complete as far as the application goes: the connection's next one may begin."""
+        self._answering = False
+        self._ahead = None
+        if self._descriptor < 0:
+            self.session.close()
+
+    def _settle(self, want: Want) -> None:
+        """Have the loop watch for what the session waits for now. Between two requests that is mostly what it does."""
+        if want is not CLOSE and self._mask == self._mask_for(want):
+            return
+        if self._reactor.runner.leads():
+            self.attend(want)
+        else:
+            self._reactor.call_on_loop(self._attend_now)
+
+    def _attend_now(self) -> None:
+        with self.lock:
+            self.attend(self.session.want)
+
+    def _keep(self, session: Session) -> None:
+        """See to what the client does not take; wait for the client, when it has become too much."""
+        ahead = self._ahead
+        if ahead is None:
+            ahead = self._ahead = RunAhead()
+        until = monotonic() + SLOW_S
+        while ahead.is_full(session):
+            if ahead.slow:
+                self._reactor.runner.wait_for_room(self, None)
+            elif (left_s := until - monotonic()) > 0:
+                self._reactor.runner.wait_for_room(self, left_s)
+            else:
+                ahead.slow = True
+        if session.lost:
+            raise ClientGone("the client went away, or read too slowly")
+        error = ahead.put_away(session)
+        if error is not None:
+            self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {error.strerror}")
+
+    def await_body(self) -> None:
+        raise AssertionError("a body is collected before its request has its turn")
+
+    def await_room(self, timeout_s: float | None) -> None:
+        """Wait until the loop has sent something. For a thread other than the loop's that holds the lock, which is
+        given back meanwhile."""
+        if self._room is None:
+            self._room = Condition(self.lock)
+        self._room.wait(timeout_s)
+
+    def make_room(self, timeout_s: float | None) -> None:
+        """Wait until the client takes something, and send it. For the loop's thread, where there is no other."""
+        session, now = self.session, monotonic()
+        deadline = session.deadline(now)
+        left_s = max(0.0, deadline - now) if deadline is not None else None
+        waited_s = min(left_s, timeout_s) if left_s is not None and timeout_s is not None else left_s or timeout_s
+        poller = Poll()
+        poller.add(self._descriptor, WRITABLE)
+        if poller.wait(waited_s):
+            self._settle(carry(WRITE, session, self.sock, self.turn))
+        elif waited_s == left_s:
+            self._settle(session.expire())
 
 
 class Reactor:
@@ -149,15 +260,25 @@ class Reactor:
         self.service = service.spooling()
         self.site = service.site
         self.only = None if self.site.directories else self.site.application
-        self.hastens = isinstance(self.site.application, Wsgi)
         self.loop = loop
-        self.pool = Pool(loop, service.threads, service.shortage) if service.threads else None
+        self.runner = self._runner()
+        self.lock = None if isinstance(self.runner, Leaders) else RLock()
+        """Of all connections, where one thread has them all: it never waits."""
         self.stopping = False
         self._ended = False
         self._connections: set[Connection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
         self._batch = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
+
+    def _runner(self) -> "Runner":
+        service = self.service
+        if not isinstance(self.site.application, Wsgi):
+            return Asynchronous(self.loop, service.stop)
+        if service.threads == 0:
+            return OnLoop(self.loop, service.stop)
+        limit = service.threads or default_threads()
+        return Leaders(self.loop, limit, service.stop, service.shortage, self.end_if_done)
 
     def run(self) -> None:
         """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
@@ -168,20 +289,27 @@ class Reactor:
                 loop.run_until_complete(lifespan.startup())
             for listener in service.listeners:
                 self.open(listener)
-            loop.watch(service.stop.fileno(), READABLE, self._stop)
+            loop.watch(self.runner.order, READABLE, self._stop)
             self._look_round()
             if service.figures:
                 loop.lap()
                 service.figures.begin()
                 loop.call_later(service.figures.interval_s, self._tell, service.figures)
             service.ready(1)
-            loop.run_forever()
+            self.runner.run()
             self._ended = True
             if lifespan:
                 loop.run_until_complete(lifespan.shutdown())
             loop.run_until_complete(loop.wind_up())
         finally:
             self._close()
+
+    def call_on_loop(self, function: Callable[[], None]) -> None:
+        """Have the loop's thread call this. For any other."""
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            pass  # the loop was closed over this answer: its time was up
 
     # Clients
 
@@ -229,7 +357,8 @@ class Reactor:
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self._end_if_done()
+        if self.stopping:
+            self.end_if_done()
 
     def _look_round(self) -> None:
         """End what is late. One look at everybody now and then is cheaper than a timer for each."""
@@ -254,14 +383,14 @@ class Reactor:
     def _task_done(self, task: "Task[None]") -> None:
         self._tasks.discard(task)
         if self.stopping:
-            self._end_if_done()
+            self.end_if_done()
 
     # The end
 
     def _stop(self, mask: int) -> None:
         if not self.service.stop.heard():
             return
-        self.loop.unwatch(self.service.stop.fileno())
+        self.loop.unwatch(self.runner.order)
         self.stopping = True
         for listener in self.service.listeners:
             self.shut(listener)
@@ -269,20 +398,94 @@ class Reactor:
         for connection in list(self._connections):
             connection.stop()
         self.loop.call_later(self.service.graceful_timeout, self._cut)
-        self._end_if_done()
+        self.end_if_done()
 
-    def _end_if_done(self) -> None:
-        if self.stopping and not (self._ended or self._connections or self._tasks):
-            self.loop.stop()
+    def end_if_done(self) -> None:
+        """When the order to stop has come, and nothing is left to do."""
+        if self.stopping and not (self._ended or self._connections or self._tasks or self.runner.busy):
+            self.runner.end()
 
     def _cut(self) -> None:
         self.service.stop.say_time_is_up()
         for connection in list(self._connections):
             connection.cut()
-        self.loop.stop()
+        self.runner.end()
 
     def _close(self) -> None:
         self.starter.close()
-        if self.pool:
-            self.pool.close()
         self.loop.close()
+
+
+class Runner(Protocol):
+    """Runs the loop, and says in which thread the application runs."""
+
+    order: int
+    """A descriptor that is readable when the order to stop has come, for the thread that runs the loop."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def put(self, connection: Connection, application: Called) -> None: ...
+
+    def leads(self) -> bool: ...
+
+    def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None: ...
+
+    def run(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class OnLoop:
+    """`--threads 0`: in the loop's thread and nowhere else, one answer after the other, each to its end.
+
+    asyncio is not told that its loop runs, for an application may want to run one of its own.
+    """
+
+    busy = False
+
+    def __init__(self, loop: ReadinessLoop, stop: Stop) -> None:
+        self._loop = loop
+        self.order = stop.fileno()
+        self._due: deque[tuple[Connection, Called]] = deque()
+        self._over = False
+
+    def put(self, connection: Connection, application: Called) -> None:
+        self._due.append((connection, application))
+
+    def leads(self) -> bool:
+        return True
+
+    def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None:
+        connection.make_room(timeout_s)
+
+    def run(self) -> None:
+        due = self._due
+        while not self._over:
+            while due:
+                connection, application = due.popleft()
+                connection.answer(application, plainly)
+            self._loop.turn()
+
+    def end(self) -> None:
+        self._over = True
+
+
+class Asynchronous:
+    """An ASGI application: tasks on the loop, which asyncio knows. Files too, if there is nothing else."""
+
+    busy = False
+
+    def __init__(self, loop: ReadinessLoop, stop: Stop) -> None:
+        self.order = stop.fileno()
+        self.run = loop.run_forever
+        self.end = loop.stop
+
+    def put(self, connection: Connection, application: Called) -> None:
+        raise AssertionError("a WSGI application has a runner of its own")
+
+    def leads(self) -> bool:
+        return True
+
+    def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None:
+        raise AssertionError("a task waits by itself")

@@ -6,6 +6,7 @@ import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from threading import current_thread, main_thread
@@ -145,6 +146,8 @@ class Service:
     in_flight: InFlight = field(default_factory=InFlight)
     shortage: Shortage = field(default_factory=Shortage)
     figures: Figures | None = None
+    context: Context = field(default_factory=copy_context)
+    """What the application's modules have set when they were imported; each answer of WSGI runs in a copy."""
 
     def shut_doors(self) -> None:
         """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""

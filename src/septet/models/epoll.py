@@ -14,6 +14,8 @@ from septet.models._reactor import Reactor
 from septet.models._service import Service
 
 TAKES = ("workers", "threads")
+CONCURRENCY = "threads"
+LOOP = True
 
 
 def run(service: Service) -> None:

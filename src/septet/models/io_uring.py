@@ -17,24 +17,26 @@ from functools import partial
 from socket import AF_UNIX, SHUT_RDWR, socket
 from typing import cast
 
-from septet.http.states import Want
+from septet.apps.wsgi import Wsgi
 from septet.listener import Listener
 from septet.loop.uring import UringLoop
-from septet.models._carry import release
 from septet.models._link import UNREAD_LIMIT
 from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
 from septet.models._service import Service
 from septet.pollers import ERROR, READABLE, WRITABLE
-from septet.pollers.ring import MORE, obstacle
+from septet.pollers.ring import MORE, Ring, obstacle
 from septet.session import Session
 
 __all__ = ["obstacle", "run"]
 
 TAKES = ("workers", "threads")
+CONCURRENCY = "threads"
+LOOP = True
 
 
 def run(service: Service) -> None:
-    RingReactor(service, UringLoop()).run()
+    # A WSGI application's threads take turns with the loop, and so with the ring.
+    RingReactor(service, UringLoop(Ring(shared=isinstance(service.site.application, Wsgi)))).run()
 
 
 class RingConnection(Connection):
@@ -50,8 +52,6 @@ class RingConnection(Connection):
         self._polled = 0
         """What the loop watches for beside that: room to send, or that the client is gone while nothing is received."""
         self._ended = False
-        self._held: list[bytes] = []
-        """What came while a thread of the pool had the session."""
 
     def _watch(self, mask: int) -> None:
         self._mask = mask
@@ -67,6 +67,10 @@ class RingConnection(Connection):
             self._ring.cancel(self._receive)
 
     def _received(self, result: int, flags: int, data: bytes) -> None:
+        with self.lock:
+            self._take(result, flags, data)
+
+    def _take(self, result: int, flags: int, data: bytes) -> None:
         if not flags & MORE:
             self._receive = 0
         if self._descriptor < 0:
@@ -80,10 +84,6 @@ class RingConnection(Connection):
             self._watch(READABLE)  # there was no buffer, or the cancelled one is wanted again
 
     def _feed(self, data: bytes) -> None:
-        if self._busy:
-            self._held.append(data)
-            self._watch(0)
-            return
         want = self.session.receive(data)
         if self.session.http.pending > UNREAD_LIMIT and self._receive:
             self._ring.cancel(self._receive)
@@ -91,18 +91,14 @@ class RingConnection(Connection):
             self._turns = 0
         self.carry(want)
 
-    def _resume(self, want: Want) -> None:
-        for data in self._held:
-            want = self.session.receive(data)
-        self._held.clear()
-        super()._resume(want)
-
     def end(self) -> None:
-        release(self.session)
+        if not self._answering:
+            self.session.close()
         if self._receive:
             with suppress(OSError):
                 self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
         self._close_when_idle()
+        self._notify()
         self._reactor.forget(self)
 
     def _close_when_idle(self) -> None:

@@ -15,7 +15,7 @@ import logging
 
 from septet.errors import Failed
 from septet.models._blocking import Door, hall, serve, turns
-from septet.models._cpus import usable_cpus
+from septet.models._cpus import default_threads
 from septet.models._private import close_loop_of_this_thread
 from septet.models._service import Service
 from septet.models._threads import Crew
@@ -52,8 +52,3 @@ def _accept_and_serve(service: Service, door: Door) -> None:
             serve(client, door, turns(service, client))
     finally:
         close_loop_of_this_thread()
-
-
-def default_threads() -> int:
-    """Eight for each CPU: a web application's thread mostly waits, for its database or for its client."""
-    return 8 * usable_cpus()

@@ -6,6 +6,7 @@ moves on for every buffer given back.
 """
 
 import mmap
+from collections.abc import Callable
 
 from septet.pollers._uring_abi import (
     BUF,
@@ -23,14 +24,19 @@ _TAIL = 7  # of the first entry's 8 half words, the one its own 14 bytes leave f
 class ProvidedBuffers:
     """`count` buffers of `size` bytes each, registered with a ring as buffer group `group`.
 
+    `fence` is called between an entry and the tail that makes it visible, where the kernel may look at any time.
+
     Raises:
         OSError: io_uring_register(2) refused.
     """
 
-    def __init__(self, ring_fd: int, group: int, count: int, size: int) -> None:
+    def __init__(
+        self, ring_fd: int, group: int, count: int, size: int, fence: Callable[[], None] | None = None
+    ) -> None:
         if count & (count - 1) or not 0 < count <= 1 << 15:
             raise ValueError(f"the number of provided buffers is a power of 2 up to 32768, not {count}")
         self.group = group
+        self._fence = fence
         self._ring_fd = ring_fd
         self._size = size
         self._mask = count - 1
@@ -56,6 +62,8 @@ class ProvidedBuffers:
         tail = self._tail
         at = (tail & self._mask) << 4
         memory[at : at + 14] = self._entries[number]
+        if self._fence is not None:
+            self._fence()
         self._tail = tail + 1
         self._tails[_TAIL] = tail + 1 & 0xFFFF
         return data
@@ -64,6 +72,8 @@ class ProvidedBuffers:
         """Hand a buffer to the kernel: first the entry, then the tail that makes it visible."""
         at = (self._tail & self._mask) << 4
         self._memory[at : at + 14] = self._entries[number]
+        if self._fence is not None:
+            self._fence()
         self._tail += 1
         self._tails[_TAIL] = self._tail & 0xFFFF
 

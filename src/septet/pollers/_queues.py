@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 import weakref
+from threading import Lock
 from typing import NoReturn
 
 from septet.pollers import _uring_abi as abi
@@ -22,13 +23,30 @@ _FLAGS = (
     abi.SETUP_CQSIZE
     | abi.SETUP_SUBMIT_ALL
     | abi.SETUP_COOP_TASKRUN
-    | abi.SETUP_SINGLE_ISSUER
-    | abi.SETUP_DEFER_TASKRUN
     # A word of the submission queue tells that completions wait for us to enter.
     | abi.SETUP_TASKRUN_FLAG
     # The ring binds to the thread that enables it, which is the first that waits, not the one that made it.
     | abi.SETUP_R_DISABLED
 )
+_ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
+
+
+class Fence:
+    """A memory barrier: what was read or written before the call is so before what comes after it.
+
+    Where the kernel touches a ring only while we are inside enter, the system call is one. A lock that is given back
+    and taken again is another: nothing else that Python offers promises any order to processors that have none.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def __call__(self) -> None:
+        self._lock.release()
+        self._lock.acquire()
 
 
 class Queues:
@@ -37,6 +55,7 @@ class Queues:
     Args:
         entries: size of the submission queue, a power of 2; the completion queue has four times as many, since
             one submission may complete often. What does not fit, the kernel keeps (IORING_FEAT_NODROP).
+        shared: threads use it by turns. The kernel then completes operations at any time, not only during `enter`.
 
     Raises:
         RingUnavailable: an OSError; its text says why io_uring cannot be used here and what to do.
@@ -44,12 +63,13 @@ class Queues:
 
     _fd = -1
 
-    def __init__(self, entries: int) -> None:
+    def __init__(self, entries: int, shared: bool = False) -> None:
         self._enabled = False
+        self._fence = Fence() if shared else None
         self._sq_tail = self._cq_head = self._prepared = 0
         self._late: list[Completion] = []  # taken from the queue already, and to be harvested first
         try:
-            fd, params = _create(entries)
+            fd, params = _create(entries, _FLAGS if shared else _FLAGS | _ONE_THREAD)
             try:
                 self._map(fd, params)
             except OSError:
@@ -146,11 +166,16 @@ class Queues:
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
             return late
+        fence = self._fence
+        if fence is not None:
+            fence()  # the completions are read after the tail that says that they are there
         first, last = (head & self._cq_mask) << 4, (tail & self._cq_mask) << 4
         if first < last:
             completions = list(abi.CQE.iter_unpack(self._cqes[first:last]))
         else:
             completions = [*abi.CQE.iter_unpack(self._cqes[first:]), *abi.CQE.iter_unpack(self._cqes[:last])]
+        if fence is not None:
+            fence()  # and before the head that gives their places back
         self._cq_head = self._words[self._cq_head_at] = tail
         return late + completions if late else completions
 
@@ -178,8 +203,8 @@ class Queues:
         self._sqes.close()
 
 
-def _create(entries: int) -> tuple[int, tuple[int, ...]]:
-    params = bytearray(abi.PARAMS.pack(0, 4 * entries, _FLAGS, *[0] * 24))
+def _create(entries: int, flags: int) -> tuple[int, tuple[int, ...]]:
+    params = bytearray(abi.PARAMS.pack(0, 4 * entries, flags, *[0] * 24))
     fd = abi.setup(entries, params)
     answer = abi.PARAMS.unpack(params)
     if answer[5] & _REQUIRED != _REQUIRED:

@@ -6,8 +6,9 @@ the kernel and completes again and again without being asked. That is what makes
 for each request, one by one, costs as much as recv(2).
 
 The binding is `ctypes`, `mmap` and `struct` and nothing compiled. It is sound without memory barriers because
-of IORING_SETUP_DEFER_TASKRUN: the kernel touches the queues only while our thread is inside enter. That, and
-multishot receive, make Linux 6.1 the oldest kernel it accepts. There is no kernel thread that polls
+of IORING_SETUP_DEFER_TASKRUN: the kernel touches the queues only while our thread is inside enter. (A ring that threads
+use by turns cannot have that, and needs the barriers: see `shared`.) That, and multishot receive, make Linux 6.1 the
+oldest kernel it accepts. There is no kernel thread that polls
 (SQPOLL): it burns a processor, and others that used one came to regret it.
 """
 
@@ -61,7 +62,8 @@ class Ring(SocketOperations, FileOperations, Queues):
     A preparing method returns a token, never used twice, by which the operation can be cancelled. Nothing
     happens until `wait` or `flush`. Buffers are kept alive until their completion.
 
-    It belongs to the thread that first waits. In a forked child it is closed: there it raises RuntimeError.
+    It belongs to the thread that first waits, or if it is `shared` to any thread in its turn. In a forked child it is
+    closed: there it raises RuntimeError.
     A descriptor with operations in flight stays open in the kernel after close(2): cancel them first.
 
     Args:
@@ -69,6 +71,9 @@ class Ring(SocketOperations, FileOperations, Queues):
             four times as many, and the kernel keeps what does not fit (IORING_FEAT_NODROP).
         buffers: number of buffers that all receives share, a power of 2; allocated with the first receive.
         buffer_size: bytes of each, and so the most that one receive completion brings.
+        shared: several threads use it, one after the other: never two at once. A thread that has submitted something
+            must not end before it is complete, for the kernel cancels what a thread leaves behind; and while it is in
+            no system call, completions of what it has submitted may be late by a tick of the kernel's clock.
         report: is told of an exception in a callback. Without it, the exception comes out of `wait`, and
             what has not been called back yet is with the next one. SystemExit and KeyboardInterrupt do so always.
 
@@ -77,7 +82,13 @@ class Ring(SocketOperations, FileOperations, Queues):
     """
 
     def __init__(
-        self, entries: int = 1024, *, buffers: int = 512, buffer_size: int = 4096, report: Report | None = None
+        self,
+        entries: int = 1024,
+        *,
+        buffers: int = 512,
+        buffer_size: int = 4096,
+        shared: bool = False,
+        report: Report | None = None,
     ) -> None:
         self.report = report
         self._buffer_shape = (buffers, buffer_size)
@@ -86,7 +97,7 @@ class Ring(SocketOperations, FileOperations, Queues):
         self._kept: dict[int, object] = {}
         self._accepts: set[int] = set()
         self._token = 0
-        super().__init__(entries)
+        super().__init__(entries, shared)
 
     # -- operations
 
@@ -212,7 +223,7 @@ class Ring(SocketOperations, FileOperations, Queues):
 
     def _provide_buffers(self) -> ProvidedBuffers:
         count, size = self._buffer_shape
-        self._buffers = ProvidedBuffers(self._fd, 0, count, size)
+        self._buffers = ProvidedBuffers(self._fd, 0, count, size, self._fence)
         return self._buffers
 
     # -- the end

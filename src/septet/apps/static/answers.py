@@ -1,8 +1,9 @@
 """Answers about a file: all of it, parts of it, or why not (RFC 9110 sections 13.2.2, 14 and 15)."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
+from septet.apps._files import OwnedDescriptor
 from septet.apps.static.asked import Asked
 from septet.apps.static.files import Representation, Resource
 from septet.apps.static.ranges import Multipart, Piece, Span, select
@@ -68,25 +69,28 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
-    rest = _Streamed(open_file(found), found.version, iter(pieces))
-    return head, next(rest), rest
+    descriptor = open_file(found)
+    parts = _Pieces(descriptor, found.version, pieces)
+    first = next(parts)
+    return head, first, None if isinstance(first, FileRegion) else parts
 
 
-class _Streamed:
-    """Pieces of an open file, which is closed after the last one."""
+class _Pieces:
+    """Pieces of an open file, which is closed when the last of them has gone."""
 
-    def __init__(self, descriptor: int, version: tuple[int, int], pieces: Iterator[Piece]) -> None:
-        self._descriptor = descriptor
+    whole = False
+
+    def __init__(self, descriptor: int, version: tuple[int, int], pieces: Iterable[Piece]) -> None:
+        self._owner: OwnedDescriptor | None = OwnedDescriptor(descriptor)
         self._version = version
-        self._pieces = pieces
+        self._pieces = iter(pieces)
 
     def __next__(self) -> Part:
         piece = next(self._pieces)
-        if isinstance(piece, bytes):
-            return piece
-        return FileRegion(self._descriptor, piece.start, piece.stop - piece.start, self._version)
+        owner = self._owner
+        if isinstance(piece, bytes) or owner is None:
+            return b"" if isinstance(piece, Span) else piece
+        return FileRegion(owner.number, piece.start, piece.stop - piece.start, self._version, owner)
 
     def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._owner = None

@@ -1,0 +1,106 @@
+"""One answer of an application that is called: the call, every part, and the end.
+
+All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and
+nothing of another request in between: that is PEP 3333 as frameworks live by it. A generator finds its thread-locals,
+its context variables and its SQLite connection as it left them. A model decides which thread that is, and gives an
+`http.events.Delivery`, by which the answer goes to the client.
+"""
+
+import logging
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, Protocol
+
+from septet.http.events import ClientGone, Exchange, Part, Parts, Response, ResponseHead
+from septet.http.states import Want
+from septet.session import Session
+
+log = logging.getLogger("septet")
+
+Called = Callable[[Exchange], Response]
+
+Call = Callable[..., Any]
+"""Calls a function of the application with these arguments, and gives what it returns."""
+
+
+class Delivery(Protocol):
+    """`http.events.Delivery`, and its end."""
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
+
+    def give_up(self) -> None:
+        """The application has failed: 500, or a cut connection once an answer has begun."""
+
+
+def plainly(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A `Call` that does nothing else."""
+    return function(*arguments)
+
+
+def answer(application: Called, session: Session, delivery: Delivery, context: Context, call: Call = plainly) -> None:
+    """Run the application for the session's request, to its end, in a copy of `context`.
+
+    What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
+    cut connection. The client has the whole answer before the application's `close` is called.
+    """
+    context.copy().run(_answer, application, session, delivery, call)
+
+
+def answer_at_once(application: Called, session: Session) -> Want:
+    """The answer of an application that is ours and never waits, such as static files; what the session wants then."""
+    try:
+        head, body, parts = application(session)
+        want = session.respond(head, body, parts is None)
+        if parts is not None:
+            try:
+                while True:
+                    session.push(next(parts), False)
+            except StopIteration:
+                want = session.push(b"", True)
+            finally:
+                parts.close()
+        return want
+    except Exception:
+        log.exception("no answer could be given to %s", session.request.target.decode("ascii"))
+        return session.fail()
+
+
+def _answer(application: Called, session: Session, delivery: Delivery, call: Call) -> None:
+    parts = None
+    try:
+        head, body, parts = call(application, session)
+        last = parts is None or parts.whole
+        # An application that called WSGI's `write` has begun its answer already.
+        delivery.deliver(None if session.http.status else head, body, last)
+        if not last:
+            _deliver_rest(parts, session, delivery, call)
+    except ClientGone as error:
+        log.debug("the client went away: %s", error)
+        delivery.give_up()
+    except BaseException:
+        request = session.request
+        log.exception("the application raised at %s %s", request.method, request.target.decode("ascii"))
+        delivery.give_up()
+    if parts is not None:
+        _close(parts, call)
+
+
+def _deliver_rest(parts: Parts, session: Session, delivery: Delivery, call: Call) -> None:
+    """One part after the other, until there are no more, or no more may be sent."""
+    while not session.http.content_ended:
+        try:
+            part = call(parts.__next__)
+        except StopIteration:
+            break
+        if part or type(part) is not bytes:
+            delivery.deliver(None, part, False)
+        elif session.lost:
+            raise ClientGone("while the application gave empty parts")
+    delivery.deliver(None, b"", True)
+
+
+def _close(parts: Parts, call: Call) -> None:
+    try:
+        call(parts.close)
+    except BaseException:
+        log.exception("the application raised while its answer was closed")
