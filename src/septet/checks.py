@@ -62,7 +62,7 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
         )
     if config.threads == 0 and not models.has_loop(config.model):
         raise UsageError(
-            f"{called['threads']} is 0, but must be at least 1 with the model {config.model}, whose threads serve clients"
+            f"{called['threads']} is 0, but must be at least 1 with the model {config.model}, whose threads serve"
         )
 
 

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, get_ident
+from threading import Event, Lock, Thread, get_ident, get_native_id
 from typing import Any, Protocol
 
 from septet.loop import ReadinessLoop
@@ -77,7 +77,7 @@ class Answering(Protocol):
 class Member:
     """One of the threads, which alone writes here; but any may take its baton."""
 
-    __slots__ = ("_leaders", "answering", "baton", "clock", "leads", "serial")
+    __slots__ = ("_clock", "_leaders", "_schedstat", "answering", "baton", "leads", "serial")
 
     def __init__(self, leaders: "Leaders") -> None:
         self._leaders = leaders
@@ -87,7 +87,21 @@ class Member:
         self.answering: Answering | None = None
         self.serial = 0
         """Grows with every answer that is made while leading."""
-        self.clock = time.pthread_getcpuclockid(get_ident())
+        self._clock = time.pthread_getcpuclockid(get_ident())
+        try:
+            self._schedstat = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # the kernel keeps no such figures (CONFIG_SCHED_INFO), or no descriptor is left
+            self._schedstat = -1
+
+    def wanted_cpu_s(self) -> float:
+        """Seconds that this thread has run or was ready to run, though others had the processor; for any thread.
+
+        On a busy machine a thread that computes may get nothing for many milliseconds, and seems to wait.
+        """
+        if self._schedstat < 0:
+            return time.clock_gettime(self._clock)
+        ran_ns, ready_ns, _ = os.pread(self._schedstat, 100, 0).split()  # proc_pid_schedstat(5)
+        return (int(ran_ns) + int(ready_ns)) / 1e9
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function of the application. The lead may be lost meanwhile: `leads` tells afterwards."""
@@ -199,7 +213,7 @@ class Leaders:
                 self._sleep_if(calm >= CALM_TICKS)
                 continue
             calm = 0
-            cpu_s = time.clock_gettime(member.clock)
+            cpu_s = member.wanted_cpu_s()
             if seen == (member, member.serial) and not self._relieving:
                 waits = cpu_s - seen_cpu_s < TICK_S / 2
                 self._relieving = self._assign(partial(self._relieve, member, member.serial, waits))
