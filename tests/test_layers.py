@@ -73,7 +73,9 @@ LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
 
 #: What `http`, `rules` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
 # Of `io` the files that lie in memory.
-PURE = frozenset({"collections.abc", "dataclasses", "enum", "functools", "http", "io", "ipaddress", "re", "typing"})
+PURE = frozenset(
+    {"collections", "collections.abc", "dataclasses", "enum", "functools", "http", "io", "ipaddress", "re", "typing"}
+)
 
 
 class Import(NamedTuple):

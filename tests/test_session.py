@@ -10,7 +10,7 @@ from septet.http.events import ClientGone, FileRegion
 from septet.http.incoming import Limits
 from septet.http.states import ANSWER, BODY, CLOSE, DRAIN, HEAD, IDLE, READ, RUN, TURN, WRITE
 from septet.rules import Rules
-from support.carrier import CLIENT, SERVER, Watched, ok, write_all
+from support.carrier import CLIENT, SERVER, ByHand, Watched, ok, write_all
 from support.messages import byte_by_byte, chunked, render
 
 GET = render("GET", "/")
@@ -156,11 +156,11 @@ def test_reading_waits_where_it_may() -> None:
     pieces = [POST[-5:-3], POST[-3:]]
     waits = []
 
-    def flush() -> None:
+    def bring() -> bytes:
         waits.append(session.want)
-        session.receive(pieces.pop(0))
+        return pieces.pop(0)
 
-    session.flush = flush
+    ByHand(session, bring)
     assert [session.read(), session.read(), session.read()] == [b"12", b"345", b""]
     assert waits == [READ, READ]
 

@@ -7,9 +7,8 @@ import pytest
 
 from septet.http.events import Exchange, Response
 from septet.http.states import RUN, Want
-from septet.models._carry import release, take_turn
 from septet.rules import Rules
-from support.carrier import Watched, write_all
+from support.carrier import ByHand, Watched, take_turn
 
 
 class Answer(NamedTuple):
@@ -53,20 +52,11 @@ def run() -> Run:
 
     def run_one(application: Callable[[Exchange], Response], data: bytes, rules: Rules | None = None) -> Exchanged:
         session = Watched(rules)
-        written = bytearray()
-
-        def flush() -> None:
-            written.extend(write_all(session))
-            if session.want is not RUN:
-                session.receive(b"")
-
-        session.flush = flush
+        by_hand = ByHand(session)
         want: Want = session.receive(data)
         while want is RUN:
             want = take_turn(application, session)
-            written.extend(write_all(session))
-            want = session.want
-        release(session)
-        return Exchanged(parse(bytes(written)), session)
+        session.close()
+        return Exchanged(parse(by_hand.written), session)
 
     return run_one

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from septet.apps.wsgi import Wsgi
-from septet.models._carry import take_turn
-from support.carrier import Watched, ok
+from support.carrier import ByHand, Watched, ok, take_turn
 from support.messages import render
 
 Run = Callable[..., Any]
@@ -202,6 +201,7 @@ def test_writing_only(run: Run) -> None:
 
 def test_turn_of_a_lost_client(caplog: pytest.LogCaptureFixture) -> None:
     session = Watched()
+    ByHand(session)
     session.receive(GET)
     session.respond(ok(), b"a", False)
     session.lose()

@@ -1,17 +1,16 @@
-"""Carrying a session over a real socket, as far as that goes without waiting; and the turn of an application."""
+"""Carrying a session over a real socket, as far as that goes without waiting."""
 
-import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from septet.http.events import ClientGone, Exchange, FileRegion, Response
+from septet.http.events import FileRegion
 from septet.http.states import ANSWER, CLOSE, DRAIN, IDLE, LINGER, READ, RUN, TURN, WRITE, Want
-from septet.models._carry import RECEIVE_BYTES, Turn, carry, receive, release, take_turn
+from septet.models._carry import RECEIVE_BYTES, Turn, carry, receive
 from septet.session import Session
 from support.carrier import Watched, ok
 from support.messages import pattern, render
@@ -53,29 +52,6 @@ def pair() -> Iterator[Pair]:
         ours.setblocking(False)
         theirs.setblocking(False)
         yield Pair(Watched(), ours, theirs)
-
-
-class Parts:
-    """A generator as far as `take_turn` needs one, which counts how often it is closed."""
-
-    def __init__(self, *parts: bytes | FileRegion | Exception) -> None:
-        self._parts = list(parts)
-        self.closed = 0
-
-    def __next__(self) -> bytes | FileRegion:
-        if not self._parts:
-            raise StopIteration
-        part = self._parts.pop(0)
-        if isinstance(part, Exception):
-            raise part
-        return part
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def turn_of(application: Callable[[Exchange], Response]) -> Turn:
-    return lambda session: take_turn(application, session)
 
 
 def hello(session: Session) -> Want:
@@ -162,7 +138,10 @@ def test_file(pair: Pair, tmp_path: Path, offset: int) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     count = len(content) - offset
     head = ok((b"Content-Length", b"%d" % count))
-    turn = turn_of(lambda exchange: (head, FileRegion(descriptor, offset, count), Parts()))
+
+    def turn(session: Session) -> Want:
+        return session.respond(head, FileRegion(descriptor, offset, count), True)
+
     want = pair.bring(GET, turn)
     got = b""
     while want is WRITE:
@@ -198,70 +177,3 @@ def test_drain_over_a_socket(pair: Pair) -> None:
     assert pair.session.phase is DRAIN
     assert pair.bring(data[-3:] + GET, hello) is READ
     assert pair.read().count(b"hello") == 2
-
-
-# The application's turn
-
-
-def test_parts_are_asked_for_one_at_a_time(pair: Pair) -> None:
-    parts = Parts(b"two", b"three")
-    assert pair.bring(GET, turn_of(lambda exchange: (ok(), b"one", parts))) is READ
-    assert pair.read().endswith(b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n")
-    assert parts.closed == 1
-    assert pair.session.parts is None
-
-
-def test_application_that_raises(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    def application(exchange: Exchange) -> Response:
-        raise KeyError("the cause")
-
-    assert pair.bring(GET + CLOSING, turn_of(application)) in (READ, CLOSE)
-    assert pair.read().startswith(b"HTTP/1.1 500 ")
-    assert caplog.records[0].levelno == logging.ERROR
-    assert "the cause" in caplog.text
-
-
-@pytest.mark.parametrize("error", [ConnectionRefusedError, ConnectionResetError, BrokenPipeError, TimeoutError])
-def test_applications_own_connections_fail_loudly(
-    pair: Pair, error: type[Exception], caplog: pytest.LogCaptureFixture
-) -> None:
-    """A database that refuses is the application's failure, and is logged; only a lost client is nobody's."""
-
-    def application(exchange: Exchange) -> Response:
-        raise error("the database")
-
-    pair.bring(GET, turn_of(application))
-    assert pair.read().startswith(b"HTTP/1.1 500 ")
-    assert [record.levelno for record in caplog.records] == [logging.ERROR]
-
-
-def test_client_that_goes_is_not_logged(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    def application(exchange: Exchange) -> Response:
-        raise ClientGone("in the middle of its body")
-
-    pair.bring(GET, turn_of(application))
-    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
-
-
-def test_parts_that_raise(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    """The connection is cut: what has come must not be taken for the whole."""
-    parts = Parts(b"two", KeyError("the cause"))
-    assert pair.bring(GET, turn_of(lambda exchange: (ok(), b"one", parts))) is CLOSE
-    assert pair.read().endswith(b"two\r\n")
-    assert pair.session.lost
-    release(pair.session)
-    release(pair.session)
-    assert parts.closed == 1
-    assert "the cause" in caplog.text
-
-
-def test_close_that_raises(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged; the answer was whole before."""
-
-    class Raising(Parts):
-        def close(self) -> None:
-            raise KeyError("the cause")
-
-    assert pair.bring(GET + GET, turn_of(lambda exchange: (ok(), b"one", Raising()))) is READ
-    assert pair.read().count(b"0\r\n\r\n") == 2
-    assert caplog.text.count("KeyError: 'the cause'") == 2

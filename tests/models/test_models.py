@@ -49,9 +49,9 @@ def test_obstacle_is_a_sentence_or_none(name: str) -> None:
         ("preforked", {"workers"}, "processes"),
         ("threaded", {"workers"}, "threads"),
         ("prethreaded", {"workers", "threads"}, "threads"),
-        ("poll", {"workers", "threads"}, ""),
-        ("epoll", {"workers", "threads"}, ""),
-        ("io_uring", {"workers", "threads"}, ""),
+        ("poll", {"workers", "threads"}, "threads"),
+        ("epoll", {"workers", "threads"}, "threads"),
+        ("io_uring", {"workers", "threads"}, "threads"),
     ],
 )
 def test_size_and_concurrency(name: str, takes: set[str], concurrency: str) -> None:

@@ -1,11 +1,14 @@
 """A session carried by hand: no socket, no clock, and every step held to the table of phases."""
 
 import os
+from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
-from septet.http.events import ResponseHead
+from septet.http.events import ClientGone, Exchange, Part, Response, ResponseHead
 from septet.http.head import response_head
-from septet.http.states import FOLLOWS, WRITE, Phase
+from septet.http.states import FOLLOWS, READ, WRITE, Phase, Want
+from septet.models._answer import answer
 from septet.rules import Rules
 from septet.session import Session
 
@@ -49,3 +52,44 @@ def write_all(session: Watched) -> bytes:
 
 def ok(*fields: tuple[bytes, bytes]) -> ResponseHead:
     return response_head(200, b"OK", fields)
+
+
+class ByHand:
+    """A `Delivery` to nowhere: what the session wants written is kept in `written`."""
+
+    def __init__(self, session: Watched, bring: Callable[[], bytes] = bytes) -> None:
+        self.session = session
+        self.written = b""
+        self._bring = bring
+        session.delivery = self
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        session = self.session
+        if head is None:
+            session.push(body, last)
+        else:
+            session.respond(head, body, last)
+        self.written += write_all(session)
+        if session.lost:
+            raise ClientGone("the client went away")
+
+    def inform(self, interim: bytes) -> None:
+        self.session.inform(interim)
+        self.written += write_all(self.session)
+
+    def give_up(self) -> None:
+        self.session.fail()
+        self.written += write_all(self.session)
+
+    def await_body(self) -> None:
+        """The client sends what `bring` gives."""
+        self.written += write_all(self.session)
+        if self.session.want is READ:
+            self.session.receive(self._bring())
+
+
+def take_turn(application: Callable[[Exchange], Response], session: Watched) -> Want:
+    """Run the application for the session's request; what the session wants then. `session.delivery` is a `ByHand`."""
+    assert isinstance(session.delivery, ByHand)
+    answer(application, session, session.delivery, Context())
+    return session.want

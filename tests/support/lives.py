@@ -17,7 +17,7 @@ from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.http.states import CLOSE, LINGER, READ, RUN, WRITE
 from septet.rules import Rules
-from support.carrier import Watched, write_all
+from support.carrier import ByHand, Watched, write_all
 
 WAYS = ("collected", "asked for", "waited for")
 
@@ -33,7 +33,9 @@ class Life:
         self._pieces: Iterator[bytes] = iter(pieces)
         self._way = way
         self.session = Watched(Rules(limits or Limits(), spool=io.BytesIO if way == "collected" else None))
-        self.session.flush = self._flush if way == "waited for" else None
+        self._waits = way == "waited for"
+        if self._waits:
+            ByHand(self.session).await_body = self._flush  # type: ignore[method-assign]
         self.output = b""
         self.seen: list[Seen | None] = []
         """The requests that were answered; None for one of whose body not all was read."""
@@ -126,7 +128,7 @@ class Life:
             return True
         if request.query == b"how=none" or request.path.startswith(b"/files/"):
             return False
-        while (part := session.read() if session.flush else session.poll()) is not None:
+        while (part := session.read() if self._waits else session.poll()) is not None:
             body += part
             if not part:
                 return True
