@@ -216,7 +216,9 @@ class Leaders:
             cpu_s = member.wanted_cpu_s()
             if seen == (member, member.serial) and not self._relieving:
                 waits = cpu_s - seen_cpu_s < TICK_S / 2
-                self._relieving = self._assign(partial(self._relieve, member, member.serial, waits))
+                self._relieving = True
+                if not self._assign(partial(self._relieve, member, member.serial, waits)):
+                    self._relieving = False
             seen, seen_cpu_s = (member, member.serial), cpu_s
 
     def _sleep_if(self, calm: bool) -> None:

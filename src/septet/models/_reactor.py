@@ -59,7 +59,7 @@ class Connection(Link):
         self._ahead: RunAhead | None = None
         self._room: Condition | None = None
         """Notified when the client has taken something, if an application waits for that."""
-        if reactor.lock is None:
+        if isinstance(reactor.site.application, Wsgi):
             session.delivery = self
         self._turns = 0
         """Given at this event; one more than the limit: the next one is due when the others have had theirs."""

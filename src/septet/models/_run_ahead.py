@@ -16,7 +16,7 @@ from septet.session import Session
 MEMORY_BYTES = 1 << 20
 """What waits in memory before anything is done about it."""
 
-FILE_BYTES = 64 << 20
+FILE_BYTES = 32 << 20
 """What waits in the temporary file of one answer at most; with all of `--threads` it is that much for each."""
 
 SLOW_S = 0.05
