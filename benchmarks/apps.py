@@ -5,6 +5,9 @@ ASGI twin of one scenario give the same bytes. They name a Content-Type and a Co
 a stream names no length, so that the server has to frame the parts itself (chunked, RFC 9112 section 7.1).
 """
 
+import html
+import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,6 +16,8 @@ HELLO_LENGTH = str(len(HELLO))
 HELLO_LENGTH_BYTES = HELLO_LENGTH.encode()
 PARTS = 10
 PART = b"data: " + b"x" * 92 + b"\n\n"  # an event of 100 bytes
+SLEEP_S = 0.05
+REMARKS = tuple((f"Guest {number}", f"Remark {number} of a guest who was here.") for number in range(1, 101))
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], object]
@@ -26,9 +31,27 @@ def received(length: int) -> bytes:
     return b'{"received": %7d}' % length
 
 
+def page(title: str, text: str) -> str:
+    """A small page, as a template makes it; the frameworks' views give it back."""
+    heading, paragraph = html.escape(title), html.escape(text)
+    return f"<!doctype html>\n<title>{heading}</title>\n<h1>{heading}</h1>\n<p>{paragraph}</p>\n"
+
+
+def file_content(size: int) -> bytes:
+    """What a static file holds; does not compress, and is always the same, so that an answer can be checked."""
+    return random.Random(size).randbytes(size)
+
+
 def wsgi_hello(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", HELLO_LENGTH)])
     return [HELLO]
+
+
+def wsgi_mixed(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Hello, and a page that waits as one does that asks a database or another service."""
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(SLEEP_S)
+    return wsgi_hello(environ, start_response)
 
 
 def wsgi_post(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -17,10 +17,13 @@ Command = list[str]
 class Site:
     """Where one block's server is to run, and what it is to serve."""
 
-    app: str  # the name of an application in apps.py, or "" for the files alone
+    app: str
+    """MODULE:NAME of a module in this directory, or an empty string for the files alone."""
     port: int
-    scratch: Path  # a directory for what the server writes, configuration files included
-    files: Path  # the document root of the static scenarios
+    scratch: Path
+    """A directory for what the server writes, configuration files included."""
+    files: Path
+    """The document root of the static scenarios, which holds the applications' databases, too."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,19 @@ class Contender:
 
 def septet(model: str, *options: str) -> Contender:
     def command(site: Site) -> Command:
-        what = [f"apps:{site.app}"] if site.app else ["--static", f"/={site.files}"]
+        what = [site.app] if site.app else ["--static", f"/={site.files}"]
         where = ["--bind", f"127.0.0.1:{site.port}", "--app-dir", str(HERE)]
         return [str(BIN / "septet"), "serve", *what, "--model", model, *where, *options]
 
-    return Contender(f"septet {model}", command, (SEPTET,))
+    return Contender(" ".join(["septet", model, *options]), command, (SEPTET,))
 
 
 def bjoern() -> Contender:
     """bjoern has no command of its own. It sends neither Date nor Server, which spares it some work."""
 
     def command(site: Site) -> Command:
-        text = f"import apps, bjoern; bjoern.run(apps.{site.app}, '127.0.0.1', {site.port}, listen_backlog=4096)"
+        module, name = site.app.split(":")
+        text = f"import bjoern, {module}; bjoern.run({module}.{name}, '127.0.0.1', {site.port}, listen_backlog=4096)"
         return [str(BIN / "python"), "-c", text]
 
     return Contender("bjoern", command, ("bjoern",))
@@ -59,34 +63,37 @@ def fastpysgi() -> Contender:
     """By its module, since its command has no option for the backlog. It tells ASGI from WSGI by itself."""
 
     def command(site: Site) -> Command:
+        module, name = site.app.split(":")
         text = (
-            "import apps, fastpysgi; fastpysgi.server.backlog = 4096; "
-            f"fastpysgi.run(apps.{site.app}, '127.0.0.1', {site.port}, loglevel=fastpysgi.LL_ERROR)"
+            f"import fastpysgi, {module}; fastpysgi.server.backlog = 4096; "
+            f"fastpysgi.run({module}.{name}, '127.0.0.1', {site.port}, loglevel=fastpysgi.LL_ERROR)"
         )
         return [str(BIN / "python"), "-c", text]
 
     return Contender("fastpysgi", command, ("fastpysgi",))
 
 
-def granian(interface: str) -> Contender:
+def granian(interface: str, threads: int | None = None) -> Contender:
     """With uvloop for ASGI, which granian takes by itself where it is installed.
 
-    Its backpressure is a limit on connections, idle ones included; 15,000 must fit.
+    Its backpressure is a limit on connections, idle ones included; 15,000 must fit. A WSGI application runs in threads
+    that are started as they are needed, half as many as that limit at most, unless `threads` says otherwise.
     """
+    blocking = [] if threads is None else ["--blocking-threads", str(threads)]
 
     def command(site: Site) -> Command:
         how = ["--interface", interface, "--workers", "1", "--no-ws", "--backlog", "4096"]
         limits = ["--backpressure", "16000", "--log-level", "warning"]
-        return [str(BIN / "granian"), *how, *limits, "--port", str(site.port), f"apps:{site.app}"]
+        return [str(BIN / "granian"), *how, *blocking, *limits, "--port", str(site.port), site.app]
 
-    return Contender("granian", command, ("granian", "uvloop"))
+    return Contender(" ".join(["granian", *blocking]), command, ("granian", "uvloop"))
 
 
 def uvicorn() -> Contender:
     def command(site: Site) -> Command:
         how = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
         limits = ["--backlog", "4096", "--timeout-keep-alive", "75"]
-        return [str(BIN / "uvicorn"), *how, *limits, "--port", str(site.port), f"apps:{site.app}"]
+        return [str(BIN / "uvicorn"), *how, *limits, "--port", str(site.port), site.app]
 
     return Contender("uvicorn", command, ("uvicorn", "uvloop", "httptools"))
 
@@ -95,17 +102,17 @@ def gunicorn(threads: int) -> Contender:
     def command(site: Site) -> Command:
         how = ["--worker-class", "gthread", "--threads", str(threads), "--backlog", "4096", "--keep-alive", "75"]
         place = ["--bind", f"127.0.0.1:{site.port}", "--worker-tmp-dir", "/dev/shm", "--log-level", "warning"]
-        return [str(BIN / "gunicorn"), *how, *place, "--no-control-socket", f"apps:{site.app}"]
+        return [str(BIN / "gunicorn"), *how, *place, "--no-control-socket", site.app]
 
-    return Contender("gunicorn gthread", command, ("gunicorn",))
+    return Contender(f"gunicorn gthread --threads {threads}", command, ("gunicorn",))
 
 
 def waitress(threads: int) -> Contender:
     def command(site: Site) -> Command:
         how = ["--threads", str(threads), "--backlog", "4096", "--channel-timeout", "75", "--connection-limit", "16000"]
-        return [str(BIN / "waitress-serve"), *how, "--listen", f"127.0.0.1:{site.port}", f"apps:{site.app}"]
+        return [str(BIN / "waitress-serve"), *how, "--listen", f"127.0.0.1:{site.port}", site.app]
 
-    return Contender("waitress", command, ("waitress",))
+    return Contender(f"waitress --threads {threads}", command, ("waitress",))
 
 
 NGINX_CONF = """\

@@ -7,6 +7,7 @@ requests per second on what else the machine does, and its inverse is the throug
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contenders import Contender, Site
-from environment import HERE, program
+from environment import CHECKOUT, HERE, program
 from idle import measure_idle
 from procfs import cpu_time, memory_kib
 from scenarios import IDLE_MEMORY, KIB, Scenario
@@ -50,7 +51,7 @@ def measure(bench: Bench, scenario: Scenario, contender: Contender) -> Block:
         site = Site(scenario.app, free_port(), scratch, bench.files)
         with started(contender, scenario, site, bench.server_cpu) as pid:
             if scenario.metric is IDLE_MEMORY:
-                return measure_idle(pid, site.port, scenario.connections, scenario.answer)
+                return measure_idle(pid, site.port, scenario.connections, len(scenario.answer))
             return _measure_load(bench, scenario, site.port, pid)
 
 
@@ -61,14 +62,15 @@ def _scratch() -> Iterator[Path]:
 
 
 def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Block:
+    load = _septet_load if scenario.mix else _wrk
     warm_up = min(scenario.connections, WARM_UP_CONNECTIONS)
-    _wrk(bench, scenario, port, WARM_UP_S, warm_up)
+    load(bench, scenario, port, WARM_UP_S, warm_up)
     before = cpu_time(pid)
-    block = _wrk(bench, scenario, port, bench.duration_s * scenario.stretch, scenario.connections)
+    block = load(bench, scenario, port, bench.duration_s * scenario.stretch, scenario.connections)
     spent = cpu_time(pid) - before
     if not block["requests"]:
         raise BlockFailed(f"no request was answered: {block['errors']}")
-    if block["bytes"] < block["requests"] * scenario.answer:
+    if block["bytes"] < block["requests"] * len(scenario.answer):
         raise BlockFailed(f"{block['requests']} answers held {block['bytes']} bytes: some were cut short")
     block |= {"cpu_user_s": round(spent.user_s, 2), "cpu_system_s": round(spent.system_s, 2)}
     block["memory_kib"] = memory_kib(pid)
@@ -78,20 +80,53 @@ def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Bloc
 def _wrk(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
     """Load the server with wrk and return what wrk/report.lua printed."""
     how = ["-t1", f"-c{connections}", f"-d{duration_s}", "--timeout", f"{TIMEOUT_S}", "-s", scenario.script]
-    target = f"http://127.0.0.1:{port}{scenario.path}"
-    pinned = [program("taskset", "util-linux"), "-c", str(bench.client_cpu)]
+    command = [program("wrk"), *how, f"http://127.0.0.1:{port}{scenario.path}"]
     # Lua finds report.lua in the working directory.
-    command = [*pinned, program("wrk"), *how, target]
-    within_s = duration_s + 2 * TIMEOUT_S
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE / "wrk", timeout=within_s)
-    except subprocess.TimeoutExpired as problem:
-        raise BlockFailed(f"wrk did not end within {within_s} s") from problem
-    marked = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    lines, complaint = _generate(bench, command, HERE / "wrk", duration_s)
+    marked = [line for line in lines if line.startswith("RESULT ")]
     if not marked:
-        raise BlockFailed(f"wrk gave no result: {(done.stderr or done.stdout).strip()[-200:]}")
+        raise BlockFailed(f"wrk gave no result: {complaint}")
     result: Block = json.loads(marked[0].removeprefix("RESULT "))
     return result
+
+
+def _septet_load(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
+    """Load the server with Septet's generator; latencies are those of the target `quick`, the rest is of all."""
+    assert scenario.mix is not None, "wrk loads this scenario"
+    rate = [] if scenario.mix.rate is None else ["--rate", str(scenario.mix.rate)]
+    how = ["--users", str(connections), "--duration", str(duration_s), "--warmup", "0", "--timeout", str(TIMEOUT_S)]
+    url = f"http://127.0.0.1:{port}/"
+    command = [sys.executable, "-m", "load", url, "--scenario", str(HERE / scenario.mix.file), *how, *rate]
+    # The generator runs from its directory: it needs no installation, nor any server of the comparison.
+    lines, complaint = _generate(bench, command, CHECKOUT / "src" / "septet" / "lab", duration_s)
+    last = json.loads(lines[-1]) if lines else {}
+    if last.get("event") != "figures":
+        raise BlockFailed(f"septet load gave no figures: {last or complaint}")
+    quick = next(target for target in last["targets"] if target["target"] == "quick")
+    if not quick["answers"]:
+        raise BlockFailed(f"no quick request was answered: {last['errors']}")
+    return {
+        "requests": last["answers"],
+        "quick_requests": quick["answers"],
+        "duration_us": round(last["window_s"] * 1e6),
+        "bytes": last["body_bytes"],
+        "p50_us": quick["latency_us"]["p50"],
+        "p99_us": quick["latency_us"]["p99"],
+        "max_us": quick["latency_us"]["max"],
+        "late_p99_us": last["send_late_us"]["p99"] or 0 if scenario.mix.rate else 0,
+        "errors": last["errors"],
+    }
+
+
+def _generate(bench: Bench, command: list[str], directory: Path, duration_s: int) -> tuple[list[str], str]:
+    """Run a load generator on its CPU; returns the lines that it wrote, and the end of its complaint if any."""
+    pinned = [program("taskset", "util-linux"), "-c", str(bench.client_cpu), *command]
+    within_s = duration_s + 2 * TIMEOUT_S
+    try:
+        done = subprocess.run(pinned, capture_output=True, text=True, cwd=directory, timeout=within_s)
+    except subprocess.TimeoutExpired as problem:
+        raise BlockFailed(f"the load generator did not end within {within_s} s") from problem
+    return done.stdout.splitlines(), (done.stderr or done.stdout).strip()[-200:]
 
 
 def figures(block: Block) -> dict[str, float]:
@@ -106,7 +141,9 @@ def figures(block: Block) -> dict[str, float]:
         "user_us": user / requests * 1e6,
         "system_us": system / requests * 1e6,
         "requests_per_s": requests / wall_s,
+        "p50_ms": block["p50_us"] / 1e3,
         "p99_ms": block["p99_us"] / 1e3,
+        "late_ms": block.get("late_p99_us", 0) / 1e3,
         "busy_percent": (user + system) / wall_s * 100,
         "errors": errors,
     }

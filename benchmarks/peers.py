@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import environment
-from contenders import Contender
+from apps import file_content
 from environment import Unavailable, progress
 from measure import WARM_UP_S, Bench, figures, measure
 from record import Record
@@ -90,23 +90,30 @@ def prepare_machine() -> tuple[int, int]:
 def prepare_servers(scenarios: Sequence[Scenario], only: Sequence[str] | None) -> list[Outcome]:
     """Install every server that takes part, once; one that cannot be had keeps its row, with the reason."""
     known: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def installed(packages: tuple[str, ...], needs: str = "") -> tuple[str, str]:
+        parts = (*packages, needs)
+        if parts not in known:
+            known[parts] = install(packages, needs)
+        return known[parts]
+
     outcomes = []
     for scenario in scenarios:
         wanted = [c for c in scenario.contenders if not only or any(c.name.startswith(name) for name in only)]
-        for contender in wanted:
-            parts = (*contender.packages, contender.needs)
-            if parts not in known:
-                known[parts] = install(contender)
-        outcomes.append(Outcome(scenario, [Row(c, *known[*c.packages, c.needs]) for c in wanted]))
+        rows = [Row(contender, *installed(contender.packages, contender.needs)) for contender in wanted]
+        version, problem = installed(scenario.packages) if scenario.packages and rows else ("", "")
+        for row in rows:
+            row.problem = row.problem or problem
+        outcomes.append(Outcome(scenario, rows, f"{scenario.packages[0]} {version}" if version else ""))
     return outcomes
 
 
-def install(contender: Contender) -> tuple[str, str]:
-    """The version of a contender and an empty string, or nothing and the reason why it cannot be had."""
+def install(packages: Sequence[str], needs: str) -> tuple[str, str]:
+    """The version of the first package or of the program, and an empty string; or nothing and the reason why not."""
     try:
-        if contender.needs:
-            return environment.program_version(contender.needs), ""
-        versions = [environment.install(package) for package in contender.packages]
+        if needs:
+            return environment.program_version(needs), ""
+        versions = [environment.install(package) for package in packages]
     except Unavailable as problem:
         return "", f"not installed: {problem}"
     return versions[0], ""
@@ -115,8 +122,8 @@ def install(contender: Contender) -> tuple[str, str]:
 def write_files(directory: Path) -> None:
     """The document root of the static scenarios. nginx's workers run as another user and must be able to read it."""
     directory.chmod(0o755)
-    (directory / "4k.bin").write_bytes(os.urandom(4 * KIB))
-    (directory / "1m.bin").write_bytes(os.urandom(KIB * KIB))
+    (directory / "4k.bin").write_bytes(file_content(4 * KIB))
+    (directory / "1m.bin").write_bytes(file_content(KIB * KIB))
 
 
 def run(outcomes: Sequence[Outcome], bench: Bench, options: argparse.Namespace) -> None:
@@ -129,6 +136,7 @@ def run(outcomes: Sequence[Outcome], bench: Bench, options: argparse.Namespace) 
     done: list[Outcome] = []
     try:
         for outcome in outcomes:
+            prepare_scenario(outcome, bench)
             run_scenario(outcome, bench, options.rounds, chance)
             done.append(outcome)
             print(f"\n{scenario_text(outcome)}", flush=True)
@@ -137,6 +145,18 @@ def run(outcomes: Sequence[Outcome], bench: Bench, options: argparse.Namespace) 
         progress("interrupted; the scenarios that were finished are kept")
     if done:
         print(f"\n{budget_text(done)}\n\n{record.path}.md\n{record.path}.json")
+
+
+def prepare_scenario(outcome: Outcome, bench: Bench) -> None:
+    """Make what the scenario's application needs, such as a database; without it no server of it is visited."""
+    script = outcome.scenario.prepare
+    if not script or all(row.problem for row in outcome.rows):
+        return
+    try:
+        environment.run(str(environment.BIN / "python"), str(environment.HERE / script), str(bench.files))
+    except Unavailable as problem:
+        for row in outcome.rows:
+            row.problem = row.problem or f"{script} failed: {problem}"
 
 
 def estimate(outcomes: Sequence[Outcome], rounds: int, duration_s: int) -> str:

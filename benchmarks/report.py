@@ -8,6 +8,7 @@ from scenarios import CPU, ERRORS, IDLE_MEMORY, Scenario
 Cell = Callable[[Row], str]
 
 BUSY_PERCENT = 90  # below this, something else than the server set the pace
+LATE_MS = 1.0  # above this, latencies hold a part that is the generator's own
 WORDS = ("server", "version")  # columns of words; those that hold nothing but numbers are set to the right
 
 
@@ -17,6 +18,8 @@ def scenario_text(outcome: Outcome) -> str:
     rows = [[cell(row) for cell in columns.values()] for row in outcome.rows if row.blocks]
     table = _table(list(columns), rows) if rows else "No server was measured."
     notes = [_excuse(row) for row in outcome.rows if row.problem] + _doubts(outcome)
+    if outcome.packages:
+        notes.append(f"with {outcome.packages}")
     text = "".join(f"- {note}\n" for note in notes)
     return f"### {outcome.scenario.name}: {outcome.scenario.title}\n\n{table}\n" + (f"\n{text}" if text else "")
 
@@ -25,11 +28,22 @@ def _doubts(outcome: Outcome) -> list[str]:
     """Requests per second speak of a server only if it had its CPU to itself and the generator kept it busy."""
     if outcome.scenario.metric is IDLE_MEMORY:
         return []
+    if outcome.scenario.mix is not None:
+        return _delays(outcome)
     idle = [row.contender.name for row in outcome.rows if row.blocks and row.median("busy_percent") < BUSY_PERCENT]
     if not idle:
         return []
     who = ", ".join(idle)
     return [f"compare CPU time only: other work on the machine, or the generator, kept from being busy: {who}"]
+
+
+def _delays(outcome: Outcome) -> list[str]:
+    """A generator that was kept from sending in time counts its own delay as the server's."""
+    late = [row for row in outcome.rows if row.blocks and row.median("late_ms") > LATE_MS]
+    if not late:
+        return []
+    who = ", ".join(f"{row.contender.name} ({_number(row.median('late_ms'))} ms)" for row in late)
+    return [f"the generator sent requests late (p99), which is in the latencies of: {who}"]
 
 
 def _excuse(row: Row) -> str:
@@ -63,9 +77,12 @@ def _load_columns(scenario: Scenario) -> dict[str, Cell]:
         "user": "user_us",
         "system": "system_us",
         "requests/s": "requests_per_s",
+        "quick p50 ms" if scenario.mix else "p50 ms": "p50_ms",
         "p99 ms": "p99_ms",
         "CPU busy %": "busy_percent",
     }
+    if scenario.mix:
+        del keys["p99 ms"]
     return {
         heading: lambda row, key=key: _number(row.median(key))  # type: ignore[misc]
         for heading, key in keys.items()

@@ -35,10 +35,11 @@ class Row:
 
 @dataclass
 class Outcome:
-    """One scenario's rows, in the order of its contenders."""
+    """One scenario's rows, in the order of its contenders. `packages` names the application's, with versions."""
 
     scenario: Scenario
     rows: list[Row]
+    packages: str = ""
 
     def row(self, name: str) -> Row | None:
         """The row of a contender that took part and gave figures."""
@@ -53,6 +54,7 @@ class Outcome:
         return {
             "scenario": self.scenario.name,
             "title": self.scenario.title,
+            "packages": self.packages,
             "rows": [row.record() for row in self.rows],
         }
 
@@ -76,7 +78,7 @@ class Verdict:
 
 def judge(outcome: Outcome, budget: Budget) -> Verdict:
     """Hold our median against the best median of the budget's peers."""
-    name = outcome.scenario.contenders[0].name
+    name = budget.of or outcome.scenario.contenders[0].name
     ours = outcome.row(name)
     if ours is None:
         return Verdict(budget, None, f"{name} was not measured")

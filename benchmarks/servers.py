@@ -34,7 +34,7 @@ def started(contender: Contender, scenario: Scenario, site: Site, cpu: int) -> I
     with log.open("wb") as output:
         # A session of its own: whatever the server starts can be ended with it, by the group's id.
         server = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=HERE, env=_variables(), start_new_session=True
+            command, stdout=output, stderr=output, cwd=HERE, env=_variables(site), start_new_session=True
         )
     try:
         _wait_until_it_answers(server, scenario, site, log)
@@ -43,10 +43,10 @@ def started(contender: Contender, scenario: Scenario, site: Site, cpu: int) -> I
         _end(server)
 
 
-def _variables() -> dict[str, str]:
+def _variables(site: Site) -> dict[str, str]:
     """Only what a server needs: variables such as SEPTET_MODEL or WEB_CONCURRENCY must not bend the comparison."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return {**kept, "PYTHONPATH": str(HERE)}
+    return {**kept, "PYTHONPATH": str(HERE), "BENCH_FILES": str(site.files)}
 
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], scenario: Scenario, site: Site, log: Path) -> None:
@@ -55,20 +55,24 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], scenario: Scenario, 
         if server.poll() is not None:
             raise BlockFailed(f"ended at start with status {server.returncode}: {_last_line(log)}")
         try:
-            status, body = _get(site.port, scenario.path)
+            status, body = _ask(site.port, scenario)
             break
         except (OSError, http.client.HTTPException) as problem:
             if time.monotonic() > deadline:
                 raise BlockFailed(f"no answer within {START_WITHIN_S:g} s: {problem}") from problem
             time.sleep(0.02)
-    if status != 200 or len(body) != scenario.answer:
-        raise BlockFailed(f"answered {status} with {len(body)} bytes instead of 200 with {scenario.answer}")
+    if status != 200 or body != scenario.answer:
+        raise BlockFailed(
+            f"answered {status} with {len(body)} bytes ({body[:40]!r}) instead of 200 with the "
+            f"{len(scenario.answer)} bytes that all must give"
+        )
 
 
-def _get(port: int, path: str) -> tuple[int, bytes]:
+def _ask(port: int, scenario: Scenario) -> tuple[int, bytes]:
+    """Status and body of the answer to the scenario's request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", path)
+        connection.request("POST" if scenario.posted else "GET", scenario.path, body=scenario.posted or None)
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -36,7 +36,7 @@ def outcome_of(results: ModuleType, **cpu_user_s: list[float]) -> Any:
     """An outcome in which each contender (`septet`, `peer`, `other`) ran once for each of its user times."""
     scenarios, contenders = import_module("scenarios"), import_module("contenders")
     names = {name: contenders.Contender(name, lambda site: []) for name in cpu_user_s}
-    scenario = scenarios.Scenario("s", "t", tuple(names.values()), (), 12)
+    scenario = scenarios.Scenario("s", "t", tuple(names.values()), (), b"Hello, world")
     rows = [
         results.Row(names[name], "1.0", blocks=[load(cpu_user_s=second, cpu_system_s=0.0) for second in seconds])
         for name, seconds in cpu_user_s.items()
@@ -90,7 +90,7 @@ def test_a_shortfall_is_told_as_a_factor() -> None:
     results, scenarios, report = import_module("results"), import_module("scenarios"), import_module("report")
     outcome = outcome_of(results, septet=[3.0], peer=[1.0])
     budgets = (scenarios.Budget(("peer",), 2.0), scenarios.Budget(("peer",), 3.5, goal=True))
-    outcome.scenario = scenarios.Scenario("s", "t", outcome.scenario.contenders, budgets, 12)
+    outcome.scenario = scenarios.Scenario("s", "t", outcome.scenario.contenders, budgets, b"Hello, world")
     text = report.budget_text([outcome])
     assert "short by 1.50 x" in text
     assert "pass" in text
@@ -99,7 +99,7 @@ def test_a_shortfall_is_told_as_a_factor() -> None:
 def test_a_budget_against_a_stranger_is_refused() -> None:
     scenarios = import_module("scenarios")
     with pytest.raises(ValueError, match="do not take part"):
-        scenarios.Scenario("s", "t", (scenarios.EPOLL,), (scenarios.Budget(("nobody",), 1.0),), 12)
+        scenarios.Scenario("s", "t", (scenarios.EPOLL,), (scenarios.Budget(("nobody",), 1.0),), b"Hello, world")
 
 
 def test_processor_time_includes_children() -> None:
