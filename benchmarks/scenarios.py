@@ -189,7 +189,7 @@ SCENARIOS = (
     Scenario(
         "mixed-closed",
         "WSGI, 12 users without a pause, every tenth request sleeps 50 ms; 16 threads: latency of the others",
-        (septet("epoll", "--threads", "16"), EPOLL, *peers(16)),
+        (septet("epoll", "--threads", "16"), EPOLL, septet("prethreaded", "--threads", "16"), *peers(16)),
         (Budget((), 5.0, QUICK_P99, goal=True),),
         HELLO,
         app="apps:wsgi_mixed",

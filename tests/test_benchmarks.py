@@ -1,13 +1,19 @@
 """The comparison with other servers: that what it would print is right. The measuring itself needs the other servers
 and a quiet machine, and is left to `make bench-peers`."""
 
+import os
+import socketserver
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 
@@ -100,6 +106,113 @@ def test_a_budget_against_a_stranger_is_refused() -> None:
     scenarios = import_module("scenarios")
     with pytest.raises(ValueError, match="do not take part"):
         scenarios.Scenario("s", "t", (scenarios.EPOLL,), (scenarios.Budget(("nobody",), 1.0),), b"Hello, world")
+
+
+def test_a_budget_may_speak_of_another_contender_than_the_first() -> None:
+    results, scenarios = import_module("results"), import_module("scenarios")
+    outcome = outcome_of(results, septet=[9.0], other=[2.0], peer=[1.0])
+    assert results.judge(outcome, scenarios.Budget(("peer",), 2.0, of="other")).met
+    outcome = outcome_of(results, septet=[9.0], other=[], peer=[1.0])
+    verdict = results.judge(outcome, scenarios.Budget(("peer",), 2.0, of="other"))
+    assert verdict.why == "other was not measured"
+
+
+def test_no_two_contenders_of_a_scenario_share_a_name() -> None:
+    """A row is found by the name of its contender."""
+    for scenario in import_module("scenarios").SCENARIOS:
+        names = [contender.name for contender in scenario.contenders]
+        assert len(set(names)) == len(names), scenario.name
+
+
+def test_a_late_generator_is_named() -> None:
+    results, scenarios, report = import_module("results"), import_module("scenarios"), import_module("report")
+    outcome = outcome_of(results, septet=[1.0], peer=[1.0])
+    outcome.scenario = replace(outcome.scenario, mix=scenarios.Mix("mixed.toml", 300), metric=scenarios.QUICK_P99)
+    outcome.rows[1].blocks[0]["late_p99_us"] = 2500
+    text = report.scenario_text(outcome)
+    assert "which is in the latencies of: peer (2.50 ms)" in text
+    assert "quick p50 ms" in text
+
+
+@contextmanager
+def served(app: Callable[..., Any]) -> Iterator[int]:
+    """A WSGI application under the standard library's server with a thread for each connection; gives its port."""
+
+    class Threads(socketserver.ThreadingMixIn, WSGIServer):
+        daemon_threads = True
+
+    class Silent(WSGIRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with make_server("127.0.0.1", 0, app, Threads, Silent) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def the_scenario(name: str) -> Any:
+    return next(scenario for scenario in import_module("scenarios").SCENARIOS if scenario.name == name)
+
+
+@pytest.mark.parametrize("name", ["mixed", "mixed-closed"])
+def test_latencies_of_a_mix_are_those_of_its_quick_requests(name: str, tmp_path: Path) -> None:
+    apps, measure = import_module("apps"), import_module("measure")
+    bench = measure.Bench(1, 0, max(os.sched_getaffinity(0)), tmp_path)
+    with served(apps.wsgi_mixed) as port:
+        block = measure._septet_load(bench, the_scenario(name), port, 1, 12)
+    assert sum(block["errors"].values()) == 0
+    assert block["p50_us"] < apps.SLEEP_S * 1e6
+    assert 0 < block["quick_requests"] < block["requests"]
+    assert block["bytes"] >= block["requests"] * len(apps.HELLO)
+    assert measure.figures(block | {"cpu_user_s": 0.0, "cpu_system_s": 0.0})["p50_ms"] == block["p50_us"] / 1e3
+
+
+@pytest.mark.parametrize("name", ["wsgi-hello", "wsgi-post", "wsgi-stream"])
+def test_an_answer_is_compared_byte_by_byte(name: str, tmp_path: Path) -> None:
+    """A server whose application gives other bytes of the same length is not measured."""
+    contenders, servers = import_module("contenders"), import_module("servers")
+    serve = (
+        "import apps; from wsgiref.simple_server import make_server; "
+        "make_server('127.0.0.1', {port}, apps.{name}).serve_forever()"
+    )
+
+    def command(site: Any) -> list[str]:
+        return [sys.executable, "-c", serve.format(port=site.port, name=site.app.removeprefix("apps:"))]
+
+    scenario, contender = the_scenario(name), contenders.Contender("wsgiref", command)
+    site = contenders.Site(scenario.app, servers.free_port(), tmp_path, tmp_path)
+    cpu = min(os.sched_getaffinity(0))
+    with servers.started(contender, scenario, site, cpu) as pid:
+        assert pid > 0
+    other = replace(scenario, answer=scenario.answer.swapcase())
+    with pytest.raises(servers.BlockFailed, match="that all must give"):
+        with servers.started(contender, other, replace(site, port=servers.free_port()), cpu):
+            pass
+
+
+def test_processor_time_includes_threads() -> None:
+    """Of a thread that has ended and of one that still runs, in a process whose main thread does nothing."""
+    procfs = import_module("procfs")
+    work = (
+        "import threading, time\n"
+        "def burn():\n"
+        "    while time.thread_time() < 0.2: pass\n"
+        "def stay():\n"
+        "    burn(); print('done', flush=True); time.sleep(60)\n"
+        "first = threading.Thread(target=burn); first.start(); first.join()\n"
+        "threading.Thread(target=stay, daemon=True).start(); input()\n"
+    )
+    command = [sys.executable, "-c", work]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        spent = procfs.cpu_time(process.pid)
+        process.communicate("\n")
+    assert spent.user_s + spent.system_s > 0.35
 
 
 def test_processor_time_includes_children() -> None:
