@@ -30,7 +30,7 @@ fuzz: $(READY)  ## Fuzz the HTTP engine for five minutes
 bench: $(READY)  ## The guestbook under every model: results, chart, table (less than five minutes)
 	$(BIN)/septet bench $(BENCH_ARGS)
 
-bench-peers:  ## Septet beside other servers, in an environment of its own (about ten minutes)
+bench-peers:  ## Septet beside other servers, in an environment of its own (about an hour)
 	$(PYTHON) benchmarks/peers.py $(PEERS_ARGS)
 
 bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment of its own

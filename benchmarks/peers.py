@@ -1,6 +1,6 @@
 """Septet and its peers side by side, in one interleaved run (`make bench-peers`).
 
-    python3 benchmarks/peers.py                                 # everything, about half an hour
+    python3 benchmarks/peers.py                                 # everything, about an hour
     python3 benchmarks/peers.py --scenario wsgi-hello --quick   # an impression, a minute
     python3 benchmarks/peers.py --only "septet epoll" --only bjoern
 
