@@ -165,8 +165,8 @@ def test_latencies_of_a_mix_are_those_of_its_quick_requests(name: str, tmp_path:
     with served(apps.wsgi_mixed) as port:
         block = measure._septet_load(bench, the_scenario(name), port, 1, 12)
     assert sum(block["errors"].values()) == 0
-    assert block["p50_us"] < apps.SLEEP_S * 1e6
-    assert 0 < block["quick_requests"] < block["requests"]
+    assert 0.8 < block["quick_requests"] / block["requests"] < 0.97
+    assert 0 < block["p50_us"] <= block["p99_us"]
     assert block["bytes"] >= block["requests"] * len(apps.HELLO)
     assert measure.figures(block | {"cpu_user_s": 0.0, "cpu_system_s": 0.0})["p50_ms"] == block["p50_us"] / 1e3
 
