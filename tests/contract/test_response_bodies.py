@@ -107,8 +107,8 @@ def slowly(connection: Connection, size: int) -> Iterator[bytes]:
         yield data
 
 
-def test_back_pressure(server: Server, token: str, model: str) -> None:
-    """A client that does not read must not fill the server's memory: no part is asked for before the last has gone."""
+def test_back_pressure(server: Server, token: str, model: str, interface: str) -> None:
+    """A client that does not read must not fill the server's memory, nor its disk."""
     with Connection(server.address, receive_buffer=4096) as connection:
         connection.send(render("GET", f"/endless?token={token}"))
         assert connection.read_head().status == 200
@@ -116,7 +116,9 @@ def test_back_pressure(server: Server, token: str, model: str) -> None:
             assert server.get("/other").status == 200
     server.journal.wait_for(f"closed {token}")
     (parts,) = server.journal.starting(f"parts of {token}: ")
-    assert int(parts) < 400, "25 MiB were taken for a client that had read one head"
+    # A WSGI application may run ahead of its client there, by 32 MiB in a temporary file (models/_run_ahead.py).
+    bound = 800 if interface == "wsgi" and model in ("poll", "epoll", "io_uring") else 400
+    assert int(parts) < bound, "so many parts of 64 KiB were taken for a client that had read one head"
 
 
 @pytest.mark.parametrize(

@@ -262,7 +262,7 @@ class Leaders:
         return True
 
     def _start(self, job: Job) -> None:
-        Thread(target=self._work, args=(job,), name="septet", daemon=True).start()
+        Thread(target=self._work, args=(job,), name=f"septet-{self._threads}", daemon=True).start()
 
     def _work(self, job: Job) -> None:
         """The life of a thread."""
@@ -290,8 +290,9 @@ class Leaders:
             leader.baton.pop()
         except IndexError:  # the call has come back
             return
-        if waits and leader.answering is not None:
-            self._remember(leader.answering.path)
+        connection = leader.answering
+        if waits and connection is not None:
+            self._remember(connection.path)
         with self._lock:
             self._away += 1
         self._lead(me)

@@ -5,6 +5,7 @@ runs where a `_leaders.Leaders` says: in the thread that runs the loop, as long 
 beside it; or, with `--threads 0`, in the loop's thread alone. An ASGI application runs as a task for each request.
 """
 
+import logging
 from asyncio import Task, current_task
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
 from septet.session import Session
+
+log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
@@ -164,7 +167,14 @@ class Connection(Link):
         if self.session.lost:  # while it waited for its turn
             self._answered()
             return
-        answer(application, self.session, self, self._reactor.service.context, call)
+        try:
+            answer(application, self.session, self, self._reactor.service.context, call)
+        except Exception:  # ours, or the system's: what the application raises is dealt with there
+            log.exception("a connection failed, and is cut")
+            with self.lock:
+                self.session.lose()
+                self._answered()
+                self._reactor.call_on_loop(self._attend_now)
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         session = self.session
