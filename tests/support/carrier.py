@@ -91,5 +91,5 @@ class ByHand:
 def take_turn(application: Callable[[Exchange], Response], session: Watched) -> Want:
     """Run the application for the session's request; what the session wants then. `session.delivery` is a `ByHand`."""
     assert isinstance(session.delivery, ByHand)
-    answer(application, session, session.delivery, Context())
+    Context().run(answer, application, session, session.delivery)
     return session.want

@@ -141,14 +141,6 @@ class Schedule(asyncio.SelectorEventLoop):
 
     # -- one turn
 
-    def turn(self) -> None:
-        """One turn, in whichever thread calls, without being for asyncio the loop that runs there.
-
-        For a server whose threads run the loop by turns: never two at once, and not beside `run_forever`. Code that is
-        called from here may use asyncio as if there were no loop.
-        """
-        self._run_once()
-
     def _run_once(self) -> None:
         """Ask the poller, waiting until a timer is due at most; call back what is ready, then for events, then timers.
 
@@ -168,6 +160,13 @@ class Schedule(asyncio.SelectorEventLoop):
             self._run_ready()
         if events:
             self._process_events(events)
+
+    turn = _run_once
+    """One turn, in whichever thread calls, without being for asyncio the loop that runs there.
+
+    For a server whose threads run the loop by turns: never two at once, and not beside `run_forever`. Code that is
+    called from here may use asyncio as if there were no loop.
+    """
 
     def _run_with_timers(self, events: Ready) -> None:
         """The rest of a turn in which timers are due, which was decided when the poller had answered.

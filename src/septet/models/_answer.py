@@ -7,8 +7,8 @@ its context variables and its SQLite connection as it left them. A model decides
 """
 
 import logging
+import operator
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any, Protocol
 
 from septet.http.events import ClientGone, Exchange, Part, Parts, Response, ResponseHead
@@ -32,40 +32,12 @@ class Delivery(Protocol):
         """The application has failed: 500, or a cut connection once an answer has begun."""
 
 
-def plainly(function: Callable[..., Any], *arguments: Any) -> Any:
-    """A `Call` that does nothing else."""
-    return function(*arguments)
-
-
-def answer(application: Called, session: Session, delivery: Delivery, context: Context, call: Call = plainly) -> None:
-    """Run the application for the session's request, to its end, in a copy of `context`.
+def answer(application: Called, session: Session, delivery: Delivery, call: Call = operator.call) -> None:
+    """Run the application for the session's request, to its end. To be called in a fresh copy of a context.
 
     What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
     cut connection. The client has the whole answer before the application's `close` is called.
     """
-    context.copy().run(_answer, application, session, delivery, call)
-
-
-def answer_at_once(application: Called, session: Session) -> Want:
-    """The answer of an application that is ours and never waits, such as static files; what the session wants then."""
-    try:
-        head, body, parts = application(session)
-        want = session.respond(head, body, parts is None)
-        if parts is not None:
-            try:
-                while True:
-                    session.push(next(parts), False)
-            except StopIteration:
-                want = session.push(b"", True)
-            finally:
-                parts.close()
-        return want
-    except Exception:
-        log.exception("no answer could be given to %s", session.request.target.decode("ascii"))
-        return session.fail()
-
-
-def _answer(application: Called, session: Session, delivery: Delivery, call: Call) -> None:
     parts = None
     try:
         head, body, parts = call(application, session)
@@ -89,7 +61,7 @@ def _deliver_rest(parts: Parts, session: Session, delivery: Delivery, call: Call
     """One part after the other, until there are no more, or no more may be sent."""
     while not session.http.content_ended:
         try:
-            part = call(parts.__next__)
+            part = call(next, parts)
         except StopIteration:
             break
         if part or type(part) is not bytes:
@@ -104,3 +76,22 @@ def _close(parts: Parts, call: Call) -> None:
         call(parts.close)
     except BaseException:
         log.exception("the application raised while its answer was closed")
+
+
+def answer_at_once(application: Called, session: Session) -> Want:
+    """The answer of an application that is ours and never waits, such as static files; what the session wants then."""
+    try:
+        head, body, parts = application(session)
+        want = session.respond(head, body, parts is None)
+        if parts is not None:
+            try:
+                while True:
+                    session.push(next(parts), False)
+            except StopIteration:
+                want = session.push(b"", True)
+            finally:
+                parts.close()
+        return want
+    except Exception:
+        log.exception("no answer could be given to %s", session.request.target.decode("ascii"))
+        return session.fail()

@@ -248,7 +248,7 @@ def hall(service: Service) -> Iterator[None]:
 def turns(service: Service, client: Client) -> Turn:
     """Where the application runs in these models: in the client's thread, an ASGI application on a loop of its own."""
 
-    context = service.context
+    new_context = service.context.copy
 
     def turn(session: Session) -> Want | None:
         target = service.site.find(session)
@@ -257,7 +257,7 @@ def turns(service: Service, client: Client) -> Turn:
         if not isinstance(target, Wsgi):
             return answer_at_once(target, session)
         assert session.delivery is not None
-        answer(target, session, cast(_Watch, session.delivery), context)
+        new_context().run(answer, target, session, cast(_Watch, session.delivery))
         return session.want
 
     return turn

@@ -119,14 +119,21 @@ class Member:
                 self.leads = False
 
 
+Due = deque[tuple[Any, Called]]
+"""Each an `Answering`, and the application for it."""
+
 Job = Callable[[Member], None]
 
 
 class Leaders:
-    """Runs a loop, and a WSGI application for at most `limit` requests at a time. Made and run by the main thread."""
+    """Runs a loop, and a WSGI application for what is `due`, at most `limit` requests at a time.
+
+    Made and run by the main thread. The loop's callbacks put requests into `due`, in whatever thread leads; where
+    another thread does so, it wakes the loop.
+    """
 
     def __init__(
-        self, loop: ReadinessLoop, limit: int, stop: Stop, shortage: Shortage, done: Callable[[], None]
+        self, loop: ReadinessLoop, due: Due, limit: int, stop: Stop, shortage: Shortage, done: Callable[[], None]
     ) -> None:
         self.order = stop.order_fileno
         self._done = done
@@ -135,8 +142,7 @@ class Leaders:
         self._limit = limit
         self._stop = stop
         self._shortage = shortage
-        self._due: deque[tuple[Answering, Called]] = deque()
-        """Requests that wait for the application, in their order."""
+        self._due = due
         self._jobs: SimpleQueue[Job] = SimpleQueue()
         """For followers."""
         self._lock = Lock()
@@ -160,12 +166,6 @@ class Leaders:
         self.watcher_sleeps = False
 
     # What connections call, from any of the threads
-
-    def put(self, connection: Answering, application: Called) -> None:
-        """Have a request answered when its turn comes."""
-        self._due.append((connection, application))
-        if not self.leads():
-            self._wake_leader()
 
     def leads(self) -> bool:
         """Whether the loop belongs to the calling thread now."""

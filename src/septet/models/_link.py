@@ -52,6 +52,8 @@ class Link:
                 want = receive(session, self.sock)
             elif want is RUN:  # while the application runs, only an error tells that the client is gone
                 want = session.lose() if mask & (ERROR | HANGUP) else receive(session, self.sock)
+                if session.http.pending > UNREAD_LIMIT:
+                    self.attend(want)
             self.carry(want)
         except Exception:
             log.exception("a connection failed, and is cut")
@@ -59,8 +61,9 @@ class Link:
 
     def carry(self, want: Want) -> None:
         """Carry the session on from `want`, and watch for what it waits for then."""
-        after = carry(want, self.session, self.sock, self.turn)
-        if after is not READ or self._mask != READABLE:
+        session = self.session
+        after = carry(want, session, self.sock, self.turn)
+        if after is WRITE or after is CLOSE or self._mask != READABLE or session.http.ended:
             self.attend(after)
 
     def attend(self, want: Want) -> None:

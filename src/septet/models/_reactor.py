@@ -6,6 +6,7 @@ beside it; or, with `--threads 0`, in the loop's thread alone. An ASGI applicati
 """
 
 import logging
+import operator
 from asyncio import Task, current_task
 from collections import deque
 from collections.abc import Callable
@@ -22,11 +23,11 @@ from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, RUN, WRITE, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
-from septet.models._answer import Called, answer, answer_at_once, plainly
+from septet.models._answer import Called, answer, answer_at_once
 from septet.models._carry import carry
 from septet.models._cpus import default_threads
 from septet.models._figures import Figures
-from septet.models._leaders import Leaders
+from septet.models._leaders import Due, Leaders
 from septet.models._link import Link
 from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._service import Service, Stop
@@ -76,7 +77,7 @@ class Connection(Link):
         target = reactor.only or reactor.site.find(session)
         if isinstance(target, Wsgi):
             self._answering = True
-            reactor.runner.put(self, target)
+            reactor.due.append((self, target))
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -168,7 +169,7 @@ class Connection(Link):
             self._answered()
             return
         try:
-            answer(application, self.session, self, self._reactor.service.context, call)
+            self._reactor.new_context().run(answer, application, self.session, self, call)
         except Exception:  # ours, or the system's: what the application raises is dealt with there
             log.exception("a connection failed, and is cut")
             with self.lock:
@@ -182,10 +183,13 @@ class Connection(Link):
             want = session.push(body, last) if head is None else session.respond(head, body, last)
             if last:
                 self._answered()
-            self._settle(carry(want, session, self.sock, self.turn))
+            want = carry(want, session, self.sock, self.turn)
+            # Between two requests the loop mostly watches for the right thing already.
+            if want is WRITE or want is CLOSE or self._mask != READABLE or self._answering is last:
+                self._settle(want)
             if session.lost:
                 raise ClientGone("the client went away")
-            if not last and session.later:
+            if session.later and not last:
                 self._keep(session)
 
     def inform(self, interim: bytes) -> None:
@@ -208,12 +212,10 @@ class Connection(Link):
             self.session.close()
 
     def _settle(self, want: Want) -> None:
-        """Have the loop watch for what the session waits for now. Between two requests that is mostly what it does."""
-        if want is not CLOSE and self._mask == self._mask_for(want):
-            return
+        """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
         if self._reactor.runner.leads():
             self.attend(want)
-        else:
+        elif want is CLOSE or want is RUN or self._mask != self._mask_for(want):
             self._reactor.call_on_loop(self._attend_now)
 
     def _attend_now(self) -> None:
@@ -271,6 +273,9 @@ class Reactor:
         self.site = service.site
         self.only = None if self.site.directories else self.site.application
         self.loop = loop
+        self.new_context = service.context.copy
+        self.due: Due = deque()
+        """Requests that wait for an application that is called, in their order."""
         self.runner = self._runner()
         self.lock = None if isinstance(self.runner, Leaders) else RLock()
         """Of all connections, where one thread has them all: it never waits."""
@@ -286,9 +291,9 @@ class Reactor:
         if not isinstance(self.site.application, Wsgi):
             return Asynchronous(self.loop, service.stop)
         if service.threads == 0:
-            return OnLoop(self.loop, service.stop)
+            return OnLoop(self.loop, self.due, service.stop)
         limit = service.threads or default_threads()
-        return Leaders(self.loop, limit, service.stop, service.shortage, self.end_if_done)
+        return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done)
 
     def run(self) -> None:
         """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
@@ -435,8 +440,6 @@ class Runner(Protocol):
     @property
     def busy(self) -> bool: ...
 
-    def put(self, connection: Connection, application: Called) -> None: ...
-
     def leads(self) -> bool: ...
 
     def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None: ...
@@ -454,14 +457,11 @@ class OnLoop:
 
     busy = False
 
-    def __init__(self, loop: ReadinessLoop, stop: Stop) -> None:
+    def __init__(self, loop: ReadinessLoop, due: "Due", stop: Stop) -> None:
         self._loop = loop
+        self._due = due
         self.order = stop.fileno()
-        self._due: deque[tuple[Connection, Called]] = deque()
         self._over = False
-
-    def put(self, connection: Connection, application: Called) -> None:
-        self._due.append((connection, application))
 
     def leads(self) -> bool:
         return True
@@ -474,7 +474,7 @@ class OnLoop:
         while not self._over:
             while due:
                 connection, application = due.popleft()
-                connection.answer(application, plainly)
+                connection.answer(application, operator.call)
             self._loop.turn()
 
     def end(self) -> None:
@@ -490,9 +490,6 @@ class Asynchronous:
         self.order = stop.fileno()
         self.run = loop.run_forever
         self.end = loop.stop
-
-    def put(self, connection: Connection, application: Called) -> None:
-        raise AssertionError("a WSGI application has a runner of its own")
 
     def leads(self) -> bool:
         return True
