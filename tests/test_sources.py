@@ -27,7 +27,7 @@ def other_value(option: Option) -> Any:
     """An allowed value that is not the default."""
     special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
     special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
-    special |= {"underscore_headers": "allow"}
+    special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other"}
     return special.get(option.name, by_kind.get(option.kind))

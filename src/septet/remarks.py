@@ -47,6 +47,8 @@ def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
 
 def of_application(config: Config, kind: str) -> Iterator[str]:
     """Options that mean nothing to an application that speaks `kind`, "wsgi" or "asgi"."""
+    if config.asgi_extensions != Config().asgi_extensions and kind == "wsgi":
+        yield "--asgi-extensions has no effect, for the application speaks WSGI"
     beside_a_loop = "threads" in models.takes(config.model) and models.concurrency(config.model) != "threads"
     if config.threads and kind == "asgi" and beside_a_loop:
         files = "only files are served in them" if config.static else "it has no effect"
