@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from septet.apps._channel import Channel
 from septet.apps._messages import Message
+from septet.apps._websocket import warn_of_websocket
 from septet.http.events import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
@@ -51,6 +52,8 @@ class Asgi:
 
 
 def _from_head(request: Request) -> dict[str, Any]:
+    if request.upgrade is not None:
+        warn_of_websocket(request, request.upgrade)
     return {
         "type": "http",
         "http_version": request.version,

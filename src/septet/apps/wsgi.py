@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from septet.apps._call import Call, FileWrapper
+from septet.apps._websocket import warn_of_websocket
 from septet.http.events import Exchange, Fields, Request, Response
 from septet.http.memory import Memory
 
@@ -94,6 +95,8 @@ class Wsgi:
             environ = shared.copy()
             for key, (_, value) in zip(keys, request.changed, strict=True):
                 environ[key] = value.decode("latin-1")
+        if request.upgrade is not None:
+            warn_of_websocket(request, request.upgrade)
         environ.pop("HTTP_PROXY", None)  # a variable that clients obey (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
