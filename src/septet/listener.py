@@ -159,8 +159,10 @@ def _open(address: Address, backlog: int) -> socket.socket:
 
 
 def _inherited(descriptor: int, backlog: int) -> socket.socket:
-    """A socket that whoever started us has opened (systemd, a supervisor, a test)."""
+    """A socket that whoever started us has opened (systemd, a supervisor, a test). Programs that the application starts
+    do not get it, or the port would stay taken after our end."""
     copy = os.dup(descriptor)
+    os.set_inheritable(descriptor, False)
     try:
         sock = socket.socket(fileno=copy)
     except OSError:

@@ -12,6 +12,7 @@ import pytest
 from support.client import Connection, refuses_connections
 from support.messages import render
 from support.server import serve
+from support.waiting import wait_until
 
 
 @pytest.fixture
@@ -65,6 +66,22 @@ def test_inherited_descriptor(model: str, interface: str) -> None:
             assert server.address == listener.getsockname()
             assert server.get("/").status == 200
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+@pytest.mark.parametrize("model", ["epoll"])
+def test_sockets_of_systemd(model: str) -> None:
+    """sd_listen_fds(3): the shell becomes the server, so both have the process number that LISTEN_PID names."""
+    program = 'eval exec "3<&$0" && export LISTEN_PID=$$ && exec "$@"'
+    with socket.socket() as given:
+        given.bind(("127.0.0.1", 0))
+        given.listen()
+        number = given.fileno()
+        server = serve(model, "wsgi", bind=(), environment={"LISTEN_FDS": "1"}, pass_fds=(number,))
+        server.command = ["sh", "-c", program, str(number), *server.command]
+        with server:
+            wait_until(lambda: "listening on http://127.0.0.1" in server.stderr(), "it listens")
+            with Connection(given.getsockname()) as connection:
+                assert connection.request("GET", "/hello").status == 200
 
 
 @pytest.mark.parametrize("model", ["epoll"])
