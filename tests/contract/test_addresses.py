@@ -40,7 +40,21 @@ def test_ipv6(model: str, interface: str) -> None:
     with serve(model, interface, bind=("[::1]:0",)) as server, server.connect() as connection:
         seen = json.loads(connection.request("GET", "/").body)
         assert seen["client"][0] == "::1"
+        assert seen["server"][0] == ("[::1]" if interface == "wsgi" else "::1")
         assert seen["client"][1] == connection.socket.getsockname()[1]
+
+
+def test_wildcard(model: str, interface: str) -> None:
+    """The application is told the address that the client has reached."""
+    with serve(model, interface, bind=("0.0.0.0:0", "[::]:0")) as server:
+        for ready, addresses in zip(server.ready, (("127.0.0.1", "127.0.0.2"), ("::1",)), strict=True):
+            for address in addresses:
+                port = ready.address[1]
+                with Connection((address, port)) as connection:
+                    for _ in range(2):
+                        seen = json.loads(connection.request("GET", "/").body)
+                        named = f"[{address}]" if ":" in address and interface == "wsgi" else address
+                        assert seen["server"] == [named, port]
 
 
 def test_unix_socket(model: str, interface: str, unix_path: Path) -> None:
