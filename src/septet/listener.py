@@ -77,7 +77,7 @@ class Listener:
 
     def reached(self, sock: socket.socket) -> tuple[str, int | None]:
         """The address that the client of this socket has connected to: a wildcard is none, and tells applications
-        nothing. Asking the kernel takes about a microsecond, so it is not asked where there is one address only."""
+        nothing. It takes a system call, 3 us for a connection, which is spared where there is one address only."""
         if not self._wildcard:
             return self.server
         try:
