@@ -16,7 +16,9 @@ def test_websocket_is_warned_of_once(model: str, interface: str) -> None:
         assert "WebSocket" not in server.stderr()
         for path in ("/info?x", "/info?y", "/info?y"):
             assert server.get(path, *HANDSHAKE).status == 200
+        # What libraries do that find no socket to talk over.
+        assert server.get("/fail?when=before%20start", *HANDSHAKE).status == 500
         server.stop()
         (line,) = [line for line in server.stderr().splitlines() if "WebSocket" in line]
         assert "WARNING septet: a client asks for a WebSocket at /info, and Septet has none yet: " in line
-        assert not server.complaints()
+        assert "Traceback" not in server.stderr()

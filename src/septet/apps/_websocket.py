@@ -1,7 +1,7 @@
 """A WebSocket (RFC 6455) is asked for, and there is none here yet: said once.
 
 The request reaches the application as an ordinary GET, as RFC 9110 section 7.8 has it for an Upgrade field that is
-ignored; most frameworks have no such page and answer 404, and the client goes on asking.
+ignored; most frameworks have no such page and answer 404, libraries for WebSocket raise, and the client goes on asking.
 """
 
 import logging
@@ -18,14 +18,25 @@ every second would fill the log."""
 _SHOWN = 100
 
 
-def warn_of_websocket(request: Request, upgrade: bytes) -> None:
-    """`upgrade` is the value of the request's Upgrade field."""
-    if upgrade.lower() != b"websocket" or _said[0]:
+def asks_for_websocket(request: Request) -> bool:
+    return request.upgrade is not None and request.upgrade.lower() == b"websocket" and request.method == "GET"
+
+
+def warn_of_websocket(request: Request) -> None:
+    """Say once, if the request asks for one."""
+    if _said[0] or not asks_for_websocket(request):
         return
     _said[0] = 1
     log.warning(
         "a client asks for a WebSocket at %.*s, and Septet has none yet: the request is served as an ordinary one. Let "
-        "clients use polling, or have a proxy send these requests to a server with WebSocket (said once)",
+        "clients use polling, or have a proxy send these requests to a server with WebSocket. (Said once; what the "
+        "application raises at such requests is logged at the level debug.)",
         _SHOWN,
         request.path.decode("ascii"),
     )
+
+
+def log_raised(request: Request) -> None:
+    """The application has raised what is being handled; called in its `except`."""
+    level = logging.DEBUG if asks_for_websocket(request) else logging.ERROR
+    log.log(level, "the application raised at %s %s", request.method, request.target.decode("ascii"), exc_info=True)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from septet.apps._channel import Channel
 from septet.apps._messages import Message
-from septet.apps._websocket import warn_of_websocket
+from septet.apps._websocket import log_raised, warn_of_websocket
 from septet.http.events import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
@@ -53,7 +53,7 @@ class Asgi:
 
 def _from_head(request: Request) -> dict[str, Any]:
     if request.upgrade is not None:
-        warn_of_websocket(request, request.upgrade)
+        warn_of_websocket(request)
     return {
         "type": "http",
         "http_version": request.version,
@@ -80,7 +80,7 @@ class Cycle(Channel):
         except ClientGone as error:
             log.debug("%s", error)
         except BaseException:  # a cancellation too: it ends this request and nothing else
-            log.exception("the application raised at %s", self._asked())
+            log_raised(self._request)
         else:
             if not self.answered and not exchange.lost:
                 log.error("the application returned without a whole answer at %s", self._asked())

@@ -102,7 +102,7 @@ class Wsgi:
             for key, (_, value) in zip(keys, request.changed, strict=True):
                 environ[key] = value.decode("latin-1")
         if request.upgrade is not None:
-            warn_of_websocket(request, request.upgrade)
+            warn_of_websocket(request)
         environ.pop("HTTP_PROXY", None)  # a variable that clients obey (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 
+from septet.apps._websocket import log_raised
 from septet.http.events import ClientGone, Exchange, FileRegion, Response
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.session import Session
@@ -107,8 +108,7 @@ def take_turn(application: Callable[[Exchange], Response], session: Session) -> 
     except ClientGone as error:
         log.debug("the client went away: %s", error)
     except BaseException:
-        request = session.request
-        log.exception("the application raised at %s %s", request.method, request.target.decode("ascii"))
+        log_raised(session.request)
     close_parts(session)  # or they would be taken for the next answer's
     return session.fail()
 
