@@ -96,6 +96,26 @@ def test_table_of_the_models() -> None:
         (["serve", "a:b", "-w4"], "no such option '-w' (use --workers N)"),
         (["serve", "a:b", "-k", "gevent"], "no such option '-k' (use --model; `septet models` lists them)"),
         (["serve", "a:b", "--reload"], "no such option '--reload' (start it with a program that watches files"),
+        *(
+            (["serve", "a:b", option, "x"], f"no such option '{option}' ({cure}")
+            for option, cure in {
+                "--chdir": "change to DIR before (cd DIR); --app-dir DIR is only where",
+                "--lifespan": "an ASGI application that has a lifespan gets it",
+                "--name": "a process is called as it was started",
+                "--header": "--server-header and --date-header are the server's own",
+                "--http": "HTTP/1.1 is spoken",
+                "--ws": "there is no WebSocket yet",
+                "--health": "give the application a page for it",
+                "--log-config": "messages go to standard error",
+                "--umask": "set it in the shell before (umask 027)",
+                "--root-path": "the application sets its own prefix",
+                "--env-file": "set the variables before",
+                "--reuse-port": "it is not needed: --workers share",
+                "-c": "use --config FILE",
+                "--log-format": "lines have the common log format",
+                "-p": "that is for a service manager",
+            }.items()
+        ),
         (["serve", "a:b", "--model", "EPOLL"], "--model is 'EPOLL', but must be one of"),
         (["models", "--name"], "no such option"),
         (["shop.web:app"], "no such command 'shop.web:app' (did you mean septet serve shop.web:app?)"),

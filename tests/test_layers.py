@@ -31,6 +31,7 @@ SETTINGS = frozenset(
         "sources",
         "remarks",
         "elsewhere",
+        "extensions",
         "address",
         "mount",
         "reference",

@@ -63,6 +63,24 @@ def test_address_of_a_client(opened: list[Listener]) -> None:
         assert address == client.getsockname()
 
 
+def test_address_that_was_reached(opened: list[Listener]) -> None:
+    (wildcard, one) = listen(opened, "0.0.0.0:0", "127.0.0.1:0")
+    port = wildcard.server[1]
+    for address in ("127.0.0.1", "127.0.0.2"):
+        with socket.create_connection((address, port)), closing(accept(wildcard)[0]) as sock:
+            assert wildcard.reached(sock) == (address, port)
+    with socket.create_connection(one.server), closing(accept(one)[0]) as sock:
+        assert one.reached(sock) is one.server
+
+
+def test_address_of_ipv4_at_a_socket_of_both(opened: list[Listener]) -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as given:
+        (listener,) = listen(opened, f"fd://{given.fileno()}")
+        port = given.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), closing(accept(listener)[0]) as sock:
+            assert listener.reached(sock) == ("127.0.0.1", port)
+
+
 def test_nobody_is_there(opened: list[Listener]) -> None:
     (listener,) = listen(opened, "127.0.0.1:0")
     with pytest.raises(BlockingIOError):

@@ -12,13 +12,20 @@ from septet.mount import Mount, check_cache_control, parse_mount
         ("/static=public", Mount("/static/", "public")),
         ("/static/=public/", Mount("/static/", "public/")),
         ("/a/b=x=y", Mount("/a/b/", "x=y")),
+        ("/static files=D", Mount("/static files/", "D")),
+        ("/static%20files=D%20", Mount("/static files/", "D%20")),
+        ("/bü=D", Mount("/bü/", "D")),
+        ("/b%C3%BC=D", Mount("/bü/", "D")),
+        ("/100%=D", Mount("/100%/", "D")),
     ],
 )
 def test_spelling_means_mount(text: str, mount: Mount) -> None:
     assert parse_mount(text) == mount
 
 
-@pytest.mark.parametrize("text", ["", "public", "static=public", "/static", "/static=", "=public", "/a=b\0c"])
+@pytest.mark.parametrize(
+    "text", ["", "public", "static=public", "/static", "/static=", "=public", "/a=b\0c", "/a%00=b"]
+)
 def test_other_spelling_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be ROUTE=DIR"):
         parse_mount(text)

@@ -64,6 +64,7 @@ def test_variable_that_is_an_option_or_somebody_elses(variable: str, value: str)
         ({"factory": True}, "--factory has no effect without APP"),
         ({"interface": "asgi"}, "--interface has no effect without APP"),
         ({"app_dir": "/"}, "--app-dir has no effect without APP"),
+        ({"asgi_extensions": ("none",)}, "--asgi-extensions has no effect without APP"),
         (
             {"forwarded_fields": "forwarded", "forwarded_allow_ips": ("none",)},
             "--forwarded-fields has no effect, for --forwarded-allow-ips is none",
@@ -100,6 +101,7 @@ def test_threads_for_an_application_on_a_loop(model: str) -> None:
         assert list(of_application(Config(model=model), kind)) == []
 
 
-def test_threads_serve_files() -> None:
-    (said,) = of_application(Config(threads=2, static=("/=/",)), "asgi")
-    assert "only files are served in them" in said
+def test_extensions_of_asgi_for_a_wsgi_application() -> None:
+    for extensions, said in ((("early_hint", "trailers"), 0), (("pathsend",), 1)):
+        assert len(list(of_application(Config(asgi_extensions=extensions), "wsgi"))) == said
+        assert list(of_application(Config(asgi_extensions=extensions), "asgi")) == []

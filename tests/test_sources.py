@@ -27,7 +27,7 @@ def other_value(option: Option) -> Any:
     """An allowed value that is not the default."""
     special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
     special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
-    special |= {"underscore_headers": "allow"}
+    special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other"}
     return special.get(option.name, by_kind.get(option.kind))
@@ -226,6 +226,86 @@ def test_printed_configuration_says_where_each_value_comes_from() -> None:
     assert told["backlog"] == "septet.toml:1"
     assert told["interface"] == "default"
     assert "# workers is not set: the model's own number" in lines
+
+
+# What platforms set for any server
+
+HERE = {"LISTEN_PID": "here"}
+ELSEWHERE = {"LISTEN_PID": "1"}
+
+
+def on_a_platform(environ: dict[str, str], given: dict[str, Any] | None = None) -> Resolved:
+    pid = {"here": str(os.getpid())}
+    return resolve(given or {}, {name: pid.get(value, value) for name, value in environ.items()})
+
+
+@pytest.mark.parametrize(
+    ("environ", "option", "value", "source"),
+    [
+        ({"PORT": "80"}, "bind", ("0.0.0.0:80",), "PORT"),
+        ({"PORT": ""}, "bind", ("127.0.0.1:8000",), None),
+        ({"WEB_CONCURRENCY": "3"}, "workers", 3, "WEB_CONCURRENCY"),
+        ({"WEB_CONCURRENCY": ""}, "workers", None, None),
+        ({"LISTEN_FDS": "2", **HERE}, "bind", ("fd://3", "fd://4"), "LISTEN_FDS"),
+        ({"LISTEN_FDS": "1", "PORT": "80", **HERE}, "bind", ("fd://3",), "LISTEN_FDS"),
+        ({"LISTEN_FDS": "1", "PORT": "80", **ELSEWHERE}, "bind", ("0.0.0.0:80",), "PORT"),
+        ({"LISTEN_FDS": "1"}, "bind", ("127.0.0.1:8000",), None),
+        ({"LISTEN_FDS": "", **HERE}, "bind", ("127.0.0.1:8000",), None),
+        ({"LISTEN_FDS": "x", **ELSEWHERE}, "bind", ("127.0.0.1:8000",), None),
+    ],
+    ids=str,
+)
+def test_variables_of_platforms(environ: dict[str, str], option: str, value: Any, source: str | None) -> None:
+    resolved = on_a_platform(environ)
+    assert getattr(resolved.config, option) == value
+    assert resolved.sources.get(option) == source
+    if source:
+        assert f"# {source}\n" in as_toml(resolved)
+
+
+PLATFORM = {"PORT": "80", "WEB_CONCURRENCY": "3", "LISTEN_FDS": "1", **HERE}
+
+
+def test_ours_before_the_platforms_before_the_file() -> None:
+    Path("septet.toml").write_text("bind = 'a:1'\nworkers = 9\n")
+    ours = {"SEPTET_BIND": "b:1", "SEPTET_WORKERS": "2"}
+    for typed, environ, said in (
+        ({"bind": ("c:1",), "workers": "1"}, PLATFORM | ours, (("c:1",), 1)),
+        ({}, PLATFORM | ours, (("b:1",), 2)),
+        ({}, PLATFORM, (("fd://3",), 3)),
+        ({}, {}, (("a:1",), 9)),
+    ):
+        config = on_a_platform(environ, typed).config
+        assert (config.bind, config.workers) == said
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"PORT": "abc"}, "PORT is 'abc', but must be a port from 0 to 65535"),
+        ({"PORT": "65536"}, "PORT is '65536', but must be a port from 0 to 65535"),
+        ({"PORT": "tcp://10.0.0.1:80"}, "PORT is 'tcp://10.0.0.1:80', but must be a port from 0 to 65535"),
+        ({"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY is 'many', but must be a whole number from 1"),
+        ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY is 0, but must be a whole number from 1"),
+        ({"LISTEN_FDS": "x", **HERE}, "LISTEN_FDS is 'x', but must be a whole number from 1 to 1024"),
+        ({"LISTEN_FDS": "0", **HERE}, "LISTEN_FDS is '0', but must be a whole number from 1 to 1024"),
+    ],
+    ids=str,
+)
+def test_bad_variable_of_a_platform_is_called_by_its_name(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"^{sentence}$"):
+        on_a_platform(environ)
+    on_a_platform(environ, {"bind": ("a:1",), "workers": "1"})  # where it has no say it may say anything
+
+
+def test_remarks_about_variables_of_platforms() -> None:
+    Path("septet.toml").write_text("model = 'forking'\n")
+    said = resolve({}, {"WEB_CONCURRENCY": "3", "LISTEN_FDS": "1", **ELSEWHERE})
+    assert said.config.workers is None
+    assert said.remarks == (
+        "WEB_CONCURRENCY has no effect: the model forking makes its processes by itself",
+        "LISTEN_FDS has no effect, for LISTEN_PID names another process than this",
+    )
 
 
 seconds = st.floats(0.001, 1_000_000)

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from septet.config import OPTIONS
 from septet.elsewhere import hint
-from septet.errors import SeptetError
+from septet.errors import Failed, SeptetError
 from septet.options import Option
 
 _FAILED = 1
@@ -24,6 +24,8 @@ def run(command: click.Command, arguments: list[str]) -> int:
         status = command.main(arguments, prog_name="septet", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except SeptetError as error:
+        if isinstance(error, Failed):
+            sys.stderr.write(error.traceback)
         return _complain(str(error), error.exit_status)
     except click.ClickException as error:
         return _complain(_sentence(error), error.exit_code)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from septet import models
 from septet.address import SPELLINGS, parse_address
+from septet.extensions import OFFERED, parse_extensions
+from septet.extensions import SYNTAX as EXTENSIONS
 from septet.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
 from septet.options import Number, OneOf, Option, Spelled, option, options_of
 from septet.trust import SYNTAX as PEERS
@@ -86,6 +88,15 @@ class Config:
         _WHAT,
         "The interface that the application speaks; auto looks at it.",
         rule=OneOf(lambda: ("auto", "wsgi", "asgi")),
+        needs="app",
+    )
+    asgi_extensions: tuple[str, ...] = option(
+        OFFERED,
+        _WHAT,
+        "Which extensions of ASGI the application is offered. With pathsend, Starlette and FastAPI send files "
+        "uncompressed, GZipMiddleware or not. May be repeated.",
+        rule=Spelled(EXTENSIONS, parse_extensions),
+        metavar="NAMES",
         needs="app",
     )
     app_dir: str = option(

@@ -4,7 +4,7 @@ Words for a sentence and nothing more: an option has one name, and a second one 
 """
 
 _HERE = {
-    "host port p b listen": "use --bind HOST:PORT",
+    "host port b listen": "use --bind HOST:PORT",
     "uds unix-socket": "use --bind unix:PATH",
     "fd": "use --bind fd://N",
     "w processes": "use --workers N",
@@ -14,17 +14,35 @@ _HERE = {
     "blocking-threads": "use --threads N",
     "t timeout": "clients have --header-timeout, --body-timeout and --write-timeout; the application has none",
     "keep-alive timeout-keep-alive": "use --keep-alive-timeout SECONDS",
-    "timeout-graceful-shutdown workers-kill-timeout": "use --graceful-timeout SECONDS",
-    "reload reload-dir": "start it with a program that watches files, such as watchfiles",
+    "timeout-graceful-shutdown workers-graceful-timeout workers-kill-timeout": "use --graceful-timeout SECONDS",
+    "reload reload-dir reload-paths": "start it with a program that watches files, such as watchfiles",
     "preload": "the application is always loaded before the workers are started",
     "access-logfile": "use --access-log FILE",
     "error-logfile log-file": "messages go to standard error",
-    "chdir working-dir pythonpath": "use --app-dir DIR",
+    "log-config log-config-json": "messages go to standard error, see --log-level; an application may set up the "
+    "logger septet",
+    "log-format access-logformat access-log-format access-log-fmt": "lines have the common log format and the "
+    "microseconds; use --access-log FILE",
+    "header": "--server-header and --date-header are the server's own; the application or a proxy adds others",
+    "http http2": "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2",
+    "ws no-ws websockets": "there is no WebSocket yet; a request for one is served as an ordinary one",
+    "lifespan": "an ASGI application that has a lifespan gets it; there is nothing to set",
+    "health health-check": "give the application a page for it",
+    "n name process-name": "a process is called as it was started; a service manager has names for services",
+    "m umask": "set it in the shell before (umask 027), or as UMask= of systemd",
+    "root-path url-path-prefix": "the application sets its own prefix, such as FastAPI's root_path, or a proxy "
+    "takes it off",
+    "env-file env-files": "set the variables before (set -a; . FILE), or by EnvironmentFile= of systemd",
+    "reuse-port": "it is not needed: --workers share one listening socket",
+    "chdir working-dir": "change to DIR before (cd DIR); --app-dir DIR is only where modules are looked for",
+    "pythonpath": "use --app-dir DIR, or the variable PYTHONPATH",
+    "c": "use --config FILE",
     "call": "use --factory",
     "proxy-headers no-proxy-headers": "use --forwarded-allow-ips",
-    "max-requests limit-max-requests": "workers go on until they are told to stop",
+    "max-requests limit-max-requests workers-lifetime": "workers go on until they are told to stop",
+    "max-requests-jitter limit-max-requests-jitter": "workers go on until they are told to stop",
     "ssl-keyfile ssl-certfile ssl-certificate certfile keyfile": "a proxy in front speaks TLS",
-    "D daemon pid pidfile user u group g": "that is for a service manager, such as systemd",
+    "D daemon p pid pidfile pid-file user u group g": "that is for a service manager, such as systemd",
 }
 _HINTS = {name: hint for names, hint in _HERE.items() for name in names.split()}
 

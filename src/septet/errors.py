@@ -15,3 +15,8 @@ class UsageError(SeptetError):
 
 class Failed(SeptetError):
     """The command was right but could not be done: the sentence says what failed and, where known, the cure."""
+
+    def __init__(self, sentence: str, traceback: str = "") -> None:
+        super().__init__(sentence)
+        self.traceback = traceback
+        """The application's own, to be shown before the sentence."""

@@ -4,6 +4,7 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 SYNTAX = "ROUTE=DIR with a ROUTE that begins with / and a DIR that exists"
 CACHE_SYNTAX = "cache directives such as public, max-age=3600"
@@ -19,7 +20,8 @@ class Mount:
     """A directory shown under a route.
 
     The route begins and ends with a slash, whether typed so or not: then one `startswith` tells its own
-    paths from those of a sibling that begins alike (`/static/` and `/static-old/`).
+    paths from those of a sibling that begins alike (`/static/` and `/static-old/`). It is decoded: `/a b` and `/a%20b`
+    are one route. Bytes that are not UTF-8 stand in it as PEP 383 has them.
     """
 
     route: str
@@ -32,7 +34,8 @@ def parse_mount(text: str) -> Mount:
     Raises ValueError, whose text ("must be ...") completes a sentence about the value.
     """
     route, equals, directory = text.partition("=")
-    if not (equals and route.startswith("/") and directory) or "\0" in text:
+    route = unquote(route, errors="surrogateescape")
+    if not (equals and route.startswith("/") and directory) or "\0" in text or "\0" in route:
         raise ValueError(f"must be {SYNTAX}")
     return Mount(route.rstrip("/") + "/", directory)
 

@@ -17,7 +17,9 @@ Every option can be given in three places. The first that has it wins:
 
 1. the command line: `--limit-body 1000000`
 2. the environment: `SEPTET_LIMIT_BODY=1000000`. Values of an option that repeats are separated by commas or
-   blanks; an empty variable counts as not set.
+   blanks; an empty variable counts as not set. After these come the variables by which platforms configure any server:
+   `PORT=8000` means `--bind 0.0.0.0:8000`, `WEB_CONCURRENCY=4` means `--workers 4`, and `LISTEN_FDS=1`, if `LISTEN_PID`
+   is Septet's process, means `--bind fd://3`; `LISTEN_FDS` goes before `PORT`.
 3. a file: `limit_body = 1000000` in `septet.toml` of the working directory or, where there is none, under
    `[tool.septet]` in its `pyproject.toml`. `--config FILE` or `SEPTET_CONFIG` name another file.
 

@@ -47,6 +47,8 @@ def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
 
 def of_application(config: Config, kind: str) -> Iterator[str]:
     """Options that mean nothing to an application that speaks `kind`, "wsgi" or "asgi"."""
+    if config.asgi_extensions != Config().asgi_extensions and kind == "wsgi":
+        yield "--asgi-extensions has no effect, for the application speaks WSGI"
     if config.threads is not None and kind == "asgi" and models.has_loop(config.model):
         yield (
             f"--threads is {config.threads}, but under {config.model} an ASGI application runs on the loop: "

@@ -17,6 +17,7 @@ from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.config import Config
 from septet.errors import Failed, UsageError
+from septet.extensions import parse_extensions
 from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
@@ -110,7 +111,8 @@ def load_site(config: Config) -> Site:
     if config.span_log:
         application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
-        return Site(Asgi(application), tuple(directories))
+        extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
+        return Site(Asgi(application, extensions), tuple(directories))
     concurrency = models.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)

@@ -1,11 +1,15 @@
 """Where the values of a `Config` come from: the command line, the environment, a file, the defaults, in this order.
 
+In the environment SEPTET_* go before the variables by which platforms tell every server the same: PORT, WEB_CONCURRENCY
+and LISTEN_FDS.
+
 Every source is turned into the same thing, a `Found` per option that it mentions; the first source wins and the
 rules are applied once, to the outcome. `--print-config` shows it as TOML, with the source of each value: what it
 prints is a septet.toml that means the same.
 """
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -14,12 +18,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from septet import remarks
+from septet import models, remarks
+from septet.address import parse_address
 from septet.checks import check, refuse
 from septet.config import OPTIONS, Config
 from septet.elsewhere import hint
 from septet.errors import UsageError
 from septet.options import Option, did_you_mean
+
+_FIRST_PASSED = 3
+"""SD_LISTEN_FDS_START of sd_listen_fds(3)."""
+_MOST_PASSED = 1024
 
 _BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -49,11 +58,14 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | No
     `given` is what was written on the command line, by field; `file` another file than the default, septet.toml or
     else pyproject.toml of the working directory. Raises UsageError.
     """
-    found = _from_file(file) | _from_environment(environ) | _from_command_line(given)
+    ours = _from_environment(environ) | _from_command_line(given)
+    filed = _from_file(file)
+    platforms, unheard = _from_platform(environ, ours, (filed | ours).get("model"))
+    found = filed | platforms | ours
     config = Config(**{name: one.value for name, one in found.items()})
     called = {option.name: option.flag for option in OPTIONS} | {name: one.called for name, one in found.items()}
     check(config, called)
-    said = (*remarks.of_environment(environ), *remarks.of_config(config, called))
+    said = (*unheard, *remarks.of_environment(environ), *remarks.of_config(config, called))
     return Resolved(config, {name: one.source for name, one in found.items()}, said)
 
 
@@ -76,18 +88,60 @@ def _on_command_line(option: Option, given: Any) -> Found:
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
     """The variables that are options; of others that begin with SEPTET_, see `remarks`."""
     return {
-        option.name: _in_environment(option, environ[option.variable])
+        option.name: _said(option, option.variable, environ[option.variable])
         for option in OPTIONS
         if environ.get(option.variable)  # an empty variable is the shell's way of not setting one
     }
 
 
-def _in_environment(option: Option, text: str) -> Found:
+def _said(option: Option, variable: str, text: str) -> Found:
     try:
         value = option.from_text(text)
     except ValueError as error:
-        refuse(option.variable, text, error)
-    return Found(value, option.variable, option.variable)
+        refuse(variable, text, error)
+    return Found(value, variable, variable)
+
+
+def _from_platform(
+    environ: Mapping[str, str], ours: Mapping[str, Found], model: Found | None
+) -> tuple[dict[str, Found], list[str]]:
+    """What platforms say to any server, and remarks; a variable counts only where `ours` says nothing of its option.
+
+    LISTEN_FDS are sockets that are open already (sd_listen_fds(3)), so they go before PORT, which Heroku, Cloud Run and
+    others set; they send clients to the container's address, so it is bound on all interfaces, as gunicorn does. An
+    empty variable counts as not set.
+    """
+    found: dict[str, Found] = {}
+    unheard: list[str] = []
+    if "workers" not in ours and (text := environ.get("WEB_CONCURRENCY")):
+        if model and model.value in models.names() and "workers" not in models.takes(model.value):
+            unheard.append(f"WEB_CONCURRENCY has no effect: the model {model.value} makes its processes by itself")
+        else:
+            found["workers"] = _said(_BY_NAME["workers"], "WEB_CONCURRENCY", text)
+    if "bind" not in ours:
+        if fds := environ.get("LISTEN_FDS"):
+            if environ.get("LISTEN_PID") == str(os.getpid()):
+                found["bind"] = Found(_passed(fds), "LISTEN_FDS", "LISTEN_FDS")
+            else:
+                unheard.append("LISTEN_FDS has no effect, for LISTEN_PID names another process than this")
+        if "bind" not in found and (port := environ.get("PORT")):
+            found["bind"] = Found((_on_all_interfaces(port),), "PORT", "PORT")
+    return found, unheard
+
+
+def _passed(text: str) -> tuple[str, ...]:
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= _MOST_PASSED:
+        refuse("LISTEN_FDS", text, ValueError(f"must be a whole number from 1 to {_MOST_PASSED}"))
+    return tuple(f"fd://{number}" for number in range(_FIRST_PASSED, _FIRST_PASSED + int(text)))
+
+
+def _on_all_interfaces(port: str) -> str:
+    address = f"0.0.0.0:{port}"
+    try:
+        parse_address(address)
+    except ValueError:
+        refuse("PORT", port, ValueError("must be a port from 0 to 65535"))
+    return address
 
 
 def _from_file(chosen: str | None) -> dict[str, Found]:

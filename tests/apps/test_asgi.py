@@ -9,6 +9,7 @@ import pytest
 
 from septet.apps._channel import GATHERED_BYTES
 from septet.apps.asgi import Asgi
+from septet.extensions import NAMES, parse_extensions
 from septet.http.events import ClientGone
 from septet.http.states import CLOSE, WRITE, Want
 from septet.rules import Rules
@@ -21,7 +22,7 @@ from support.messages import render
 
 
 def test_scope_of_a_request() -> None:
-    asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
+    asgi = Asgi(lambda: None, ["http.response.early_hint", "x"])  # type: ignore[arg-type, misc]
     asgi.state["pool"] = 1
     session = Watched()
     session.receive(render("GET", "/a%20b/%C3%A9?x=%20&y", "X-A: 1", "x-a: 2"))
@@ -39,18 +40,13 @@ def test_scope_of_a_request() -> None:
         "client": ("192.0.2.1", 50000),
         "server": ("192.0.2.2", 80),
         "state": {"pool": 1},
-        "extensions": {
-            "http.response.early_hint": {},
-            "http.response.pathsend": {},
-            "http.response.trailers": {},
-            "http.response.zerocopysend": {},
-        },
+        "extensions": {"http.response.early_hint": {}, "x": {}},
     }
 
 
 def test_scope_is_made_anew_for_equal_requests() -> None:
     """What a request's application writes into its scope, however deep, is nobody else's."""
-    asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
+    asgi = Asgi(lambda: None, ["http.response.pathsend"])  # type: ignore[arg-type, misc]
     for number in range(3):
         session = Session(Rules(), ("198.51.100.7", number), ("192.0.2.2", 80))
         session.receive(GET)
@@ -67,8 +63,32 @@ def test_scope_is_made_anew_for_equal_requests() -> None:
 def test_old_clients_get_nothing_that_they_do_not_know() -> None:
     session = Watched()
     session.receive(render("GET", "/", version="1.0"))
-    asgi = Asgi(lambda: None)  # type: ignore[arg-type, misc]
+    asgi = Asgi(lambda: None, parse_extensions(",".join(NAMES)))  # type: ignore[arg-type, misc]
     assert set(asgi.scope(session)["extensions"]) == {"http.response.pathsend", "http.response.zerocopysend"}
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("name", NAMES)
+def test_extension_that_is_not_offered_is_refused(name: str, version: str) -> None:
+    """A message of an unknown type: `send` raises (ASGI, "Error Handling")."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        with pytest.raises(RuntimeError, match=f"'http.response.{name}' is no message of HTTP, nor of an extension"):
+            await send({"type": f"http.response.{name}", "links": []})
+        await send(START)
+        await send(body(b"hello"))
+
+    assert answered(application, render("GET", "/", version=version)).endswith(b"hello")
+
+
+def test_offered_hints_for_an_old_client_are_left_out() -> None:
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.early_hint", "links": [b"</a>"]})
+        await send(START)
+        await send(body(b"hello"))
+
+    answer = answered(application, render("GET", "/", version="1.0"), ["http.response.early_hint"])
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 # Answers

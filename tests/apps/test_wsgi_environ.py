@@ -8,7 +8,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from septet.apps.wsgi import Wsgi
+from septet.apps.wsgi import REMEMBERED_SERVERS, Wsgi
 from septet.http.states import RUN
 from septet.rules import Rules
 from septet.session import Session
@@ -140,6 +140,31 @@ def test_environment_on_a_unix_socket() -> None:
     assert "REMOTE_ADDR" not in environ
     assert environ["SERVER_NAME"]
     assert environ["SERVER_PORT"]
+
+
+@pytest.mark.parametrize("address", ["::1", "2001:db8::7"])
+def test_name_of_an_ipv6_server_is_in_brackets(address: str) -> None:
+    """RFC 3875 section 4.1.14: it forms the host part of a URL."""
+    environ = environ_of(render("GET", "/a", version="1.0"), Session(Rules(), ("::2", 5), (address, 8000)))
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (f"[{address}]", "8000")
+    assert environ["REMOTE_ADDR"] == "::2"  # section 4.1.8 has no brackets
+
+
+def test_memory_of_servers_is_bounded() -> None:
+    """With a wildcard, clients choose among as many addresses as the machine has."""
+    rules = Rules()
+    for number in range(1000):
+        session = Session(rules, None, (f"10.0.{number // 256}.{number % 256}", 80))
+        environ_of(render("GET", "/many-servers"), session)
+        request = session.http.request
+        assert len(request.derived) <= REMEMBERED_SERVERS + 1
+        assert request.section is None or len(request.section.derived) <= REMEMBERED_SERVERS + 1
+
+
+def test_question_about_the_server_has_a_path() -> None:
+    """`OPTIONS *` (RFC 9112 section 3.2.4): a path begins with a slash (wsgiref.validate), the target is as sent."""
+    environ = environ_of(render("OPTIONS", "*"))
+    assert (environ["PATH_INFO"], environ["REQUEST_URI"], environ["QUERY_STRING"]) == ("/", "*", "")
 
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")

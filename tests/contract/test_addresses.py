@@ -12,6 +12,7 @@ import pytest
 from support.client import Connection, refuses_connections
 from support.messages import render
 from support.server import serve
+from support.waiting import wait_until
 
 
 @pytest.fixture
@@ -39,7 +40,21 @@ def test_ipv6(model: str, interface: str) -> None:
     with serve(model, interface, bind=("[::1]:0",)) as server, server.connect() as connection:
         seen = json.loads(connection.request("GET", "/").body)
         assert seen["client"][0] == "::1"
+        assert seen["server"][0] == ("[::1]" if interface == "wsgi" else "::1")
         assert seen["client"][1] == connection.socket.getsockname()[1]
+
+
+def test_wildcard(model: str, interface: str) -> None:
+    """The application is told the address that the client has reached."""
+    with serve(model, interface, bind=("0.0.0.0:0", "[::]:0")) as server:
+        for ready, addresses in zip(server.ready, (("127.0.0.1", "127.0.0.2"), ("::1",)), strict=True):
+            for address in addresses:
+                port = ready.address[1]
+                with Connection((address, port)) as connection:
+                    for _ in range(2):
+                        seen = json.loads(connection.request("GET", "/").body)
+                        named = f"[{address}]" if ":" in address and interface == "wsgi" else address
+                        assert seen["server"] == [named, port]
 
 
 def test_unix_socket(model: str, interface: str, unix_path: Path) -> None:
@@ -65,6 +80,22 @@ def test_inherited_descriptor(model: str, interface: str) -> None:
             assert server.address == listener.getsockname()
             assert server.get("/").status == 200
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+@pytest.mark.parametrize("model", ["epoll"])
+def test_sockets_of_systemd(model: str) -> None:
+    """sd_listen_fds(3): the shell becomes the server, so both have the process number that LISTEN_PID names."""
+    program = 'eval exec "3<&$0" && export LISTEN_PID=$$ && exec "$@"'
+    with socket.socket() as given:
+        given.bind(("127.0.0.1", 0))
+        given.listen()
+        number = given.fileno()
+        server = serve(model, "wsgi", bind=(), environment={"LISTEN_FDS": "1"}, pass_fds=(number,))
+        server.command = ["sh", "-c", program, str(number), *server.command]
+        with server:
+            wait_until(lambda: "listening on http://127.0.0.1" in server.stderr(), "it listens")
+            with Connection(given.getsockname()) as connection:
+                assert connection.request("GET", "/hello").status == 200
 
 
 @pytest.mark.parametrize("model", ["epoll"])

@@ -11,6 +11,8 @@ from support.messages import pattern, render
 from support.server import Server, serve
 from support.waiting import wait_until
 
+EXTENSIONS = {"wsgi": (), "asgi": ("--asgi-extensions", "early_hint,trailers,pathsend,zerocopysend")}
+
 _servers: dict[tuple[str, str], Server] = {}
 
 
@@ -25,7 +27,9 @@ def _stop_servers() -> Iterator[None]:
 def talker(model: str, interface: str) -> Iterator[Server]:
     """A server of an application that says what it should not; it runs on whatever is said."""
     if (model, interface) not in _servers:
-        _servers[model, interface] = serve(model, interface, app=f"support.app_says:{interface}").__enter__()
+        _servers[model, interface] = serve(
+            model, interface, *EXTENSIONS[interface], app=f"support.app_says:{interface}"
+        ).__enter__()
     server = _servers[model, interface]
     yield server
     assert server.get("/").body == b"fine"

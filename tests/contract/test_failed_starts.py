@@ -69,6 +69,37 @@ def test_application_that_is_not_there(app: str, said: str, tmp_path: Path) -> N
     assert said in stderr
 
 
+BROKEN = {
+    "raises": ("import middle", 'middle.py", line 2, in fail', "RuntimeError: deliberate"),
+    "lacks": ("import os\nimport nosuch_library", 'lacks.py", line 2, in <module>', "No module named 'nosuch_library'"),
+    "syntax": ("a = 1\nb = = 2", 'syntax.py", line 2', "SyntaxError: invalid syntax"),
+    "deep": ("import syntax", 'syntax.py", line 2', "SyntaxError: invalid syntax"),
+    "factory": ("import middle2\ndef app(): middle2.fail()", 'factory.py", line 2, in app', "RuntimeError: deliberate"),
+    "chained": ("try: 1 / 0\nexcept Exception as e: raise ValueError('x') from e", "line 1, in", "ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2"), ("--model", "preforked")])
+@pytest.mark.parametrize("name", BROKEN)
+def test_traceback_of_an_application_that_fails(name: str, workers: tuple[str, ...], tmp_path: Path) -> None:
+    """The application's frames, with file and line, and none of those that lead to it; the sentence comes last."""
+    (tmp_path / "middle.py").write_text("def fail():\n    raise RuntimeError('deliberate')\nfail()\n")
+    (tmp_path / "middle2.py").write_text("def fail():\n    raise RuntimeError('deliberate')\n")
+    (tmp_path / "syntax.py").write_text(BROKEN["syntax"][0])
+    source, place, error = BROKEN[name]
+    (tmp_path / f"{name}.py").write_text(source)
+    arguments = [f"{name}:app", "--app-dir", str(tmp_path), "--bind", "127.0.0.1:0", *workers]
+    status, stderr = failed_start(*arguments, *["--factory"] * (name == "factory"), cwd=tmp_path)
+    assert status == 1
+    assert place in stderr
+    *_, before, last = stderr.splitlines()
+    assert error in stderr
+    assert last.startswith(f"septet: APP '{name}:app': ")
+    assert not before.startswith("septet: ")
+    assert "importlib" not in stderr
+    assert "septet/" not in stderr
+
+
 def test_application_that_cannot_be_imported(tmp_path: Path) -> None:
     """Its own traceback helps its author; the sentence comes last."""
     (tmp_path / "broken.py").write_text("raise RuntimeError('deliberate: broken at import')\n")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,17 @@ def assert_chunked_json(site: Server) -> None:
     with site.connect() as connection:
         connection.send(head + chunked(b'{"a": [1, 2]}', 5))
         assert_json(connection.read_response(), {"a": [1, 2]})
+
+
+@pytest.mark.parametrize(("options", "compressed"), [((), True), (("--asgi-extensions", "pathsend"), False)])
+def test_middleware_compresses_files_unless_path_send_is_asked_for(
+    tmp_path: Path, options: tuple[str, ...], compressed: bool
+) -> None:
+    """Offered path send, Starlette's GZipMiddleware steps aside."""
+    file = tmp_path / "file.txt"
+    file.write_bytes(b"a" * 1300)
+    with serve("epoll", "asgi", *options, app="support.app_compresses:app") as server:
+        answer = server.get(f"/file?path={file}", "Accept-Encoding: gzip")
+    assert answer.status == 200
+    assert (answer.get("content-encoding") == "gzip") is compressed
+    assert len(answer.body) < 100 if compressed else answer.body == b"a" * 1300

@@ -56,6 +56,7 @@ def test_validator_finds_nothing(model: str, interface: str) -> None:
         connection.send(render("POST", "/", "Transfer-Encoding: chunked") + chunked(pattern(1000), 300))
         assert connection.read_response().body == b"POST 1000"
         assert connection.request("HEAD", "/").status == 200
+        assert connection.request("OPTIONS", "*").body == b"OPTIONS 0"
         assert connection.request("GET", "/").body == b"GET 0"
         assert not server.complaints()
 

@@ -1,7 +1,7 @@
 """An ASGI application on a session that is carried by hand: bytes come and go when the test says so."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from septet.apps.asgi import Asgi, Cycle
@@ -24,13 +24,15 @@ def body(content: bytes = b"", more: bool = False) -> dict[str, Any]:
 class Hand:
     """A link whose bytes go when the test says so, and the cycle on it."""
 
-    def __init__(self, application: Any, data: bytes = GET, rules: Rules | None = None) -> None:
+    def __init__(
+        self, application: Any, data: bytes = GET, rules: Rules | None = None, extensions: Iterable[str] = ()
+    ) -> None:
         self.session = Watched(rules)
         self.written = b""
         assert self.session.receive(data) is RUN
         self.cycle = Cycle(self.session, self)
         self.cycle.let_go()
-        self.task = asyncio.create_task(self.cycle.run(Asgi(application)))
+        self.task = asyncio.create_task(self.cycle.run(Asgi(application, extensions)))
 
     def carry(self, want: Want) -> None:
         """Nothing goes by itself."""
@@ -64,8 +66,8 @@ def run(scene: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(scene())  # type: ignore[arg-type]
 
 
-def answered(application: Any, data: bytes = GET) -> bytes:
+def answered(application: Any, data: bytes = GET, extensions: Iterable[str] = ()) -> bytes:
     async def scene() -> bytes:
-        return await Hand(application, data).finish()
+        return await Hand(application, data, None, extensions).finish()
 
     return asyncio.run(scene())

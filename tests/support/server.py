@@ -25,6 +25,9 @@ _READY = re.compile(
     re.MULTILINE,
 )
 
+#: What configures any server, and must not reach those of the tests by chance.
+_PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
+
 #: In the exceptions that the fixture applications raise, and in those by which the server accuses an application.
 EXCUSES = ("deliberate", "the application")
 
@@ -159,7 +162,11 @@ class Server:
         return complaints(self.stderr()[since:])
 
     def _make_environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("SEPTET_")}
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("SEPTET_") and name not in _PLATFORM
+        }
         watch = {"PYTHONWARNINGS": "always::ResourceWarning", VARIABLE: str(self.directory)}
         return clean | watch | self._environment
 

@@ -33,6 +33,7 @@ class Channel:
     __slots__ = (
         "_all_read",
         "_exchange",
+        "_extensions",
         "_gathered",
         "_gathered_bytes",
         "_head",
@@ -49,6 +50,8 @@ class Channel:
         self._request = exchange.request
         """For the log: when an application raises after its answer, the exchange is another's."""
         self._link = link
+        self._extensions: frozenset[str] = frozenset()
+        """What the application is offered, and may send."""
         self._head: ResponseHead | None = None
         self._gathered: list[bytes] | None = None
         self._gathered_bytes = 0
@@ -223,6 +226,10 @@ class Channel:
     # Extensions
 
     async def _send_other(self, kind: str, message: Message) -> None:
+        """To a server that does not offer it, a message of an extension is one of an unknown type, at which it should
+        raise (ASGI, "Error Handling"). That the client of HTTP/1.0 cannot take what the server has is no error."""
+        if kind not in self._extensions:
+            raise RuntimeError(f"{kind!r} is no message of HTTP, nor of an extension that is offered")
         if kind == "http.response.zerocopysend":
             self._check_turn(kind)
             await self._send_region(region_of(message), not message.get("more_body", False))
@@ -235,7 +242,7 @@ class Channel:
         elif kind == "http.response.trailers":
             self._add_trailers(message)
         else:
-            raise RuntimeError(f"{kind!r} is not a message that an HTTP application may send")
+            raise AssertionError(f"{kind} is offered, and not implemented")
 
     async def _send_path(self, descriptor: int) -> None:
         try:

@@ -5,12 +5,13 @@ A `Cycle` is one request and its answer, and belongs to whoever runs the applica
 """
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
 from septet.apps._channel import Channel
 from septet.apps._messages import Message
+from septet.apps._websocket import log_raised, warn_of_websocket
 from septet.http.events import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
@@ -22,10 +23,13 @@ NOT_IN_HTTP_1_0 = ("http.response.early_hint", "http.response.trailers")
 
 
 class Asgi:
-    """An ASGI application, and the state that its lifespan has set up."""
+    """An ASGI application, the extensions that it is offered, and the state that its lifespan has set up."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, extensions: Iterable[str] = ()) -> None:
         self.application = application
+        self.extensions = frozenset(extensions)
+        """Full names, such as `http.response.trailers`."""
+        self._extensions_in_1_0 = self.extensions.difference(NOT_IN_HTTP_1_0)
         self.state: dict[str, Any] = {}
 
     def scope(self, exchange: Exchange) -> Scope:
@@ -38,15 +42,8 @@ class Asgi:
             scope = template.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         nothing: dict[str, Any] = {}  # more is to be said of any: one of this request's own will do for all
-        scope["extensions"] = {
-            "http.response.early_hint": nothing,
-            "http.response.pathsend": nothing,
-            "http.response.trailers": nothing,
-            "http.response.zerocopysend": nothing,
-        }
-        if request.version == "1.0":
-            for name in NOT_IN_HTTP_1_0:
-                del scope["extensions"][name]
+        offered = self._extensions_in_1_0 if request.version == "1.0" else self.extensions
+        scope["extensions"] = dict.fromkeys(offered, nothing)
         scope["headers"] = list(request.fields)
         scope["client"] = request.client or exchange.client
         scope["server"] = exchange.server
@@ -55,6 +52,8 @@ class Asgi:
 
 
 def _from_head(request: Request) -> dict[str, Any]:
+    if request.upgrade is not None:
+        warn_of_websocket(request)
     return {
         "type": "http",
         "http_version": request.version,
@@ -75,12 +74,13 @@ class Cycle(Channel):
     async def run(self, asgi: Asgi) -> None:
         """The application, to its end. What it raises is logged and becomes a 500 or a cut connection."""
         exchange = self._exchange
+        self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
         except ClientGone as error:
             log.debug("%s", error)
         except BaseException:  # a cancellation too: it ends this request and nothing else
-            log.exception("the application raised at %s", self._asked())
+            log_raised(self._request)
         else:
             if not self.answered and not exchange.lost:
                 log.error("the application returned without a whole answer at %s", self._asked())

@@ -4,7 +4,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from traceback import TracebackException
 from typing import Any
 
 from septet.errors import Failed, SeptetError, UsageError
@@ -13,8 +14,8 @@ from septet.errors import Failed, SeptetError, UsageError
 def load(name: str, app_dir: str, factory: bool) -> Any:
     """The application that `name` (`module:attribute`) leads to, looked for in `app_dir` first.
 
-    Raises UsageError when there is no such module or attribute; what the module itself raises becomes Failed, with the
-    traceback as its cause.
+    Raises UsageError when there is no such module or attribute; what the module itself raises becomes Failed, with its
+    traceback.
     """
     module_name, _, attribute = name.partition(":")
     directory = os.path.abspath(app_dir)
@@ -24,11 +25,12 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module_name + ".").startswith(error.name + "."):
             raise UsageError(f"APP {name!r}: there is no module {error.name!r} in {directory} or on sys.path") from None
-        raise Failed(f"APP {name!r}: importing {module_name} failed: {error}") from error
+        raise _failed(f"APP {name!r}: importing {module_name} failed: {error}", error) from error
     except SeptetError:
         raise
     except Exception as error:
-        raise Failed(f"APP {name!r}: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        what = f"importing {module_name} failed: {type(error).__name__}: {error}"
+        raise _failed(f"APP {name!r}: {what}", error) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise UsageError(f"APP {name!r}: {module_name} has no attribute {attribute!r}{_candidates(found)}")
@@ -44,7 +46,37 @@ def _made(name: str, factory: Callable[[], Any]) -> Any:
     try:
         return factory()
     except Exception as error:
-        raise Failed(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}") from error
+        raise _failed(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}", error) from error
+
+
+def _failed(sentence: str, error: Exception) -> Failed:
+    """With the frames of the application and its libraries, and without those that lead from us to it."""
+    whole = TracebackException.from_exception(error, compact=True)
+    links = list(_links(whole))
+    for link in links:
+        link.stack[:] = [frame for frame in link.stack if not _leads_to_application(frame.filename)]
+    # A factory that wants an argument was never entered: the sentence says all. A SyntaxError has its place beside it.
+    shown = isinstance(error, SyntaxError) or any(link.stack for link in links)
+    return Failed(sentence, "".join(whole.format()) if shown else "")
+
+
+def _links(error: TracebackException) -> Iterator[TracebackException]:
+    """An error, what it came of, and the members of a group."""
+    yield error
+    for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
+        if other is not None:
+            yield from _links(other)
+
+
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_IMPORTLIB = importlib.__file__
+_EXAMPLES = os.path.join(_PACKAGE, "examples", "")
+
+
+def _leads_to_application(filename: str) -> bool:
+    if filename.startswith(_PACKAGE):
+        return not filename.startswith(_EXAMPLES)
+    return filename == _IMPORTLIB or filename.startswith("<frozen importlib.")
 
 
 def _candidates(module: Any) -> str:

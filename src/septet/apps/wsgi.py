@@ -12,12 +12,16 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from septet.apps._call import Call, FileWrapper
+from septet.apps._websocket import warn_of_websocket
 from septet.http.events import Exchange, Fields, Request, Response
 from septet.http.memory import Memory
 
 Environ = dict[str, Any]
 
 READ_SIZE = 65536
+
+REMEMBERED_SERVERS = 64
+"""For each head: a wildcard takes clients at every address of the machine, which may be a whole network's."""
 
 REMEMBERED_FIELDS = 1024
 REMEMBERED_FIELD = 256
@@ -83,6 +87,9 @@ class Wsgi:
     def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
         """The part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI 1.1)."""
         section = request.section
+        for derived in (request.derived, section.derived if section else {}):
+            if len(derived) > REMEMBERED_SERVERS:
+                derived.clear()
         if section is None:
             environ = self._of_fields(request.fields, server)
         else:
@@ -94,18 +101,23 @@ class Wsgi:
             environ = shared.copy()
             for key, (_, value) in zip(keys, request.changed, strict=True):
                 environ[key] = value.decode("latin-1")
+        if request.upgrade is not None:
+            warn_of_websocket(request)
         environ.pop("HTTP_PROXY", None)  # a variable that clients obey (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
         environ["wsgi.url_scheme"] = request.scheme
         environ["RAW_URI"] = environ["REQUEST_URI"] = request.target.decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1")
-        path = request.path
+        # `OPTIONS *` asks about the server, and its URL has no path (RFC 9112 section 3.2.4); PATH_INFO has no star.
+        path = request.path if request.path != b"*" else b"/"
         environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
         return environ
 
     def _of_fields(self, fields: Fields, server: tuple[str, int | None]) -> Environ:
         name, port = (server[0], str(server[1])) if server[1] else _UNIX
+        if ":" in name:
+            name = f"[{name}]"  # RFC 3875 section 4.1.14; PEP 3333 has it that URLs are made with it
         environ = self._base | {"SERVER_NAME": name, "SERVER_PORT": port}
         expected = len(environ) + len(fields)
         environ.update(map(_variables.__getitem__, fields))

@@ -27,6 +27,8 @@ class Section:
     doubtful: Fields
     places: tuple[int, ...] = ()
     """Where among the fields those stand whose values are each request's own."""
+    upgrade: bytes | None = None
+    """See `Request`."""
     derived: dict[Any, Any] = field(default_factory=dict)
     """What an application interface makes of the fields alone."""
 
@@ -68,6 +70,8 @@ class Request:
     section: Section | None = None
     """Of which `fields` are those, with `changed` at the section's places; None if they are not."""
     changed: Fields = ()
+    upgrade: bytes | None = None
+    """The Upgrade field: to what other protocol the client would go over."""
     derived: dict[Any, Any] = field(default_factory=dict)
     """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
 
@@ -91,6 +95,7 @@ class Request:
             (),
             scheme,
             client,
+            upgrade=self.upgrade,
         )
 
 

@@ -45,6 +45,7 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
         None,
         None if section.doubtful else section,
         changed,
+        section.upgrade,
     )
 
 

@@ -89,6 +89,7 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
         keep_alive and version == "1.1",
         len(lines),
         () if len(fields) == len(lines) else _doubtful(lines),
+        upgrade=ours.get(b"upgrade"),
     )
 
 
@@ -246,7 +247,7 @@ def _ours(fields: Fields) -> dict[bytes, bytes]:
     return named
 
 
-_READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
+_READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
 
 
 def check_trailers(lines: list[bytes]) -> None:

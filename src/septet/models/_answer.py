@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from septet.apps._websocket import log_raised
 from septet.http.events import ClientGone, Exchange, Part, Parts, Response, ResponseHead
 from septet.http.states import Want
 from septet.session import Session
@@ -50,8 +51,7 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
         log.debug("the client went away: %s", error)
         delivery.give_up()
     except BaseException:
-        request = session.request
-        log.exception("the application raised at %s %s", request.method, request.target.decode("ascii"))
+        log_raised(session.request)
         delivery.give_up()
     if parts is not None:
         _close(parts, call)

@@ -97,7 +97,7 @@ class Door:
             if not self.stop.ordered:  # else another thread has shut the doors
                 self.pause(f"cannot accept clients: {error.strerror}")
             return
-        yield Client(sock, Session(self._rules, address, listener.server), self._kept[descriptor])
+        yield Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
 
     def pause(self, why: str) -> None:
         """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from septet.models._in_flight import InFlight
+from septet.models._signals import WITHOUT_MEANING, log_again
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -28,13 +29,14 @@ def fork(run: Callable[[], int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
-    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)  # lest the child take an order with its parent's handler
+    # Lest the child take an order with its parent's handler, or the others with none.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *WITHOUT_MEANING))
     try:
         child = os.fork()
         if not child:
             _settle(parent)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *WITHOUT_MEANING))
     return child or leave(_status_of(run))
 
 
@@ -46,6 +48,7 @@ def _settle(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    log_again()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
 
 

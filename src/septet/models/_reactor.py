@@ -349,7 +349,7 @@ class Reactor:
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
-        connection = self.connect(sock, Session(self.service.rules, address, listener.server))
+        connection = self.connect(sock, Session(self.service.rules, address, listener.reached(sock)))
         self._connections.add(connection)
         try:
             connection.attend(connection.session.want)

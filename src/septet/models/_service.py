@@ -18,6 +18,7 @@ from septet.listener import Listener
 from septet.models._figures import Figures
 from septet.models._in_flight import InFlight
 from septet.models._shortage import Shortage
+from septet.models._signals import log_signals_without_meaning
 from septet.pollers import READABLE, Poll
 from septet.rules import Rules
 
@@ -107,6 +108,7 @@ class Stop:
 
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
+        log_signals_without_meaning(self.order)
 
     def on_term(self) -> None:
         """TERM gives the order, once or often: for a worker, whose supervisor decides what a second signal means."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import pytest
 
 from septet.apps.static import IN_MEMORY, Static
+from septet.mount import parse_mount
 from support.messages import pattern, render
 
 Run = Callable[..., Any]
@@ -137,6 +138,50 @@ def test_media_type(get: Get, tree: Path, name: str, kind: str) -> None:
     answer = get(f"/static/{name}")
     assert answer.fields["content-type"] == kind
     assert "content-encoding" not in answer.fields
+
+
+@pytest.mark.parametrize(("name", "codings"), [("a.svgz", "gzip"), ("B.SVGZ", "gzip"), ("a.svgz.br", None)])
+def test_compressed_svg(get: Get, tree: Path, name: str, codings: str | None) -> None:
+    """Content-Encoding is a part of the format: without it no browser shows such a file."""
+    (tree / "public" / name).write_bytes(b"x")
+    for fields, status in (((), 200), (("Range: bytes=0-0",), 206)):
+        answer = get(f"/static/{name}", *fields)
+        assert (answer.status, answer.fields.get("content-encoding")) == (status, codings)
+        assert answer.fields["content-type"] == ("image/svg+xml" if codings else "application/octet-stream")
+
+
+def test_codings_are_told_in_their_order(get: Get, tree: Path) -> None:
+    (tree / "public" / "a.svgz").write_bytes(b"x")
+    (tree / "public" / "a.svgz.br").write_bytes(b"y")
+    answer = get("/static/a.svgz", "Accept-Encoding: br, gzip")
+    assert (answer.body, answer.fields["content-encoding"]) == (b"y", "gzip, br")
+
+
+ROUTES = ["/static files", "/static%20files", "/bü", "/b%C3%BC", "/b%c3%bc", "/100%", "/%FF", "/a+b", "/a?b"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_route_is_reached_in_every_spelling(run: Run, tree: Path, route: str) -> None:
+    static = Static(parse_mount(f"{route}=x").route, str(tree / "public"))
+    name = unquote_to_bytes(route)
+    every = "".join(f"%{byte:02x}" for byte in name)
+    for spelling in (quote(name), "/" + every.removeprefix("%2f")):
+        assert static.serves(spelling.encode() + b"/a.txt")
+        assert run(static, render("GET", f"{spelling}/a.txt")).answer.status == 200
+    assert not static.serves(b"/other/a.txt")
+
+
+@pytest.mark.parametrize("path", ["/st%61tic/a.txt", "/%73tatic/%61.txt", "/static%2Fa.txt", "/s%74atic"])
+def test_escapes_lead_past_no_route(get: Get, tree: Path, path: str) -> None:
+    """An application would take them for what they mean (RFC 3986 section 6.2.2.2)."""
+    assert Static("/static/", str(tree / "public")).serves(path.encode())
+    assert get(path).status == (301 if path.endswith("tic") else 200)
+
+
+def test_what_was_decoded_is_not_decoded_again(get: Get, tree: Path) -> None:
+    (tree / "public" / "%61").write_bytes(b"of this name")
+    assert get("/static/%2561").body == b"of this name"
+    assert get("/static/%61").status == 404
 
 
 @pytest.mark.parametrize("name", ["a.txt", "large.bin", ""])

@@ -5,8 +5,10 @@ for every request (`files`), in a directory out of which nothing leads (`tree`).
 representation (`codings`), whether at all (`conditions`), which parts (`ranges`), and what is said of it (`answers`).
 """
 
+import os
 import time
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 from septet.apps.static.answers import answer, plain
 from septet.apps.static.asked import Asked, read_request
@@ -26,17 +28,21 @@ ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 class Static:
     """Serves the files below `directory` at the paths below `route`, which begins and ends with a slash.
 
+    Paths are compared decoded, as the names of files are and as applications see them: otherwise `/st%61tic/x` would
+    reach the application, to which it is `/static/x` (RFC 3986 section 6.2.2.2). So `route` is decoded, too.
     `cache_control` is the value of Cache-Control, empty for none; `clock` gives the nanoseconds since 1970.
     """
 
     def __init__(
         self, route: str, directory: str, cache_control: str = "", clock: Callable[[], int] = time.time_ns
     ) -> None:
-        self._route = route.rstrip("/").encode() + b"/"
+        self._route = os.fsencode(route.rstrip("/")) + b"/"
         self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
 
     def serves(self, path: bytes) -> bool:
         """Whether a request for `path` is this directory's."""
+        if b"%" in path:
+            path = unquote_to_bytes(path)
         return path.startswith(self._route) or path == self._route[:-1]
 
     def __call__(self, exchange: Exchange) -> Response:
@@ -70,9 +76,10 @@ class Static:
             return response_head(204, b"No Content", ALLOW), b"", None
         if request.method not in ("GET", "HEAD"):
             return plain(405, ALLOW)
-        if not request.path.startswith(self._route):
+        path = unquote_to_bytes(request.path)
+        if not path.startswith(self._route):
             return _redirect(request)
-        return read_request(request, request.path[len(self._route) :]) or plain(404)
+        return read_request(request, path[len(self._route) :]) or plain(404)
 
 
 def _redirect(request: Request) -> Response:

@@ -1,7 +1,6 @@
 """What a request's head asks of a directory. Read once for all requests with the same head, which are one object."""
 
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from septet.apps.static.codings import Accepted, read_accepted
 from septet.apps.static.conditions import Conditions, read_conditions
@@ -37,9 +36,8 @@ class Asked:
     """It asks for all of a file as it is, unconditionally."""
 
 
-def read_request(request: Request, path: bytes) -> Asked | None:
-    """What a GET or HEAD for `path`, still encoded, asks; None for a path that no file can have."""
-    name = unquote_to_bytes(path)
+def read_request(request: Request, name: bytes) -> Asked | None:
+    """What a GET or HEAD for `name`, a decoded path, asks; None for one that no file can have."""
     if b"\0" in name or name.startswith(b"/"):
         return None
     said: dict[bytes, bytes] = {}

@@ -17,7 +17,7 @@ from threading import Lock
 
 from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
-from septet.apps.static.media import media_type
+from septet.apps.static.media import media_type, own_coding
 from septet.apps.static.tree import LINK_MET, Identity, Sight, Tree, identity, is_plain, open_in, unchanged
 from septet.http.events import Fields, Response, ResponseHead
 from septet.http.head import response_head
@@ -58,6 +58,8 @@ class Representation:
     brief: Fields
     """What a 304 repeats of a 200 (RFC 9110 section 15.4.5)."""
     media_type: bytes
+    codings: Fields = ()
+    """Content-Encoding, if it has any."""
 
     @property
     def size(self) -> int:
@@ -70,9 +72,8 @@ class Representation:
 
     def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
         """Of an answer that sends it, or parts of it."""
-        coding = () if self.coding == IDENTITY else ((b"Content-Encoding", self.coding),)
         framing = ((b"Accept-Ranges", b"bytes"), (b"Content-Length", b"%d" % length))
-        return response_head(status, reason, (*self.brief, (b"Content-Type", kind), *coding, *more, *framing))
+        return response_head(status, reason, (*self.brief, (b"Content-Type", kind), *self.codings, *more, *framing))
 
     @cached_property
     def whole(self) -> Response:
@@ -156,8 +157,9 @@ class Files:
         coded = {coding: read for coding, read in beside.items() if read is not None}
         fresh = {coding: read for coding, read in coded.items() if not read.older_than(original)}
         kind = media_type(os.fsdecode(name)).encode("ascii")
+        own = own_coding(os.fsdecode(name)).encode("ascii")
         representations = {
-            coding: self._represent(read, coding, kind, now_ns, bool(coded))
+            coding: self._represent(read, coding, kind, own, now_ns, bool(coded))
             for coding, read in (*fresh.items(), (IDENTITY, original))
         }
         sights = (*way, *(read.sight(self._tree) for read in (original, *coded.values())))
@@ -166,7 +168,9 @@ class Files:
         self._remember(name, resource, now_ns)
         return resource
 
-    def _represent(self, read: "_Read", coding: bytes, kind: bytes, now_ns: int, negotiated: bool) -> Representation:
+    def _represent(
+        self, read: "_Read", coding: bytes, kind: bytes, own: bytes, now_ns: int, negotiated: bool
+    ) -> Representation:
         status = read.identity
         # A date to come would keep clients from ever asking again (RFC 9110 section 8.8.2.1).
         modified_s = min(status.modified_ns, now_ns) // 10**9
@@ -174,7 +178,10 @@ class Files:
         validators = Validators(_tag(status, coding), date, modified_s, settled=modified_s < now_ns // 10**9)
         vary = ((b"Vary", b"Accept-Encoding"),) if negotiated else ()
         brief = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)
-        return Representation(read.name, coding, status, read.content, validators, brief, kind)
+        # In the order in which they were applied (RFC 9110 section 8.4).
+        codings = b", ".join(filter(None, (own, b"" if coding == IDENTITY else coding)))
+        fields = ((b"Content-Encoding", codings),) if codings else ()
+        return Representation(read.name, coding, status, read.content, validators, brief, kind, fields)
 
     def _recall(self, name: bytes) -> Resource | None:
         known = self._remembered.get(name)

@@ -1,0 +1,83 @@
+"""HUP and USR1, which mean nothing yet: a line in the log, and nothing is cut."""
+
+import os
+import pty
+import signal
+
+import pytest
+
+from support.messages import render
+from support.models import MODELS
+from support.server import Server, serve
+from support.waiting import wait_until
+
+SAID = {
+    signal.SIGHUP: "WARNING septet: SIGHUP has no meaning yet, and is ignored: restart the server to load",
+    signal.SIGUSR1: "WARNING septet: SIGUSR1 has no meaning yet, and is ignored: restart the server to open",
+}
+
+
+def signal_all(server: Server, number: signal.Signals) -> None:
+    """Each process of the server says its line."""
+    before = server.stderr().count(SAID[number])
+    pids = [process.pid for process in server.tree()]
+    for pid in pids:
+        os.kill(pid, number)
+    wait_until(lambda: server.stderr().count(SAID[number]) == before + len(pids), f"{pids} have logged {number.name}")
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=" ".join)
+def test_signal_without_meaning_cuts_nothing(model: str, interface: str, workers: tuple[str, ...], token: str) -> None:
+    if workers and model == "forking":
+        pytest.skip("it has no workers")
+    with serve(model, interface, *workers) as server, server.connect() as connection:
+        connection.send(render("GET", f"/gate?first&gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        seen = server.tree()
+        for number in SAID:
+            signal_all(server, number)
+        assert server.tree() == seen
+        server.journal.open_gate(token)
+        assert connection.read_response().status == 200
+        assert server.get("/").status == 200
+        server.stop()
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_children_of_the_application_have_the_default(model: str) -> None:
+    with serve(model, "wsgi", app="support.app_forks:wsgi") as server:
+        assert server.get("/").body == b"SIG_DFL SIG_DFL, SIG_DFL SIG_DFL"
+
+
+@pytest.mark.parametrize("model", ["epoll"])
+def test_handler_of_the_application_stays(model: str) -> None:
+    with serve(model, "wsgi", app="support.app_handles_signals:wsgi") as server:
+        os.kill(server.pid, signal.SIGUSR1)
+        signal_all(server, signal.SIGHUP)
+        assert SAID[signal.SIGUSR1] not in server.stderr()
+        assert server.get("/").status == 200
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=" ".join)
+@pytest.mark.parametrize("model", ["epoll"])
+def test_server_ends_with_its_terminal(model: str, workers: tuple[str, ...]) -> None:
+    """When the terminal is closed, nobody is left who could stop it."""
+    command = serve(model, "wsgi", *workers).command
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(command[0], command)
+    said = b""
+    while b"listening" not in said:
+        said += os.read(terminal, 4096)
+    os.close(terminal)  # the kernel sends HUP to the session that had it
+    ended: list[int] = []
+    wait_until(lambda: bool(ended) or _reaped(pid, ended), "the server has ended")
+    assert ended == [0]
+
+
+def _reaped(pid: int, ended: list[int]) -> bool:
+    child, status = os.waitpid(pid, os.WNOHANG)
+    if child:
+        ended.append(os.waitstatus_to_exitcode(status))
+    return bool(child)
