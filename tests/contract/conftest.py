@@ -5,13 +5,14 @@ anything but stop it or leave it unwell: after every test the server must run an
 own. Tests about starting, stopping and limits start servers of their own with `serve`.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from support.models import INTERFACES, MODELS, io_uring_refusal
+from support.models import CONFIGURATIONS, INTERFACES, MODELS, Configuration, io_uring_refusal
 from support.server import Server, serve
 from support.static_tree import make_static_tree
 
@@ -28,13 +29,28 @@ def interface(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=CONFIGURATIONS, ids=str)
+def configuration(request: pytest.FixtureRequest) -> Configuration:
+    """A model with its options, for tests of where a WSGI application runs."""
+    found = request.param
+    assert isinstance(found, Configuration)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _io_uring_permitted(request: pytest.FixtureRequest) -> None:
     """Skip what the kernel refuses, with the kernel's reason; a refusal by the server alone is a failure."""
-    if "model" in request.fixturenames and request.getfixturevalue("model") == "io_uring":
+    if "io_uring" in _models(request):
         reason = io_uring_refusal()
         if reason is not None:
             pytest.skip(reason)
+
+
+def _models(request: pytest.FixtureRequest) -> Iterator[str]:
+    if "model" in request.fixturenames:
+        yield request.getfixturevalue("model")
+    if "configuration" in request.fixturenames:
+        yield request.getfixturevalue("configuration").model
 
 
 class Pool:
@@ -42,13 +58,15 @@ class Pool:
 
     def __init__(self, static: Path) -> None:
         self._static = static
-        self._servers: dict[tuple[str, str], Server] = {}
+        self._servers: dict[tuple[str, ...], Server] = {}
 
-    def get(self, model: str, interface: str) -> Server:
-        server = self._servers.get((model, interface))
+    def get(self, model: str, interface: str, *options: str, app: str | None = None) -> Server:
+        key = (model, interface, app or "", *options)
+        server = self._servers.get(key)
         if server is None or not server.running:
-            server = serve(model, interface, "--graceful-timeout", "5", "--static", f"/files={self._static}")
-            self._servers[model, interface] = server.__enter__()
+            static = ("--static", f"/files={self._static}")
+            server = serve(model, interface, "--graceful-timeout", "5", *static, *options, app=app)
+            self._servers[key] = server.__enter__()
         return server
 
     def stop(self) -> None:
@@ -77,13 +95,26 @@ def servers(static_tree: Path) -> Iterator[Pool]:
 
 
 @pytest.fixture
-def server(servers: Pool, model: str, interface: str, request: pytest.FixtureRequest) -> Iterator[Server]:
+def server(servers: Pool, model: str, interface: str) -> Iterator[Server]:
     """The shared server of (model, interface), which must be well after the test."""
-    shared = servers.get(model, interface)
-    position = len(shared.stderr())
-    yield shared
-    assert shared.running, f"the server ended with {shared.process.returncode}: {shared.stderr()[position:]}"
-    assert not shared.complaints(position), shared.stderr()[position:]
+    with _staying_well(servers.get(model, interface)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def shared_server(servers: Pool, configuration: Configuration) -> Iterator[Callable[[str], Server]]:
+    """The shared server of a configuration and the WSGI application that it is called with; well after the test."""
+    with ExitStack() as stack:
+        model, options = configuration
+        yield lambda app: stack.enter_context(_staying_well(servers.get(model, "wsgi", *options, app=app)))
+
+
+@contextmanager
+def _staying_well(server: Server) -> Iterator[Server]:
+    position = len(server.stderr())
+    yield server
+    assert server.running, f"the server ended with {server.process.returncode}: {server.stderr()[position:]}"
+    assert not server.complaints(position), server.stderr()[position:]
 
 
 @pytest.fixture

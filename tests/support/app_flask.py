@@ -1,8 +1,11 @@
 """A small application written with Flask (WSGI)."""
 
+import asyncio
 from collections.abc import Iterator
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify, request, stream_with_context
+
+from support.apps_execution import marked
 
 app = Flask(__name__)
 
@@ -35,6 +38,23 @@ def stream() -> Response:
             yield f"row {row}\n"
 
     return Response(rows(), mimetype="text/plain")
+
+
+@app.get("/mine")
+def mine() -> Response:
+    """Parts that the request's own token fills, looked up in Flask's context for each."""
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(int(request.args["parts"])):
+            yield marked(request.args["token"], int(request.args["size"]))
+
+    return Response(stream_with_context(parts()), mimetype="text/plain")
+
+
+@app.get("/async/<name>")
+async def asynchronous(name: str) -> str:
+    await asyncio.sleep(0.001)
+    return f"Hello, {request.view_args['name']}!"
 
 
 @app.get("/cookies")

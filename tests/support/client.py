@@ -186,6 +186,10 @@ class Connection:
         """Wait for the next byte; False when the server has ended the connection instead."""
         return bool(self._buffer) or self._receive()
 
+    def take_in(self) -> bool:
+        """Receive once, and keep it for the calls that read; False when the server has ended the connection."""
+        return self._receive()
+
     def read_some(self, size: int) -> bytes:
         """Between one and `size` bytes, what is buffered first."""
         if not self._buffer:

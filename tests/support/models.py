@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from typing import NamedTuple
 
 MODELS = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring")
 INTERFACES = ("wsgi", "asgi")
@@ -10,8 +11,48 @@ INTERFACES = ("wsgi", "asgi")
 #: Models in which one thread carries many connections by readiness or completion.
 EVENT_DRIVEN = frozenset({"poll", "epoll", "io_uring"})
 
+#: Those, in the order in which they are listed.
+LOOPS = tuple(model for model in MODELS if model in EVENT_DRIVEN)
+
 #: Every model that takes --workers.
 WITH_WORKERS = tuple(model for model in MODELS if model != "forking")
+
+
+class Configuration(NamedTuple):
+    """A model with options that say where a WSGI application runs."""
+
+    model: str
+    options: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "".join([self.model, *self.options]).replace("--", "-")
+
+    @property
+    def threads(self) -> int | None:
+        """What --threads was given."""
+        return int(self.options[self.options.index("--threads") + 1]) if "--threads" in self.options else None
+
+    @property
+    def on_the_loop(self) -> bool:
+        """Whether a WSGI application has the thread that moves bytes, and runs there alone."""
+        return self.model in EVENT_DRIVEN and self.threads == 0
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether no answer of a WSGI application begins before the last one is complete."""
+        return self.model == "iterative" or self.on_the_loop
+
+    @property
+    def in_main_thread(self) -> bool:
+        """Whether a WSGI application runs where signal handlers may be set."""
+        return self.model in ("iterative", "forking", "preforked") or self.on_the_loop
+
+
+#: Everywhere a WSGI application may run: each model by itself, and the loops with and without threads of their own.
+CONFIGURATIONS = (
+    *(Configuration(model) for model in MODELS),
+    *(Configuration(model, ("--threads", number)) for model in LOOPS for number in ("4", "0")),
+)
 
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
