@@ -104,7 +104,7 @@ def test_threads_are_only_for_models_with_a_pool(model: str) -> None:
 def test_only_a_loop_does_without_threads() -> None:
     for model in ("poll", "epoll", "io_uring"):
         check(Config(model=model, threads=0))
-    with pytest.raises(UsageError, match="--threads is 0, but must be .* with the model prethreaded"):
+    with pytest.raises(UsageError, match=r"--threads is 0, but must be .* with the model prethreaded"):
         check(Config(model="prethreaded", threads=0))
 
 
