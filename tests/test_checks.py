@@ -59,7 +59,7 @@ def test_allowed(values: dict[str, Any]) -> None:
         ({"static": (f"x={HERE}",)}, "--static is 'x=.*', but must be ROUTE=DIR with a ROUTE that begins with /"),
         ({"static": (f"/x={HERE}", f"/x/={HERE}")}, "--static gives /x/ more than once"),
         ({"workers": 0}, "--workers is 0, but must be a whole number from 1"),
-        ({"threads": -1}, "--threads is -1, but must be a whole number from 1"),
+        ({"threads": -1}, "--threads is -1, but must be a whole number from 0"),
         ({"backlog": 2**31}, "--backlog is 2147483648, but must be a whole number from 1 to 2147483647"),
         ({"forwarded_allow_ips": ("::1", "localhost")}, "--forwarded-allow-ips is 'localhost', but must be an address"),
         ({"forwarded_allow_ips": ("10.1.0.0/8",)}, r"\(did you mean 10.0.0.0/8\?\)"),
@@ -99,6 +99,13 @@ def test_metrics_are_not_for_forking() -> None:
 def test_threads_are_only_for_models_with_a_pool(model: str) -> None:
     with pytest.raises(UsageError, match=f"--threads is 2, but must be left out with the model {model}"):
         check(Config(model=model, threads=2))
+
+
+def test_only_a_loop_does_without_threads() -> None:
+    for model in ("poll", "epoll", "io_uring"):
+        check(Config(model=model, threads=0))
+    with pytest.raises(UsageError, match=r"--threads is 0, but must be .* with the model prethreaded"):
+        check(Config(model="prethreaded", threads=0))
 
 
 def test_models_with_threads_exist() -> None:

@@ -4,13 +4,13 @@ import pytest
 
 from support.app_raises import RAISED
 from support.messages import render
-from support.models import MODELS
+from support.models import LOOPS, MODELS
 from support.server import serve
 
-POOLED = [("poll", "--threads", "2"), ("epoll", "--threads", "2"), ("io_uring", "--threads", "2")]
+WITH_THREADS = [(model, "--threads", number) for model in LOOPS for number in ("2", "0")]
 
 
-@pytest.mark.parametrize("how", [*((model,) for model in MODELS), *POOLED], ids=" ".join)
+@pytest.mark.parametrize("how", [*((model,) for model in MODELS), *WITH_THREADS], ids=" ".join)
 def test_every_way_out_is_a_500(how: tuple[str, ...], interface: str) -> None:
     """More of them than there are threads or workers, and each client is answered; so is the next."""
     model, *options = how

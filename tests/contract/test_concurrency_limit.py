@@ -11,7 +11,6 @@ import pytest
 
 from support.client import Connection, Truncated, connections
 from support.messages import render
-from support.models import runs_on_the_loop
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -27,8 +26,7 @@ IN_PROCESSES = [("forking", []), ("preforked", ["--workers", "4"]), ("epoll", ["
 
 def limited(model: str, interface: str, *options: str) -> Server:
     """A server that can have more in flight than it may."""
-    width = ["--threads", "4"] if runs_on_the_loop(model, interface) else WIDE.get(model, [])
-    return serve(model, interface, "--limit-concurrency", str(LIMIT), *width, *options)
+    return serve(model, interface, "--limit-concurrency", str(LIMIT), *WIDE.get(model, []), *options)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 
 from support.client import Connection, connections
 from support.messages import render
+from support.models import LOOPS
 from support.server import serve
 from support.waiting import wait_until
 
@@ -84,11 +85,15 @@ def test_idle_connections_of_every_model(model: str, interface: str) -> None:
         assert time.monotonic() - start < AT_ONCE_S
 
 
-@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
-def test_requests_in_one_piece_do_not_hold_the_loop(model: str) -> None:
+@pytest.mark.parametrize("model", LOOPS)
+@pytest.mark.parametrize("options", [(), ("--threads", "1"), ("--threads", "0")], ids=" ".join)
+def test_requests_in_one_piece_do_not_hold_the_loop(model: str, options: tuple[str, ...]) -> None:
     """Somebody who asks once is not kept waiting for all that another has asked before."""
     many = 1000
-    with serve(model, "wsgi", app="support.app_counts:app") as server, connections(server.address, 2) as (hog, other):
+    with (
+        serve(model, "wsgi", *options, app="support.app_counts:app") as server,
+        connections(server.address, 2) as (hog, other),
+    ):
         assert other.request("GET", "/").body == b"1"
         hog.send(render("GET", "/") * many)
         assert hog.read_response().body == b"2"

@@ -35,7 +35,7 @@ def test_new_connections_are_refused(model: str, interface: str, token: str) -> 
         connection.send(render("GET", f"/gate?gate={token}"))
         server.journal.wait_for(f"at gate {token}")
         server.send_signal(signal.SIGTERM)
-        if runs_concurrently(model, interface):
+        if runs_concurrently(model):
             wait_until(lambda: refuses_connections(server.address), "new connections are refused")
         server.journal.open_gate(token)
         assert connection.read_response().body == b"rest"

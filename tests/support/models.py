@@ -57,14 +57,9 @@ CONFIGURATIONS = (
 _IO_URING_SETUP = 425  # the same number on every architecture, io_uring_setup(2)
 
 
-def runs_concurrently(model: str, interface: str) -> bool:
+def runs_concurrently(model: str) -> bool:
     """Whether a request that waits in the application leaves the server free for others."""
-    return model != "iterative" and not runs_on_the_loop(model, interface)
-
-
-def runs_on_the_loop(model: str, interface: str) -> bool:
-    """Whether the application's code blocks the only thread that moves bytes."""
-    return model in EVENT_DRIVEN and interface == "wsgi"
+    return model != "iterative"
 
 
 def carries_concurrently(model: str) -> bool:
