@@ -51,7 +51,7 @@ def test_options_of_the_server_as_a_whole(run: Callable[..., Any], directories: 
     session = Watched()
     session.receive(render("OPTIONS", "*"))
     answer = run(site.find(session), render("OPTIONS", "*")).answer
-    assert (answer.status, answer.fields["allow"]) == (204, "GET, HEAD, OPTIONS")
+    assert (answer.status, answer.fields["allow"]) == (204, "get, head, options")
     wsgi = Wsgi(lambda environ, start_response: [])
     assert Site(wsgi, directories).find(session) is wsgi
 
