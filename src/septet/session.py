@@ -396,8 +396,8 @@ class Session:
                 self.body.seek(0)
         except ProtocolError as fault:
             return self.refuse(fault)
-        except ClientGone:
-            return self.lose()
+        except ClientGone as gone:  # it may still read (RFC 9112 section 8), as where the application reads the body
+            return self.refuse(ProtocolError(400, str(gone)))
         except OSError as error:  # the disk is full
             self.drop_body()
             return self.refuse(ProtocolError(500, f"the body could not be stored: {error.strerror}"))

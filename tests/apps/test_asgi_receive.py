@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from septet.http.states import READ
+from septet.http.states import READ, WRITE
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, body, run
 from support.messages import render
 
@@ -89,3 +89,86 @@ def test_disconnect_comes_to_whoever_waits_beside_the_answer() -> None:
         assert (await Hand(application).finish()).endswith(b"a")
 
     run(scene)
+
+
+# Whose fault it is that there is no answer
+
+
+class FrameworkError(Exception):
+    """As frameworks raise where the client has left."""
+
+
+async def returns(receive: Receive, send: Send) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def raises(receive: Receive, send: Send) -> None:
+    await returns(receive, send)
+    raise FrameworkError("the client left")
+
+
+async def begins_and_returns(receive: Receive, send: Send) -> None:
+    await send(START)
+    await send(body(b"x", more=True))
+    await returns(receive, send)
+
+
+async def translates(receive: Receive, send: Send) -> None:
+    await returns(receive, send)
+    try:
+        await send(START)
+        await send(body(b"x"))
+    except OSError:
+        raise FrameworkError("the client left") from None
+
+
+async def translates_in_a_group(receive: Receive, send: Send) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(translates(receive, send))
+    finally:
+        pass
+
+
+def logged(way: Any, data: bytes, lost: bool, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What is logged as an error when the client breaks off, or goes."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await way(receive, send)
+
+    async def scene() -> None:
+        hand = Hand(application, data)
+        await asyncio.sleep(0)
+        if hand.session.want is WRITE:
+            hand.write()
+        if lost:
+            hand.session.lose()
+            hand.cycle.wake()
+        else:
+            hand.receive(b"")
+        await hand.finish()
+
+    run(scene)
+    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("data", [POST[:-1], render("POST", "/", "Transfer-Encoding: chunked") + b"5\r\n12"])
+@pytest.mark.parametrize("way", [returns, raises, begins_and_returns, translates, translates_in_a_group])
+def test_application_is_not_blamed_for_its_client(
+    way: Any, data: bytes, lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert logged(way, data, lost, caplog) == []
+
+
+def test_application_is_not_blamed_for_a_body_that_is_malformed(caplog: pytest.LogCaptureFixture) -> None:
+    data = render("POST", "/", "Transfer-Encoding: chunked") + b"zz"
+    assert logged(returns, data, False, caplog) == []
+
+
+def test_application_that_was_told_nothing_is_blamed(caplog: pytest.LogCaptureFixture) -> None:
+    async def silent(receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.01)
+
+    assert logged(silent, GET, False, caplog) == ["the application returned without a whole answer at GET /"]

@@ -45,6 +45,17 @@ def test_nobody_answers_404(run: Callable[..., Any], directories: tuple[Static, 
     assert run(site.find(Watched()), render("GET", "/other")).answer.status == 404
 
 
+def test_options_of_the_server_as_a_whole(run: Callable[..., Any], directories: tuple[Static, ...]) -> None:
+    """RFC 9110 section 9.3.7: `*` is no path below a directory. An application says for itself what it can."""
+    site = Site(None, directories)
+    session = Watched()
+    session.receive(render("OPTIONS", "*"))
+    answer = run(site.find(session), render("OPTIONS", "*")).answer
+    assert (answer.status, answer.fields["allow"]) == (204, "get, head, options")
+    wsgi = Wsgi(lambda environ, start_response: [])
+    assert Site(wsgi, directories).find(session) is wsgi
+
+
 def test_site_knows_its_interface() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None: ...
 

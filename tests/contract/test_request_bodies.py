@@ -162,3 +162,23 @@ def test_no_body(server: Server, reason: str) -> None:
     with server.connect() as connection:
         connection.send(render("GET" if reason == "get" else "POST", "/read?how=all"))
         assert_received(connection.read_response(), b"")
+
+
+@pytest.mark.parametrize("expected", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_body_that_breaks_off_ends_alike_everywhere(server: Server, expected: str) -> None:
+    """RFC 9112 section 8: who sends no more may still read, and the application has given no answer of its own."""
+    with server.connect() as connection:
+        connection.send(render("POST", "/read?how=all", expected) + b"5\r\nhello\r\n")
+        connection.end_sending()
+        response = connection.read_response()
+        assert (response.status, response.closes) == (400, True)
+        assert response.body == b"the client went away in the middle of its request's body\n"
+        connection.assert_closed()
+
+
+@pytest.mark.parametrize("line", [b"zz", b"5\n", b"5;a\nb", b"0\r\nA: b\n", b"2\r\nabc"])
+def test_chunks_that_cannot_become_valid_are_refused_at_once(server: Server, line: bytes) -> None:
+    """The client sends nothing more; by default it would have half a minute for that."""
+    with server.connect() as connection:
+        connection.send(render("POST", "/read?how=all", "Transfer-Encoding: chunked") + line)
+        assert connection.read_response().status == 400

@@ -188,15 +188,16 @@ def test_persistence(feed: Feed, version: str, fields: list[str], persists: bool
 
 @pytest.mark.parametrize(
     ("version", "value", "expects"),
-    [("1.1", "100-continue", True), ("1.1", "100-Continue", True), ("1.0", "100-continue", False), ("1.0", "x", False)],
-)
+    [("1.1", "100-continue", True), ("1.1", "100-Continue", True), ("1.0", "100-continue", False), ("1.0", "x", False),
+     ("1.1", ",100-continue, 100-continue,", True), ("1.1", "", False), ("1.1", ",", False)],
+)  # fmt: skip
 def test_expectation(feed: Feed, version: str, value: str, expects: bool) -> None:
     """RFC 9110 section 10.1.1: what an HTTP/1.0 client expects is ignored."""
     assert feed(head(f"GET / HTTP/{version}", HOST, f"Expect: {value}")).only.expects_continue is expects
 
 
 @pytest.mark.parametrize(
-    "fields", [["Expect: 200-ok"], ["Expect:"], ["Expect: 100-continue, x"], ["Expect: 100-continue"] * 2]
+    "fields", [["Expect: 200-ok"], ["Expect: 100-continue, x"], ["Expect: 100-continue", "Expect: x"]]
 )
 def test_expectation_that_cannot_be_met(feed: Feed, fields: list[str]) -> None:
     assert feed(head("POST / HTTP/1.1", HOST, *fields)).status == 417

@@ -181,3 +181,40 @@ BEGINNINGS = [b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11"
 def test_nothing_but_its_own_error_comes_out(start: bytes, rest: bytes) -> None:
     for data in (start + rest, start[:-1] + rest):
         assert verdict(data) in ("more", "read", "refused")
+
+
+UNFINISHED = [
+    b"PROXY X",
+    b"PROXY TCP5",
+    b"PROXY TCP4\n",
+    b"PROXY  ",
+    b"PROXY TCP4 :",
+    b"PROXY TCP4 1.2.3.4.",
+    b"PROXY TCP4 256",
+    b"PROXY TCP4 1.2.3 ",
+    b"PROXY TCP4 1.2.3.4\n",
+    b"PROXY TCP4 1.2.3.4\r",
+    b"PROXY TCP4 1.2.3.4 1.2.3.4 x",
+    b"PROXY TCP4 1.2.3.4 1.2.3.4 65536",
+    b"PROXY TCP4 1.2.3.4 1.2.3.4 00",
+    b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2 ",
+    b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
+    b"PROXY TCP6 g",
+    b"PROXY TCP6 1:2:3:4:5:6:7:8:",
+    b"PROXY TCP6 1::2::",
+    b"PROXY TCP6 ::1 ::1 -",
+    b"PROXY UNKNOWNS",
+    b"PROXY UNKNOWN\n",
+    b"PROXY UNKNOWN \n",
+    b"PROXY UNKNOWN \rx",
+    SIGNATURE + b"\x11",
+    SIGNATURE + b"\x22",
+    SIGNATURE + b"\x21\x41",
+    SIGNATURE + b"\x21\x13",
+]
+
+
+@pytest.mark.parametrize("data", UNFINISHED)
+def test_what_can_no_longer_become_a_header_is_refused_before_its_end(data: bytes) -> None:
+    assert verdict(data) == "refused"
+    assert verdict(data[:-1]) == "more"

@@ -60,6 +60,8 @@ def test_length_is_said_once() -> None:
         (((b"SERVER", b"x"), (b"date", b"y")), False, True, True),
         (((b"Connection", b"Close"),), True, False, False),
         (((b"Connection", b"keep-alive"),), False, False, False),
+        (((b"Connection", b"x-close, closed, enclosed"),), False, False, False),
+        (((b"Connection", b", x ,\tCLOSE"), (b"Connection", b"y")), True, False, False),
     ],
 )
 def test_what_the_application_said_itself(fields: Fields, closes: bool, dated: bool, named: bool) -> None:

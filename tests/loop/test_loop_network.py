@@ -239,3 +239,27 @@ def test_a_thousand_connections(run: Run, many_descriptors: None) -> None:
             assert answers == words
 
     run(main())
+
+
+def test_long_datagrams_of_unix_sockets_come_whole(run: Run, tmp_path: Path) -> None:
+    """As in asyncio: one may be longer than any of IP, and what does not fit into the receiver's buffer is lost."""
+
+    class Lengths(asyncio.DatagramProtocol):
+        def __init__(self) -> None:
+            self.lengths: asyncio.Queue[int] = asyncio.Queue()
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.lengths.put_nowait(len(data))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        path = str(tmp_path / "socket")
+        receiver, protocol = await loop.create_datagram_endpoint(Lengths, local_addr=path, family=socket.AF_UNIX)
+        sender, _ = await loop.create_datagram_endpoint(Lengths, remote_addr=path, family=socket.AF_UNIX)
+        for length in (1, 65536, 65537, 100_000, 200_000):
+            sender.sendto(bytes(length))
+            assert await protocol.lengths.get() == length
+        sender.close()
+        receiver.close()
+
+    run(main())

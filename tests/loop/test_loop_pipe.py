@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,5 +89,25 @@ def test_file_is_no_pipe(run: Run, tmp_path: Path) -> None:
         with (tmp_path / "file").open("w+b") as file:
             with pytest.raises(ValueError, match="for pipes/sockets only"):
                 await asyncio.get_running_loop().connect_read_pipe(Reader, file)
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_long_packets_come_whole(run: Run, kind: int) -> None:
+    """asyncio takes sockets for pipes, also those whose bytes come in packets: what is not read of one is lost."""
+
+    async def main() -> None:
+        here, there = socket.socketpair(socket.AF_UNIX, kind)
+        transport, protocol = await asyncio.get_running_loop().connect_read_pipe(Reader, here)
+        for length in (10, 70_000, 150_000):
+            protocol.came.clear()
+            protocol.data = b""
+            there.send(bytes(length))
+            await protocol.came.wait()
+            assert len(protocol.data) == length
+        transport.close()
+        there.close()
+        await protocol.over.wait()
 
     run(main())

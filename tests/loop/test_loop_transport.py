@@ -296,3 +296,73 @@ def test_interrupt_in_a_timer_loses_no_other_timer(loop: ReadinessLoop) -> None:
     loop.call_soon(loop.stop)
     loop.run_forever()
     assert ran == [1]
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_transport_that_has_sent_its_backlog_and_closed_is_left_alone(run: Run, family: int) -> None:
+    """Its descriptor's number may be another file's by then: nothing may be asked about it, or sent on it."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        said: list[Any] = []
+        loop.set_exception_handler(lambda _, context: said.append(context))
+        here, there = await tcp_pair() if family == socket.AF_INET else socket.socketpair()
+        there.setblocking(False)
+        transport, protocol = await loop.create_connection(Collector, sock=here)
+        number = here.fileno()
+        transport.write(DATA * 8)
+        transport.close()
+        assert transport.get_write_buffer_size() > 0
+        transport.write(b"more")  # as in asyncio: the backlog is still open
+        received = 0
+        while data := await loop.sock_recv(there, 1 << 20):
+            received += len(data)
+        await protocol.ended.wait()
+        assert received == len(DATA) * 8 + 4
+        another, reused = socket.socketpair()  # of which one has the number now
+        assert number in (another.fileno(), reused.fileno())
+        for _ in range(2):
+            transport.write(b"x")
+            transport.writelines([b"y"])
+            transport.write(bytearray(b"z"))
+            transport.abort()
+            transport.close()
+            transport.write_eof()
+            transport.pause_reading()
+            transport.resume_reading()
+            await asyncio.sleep(0.01)
+        assert transport.get_write_buffer_size() == 0
+        for end in (another, reused):
+            end.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                end.recv(1)
+        for end in (another, reused, there):
+            end.close()
+        assert said == []
+
+    run(main())
+
+
+def test_transport_may_be_written_to_while_it_is_told_of_its_end(run: Run) -> None:
+    class Stubborn(Collector):
+        def connection_lost(self, exc: BaseException | None) -> None:
+            self.transport.write(b"late")
+            self.transport.abort()
+            self.ended.set()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        said: list[Any] = []
+        loop.set_exception_handler(lambda _, context: said.append(context))
+        here, there = await tcp_pair()
+        transport, protocol = await loop.create_connection(Stubborn, sock=here)
+        transport.write(DATA * 8)
+        transport.close()
+        while await loop.sock_recv(there, 1 << 20):
+            pass
+        await protocol.ended.wait()
+        await asyncio.sleep(0.01)
+        there.close()
+        assert said == []
+
+    run(main())

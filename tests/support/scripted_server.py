@@ -60,9 +60,11 @@ class Connection:
 class ScriptedServer:
     """Runs `script` for each connection, which is closed when that returns."""
 
-    def __init__(self, script: Callable[[Connection], None], backlog: int = 512) -> None:
+    def __init__(
+        self, script: Callable[[Connection], None], backlog: int = 512, listener: socket.socket | None = None
+    ) -> None:
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self._listener = listener or socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self.lock = threading.Lock()

@@ -43,6 +43,7 @@ class Channel:
         "_trailers",
         "_waiters",
         "answered",
+        "told_gone",
     )
 
     def __init__(self, exchange: Exchange, link: Link) -> None:
@@ -62,6 +63,8 @@ class Channel:
         """Whoever started the application carries what it sends, when it has come to its first wait: `let_go`."""
         self.answered = False
         """From then on the exchange is the next request's, and none of ours."""
+        self.told_gone = False
+        """The application was told, before it had answered, that its client is gone."""
 
     def let_go(self) -> None:
         """The application has come to its first wait: send what it has gathered. From now on it is carried at once."""
@@ -122,6 +125,7 @@ class Channel:
                 await self._change()
         while not (self.answered or exchange.gone):
             await self._change()
+        self.told_gone = not self.answered
         return {"type": "http.disconnect"}
 
     # What it sends

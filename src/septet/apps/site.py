@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from septet.apps.asgi import Asgi
-from septet.apps.static import Static, plain
+from septet.apps.static import ALLOW, Static, plain
 from septet.apps.wsgi import Wsgi
 from septet.http.events import Exchange, Response
+from septet.http.head import response_head
 
 Called = Callable[[Exchange], Response]
 
@@ -34,4 +35,7 @@ class Site:
 
 
 def _nothing(exchange: Exchange) -> Response:
+    """For what neither a directory nor an application answers; `OPTIONS *` asks of the server as a whole."""
+    if exchange.request.path == b"*":  # RFC 9110 section 9.3.7
+        return response_head(204, b"No Content", ALLOW), b"", None
     return plain(404)

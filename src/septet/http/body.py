@@ -6,7 +6,8 @@ A decoder is given all that the connection has and gives back what it made of it
 
 from septet.http.events import ProtocolError
 from septet.http.grammar import CRLF, MAX_LENGTH, WHITESPACE, is_chunk_extensions, is_chunk_size
-from septet.http.sections import check_trailers
+from septet.http.sections import check_trailer
+from septet.http.unfinished import UnfinishedFields, UnfinishedSize
 
 MAX_CHUNK_LINE = 4096
 """Bytes of a chunk's size line with its extensions; h11 and Go's net/http bound it by the same number."""
@@ -44,7 +45,7 @@ class LengthDecoder:
 class ChunkedDecoder:
     """A body in chunks (RFC 9112 section 7.1). Extensions are bounded, checked and ignored."""
 
-    __slots__ = ("_overhead", "_scanned", "complete", "remaining")
+    __slots__ = ("_overhead", "_scanned", "_unfinished", "_unfinished_size", "complete", "remaining")
 
     def __init__(self) -> None:
         self.complete = False
@@ -53,6 +54,9 @@ class ChunkedDecoder:
         self._overhead = 0
         self._scanned = 0
         """Bytes of the trailer section in which its end is known not to begin."""
+        self._unfinished_size: UnfinishedSize | None = None
+        self._unfinished: UnfinishedFields | None = None
+        """What is known of a trailer section that has not all come."""
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """The chunks' content in `data`, joined, and the rest. Raises ProtocolError(400)."""
@@ -62,8 +66,7 @@ class ChunkedDecoder:
             if self.remaining == 0:
                 end = data.find(CRLF, position)
                 if end < 0:
-                    if len(data) - position - data.endswith(b"\r") > MAX_CHUNK_LINE:
-                        raise ProtocolError(400, "a chunk's size line is too long")
+                    self._look_at_size(data[position:], begins=position > 0)
                     return b"".join(parts), data[position:]
                 size = _chunk_size(data[position:end])
                 if end - position > PLAIN_CHUNK_LINE:
@@ -73,6 +76,8 @@ class ChunkedDecoder:
                 continue
             available = len(data) - position
             if available < self.remaining + 2:
+                if available > self.remaining and data[-1:] != b"\r":
+                    raise ProtocolError(400, "a chunk is not followed by CRLF")
                 # Keep one byte back, so that the chunk's CRLF is always judged together with its last byte.
                 take = min(available, self.remaining - 1)
                 parts.append(data[position : position + take])
@@ -85,6 +90,19 @@ class ChunkedDecoder:
             position = end + 2
             self.remaining = 0
         return b"".join(parts), self._trailers(data[position:])
+
+    def _look_at_size(self, line: bytes, begins: bool) -> None:
+        """Refuse the beginning of a size line that can no longer become one. `begins`: none of it was here before."""
+        if begins:
+            self._unfinished_size = None
+        if len(line) - line.endswith(b"\r") > MAX_CHUNK_LINE:
+            raise ProtocolError(400, "a chunk's size line is too long")
+        if line[-1:] == b"\r":  # nothing but an LF may follow
+            _chunk_size(line[:-1])
+        elif line:
+            if self._unfinished_size is None:
+                self._unfinished_size = UnfinishedSize()
+            self._unfinished_size.look(line)
 
     def _weigh(self, line_length: int, size: int) -> None:
         """Twice the content pays for an extension; a body may not be little else than extensions."""
@@ -100,9 +118,13 @@ class ChunkedDecoder:
         if end > MAX_TRAILERS or (end < 0 and len(data) > MAX_TRAILERS + 3):  # three bytes of its end may be here
             raise ProtocolError(400, "the trailer section is too long")
         if end < 0:
+            if data:
+                self._unfinished = self._unfinished or UnfinishedFields(0, MAX_TRAILERS, check_trailer)
+                self._unfinished.look(data)
             self._scanned = max(0, len(data) - 3)
             return data
-        check_trailers(data[:end].split(CRLF))
+        for line in data[:end].split(CRLF):
+            check_trailer(line)
         self.complete = True
         return data[end + 4 :]
 

@@ -259,3 +259,12 @@ class ProtocolError(Exception):
 
 class ClientGone(ConnectionError):
     """The client went away, or broke its body off, before the application had read the whole of it."""
+
+
+def stems_from_client(error: BaseException | None) -> bool:
+    """Whether an exception is ClientGone, was raised because of one, or is a group of nothing else."""
+    while error is not None and not isinstance(error, ClientGone):
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(stems_from_client, error.exceptions))
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -13,7 +13,9 @@ CRLF = b"\r\n"
 WHITESPACE = b" \t"
 """OWS of RFC 9110 section 5.6.3."""
 
-is_token = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+
+is_token = re.compile(_TCHAR + rb"+").fullmatch
 """token of RFC 9110 section 5.6.2: methods and field names."""
 
 is_digits = re.compile(rb"[0-9]{1,19}").fullmatch
@@ -25,10 +27,10 @@ is_chunk_size = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
 is_version = re.compile(rb"HTTP/([0-9])\.([0-9])").fullmatch
 """HTTP-version of RFC 9112 section 2.3: case-sensitive, one digit each."""
 
+_QUOTED = rb'"(?:[^\x00-\x08\x0A-\x1F"\\\x7F]|\\[^\x00-\x08\x0A-\x1F\x7F])*"'
+
 is_chunk_extensions = re.compile(
-    rb"(?:[ \t]*+;[ \t]*+[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-    rb"(?:[ \t]*+=[ \t]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-    rb'|"(?:[^\x00-\x08\x0A-\x1F"\\\x7F]|\\[^\x00-\x08\x0A-\x1F\x7F])*"))?)*'
+    rb"(?:[ \t]*+;[ \t]*+%b++(?:[ \t]*+=[ \t]*+(?:%b++|%b))?)*" % (_TCHAR, _TCHAR, _QUOTED)
 ).fullmatch
 """chunk-ext of RFC 9112 section 7.1.1: names, with tokens or quoted strings for values."""
 
@@ -38,12 +40,23 @@ is_host = re.compile(
 ).fullmatch
 """uri-host [ ":" port ] of RFC 9110 section 7.2, or nothing; a port alone is no http authority (section 4.2.1)."""
 
-split_absolute = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(\?.*)?").fullmatch
-"""absolute-form of RFC 9112 section 3.2.2: authority, path, query."""
+split_absolute = re.compile(rb"((?i:https?))://([^/?]+)([^?]*)(\?.*)?").fullmatch
+"""absolute-form of RFC 9112 section 3.2.2: scheme, authority, path, query."""
+
+match_coding = re.compile(
+    rb"[, \t]*+(?:(%b++)((?:[ \t]*+;[ \t]*+%b++[ \t]*+=[ \t]*+(?:%b++|%b))*)[ \t]*+)?(,|\Z)"
+    % (_TCHAR, _TCHAR, _TCHAR, _QUOTED)
+).match
+"""One element of a list of transfer-codings (RFC 9110 section 10.1.4) with what ends it: name, parameters, comma. Empty
+elements before it are passed over (section 5.6.1.2)."""
 
 BLANKED = bytes(0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
 """For `translate`: blanks in place of control bytes other than the tab, which are what field-content may not hold (RFC
 9110 section 5.5). A value that this changes holds one; `translate` is faster with a table than with bytes to delete."""
+
+TOKEN_RUN = _TCHAR + rb"*+"
+TARGET_RUN = rb"[!\"$-~]*+"
+"""Bytes of a token, and of a request-target, as many as there are."""
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """request-target: visible ASCII; a fragment is never sent (RFC 9112 section 3.2)."""

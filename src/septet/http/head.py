@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from septet.http.events import Fields, ResponseHead
-from septet.http.grammar import BLANKED, is_digits, is_token
+from septet.http.grammar import BLANKED, WHITESPACE, is_digits, is_token
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding"})
 """Fields of an answer that belong to the connection, which is ours (RFC 9110 section 7.6.1)."""
@@ -49,8 +49,8 @@ def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
         lower = name.lower()
         if lower in _WATCHED and ours.setdefault(lower, value) != value and lower == b"content-length":
             raise ValueError("two different values of Content-Length")
-        if lower == b"connection" and b"close" in value.lower():
-            closes = True
+        if lower == b"connection":
+            closes = closes or b"close" in [option.strip(WHITESPACE) for option in value.lower().split(b",")]
         if lower not in _SET_BY_US:
             lines.append(b"%b: %b" % (name, value))
     length = _promised_length(status, ours.get(b"content-length"))

@@ -3,22 +3,19 @@
 It keeps what has come and not been used, and holds it to the limits. Part of `connection`, which answers.
 """
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from septet.http.body import ChunkedDecoder, LengthDecoder
 from septet.http.events import ClientGone, ProtocolError, Request
-from septet.http.grammar import CRLF, is_token
+from septet.http.grammar import CRLF
 from septet.http.memory import Memory
 from septet.http.proxy_protocol import Header, decode
 from septet.http.request_head import parse_request
+from septet.http.unfinished import UnfinishedHead
 
 DRAIN_LIMIT = 65536
 """Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
-
-find_bare = re.compile(rb"(?<!\r)\n|\r(?![\n]|\Z)").search
-"""A line feed without its carriage return, or the reverse (RFC 9112 section 2.2)."""
 
 NO_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
 """Stands where an answer is given to something that was not a request."""
@@ -66,6 +63,7 @@ class Incoming:
         "_received",
         "_remaining",
         "_scanned",
+        "_unfinished",
         "answered",
         "continued",
         "ended",
@@ -83,6 +81,8 @@ class Incoming:
         self._inbox: bytes | bytearray = b""
         self._scanned = 0
         """Bytes of the inbox in which the end of the head is known not to begin."""
+        self._unfinished: UnfinishedHead | None = None
+        """What is known of a head in the inbox that has not all come."""
         self.ended = False
         """The client sends no more."""
         self.stopping = False
@@ -187,6 +187,7 @@ class Incoming:
         if isinstance(inbox, bytearray):
             inbox = bytes(inbox)
             self._scanned = 0
+            self._unfinished = None
         head = inbox[:end]
         self._inbox = inbox[end:]
         return self._limits.known.get(head) or self._read_head(head)
@@ -198,7 +199,7 @@ class Incoming:
         request = parse_request(head[:-4], limits.header_count)
         request.scheme = limits.scheme
         if request.line_length > limits.request_line:
-            raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
+            raise self._too_long(request.method.encode())
         if request.field_count > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
         if len(head) <= REMEMBERED_HEAD:
@@ -212,16 +213,15 @@ class Incoming:
 
     def _look_at_incomplete(self, inbox: bytes | bytearray) -> None:
         """Refuse now what can only become worse, and remember how far it was looked at: all bytes are seen once."""
-        if not inbox:
+        if not inbox or inbox == b"\r":  # the first half of an empty line
             return
-        if find_bare(inbox, self._scanned):
-            raise ProtocolError(400, "a line ends in something other than CRLF")
-        if self._scanned == 0 and not is_token(inbox[:1]) and inbox[:1] != b"\r":
-            raise ProtocolError(400, "this is not the beginning of a request")
+        unfinished = self._unfinished or UnfinishedHead(self._limits.header_count)
+        unfinished.look(inbox)
         if len(inbox) > min(self._limits.request_line, self._limits.header_block):
             self._check_size(inbox, len(inbox) - 3)  # three bytes of the end of the head may be here
         if len(inbox) > 3:
             self._scanned = len(inbox) - 3
+            self._unfinished = unfinished
             self._inbox = bytearray(inbox) if isinstance(inbox, bytes) else inbox
 
     def _check_size(self, inbox: bytes | bytearray, size: int) -> None:
@@ -229,9 +229,16 @@ class Incoming:
         limits = self._limits
         longest = limits.request_line + 2
         if len(inbox) >= longest and inbox.find(CRLF, 0, longest) < 0:
-            raise ProtocolError(414, f"the request line is longer than {limits.request_line} bytes")
+            raise self._too_long(inbox)
         if size > limits.header_block:
             raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
+
+    def _too_long(self, line: bytes | bytearray) -> ProtocolError:
+        """For a request line of which this is the beginning (RFC 9112 section 3)."""
+        most = self._limits.request_line
+        if len(line) > most and line.find(b" ", 0, most + 1) < 0:
+            return ProtocolError(501, f"the method is longer than {most} bytes")
+        return ProtocolError(414, f"the request line is longer than {most} bytes")
 
     # The body of the current request
 

@@ -69,6 +69,7 @@ def decode(data: bytes | bytearray) -> Header | None:
     """The header with which `data` begins; None while it is not all there. Raises ProtocolError(400) as soon as it
     cannot become one."""
     if data[:12] == SIGNATURE[: len(data)]:
+        _check_kind(data)
         return _decode_binary(bytes(data)) if len(data) >= 16 else None
     if data[:6] == b"PROXY "[: len(data)]:
         return _decode_line(bytes(data[:MAX_LINE]))
@@ -85,15 +86,50 @@ def _decode_line(data: bytes) -> Header | None:
     if end < 0:
         if len(data) == MAX_LINE:
             raise _malformed(f"is longer than {MAX_LINE} bytes")
+        _check_begun(data)
         return None
-    matched = _line(data, 0, end)
+    return Header(end + 2, _read_line(data[:end]))
+
+
+def _read_line(line: bytes) -> Endpoints | None:
+    matched = _line(line)
     if matched is None:
         raise _malformed("is no valid line")
     if matched[1]:
-        return Header(end + 2)
+        return None
     source, destination, source_port, destination_port = filter(None, matched.groups())
-    endpoints = Endpoints(_end(source, source_port), _end(destination, destination_port))
-    return Header(end + 2, endpoints)
+    return Endpoints(_end(source, source_port), _end(destination, destination_port))
+
+
+_WORDS_TO_COME = {
+    b"TCP4": (b"1.1.1.1", b"1.1.1.1", b"1", b"1"),
+    b"TCP6": (b"::", b"::", b"1", b"1"),
+}
+_NUMBERS = (b"", b"0", b":", b"::", b".0", b"0.0", b"0.0.0", b"0.0.0.0", b".0.0", b".0.0.0")
+
+
+def _check_begun(data: bytes) -> None:
+    """Raise ProtocolError(400) for what no line of version 1 begins with, though it begins with `PROXY `."""
+    if data[-1:] == b"\r":  # nothing but an LF may follow
+        _read_line(data[:-1])
+        return
+    family, space, rest = data[6:].partition(b" ")
+    if not space or family == b"UNKNOWN":
+        bare = b"\r" in rest or b"\n" in rest
+        if bare or not any(known.startswith(family) for known in (b"UNKNOWN", *_WORDS_TO_COME)):
+            raise _malformed("is no valid line")
+        return
+    if family not in _WORDS_TO_COME:
+        raise _malformed("is no valid line")
+    words = rest.split(b" ")
+    to_come = _WORDS_TO_COME[family][len(words) :]
+    for end in _NUMBERS:
+        try:
+            _read_line(b" ".join([data + end, *to_come]))
+            return
+        except ProtocolError as error:
+            fault = error
+    raise fault
 
 
 def _end(address: bytes, port: bytes) -> tuple[str, int]:
@@ -105,20 +141,28 @@ def _end(address: bytes, port: bytes) -> tuple[str, int]:
         raise _malformed("holds no valid address") from None
 
 
-def _decode_binary(data: bytes) -> Header | None:
-    """Version 2, section 2.2."""
-    command, family, transport = data[12], data[13] >> 4, data[13] & 0xF
-    length = 16 + int.from_bytes(data[14:16])
+def _check_kind(data: bytes | bytearray) -> None:
+    """Raise ProtocolError(400) for a version, command, address family or transport that is not known."""
+    command = data[12] if len(data) > 12 else _LOCAL
     if command not in (_LOCAL, _PROXY):
         raise _malformed("has an unknown version or command")
+    if command == _LOCAL or len(data) < 14:  # all the rest of LOCAL means nothing
+        return
+    if data[13] >> 4 > max(_FAMILIES) or data[13] & 0xF not in _TRANSPORTS:
+        raise _malformed("has an unknown address family or transport")
+
+
+def _decode_binary(data: bytes) -> Header | None:
+    """Version 2, section 2.2."""
+    command, family = data[12], data[13] >> 4
+    transport = data[13] & 0xF
+    length = 16 + int.from_bytes(data[14:16])
     if length > MAX_HEADER:
         raise _malformed(f"is longer than {MAX_HEADER} bytes")
     if len(data) < length:
         return None
     if command == _LOCAL:  # all the rest means nothing
         return Header(length, local=True)
-    if family > max(_FAMILIES) or transport not in _TRANSPORTS:
-        raise _malformed("has an unknown address family or transport")
     size = _FAMILIES.get(family, 0)
     # Two addresses and, but for AF_UNIX, two ports. AF_UNSPEC has none of them.
     addresses = 2 * size + (4 if size in (4, 16) else 0)

@@ -19,8 +19,7 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
     nothing is read: 431.
     """
     line = block.partition(b"\r\n")[0]
-    read = _known_request_line if len(line) <= REMEMBERED_LINE else _request_line
-    method, target, version, path, query = read(line)
+    method, target, version, path, query = read_request_line(line)
     section, values = read_section(block[len(line) :], version, most_fields)
     fields, changed = fill(section, values) if values else (section.fields, ())
     if target[:1] != b"/" and section.host is not None:
@@ -49,22 +48,37 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
     )
 
 
-def _request_line(line: bytes) -> tuple[str, bytes, str, bytes, bytes]:
-    """Method, target, version, path and query (RFC 9112 sections 2.3 and 3)."""
+RequestLine = tuple[str, bytes, str, bytes, bytes]
+"""Method, target, version, path and query."""
+
+
+def read_request_line(line: bytes) -> RequestLine:
+    """Read a request line (RFC 9112 sections 2.3 and 3). Raises ProtocolError(400, 501 or 505).
+
+    400 before the others: a line that is malformed is refused before its end has come (see `unfinished`).
+    """
+    return _known_request_line(line) if len(line) <= REMEMBERED_LINE else _request_line(line)
+
+
+def _request_line(line: bytes) -> RequestLine:
     words = line.split(b" ")
     if len(words) != 3:
         raise ProtocolError(400, "the request line is not three words with one space between them")
     method, target, version = words
+    if not is_token(method):
+        raise ProtocolError(400, "the method is not a token")
+    if not target or target.translate(None, TARGET_BYTES):
+        raise ProtocolError(400, "the request target holds a byte that may not stand there")
+    path, query = split_target(method, target)
     matched = is_version(version)
     if not matched:
         raise ProtocolError(400, "the request line does not end in an HTTP version")
     if matched[1] != b"1":
         raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    if not is_token(method):
-        raise ProtocolError(400, "the method is not a token")
-    if not target or target.translate(None, TARGET_BYTES):
-        raise ProtocolError(400, "the request target holds a byte that may not stand there")
-    path, query = _split_target(method, target)
+    if method == b"CONNECT":
+        raise ProtocolError(501, "tunnels (CONNECT) are not built here")
+    if target == b"*" and method != b"OPTIONS":
+        raise ProtocolError(400, "the request target * is for OPTIONS alone")
     # A higher minor version is answered as the highest we know (RFC 9110 section 2.5).
     return method.decode("ascii"), target, "1.0" if matched[2] == b"0" else "1.1", path, query
 
@@ -72,23 +86,35 @@ def _request_line(line: bytes) -> tuple[str, bytes, str, bytes, bytes]:
 _known_request_line = lru_cache(256)(_request_line)
 
 
-def _split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
-    """Path and query of the target's form (RFC 9112 section 3.2)."""
-    if method == b"CONNECT":
-        raise ProtocolError(501, "tunnels (CONNECT) are not built here")
+def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Path and query of the target's form (RFC 9112 section 3.2). Raises ProtocolError(400).
+
+    `*` is taken with any method, for HTTP/2 begins with such a line and has an answer of its own.
+    """
     if target[:1] == b"/":
         path, _, query = target.partition(b"?")
         return path, query
-    if target == b"*" and method == b"OPTIONS":
+    if target == b"*" or method == b"CONNECT":
         return target, b""
     matched = split_absolute(target)
-    if not matched or not is_host(matched[1]) or matched[1][:1] == b":":  # RFC 9110 section 4.2.1: no empty host
+    if not matched or not is_host(matched[2]) or matched[2][:1] == b":":  # RFC 9110 section 4.2.1: no empty host
         raise ProtocolError(400, "the request target has none of the four forms")
-    return matched[2] or b"/", (matched[3] or b"?")[1:]
+    return matched[3] or b"/", (matched[4] or b"?")[1:]
+
+
+_USUAL_PORTS = {b"http": 80, b"https": 443}
 
 
 def _check_authority(target: bytes, host: bytes) -> None:
     """RFC 9112 section 3.2.2 would ignore Host beside an absolute target; a disagreement is an attack or a mistake."""
     matched = split_absolute(target)
-    if matched and matched[1].lower() != host.lower():
+    if matched and _authority(matched[2], matched[1]) != _authority(host, matched[1]):
         raise ProtocolError(400, "the request target and the Host field name different hosts")
+
+
+def _authority(text: bytes, scheme: bytes) -> tuple[bytes, int]:
+    """Host in lower case and port (RFC 9110 section 4.2.3: none, or an empty one, is the scheme's usual)."""
+    host, colon, port = text.rpartition(b":")
+    if not colon or b"]" in port:  # none, or part of an IPv6 address
+        host, port = text, b""
+    return host.lower(), int(port) if port else _USUAL_PORTS[scheme.lower()]

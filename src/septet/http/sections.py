@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from septet.http.events import Fields, ProtocolError, Section
 from septet.http.forwarded import is_from_proxies
-from septet.http.grammar import BLANKED, MAX_LENGTH, WHITESPACE, is_digits, is_host, is_token
+from septet.http.grammar import BLANKED, MAX_LENGTH, WHITESPACE, is_digits, is_host, is_token, match_coding
 from septet.http.memory import Memory
 
 OUTLINES = 32
@@ -76,6 +76,10 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
     host = ours.get(b"host")
     _check_host(host, version)
     length, chunked = _framing(version, ours)
+    doubtful = () if len(fields) == len(lines) else _doubtful(lines)
+    said = ours.get(b"content-length")
+    if said is not None and (b"," in said or len(ours) < len(fields)):
+        fields = _with_one_length(fields, length)
     has_body = chunked or length > 0
     keep_alive = _keep_alive(version, ours.get(b"connection"))
     return Section(
@@ -88,7 +92,7 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
         has_body,
         keep_alive and version == "1.1",
         len(lines),
-        () if len(fields) == len(lines) else _doubtful(lines),
+        doubtful,
         upgrade=ours.get(b"upgrade"),
     )
 
@@ -250,10 +254,20 @@ def _ours(fields: Fields) -> dict[bytes, bytes]:
 _READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
 
 
-def check_trailers(lines: list[bytes]) -> None:
+def check_trailer(line: bytes) -> None:
     """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
-    for line in lines:
-        _field(line)
+    _field(line)
+
+
+def check_field_line(line: bytes) -> None:
+    """Raise ProtocolError(400) for a line with which no header section can be valid."""
+    name, value = _field(line)
+    if name == b"host":
+        _check_host(value, "1.1")
+    elif name == b"content-length":
+        _read_length(value)
+    elif name == b"transfer-encoding":
+        _read_codings(value)
 
 
 def _check_host(host: bytes | None, version: str) -> None:
@@ -278,14 +292,56 @@ def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
     if coding is not None:
         if length is not None or version == "1.0":
             raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")
-        if coding.lower() != b"chunked":
-            raise ProtocolError(501 if is_token(coding) else 400, "the only transfer coding is chunked, once")
+        _check_codings(_read_codings(coding))
         return 0, True
-    if length is None:
-        return 0, False
-    if not is_digits(length) or int(length) >= MAX_LENGTH:
+    return (0 if length is None else _read_length(length)), False
+
+
+def _check_codings(codings: list[bytes]) -> None:
+    """Where the last is not chunked, or another is, it cannot be known where the body ends (RFC 9112 section 6.3);
+    where others precede it, it can, but not what is in it (section 6.1)."""
+    if codings[-1:] != [b"chunked"] or codings.count(b"chunked") > 1:
+        raise ProtocolError(400, "the last transfer coding of a request is chunked, which is applied once")
+    if len(codings) > 1:
+        raise ProtocolError(501, "no transfer coding but chunked is undone here")
+
+
+def _read_codings(value: bytes) -> list[bytes]:
+    """The names of the transfer codings that Transfer-Encoding lists, in lower case. Raises ProtocolError(400)."""
+    if value == b"chunked":
+        return [value]
+    names: list[bytes] = []
+    position = 0
+    end = b","
+    while end:
+        matched = match_coding(value, position)
+        name, parameters, end = matched.groups() if matched else (b"", b"", b"")
+        if matched is None or (parameters and name.lower() == b"chunked"):  # which has none (RFC 9112 section 7.1)
+            raise ProtocolError(400, "Transfer-Encoding is not a list of transfer codings")
+        if name is not None:
+            names.append(name.lower())
+        position = matched.end()
+    return names
+
+
+def _read_length(value: bytes) -> int:
+    """A Content-Length, which may be listed more than once if it is the same each time (RFC 9112 section 6.3)."""
+    if b"," in value:
+        first, *others = (each.strip(WHITESPACE) for each in value.split(b","))
+        value = first if others.count(first) == len(others) else b""
+    if not is_digits(value) or int(value) >= MAX_LENGTH:
         raise ProtocolError(400, "Content-Length is not one number")
-    return int(length), False
+    return int(value)
+
+
+def _with_one_length(fields: Fields, length: int) -> Fields:
+    """RFC 9110 section 8.6: a length that came more than once is replaced by a single field, where the first was."""
+    values = [value for name, value in fields if name == b"content-length"]
+    if len(values) == 1 and b"," not in values[0]:
+        return fields
+    place = fields.index((b"content-length", values[0]))
+    others = (field for field in fields[place:] if field[0] != b"content-length")
+    return (*fields[:place], (b"content-length", b"%d" % length), *others)
 
 
 def _keep_alive(version: str, value: bytes | None) -> bool:
@@ -299,6 +355,7 @@ def _keep_alive(version: str, value: bytes | None) -> bool:
 def _expects_continue(version: str, value: bytes | None) -> bool:
     if value is None or version == "1.0":  # RFC 9110 section 10.1.1: a 1.0 expectation is ignored
         return False
-    if value.lower() != b"100-continue":
+    expectations = {each.strip(WHITESPACE) for each in value.lower().split(b",")} - {b""}
+    if expectations - {b"100-continue"}:
         raise ProtocolError(417, "the only expectation that can be met is 100-continue")
-    return True
+    return bool(expectations)

@@ -23,6 +23,7 @@ Examples:
   septet load http://127.0.0.1:8000/ --rate 2000 --users 200
   septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
   septet load http://10.0.0.7/ --header 'Accept: text/html' --json
+  septet load unix:/run/app.sock:/guestbook
   septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
 
 A latency is counted from the instant at which its request was due: with --rate as the rate says, so that a server
@@ -44,7 +45,7 @@ that stalls cannot hide it; without, when the answer before it had come.""",
 @click.option("--body", default="", help="Sent with every request; @FILE: what is in that file.")
 @click.option("--cookies", is_flag=True, help="Users keep the cookies that the server gives them.")
 @click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; instead of the URL's path.")
-@click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
+@click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first two]")
 @click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs.  [default: one process, anywhere]")
 @click.option("--cluster", "places", metavar="PLACES", help=cluster.HELP)
 @click.option("--overflow", is_flag=True, help="More users may connect at once than the listener's queue holds.")
@@ -91,7 +92,7 @@ def _plan(url: str, options: dict[str, Any]) -> Plan:
     if options["scenario"] is not None:
         scenario = generator.read_scenario(options["scenario"])
         fields["targets"] = scenario["targets"]
-        fields["headers"] = scenario["headers"] + fields["headers"]
+        fields["headers"] = generator.merged(scenario["headers"], fields["headers"])
         fields["cookies"] = scenario["cookies"] or fields["cookies"]
     return Plan(
         url=url,

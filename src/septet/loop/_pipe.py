@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("asyncio")
 
+PACKET_SIZE = 256 * 1024
+"""Bytes; asyncio's."""
+
 
 class ReadPipeTransport(asyncio.ReadTransport):
     """As asyncio's: reading starts after `connection_made`, and the pipe is closed after `connection_lost`.
@@ -44,6 +47,8 @@ class ReadPipeTransport(asyncio.ReadTransport):
         if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
             raise ValueError("Pipe transport is for pipes/sockets only.")
         os.set_blocking(self._fd, False)
+        # A socket may be one of datagrams, of which what does not fit would be lost: as much as in asyncio.
+        self._receive_size = PACKET_SIZE if stat.S_ISSOCK(mode) else RECEIVE_SIZE
         self._loop = loop
         self._protocol: Any = protocol
         self._paused = self._closing = self._watched = False
@@ -76,7 +81,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
 
     def _ready(self, mask: int) -> None:
         try:
-            data = os.read(self._fd, RECEIVE_SIZE)
+            data = os.read(self._fd, self._receive_size)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:

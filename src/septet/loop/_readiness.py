@@ -32,9 +32,15 @@ WIND_UP_S = 5.0
 
 
 class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ignore[name-defined,misc]
-    """asyncio's own, with a buffer that no datagram fills and that costs less to allocate."""
+    """asyncio's own, with a buffer that no datagram of IP fills and that costs less to allocate.
 
-    max_size = RECEIVE_SIZE
+    A datagram on a unix socket may be as long as its sender's buffer; what is longer than ours would be cut.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            self.max_size = RECEIVE_SIZE
+        super().__init__(loop, sock, *args, **kwargs)
 
 
 class ReadinessLoop(SocketCalls):

@@ -85,6 +85,8 @@ class SendingTransport(Connection):
         if self._empty_waiter is not None and not self._empty_waiter.done():
             self._empty_waiter.set_result(None)
         if self._closing:
+            self._conn_lost += 1  # from here on write() and abort() do nothing: the descriptor is about to go
+            self._straight = False
             self._end(None)
         elif self._eof:
             self._shut_down()

@@ -303,7 +303,9 @@ class Leaders:
         me.leads = True
         due, loop = self._due, self._loop
         while not self._over:
-            while due and self._away < self._limit:
+            for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
+                if self._away >= self._limit:
+                    break
                 try:
                     connection, application = due.popleft()
                 except IndexError:  # a follower was quicker
@@ -317,6 +319,8 @@ class Leaders:
                 if not me.leads:
                     self._go_on_away(me)
                     return
+            if due and self._away < self._limit:
+                loop.call_soon(_nothing)  # look who else has come, without waiting
             loop.turn()
         me.leads = False
         self._left.set()
@@ -374,4 +378,4 @@ class Leaders:
 
 
 def _nothing() -> None:
-    """Wakes the loop."""
+    """Wakes the loop, or keeps it from waiting."""

@@ -472,9 +472,11 @@ class OnLoop:
     def run(self) -> None:
         due = self._due
         while not self._over:
-            while due:
+            for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
                 connection, application = due.popleft()
                 connection.answer(application, operator.call)
+            if due:
+                self._loop.call_soon(_nothing)  # look who else has come, without waiting
             self._loop.turn()
 
     def end(self) -> None:
@@ -496,3 +498,7 @@ class Asynchronous:
 
     def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None:
         raise AssertionError("a task waits by itself")
+
+
+def _nothing() -> None:
+    """Keeps the loop from waiting."""

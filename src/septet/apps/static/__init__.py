@@ -17,7 +17,7 @@ from septet.apps.static.tree import Tree
 from septet.http.events import Exchange, Request, Response
 from septet.http.head import response_head
 
-__all__ = ["IN_MEMORY", "Static", "plain"]
+__all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
 """At a file that changes while it is looked at."""

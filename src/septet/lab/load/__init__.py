@@ -21,7 +21,7 @@ from .histogram import Histogram
 from .limits import check_users
 from .listener import queue_of as listen_queue
 from .loop import Notify
-from .plan import ANY_LENGTH, MODES, LoadError, NobodyListens, Plan, Target
+from .plan import ANY_LENGTH, MODES, LoadError, NobodyListens, Plan, Target, merged
 from .run import run
 from .scenario import read as read_scenario
 
@@ -37,6 +37,7 @@ __all__ = [
     "bound_to",
     "check_users",
     "listen_queue",
+    "merged",
     "read_scenario",
     "run",
 ]

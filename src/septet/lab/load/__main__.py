@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .follower import follow, refuse, say
-from .plan import MODES, LoadError, Plan
+from .plan import MODES, LoadError, Plan, merged
 from .run import run
 from .scenario import read
 
@@ -20,7 +20,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "warmup_max_s": (float, "until the rate is steady, but no longer than this many seconds"),
     "timeout_s": (float, "seconds a request"),
     "requests_per_connection": (int, "then a new one"),
-    "expect_length": (int, "bytes; -1: any (default: the length of the first answer)"),
+    "expect_length": (int, "bytes; -1: any (default: as the first two answers)"),
 }
 
 
@@ -59,7 +59,7 @@ def _plan(options: dict[str, Any]) -> Plan:
     scenario = options.pop("scenario")
     if scenario is not None:
         values = read(scenario)
-        values["headers"] += tuple(options.pop("headers"))
+        values["headers"] = merged(values["headers"], tuple(options.pop("headers")))
         values["cookies"] = values["cookies"] or options.pop("cookies")
         options = {**options, **values}
     try:

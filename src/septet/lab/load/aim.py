@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .answer import Answer, Framing
-from .plan import ANY_LENGTH, Target
+from .plan import ANY_LENGTH, PLACE, Target
 from .tally import Series
 
 LONGEST_KNOWN = 65536  # bytes; longer ones do not come in one piece
@@ -12,10 +12,23 @@ LONGEST_KNOWN = 65536  # bytes; longer ones do not come in one piece
 class Aim:
     """One target of the plan, the last right answer to it, and what the next one must be like."""
 
-    __slots__ = ("_first_body", "expected_length", "framing", "index", "known", "known_bytes", "series", "target")
+    __slots__ = (
+        "_first_body",
+        "_seen",
+        "closes",
+        "expected_length",
+        "framing",
+        "index",
+        "known",
+        "known_bytes",
+        "series",
+        "target",
+    )
 
-    def __init__(self, index: int, target: Target) -> None:
+    def __init__(self, index: int, target: Target, closes: bool = False) -> None:
         self.index = index
+        self.closes = closes  # its request says that the connection ends with it
+        self._seen = 0  # right answers that were looked at, as long as two have not been
         self.target = target
         self.expected_length = target.expect_length
         self.series: Series  # where the latencies of requests go that begin now
@@ -23,6 +36,10 @@ class Aim:
         self.known_bytes = 0  # of its body
         self.framing: Framing  # its
         self._first_body: bytes | None = None
+
+    def path_of(self, user: int) -> bytes:
+        """What this user asks for."""
+        return self.target.path.replace(PLACE, str(user)).encode("ascii")
 
     def new_answer(self) -> Answer:
         target = self.target
@@ -34,13 +51,19 @@ class Aim:
         status, target = answer.framing.status, self.target
         if status != target.status if target.status else not 200 <= status < 400:
             return f"status {status}"
-        if self.expected_length is None:
-            self.expected_length = answer.body_bytes
+        self._learn_length(answer.body_bytes)
         if self.expected_length not in (answer.body_bytes, ANY_LENGTH):
             return "length"
         if answer.keeps_body:
             return self._objection_to_body(bytes(answer.body))
         return None
+
+    def _learn_length(self, length: int) -> None:
+        """As in the first right answer; a page whose second one has another is a page whose length varies."""
+        if self._seen < 2 and self.target.expect_length is None:
+            varies = self._seen and length != self.expected_length
+            self.expected_length = ANY_LENGTH if varies else length
+        self._seen += 1
 
     def _objection_to_body(self, body: bytes) -> str | None:
         if self.target.expect_text and self.target.expect_text.encode() not in body:
@@ -53,5 +76,5 @@ class Aim:
 
     def remember(self, data: bytes, framing: Framing, body_bytes: int) -> None:
         """Know this right answer again; `data` is all of it."""
-        if len(data) < LONGEST_KNOWN:
+        if len(data) < LONGEST_KNOWN and self._seen > 1:
             self.known, self.framing, self.known_bytes = data, framing, body_bytes

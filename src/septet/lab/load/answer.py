@@ -37,39 +37,61 @@ def parse_head(head: bytes) -> Framing:
     start = STATUS_LINE.fullmatch(status_line)
     if not start:
         raise Malformed("status line")
-    lengths: set[bytes] = set()
-    coding, options = b"", b""
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    options: list[bytes] = []
     cookies: list[bytes] = []
-    for line in lines:
+    for line in _unfolded(lines):
         name, colon, value = line.partition(b":")
         if not colon or not name or name != name.strip():
             raise Malformed("header field")
         match name.lower():
             case b"content-length":
-                lengths.add(value.strip(b" \t"))
+                lengths += _elements(value) or [b""]
             case b"transfer-encoding":
-                coding = value.strip(b" \t").lower()
+                codings += _elements(value) or [b""]
             case b"connection":
-                options += b"," + value.lower()
+                options += _elements(value)
             case b"set-cookie":
                 cookies.append(value.strip(b" \t"))
-    tokens = {option.strip(b" \t") for option in options.split(b",")}
-    keep = b"close" not in tokens and (start[1] == b"1" or b"keep-alive" in tokens)
-    length = _body_length(int(start[2]), lengths, coding)
+    keep = b"close" not in options and (start[1] == b"1" or b"keep-alive" in options)
+    if codings and (lengths or start[1] == b"0"):
+        keep = False  # RFC 9112 section 6.1: the framing is faulty
+    length = _body_length(int(start[2]), lengths, codings)
     return Framing(int(start[2]), length, keep and length != UNTIL_CLOSE, tuple(cookies))
 
 
-def _body_length(status: int, lengths: set[bytes], coding: bytes) -> int:
+def _unfolded(lines: list[bytes]) -> list[bytes]:
+    """Lines that go on in the next one put together again: RFC 9112 section 5.2 lets a user agent do so."""
+    if not any(line.startswith((b" ", b"\t")) for line in lines):
+        return lines
+    whole: list[bytes] = []
+    for line in lines:
+        if not line.startswith((b" ", b"\t")):
+            whole.append(line)
+        elif whole:
+            whole[-1] += b" " + line.strip(b" \t")
+        else:
+            raise Malformed("white space before the first header field")
+    return whole
+
+
+def _elements(value: bytes) -> list[bytes]:
+    """The elements of a list, in lower case; empty ones do not count (RFC 9110 section 5.6.1.2)."""
+    return [element for each in value.lower().split(b",") if (element := each.strip(b" \t"))]
+
+
+def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int:
+    """RFC 9112 section 6.3."""
     if status < 200 or status in (204, 304):
         return 0
-    if coding:
-        return CHUNKED if coding.endswith(b"chunked") else UNTIL_CLOSE
+    if codings:
+        return CHUNKED if codings[-1] == b"chunked" else UNTIL_CLOSE
     if not lengths:
         return UNTIL_CLOSE
-    length = lengths.pop()
-    if lengths or not length.isdigit():
+    if len(set(lengths)) > 1 or not lengths[0].isdigit():
         raise Malformed("Content-Length")
-    return int(length)
+    return int(lengths[0])
 
 
 class Place(Enum):

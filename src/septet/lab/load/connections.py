@@ -17,7 +17,7 @@ from typing import Any
 
 from .aim import Aim
 from .answer import Answer, Framing, Malformed
-from .cookies import take
+from .cookies import Jar
 from .deck import deck
 from .left import Left
 from .limits import Way, spare_descriptors
@@ -41,7 +41,7 @@ class Connections(ABC):
         self._plan = plan
         self._way = way
         self._encoder = Encoder(plan)
-        self._aims = [Aim(index, target) for index, target in enumerate(plan.all_targets())]
+        self._aims = [Aim(index, target, plan.closes(target)) for index, target in enumerate(plan.all_targets())]
         self._next_aim = cycle(self._aims[index] for index in deck([aim.target.weight for aim in self._aims])).__next__
         self._limit = plan.limit_per_connection
         self._epoll = select.epoll()
@@ -53,7 +53,7 @@ class Connections(ABC):
         self.tally = self.warmup = self._new_tally()
 
     def _user(self, number: int) -> User:
-        return User(number, self._encoder.requests_of(number, {}), self._aims[0])
+        return User(number, self._encoder.requests_of(number), self._aims[0])
 
     def _new_tally(self) -> Tally:
         """A tally into which goes what begins from now on."""
@@ -162,6 +162,8 @@ class Connections(ABC):
         """A complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
+        if user.aim.closes:
+            framing = framing._replace(keep=False)
         kind = user.aim.objection(answer)
         if kind is not None:
             self._fail(user, kind)
@@ -173,7 +175,8 @@ class Connections(ABC):
             series.pieces.append(now - user.started_ns)
             series.firsts.append(user.first_ns - user.started_ns)
         if self._plan.cookies and framing.cookies:
-            take(user.cookies, framing.cookies)
+            user.cookies = user.cookies or Jar()
+            user.cookies.take(framing.cookies, user.aim.path_of(user.number), time.time())
             user.requests = self._encoder.requests_of(user.number, user.cookies)
         elif whole:
             user.aim.remember(whole, framing, answer.body_bytes)
@@ -225,7 +228,7 @@ class Connections(ABC):
 
     def _leave(self, user: User, closed: bool) -> None:
         """The answer is complete and nothing may follow on this connection."""
-        if user.left:
+        if user.left and not user.aim.closes:
             self.tally.counts["reconnects"] += 1
         if user.socket is not None and not closed:
             self._left.keep(user.fd, user.socket)
@@ -287,6 +290,9 @@ class Connections(ABC):
         oldest = now - int(self._plan.timeout_s * 1e9)
         for user in [user for user in self._by_fd.values() if 0 < user.due_ns < oldest]:
             self._fail(user, "time-out")
+        for user in self.users if self._plan.cookies else ():
+            if user.cookies and user.cookies.drop_ended(time.time()):
+                user.requests = self._encoder.requests_of(user.number, user.cookies)
 
     def close(self) -> None:
         for user in list(self._by_fd.values()):

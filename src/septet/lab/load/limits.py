@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .listener import Queue, queue_of
-from .plan import LoadError, Plan, split
+from .plan import LoadError, Plan, socket_path, split
 
 SPARE_DESCRIPTORS = 32  # standard streams, epoll, name resolution, and what the caller has open
 PORTS_USED_MAX = 0.5  # of an address's ports: the more are taken, the longer the kernel looks for a free one
@@ -34,16 +34,30 @@ def prepare(plan: Plan) -> Way:
     Raises LoadError when the URL is wrong, or when the users do not fit into this machine's limits.
     """
     url, port = split(plan.url)
-    try:
-        family, _, _, _, address = socket.getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise LoadError(f"host {url.hostname!r} cannot be resolved: {error.strerror}") from None
     check_descriptors(-(-plan.users // max(1, len(plan.cpus))))
+    path = socket_path(plan.url)
+    if path is not None:
+        return Way(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)
+    family, address = _reachable(str(url.hostname), port, plan.timeout_s)
     sources = _sources(plan, str(address[0]))
     queue = queue_of(family, str(address[0]), port)
     if queue is not None and plan.limit_per_connection and not plan.overflow:
         _check_queue(plan, queue)
     return Way(family, address, sources, queue)
+
+
+def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFamily, Any]:
+    """The first of the host's addresses where a server listens, or the first of all: `localhost` has two of them."""
+    try:
+        found = [(each[0], each[4]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except (OSError, UnicodeError) as error:
+        raise LoadError(f"host {host!r} cannot be resolved: {getattr(error, 'strerror', error)}") from None
+    for family, address in found if len(found) > 1 else ():
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(timeout_s)
+            if probe.connect_ex(address) == 0:
+                return family, address
+    return found[0]
 
 
 def check_users(users: int) -> None:

@@ -107,7 +107,7 @@ class OpenLoop(Loop):
     def end(self) -> None:
         """Nothing becomes due any more; what was due in the window is waited for, for as long as a time-out."""
         super().end()
-        self._last_ns = self._ended_ns
+        self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))
         self.run_until(clock() + int(self._plan.timeout_s * 1e9), self._all_answered)
 
     def _under_way(self) -> list[int]:

@@ -78,8 +78,11 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, cue: Cue) -> bool:
             loop.run_until(cue.begin_ns())
         loop.go()
         loop.measure()
+        begun_ns = loop.tally.begun_ns
+        if cue.at_once:
+            loop.align(begun_ns)  # what is due belongs to the window, from its first request on
         notify("measuring", {})
-        loop.run_until(clock() + int(plan.duration_s * 1e9))
+        loop.run_until(begun_ns + int(plan.duration_s * 1e9))
         loop.end()
     except KeyboardInterrupt:
         return True

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
+PLACE = "{user}"  # stands for the user's number
+UNIX = "unix:"
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class LoadError(Exception):
@@ -30,7 +34,7 @@ class Target:
     weight: int = 1  # of all the weights: how often it is sent
     name: str = ""  # in the figures; "" for METHOD PATH
     status: int | None = None  # of a right answer; None: 200 to 399
-    expect_length: int | None = None  # bytes of the right body; None: as in the first answer; ANY_LENGTH
+    expect_length: int | None = None  # bytes of the right body; None: as in the first two answers; ANY_LENGTH
     expect_text: str = ""  # which a right body holds
     same_body: bool = False  # a right body equals the first one, byte by byte
 
@@ -39,6 +43,7 @@ class Target:
             raise LoadError(f"the weight of {self.title} is not a whole number above 0")
         if not self.path.startswith("/"):
             raise LoadError(f"the path {self.path!r} does not begin with /")
+        check_headers(self.headers)
 
     @property
     def title(self) -> str:
@@ -86,6 +91,7 @@ class Plan:
             raise LoadError("requests per connection must be at least 1, and go with kept connections only")
         if len(self.cpus) > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {len(self.cpus)} CPUs")
+        check_headers(self.headers)
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Plan:
@@ -100,7 +106,14 @@ class Plan:
     @property
     def limit_per_connection(self) -> int:
         """Requests after which a user leaves a connection; 0: never."""
-        return self.requests_per_connection if self.mode == "keep-alive" else 1
+        if self.mode != "keep-alive" or all(map(self.closes, self.all_targets())):
+            return 1
+        return self.requests_per_connection
+
+    def closes(self, target: Target) -> bool:
+        """Whether its request says that no other follows on the connection, by a header that was asked for."""
+        headers = named(merged(self.headers, target.headers), "connection")
+        return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
         """The part of process `index` of `of`: its users and rate, on its CPU; `here` of them are on its machine."""
@@ -126,12 +139,46 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """An http URL and its port. Raises LoadError for what is none."""
+    """An http URL and its port; that of a unix socket as if it were localhost's. Raises LoadError for what is none."""
+    if text.startswith(UNIX):
+        text = "http://localhost" + (_split_unix(text)[1] or "/")
     try:
         url = urlsplit(text)
         port = url.port or 80
     except ValueError as error:
         raise LoadError(f"URL {text!r}: {error}") from None
     if url.scheme != "http" or not url.hostname:
-        raise LoadError(f"URL {text!r} is not of the form http://HOST[:PORT]/PATH")
+        raise LoadError(f"URL {text!r} is not of the form http://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]")
     return url, port
+
+
+def socket_path(text: str) -> str | None:
+    """The path of the unix socket that a URL names, `@NAME` for an abstract one; None for other URLs."""
+    return _split_unix(text)[0] if text.startswith(UNIX) else None
+
+
+def _split_unix(text: str) -> tuple[str, str]:
+    """Of `unix:/run/app.sock:/path?query`, as nginx writes it: the socket and the path, which may be left out."""
+    path, colon, target = text.removeprefix(UNIX).partition(":/")
+    if not path or "\0" in path or len(path.encode()) > 107:
+        raise LoadError(f"URL {text!r} is not of the form unix:SOCKET[:/PATH] with a path of 1 to 107 bytes")
+    return path, "/" + target if colon else ""
+
+
+def check_headers(headers: tuple[str, ...]) -> None:
+    """Raises LoadError for what is no header field."""
+    for header in headers:
+        name, colon, _ = header.partition(":")
+        if not colon or not _NAME.fullmatch(name):
+            raise LoadError(f"the header {header!r} is not of the form 'NAME: VALUE'")
+
+
+def named(headers: tuple[str, ...], name: str) -> list[str]:
+    """The values of the headers with a name, which is in lower case."""
+    return [value.strip() for key, _, value in (header.partition(":") for header in headers) if key.lower() == name]
+
+
+def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
+    """Both, but of the general ones only those that no special one replaces by its name."""
+    names = {header.partition(":")[0].lower() for header in special}
+    return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from .aim import Aim
 from .answer import Answer
+from .cookies import Jar
 from .requests import Requests
 from .tally import Series
 
@@ -16,6 +17,8 @@ KINDS = {
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
     errno.ETIMEDOUT: "time-out",
+    errno.ENOENT: "refused",  # no such unix socket
+    errno.EAGAIN: "queue full",  # of a unix socket's listener: unix(7)
     errno.EMFILE: "no descriptor",
     errno.ENFILE: "no descriptor",
     errno.EADDRNOTAVAIL: "no local port",
@@ -35,7 +38,7 @@ class User:
     def __init__(self, number: int, requests: Requests, aim: Aim) -> None:
         self.number = number
         self.requests = requests
-        self.cookies: dict[bytes, bytes] = {}
+        self.cookies: Jar | None = None
         self.arrived = False  # has had a first answer
         # The present request:
         self.aim = aim
