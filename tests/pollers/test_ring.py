@@ -10,6 +10,7 @@ import time
 import pytest
 
 from septet.pollers import READABLE, WRITABLE
+from septet.pollers import _uring_abi as abi
 from septet.pollers.ring import MORE, Ring
 from support.kernel import kernel
 
@@ -427,3 +428,43 @@ def test_forgotten_ring_is_closed_with_a_warning() -> None:
 def test_number_of_buffers_is_a_power_of_two(count: int, pair: Pair) -> None:
     with Ring(8, buffers=count) as ring, pytest.raises(ValueError, match=f"not {count}"):
         ring.receive_multishot(pair[0].fileno(), collect([]))
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM])
+def test_shortage_of_the_kernels_is_waited_for(ring: Ring, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """io_uring_enter(2) may lack memory for a moment; nothing is lost by that."""
+    seen: Seen = []
+    ring.nop(collect(seen))
+    ring.wait()
+    enter, refusals = abi.enter, [-code] * 3
+
+    def refused(*arguments: int) -> int:
+        return refusals.pop() if refusals else enter(*arguments)
+
+    monkeypatch.setattr(abi, "enter", refused)
+    ring.nop(collect(seen))
+    wait_for(ring, seen, 2)
+    assert not refusals
+
+
+def test_segment_without_memory_is_told_of(ring: Ring, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has come cannot be kept: the receiver hears of it, or it would take what comes next for that."""
+    seen: Seen = []
+    ours, theirs = pair
+    ring.receive_multishot(ours.fileno(), collect(seen))
+    theirs.send(b"first")
+    wait_for(ring, seen, 1)
+
+    def exhausted(*arguments: int) -> bytes:
+        raise MemoryError
+
+    assert ring._buffers is not None
+    free = ring._buffers.taken()
+    with monkeypatch.context() as shortage:
+        shortage.setattr(ring._buffers, "take", exhausted)
+        theirs.send(b"second")
+        wait_for(ring, seen, 2)
+    theirs.send(b"third")
+    wait_for(ring, seen, 3)
+    assert [(res, data) for res, _, data in seen] == [(5, b"first"), (-errno.ENOMEM, b""), (5, b"third")]
+    assert ring._buffers.taken() == free

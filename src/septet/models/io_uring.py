@@ -11,6 +11,7 @@ call brings what all clients have sent. Answers leave by send(2) at once, which 
 """
 
 import errno
+import logging
 import os
 from contextlib import suppress
 from functools import partial
@@ -28,6 +29,8 @@ from septet.pollers.ring import MORE, Ring, obstacle
 from septet.session import Session
 
 __all__ = ["obstacle", "run"]
+
+log = logging.getLogger("septet")
 
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"
@@ -68,7 +71,11 @@ class RingConnection(Connection):
 
     def _received(self, result: int, flags: int, data: bytes) -> None:
         with self.lock:
-            self._take(result, flags, data)
+            try:
+                self._take(result, flags, data)
+            except Exception:  # a segment that was not taken in must not be missed: what follows would be misread
+                log.exception("a connection failed, and is cut")
+                self.carry(self.session.lose())
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
         if not flags & MORE:
@@ -78,6 +85,8 @@ class RingConnection(Connection):
         elif result >= 0:
             self._ended = result == 0
             self._feed(data)
+            if not self._receive and self._mask == READABLE:  # the kernel ended it with these data: its queue was full
+                self._watch(READABLE)
         elif result not in (-errno.ENOBUFS, -errno.ECANCELED):
             self.cut()
         elif self._mask == READABLE:

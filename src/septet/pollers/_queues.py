@@ -8,6 +8,7 @@ head. Positions only ever grow, modulo 2**32, and are taken modulo the size to f
 import errno
 import mmap
 import os
+import time
 import weakref
 from threading import Lock
 from typing import NoReturn
@@ -28,6 +29,13 @@ _FLAGS = (
     # The ring binds to the thread that enables it, which is the first that waits, not the one that made it.
     | abi.SETUP_R_DISABLED
 )
+_TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
+"""io_uring_enter(2) has no memory for more requests, or (EBUSY, older kernels) completions wait beside a full queue:
+what is complete is to be collected, and then there will be room."""
+
+SHORTAGE_S = 0.001
+"""Before the next attempt, if nothing is complete."""
+
 _ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
 
 
@@ -147,8 +155,10 @@ class Queues:
             code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS | abi.ENTER_EXT_ARG, self._arg_at, 24)
         if code >= 0:
             self._prepared -= code
-        elif code == -errno.EBUSY:  # older kernels, while completions wait outside of a full queue
+        elif code in _TRY_AGAIN:
             self._late = self.harvest()  # with those that were late already
+            if not self._late:
+                time.sleep(SHORTAGE_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
 

@@ -197,7 +197,11 @@ class Ring(SocketOperations, FileOperations, Queues):
                     kept.pop(token, None)
             data = b""
             if flags & abi.CQE_BUFFER and buffers is not None:
-                data = buffers.take(flags >> 16, res)
+                try:
+                    data = buffers.take(flags >> 16, res)
+                except MemoryError:
+                    buffers.give_back(flags >> 16)
+                    res = -errno.ENOMEM  # to the receiver as if the kernel had had none
             if callback is None:
                 continue  # a cancel that failed, which nobody wanted to know
             try:
