@@ -8,6 +8,7 @@ import argparse
 import os
 import platform
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -150,8 +151,9 @@ def planned(applications: Sequence[Application], models: Sequence[str], variants
 
 def run(suite: Suite, results: list[Result], jobs: int) -> None:
     peers: dict[str, Future[Visited]] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        running = []
+    running = []
+    pool = ThreadPoolExecutor(jobs)
+    try:
         for result in results:
             name = result.application.name
             if name not in peers:
@@ -159,6 +161,8 @@ def run(suite: Suite, results: list[Result], jobs: int) -> None:
             running.append(pool.submit(suite.visit_ours, result, peers[name]))
         for future in running:
             future.result()
+    finally:  # when it is interrupted, the visits that have begun come to their end, and stop their servers
+        pool.shutdown(cancel_futures=True)
 
 
 def table(results: Sequence[Result], models: Sequence[str]) -> str:
@@ -213,6 +217,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = parse()
     common = tuple(word for options in arguments.serve_option for word in shlex.split(options))
     models = arguments.models

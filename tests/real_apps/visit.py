@@ -7,9 +7,9 @@ another server. Steps do not depend on each other: one that fails does not hide 
 
 import functools
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from support.client import Address, Connection
+from support.client import Address, Connection, Response
 from support.journal import Journal
 from support.waiting import PATIENCE_S
 
@@ -182,27 +182,19 @@ def read_slowly_at_once(site: Site, targets: Iterable[str]) -> list[bytes]:
         AssertionError: an answer was cut, or not 200.
     """
     targets = list(targets)
-    bodies: dict[str, bytes | Exception] = {}
-    threads = [threading.Thread(target=_read_slowly, args=(site.address, target, bodies)) for target in targets]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for body in bodies.values():
-        if isinstance(body, Exception):
-            raise body
-    return [body for body in map(bodies.__getitem__, targets) if isinstance(body, bytes)]
+    with ThreadPoolExecutor(len(targets)) as threads:
+        answers = list(threads.map(functools.partial(_read_slowly, site.address), targets))
+    for target, (head, _) in zip(targets, answers, strict=True):
+        site.observe(f"GET {target}", head.status, head.fields, b"")
+    return [body for _, body in answers]
 
 
-def _read_slowly(address: Address, target: str, bodies: dict[str, bytes | Exception]) -> None:
-    try:
-        with Connection(address, receive_buffer=_RECEIVE_BUFFER) as connection:
-            connection.send(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-            head = connection.read_head()
-            expect(head.status, 200, f"the status of GET {target}")
-            bodies[target] = b"".join(_slow_chunks(connection))
-    except Exception as error:
-        bodies[target] = error
+def _read_slowly(address: Address, target: str) -> tuple[Response, bytes]:
+    with Connection(address, receive_buffer=_RECEIVE_BUFFER) as connection:
+        connection.send(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+        head = connection.read_head()
+        expect(head.status, 200, f"the status of GET {target}")
+        return head, b"".join(_slow_chunks(connection))
 
 
 def _slow_chunks(connection: Connection) -> Iterator[bytes]:
