@@ -70,7 +70,8 @@ class _Peer:
         with output.open("wb") as file:
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | application.environment(directory),
+                # Recent versions of gunicorn put a control socket into the home directory.
+                env=os.environ | application.environment(directory) | {"HOME": str(output.parent)},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
