@@ -27,7 +27,8 @@ _PEER_READY = re.compile(r"(?:Listening at:|running on) (http://127\.0\.0\.1:\d+
 #: A line of ours, of Python's logging without a configuration, of gunicorn's or of uvicorn's; its message.
 _ERROR_LINE = re.compile(r"^(?:.*\b(?:ERROR|CRITICAL)\b(?: [\w.]+)?[:\]]?|septet: error:)\s*(.*)$", re.MULTILINE)
 
-_ADDRESS = re.compile(r"0x[0-9a-f]+")
+#: An object's address, a token of a visit's.
+_CHANCE = re.compile(r"\b(0x[0-9a-f]+|[0-9a-f]{32})\b")
 
 
 class Running(Protocol):
@@ -127,6 +128,6 @@ def complaints(log: str) -> list[str]:
 
 
 def complaints_of_ours(ours: str, theirs: str) -> list[str]:
-    """Those of our log that the peer's log has nothing of, each once. Objects' addresses do not count."""
-    ours, theirs = _ADDRESS.sub("0x", ours), _ADDRESS.sub("0x", theirs)
+    """Those of our log that the peer's log has nothing of, each once, without what is chance."""
+    ours, theirs = _CHANCE.sub("...", ours), _CHANCE.sub("...", theirs)
     return [text for text in dict.fromkeys(complaints(ours)) if text not in theirs]

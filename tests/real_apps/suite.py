@@ -7,6 +7,7 @@ are CPUs. A job of ours waits for its peer's, which has been started before.
 import argparse
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -134,7 +135,7 @@ def _judge(result: Result, ours: Visited, theirs: Visited) -> None:
 
 def _brief(text: str) -> str:
     """One line with both ends: the last of a log says why."""
-    text = " ".join(text.split())
+    text = re.sub(r"^\[.*?\] ", "", " ".join(text.split()))  # the server's command
     return text if len(text) <= 300 else f"{text[:100]} ... {text[-200:]}"
 
 
@@ -178,7 +179,13 @@ def table(results: Sequence[Result], models: Sequence[str]) -> str:
 
 def notes(results: Sequence[Result]) -> str:
     """What the cells stand for: failures with their reasons, remarks, and what was left out and why."""
-    lines = [f"FAIL {result.name}: {problem}" for result in results for problem in result.problems]
+    failures: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for problem in result.problems:
+            failures.setdefault((result.application.name, problem), []).append(
+                " ".join((result.model, *result.options))
+            )
+    lines = [f"FAIL {name} under {', '.join(where)}: {problem}" for (name, problem), where in failures.items()]
     remarks = Counter(f"{result.application.name}: {remark}" for result in results for remark in result.remarks)
     lines += [f"remark: {remark}, {count} times" for remark, count in remarks.items()]
     left_out = {

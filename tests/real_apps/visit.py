@@ -23,12 +23,15 @@ from support.waiting import PATIENCE_S
 
 SHARED_MEMORY = "memory that all requests share"
 LASTING_PROCESS = "a process that lasts longer than a connection"
+CONCURRENCY = "more than one client at a time"
 
 LACKS: dict[str, frozenset[str]] = {
+    "iterative": frozenset({CONCURRENCY}),
     "forking": frozenset({SHARED_MEMORY, LASTING_PROCESS}),
     "preforked": frozenset({SHARED_MEMORY}),
 }
-"""What an application cannot have under a model, by design: it answers each client in one of several processes."""
+"""What an application cannot have under a model, by design: there is one client at a time, or a process for each of
+several."""
 
 NAMES = ("AAA", "BBB", "CCC", "DDD")
 """Clients that read at the same time."""
@@ -103,20 +106,20 @@ class Step:
 
     name: str
     run: Callable[[Site], None]
-    needs: str = ""
+    needs: frozenset[str] = frozenset()
     reason: str = ""
 
     def excepted(self, model: str) -> bool:
-        return self.needs in LACKS.get(model, frozenset())
+        return bool(self.needs & LACKS.get(model, frozenset()))
 
 
 def step(function: Callable[[Site], None]) -> Step:
     return Step(function.__name__.replace("_", " "), function)
 
 
-def step_that_needs(needs: str, reason: str) -> Callable[[Callable[[Site], None]], Step]:
-    """A step which the models that lack `needs` are excused from."""
-    return lambda function: Step(function.__name__.replace("_", " "), function, needs, reason)
+def step_that_needs(*needs: str, reason: str) -> Callable[[Callable[[Site], None]], Step]:
+    """A step which the models that lack one of `needs` are excused from."""
+    return lambda function: Step(function.__name__.replace("_", " "), function, frozenset(needs), reason)
 
 
 def steps_of(visit: ModuleType) -> list[Step]:

@@ -26,7 +26,7 @@ def json(site: Site) -> None:
         expect_status(program.get("/docs"))
 
 
-@step_that_needs(LASTING_PROCESS, "a child lives for one connection, and so does its lifespan task")
+@step_that_needs(LASTING_PROCESS, reason="a child lives for one connection, and so does its lifespan task")
 def lifespan_task(site: Site) -> None:
     """It must go on while the server does nothing else: thirteen ticks take 260 ms."""
     with site.client(headers={"Accept-Encoding": "identity"}) as program:
@@ -37,7 +37,7 @@ def lifespan_task(site: Site) -> None:
     assert after - before >= 13, f"the task has ticked {after - before} times in 0.5 s, not every 20 ms"
 
 
-@step_that_needs(LASTING_PROCESS, "a child ends with its connection, and its tasks with it")
+@step_that_needs(LASTING_PROCESS, reason="a child ends with its connection, and its tasks with it")
 def create_task(site: Site) -> None:
     token = uuid4().hex
     expect(expect_status(site.get("/task", params={"token": token})).json(), "started", "the answer")

@@ -26,7 +26,7 @@ def empty_account(site: Site) -> None:
     _observe(site, "GetCallerIdentity", answer)
 
 
-@step_that_needs(SHARED_MEMORY, IN_MEMORY)
+@step_that_needs(SHARED_MEMORY, reason=IN_MEMORY)
 def objects(site: Site) -> None:
     s3 = _client(site, "s3")
     _observe(site, "CreateBucket", s3.create_bucket(Bucket="a-bucket"))
@@ -44,7 +44,7 @@ def objects(site: Site) -> None:
     _observe(site, "DeleteObject", s3.delete_object(Bucket="a-bucket", Key="a/key"))
 
 
-@step_that_needs(SHARED_MEMORY, IN_MEMORY)
+@step_that_needs(SHARED_MEMORY, reason=IN_MEMORY)
 def queue(site: Site) -> None:
     sqs = _client(site, "sqs")
     answer = sqs.create_queue(QueueName="a-queue")

@@ -27,7 +27,7 @@ def handshake(site: Site) -> None:
         expect_status(program.get("/nosuch"), 404)
 
 
-@step_that_needs(SHARED_MEMORY, SESSIONS)
+@step_that_needs(SHARED_MEMORY, reason=SESSIONS)
 def calls(site: Site) -> None:
     with _connected(site) as (client, received):
         for number in range(5):
@@ -35,7 +35,7 @@ def calls(site: Site) -> None:
         expect(_take(received, 5), [0, 2, 4, 6, 8], "the events")
 
 
-@step_that_needs(SHARED_MEMORY, SESSIONS)
+@step_that_needs(SHARED_MEMORY, reason=SESSIONS)
 def events_from_a_task(site: Site) -> None:
     with _connected(site) as (client, received):
         client.emit("count", 10)
