@@ -9,7 +9,7 @@ SOAK_SECONDS ?= 600
 BENCH_ARGS ?= --users 20,100,1000
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites soak docs format clean
+.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps soak docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -38,6 +38,9 @@ bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment
 
 loop-suites:  ## The tests of uvloop, anyio and aiohttp on every loop (a quarter of an hour)
 	$(PYTHON) tests/loop/foreign/run.py $(SUITES_ARGS)
+
+apps:  ## Django, Flask, FastAPI and other real applications under every model, beside gunicorn and uvicorn
+	$(PYTHON) tests/real_apps/run.py $(APPS_ARGS)
 
 soak: $(READY)  ## Ten minutes of bad guests on each loop; nothing may be left (SOAK_SECONDS=600)
 	@for loop in poll epoll io_uring; do \

@@ -32,7 +32,7 @@ _PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
 EXCUSES = ("deliberate", "the application")
 
 #: The last line of a traceback, or of the last one in a chain.
-_TRACEBACK_END = re.compile(
+TRACEBACK_END = re.compile(
     r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*(\S.*)$(?!\n+(?:During handling|The above exception))",
     re.MULTILINE,
 )
@@ -63,6 +63,7 @@ class Server:
         environment: dict[str, str] | None = None,
         pass_fds: tuple[int, ...] = (),
         wait_ready: bool = True,
+        stdout: int | None = None,
     ) -> None:
         self.command = [sys.executable, "-m", "septet", "serve", "--app-dir", APP_DIR, *arguments]
         for address in bind:
@@ -70,6 +71,7 @@ class Server:
         self._environment = environment or {}
         self._pass_fds = pass_fds
         self._wait_ready = wait_ready
+        self._stdout = stdout
         self._seen: set[Process] = set()
 
     def __enter__(self) -> Self:
@@ -81,6 +83,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
+                stdout=self._stdout,
                 stderr=stderr,
                 cwd=self.directory,
                 env=self._make_environment(),
@@ -194,7 +197,7 @@ class Server:
 def complaints(stderr: str) -> list[str]:
     """Leaked resources, and tracebacks that end in an exception which is no fault of the application's."""
     leaks = [line for line in stderr.splitlines() if "ResourceWarning: " in line or "was never awaited" in line]
-    return leaks + [end for end in _TRACEBACK_END.findall(stderr) if not any(word in end for word in EXCUSES)]
+    return leaks + [end for end in TRACEBACK_END.findall(stderr) if not any(word in end for word in EXCUSES)]
 
 
 def _ready(match: re.Match[str]) -> Ready:

@@ -1,0 +1,74 @@
+"""python-socketio's client, by polling alone."""
+
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+import socketio
+
+from real_apps.visit import SHARED_MEMORY, Site, expect, expect_status, step, step_that_needs
+from support.waiting import PATIENCE_S
+
+SESSIONS = "a session is kept in its process's memory, and its next request may come to another process"
+
+
+def prepare(directory: Path) -> None:
+    pass
+
+
+@step
+def handshake(site: Site) -> None:
+    with site.client() as program:
+        assert "pingInterval" in expect_status(program.get("/socket.io/?EIO=4&transport=polling")).text
+        expect_status(program.get("/socket.io/?EIO=4&transport=polling&sid=nosuch"), 400)
+        expect_status(program.get("/nosuch"), 404)
+
+
+@step_that_needs(SHARED_MEMORY, reason=SESSIONS)
+def calls(site: Site) -> None:
+    with _connected(site) as (client, received):
+        for number in range(5):
+            expect(client.call("double", number, timeout=PATIENCE_S), 2 * number, "the acknowledgement")
+        expect(_take(received, 5), [0, 2, 4, 6, 8], "the events")
+
+
+@step_that_needs(SHARED_MEMORY, reason=SESSIONS)
+def events_from_a_task(site: Site) -> None:
+    with _connected(site) as (client, received):
+        client.emit("count", 10)
+        expect(_take(received, 10), list(range(10)), "the events")
+
+
+@contextmanager
+def _connected(site: Site) -> Iterator[tuple[Any, "queue.Queue[int]"]]:
+    """A client, and what it receives. How its polls fall is chance: their answers' heads are recorded by kind, once."""
+    heads: dict[str, requests.Response] = {}
+
+    def keep(response: requests.Response, **_: object) -> None:
+        heads.setdefault(response.request.method or "", response)
+
+    session = requests.Session()
+    session.trust_env = False
+    session.hooks["response"].append(keep)
+    client = socketio.Client(http_session=session, reconnection=False, handle_sigint=False)
+    received: queue.Queue[int] = queue.Queue()
+    client.on("doubled", received.put)
+    client.on("counted", received.put)
+    client.connect(site.url, transports=["polling"], wait_timeout=PATIENCE_S)
+    try:
+        yield client, received
+    finally:
+        client.disconnect()
+        session.close()
+    for method, response in sorted(heads.items()):
+        site.observe(method, response.status_code, response.headers.items(), b"")
+
+
+def _take(received: "queue.Queue[int]", count: int) -> list[int]:
+    try:
+        return [received.get(timeout=PATIENCE_S) for _ in range(count)]
+    except queue.Empty:
+        raise AssertionError(f"no event came within {PATIENCE_S:g} s") from None
