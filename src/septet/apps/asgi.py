@@ -79,8 +79,11 @@ class Cycle(Channel):
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
         except ClientGone as error:
             log.debug("%s", error)
-        except BaseException:  # a cancellation too: it ends this request and nothing else
-            log.exception("the application raised at %s", self._asked())
+        except BaseException as error:  # a cancellation too: it ends this request and nothing else
+            if exchange.lost and isinstance(error.__context__, ClientGone):  # told in the framework's own terms
+                log.debug("%r at %s", error, self._asked())
+            else:
+                log.exception("the application raised at %s", self._asked())
         else:
             if not self.answered and not exchange.lost:
                 log.error("the application returned without a whole answer at %s", self._asked())

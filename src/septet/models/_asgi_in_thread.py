@@ -415,7 +415,7 @@ class AsgiThread:
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
         self._time_is_up: asyncio.TimerHandle | None = None
-        self._clients_are_done = self._ended = False
+        self._clients_are_done = self._serves = self._ended = False
         context = copy_context()  # in which the application was imported, and has set what it likes
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
 
@@ -493,7 +493,9 @@ class AsgiThread:
         try:
             if self._start_application():
                 self._news.put(None)
+                self._serves = True
                 run_until(loop, lambda: self._ended)
+                self._serves = False
                 if self._lifespan is not None:
                     run_through(loop, self._lifespan.shutdown())
         finally:
@@ -559,7 +561,8 @@ class AsgiThread:
     def _end_if_done(self) -> None:
         if self._clients_are_done and not self._tasks:
             self._ended = True
-            self._loop.stop()
+            if self._serves:
+                self._loop.stop()
 
     def _stop_in_time(self) -> None:
         if self._time_is_up is None:

@@ -14,6 +14,7 @@ from septet.apps.wsgi import Wsgi
 from septet.http.states import CLOSE, RUN, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
+from septet.models._application_loop import run_through, run_until, start_application
 from septet.models._carry import release, take_turn
 from septet.models._figures import Figures
 from septet.models._link import Link
@@ -164,8 +165,8 @@ class Reactor:
         loop, service = self.loop, self.service
         lifespan = Lifespan(self.site.asgi) if self.site.asgi else None
         try:
-            if lifespan:
-                loop.run_until_complete(lifespan.startup())
+            if lifespan and not start_application(loop, lifespan, service.stop):
+                return
             for listener in service.listeners:
                 self.open(listener)
             loop.watch(service.stop.fileno(), READABLE, self._stop)
@@ -175,11 +176,10 @@ class Reactor:
                 service.figures.begin()
                 loop.call_later(service.figures.interval_s, self._tell, service.figures)
             service.ready(1)
-            loop.run_forever()
-            self._ended = True
+            run_until(loop, lambda: self._ended)
             if lifespan:
-                loop.run_until_complete(lifespan.shutdown())
-            loop.run_until_complete(loop.wind_up())
+                run_through(loop, lifespan.shutdown())
+            run_through(loop, loop.wind_up())
         finally:
             self._close()
 
@@ -273,12 +273,14 @@ class Reactor:
 
     def _end_if_done(self) -> None:
         if self.stopping and not (self._ended or self._connections or self._tasks):
+            self._ended = True
             self.loop.stop()
 
     def _cut(self) -> None:
         self.service.stop.say_time_is_up()
         for connection in list(self._connections):
             connection.cut()
+        self._ended = True
         self.loop.stop()
 
     def _close(self) -> None:
