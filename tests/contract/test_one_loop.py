@@ -161,6 +161,14 @@ def test_the_next_request_does_not_wait_for_what_the_last_goes_on_with(server: S
         server.journal.wait_for(f"went on {token}")
 
 
+@pytest.mark.parametrize("how", ["", "&wait"])
+def test_an_idle_connection_holds_nothing_of_its_last_request(server: Server, how: str, token: str) -> None:
+    """Not even until the collector comes."""
+    with server.connect() as connection:
+        assert connection.request("POST", f"/leave-nothing?token={token}{how}", body=b"body").status == 200
+        server.journal.wait_for(f"gone {token}")
+
+
 @pytest.mark.parametrize("how", ["exit", "interrupt"])
 def test_a_task_that_ends_the_process_elsewhere(server: Server, how: str) -> None:
     """SystemExit and KeyboardInterrupt in a task of a request's: 500 if it is awaited, and nothing else ends."""

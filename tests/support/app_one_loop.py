@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
@@ -14,7 +15,7 @@ from support.behaviour import Parameters, parameters, to_json
 
 at_import: ContextVar[str] = ContextVar("at_import")
 at_import.set("set")
-in_request: ContextVar[str] = ContextVar("in_request", default="unset")
+in_request: ContextVar[Any] = ContextVar("in_request", default="unset")
 
 made: dict[str, Any] = {"ticks": 0}
 events: dict[str, asyncio.Event] = {}
@@ -185,6 +186,21 @@ async def loop(scope: Scope, receive: Receive, send: Send, query: Parameters) ->
     await answer(send, b"{}")
 
 
+class Marker:
+    """Whose end is noticed."""
+
+
+async def leave_nothing(scope: Scope, receive: Receive, send: Send, query: Parameters) -> None:
+    """Journal when nothing refers to what belongs to this request any more."""
+    scope["marker"] = Marker()
+    in_request.set(scope["marker"])
+    weakref.finalize(scope["marker"], journal.write, f"gone {query['token']}")
+    if "wait" in query:
+        await asyncio.sleep(0)
+    await read_all(receive)
+    await answer(send, b"{}")
+
+
 async def nothing(scope: Scope, receive: Receive, send: Send, query: Parameters) -> None:
     await answer(send, b"{}")
 
@@ -202,4 +218,5 @@ ROUTES = {
     "/go-on": go_on,
     "/end": end,
     "/loop": loop,
+    "/leave-nothing": leave_nothing,
 }
