@@ -283,7 +283,10 @@ class SharedExchange:
     def fail(self) -> Want:
         with self._bell.lock:
             self._complete = True
-            return self._session.fail()
+            session = self._session
+            if session.phase.want is WRITE:  # what was sent stands, as far as the socket takes it at once
+                carry(WRITE, session, self._sock, _elsewhere)
+            return session.fail()
 
     def carry(self, want: Want) -> None:
         """The session may want something else of the client's thread than it did."""
