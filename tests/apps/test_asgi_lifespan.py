@@ -12,7 +12,7 @@ from septet.errors import Failed
 from support.asgi_by_hand import Receive, Send
 
 
-def lifespan_of(*messages: dict[str, Any] | Exception, log: list[str] | None = None) -> Lifespan:
+def lifespan_of(*messages: dict[str, Any] | BaseException, log: list[str] | None = None) -> Lifespan:
     """Of an application that answers every event with the next of these, or raises it."""
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -22,7 +22,7 @@ def lifespan_of(*messages: dict[str, Any] | Exception, log: list[str] | None = N
             event = await receive()
             if log is not None:
                 log.append(event["type"])
-            if isinstance(message, Exception):
+            if isinstance(message, BaseException):
                 raise message
             await send(message)
 
@@ -62,6 +62,24 @@ def test_lifespan_that_does_not_begin(messages: list[dict[str, Any]], reason: st
         live(lifespan_of(*messages))
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("no database"), "RuntimeError: no database"),
+        (SystemExit("no database"), "did not start: no database"),
+        (SystemExit(3), r"it called sys\.exit\(3\)"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (asyncio.CancelledError(), "CancelledError"),
+    ],
+    ids=repr,
+)
+def test_startup_that_raises(error: BaseException, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    """After it has taken the event: it has a lifespan, and failed."""
+    with pytest.raises(Failed, match=reason):
+        live(lifespan_of(error))
+    assert "apps/_lifespan.py" not in caplog.text, "a traceback begins in the application"
+
+
 def test_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     live(lifespan_of(COMPLETE, {"type": "lifespan.shutdown.failed", "message": "not flushed"}))
     assert "not flushed" in caplog.text
@@ -69,7 +87,11 @@ def test_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_application_without_a_lifespan(caplog: pytest.LogCaptureFixture) -> None:
     """The specification: it raises at the unknown scope, and is served all the same."""
-    live(lifespan_of(RuntimeError("what is a lifespan?")))
+
+    async def only_http(scope: Any, receive: Receive, send: Send) -> None:
+        raise RuntimeError("what is a lifespan?")
+
+    live(Lifespan(Asgi(only_http)))  # type: ignore[arg-type]
     live(lifespan_of())  # or just returns
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 

@@ -1,14 +1,20 @@
 """The ASGI lifespan: start-up before the first request, shutdown at the stop, a refusal ends the server."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from support.models import MODELS
 from support.server import APP_DIR, serve
+from support.waiting import wait_until
 
 APPS = "support.apps_lifespan"
+
+#: s; far from the 30 s that a stop may take.
+PROMPT_S = 10.0
 
 
 def test_startup_comes_first_and_shutdown_last(model: str) -> None:
@@ -33,14 +39,73 @@ def test_several_workers(model: str) -> None:
         assert server.journal.count("started") == server.journal.count("stopped") == processes
 
 
-def test_refused_startup(model: str, tmp_path: Path) -> None:
-    arguments = [f"{APPS}:refuses", "--app-dir", APP_DIR, "--model", model, "--bind", "127.0.0.1:0"]
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [
+        ("refuses", "the database is not there"),
+        ("exits", "deliberate: the database is not there"),
+        ("exits_with_number", "it called sys.exit(0)"),
+        ("exits_at_once", "deliberate: at once"),
+        ("raises", "DeliberateError: deliberate: the database is not there"),
+        ("interrupts", "KeyboardInterrupt"),
+    ],
+)
+def test_startup_that_fails(model: str, app: str, reason: str, tmp_path: Path) -> None:
+    """One sentence with the reason, and status 1; a traceback only of what the application has raised."""
+    check_that_it_does_not_start(tmp_path, app, reason, "--model", model)
+
+
+@pytest.mark.parametrize("app", ["exits", "raises"])
+@pytest.mark.parametrize("model", ["prethreaded", "epoll"])
+def test_startup_that_fails_in_workers(model: str, app: str, tmp_path: Path) -> None:
+    """Not again and again."""
+    check_that_it_does_not_start(tmp_path, app, "the database is not there", "--model", model, "--workers", "2")
+
+
+def check_that_it_does_not_start(directory: Path, app: str, reason: str, *options: str) -> None:
+    arguments = [f"{APPS}:{app}", "--app-dir", APP_DIR, "--bind", "127.0.0.1:0", *options]
     command = [sys.executable, "-m", "septet", "serve", *arguments]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 1
-    assert "the database is not there" in result.stderr
-    assert result.stderr.splitlines()[-1].startswith("septet: ")
-    assert "Traceback" not in result.stderr
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("septet: the application did not start: ")
+    assert reason in last
+    assert "listening" not in result.stderr
+    if app in ("raises", "interrupts"):
+        assert "apps_lifespan.py" in result.stderr, "the application's author sees where"
+    else:
+        assert "Traceback" not in result.stderr
+    assert "/septet/" not in result.stderr, "no frame of ours"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_during_startup(model: str, number: signal.Signals) -> None:
+    with serve(model, "asgi", app=f"{APPS}:waits_for_ever", wait_ready=False) as server:
+        server.journal.wait_for("starting")
+        server.send_signal(number)
+        assert server.wait(PROMPT_S) == 0
+        assert server.journal.count("startup cancelled") >= 1
+        assert "listening" not in server.stderr()
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["prethreaded", "epoll"])
+def test_stop_of_workers_during_startup(model: str) -> None:
+    with serve(model, "asgi", "--workers", "2", app=f"{APPS}:waits_for_ever", wait_ready=False) as server:
+        wait_until(lambda: server.journal.count("starting") == 2, "both start")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PROMPT_S) == 0
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded"])
+def test_stop_during_a_startup_that_blocks_its_loop(model: str) -> None:
+    """The main thread is free to hear the signal."""
+    with serve(model, "asgi", app=f"{APPS}:blocks_for_ever", wait_ready=False) as server:
+        server.journal.wait_for("starting")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(PROMPT_S) == 0
+        assert not server.complaints()
 
 
 @pytest.mark.parametrize("app", ["unsupported", "silent"])
@@ -52,10 +117,11 @@ def test_application_without_lifespan(model: str, app: str) -> None:
         assert not server.complaints()
 
 
-@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+@pytest.mark.parametrize("model", [model for model in MODELS if model != "forking"])
 def test_task_that_lives_as_long_as_the_server(model: str) -> None:
     """Started at start-up, on the loop of the requests; only one loop for all of them can do that."""
-    with serve(model, "asgi", app=f"{APPS}:background") as server:
+    options = ["--workers", "1"] if model == "preforked" else []
+    with serve(model, "asgi", *options, app=f"{APPS}:background") as server:
         for _ in range(3):
             assert server.get("/").status == 204
         server.stop()

@@ -99,23 +99,26 @@ needs_a_user_of_its_own = pytest.mark.skipif(
 
 @needs_a_user_of_its_own
 def test_fewer_threads_than_were_asked_for(interface: str) -> None:
-    """Beside the main thread, three."""
+    """Beside the main thread three; for an ASGI application one of them runs the loop."""
     app = f"support.app_few_threads:{interface}"
+    left = 3 if interface == "wsgi" else 2
     with serve("prethreaded", interface, "--threads", "8", app=app) as server:
-        wait_until(lambda: "cannot start more than 3 of 8 threads: can't" in server.stderr(), "the server says so")
+        said = f"cannot start more than {left} of 8 threads: can't"
+        wait_until(lambda: said in server.stderr(), "the server says so")
         assert threads(server.pid) == 4
-        with connections(server.address, 3) as clients:
+        with connections(server.address, left) as clients:
             for client in clients:
                 client.send(render("GET", "/"))
-            assert [client.read_response().status for client in clients] == [200] * 3
+            assert [client.read_response().status for client in clients] == [200] * left
         assert not server.complaints()
 
 
 @needs_a_user_of_its_own
-def test_no_thread_at_all() -> None:
-    app = "support.app_few_threads:wsgi"
+def test_no_thread_at_all(interface: str) -> None:
+    app = f"support.app_few_threads:{interface}"
     environment = {"FEW_THREADS": "1"}
-    with serve("prethreaded", "wsgi", app=app, environment=environment, wait_ready=False) as server:
+    what = "a thread" if interface == "wsgi" else "a thread for the event loop"
+    with serve("prethreaded", interface, app=app, environment=environment, wait_ready=False) as server:
         assert server.wait() == 1
-        assert server.stderr().splitlines()[-1] == "septet: cannot start a thread: can't start new thread"
+        assert server.stderr().splitlines()[-1] == f"septet: cannot start {what}: can't start new thread"
         assert not server.complaints()

@@ -123,10 +123,15 @@ def test_forking_gives_every_connection_a_process(interface: str) -> None:
 
 
 def test_threaded_gives_every_connection_a_thread(interface: str) -> None:
-    with serve("threaded", interface) as server, server.connect() as first, server.connect() as second:
-        seen = [json.loads(client.request("GET", "/info").body) for client in (first, second, first)]
-        assert {one["pid"] for one in seen} == {server.pid}
-        assert seen[0]["thread"] == seen[2]["thread"] != seen[1]["thread"]
+    """In which a WSGI application runs; an ASGI application has one thread for all."""
+    with serve("threaded", interface) as server:
+        before = threads(server.pid)
+        with server.connect() as first, server.connect() as second:
+            seen = [json.loads(client.request("GET", "/info").body) for client in (first, second, first)]
+            assert {one["pid"] for one in seen} == {server.pid}
+            assert threads(server.pid) == before + 2
+            assert seen[0]["thread"] == seen[2]["thread"]
+            assert (seen[0]["thread"] == seen[1]["thread"]) == (interface == "asgi")
 
 
 @pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "poll", "epoll", "io_uring"])

@@ -1,6 +1,8 @@
 """ASGI applications that differ in their lifespan; each answers every request with 204."""
 
 import asyncio
+import sys
+import time
 from typing import Any
 
 from support import journal
@@ -21,6 +23,51 @@ async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": "the database is not there"})
     else:
         await _answer(send)
+
+
+async def exits(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start-up ends the process, or would like to."""
+    await receive()
+    sys.exit("deliberate: the database is not there")
+
+
+async def exits_with_number(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    sys.exit(0)
+
+
+async def exits_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    """Before it has looked at what it is called for."""
+    sys.exit("deliberate: at once")
+
+
+async def raises(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start-up fails, and says so by an exception."""
+    await receive()
+    raise DeliberateError("deliberate: the database is not there")
+
+
+async def interrupts(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    raise KeyboardInterrupt
+
+
+async def waits_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start-up waits for something that does not come."""
+    await receive()
+    journal.write("starting")
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        journal.write("startup cancelled")
+        raise
+
+
+async def blocks_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same without letting the loop go on."""
+    await receive()
+    journal.write("starting")
+    time.sleep(3600)  # noqa: ASYNC251 - that is the fault
 
 
 async def unsupported(scope: Scope, receive: Receive, send: Send) -> None:

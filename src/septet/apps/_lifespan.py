@@ -1,4 +1,10 @@
-"""An ASGI application's start and end (ASGI lifespan 2.0)."""
+"""An ASGI application's start and end (ASGI lifespan 2.0).
+
+The specification has a server go on without lifespan when the application raises at the lifespan scope: that is how one
+that knows requests alone says so. An application that has taken `lifespan.startup` knows what it is about, and if it
+raises then, it has failed to start; serving it all the same would hide that its database is not there. So would going
+on after `sys.exit`, which says in so many words that the process is to end.
+"""
 
 import asyncio
 import logging
@@ -11,29 +17,44 @@ log = logging.getLogger("septet")
 
 
 class Lifespan:
-    """The application's start and end, on the loop that `startup` is awaited on.
-
-    An application that raises before it has answered the startup has no lifespan; that is not an error.
-    """
+    """The application's start and end, on the loop that `startup` is awaited on."""
 
     def __init__(self, asgi: Asgi) -> None:
         self._asgi = asgi
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._supported = False
+        self._asked = False
+        """The application has taken an event."""
+        self._error: BaseException | None = None
+        """What it raised before it had answered the startup."""
+        self.supported = False
+        """The application has answered the startup."""
 
     async def startup(self) -> None:
-        """Raises Failed when the application says that it cannot start."""
+        """Raises Failed when the application says that it cannot start, or raises in its startup."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         answer = await self._ask("lifespan.startup")
-        self._supported = answer is not None
+        error, self._error = self._error, None
+        if error is not None:
+            self._judge(error)
+        self.supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
             raise Failed(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
+    def _judge(self, error: BaseException) -> None:
+        """Raise Failed unless the error says that there is no lifespan."""
+        if isinstance(error, SystemExit):
+            raise Failed(f"the application did not start: {_last_words(error)}")
+        if isinstance(error, Exception) and not self._asked:
+            log.debug("the application has no lifespan: %r", error)
+            return
+        log.error("the application raised in its startup", exc_info=_without_our_frame(error))
+        raise Failed(f"the application did not start: {_named(error)}")
+
     async def shutdown(self) -> None:
-        """A failure is logged: there is nobody left whom it could keep from anything."""
-        if not self._supported:
+        """A failure is logged: there is nothing left that it could keep from anything."""
+        if not self.supported:
             return
         answer = await self._ask("lifespan.shutdown")
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
@@ -43,14 +64,35 @@ class Lifespan:
         self._events.put_nowait({"type": kind})
         return await self._answers.get()
 
+    async def _receive(self) -> Message:
+        event = await self._events.get()
+        self._asked = True
+        return event
+
     async def _run(self) -> None:
+        """To its end; what it raises, SystemExit included, must not come out of the loop that runs it."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._asgi.state}
         try:
-            await self._asgi.application(scope, self._events.get, self._answers.put)
-        except Exception as error:
-            if self._supported:
-                log.exception("the application raised in its lifespan")
-            else:
-                log.debug("the application has no lifespan: %r", error)
+            await self._asgi.application(scope, self._receive, self._answers.put)
+        except BaseException as error:
+            if not self.supported:
+                self._error = error
+            elif not isinstance(error, asyncio.CancelledError):  # it is cancelled when its loop winds up
+                log.error("the application raised in its lifespan", exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
+
+
+def _last_words(error: SystemExit) -> str:
+    """What the application gave to sys.exit, as Python would print it."""
+    return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _without_our_frame(error: BaseException) -> BaseException:
+    """The traceback begins in the application."""
+    at = error.__traceback__
+    return error.with_traceback(at.tb_next) if at is not None and at.tb_next is not None else error

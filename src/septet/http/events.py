@@ -194,8 +194,9 @@ class Exchange(Protocol):
     body: Any
     """A readable binary file with the whole request body, or None where it is still to come: see `read`."""
 
-    lost: bool
-    """The client is gone; nothing that is sent will arrive."""
+    @property
+    def lost(self) -> bool:
+        """The client is gone; nothing that is sent will arrive."""
 
     def read(self) -> bytes:
         """The next piece of the body, waiting for it; `b""` at its end. Raises ClientGone."""

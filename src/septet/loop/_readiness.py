@@ -206,8 +206,8 @@ class ReadinessLoop(SocketCalls):
     def _make_self_pipe(self) -> None:
         """Promise the pipe by which other threads and signals wake the loop; it is made when it is needed.
 
-        A blocking model makes a private loop per thread that hardly ever waits for anything, and the pipe
-        is two thirds of the cost of making and closing a loop.
+        A loop that is made for a moment and never waits does without: the pipe is two thirds of the cost of making
+        and closing a loop.
         """
         self._ssock = self._csock = None
         self._internal_fds = 1

@@ -9,8 +9,9 @@ Who has connected but not spoken, as browsers do in advance, takes nobody's time
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from socket import socket
 from threading import current_thread, main_thread
 from time import monotonic, sleep
@@ -21,8 +22,8 @@ from septet.apps.wsgi import Wsgi
 from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
 from septet.models._answer import answer, answer_at_once
+from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._carry import Turn, carry, receive
-from septet.models._private import lifespan, run_alone
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
@@ -235,25 +236,39 @@ def _not_yet(session: Session) -> None:
 
 
 @contextmanager
-def hall(service: Service) -> Iterator[None]:
-    """From the application's start to its end, with clients let in between. For the main thread of a process."""
-    with lifespan(service):
+def hall(
+    service: Service,
+    application: Callable[[Service], AbstractContextManager[AsgiThread | None]] = asgi_in_thread,
+) -> Iterator[AsgiThread | None]:
+    """From the application's start to its end, with clients let in between. For the main thread of a process.
+
+    Gives what an ASGI application runs on, for `turns`.
+    """
+    with application(service) as asgi:
         # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
-        service.stop.at_once = service.shut_doors
+        service.stop.at_once = partial(_stop, service, asgi)
         with service.figures.told() if service.figures else nullcontext():
-            service.ready(1)
-            yield
+            if not service.stop.ordered:
+                service.ready(1)
+            yield asgi
 
 
-def turns(service: Service, client: Client) -> Turn:
-    """Where the application runs in these models: in the client's thread, an ASGI application on a loop of its own."""
+def _stop(service: Service, asgi: AsgiThread | None) -> None:
+    service.shut_doors()
+    if asgi is not None:
+        asgi.order()
+
+
+def turns(service: Service, client: Client, asgi: AsgiThread | None) -> Turn:
+    """Where the application runs in these models: in the client's thread, an ASGI application on the process's loop."""
 
     new_context = service.context.copy
 
     def turn(session: Session) -> Want | None:
         target = service.site.find(session)
         if isinstance(target, Asgi):
-            return run_alone(target, client.sock, session)
+            assert asgi is not None, "clients are let in when the application has started"
+            return asgi.answer(target, client.sock, session)
         if not isinstance(target, Wsgi):
             return answer_at_once(target, session)
         assert session.delivery is not None

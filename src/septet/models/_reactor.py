@@ -24,6 +24,7 @@ from septet.http.states import CLOSE, RUN, WRITE, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called, answer, answer_at_once
+from septet.models._application_loop import run_through, run_until, start_application
 from septet.models._carry import carry
 from septet.models._cpus import default_threads
 from septet.models._figures import Figures
@@ -300,8 +301,8 @@ class Reactor:
         loop, service = self.loop, self.service
         lifespan = Lifespan(self.site.asgi) if self.site.asgi else None
         try:
-            if lifespan:
-                loop.run_until_complete(lifespan.startup())
+            if lifespan and not start_application(loop, lifespan, service.stop):
+                return
             for listener in service.listeners:
                 self.open(listener)
             loop.watch(self.runner.order, READABLE, self._stop)
@@ -314,8 +315,8 @@ class Reactor:
             self.runner.run()
             self._ended = True
             if lifespan:
-                loop.run_until_complete(lifespan.shutdown())
-            loop.run_until_complete(loop.wind_up())
+                run_through(loop, lifespan.shutdown())
+            run_through(loop, loop.wind_up())
         finally:
             self._close()
 
@@ -489,9 +490,16 @@ class Asynchronous:
     busy = False
 
     def __init__(self, loop: ReadinessLoop, stop: Stop) -> None:
+        self._loop = loop
         self.order = stop.fileno()
-        self.run = loop.run_forever
-        self.end = loop.stop
+        self._over = False
+
+    def run(self) -> None:
+        run_until(self._loop, lambda: self._over)
+
+    def end(self) -> None:
+        self._over = True
+        self._loop.stop()
 
     def leads(self) -> bool:
         return True

@@ -10,6 +10,8 @@ connection, and a process of memory for every client that is connected.
 
 from functools import partial
 
+from septet.errors import Failed
+from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import Client, Door, hall, serve, turns
 from septet.models._children import Brood
 from septet.models._service import Service
@@ -20,7 +22,7 @@ CONCURRENCY = "processes"
 
 def run(service: Service) -> None:
     door = Door(service, shares=False)
-    with hall(service):
+    with hall(service, lifespan_in_parent):
         children = Brood(service.in_flight)
         for client in door:
             try:
@@ -34,5 +36,10 @@ def run(service: Service) -> None:
 def _serve_and_exit(service: Service, door: Door, client: Client) -> int:
     service.stop.inherit()
     service.shut_doors()  # the child's copies; the parent goes on accepting
-    serve(client, door, turns(service, client))
+    try:
+        with asgi_in_child(service) as asgi:
+            serve(client, door, turns(service, client, asgi))
+    except Failed as error:
+        service.shortage.tell(str(error))
+        return 1
     return 0

@@ -16,6 +16,6 @@ from septet.models._service import Service
 
 def run(service: Service) -> None:
     door = Door(service, shares=True)
-    with hall(service):
+    with hall(service) as asgi:
         for client in door:
-            serve(client, door, turns(service, client))
+            serve(client, door, turns(service, client, asgi))

@@ -14,9 +14,9 @@ web frameworks are deployed. Python runs one thread's code at a time (the GIL); 
 import logging
 
 from septet.errors import Failed
+from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
 from septet.models._blocking import Door, hall, serve, turns
 from septet.models._cpus import default_threads
-from septet.models._private import close_loop_of_this_thread
 from septet.models._service import Service
 from septet.models._threads import Crew
 
@@ -27,18 +27,18 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    with hall(service):
+    with hall(service) as asgi:
         crew = Crew()
-        _fill(crew, service, service.threads or default_threads())
+        _fill(crew, service, service.threads or default_threads(), asgi)
         service.stop.wait()
         crew.wait()
 
 
-def _fill(crew: Crew, service: Service, count: int) -> None:
+def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> None:
     """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
     for started in range(count):
         try:
-            crew.start(_accept_and_serve, service, Door(service, shares=True, main=False))
+            crew.start(_accept_and_serve, service, Door(service, shares=True, main=False), asgi)
         except (RuntimeError, OSError) as error:
             if not started:
                 raise Failed(f"cannot start a thread: {error}") from None
@@ -46,9 +46,9 @@ def _fill(crew: Crew, service: Service, count: int) -> None:
             return
 
 
-def _accept_and_serve(service: Service, door: Door) -> None:
+def _accept_and_serve(service: Service, door: Door, asgi: AsgiThread | None) -> None:
     try:
         for client in door:
-            serve(client, door, turns(service, client))
+            serve(client, door, turns(service, client, asgi))
     finally:
-        close_loop_of_this_thread()
+        close_bell_of_this_thread()

@@ -8,8 +8,8 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
                                              └──> thread: serve ─> end
 """
 
+from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
 from septet.models._blocking import Client, Door, hall, serve, turns
-from septet.models._private import close_loop_of_this_thread
 from septet.models._service import Service
 from septet.models._threads import Crew
 
@@ -18,19 +18,19 @@ CONCURRENCY = "threads"
 
 def run(service: Service) -> None:
     door = Door(service, shares=False)
-    with hall(service):
+    with hall(service) as asgi:
         crew = Crew()
         for client in door:
             try:
-                crew.start(_serve, service, door, client)
+                crew.start(_serve, service, door, client, asgi)
             except RuntimeError as error:
                 client.sock.close()
                 door.pause(f"cannot start a thread for a client: {error}")
         crew.wait()
 
 
-def _serve(service: Service, door: Door, client: Client) -> None:
+def _serve(service: Service, door: Door, client: Client, asgi: AsgiThread | None) -> None:
     try:
-        serve(client, door, turns(service, client))
+        serve(client, door, turns(service, client, asgi))
     finally:
-        close_loop_of_this_thread()
+        close_bell_of_this_thread()

@@ -1,0 +1,79 @@
+"""Running an event loop on which an application has tasks.
+
+asyncio lets SystemExit and KeyboardInterrupt of any task out of `run_forever`. In a server that would let one request
+end all others. So the loop is run again until the work that it was started for is done; the exception stays that of its
+task, and is raised where the task is awaited.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from septet.apps._lifespan import Lifespan
+from septet.errors import Failed
+from septet.loop import ReadinessLoop
+from septet.models._service import Stop
+from septet.pollers import READABLE
+
+log = logging.getLogger("septet")
+
+STOPPED = "the application stopped the event loop, which goes on"
+
+
+def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
+    """Run the loop until `work` is done, whatever other tasks raise meanwhile, and if one calls `loop.stop()`.
+
+    Raises what `work` raises, and OSError and the like when the loop itself cannot go on.
+    """
+    task = loop.create_task(work)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if task.done():
+                raise
+            _tell(error)
+        except RuntimeError:
+            if task.done() or loop.is_closed():
+                raise
+            log.error(STOPPED)
+
+
+def run_until(loop: ReadinessLoop, over: Callable[[], bool]) -> None:
+    """Run the loop until it is stopped and `over()`, whatever the application's tasks raise meanwhile."""
+    while not over():
+        try:
+            loop.run_forever()
+            if not over():
+                log.error(STOPPED)
+        except (SystemExit, KeyboardInterrupt) as error:
+            _tell(error)
+
+
+def _tell(error: BaseException) -> None:
+    log.error("a task of the application raised %r, which ends that task and nothing else", error)
+
+
+def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:
+    """Run the application's startup on a loop of the main thread. False: the order to stop came first, and the startup
+    was cancelled. Raises Failed."""
+
+    async def start() -> None:
+        starting = asyncio.current_task(loop)
+        assert starting is not None, "a coroutine runs in a task"
+        loop.watch(stop.fileno(), READABLE, lambda mask: stop.heard() and starting.cancel())
+        try:
+            await lifespan.startup()
+        finally:
+            loop.unwatch(stop.fileno())
+
+    try:
+        run_through(loop, start())
+    except asyncio.CancelledError:
+        run_through(loop, loop.wind_up())
+        return False
+    except Failed:
+        run_through(loop, loop.wind_up())
+        raise
+    return True

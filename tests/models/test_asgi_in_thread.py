@@ -1,0 +1,123 @@
+"""What two threads do to one session, step by step."""
+
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from septet.http.states import BODY, READ, RUN
+from septet.models._asgi_in_thread import Bell, SharedExchange
+from septet.models._service import Stop
+from septet.pollers import READABLE
+from septet.rules import Rules
+from septet.session import Session
+from support.messages import render
+
+STOP = cast(Stop, SimpleNamespace(ordered=False))
+
+
+@pytest.fixture
+def bell() -> Iterator[Bell]:
+    bell = Bell()
+    bell.open()
+    yield bell
+    bell.close()
+
+
+@contextmanager
+def exchange_of(bell: Bell, data: bytes) -> Iterator[tuple[SharedExchange, Session, socket.socket]]:
+    """One request as far as `data` goes, and its client's end of the connection."""
+    ours, client = socket.socketpair()
+    with ours, client:
+        ours.setblocking(False)
+        session = Session(Rules(), None, ("/socket", None))
+        assert session.receive(data) is RUN
+        yield SharedExchange(session, ours, bell, STOP), session, client
+
+
+def test_a_thread_that_is_awake_is_not_rung_for(bell: Bell) -> None:
+    bell.ring()
+    assert bell.wait(0) == {}
+
+
+def test_a_thread_that_sleeps_is_rung_for_once(bell: Bell) -> None:
+    bell.sleep()
+    bell.ring()
+    ready = bell.wait(10)
+    assert len(ready) == 1
+    bell.wake(ready)
+    bell.ring()
+    assert bell.wait(0) == {}
+
+
+def test_a_bell_that_is_closed_is_rung_in_vain(bell: Bell) -> None:
+    """Its descriptor's number may be another's by now."""
+    bell.sleep()
+    bell.close()
+    other = os.eventfd(0, os.EFD_NONBLOCK)
+    try:
+        bell.ring()
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(other)
+    finally:
+        os.close(other)
+
+
+def test_without_descriptors_the_wait_ends_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And there is a bell as soon as there is a descriptor."""
+    bell = Bell()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        bell.open()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    bell.sleep()
+    bell.ring()
+    assert bell.wait(None) == {}
+    bell.open()
+    bell.sleep()
+    bell.ring()
+    assert bell.wait(10)
+    bell.close()
+
+
+def test_a_piece_that_comes_between_two_questions_is_not_waited_for(bell: Bell) -> None:
+    """`receive` asks for a piece, and then for more: what comes in between must not be missed."""
+    with exchange_of(bell, render("POST", "/", "Content-Length: 4")) as (exchange, _session, client):
+        assert exchange.poll() is None
+        client.send(b"body")
+        exchange._advance(READABLE, timed_out=False)
+        assert exchange.want_body() is RUN
+        assert exchange.poll() == b"body"
+
+
+def test_more_of_a_body_is_waited_for(bell: Bell) -> None:
+    with exchange_of(bell, render("POST", "/", "Content-Length: 4")) as (exchange, session, client):
+        assert exchange.poll() is None
+        assert exchange.want_body() is READ
+        assert session.phase is BODY
+        client.send(b"bo")
+        assert exchange._advance(READABLE, timed_out=False), "the application is told"
+        assert exchange.poll() == b"bo"
+
+
+def test_what_a_client_sends_ahead_is_not_the_applications_business(bell: Bell) -> None:
+    with exchange_of(bell, render("GET", "/")) as (exchange, _session, client):
+        client.send(render("GET", "/next"))
+        assert not exchange._advance(READABLE, timed_out=False)
+        client.close()
+        assert exchange._advance(READABLE, timed_out=False), "that the client is gone is"
+        assert exchange.gone
+
+
+def test_a_client_that_is_cut(bell: Bell) -> None:
+    with exchange_of(bell, render("GET", "/")) as (exchange, session, _client):
+        changes: list[Any] = []
+        exchange.deliver(exchange.cut, lambda: changes.append("told"))
+        assert session.lost
