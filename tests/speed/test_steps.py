@@ -46,17 +46,17 @@ class Steps(NamedTuple):
 
 
 STEPS = {
-    ("epoll", "wsgi", "hello"): Steps(29, 878, 813, 840),
-    ("epoll", "wsgi", "varying"): Steps(44, 1657, 1523, 1518),
-    ("epoll", "wsgi", "post"): Steps(42, 1188, 1095, 1127),
-    ("epoll", "wsgi", "stream"): Steps(141, 3500, 3203, 3326),
-    ("epoll", "wsgi", "static"): Steps(32, 872, 810, 832),
-    ("epoll", "asgi", "hello"): Steps(42, 1187, 1108, 1162),
-    ("epoll", "asgi", "varying"): Steps(59, 1948, 1805, 1824),
-    ("epoll", "asgi", "post"): Steps(56, 1497, 1393, 1455),
-    ("epoll", "asgi", "stream"): Steps(80, 2456, 2274, 2385),
-    ("io_uring", "wsgi", "hello"): Steps(41, 1241, 1152, 1166),
-    ("prethreaded", "wsgi", "hello"): Steps(31, 876, 815, 805),
+    ("epoll", "wsgi", "hello"): Steps(33, 1043, 972, 976),
+    ("epoll", "wsgi", "varying"): Steps(49, 1868, 1724, 1697),
+    ("epoll", "wsgi", "post"): Steps(46, 1354, 1255, 1264),
+    ("epoll", "wsgi", "stream"): Steps(166, 4261, 3967, 4105),
+    ("epoll", "wsgi", "static"): Steps(32, 924, 868, 882),
+    ("epoll", "asgi", "hello"): Steps(42, 1262, 1189, 1245),
+    ("epoll", "asgi", "varying"): Steps(59, 1962, 1825, 1858),
+    ("epoll", "asgi", "post"): Steps(56, 1573, 1475, 1539),
+    ("epoll", "asgi", "stream"): Steps(81, 2560, 2369, 2482),
+    ("io_uring", "wsgi", "hello"): Steps(49, 1487, 1376, 1367),
+    ("prethreaded", "wsgi", "hello"): Steps(36, 992, 931, 922),
 }
 
 

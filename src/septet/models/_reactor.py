@@ -130,7 +130,8 @@ class Connection(Link):
             if self._turns <= TURNS_AT_ONCE:
                 self._turns = 0
             Link.ready(self, mask)
-            self._notify()
+            if self._room is not None:
+                self._notify()
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
@@ -155,6 +156,7 @@ class Connection(Link):
         self._reactor.forget(self)
 
     def _notify(self) -> None:
+        """Something has gone to the client, or it is gone: an application that waits for room looks again."""
         if self._room is not None:
             self._room.notify()
 
