@@ -39,7 +39,7 @@ bench-loops:  ## septet.loop beside asyncio, uvloop and rloop, in an environment
 loop-suites:  ## The tests of uvloop, anyio and aiohttp on every loop (a quarter of an hour)
 	$(PYTHON) tests/loop/foreign/run.py $(SUITES_ARGS)
 
-apps:  ## Django, Flask, FastAPI and other real applications under every model, beside gunicorn and uvicorn
+apps:  ## Django, Flask, FastAPI and other real applications under every model, beside gunicorn and uvicorn (a quarter of an hour)
 	$(PYTHON) tests/real_apps/run.py $(APPS_ARGS)
 
 soak: $(READY)  ## Ten minutes of bad guests on each loop; nothing may be left (SOAK_SECONDS=600)

@@ -96,8 +96,9 @@ class Suite:
                         log = server.log()
             except AssertionError as error:
                 result.problems.append(f"the server: {_brief(str(error))}")
+        took = time.monotonic() - started
         _judge(result, Visited(tuple(outcomes), log), peers.result())
-        progress(f"{result.name}: {result.cell} ({time.monotonic() - started:.1f} s)")
+        progress(f"{result.name}: {result.cell} ({took:.1f} s)")
         return result
 
     @contextmanager
@@ -182,14 +183,13 @@ def notes(results: Sequence[Result]) -> str:
     failures: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for problem in result.problems:
-            failures.setdefault((result.application.name, problem), []).append(
-                " ".join((result.model, *result.options))
-            )
-    lines = [f"FAIL {name} under {', '.join(where)}: {problem}" for (name, problem), where in failures.items()]
+            where = " ".join((result.model, *result.options))
+            failures.setdefault((result.application.name, problem), []).append(where)
+    lines = [f"FAIL {name} under {', '.join(places)}: {problem}" for (name, problem), places in failures.items()]
     remarks = Counter(f"{result.application.name}: {remark}" for result in results for remark in result.remarks)
     lines += [f"remark: {remark}, {count} times" for remark, count in remarks.items()]
     left_out = {
-        f"*: {result.application.name} under {' and '.join(model for model in LACKS if step.excepted(model))} without "
+        f"*: {result.application.name} under {', '.join(model for model in LACKS if step.excepted(model))} without "
         f'"{step.name}": {step.reason}'
         for result in results
         for step in result.excepted
@@ -248,7 +248,8 @@ def main() -> int:
 
 
 def progress(text: str) -> None:
-    print(f"apps: {text}", file=sys.stderr, flush=True)
+    """In one write, for the jobs are threads."""
+    sys.stderr.write(f"apps: {text}\n")
 
 
 if __name__ == "__main__":
