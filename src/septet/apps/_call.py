@@ -165,7 +165,13 @@ class FileWrapper:
             self.close: Any = filelike.close
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.filelike.read(self.block_size), b"")
+        return self  # which has a `close`, for what wraps the iterator
+
+    def __next__(self) -> bytes:
+        block = self.filelike.read(self.block_size)
+        if type(block) is bytes and not block:  # an empty text is refused where it would be sent
+            raise StopIteration
+        return block
 
     def response(self, call: Call, head: ResponseHead) -> Response | None:
         """The answer as a stretch of the file from where it stands; None if it is not a plain file."""
