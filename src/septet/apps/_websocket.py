@@ -6,7 +6,6 @@ ignored; most frameworks have no such page and answer 404, libraries for WebSock
 
 import logging
 import mmap
-import sys
 
 from septet.http.events import Request
 
@@ -34,15 +33,3 @@ def warn_of_websocket(request: Request) -> None:
         _SHOWN,
         request.path.decode("ascii"),
     )
-
-
-def log_raised(request: Request) -> None:
-    """The application has raised what is being handled; called in its `except`.
-
-    Where a WebSocket was asked for, a line will do: clients go on asking, and the cause has been told.
-    """
-    at = f"{request.method} {request.target.decode('ascii')}"
-    if asks_for_websocket(request):
-        log.error("the application raised at %s, where a WebSocket was asked for: %r", at, sys.exc_info()[1])
-    else:
-        log.exception("the application raised at %s", at)

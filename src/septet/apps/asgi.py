@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 from septet.apps._channel import Channel
 from septet.apps._messages import Message
-from septet.apps._websocket import log_raised, warn_of_websocket
-from septet.http.events import ClientGone, Exchange, Request, stems_from_client
+from septet.apps._raised import log_raised
+from septet.apps._websocket import warn_of_websocket
+from septet.http.events import Exchange, Request
 
 log = logging.getLogger("septet")
 
@@ -72,24 +73,13 @@ class Cycle(Channel):
     __slots__ = ()
 
     async def run(self, asgi: Asgi) -> None:
-        """The application, to its end. What it raises is logged and becomes a 500 or a cut connection.
-
-        One whose client broke off is not to blame for that: frameworks raise an exception of their own then.
-        """
+        """The application, to its end. What it raises is logged and becomes a 500 or a cut connection."""
         exchange = self._exchange
         self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
-        except ClientGone as error:
-            log.debug("%s", error)
         except BaseException as error:  # a cancellation too: it ends this request and nothing else
-            if self.told_gone or stems_from_client(error):
-                traceback = log.isEnabledFor(logging.DEBUG)
-                log.info(
-                    "the client left, and the application raised %r at %s", error, self._asked(), exc_info=traceback
-                )
-            else:
-                log_raised(self._request)
+            log_raised(self._request, error, self.told_gone)
         else:
             if not (self.answered or exchange.lost or self.told_gone):
                 log.error("the application returned without a whole answer at %s", self._asked())

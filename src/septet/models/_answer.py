@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from septet.apps._websocket import log_raised
+from septet.apps._raised import log_raised
 from septet.http.events import ClientGone, Exchange, Part, Parts, Response, ResponseHead
 from septet.http.states import Want
 from septet.session import Session
@@ -47,11 +47,8 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
         delivery.deliver(None if session.http.status else head, body, last)
         if not last:
             _deliver_rest(parts, session, delivery, call)
-    except ClientGone as error:
-        log.debug("the client went away: %s", error)
-        delivery.give_up()
-    except BaseException:
-        log_raised(session.request)
+    except BaseException as error:
+        log_raised(session.request, error)
         delivery.give_up()
     if parts is not None:
         _close(parts, call)
