@@ -130,7 +130,7 @@ class _Watch:
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         session = self._session
         self._write(session.push(body, last) if head is None else session.respond(head, body, last))
-        if session.lost:
+        if session.lost and not last:
             raise ClientGone("the client went away")
 
     def inform(self, interim: bytes) -> None:

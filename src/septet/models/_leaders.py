@@ -57,6 +57,9 @@ QUICK_ANSWERS = 32
 
 QUICK_S = 0.001
 
+ALONE_S = 1.0
+"""How long a leader waits for a follower that moves the bytes instead."""
+
 END_S = 1.0
 """For the leader to come out of the loop at the end."""
 
@@ -71,7 +74,10 @@ class Answering(Protocol):
         """Run the application, calling its functions by `call`."""
 
     def await_room(self, timeout_s: float | None) -> None:
-        """Wait until something of what was given for the client has gone."""
+        """Wait until the loop has sent something of what was given for the client."""
+
+    def make_room(self, timeout_s: float | None) -> None:
+        """Wait until something can be sent, and send it."""
 
 
 class Member:
@@ -137,7 +143,7 @@ class Leaders:
     ) -> None:
         self.order = stop.order_fileno
         self._done = done
-        """Called by the leader, when the order to stop has come, after an answer that was not the leader's."""
+        """Called by the leader, when the order to stop has come, after answers: perhaps they were the last."""
         self._loop = loop
         self._limit = limit
         self._stop = stop
@@ -174,12 +180,17 @@ class Leaders:
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
         """Wait until the loop has sent something for this connection; a follower leads meanwhile."""
-        self._members[get_ident()].call(connection.await_room, timeout_s)
+        member = self._members[get_ident()]
+        longest_s = ALONE_S if timeout_s is None else min(timeout_s, ALONE_S)
+        member.call(connection.await_room, longest_s)
+        if member.leads and longest_s == ALONE_S:  # the system gives no thread for a follower
+            connection.make_room(timeout_s)
 
     @property
     def busy(self) -> bool:
         """Requests are being answered, or wait for that."""
-        return self._away > 0 or bool(self._due)
+        leader = self._leader
+        return self._away > 0 or bool(self._due) or (leader is not None and leader.answering is not None)
 
     def end(self) -> None:
         """Have `run` return."""
@@ -319,6 +330,8 @@ class Leaders:
                 if not me.leads:
                     self._go_on_away(me)
                     return
+            if self._stop.ordered:
+                self._done()
             if due and self._away < self._limit:
                 loop.call_soon(_nothing)  # look who else has come, without waiting
             loop.turn()

@@ -174,25 +174,22 @@ class Connection(Link):
         try:
             self._reactor.new_context().run(answer, application, self.session, self, call)
         except Exception:  # ours, or the system's: what the application raises is dealt with there
-            log.exception("a connection failed, and is cut")
-            with self.lock:
-                self.session.lose()
-                self._answered()
-                self._reactor.call_on_loop(self._attend_now)
+            self._break()
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         session = self.session
         with self.lock:
             want = session.push(body, last) if head is None else session.respond(head, body, last)
             if last:
-                self._answered()
+                self._finish(want)
+                return
             want = carry(want, session, self.sock, self.turn)
-            # Between two requests the loop mostly watches for the right thing already.
-            if want is WRITE or want is CLOSE or self._mask != READABLE or self._answering is last:
+            # Mostly the loop watches for the right thing already.
+            if want is WRITE or want is CLOSE or self._mask != READABLE:
                 self._settle(want)
             if session.lost:
                 raise ClientGone("the client went away")
-            if session.later and not last:
+            if session.later:
                 self._keep(session)
 
     def inform(self, interim: bytes) -> None:
@@ -201,24 +198,40 @@ class Connection(Link):
             self._settle(carry(session.inform(interim), session, self.sock, self.turn))
 
     def give_up(self) -> None:
-        session = self.session
         with self.lock:
-            want = session.fail()
-            self._answered()
-            self._settle(carry(want, session, self.sock, self.turn))
+            self._finish(self.session.fail())
+
+    def _finish(self, want: Want) -> None:
+        """The answer is complete as far as the application goes. Nothing that happens from here on is its affair: the
+        session may have come to the next request already."""
+        self._answered()
+        try:
+            want = carry(want, self.session, self.sock, self.turn)
+            if want is WRITE or want is CLOSE or self._mask != READABLE or self._answering:
+                self._settle(want)
+        except Exception:
+            self._break()
 
     def _answered(self) -> None:
-        """The exchange is complete as far as the application goes: the connection's next one may begin."""
+        """The connection's next exchange may begin."""
         self._answering = False
-        self._ahead = None
+        self._ahead = self._room = None
         if self._descriptor < 0:
             self.session.close()
+
+    def _break(self) -> None:
+        """Something is wrong that is no fault of the application's."""
+        log.exception("a connection failed, and is cut")
+        with self.lock:
+            self.session.lose()
+            self._answered()
+        self._reactor.call_on_loop(self._attend_now)
 
     def _settle(self, want: Want) -> None:
         """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
         if self._reactor.runner.leads():
             self.attend(want)
-        elif want is CLOSE or want is RUN or self._mask != self._mask_for(want):
+        elif want is CLOSE or self._answering or self._mask != self._mask_for(want):
             self._reactor.call_on_loop(self._attend_now)
 
     def _attend_now(self) -> None:
@@ -258,14 +271,15 @@ class Connection(Link):
         """Wait until the client takes something, and send it. For the loop's thread, where there is no other."""
         session, now = self.session, monotonic()
         deadline = session.deadline(now)
-        left_s = max(0.0, deadline - now) if deadline is not None else None
-        waited_s = min(left_s, timeout_s) if left_s is not None and timeout_s is not None else left_s or timeout_s
+        times_s = [] if timeout_s is None else [timeout_s]
+        if deadline is not None:
+            times_s.append(max(0.0, deadline - now))
         poller = Poll()
         poller.add(self._descriptor, WRITABLE)
-        if poller.wait(waited_s):
-            self._settle(carry(WRITE, session, self.sock, self.turn))
-        elif waited_s == left_s:
-            self._settle(session.expire())
+        if poller.wait(min(times_s, default=None)):
+            self._settle(carry(session.want, session, self.sock, self.turn))
+        elif deadline is not None and monotonic() >= deadline:
+            self._settle(carry(session.expire(), session, self.sock, self.turn))
 
 
 class Reactor:
@@ -294,7 +308,7 @@ class Reactor:
         if not isinstance(self.site.application, Wsgi):
             return Asynchronous(self.loop, service.stop)
         if service.threads == 0:
-            return OnLoop(self.loop, self.due, service.stop)
+            return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
         limit = service.threads or default_threads()
         return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done)
 
@@ -458,12 +472,13 @@ class OnLoop:
     asyncio is not told that its loop runs, for an application may want to run one of its own.
     """
 
-    busy = False
-
-    def __init__(self, loop: ReadinessLoop, due: "Due", stop: Stop) -> None:
+    def __init__(self, loop: ReadinessLoop, due: "Due", stop: Stop, done: Callable[[], None]) -> None:
+        self.order = stop.fileno()
+        self.busy = False
         self._loop = loop
         self._due = due
-        self.order = stop.fileno()
+        self._stop = stop
+        self._done = done
         self._over = False
 
     def leads(self) -> bool:
@@ -475,15 +490,20 @@ class OnLoop:
     def run(self) -> None:
         due = self._due
         while not self._over:
+            self.busy = True
             for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
                 connection, application = due.popleft()
                 connection.answer(application, operator.call)
+            self.busy = bool(due)
             if due:
                 self._loop.call_soon(_nothing)  # look who else has come, without waiting
+            if self._stop.ordered:
+                self._done()
             self._loop.turn()
 
     def end(self) -> None:
         self._over = True
+        self._loop.call_soon(_nothing)
 
 
 class Asynchronous:

@@ -39,7 +39,8 @@ LOOP = True
 
 def run(service: Service) -> None:
     # A WSGI application's threads take turns with the loop, and so with the ring.
-    RingReactor(service, UringLoop(Ring(shared=isinstance(service.site.application, Wsgi)))).run()
+    shared = isinstance(service.site.application, Wsgi) and service.threads != 0
+    RingReactor(service, UringLoop(Ring(shared=shared))).run()
 
 
 class RingConnection(Connection):
@@ -112,7 +113,11 @@ class RingConnection(Connection):
 
     def _close_when_idle(self) -> None:
         """A descriptor is closed when nothing in the ring refers to it any more."""
-        if not self._receive:
+        closing = cast(RingReactor, self._reactor).closing
+        if self._receive:
+            closing.add(self.sock)
+        else:
+            closing.discard(self.sock)
             self.sock.close()
 
 
@@ -123,6 +128,8 @@ class RingReactor(Reactor):
         super().__init__(service, loop)
         self._ring = loop.ring
         self._accepts: dict[Listener, int] = {}
+        self.closing: set[socket] = set()
+        """To be closed when their receives are out of the ring."""
 
     def open(self, listener: Listener) -> None:
         if (self.service.workers or 1) > 1:
@@ -150,3 +157,8 @@ class RingReactor(Reactor):
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
             self.open(listener)
+
+    def _close(self) -> None:
+        super()._close()
+        for sock in self.closing:  # with the ring, whatever was in it is gone
+            sock.close()
