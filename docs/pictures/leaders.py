@@ -61,7 +61,12 @@ REMEMBERED = Scene(
             leads=(0, 12),
             says=((2.5, "3?"),),
         ),
-        Row("thread A", runs=((3, 3, 4), (3, 9, 10)), waits=((3, 4, 9, "waits for a database"),), says=((11, "follower"),)),
+        Row(
+            "thread A",
+            runs=((3, 3, 4), (3, 9, 10)),
+            waits=((3, 4, 9, "waits for a database"),),
+            says=((11, "follower"),),
+        ),
     ),
     (0, 1, 2.5, "the request"),
 )

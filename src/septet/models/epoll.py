@@ -8,8 +8,8 @@ call hands back only those that are ready, so idle clients cost nothing. This is
           client N ──┘                             ^                                           │
                                                    └───────────────────────────────────────────┘
 
-An ASGI application runs on this thread, as tasks. So does a WSGI application; when it waits, another thread goes on with
-the loop (see `_leaders`).
+An ASGI application runs on this thread, as tasks. So does a WSGI application; when it waits, another thread goes on
+with the loop (see `_leaders`).
 """
 
 from septet.loop import EpollLoop
