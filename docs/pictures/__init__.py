@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import flow, layers, models, phases, strictness
+from pictures import flow, layers, leaders, models, phases, strictness
 from pictures.drawing import Drawing
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
     **{f"{name}-structure": partial(models.structure, model) for name, model in models.MODELS.items()},
     **{f"{name}-time": partial(models.time, model) for name, model in models.MODELS.items()},
     **{name: partial(flow.draw, sequence) for name, sequence in flow.SEQUENCES.items()},
+    **{name: partial(leaders.draw, scene) for name, scene in leaders.SCENES.items()},
     "phases": phases.draw,
     "layers": layers.draw,
 }

@@ -26,7 +26,7 @@ SEQUENCES: dict[str, tuple[Step, ...]] = {
         Step(M, K, "recv"),
         Step(M, S, "receive(data)"),
         Step(S, M, "RUN"),
-        Step(M, A, "the turn"),
+        Step(M, A, "call, when due"),
         Step(A, M, "Response"),
         Step(M, S, "respond"),
         Step(S, M, "WRITE"),

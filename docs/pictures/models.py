@@ -67,7 +67,13 @@ def _row(name: str, *requests: tuple[int, int]) -> Row:
 SERVE = ("accept", "serve", "close")
 ONE_BY_ONE = ((1, 0), (2, 4), (3, 8))
 IN_TURNS = ((1, 0, 1), (2, 1, 2), (3, 2, 3), (1, 3, 4), (2, 4, 5), (3, 5, 6))
-ON_A_LOOP = (Row("ASGI", IN_TURNS), _row("WSGI", *ONE_BY_ONE))
+ON_A_LOOP = (
+    Row("ASGI", IN_TURNS),
+    _row("WSGI: A", (1, 0)),
+    _row("B", (2, 1)),
+    _row("C", (3, 2)),
+    _row("--threads 0", *ONE_BY_ONE),
+)
 QUEUE = "kernel: the queue of listen(2)"
 
 MODELS = {

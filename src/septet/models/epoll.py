@@ -7,6 +7,9 @@ call hands back only those that are ready, so idle clients cost nothing. This is
           client 2 ──┼──> the kernel's list ──> epoll_wait ─> ready: 2, 7, 9 ─> carry each on ─┐
           client N ──┘                             ^                                           │
                                                    └───────────────────────────────────────────┘
+
+An ASGI application runs on this thread, as tasks. So does a WSGI application; when it waits, another thread goes on
+with the loop (see `_leaders`).
 """
 
 from septet.loop import EpollLoop

@@ -8,6 +8,8 @@ call brings what all clients have sent. Answers leave by send(2) at once, which 
           client 2 ──┼──> the kernel's ring ──> enter ─> completions: data of 2, of 7 ─> carry each on ─┐
           client N ──┘                            ^                                                     │
                                                   └─────────────────────────────────────────────────────┘
+
+Where applications run is as under epoll.
 """
 
 import errno

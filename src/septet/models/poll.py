@@ -8,6 +8,8 @@ call and looks at each, so its cost grows with the number of clients, idle ones 
           client 2 <──┼──> poll(all of them) ─> ready: 2, 7, 9 ─> carry each on ─┐
           client N <──┘           ^                                              │
                                   └──────────────────────────────────────────────┘
+
+Where applications run is as under epoll.
 """
 
 from septet.loop import PollLoop

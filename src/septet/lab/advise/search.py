@@ -57,7 +57,7 @@ def _its_knee(search: Search, candidate: Candidate) -> Step:
 def _begin_with_a_loop(search: Search) -> Iterable[Step]:
     first = next((name for name in LOOPS[1:] + LOOPS[:1] if name in search.situation.models), None)
     if first is not None:
-        reason = "one process and one thread, nothing to tune: what everything else has to beat"
+        reason = "one process and its own number of threads: what everything else has to beat"
         yield Step(Candidate(first), Look.GAUGE, reason)
         if not search.situation.nature.blocks:
             yield _its_knee(search, Candidate(first))
