@@ -42,7 +42,7 @@ def test_advise(tmp_path: Path, app: str) -> None:
     result = advise(app, *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr + result.stdout
     assert "WSGI: a request alone takes" in result.stderr
-    assert "nothing to tune" in result.stderr
+    assert "what everything else has to beat" in result.stderr
     assert f"    septet serve {app} --model " in result.stdout
     assert "EXTRAPOLATION" in result.stdout
     kept = json.loads((tmp_path / "out" / "advice.json").read_text())
