@@ -239,6 +239,14 @@ class SharedExchange:
         return self._session.responding
 
     @property
+    def half_closed(self) -> bool:
+        return self._session.half_closed
+
+    @property
+    def content_ended(self) -> bool:
+        return self._session.http.content_ended
+
+    @property
     def answered(self) -> bool:
         return self._complete
 
