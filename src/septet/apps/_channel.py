@@ -19,11 +19,11 @@ GATHERED_BYTES = 65536
 more memory than the other."""
 
 EMPTY_BYTES = 64
-"""What an empty part counts for: one that gives nothing but empty parts must leave others their turn, too."""
+"""What an empty part counts for: an application that gives nothing but empty parts must leave others their turn, too."""
 
 SURPLUS_BYTES = 1 << 20
-"""What an application may send on when nothing more of its answer is wanted: enough for most to come to their end, and
-the endless ones are told with an OSError."""
+"""What an application may send on when nothing more of its answer is wanted, `EMPTY_BYTES` for each part included:
+enough for most to come to their end, and the endless ones are told with an OSError."""
 
 HALF_CLOSED_S = 5.0
 """How long a client that sends no more may wait for its answer before the application is told that it has left. It may
@@ -213,7 +213,7 @@ class Channel:
     async def _pass_over(self, count: int, last: bool) -> None:
         """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
         assert self._surplus is not None, "the answer has ended"
-        self._surplus += count or EMPTY_BYTES
+        self._surplus += count + EMPTY_BYTES
         if self._surplus > SURPLUS_BYTES:
             raise ClientGone("nothing more of this answer is wanted")
         if last and self._trailers is None:
