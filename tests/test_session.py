@@ -338,3 +338,4 @@ def test_a_file_that_is_the_last_part_ends_the_chunks(tmp_path: Path, count: int
         assert write_all(session) == (b"3\r\n123\r\n" if count else b"") + b"0\r\n\r\n"
     assert session.request.target == b"/next"
     assert not session.responding
+    assert session.trail.count(TURN) == 3, "two of the first request, one of the next"

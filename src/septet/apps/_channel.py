@@ -19,7 +19,7 @@ GATHERED_BYTES = 65536
 more memory than the other."""
 
 EMPTY_BYTES = 64
-"""What an empty part counts for: an application that gives nothing but empty parts must leave others their turn, too."""
+"""What an empty part counts for: an application that gives nothing else must leave others their turn, too."""
 
 SURPLUS_BYTES = 1 << 20
 """What an application may send on when nothing more of its answer is wanted, `EMPTY_BYTES` for each part included:

@@ -28,8 +28,8 @@ class OwnedDescriptor:
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
     """A file from where it stands to its end; None if its bytes are not those that `read` gives, or no descriptor is
-    free for it. (Files of the kernel's own, in /proc and /sys, say that they are empty, or what they might hold at most;
-    they take no room on a disk.)"""
+    free for it. (Files of the kernel's own, in /proc and /sys, say that they are empty, or what they might hold at
+    most; they take no room on a disk.)"""
     file: Any = filelike.file if isinstance(filelike, tempfile._TemporaryFileWrapper) else filelike
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO:

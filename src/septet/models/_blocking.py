@@ -222,9 +222,9 @@ def serve(client: Client, door: Door, turn: Turn) -> None:
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
-    watch = session.delivery = _Watch(client, door)
     want = READ
     try:
+        watch = session.delivery = _Watch(client, door)
         while want is not CLOSE:
             want = watch.wait()
             if want is READ:
