@@ -100,3 +100,13 @@ def _failed_again(server: Server, before: int) -> bool:
     with suppress(OSError, Truncated):  # the one that is served when it happens
         server.get("/")
     return server.stderr().count("a thread failed, and goes on") > before
+
+
+@each_model
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_a_handler_of_the_log_that_raises_ends_nothing(model: str, interface: str) -> None:
+    options = ["--threads", "2"] if model == "prethreaded" else []
+    with serve(model, interface, *options, app=f"{APP}:{interface}") as server:
+        for _ in range(3):
+            assert server.get("/log-raises").status == 500
+            assert server.get("/").body == b"fine"

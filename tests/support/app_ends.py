@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import gc
+import logging
 import threading
 
 from septet.apps.asgi import Cycle
@@ -19,6 +20,17 @@ def wsgi(environ, start_response):
 def plain(start_response, query):
     start_response("200 OK", [])
     return [b"fine"]
+
+
+class Raising(logging.Handler):
+    def emit(self, record):
+        raise SystemExit("deliberate")
+
+
+def log_raises(start_response, query):
+    """With a log that fails, too."""
+    logging.getLogger().addHandler(Raising())
+    raise KeyError("deliberate")
 
 
 def empties(start_response, query):
@@ -58,7 +70,14 @@ def late_exception(start_response, query):
     return [b"fine"]
 
 
-WSGI = {"/": plain, "/empties": empties, "/endless": endless, "/length": length, "/late-exception": late_exception}
+WSGI = {
+    "/": plain,
+    "/log-raises": log_raises,
+    "/empties": empties,
+    "/endless": endless,
+    "/length": length,
+    "/late-exception": late_exception,
+}
 
 
 async def asgi(scope, receive, send):
@@ -96,6 +115,10 @@ async def stream(receive, send, query):
         journal.write(f"closed {query['token']}")
 
 
+async def log_raises_too(receive, send, query):
+    log_raises(None, query)
+
+
 async def cycles(receive, send, query):
     """How many requests are remembered; after a wait, without which a request has no task of its own."""
     await asyncio.sleep(0.001)
@@ -123,6 +146,7 @@ def raise_deliberately():
 
 ASGI = {
     "/": fine,
+    "/log-raises": log_raises_too,
     "/unless-left": unless_left,
     "/goes-on": goes_on,
     "/endless": stream,

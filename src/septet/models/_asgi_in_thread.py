@@ -550,7 +550,8 @@ class AsgiThread:
             task = self._starter.start(cycle.run(asgi))
         except BaseException:  # the application's own idea of a task
             log.exception("a request's task could not be started")
-            cycle.give_up()
+            if not cycle.answered:
+                cycle.give_up()
             task = None
         if task is not None:
             self._tasks.add(task)

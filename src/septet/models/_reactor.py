@@ -107,7 +107,7 @@ class Connection(Link):
         except BaseException:  # the application's own idea of a task
             log.exception("a request's task could not be started")
             self.cycle = None
-            return session.fail()
+            return session.lose() if cycle.answered else session.fail()
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
