@@ -278,3 +278,64 @@ def test_unread_body_that_does_not_end_well(data: bytes) -> None:
     session.respond(ok(), b"", True)
     write_all(session)
     assert session.receive(data) is CLOSE
+
+
+# From one exchange to the next
+
+
+def test_an_idle_session_holds_nothing_of_its_last_request() -> None:
+    session = Watched()
+    session.receive(render("GET", "/" + "a" * 5000))
+    session.respond(ok(), b"hello", True)
+    write_all(session)
+    assert session.phase is IDLE
+    assert len(session.request.target) == 0
+    session.receive(render("POST", "/" + "a" * 5000, body=b"body")[:-1])
+    session.respond(ok(), b"hello", True)
+    write_all(session)
+    assert session.phase is DRAIN
+    session.receive(b"y")
+    assert session.phase is IDLE
+    assert len(session.request.target) == 0
+
+
+def test_a_body_is_given_back_when_the_answer_has_gone() -> None:
+    """Though the connection lingers, or the next request comes slowly."""
+    session = Watched(Rules(spool=io.BytesIO))
+    session.receive(render("POST", "/", "Connection: close", body=b"body"))
+    assert session.body is not None
+    session.respond(ok(), b"hello", True)
+    write_all(session)
+    assert session.body is None
+
+
+def test_a_continue_that_was_not_sent_is_not_the_next_requests() -> None:
+    """The answer was given while 100 Continue still waited for its client."""
+    session = Watched()
+    session.receive(render("POST", "/", "Expect: 100-continue", "Content-Length: 4"))
+    assert session.poll() is None
+    assert session.want_body() is WRITE
+    session.receive(b"body")
+    session.respond(ok(), b"hello", True)
+    write_all(session)
+    assert session.receive(render("GET", "/")) is RUN
+    session.respond(ok(), b"hello", False)
+    write_all(session)
+    assert session.phase is TURN
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_file_that_is_the_last_part_ends_the_chunks(tmp_path: Path, count: int) -> None:
+    """In its own exchange: what has come after the request is answered after it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"123")
+    session = Watched()
+    session.receive(render("GET", "/") + render("GET", "/next"))
+    with path.open("rb") as file:
+        session.respond(ok(), b"one", False)
+        write_all(session)
+        session.push(FileRegion(file.fileno(), 0, count), True)
+        assert write_all(session) == (b"3\r\n123\r\n" if count else b"") + b"0\r\n\r\n"
+    assert session.request.target == b"/next"
+    assert not session.responding
+    assert session.trail.count(TURN) == 3, "two of the first request, one of the next"

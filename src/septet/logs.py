@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import time
+import traceback
+from contextlib import suppress
 from typing import IO
 
 from septet.errors import Failed
@@ -15,9 +17,24 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if not isinstance(log, _GuardedLogger):
+        log.__class__ = _GuardedLogger
 
 
 log = logging.getLogger("septet")
+
+
+class _GuardedLogger(logging.Logger):
+    """The server's own logger. An application may add handlers, and what one of them raises would come out in the midst
+    of the server, which says something of a request, and end a thread or the process."""
+
+    def callHandlers(self, record: logging.LogRecord) -> None:
+        try:
+            super().callHandlers(record)
+        except BaseException:
+            with suppress(OSError, ValueError):  # standard error is closed, or full
+                print(record.getMessage(), "(a handler of the log raised:)", file=sys.__stderr__)
+                traceback.print_exc(file=sys.__stderr__)
 
 
 class AccessLog:

@@ -23,6 +23,7 @@ from typing import Any
 from septet.http.connection import CONTINUE, Connection
 from septet.http.events import ClientGone, Delivery, FileRegion, Part, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
+from septet.http.incoming import ASKING, BETWEEN
 from septet.http.pace import Pace
 from septet.http.states import (
     ANSWER,
@@ -58,7 +59,6 @@ class Session:
 
     __slots__ = (
         "_admitted",
-        "_asks_continue",
         "_discarded",
         "_fault",
         "_pace",
@@ -103,7 +103,6 @@ class Session:
         self._pace: Pace | None = None
         """Of the client in this exchange; None until somebody looks."""
         self._admitted = False
-        self._asks_continue = False
         self._discarded = 0
 
     @property
@@ -124,8 +123,14 @@ class Session:
 
     @property
     def gone(self) -> bool:
-        """The client is gone, sends no more, or what it sends is of no use: ASGI's disconnect."""
+        """The client is gone, sends no more, or what it sends is of no use."""
         return self.lost or self.http.ended or self._fault is not None
+
+    @property
+    def half_closed(self) -> bool:
+        """The request is complete and nothing comes after it: the client may still read, or it may have left."""
+        http = self.http
+        return http.ended and not self.lost and self._fault is None and http.body_complete
 
     def _enter(self, phase: Phase) -> Want:
         self.phase = phase
@@ -193,23 +198,26 @@ class Session:
         """All output has gone: whose turn is it?"""
         http = self.http
         if not http.answered:
-            return self._asked() if self._asks_continue else self._enter(TURN)
+            return self._asked() if http.continued is ASKING else self._enter(TURN)
         if self._rules.observer and http.status:
             self._rules.observer.ended(self)
         self._pace = None
         if self._admitted:
             self._leave()
+        if self.body is not None:
+            self.drop_body()
         if not http.keep_alive or http.stopping:
             return self._enter(OVER)
         if http.at_rest:
-            if self.body is not None:
-                self.drop_body()
-            return self._enter(IDLE)
+            http.request = BETWEEN
+            self.phase = IDLE
+            self.since = None
+            return READ
         return self._next_request() if http.body_complete else self._drain()
 
     def _asked(self) -> Want:
         """100 Continue has gone; some of the body may have come meanwhile."""
-        self._asks_continue = False
+        self.http.continued = True
         if self._rules.spool:
             return self._fill_spool()
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
@@ -314,8 +322,6 @@ class Session:
 
     def _next_request(self) -> Want:
         http = self.http
-        if self.body is not None:
-            self.drop_body()
         if not http.pending:
             return self._await_request()
         try:
@@ -379,7 +385,10 @@ class Session:
         if self.http.ended:
             return self._enter(OVER)
         phase = HEAD if self.http.pending or self.phase is HEAD else IDLE
-        return self._enter(phase) if self.phase is not phase else READ
+        if self.phase is phase:
+            return READ
+        self.http.request = BETWEEN
+        return self._enter(phase)
 
     def _fill_spool(self) -> Want:
         """Collect the body on behalf of an application that must not wait for it."""
@@ -435,6 +444,10 @@ class Session:
         return self.http.status != 0
 
     @property
+    def content_ended(self) -> bool:
+        return self.http.content_ended
+
+    @property
     def answered(self) -> bool:
         return self.http.answered
 
@@ -468,8 +481,7 @@ class Session:
         if self.output or self.file:
             return WRITE
         if self.http.wants_continue:
-            self.http.continued = True
-            self._asks_continue = True
+            self.http.continued = ASKING
             self.output = CONTINUE
             return self._enter(ANSWER)
         return self._enter(BODY)
@@ -487,6 +499,8 @@ class Session:
     def push(self, body: Part, last: bool) -> Want:
         data = self.http.send(body, last)
         if last and type(body) is not bytes and isinstance(body, FileRegion) and (end := self.http.end_of_file()):
+            if not body.count:
+                return self._queue(data + end, b"")
             self._queue(data, body)
             return self._queue(end, b"")
         return self._queue(data, body)

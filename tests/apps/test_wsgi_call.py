@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from septet.apps.wsgi import Wsgi
+from septet.rules import Rules
 from support.messages import render
 
 Run = Callable[..., Any]
@@ -124,3 +125,89 @@ def test_early_hints_come_before_the_answer(run: Run) -> None:
     hints, _, answer = raw.partition(b"\r\n\r\n")
     assert hints == b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nX: caf\xe9"
     assert answer == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+
+
+# The end of an answer
+
+
+class Iterable:
+    """Counts how often it is closed, and begins or fails as it is told."""
+
+    def __init__(self, begin: Callable[[], Any]) -> None:
+        self._begin = begin
+        self.closed = 0
+
+    def __iter__(self) -> Any:
+        return self._begin()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def raising() -> Any:
+    raise SystemExit("deliberate")
+
+
+def no_iterator() -> Any:
+    return None
+
+
+def of_a_length_that_raises() -> Any:
+    return iter([b"one"])
+
+
+class WithoutLength(Iterable):
+    def __len__(self) -> int:
+        raise SystemExit("deliberate")
+
+
+@pytest.mark.parametrize("iterable", [Iterable(raising), Iterable(no_iterator), WithoutLength(of_a_length_that_raises)])
+def test_what_cannot_be_iterated_is_closed(run: Run, iterable: Iterable) -> None:
+    kept: list[Any] = []
+
+    def application(environ: Any, start_response: Start) -> Any:
+        kept.append(start_response("200 OK", []))
+        return iterable
+
+    assert run(Wsgi(application), GET).answer.status == 500
+    assert iterable.closed == 1
+    with pytest.raises(RuntimeError, match="complete"):
+        kept[0](b"late")
+
+
+@pytest.mark.parametrize("parts", [[b"12345"], [b"12", b"", b"345"]])
+def test_an_answer_ends_with_its_content_length(run: Run, parts: list[bytes]) -> None:
+    """The client need not wait for what a generator does after its last part, and gets nothing of what that raises."""
+    kept: list[Any] = []
+    ended: list[bool] = []
+
+    def application(environ: Any, start_response: Start) -> Any:
+        kept.append(start_response("200 OK", [("Content-Length", "5")]))
+        yield from parts
+        with pytest.raises(RuntimeError, match="complete"):
+            kept[0](b"late")
+        ended.append(True)
+        raise KeyError("deliberate")
+
+    answer, session = run(Wsgi(application), GET + render("GET", "/", "Connection: close"))
+    assert answer.raw.count(b"HTTP/1.1 200 ") == 2
+    assert answer.raw.count(b"12345") == 2
+    assert ended == [True, True]
+    assert not session.lost
+
+
+def test_excess_after_the_end_is_told(run: Run) -> None:
+    said: list[str] = []
+    asked: list[int] = []
+
+    def application(environ: Any, start_response: Start) -> Any:
+        start_response("200 OK", [("Content-Length", "5")])
+        yield b"12345"
+        while True:
+            asked.append(1)
+            yield b"67"
+
+    answer, _ = run(Wsgi(application), GET, Rules(complain=said.append))
+    assert answer.body == b"12345"
+    assert len(asked) == 1
+    assert said == ["the answer to GET / has 7 bytes or more, but its Content-Length is 5: the excess is left out"]

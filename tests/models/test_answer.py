@@ -35,6 +35,9 @@ class Parts:
             raise part
         return part
 
+    def detach(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed += 1
 

@@ -77,6 +77,9 @@ class ByHand:
         self.session.inform(interim)
         self.written += write_all(self.session)
 
+    def look(self) -> None:
+        """The test says when the client goes."""
+
     def give_up(self) -> None:
         self.session.fail()
         self.written += write_all(self.session)

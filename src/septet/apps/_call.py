@@ -96,16 +96,19 @@ class Call:
 
     def response(self, iterable: Iterable[bytes]) -> Response:
         """The answer, with its first part that is not empty: until there is one, the status may still be changed."""
-        if isinstance(iterable, FileWrapper) and not self.wrote:
-            response = iterable.response(self, self._started())
-            if response is not None:
-                return response
-        parts = Parts(self, iterable, getattr(iterable, "close", None))
+        parts = Parts(self, getattr(iterable, "close", None))
         try:
+            if isinstance(iterable, FileWrapper) and not self.wrote:
+                response = iterable.response(parts, self._started())
+                if response is not None:
+                    return response
+            parts.iterator = iter(iterable)
             if self.wrote:
                 return self._started(), b"", parts
             first = self._first(parts.iterator)
-            parts.whole = not first or _is_single(iterable)
+            if not first or _is_single(iterable):
+                parts.whole = True
+                self.exchange = None
             return self._started(), first, parts
         except BaseException:
             parts.close()
@@ -118,6 +121,7 @@ class Call:
                 return part
             if self.exchange is None or self.exchange.lost:
                 raise ClientGone("the client went away")
+            delivery_of(self.exchange).look()
         return b""
 
 
@@ -139,14 +143,17 @@ class Parts:
 
     __slots__ = ("_call", "_close", "iterator", "whole")
 
-    def __init__(self, call: Call, iterable: Iterable[Part], close: Callable[[], None] | None) -> None:
+    def __init__(self, call: Call, close: Callable[[], None] | None) -> None:
         self._call = call
         self._close = close
-        self.iterator = iter(iterable)
+        self.iterator: Iterator[Part] = iter(())
         self.whole = False
 
     def __next__(self) -> Part:
         return next(self.iterator)
+
+    def detach(self) -> None:
+        self._call.exchange = None
 
     def close(self) -> None:
         self._call.exchange = None
@@ -173,7 +180,7 @@ class FileWrapper:
             raise StopIteration
         return block
 
-    def response(self, call: Call, head: ResponseHead) -> Response | None:
+    def response(self, parts: Parts, head: ResponseHead) -> Response | None:
         """The answer as a stretch of the file from where it stands; None if it is not a plain file."""
         region = region_of_rest(self.filelike)
         if region is None:
@@ -182,6 +189,6 @@ class FileWrapper:
             head = with_length(head, region.count)
         elif head.content_length < region.count:
             region.count = head.content_length
-        parts = Parts(call, (), getattr(self, "close", None))
         parts.whole = True
+        parts.detach()
         return head, region, parts

@@ -8,16 +8,26 @@ costs one send(2), and a part never waits for one that is still to be made.
 """
 
 import asyncio
-import os
 from typing import Any, Protocol
 
-from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, open_path, region_of, whole_file
+from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
 from septet.http.events import ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import trailer_section, with_length
 
 GATHERED_BYTES = 65536
 """More than this is not kept back. It is what one receive brings, too: neither direction of a busy connection holds
 more memory than the other."""
+
+EMPTY_BYTES = 64
+"""What an empty part counts for: an application that gives nothing else must leave others their turn, too."""
+
+SURPLUS_BYTES = 1 << 20
+"""What an application may send on when nothing more of its answer is wanted, `EMPTY_BYTES` for each part included:
+enough for most to come to their end, and the endless ones are told with an OSError."""
+
+HALF_CLOSED_S = 5.0
+"""How long a client that sends no more may wait for its answer before the application is told that it has left. It may
+have left: only a reset would tell, and that comes when something is sent. Other servers take it for gone at once."""
 
 
 class Link(Protocol):
@@ -36,10 +46,12 @@ class Channel:
         "_extensions",
         "_gathered",
         "_gathered_bytes",
+        "_half_closed_at",
         "_head",
         "_held",
         "_link",
         "_request",
+        "_surplus",
         "_trailers",
         "_waiters",
         "answered",
@@ -57,7 +69,11 @@ class Channel:
         self._gathered: list[bytes] | None = None
         self._gathered_bytes = 0
         self._trailers: Trailers | None = None
+        self._surplus: int | None = None
+        """Bytes that the application has sent since its answer had ended without its word; None: it has not."""
         self._all_read = False
+        self._half_closed_at: float | None = None
+        """When it was seen that the client sends no more, on the loop's clock."""
         self._waiters: list[asyncio.Future[None]] | None = None
         self._held = True
         """Whoever started the application carries what it sends, when it has come to its first wait: `let_go`."""
@@ -69,13 +85,15 @@ class Channel:
     def let_go(self) -> None:
         """The application has come to its first wait: send what it has gathered. From now on it is carried at once."""
         self._held = False
-        if self._gathered and not (self.answered or self._exchange.blocked):
+        if self._gathered and not self.answered:
             self._push_gathered()
 
     def give_up(self) -> None:
         """What has been sent stands, so the client sees a part of an answer; if nothing has, 500."""
         if self._gathered and not self._exchange.lost:
             self._link.carry(self._push_gathered())
+            if self.answered:
+                return
         self.answered = True
         want = self._exchange.fail()
         if not self._held:
@@ -91,12 +109,17 @@ class Channel:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _change(self) -> "asyncio.Future[None]":
+    async def _change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
-        return waiter
+        try:
+            await waiter
+        except BaseException:  # frameworks poll by cancelling `receive`, again and again
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
 
     async def _until_gone(self) -> None:
         """Until all that was pushed has gone to the client. Raises ClientGone."""
@@ -125,8 +148,24 @@ class Channel:
                 await self._change()
         while not (self.answered or exchange.gone):
             await self._change()
+        while not self.answered and exchange.half_closed and (left_s := self._grace_left()) > 0:
+            await self._change_within(left_s)
         self.told_gone = not self.answered
         return {"type": "http.disconnect"}
+
+    def _grace_left(self) -> float:
+        """Seconds for which a client that has half-closed its connection is taken to be waiting for its answer."""
+        now = asyncio.get_running_loop().time()
+        if self._half_closed_at is None:
+            self._half_closed_at = now
+        return self._half_closed_at + HALF_CLOSED_S - now
+
+    async def _change_within(self, left_s: float) -> None:
+        timer = asyncio.get_running_loop().call_later(left_s, self.wake)
+        try:
+            await self._change()
+        finally:
+            timer.cancel()
 
     # What it sends
 
@@ -137,10 +176,13 @@ class Channel:
         """
         kind = message["type"]
         if kind == "http.response.body":
-            self._check_turn(kind)
+            wanted = self._check_turn(kind)
             content = message.get("body", b"")
             if type(content) is not bytes:
                 content = octets(content)
+            if not wanted:
+                await self._pass_over(len(content), not message.get("more_body", False))
+                return
             if not message.get("more_body", False):
                 self._finish(content)
                 return
@@ -156,14 +198,27 @@ class Channel:
         else:
             await self._send_other(kind, message)
 
-    def _check_turn(self, kind: str) -> None:
-        """Whether it is time for content."""
+    def _check_turn(self, kind: str) -> bool:
+        """Raise if it is not time for content. False: it is, but nothing more of it may be sent."""
         if self._head is None:
             raise RuntimeError(f"{kind} was sent before http.response.start")
+        if self._surplus is not None:
+            return False
         if self.answered or (self._trailers is not None and self._trailers.due):
             raise RuntimeError(f"{kind} was sent after the answer was complete")
         if self._exchange.lost:
             raise ClientGone("the client is gone")
+        return True
+
+    async def _pass_over(self, count: int, last: bool) -> None:
+        """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
+        assert self._surplus is not None, "the answer has ended"
+        self._surplus += count + EMPTY_BYTES
+        if self._surplus > SURPLUS_BYTES:
+            raise ClientGone("nothing more of this answer is wanted")
+        if last and self._trailers is None:
+            self._surplus = None
+        await asyncio.sleep(0)
 
     def _gather(self, content: bytes) -> None:
         if self._gathered is not None:
@@ -172,16 +227,16 @@ class Channel:
             self._gathered = [content]
             if not self._held:
                 asyncio.get_running_loop().call_soon(self._flush)
-        self._gathered_bytes += len(content)
+        self._gathered_bytes += len(content) or EMPTY_BYTES
 
     def _flush(self) -> None:
-        """The application waits for something."""
-        if self._gathered and not (self.answered or self._exchange.blocked or self._exchange.lost):
+        """The application waits for something. Where the client is behind, this lines up behind what waits for it."""
+        if self._gathered and not (self.answered or self._exchange.lost):
             self._link.carry(self._push_gathered())
 
     async def _send_gathered(self) -> None:
         await self._until_gone()
-        if self._gathered:  # else another of the application's tasks has done so
+        if self._gathered and not self.answered:  # else another of the application's tasks has done so
             self._link.carry(self._push_gathered())
         if not self._exchange.blocked:
             await asyncio.sleep(0)  # a client that takes everything at once must not keep the others waiting
@@ -197,9 +252,16 @@ class Channel:
         """A part that others will follow."""
         exchange = self._exchange
         if exchange.responding:
-            return exchange.push(content, False)
-        assert self._head is not None, "content has its turn after the head"
-        return exchange.respond(self._head, content, False)
+            want = exchange.push(content, False)
+        else:
+            assert self._head is not None, "content has its turn after the head"
+            want = exchange.respond(self._head, content, False)
+        if exchange.content_ended:  # HEAD, 204, 304, or more than was promised: the client has its whole answer
+            want = exchange.push(b"", True)
+            self._surplus = 0
+            self.answered = True
+            self.wake()
+        return want
 
     def _finish(self, content: bytes) -> None:
         """The last part."""
@@ -210,8 +272,11 @@ class Channel:
             return
         if self._gathered:
             self._gathered.append(content)
-            self._push_gathered()
-            want = exchange.push(b"", True)
+            want = self._push_gathered()
+            if self.answered:
+                self._surplus = None
+            else:
+                want = exchange.push(b"", True)
         elif exchange.responding:
             want = exchange.push(content, True)
         else:
@@ -235,11 +300,12 @@ class Channel:
         if kind not in self._extensions:
             raise RuntimeError(f"{kind!r} is no message of HTTP, nor of an extension that is offered")
         if kind == "http.response.zerocopysend":
-            self._check_turn(kind)
-            await self._send_region(region_of(message), not message.get("more_body", False))
+            wanted, last = self._check_turn(kind), not message.get("more_body", False)
+            region = region_of(message)
+            await (self._send_region(region, last) if wanted else self._pass_over(region.count, last))
         elif kind == "http.response.pathsend":
-            self._check_turn(kind)
-            await self._send_path(open_path(message))
+            wanted, region = self._check_turn(kind), path_region(message)
+            await (self._send_region(region, True) if wanted else self._pass_over(0, True))
         elif kind == "http.response.early_hint":
             if not (self.answered or self._exchange.responding or self._exchange.lost or self._gathered):
                 self._link.carry(self._exchange.inform(hints_of(message)))
@@ -248,37 +314,33 @@ class Channel:
         else:
             raise AssertionError(f"{kind} is offered, and not implemented")
 
-    async def _send_path(self, descriptor: int) -> None:
-        try:
-            await self._send_region(whole_file(descriptor), True)
-        finally:
-            os.close(descriptor)
-
     async def _send_region(self, region: FileRegion, last: bool) -> None:
-        """A stretch of a file. Returns when the client has taken it: the file is the application's to close then."""
+        """A stretch of a file. Returns when the client has taken it; without that wait it goes all the same."""
         if last and not self._gathered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
-        try:
-            if self._gathered:
-                await self._send_gathered()
-            await self._until_gone()
-            self._link.carry(self._push(region))
-            await self._until_gone()
-        except BaseException:
-            if not self.answered:  # nobody may read on from a descriptor that is closed soon
-                self.give_up()
-            raise
-        if last:
+        if self._gathered:
+            await self._send_gathered()
+        await self._until_gone()
+        if self.answered:  # another of the application's tasks has ended the answer meanwhile
+            return
+        self._link.carry(self._push(region))
+        await self._until_gone()
+        if not last:
+            return
+        if not self.answered:
             self._finish(b"")
+        elif self._trailers is None:
+            self._surplus = None
 
     def _add_trailers(self, message: Message) -> None:
         trailers = self._trailers
+        if self._surplus is not None:
+            return
         if trailers is None or not trailers.due or self.answered:
             raise RuntimeError("http.response.trailers was not announced, or it is not their turn")
         trailers.fields += fields_of(message)
         if message.get("more_trailers", False):
             return
         section = trailer_section(trailers.fields)
-        if self._gathered:
-            self._push_gathered()
-        self._end(self._exchange.finish(section if trailers.wanted else b""))
+        want = self._push_gathered() if self._gathered else None
+        self._end(want if self.answered else self._exchange.finish(section if trailers.wanted else b""))

@@ -28,7 +28,8 @@ class OwnedDescriptor:
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
     """A file from where it stands to its end; None if its bytes are not those that `read` gives, or no descriptor is
-    free for it."""
+    free for it. (Files of the kernel's own, in /proc and /sys, say that they are empty, or what they might hold at
+    most; they take no room on a disk.)"""
     file: Any = filelike.file if isinstance(filelike, tempfile._TemporaryFileWrapper) else filelike
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO:
@@ -37,7 +38,7 @@ def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
         file.flush()
         offset = file.tell()
         status = os.fstat(raw.fileno())
-        if not stat.S_ISREG(status.st_mode):
+        if not (stat.S_ISREG(status.st_mode) and status.st_size and status.st_blocks and raw.readable()):
             return None
         descriptor = os.dup(raw.fileno())
     except (OSError, ValueError):  # a pipe, a closed file, too many open files: reading will tell

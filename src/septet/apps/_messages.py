@@ -10,6 +10,7 @@ from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
+from septet.apps._files import OwnedDescriptor
 from septet.http.events import Fields, FileRegion, Request, ResponseHead
 from septet.http.head import interim_head, reason_phrase, response_head
 
@@ -54,7 +55,8 @@ def hints_of(message: Message) -> bytes:
 def region_of(message: Message) -> FileRegion:
     """Of `http.response.zerocopysend`. The position of the file moves on, as if the region had been read.
 
-    Raises ValueError and OSError too when it is no regular file.
+    The region has a descriptor of its own, for the application may close the file whenever it likes. Raises ValueError
+    and OSError too when it is no regular file.
     """
     file = message["file"]
     descriptor: int = file if isinstance(file, int) else file.fileno()
@@ -64,7 +66,8 @@ def region_of(message: Message) -> FileRegion:
     end = max(start, size if count is None else min(size, start + _whole("count", count)))
     if offset is None:
         _seek(file, end)
-    return FileRegion(descriptor, start, end - start)
+    own = os.dup(descriptor)
+    return FileRegion(own, start, end - start, owner=OwnedDescriptor(own))
 
 
 def _whole(name: str, number: Any) -> int:
@@ -85,19 +88,17 @@ def _seek(file: Any, position: int) -> None:
         file.seek(position)
 
 
-def open_path(message: Message) -> int:
-    """Of `http.response.pathsend`: a descriptor of the file, which whoever asked closes. Raises ValueError, OSError."""
+def path_region(message: Message) -> FileRegion:
+    """Of `http.response.pathsend`: all of a regular file, as it is now; if it changes while it is sent, the answer is
+    cut. Raises ValueError, OSError."""
     path: str = os.fspath(message["path"])
     if not os.path.isabs(path):
         raise ValueError(f"the path of a file to send is absolute, not {path!r}")
     # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-
-
-def whole_file(descriptor: int) -> FileRegion:
-    """All of a regular file, as it is now; if it changes while it is sent, the answer is cut. Raises ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    owner = OwnedDescriptor(descriptor)
     status = _status_of(descriptor)
-    return FileRegion(descriptor, 0, status.st_size, (status.st_size, status.st_mtime_ns))
+    return FileRegion(descriptor, 0, status.st_size, (status.st_size, status.st_mtime_ns), owner)
 
 
 def _status_of(descriptor: int) -> os.stat_result:

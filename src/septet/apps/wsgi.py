@@ -66,23 +66,23 @@ class Wsgi:
             environ["REMOTE_ADDR"], port = client
             if port:
                 environ["REMOTE_PORT"] = str(port)
+        call = Call(exchange)
         if not request.has_body:
             environ["wsgi.input"] = io.BytesIO()
         elif exchange.body is not None:
             environ["wsgi.input"] = exchange.body
         else:
-            environ["wsgi.input"] = io.BufferedReader(_Incoming(exchange), READ_SIZE)
-        call = Call(exchange)
+            environ["wsgi.input"] = io.BufferedReader(_Incoming(call), READ_SIZE)
         environ["wsgi.early_hints"] = call.early_hints
         try:
             iterable = self._application(environ, call.start_response)
+            if type(iterable) is list and len(iterable) == 1 and call.head is not None and not call.wrote:
+                call.exchange = None
+                return call.head, iterable[0], None
+            return call.response(iterable)
         except BaseException:
             call.exchange = None
             raise
-        if type(iterable) is list and len(iterable) == 1 and call.head is not None and not call.wrote:
-            call.exchange = None
-            return call.head, iterable[0], None
-        return call.response(iterable)
 
     def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
         """The part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI 1.1)."""
@@ -162,17 +162,23 @@ _known_key = lru_cache(1024)(_key)
 
 
 class _Incoming(io.RawIOBase):
-    """`wsgi.input` where the application may wait: it brings the body as it is read. Raises ClientGone."""
+    """`wsgi.input` where the application may wait: it brings the body as it is read. Raises ClientGone.
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    When the answer is complete it raises ValueError, as a closed file does: what comes then is the next request's.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
         self._left = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._left or self._exchange.read()
+        exchange = self._call.exchange
+        if exchange is None:
+            raise ValueError("wsgi.input was read after the answer was complete")
+        data = self._left or exchange.read()
         count = min(len(buffer), len(data))
         buffer[:count] = data[:count]
         self._left = data[count:]

@@ -7,7 +7,7 @@ what comes in; here is the answer.
 
 from collections.abc import Callable
 
-from septet.http.events import FileRegion, Part, ResponseHead, octets
+from septet.http.events import FileRegion, Part, Request, ResponseHead, octets
 from septet.http.grammar import CRLF
 from septet.http.incoming import Incoming, Limits
 
@@ -145,7 +145,8 @@ class Connection(Incoming):
         if self._contentless:
             if count and self.request.method != "HEAD" and self._remaining != _TOLD:
                 self._remaining = _TOLD
-                self._complain(f"the answer to {self._asked()} has content, which its status forbids: it is left out")
+                asked = _asked(self.request)
+                self._complain(f"the answer to {asked} has content, which its status forbids: it is left out")
             return 0
         if self._remaining is not None:
             count = self._within(self._remaining, count, last)
@@ -160,23 +161,32 @@ class Connection(Incoming):
                 self.keep_alive = False  # only the end of the connection tells the client
                 sent = self.sent + count
                 self._complain(
-                    f"the answer to {self._asked()} has {sent} bytes, but its Content-Length is "
+                    f"the answer to {_asked(self.request)} has {sent} bytes, but its Content-Length is "
                     f"{self.sent + remaining}: the connection is closed"
                 )
             return count
         self._remaining = _TOLD
         if remaining == _TOLD:
             return 0
-        self._complain(
-            f"the answer to {self._asked()} has {self.sent + count} bytes or more, but its Content-Length is "
-            f"{self.sent + remaining}: the excess is left out"
-        )
+        self.complain_of_excess(self.request, self.sent + count, self.sent + remaining)
         return remaining
 
-    def _asked(self) -> str:
-        return f"{self.request.method} {self.request.target.decode('ascii')}"
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        """The application has given more bytes of content than its Content-Length says."""
+        self._complain(
+            f"the answer to {_asked(request)} has {given} bytes or more, but its Content-Length is {promised}: "
+            "the excess is left out"
+        )
+
+    def completed_by(self, part: Part) -> bool:
+        """With this part the answer's Content-Length is reached."""
+        return type(part) is bytes and len(part) == self._remaining and not self._contentless
 
     def finish(self, trailers: bytes) -> bytes:
         """The bytes that end an answer, with a trailer section if it is chunked (RFC 9112 section 7.1.2)."""
         end = self.send(b"", True)
         return end[:-2] + trailers + b"\r\n" if end and self._chunked else end
+
+
+def _asked(request: Request) -> str:
+    return f"{request.method} {request.target.decode('ascii')}"

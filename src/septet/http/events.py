@@ -159,6 +159,9 @@ class Parts(Protocol):
 
     def __next__(self) -> Part: ...
 
+    def detach(self) -> None:
+        """The answer's content is complete: what the application has kept of its exchange is void from now on."""
+
     def close(self) -> None: ...
 
 
@@ -174,6 +177,9 @@ class Delivery(Protocol):
 
     def inform(self, interim: bytes) -> None:
         """Send an interim answer (1xx) at once, as far as the client takes it."""
+
+    def look(self) -> None:
+        """See whether the client is still there, for an application that gives nothing by which that would show."""
 
     def await_body(self) -> None:
         """Wait until more of the request's body has come. Not where the body is collected before the turn."""
@@ -216,6 +222,11 @@ class Exchange(Protocol):
         """The client is lost, or sends no more."""
 
     @property
+    def half_closed(self) -> bool:
+        """The client has sent its whole request and sends no more. It may still read (RFC 9112 section 9.6), or it may
+        have left: TCP does not tell these apart until something is sent."""
+
+    @property
     def waits(self) -> bool:
         """The client has to do something before the exchange can go on."""
 
@@ -226,6 +237,10 @@ class Exchange(Protocol):
     @property
     def responding(self) -> bool:
         """An answer has begun; its status cannot be changed any more."""
+
+    @property
+    def content_ended(self) -> bool:
+        """Nothing more of the answer's content may be sent, though the application has not said that it is complete."""
 
     @property
     def answered(self) -> bool:
@@ -264,8 +279,12 @@ class ClientGone(ConnectionError):
 
 def stems_from_client(error: BaseException | None) -> bool:
     """Whether an exception is ClientGone, was raised because of one, or is a group of nothing else."""
+    seen: set[int] = set()
     while error is not None and not isinstance(error, ClientGone):
+        if id(error) in seen:  # `raise error from error` makes a ring of causes
+            return False
+        seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
             return all(map(stems_from_client, error.exceptions))
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ if error.__cause__ is not None else error.__context__
     return error is not None

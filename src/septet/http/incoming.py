@@ -20,6 +20,11 @@ DRAIN_LIMIT = 65536
 NO_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
 """Stands where an answer is given to something that was not a request."""
 
+BETWEEN = Request("GET", b"", b"", b"", "1.1", ())
+"""Stands where a connection waits for its next request, and keeps nothing of the last one."""
+
+ASKING = 2
+"""100 Continue is on its way."""
 
 REMEMBERED_HEADS = 256
 REMEMBERED_HEAD = 4096
@@ -95,8 +100,8 @@ class Incoming:
         self.keep_alive = request.keep_alive and not self.stopping
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._received = self._passed_over = 0
-        self.continued = False
-        """100 Continue has been sent."""
+        self.continued: int = False
+        """100 Continue has been sent; `ASKING` while it has not all gone."""
         self.status = 0
         """Of the answer; 0 before it has begun."""
         self.sent = 0

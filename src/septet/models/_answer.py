@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from septet.apps._raised import log_raised
-from septet.http.events import ClientGone, Exchange, Part, Parts, Response, ResponseHead
+from septet.http.events import ClientGone, Exchange, FileRegion, Part, Parts, Request, Response, ResponseHead, octets
 from septet.http.states import Want
 from septet.session import Session
 
@@ -29,6 +29,8 @@ class Delivery(Protocol):
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
+    def look(self) -> None: ...
+
     def give_up(self) -> None:
         """The application has failed: 500, or a cut connection once an answer has begun."""
 
@@ -37,35 +39,74 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
     """Run the application for the session's request, to its end. To be called in a fresh copy of a context.
 
     What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
-    cut connection. The client has the whole answer before the application's `close` is called.
+    cut connection. The client has the whole answer before the application's `close` is called, and before an iterable
+    whose Content-Length is reached is asked for its end. From then on the session may be the next request's.
     """
-    parts = None
+    parts, over, runs_on = None, False, None
     try:
         head, body, parts = call(application, session)
-        last = parts is None or parts.whole
+        if parts is not None and not parts.whole:
+            body, runs_on = _deliver_all_but_last(head, body, parts, session, delivery, call)
+        if type(body) is not bytes and not isinstance(body, FileRegion):
+            body = octets(body)
+        over = True
         # An application that called WSGI's `write` has begun its answer already.
-        delivery.deliver(None if session.http.status else head, body, last)
-        if not last:
-            _deliver_rest(parts, session, delivery, call)
+        delivery.deliver(None if session.http.status else head, body, True)
     except BaseException as error:
-        log_raised(session.request, error)
+        if over:  # the failure is ours, and the session perhaps another request's
+            if parts is not None:
+                _close(parts, call)
+            raise
+        request = session.request
         delivery.give_up()
+        log_raised(request, error)
     if parts is not None:
+        if runs_on is not None:
+            _run_out(parts, *runs_on, session, call)
         _close(parts, call)
 
 
-def _deliver_rest(parts: Parts, session: Session, delivery: Delivery, call: Call) -> None:
-    """One part after the other, until there are no more, or no more may be sent."""
-    while not session.http.content_ended:
+def _deliver_all_but_last(
+    head: ResponseHead, body: Part, parts: Parts, session: Session, delivery: Delivery, call: Call
+) -> tuple[Part, tuple[Request, int] | None]:
+    """One part after the other, until there are no more, or no more may be sent. Gives the last one.
+
+    If that is so by the Content-Length, the iterable has not come to its end: request and length are given, too.
+    """
+    http = session.http
+    length = head.content_length
+    if length is not None and not http.status and type(body) is bytes and len(body) == length:
+        parts.detach()
+        return body, (session.request, length)
+    delivery.deliver(None if http.status else head, body, False)
+    while not http.content_ended:
         try:
             part = call(next, parts)
         except StopIteration:
             break
         if part or type(part) is not bytes:
+            if length is not None and http.completed_by(part):
+                parts.detach()
+                return part, (session.request, length)
             delivery.deliver(None, part, False)
         elif session.lost:
             raise ClientGone("while the application gave empty parts")
-    delivery.deliver(None, b"", True)
+        else:
+            delivery.look()
+    parts.detach()
+    return b"", None
+
+
+def _run_out(parts: Parts, request: Request, promised: int, session: Session, call: Call) -> None:
+    """The client has the whole answer by its Content-Length: let a generator come to its end. One that gives something
+    instead is not asked again (PEP 3333, "Handling the Content-Length Header")."""
+    try:
+        if part := call(next, parts):
+            session.http.complain_of_excess(request, promised + len(part), promised)
+    except StopIteration:
+        pass
+    except BaseException as error:
+        log_raised(request, error)
 
 
 def _close(parts: Parts, call: Call) -> None:
@@ -89,6 +130,6 @@ def answer_at_once(application: Called, session: Session) -> Want:
             finally:
                 parts.close()
         return want
-    except Exception:
+    except BaseException:
         log.exception("no answer could be given to %s", session.request.target.decode("ascii"))
         return session.fail()

@@ -239,6 +239,14 @@ class SharedExchange:
         return self._session.responding
 
     @property
+    def half_closed(self) -> bool:
+        return self._session.half_closed
+
+    @property
+    def content_ended(self) -> bool:
+        return self._session.http.content_ended
+
+    @property
     def answered(self) -> bool:
         return self._complete
 
@@ -542,7 +550,8 @@ class AsgiThread:
             task = self._starter.start(cycle.run(asgi))
         except BaseException:  # the application's own idea of a task
             log.exception("a request's task could not be started")
-            cycle.give_up()
+            if not cycle.answered:
+                cycle.give_up()
             task = None
         if task is not None:
             self._tasks.add(task)

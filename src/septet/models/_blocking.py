@@ -136,6 +136,14 @@ class _Watch:
     def inform(self, interim: bytes) -> None:
         self._write(self._session.inform(interim))
 
+    def look(self) -> None:
+        if self._mask:
+            self._alone.modify(self._sock.fileno(), 0)  # errors and the end of both directions are told in any case
+            self._mask = 0
+        if self._alone.wait(0):
+            self._session.lose()
+            raise ClientGone("the client went away")
+
     def give_up(self) -> None:
         self._write(self._session.fail())
 
@@ -214,9 +222,9 @@ def serve(client: Client, door: Door, turn: Turn) -> None:
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
-    watch = session.delivery = _Watch(client, door)
     want = READ
     try:
+        watch = session.delivery = _Watch(client, door)
         while want is not CLOSE:
             want = watch.wait()
             if want is READ:

@@ -35,6 +35,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident, get_native_id
 from typing import Any, Protocol
 
+from septet.http.events import Request
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called
 from septet.models._service import Stop
@@ -67,9 +68,6 @@ END_S = 1.0
 class Answering(Protocol):
     """A connection whose request is complete."""
 
-    @property
-    def path(self) -> bytes: ...
-
     def answer(self, application: Called, call: Callable[..., Any]) -> None:
         """Run the application, calling its functions by `call`."""
 
@@ -83,14 +81,15 @@ class Answering(Protocol):
 class Member:
     """One of the threads, which alone writes here; but any may take its baton."""
 
-    __slots__ = ("_clock", "_leaders", "_schedstat", "answering", "baton", "leads", "serial")
+    __slots__ = ("_clock", "_leaders", "_schedstat", "baton", "leads", "request", "serial")
 
     def __init__(self, leaders: "Leaders") -> None:
         self._leaders = leaders
         self.baton: list[None] = []
         """Not empty while this thread leads and is in a call of the application."""
         self.leads = False
-        self.answering: Answering | None = None
+        self.request: Request | None = None
+        """Which is answered while leading. (The connection may have come to its next one before `close` returns.)"""
         self.serial = 0
         """Grows with every answer that is made while leading."""
         self._clock = time.pthread_getcpuclockid(get_ident())
@@ -125,8 +124,8 @@ class Member:
                 self.leads = False
 
 
-Due = deque[tuple[Any, Called]]
-"""Each an `Answering`, and the application for it."""
+Due = deque[tuple[Any, Called, Request]]
+"""Each an `Answering`, the application for it, and its request."""
 
 Job = Callable[[Member], None]
 
@@ -190,7 +189,7 @@ class Leaders:
     def busy(self) -> bool:
         """Requests are being answered, or wait for that."""
         leader = self._leader
-        return self._away > 0 or bool(self._due) or (leader is not None and leader.answering is not None)
+        return self._away > 0 or bool(self._due) or (leader is not None and leader.request is not None)
 
     def end(self) -> None:
         """Have `run` return."""
@@ -286,6 +285,7 @@ class Leaders:
                 self.end()
                 self._left.set()
                 return
+            del job  # an idle thread keeps nothing of what it has answered
             with self._lock:
                 self._idle += 1
             job = self._jobs.get()
@@ -301,9 +301,9 @@ class Leaders:
             leader.baton.pop()
         except IndexError:  # the call has come back
             return
-        connection = leader.answering
-        if waits and connection is not None:
-            self._remember(connection.path)
+        request = leader.request
+        if waits and request is not None:
+            self._remember(request.path)
         with self._lock:
             self._away += 1
         self._lead(me)
@@ -318,15 +318,15 @@ class Leaders:
                 if self._away >= self._limit:
                     break
                 try:
-                    connection, application = due.popleft()
+                    connection, application, request = due.popleft()
                 except IndexError:  # a follower was quicker
                     break
-                if self._slow and connection.path in self._slow and self._send_away(connection, application):
+                if self._slow and request.path in self._slow and self._send_away(connection, application, request.path):
                     continue
                 me.serial += 1
-                me.answering = connection
+                me.request = request
                 connection.answer(application, me.call)
-                me.answering = None
+                me.request = None
                 if not me.leads:
                     self._go_on_away(me)
                     return
@@ -338,18 +338,18 @@ class Leaders:
         me.leads = False
         self._left.set()
 
-    def _send_away(self, connection: Answering, application: Called) -> bool:
+    def _send_away(self, connection: Answering, application: Called, path: bytes) -> bool:
         with self._lock:
             self._away += 1
-        if self._assign(partial(self._answer_away, connection, application)):
+        if self._assign(partial(self._answer_away, connection, application, path)):
             return True
         with self._lock:
             self._away -= 1
         return False
 
-    def _answer_away(self, connection: Answering, application: Called, me: Member) -> None:
+    def _answer_away(self, connection: Answering, application: Called, path: bytes, me: Member) -> None:
         """Answer a request whose path is known to be slow."""
-        path, began = connection.path, time.monotonic()
+        began = time.monotonic()
         connection.answer(application, me.call)
         if time.monotonic() - began >= QUICK_S:
             self._remember(path)
@@ -368,7 +368,7 @@ class Leaders:
                     following = self._due.popleft()
             if following is None:
                 break
-            connection, application = following
+            connection, application, _ = following
             connection.answer(application, me.call)
         with self._lock:
             self._away -= 1

@@ -63,6 +63,9 @@ class Link:
         """Carry the session on from `want`, and watch for what it waits for then."""
         session = self.session
         after = carry(want, session, self.sock, self.turn)
+        cycle = self.cycle
+        if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
+            self.cycle = None
         if after is WRITE or after is CLOSE or self._mask != READABLE or session.http.ended:
             self.attend(after)
 

@@ -78,7 +78,7 @@ class Connection(Link):
         target = reactor.only or reactor.site.find(session)
         if isinstance(target, Wsgi):
             self._answering = True
-            reactor.due.append((self, target))
+            reactor.due.append((self, target, session.http.request))
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -102,14 +102,21 @@ class Connection(Link):
     def _begin(self, asgi: Asgi, session: Session) -> Want | None:
         """Start a task for the request. What it sends before it first waits is carried from here on."""
         cycle = self.cycle = Cycle(session, self)
-        task = self._reactor.starter.start(cycle.run(asgi))
+        try:
+            task = self._reactor.starter.start(cycle.run(asgi))
+        except BaseException:  # the application's own idea of a task
+            log.exception("a request's task could not be started")
+            self.cycle = None
+            return session.lose() if cycle.answered else session.fail()
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
         self._reactor.attend(task)
         cycle.let_go()
-        want = session.phase.want
-        return None if want is RUN and not cycle.answered else want
+        if cycle.answered:
+            self.cycle = None
+            return session.phase.want
+        return None if session.phase.want is RUN else session.phase.want
 
     def _postpone(self) -> None:
         """The turn is due when the others have had theirs."""
@@ -162,10 +169,6 @@ class Connection(Link):
 
     # What the thread calls in which the application runs
 
-    @property
-    def path(self) -> bytes:
-        return self.session.http.request.path
-
     def answer(self, application: Called, call: Callable[..., Any]) -> None:
         """Run the application for the request. It is over for the client before the application's `close` is."""
         if self.session.lost:  # while it waited for its turn
@@ -173,7 +176,7 @@ class Connection(Link):
             return
         try:
             self._reactor.new_context().run(answer, application, self.session, self, call)
-        except Exception:  # ours, or the system's: what the application raises is dealt with there
+        except BaseException:  # ours, or the system's: what the application raises is dealt with there
             self._break()
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
@@ -221,11 +224,11 @@ class Connection(Link):
 
     def _break(self) -> None:
         """Something is wrong that is no fault of the application's."""
-        log.exception("a connection failed, and is cut")
         with self.lock:
             self.session.lose()
             self._answered()
         self._reactor.call_on_loop(self._attend_now)
+        log.exception("a connection failed, and is cut")
 
     def _settle(self, want: Want) -> None:
         """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
@@ -257,6 +260,14 @@ class Connection(Link):
         if error is not None:
             self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {error.strerror}")
 
+    def look(self) -> None:
+        """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
+        if self._reactor.runner.leads() and _is_broken(self.sock):
+            with self.lock:
+                self._settle(self.session.lose())
+        if self.session.lost:
+            raise ClientGone("the client went away")
+
     def await_body(self) -> None:
         raise AssertionError("a body is collected before its request has its turn")
 
@@ -280,6 +291,12 @@ class Connection(Link):
             self._settle(carry(session.want, session, self.sock, self.turn))
         elif deadline is not None and monotonic() >= deadline:
             self._settle(carry(session.expire(), session, self.sock, self.turn))
+
+
+def _is_broken(sock: socket) -> bool:
+    poller = Poll()
+    poller.add(sock.fileno(), 0)  # errors and the end of both directions are told in any case: poll(2)
+    return bool(poller.wait(0))
 
 
 class Reactor:
@@ -492,7 +509,7 @@ class OnLoop:
         while not self._over:
             self.busy = True
             for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
-                connection, application = due.popleft()
+                connection, application, _ = due.popleft()
                 connection.answer(application, operator.call)
             self.busy = bool(due)
             if due:

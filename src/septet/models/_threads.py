@@ -22,7 +22,7 @@ class Crew:
         def work() -> None:
             try:
                 run(*args, **kwargs)
-            except Exception:
+            except BaseException:
                 log.exception("a thread failed")
             finally:
                 self._working.discard(threading.current_thread())

@@ -47,8 +47,12 @@ def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> 
 
 
 def _accept_and_serve(service: Service, door: Door, asgi: AsgiThread | None) -> None:
-    try:
-        for client in door:
-            serve(client, door, turns(service, client, asgi))
-    finally:
-        close_bell_of_this_thread()
+    while not service.stop.ordered:
+        try:
+            for client in door:
+                serve(client, door, turns(service, client, asgi))
+        except BaseException:  # such as one that the application has raised in this thread from another, too late
+            log.exception("a thread failed, and goes on")
+            door.pause("a thread failed")
+        finally:
+            close_bell_of_this_thread()

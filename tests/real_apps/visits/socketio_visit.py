@@ -9,10 +9,10 @@ from typing import Any
 import requests
 import socketio
 
-from real_apps.visit import SHARED_MEMORY, Site, expect, expect_status, step, step_that_needs
+from real_apps.visit import CONCURRENCY, SHARED_MEMORY, Site, expect, expect_status, step, step_that_needs
 from support.waiting import PATIENCE_S
 
-SESSIONS = "a session is kept in its process's memory, and its next request may come to another process"
+SESSIONS = "its client asks for events beside its requests, and a session is kept in its process's memory"
 
 
 def prepare(directory: Path) -> None:
@@ -27,7 +27,7 @@ def handshake(site: Site) -> None:
         expect_status(program.get("/nosuch"), 404)
 
 
-@step_that_needs(SHARED_MEMORY, reason=SESSIONS)
+@step_that_needs(SHARED_MEMORY, CONCURRENCY, reason=SESSIONS)
 def calls(site: Site) -> None:
     with _connected(site) as (client, received):
         for number in range(5):
@@ -35,7 +35,7 @@ def calls(site: Site) -> None:
         expect(_take(received, 5), [0, 2, 4, 6, 8], "the events")
 
 
-@step_that_needs(SHARED_MEMORY, reason=SESSIONS)
+@step_that_needs(SHARED_MEMORY, CONCURRENCY, reason=SESSIONS)
 def events_from_a_task(site: Site) -> None:
     with _connected(site) as (client, received):
         client.emit("count", 10)

@@ -92,5 +92,8 @@ class _Pieces:
             return b"" if isinstance(piece, Span) else piece
         return FileRegion(owner.number, piece.start, piece.stop - piece.start, self._version, owner)
 
+    def detach(self) -> None:
+        """No application has anything of the exchange."""
+
     def close(self) -> None:
         self._owner = None

@@ -1,0 +1,112 @@
+"""An answer ends when its content does, for its client and for the connection's next request, in every model."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+import pytest
+
+from support.client import Truncated, connections
+from support.messages import render
+from support.models import CONFIGURATIONS, LOOPS, MODELS, Configuration
+from support.server import Server, serve
+from support.waiting import becomes_true, wait_until
+
+APP = "support.app_ends"
+
+each_model = pytest.mark.parametrize("model", MODELS)
+
+
+@pytest.fixture
+def asgi(model: str) -> Iterator[Server]:
+    with serve(model, "asgi", app=f"{APP}:asgi") as server:
+        yield server
+
+
+@each_model
+def test_a_client_that_half_closes_gets_its_answer(asgi: Server) -> None:
+    """RFC 9112 section 9.6: it has said all that it has to say, and listens."""
+    with asgi.connect() as connection:
+        connection.send(render("GET", "/unless-left"))
+        connection.end_sending()
+        assert connection.read_response().body == b"fine"
+        connection.assert_closed()
+
+
+@each_model
+def test_an_application_that_goes_on_holds_nothing_back(asgi: Server, token: str) -> None:
+    with asgi.connect() as connection:
+        assert connection.request("GET", f"/goes-on?gate={token}").body == b"fine"
+        assert connection.request("GET", "/").body == b"fine"
+        asgi.journal.open_gate(token)
+
+
+@each_model
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_an_endless_answer_to_head(model: str, interface: str, token: str) -> None:
+    with serve(model, interface, app=f"{APP}:{interface}") as server, server.connect() as connection:
+        assert connection.request("HEAD", f"/endless?token={token}").status == 200
+        assert connection.request("GET", "/").body == b"fine"
+        server.journal.wait_for(f"closed {token}")
+
+
+@pytest.mark.parametrize("model", ["threaded", *LOOPS])
+def test_idle_connections_keep_no_request(asgi: Server) -> None:
+    with connections(asgi.address, 20) as clients:
+        for client in clients:
+            assert client.request("GET", "/cycles").status == 200
+        assert becomes_true(lambda: int(asgi.get("/cycles").body) <= 2, 2.0), asgi.get("/cycles").body
+
+
+@each_model
+def test_what_is_raised_on_the_loop(asgi: Server) -> None:
+    with asgi.connect() as connection:
+        for _ in range(5):
+            assert connection.request("GET", "/raises-on-the-loop").body == b"fine"
+    assert asgi.get("/").body == b"fine"
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+def test_empty_parts_do_not_hide_that_the_client_has_left(configuration: Configuration, token: str) -> None:
+    model, options = configuration
+    with serve(model, "wsgi", *options, app=f"{APP}:wsgi") as server:
+        with server.connect() as connection:
+            connection.send(render("GET", f"/empties?token={token}"))
+            assert connection.read_head().status == 200
+            connection.reset()
+        server.journal.wait_for(f"closed {token}")
+        assert server.get("/").body == b"fine"
+
+
+@pytest.mark.parametrize("model", ["prethreaded", "epoll", "iterative"])
+def test_an_answer_ends_with_its_content_length(model: str, token: str) -> None:
+    with serve(model, "wsgi", app=f"{APP}:wsgi") as server, server.connect() as connection:
+        assert connection.request("GET", f"/length?gate={token}").body == b"12345"
+        if model == "epoll":
+            assert connection.request("GET", "/").body == b"fine"
+        server.journal.open_gate(token)
+
+
+def test_a_thread_that_is_lost_is_replaced() -> None:
+    with serve("prethreaded", "wsgi", "--threads", "2", app=f"{APP}:wsgi") as server:
+        for _ in range(4):
+            before = server.stderr().count("a thread failed, and goes on")
+            assert server.get("/late-exception").body == b"fine"
+            wait_until(partial(_failed_again, server, before), "the thread is hit, when it comes to run again")
+        assert server.get("/").body == b"fine"
+
+
+def _failed_again(server: Server, before: int) -> bool:
+    with suppress(OSError, Truncated):  # the one that is served when it happens
+        server.get("/")
+    return server.stderr().count("a thread failed, and goes on") > before
+
+
+@each_model
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_a_handler_of_the_log_that_raises_ends_nothing(model: str, interface: str) -> None:
+    options = ["--threads", "2"] if model == "prethreaded" else []
+    with serve(model, interface, *options, app=f"{APP}:{interface}") as server:
+        for _ in range(3):
+            assert server.get("/log-raises").status == 500
+            assert server.get("/").body == b"fine"
