@@ -70,7 +70,7 @@ class ByHand:
         else:
             session.respond(head, body, last)
         self.written += write_all(session)
-        if session.lost:
+        if session.lost and not last:
             raise ClientGone("the client went away")
 
     def inform(self, interim: bytes) -> None:
