@@ -54,15 +54,17 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
         delivery.deliver(None if session.http.status else head, body, True)
     except ClientGone as error:
         log.debug("the client went away: %s", error)
-        delivery.give_up()
+        if over or session.lost or not session.http.content_ended:
+            delivery.give_up()
+        else:  # it went on writing when nothing more was wanted: the client has its answer
+            delivery.deliver(None, b"", True)
     except BaseException:
         if over:  # the failure is ours, and the session perhaps another request's
             if parts is not None:
                 _close(parts, call)
             raise
-        request = session.request
+        log_raised(session.request)
         delivery.give_up()
-        log_raised(request)
     if parts is not None:
         if runs_on is not None:
             _run_out(parts, *runs_on, session, call)
