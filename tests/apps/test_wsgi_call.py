@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from septet.apps.wsgi import Wsgi
+from septet.http.states import IDLE
 from septet.rules import Rules
 from support.messages import render
 
@@ -211,3 +212,37 @@ def test_excess_after_the_end_is_told(run: Run) -> None:
     assert answer.body == b"12345"
     assert len(asked) == 1
     assert said == ["the answer to GET / has 7 bytes or more, but its Content-Length is 5: the excess is left out"]
+
+
+@pytest.mark.parametrize("catches", [True, False])
+@pytest.mark.parametrize(
+    ("data", "status", "fields"),
+    [
+        (render("HEAD", "/"), "200 OK", []),
+        (GET, "304 Not Modified", []),
+        (GET, "200 OK", [("Content-Length", "4")]),
+    ],
+    ids=["HEAD", "304", "beyond its Content-Length"],
+)
+def test_endless_writing_ends_where_nothing_more_is_wanted(
+    run: Run, data: bytes, status: str, fields: list[tuple[str, str]], catches: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[OSError] = []
+
+    def application(environ: Any, start_response: Start) -> list[bytes]:
+        write = start_response(status, fields)
+        try:
+            while True:
+                write(b"more")
+        except OSError as error:
+            told.append(error)
+            if not catches:
+                raise
+        return []
+
+    answer, session = run(Wsgi(application), data)
+    assert answer.status == int(status[:3])
+    assert told
+    assert not session.lost
+    assert session.phase is IDLE
+    assert caplog.records == []

@@ -66,12 +66,13 @@ def test_what_is_raised_on_the_loop(asgi: Server) -> None:
     assert asgi.get("/").body == b"fine"
 
 
+@pytest.mark.parametrize("way", ["empties", "empty-writes"])
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
-def test_empty_parts_do_not_hide_that_the_client_has_left(configuration: Configuration, token: str) -> None:
+def test_empty_parts_do_not_hide_that_the_client_has_left(configuration: Configuration, token: str, way: str) -> None:
     model, options = configuration
     with serve(model, "wsgi", *options, app=f"{APP}:wsgi") as server:
         with server.connect() as connection:
-            connection.send(render("GET", f"/empties?token={token}"))
+            connection.send(render("GET", f"/{way}?token={token}"))
             assert connection.read_head().status == 200
             connection.reset()
         server.journal.wait_for(f"closed {token}")

@@ -44,6 +44,16 @@ def empties(start_response, query):
         journal.write(f"closed {query['token']}")
 
 
+def empty_writes(start_response, query):
+    write = start_response("200 OK", [])
+    try:
+        write(b"first")
+        while True:
+            write(b"")
+    finally:
+        journal.write(f"closed {query['token']}")
+
+
 def endless(start_response, query):
     start_response("200 OK", [])
     try:
@@ -74,6 +84,7 @@ WSGI = {
     "/": plain,
     "/log-raises": log_raises,
     "/empties": empties,
+    "/empty-writes": empty_writes,
     "/endless": endless,
     "/length": length,
     "/late-exception": late_exception,

@@ -13,6 +13,12 @@ from septet.apps._files import region_of_rest
 from septet.http.events import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
 from septet.http.head import interim_head, response_head, with_length
 
+SURPLUS_BYTES = 1 << 20
+"""What an application may give when nothing more of its answer is wanted, `PART_BYTES` for each part included: enough
+for most to come to their end, and the endless ones are told with an OSError."""
+
+PART_BYTES = 64
+
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]
 
@@ -45,7 +51,7 @@ def _latin_1(text: str) -> bytes:
 class Call:
     """The application's `start_response`, its `write` and `early_hints`, and the answer that comes of them."""
 
-    __slots__ = ("exchange", "head", "wrote")
+    __slots__ = ("_surplus", "exchange", "head", "wrote")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange: Exchange | None = exchange
@@ -53,6 +59,8 @@ class Call:
         self.head: ResponseHead | None = None
         self.wrote = False
         """`write` was called."""
+        self._surplus = 0
+        """Bytes that were written when nothing more could be sent."""
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -79,14 +87,23 @@ class Call:
         delivery_of(exchange).inform(interim_head(103, _encoded(headers)))
 
     def write(self, data: bytes) -> None:
-        """PEP 3333's imperative way: on return `data` has gone to the client, or will go by itself."""
+        """PEP 3333's imperative way: on return `data` has gone to the client, or will go by itself.
+
+        Raises ClientGone when the client is gone, and when too much is written that it may not be sent.
+        """
         exchange = self.exchange
         if exchange is None:
             raise RuntimeError("write was called after the answer was complete")
         content = octets(data)
         if not content:
+            delivery_of(exchange).look()
             return
         self.wrote = True
+        if exchange.content_ended:
+            self._surplus += len(content) + PART_BYTES
+            if self._surplus > SURPLUS_BYTES:
+                raise ClientGone("nothing more of this answer is wanted")
+            return
         delivery_of(exchange).deliver(None if exchange.responding else self._started(), content, False)
 
     def _started(self) -> ResponseHead:

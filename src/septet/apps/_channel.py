@@ -10,6 +10,7 @@ costs one send(2), and a part never waits for one that is still to be made.
 import asyncio
 from typing import Any, Protocol
 
+from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
 from septet.http.events import ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import trailer_section, with_length
@@ -17,13 +18,6 @@ from septet.http.head import trailer_section, with_length
 GATHERED_BYTES = 65536
 """More than this is not kept back. It is what one receive brings, too: neither direction of a busy connection holds
 more memory than the other."""
-
-EMPTY_BYTES = 64
-"""What an empty part counts for: an application that gives nothing else must leave others their turn, too."""
-
-SURPLUS_BYTES = 1 << 20
-"""What an application may send on when nothing more of its answer is wanted, `EMPTY_BYTES` for each part included:
-enough for most to come to their end, and the endless ones are told with an OSError."""
 
 HALF_CLOSED_S = 5.0
 """How long a client that sends no more may wait for its answer before the application is told that it has left. It may
@@ -213,7 +207,7 @@ class Channel:
     async def _pass_over(self, count: int, last: bool) -> None:
         """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
         assert self._surplus is not None, "the answer has ended"
-        self._surplus += count + EMPTY_BYTES
+        self._surplus += count + PART_BYTES
         if self._surplus > SURPLUS_BYTES:
             raise ClientGone("nothing more of this answer is wanted")
         if last and self._trailers is None:
@@ -227,7 +221,7 @@ class Channel:
             self._gathered = [content]
             if not self._held:
                 asyncio.get_running_loop().call_soon(self._flush)
-        self._gathered_bytes += len(content) or EMPTY_BYTES
+        self._gathered_bytes += len(content) or PART_BYTES  # empty parts must leave others their turn, too
 
     def _flush(self) -> None:
         """The application waits for something. Where the client is behind, this lines up behind what waits for it."""

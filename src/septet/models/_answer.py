@@ -52,14 +52,19 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
         over = True
         # An application that called WSGI's `write` has begun its answer already.
         delivery.deliver(None if session.http.status else head, body, True)
+    except ClientGone as error:
+        log_raised(session.request, error)
+        if session.lost or not session.http.content_ended:
+            delivery.give_up()
+        else:  # it went on writing when nothing more was wanted: the client has its answer
+            delivery.deliver(None, b"", True)
     except BaseException as error:
         if over:  # the failure is ours, and the session perhaps another request's
             if parts is not None:
                 _close(parts, call)
             raise
-        request = session.request
+        log_raised(session.request, error)
         delivery.give_up()
-        log_raised(request, error)
     if parts is not None:
         if runs_on is not None:
             _run_out(parts, *runs_on, session, call)

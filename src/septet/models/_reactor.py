@@ -262,10 +262,11 @@ class Connection(Link):
 
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
-        if self._reactor.runner.leads() and _is_broken(self.sock):
+        session = self.session
+        if not session.lost and self._reactor.runner.leads() and _is_broken(self.sock):
             with self.lock:
-                self._settle(self.session.lose())
-        if self.session.lost:
+                self._settle(session.lose())
+        if session.lost:
             raise ClientGone("the client went away")
 
     def await_body(self) -> None:
