@@ -37,7 +37,7 @@ def test_refused_startup(model: str, tmp_path: Path) -> None:
     arguments = [f"{APPS}:refuses", "--app-dir", APP_DIR, "--model", model, "--bind", "127.0.0.1:0"]
     command = [sys.executable, "-m", "septet", "serve", *arguments]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert "the database is not there" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("septet: ")
     assert "Traceback" not in result.stderr

@@ -5,7 +5,7 @@ import logging
 
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
-from septet.errors import Failed
+from septet.errors import Refused
 
 log = logging.getLogger("septet")
 
@@ -24,12 +24,12 @@ class Lifespan:
         self._supported = False
 
     async def startup(self) -> None:
-        """Raises Failed when the application says that it cannot start."""
+        """Raises Refused when the application says that it cannot start."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         answer = await self._ask("lifespan.startup")
         self._supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise Failed(f"the application did not start: {answer.get('message') or 'its startup failed'}")
+            raise Refused(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
     async def shutdown(self) -> None:
         """A failure is logged: there is nobody left whom it could keep from anything."""

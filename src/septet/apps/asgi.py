@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from septet import forked
 from septet.apps._channel import Channel
 from septet.apps._messages import Message
 from septet.apps._websocket import log_raised, warn_of_websocket
@@ -77,9 +78,15 @@ class Cycle(Channel):
         self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
+            if forked.stranger:
+                forked.leave()
         except ClientGone as error:
+            if forked.stranger:  # it sends what is not its own to send
+                forked.leave()
             log.debug("%s", error)
-        except BaseException:  # a cancellation too: it ends this request and nothing else
+        except BaseException as error:  # a cancellation too: it ends this request and nothing else
+            if forked.stranger:
+                forked.leave(error)
             log_raised(self._request)
         else:
             if not self.answered and not exchange.lost:

@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from septet import forked
 from septet.apps._websocket import log_raised
 from septet.http.events import ClientGone, Exchange, Part, Parts, Response, ResponseHead
 from septet.http.states import Want
@@ -42,19 +43,27 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
     parts = None
     try:
         head, body, parts = call(application, session)
+        if forked.stranger:
+            forked.leave()
         last = parts is None or parts.whole
         # An application that called WSGI's `write` has begun its answer already.
         delivery.deliver(None if session.http.status else head, body, last)
         if not last:
             _deliver_rest(parts, session, delivery, call)
     except ClientGone as error:
+        if forked.stranger:  # it gives what is not its own to give
+            forked.leave()
         log.debug("the client went away: %s", error)
         delivery.give_up()
-    except BaseException:
+    except BaseException as error:
+        if forked.stranger:
+            forked.leave(error)
         log_raised(session.request)
         delivery.give_up()
     if parts is not None:
         _close(parts, call)
+    if forked.stranger:
+        forked.leave()
 
 
 def _deliver_rest(parts: Parts, session: Session, delivery: Delivery, call: Call) -> None:
@@ -64,17 +73,23 @@ def _deliver_rest(parts: Parts, session: Session, delivery: Delivery, call: Call
             part = call(next, parts)
         except StopIteration:
             break
+        if forked.stranger:
+            forked.leave()
         if part or type(part) is not bytes:
             delivery.deliver(None, part, False)
         elif session.lost:
             raise ClientGone("while the application gave empty parts")
+    if forked.stranger:
+        forked.leave()
     delivery.deliver(None, b"", True)
 
 
 def _close(parts: Parts, call: Call) -> None:
     try:
         call(parts.close)
-    except BaseException:
+    except BaseException as error:
+        if forked.stranger:
+            forked.leave(error)
         log.exception("the application raised while its answer was closed")
 
 

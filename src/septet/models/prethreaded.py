@@ -12,6 +12,7 @@ web frameworks are deployed. Python runs one thread's code at a time (the GIL); 
 """
 
 import logging
+from dataclasses import replace
 
 from septet.errors import Failed
 from septet.models._blocking import Door, hall, serve, turns
@@ -27,11 +28,17 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    with hall(service):
+    with hall(replace(service, ready=_not_yet)):
         crew = Crew()
         _fill(crew, service, service.threads or default_threads())
+        if not service.stop.ordered:
+            service.ready(1)
         service.stop.wait()
         crew.wait()
+
+
+def _not_yet(workers: int) -> None:
+    """Without a thread clients would be let in in vain."""
 
 
 def _fill(crew: Crew, service: Service, count: int) -> None:
