@@ -140,7 +140,7 @@ class RingReactor(Reactor):
                 os.close(result)
             else:
                 self.admit(listener, *listener.adopt(result))
-        elif result != -errno.ECANCELED and not is_of_one_client(-result):
+        elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
