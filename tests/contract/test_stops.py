@@ -132,6 +132,7 @@ def test_child_of_the_application_is_not_waited_for() -> None:
         assert time.monotonic() - start < SOON_S
         assert child.running
         os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: not child.running, "the child is gone, too")
 
 
 @pytest.mark.parametrize("model", WITH_WORKERS)
