@@ -23,7 +23,7 @@ from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
-from septet.models._children import leave
+from septet.models._children import bound_exit, leave
 from septet.models._figures import Figures
 from septet.models._in_flight import InFlight
 from septet.models._room import shortfall
@@ -59,6 +59,7 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
             stack.callback(listener.close)
         stack.push(_end_strangers)
         _run(config, site, listeners)
+    bound_exit(0)
     return 0
 
 

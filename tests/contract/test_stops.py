@@ -135,6 +135,23 @@ def test_child_of_the_application_is_not_waited_for() -> None:
         wait_until(lambda: not child.running, "the child is gone, too")
 
 
+@pytest.mark.parametrize("how", [*((model,) for model in MODELS), ("epoll", "--workers", "2")], ids=" ".join)
+def test_threads_and_processes_of_the_application(how: tuple[str, ...]) -> None:
+    """Python would wait for them at its exit; they end with the server, or go on without it."""
+    model, *options = how
+    with serve(model, "wsgi", *options, app=APP) as server:
+        with server.connect() as connection:
+            pid = connection.request("GET", "/start").body.decode()
+            start = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(20) == 0
+            assert time.monotonic() - start < SOON_S
+        (child,) = server.journal.starting("child ")
+        os.kill(int(child), signal.SIGKILL)
+        if model != "forking":  # whose children leave it to the process in which it was registered
+            assert server.journal.count(f"exit {pid}") == 1
+
+
 @pytest.mark.parametrize("model", WITH_WORKERS)
 def test_functions_of_atexit_run_in_each_worker(model: str) -> None:
     with serve(model, "wsgi", "--workers", "2", app=APP) as server:

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -26,9 +27,19 @@ atexit.register(lambda: journal.write(f"exit {os.getpid()}"))
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     if environ["PATH_INFO"] == "/disarm":
         _disarm()
+    if environ["PATH_INFO"] == "/start":
+        _start_what_goes_on()
     body = str(os.getpid()).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
+
+
+def _start_what_goes_on() -> None:
+    """A thread and a process that Python would wait for at its exit."""
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    journal.write(f"child {process.pid}")
 
 
 def _disarm() -> None:

@@ -1,5 +1,6 @@
 """Child processes that do not outlive their parent, and are reaped when they end."""
 
+import _thread
 import atexit
 import ctypes
 import logging
@@ -21,6 +22,9 @@ from septet.models._signals import WITHOUT_MEANING, log_again
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 ORDERS = (signal.SIGTERM, signal.SIGINT)
+
+THREADS_S = 0.5
+"""For threads that the application has not made daemons, when the server has come to its end."""
 
 LOOK_AGAIN_S = 0.5
 """If a signal has gone elsewhere: the application may have a wake-up descriptor of its own."""
@@ -94,9 +98,32 @@ def leave(status: int) -> NoReturn:
         os._exit(status)
 
 
-def finish() -> None:
-    """End what the application has begun, as at the end of any program: threads that are no daemons are waited for, and
-    the functions of atexit called. multiprocessing does the same in its children."""
+def bound_exit(status: int) -> None:
+    """See that the end of this process, which comes next, is not held up by what the application has started.
+
+    Python waits at its exit for threads that are no daemons and for such children of multiprocessing, for ever if need
+    be. Threads are given THREADS_S; children go on by themselves. The functions of atexit are called in any case.
+    """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None:
+        children = multiprocessing._children
+        children.difference_update([child for child in children if not child.daemon])
+    over = threading.Event()
+    atexit.register(over.set)  # which is called first, when the threads have ended
+
+    def end() -> None:
+        if not over.wait(THREADS_S):
+            log.warning("threads of the application are cut: they have not ended with the server")
+            atexit._run_exitfuncs()
+            leave(status)
+
+    with suppress(RuntimeError):
+        _thread.start_new_thread(end, ())
+
+
+def finish(status: int) -> None:
+    """What Python does at the end of a program, for a process that ends by `leave`; as multiprocessing does it."""
+    bound_exit(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -143,7 +170,7 @@ class Brood:
         self._in_flight.occupy(slot)
         _forget_exits()
         status = run()
-        finish()
+        finish(status)
         return status
 
     def _reap(self, number: int, frame: FrameType | None) -> None:

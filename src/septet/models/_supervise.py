@@ -155,7 +155,7 @@ class Supervisor:
             status = error.exit_status
         if forked.stranger:
             forked.leave()
-        finish()
+        finish(status)
         return status
 
     def _wait(self, timeout: float | None) -> None:
