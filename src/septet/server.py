@@ -139,6 +139,11 @@ def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     except Failed as error:
         stop.end_soon(error.exit_status)
         raise
+    except OSError as error:
+        if stop.started or forked.stranger:
+            raise
+        stop.end_soon(Failed.exit_status)
+        raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
 def load_site(config: Config) -> Site:

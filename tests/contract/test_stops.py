@@ -11,7 +11,7 @@ import pytest
 
 from support.client import Truncated, connections
 from support.messages import render
-from support.models import MODELS, WITH_WORKERS
+from support.models import LOOPS, MODELS, WITH_WORKERS
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -78,6 +78,31 @@ def test_timers_of_the_application(model: str) -> None:
         assert stop_takes(server) < 0.5 + SOON_S
         with pytest.raises(Truncated):
             connection.read_response()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_log_that_is_held(model: str) -> None:
+    """The end is told if that can be done, and comes in any case."""
+    with serve(model, "wsgi", "--graceful-timeout", "0.5", app=APP) as server, server.connect() as connection:
+        connection.send(render("GET", "/hold"))
+        server.journal.wait_for("held")
+        assert stop_takes(server) < 1.0 + SOON_S
+
+
+@pytest.mark.parametrize("model", LOOPS)
+def test_loop_that_was_held_lets_nobody_in(model: str, token: str) -> None:
+    """The application holds the only thread when the order comes; clients who come then are not served any more."""
+    with serve(model, "wsgi", "--threads", "0") as server, server.connect() as busy:
+        busy.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        server.send_signal(signal.SIGTERM)
+        with connections(server.address, 5) as late:
+            for connection in late:
+                connection.send(render("GET", f"/gate?gate={token}-late"))
+            server.journal.open_gate(token)
+            assert busy.read_response().body == b"rest"
+            assert server.wait() == 0
+        assert server.journal.count(f"at gate {token}-late") == 0
 
 
 @pytest.mark.parametrize("model", MODELS)

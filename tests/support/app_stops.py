@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import logging
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,8 @@ atexit.register(lambda: journal.write(f"exit {os.getpid()}"))
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
     if environ["PATH_INFO"] == "/disarm":
         _disarm()
+    if environ["PATH_INFO"] == "/hold":
+        _hold()
     if environ["PATH_INFO"] == "/start":
         _start_what_goes_on()
     body = str(os.getpid()).encode()
@@ -40,6 +43,13 @@ def _start_what_goes_on() -> None:
     process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     process.start()
     journal.write(f"child {process.pid}")
+
+
+def _hold() -> None:
+    """Log something that never comes to its end."""
+    logging.getLogger().handlers[0].acquire()
+    journal.write("held")
+    time.sleep(60)
 
 
 def _disarm() -> None:

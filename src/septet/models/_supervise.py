@@ -153,6 +153,12 @@ class Supervisor:
             if not readiness.say(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
             status = error.exit_status
+        except OSError as error:
+            if not readiness.say(
+                b"%d cannot start: %s" % (Failed.exit_status, (error.strerror or str(error)).encode())
+            ):
+                raise
+            status = Failed.exit_status
         if forked.stranger:
             forked.leave()
         finish(status)
