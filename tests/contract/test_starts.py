@@ -91,6 +91,27 @@ def test_prethreaded_without_threads(options: tuple[str, ...]) -> None:
     assert said.splitlines()[-1] == "septet: cannot start a thread: can't start new thread"
 
 
+@pytest.mark.parametrize("how", [*HOW, ("io_uring",), ("prethreaded",)], ids=" ".join)
+def test_too_few_descriptors(how: tuple[str, ...]) -> None:
+    """With each number of them it either serves or says why not, and never both."""
+    model, *options = how
+    for most in range(10, 20, 3):
+        serve_with_descriptors(most, model, *options)
+
+
+def serve_with_descriptors(most: int, model: str, *options: str) -> None:
+    server = serve(model, "wsgi", *options, wait_ready=False)
+    server.command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *server.command]
+    with server:
+        wait_until(lambda: "listening" in server.stderr() or not server.running, "it has started, or failed")
+        if "listening" in server.stderr():
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(PROMPT_S) == 0
+        else:
+            assert server.wait() == 1
+            assert server.stderr().splitlines()[-1].startswith("septet: ")
+
+
 @pytest.mark.parametrize("model", ["iterative", "epoll", "preforked"])
 def test_inherited_socket_is_left_as_it_was(model: str) -> None:
     """TCP_DEFER_ACCEPT would have the next server never see a client that waits for its greeting."""

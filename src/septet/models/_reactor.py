@@ -323,6 +323,7 @@ class Reactor:
                 loop.lap()
                 service.figures.begin()
                 loop.call_later(service.figures.interval_s, self._tell, service.figures)
+            loop._ensure_self_pipe()  # which may fail for want of descriptors, and would later
             service.ready(1)
             self.runner.run()
             self._ended = True

@@ -110,6 +110,8 @@ class Supervisor:
             try:
                 worker = self._bear()
             except OSError as error:
+                if not self._announced:
+                    raise Failed(f"cannot start a worker: {error.strerror}") from error
                 self._service.shortage.tell(f"cannot start a worker: {error.strerror}")
                 self._next_birth = monotonic() + LONGEST_DELAY_S
                 return
