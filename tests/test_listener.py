@@ -1,5 +1,6 @@
 """Listening sockets: at every kind of address, all or none, and nothing of others taken away."""
 
+import errno
 import gc
 import os
 import socket
@@ -11,7 +12,7 @@ import pytest
 
 from septet.address import Address, parse_address
 from septet.errors import Failed
-from septet.listener import Listener, open_listeners
+from septet.listener import Listener, is_of_one_client, open_listeners
 from support.waiting import wait_until
 
 
@@ -249,3 +250,11 @@ def test_a_client_is_kept_back_until_it_speaks(opened: list[Listener]) -> None:
 def test_nobody_is_kept_back_on_a_unix_socket(opened: list[Listener], tmp_path: Path) -> None:
     (listener,) = listen(opened, f"unix:{tmp_path}/socket")
     assert listener.defer(60.0) == 0
+
+
+def test_errors_of_accept() -> None:
+    """accept(2): what is one client's, and what all have to wait for."""
+    for name in ("EPERM", "EPROTO", "ENETDOWN", "ECONNABORTED", "EHOSTUNREACH", "ENONET"):
+        assert is_of_one_client(getattr(errno, name))
+    for name in ("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS"):
+        assert not is_of_one_client(getattr(errno, name))

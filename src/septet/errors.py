@@ -20,3 +20,9 @@ class Failed(SeptetError):
         super().__init__(sentence)
         self.traceback = traceback
         """The application's own, to be shown before the sentence."""
+
+
+class Refused(Failed):
+    """The application says that it cannot start. The status is uvicorn's for this."""
+
+    exit_status = 3

@@ -1,13 +1,15 @@
 """Where clients come in: listening sockets, made from addresses."""
 
 import errno
+import fcntl
 import os
 import socket
 import stat
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import cast
+from contextlib import ExitStack, suppress
+from typing import NamedTuple, cast
 
+from septet import forked
 from septet.address import Address
 from septet.errors import Failed
 
@@ -26,6 +28,11 @@ _FAILED_EARLIER = {
 """What accept(2) passes on of a connection that failed before it was accepted, or that a firewall forbids."""
 
 
+def is_of_one_client(number: int) -> bool:
+    """Whether an error of accept(2) is one client's, and says nothing of those who come next."""
+    return number in _FAILED_EARLIER or number in (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR)
+
+
 class Listener:
     """A listening socket, without waiting, and the address at which it can be reached.
 
@@ -33,7 +40,11 @@ class Listener:
     """
 
     def __init__(self, sock: socket.socket, ours: bool) -> None:
-        self._ours = ours
+        self._pid = os.getpid()
+        self._given = None if ours else _options(sock)
+        """How a socket was that we were given, and shall be again at our end: the next may want it otherwise."""
+        self._file = -1
+        """Of a unix socket that we bound: open, so that its inode is no other file's as long as we live."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             # Inherited by every connection: an answer's last, short segment does not wait for an acknowledgement.
@@ -47,6 +58,10 @@ class Listener:
             self.server: tuple[str, int | None] = (self.unix_path, None)
         else:
             self.server = (name[0], name[1])
+        if ours and self.unix_path and not self.unix_path.startswith("@"):
+            self._path = os.path.abspath(self.unix_path)  # the application may change the working directory
+            self._file = os.open(self._path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+        forked.register(self)
         self._wildcard = name[0] in ("0.0.0.0", "::") if self.unix_path is None else False
 
     def fileno(self) -> int:
@@ -118,16 +133,47 @@ class Listener:
 
     def shut(self) -> None:
         """Take no more clients; they are refused once every process that shares the socket has shut it."""
+        if self._given is not None and self._pid == os.getpid() and self.sock.fileno() >= 0:
+            for level, option, value in self._given.options:
+                with suppress(OSError):
+                    self.sock.setsockopt(level, option, value)
+            self.sock.setblocking(self._given.blocking)
         self.sock.close()
 
+    def forsake(self) -> None:
+        """In a child that the application has forked: the port shall be free when the server has ended."""
+        self.sock.close()
+        self._let_go_of_file()
+
     def close(self) -> None:
-        """Shut, and take the file of a unix socket of ours away. For the process that opened it, at its end."""
+        """Shut, and take the file of a unix socket of ours away, unless another has put its own in that place. For the
+        process that opened it, at its end."""
         self.shut()
-        if self._ours and self.unix_path and not self.unix_path.startswith("@"):
-            try:
-                os.unlink(self.unix_path)
-            except OSError:
-                pass
+        if self._file < 0 or self._pid != os.getpid():
+            return
+        with suppress(OSError):
+            if os.path.samestat(os.lstat(self._path), os.fstat(self._file)):
+                os.unlink(self._path)
+        self._let_go_of_file()
+
+    def _let_go_of_file(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+class _Options(NamedTuple):
+    blocking: bool
+    options: tuple[tuple[int, int, int], ...]
+
+
+def _options(sock: socket.socket) -> _Options:
+    """What `Listener` may change of a socket."""
+    names = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT))
+    of_tcp = names if sock.family != socket.AF_UNIX else ()
+    # `getblocking` tells of the Python object alone.
+    blocking = not fcntl.fcntl(sock, fcntl.F_GETFL) & os.O_NONBLOCK
+    return _Options(blocking, tuple((level, name, sock.getsockopt(level, name)) for level, name in of_tcp))
 
 
 def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener, ...]:
@@ -198,7 +244,8 @@ def _unix(path: str, backlog: int) -> socket.socket:
         if path.startswith("@"):
             path = "\0" + path[1:]
         elif os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
-            os.unlink(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
         sock.bind(path)
         sock.listen(backlog)
     except BaseException:
@@ -208,7 +255,9 @@ def _unix(path: str, backlog: int) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
+    """Whether a process listens there, be its queue full (EAGAIN) or not."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:

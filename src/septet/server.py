@@ -3,12 +3,13 @@
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 
-from septet import models, remarks
+from septet import forked, models, remarks
 from septet.address import parse_address
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
@@ -22,7 +23,7 @@ from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
-from septet.models._children import leave
+from septet.models._children import bound_exit, leave
 from septet.models._figures import Figures
 from septet.models._in_flight import InFlight
 from septet.models._room import shortfall
@@ -43,6 +44,8 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
     `said` of the configuration already is logged with what is to be said of it beside its application.
     """
     configure(config.log_level)
+    _take_signals_as_they_are_meant()
+    config = _with_absolute_paths(config)
     for remark in said:
         log.warning("%s", remark)
     obstacle = models.obstacle(config.model)
@@ -54,8 +57,43 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
         for listener in listeners:
             stack.callback(listener.close)
+        stack.push(_end_strangers)
         _run(config, site, listeners)
+    bound_exit(0)
     return 0
+
+
+def _end_strangers(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+    """A child that an asynchronous application has forked, and that came back to the event loop, ends there."""
+    if forked.stranger:
+        forked.leave(error)
+
+
+def _take_signals_as_they_are_meant() -> None:
+    """A parent that ignores or blocks these signals has left us that, and means itself."""
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child has ended
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """Before the application is loaded, which may change the working directory."""
+    logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
+    if config.access_log == "-":
+        del logs["access_log"]
+    return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)
+
+
+def _absolute(bind: str) -> str:
+    kind, colon, path = bind.partition(":")
+    if kind != "unix" or path.startswith("@"):
+        return bind
+    absolute = kind + colon + os.path.abspath(path)
+    try:
+        parse_address(absolute)
+    except ValueError:  # longer than the kernel takes
+        return bind
+    return absolute
 
 
 def _find_room(config: Config) -> None:
@@ -71,12 +109,17 @@ def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     in_flight = InFlight(config.limit_concurrency)
     admission = in_flight if config.limit_concurrency else None
     figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
+
+    def ready(workers: int) -> None:
+        stop.started = True
+        _announce(config.model, listeners, workers)
+
     service = Service(
         listeners,
         site,
         rules_of(config, figures or admission),
         stop,
-        partial(_announce, config.model, listeners),
+        ready,
         config.threads,
         config.workers,
         config.graceful_timeout,
@@ -87,11 +130,20 @@ def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     run = models.load(config.model)
     gc.collect()
     gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
-    if config.workers and models.concurrency(config.model) != "processes":
-        supervise(service, run, config.workers)
-    else:
-        stop.end_after(config.graceful_timeout)
-        run(service)
+    try:
+        if config.workers and models.concurrency(config.model) != "processes":
+            supervise(service, run, config.workers)
+        else:
+            stop.end_after(config.graceful_timeout)
+            run(service)
+    except Failed as error:
+        stop.end_soon(error.exit_status)
+        raise
+    except OSError as error:
+        if stop.started or forked.stranger:
+            raise
+        stop.end_soon(Failed.exit_status)
+        raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
 def load_site(config: Config) -> Site:

@@ -50,6 +50,9 @@ RETRY_AFTER_S = 1
 LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
 
+STOPPING_S = 0.3
+"""From the order to stop on, for a head whose rest is on its way, and for the end of a client that has its answer."""
+
 JOINED_BYTES = 65536
 """Output is joined into pieces of about this size: one send(2) each, and no copy of what is larger."""
 
@@ -228,6 +231,8 @@ class Session:
         if phase.timeout is None:
             return None
         timeout: float = getattr(self._rules.timeouts, phase.timeout)
+        if self.http.stopping and (phase is HEAD or phase is LINGER):
+            timeout = min(timeout, STOPPING_S)
         if phase.paced:
             pace = self._pace
             if pace is None or pace.timeout != timeout:
@@ -251,6 +256,8 @@ class Session:
 
     def expire(self) -> Want:
         """The deadline has passed."""
+        if self.http.stopping and self.phase is HEAD:
+            return self.lose()
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
         late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
@@ -263,10 +270,15 @@ class Session:
         return self.refuse(late)
 
     def stop(self) -> Want:
-        """Take no further request: end now if nothing is in flight, else after the answer."""
+        """Take no further request: end now if nothing is in flight, else after the answer.
+
+        A head of which some has come is given STOPPING_S for its rest.
+        """
         self.http.stopping = True
         if self.phase in (IDLE, DRAIN, PREFACE):
             return self._enter(OVER)
+        if self.phase is HEAD or self.phase is LINGER:
+            self.since = None
         return self.phase.want
 
     def lose(self) -> Want:

@@ -11,7 +11,7 @@ import logging
 
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
-from septet.errors import Failed
+from septet.errors import Failed, Refused
 
 log = logging.getLogger("septet")
 
@@ -32,7 +32,7 @@ class Lifespan:
         """The application has answered the startup."""
 
     async def startup(self) -> None:
-        """Raises Failed when the application says that it cannot start, or raises in its startup."""
+        """Raises Refused when the application says that it cannot start, Failed when it raises in its startup."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         answer = await self._ask("lifespan.startup")
         error, self._error = self._error, None
@@ -40,7 +40,7 @@ class Lifespan:
             self._judge(error)
         self.supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
-            raise Failed(f"the application did not start: {answer.get('message') or 'its startup failed'}")
+            raise Refused(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
     def _judge(self, error: BaseException) -> None:
         """Raise Failed unless the error says that there is no lifespan."""

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from septet import forked
 from septet.apps._channel import Channel
 from septet.apps._messages import Message
 from septet.apps._raised import log_raised
 from septet.apps._websocket import warn_of_websocket
-from septet.http.events import Exchange, Request
+from septet.http.events import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
 
@@ -78,7 +79,11 @@ class Cycle(Channel):
         self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
+            if forked.stranger:
+                forked.leave()
         except BaseException as error:  # a cancellation too: it ends this request and nothing else
+            if forked.stranger:  # what it sends is not its own to send
+                forked.leave(None if isinstance(error, ClientGone) else error)
             log_raised(self._request, error, self.told_gone)
         else:
             if not (self.answered or exchange.lost or self.told_gone):

@@ -28,6 +28,8 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
         raise _failed(f"APP {name!r}: importing {module_name} failed: {error}", error) from error
     except SeptetError:
         raise
+    except SystemExit as error:
+        raise Failed(f"APP {name!r}: importing {module_name} failed: {_last_words(error)}") from error
     except Exception as error:
         what = f"importing {module_name} failed: {type(error).__name__}: {error}"
         raise _failed(f"APP {name!r}: {what}", error) from error
@@ -45,8 +47,15 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
 def _made(name: str, factory: Callable[[], Any]) -> Any:
     try:
         return factory()
+    except SystemExit as error:
+        raise Failed(f"APP {name!r}: the factory failed: {_last_words(error)}") from error
     except Exception as error:
         raise _failed(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}", error) from error
+
+
+def _last_words(error: SystemExit) -> str:
+    """What the application gave to sys.exit, as Python would print it."""
+    return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
 
 
 def _failed(sentence: str, error: Exception) -> Failed:

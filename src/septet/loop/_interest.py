@@ -9,6 +9,7 @@ import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from septet import forked
 from septet.loop._metrics import Meter, Wait
 from septet.pollers import READABLE, WRITABLE, Poller, Ready
 
@@ -117,11 +118,25 @@ class Interest(selectors.BaseSelector):
         """The registration of one file object or number; KeyError if there is none."""
         return self.keys[self.find(fileobj)]
 
+    def forsake(self) -> None:
+        """In a forked child: report nothing more, and do not wait again. The parent's poller is not touched."""
+        self.keys.clear()
+        self.watchers.clear()
+        self._poller.forsake()
+        self.wait = self._poll = _refuse
+
     def close(self) -> None:
         """Close the poller."""
         self.keys.clear()
         self.watchers.clear()
         self._poller.close()
+
+
+def _refuse(timeout_s: float | None) -> Ready:
+    error = RuntimeError("this event loop belongs to the process that has forked this one")
+    if forked.stranger:  # which would come back into the server
+        forked.leave(error)
+    raise error
 
 
 class _KeyMap(Mapping[Any, selectors.SelectorKey]):

@@ -15,6 +15,7 @@ from collections.abc import Callable, MutableMapping
 from functools import partial
 from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
+from weakref import WeakSet
 
 from septet.loop._connection import Connection, send_small_at_once
 from septet.loop._interest import Interest, Watcher
@@ -26,6 +27,8 @@ from septet.loop._stream import RECEIVE_SIZE, StreamTransport
 from septet.pollers import READABLE, WRITABLE, Poller, Ready
 
 Ts = TypeVarTuple("Ts")
+
+_loops: "WeakSet[ReadinessLoop]" = WeakSet()
 
 WIND_UP_S = 5.0
 """For tasks that were cancelled at the end, and do something else first."""
@@ -59,6 +62,7 @@ class ReadinessLoop(SocketCalls):
         self._poller = poller
         self._pid = os.getpid()
         super().__init__(Interest(poller, self._ensure_self_pipe))
+        _loops.add(self)
 
     # -- the three verbs
 
@@ -244,7 +248,14 @@ class ReadinessLoop(SocketCalls):
             raise RuntimeError(f"this event loop belongs to process {self._pid}: make a new one after fork()")
         if self._interest.meter is not None:
             self._interest.meter.start_turn()
-        super().run_forever()
+        try:
+            super().run_forever()
+        except IndexError:
+            if os.getpid() == self._pid:
+                raise
+            raise RuntimeError(
+                f"this event loop belongs to process {self._pid}, and this one was forked in it"
+            ) from None
 
     async def wind_up(self) -> None:
         """Cancel all tasks but this one and close asynchronous generators: what `asyncio.run` does before it closes.
@@ -261,9 +272,35 @@ class ReadinessLoop(SocketCalls):
                     task.exception()  # which nobody else will ask for
         await self.shutdown_asyncgens()
 
+    def forsake(self) -> None:
+        """In a forked child: let go of what wakes the parent or changes what it waits for, and have nothing more run
+        that the parent is about to run. A child that comes back to the loop gets a RuntimeError."""
+        # Kept, for asyncio complains of tasks that are collected before they have come to an end.
+        self._parents = [
+            *self._ready,
+            *self._scheduled,
+            *self._interest.keys.values(),
+            *self._interest.watchers.values(),
+        ]
+        self._ready.clear()
+        self._scheduled.clear()
+        self._interest.forsake()
+        for sock in (self._ssock, self._csock):
+            if sock is not None:
+                sock.close()
+        self._ssock = self._csock = None
+
     def close(self) -> None:
         """Close the loop, as in asyncio. In a forked child only its copies of the descriptors are closed."""
         if not self.is_running():
             # First, so that what asyncio removes next does not reach a kernel list shared with the parent.
             self._poller.close()
         super().close()
+
+
+def _forsake() -> None:
+    for loop in list(_loops):
+        loop.forsake()
+
+
+os.register_at_fork(after_in_child=_forsake)

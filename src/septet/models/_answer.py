@@ -11,6 +11,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from septet import forked
 from septet.apps._raised import log_raised
 from septet.http.events import ClientGone, Exchange, FileRegion, Part, Parts, Request, Response, ResponseHead, octets
 from septet.http.states import Want
@@ -45,6 +46,8 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
     parts, over, runs_on = None, False, None
     try:
         head, body, parts = call(application, session)
+        if forked.stranger:
+            forked.leave()
         if parts is not None and not parts.whole:
             body, runs_on = _deliver_all_but_last(head, body, parts, session, delivery, call)
         if type(body) is not bytes and not isinstance(body, FileRegion):
@@ -53,12 +56,16 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
         # An application that called WSGI's `write` has begun its answer already.
         delivery.deliver(None if session.http.status else head, body, True)
     except ClientGone as error:
+        if forked.stranger:  # it gives what is not its own to give
+            forked.leave()
         log_raised(session.request, error)
         if session.lost or not session.http.content_ended:
             delivery.give_up()
         else:  # it went on writing when nothing more was wanted: the client has its answer
             delivery.deliver(None, b"", True)
     except BaseException as error:
+        if forked.stranger:
+            forked.leave(error)
         if over:  # the failure is ours, and the session perhaps another request's
             if parts is not None:
                 _close(parts, call)
@@ -69,6 +76,8 @@ def answer(application: Called, session: Session, delivery: Delivery, call: Call
         if runs_on is not None:
             _run_out(parts, *runs_on, session, call)
         _close(parts, call)
+    if forked.stranger:
+        forked.leave()
 
 
 def _deliver_all_but_last(
@@ -89,6 +98,8 @@ def _deliver_all_but_last(
             part = call(next, parts)
         except StopIteration:
             break
+        if forked.stranger:
+            forked.leave()
         if part or type(part) is not bytes:
             if length is not None and http.completed_by(part):
                 parts.detach()
@@ -98,6 +109,8 @@ def _deliver_all_but_last(
             raise ClientGone("while the application gave empty parts")
         else:
             delivery.look()
+    if forked.stranger:
+        forked.leave()
     parts.detach()
     return b"", None
 
@@ -117,7 +130,9 @@ def _run_out(parts: Parts, request: Request, promised: int, session: Session, ca
 def _close(parts: Parts, call: Call) -> None:
     try:
         call(parts.close)
-    except BaseException:
+    except BaseException as error:
+        if forked.stranger:
+            forked.leave(error)
         log.exception("the application raised while its answer was closed")
 
 

@@ -17,10 +17,11 @@ from threading import current_thread, main_thread
 from time import monotonic, sleep
 from typing import NamedTuple, cast
 
+from septet import forked
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.http.events import ClientGone, Part, ResponseHead
-from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
+from septet.http.states import CLOSE, DRAIN, HEAD, IDLE, LINGER, PREFACE, READ, RUN, WRITE, Want
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._carry import Turn, carry, receive
@@ -35,6 +36,10 @@ IDLE_GRACE_S = 0.1
 FRESH_GRACE_S = 1.0
 """How long a silent connection is kept while somebody else waits, after an answer and before a first request: a client
 in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
+
+
+HELD_BY_CLIENT = (HEAD, DRAIN, LINGER)
+"""Phases in which nothing is in flight though the client has not come to an end: a stop does not wait for it."""
 
 
 class Client(NamedTuple):
@@ -73,6 +78,10 @@ class Door:
         self._others = Poll()
         for descriptor in self.watched:
             self._others.add(descriptor, READABLE)
+        forked.register(self)
+
+    def forsake(self) -> None:
+        self._poller.close()
 
     def crowded(self) -> bool:
         """Somebody waits who could be served if this thread were free."""
@@ -122,6 +131,9 @@ class _Watch:
         self._order = door.stop.fileno() if current_thread() is main_thread() else door.stop.order_fileno
         for descriptor in (self._sock.fileno(), self._order, *door.watched):
             self._idle.add(descriptor, READABLE)
+        self._interruptible = Poll()
+        for descriptor in (self._sock.fileno(), self._order):
+            self._interruptible.add(descriptor, READABLE)
         self._mask = READABLE
         self._grace = IDLE_GRACE_S if self._kept_s else FRESH_GRACE_S
 
@@ -169,7 +181,14 @@ class _Watch:
         session = self._session
         timeout = self._time_left()
         silent = session.phase is IDLE or session.phase is PREFACE
-        ready = self._wait_idle(timeout) if silent else self._wait_alone(session.want, timeout)
+        if silent:
+            ready = self._wait_idle(timeout)
+        elif session.phase in HELD_BY_CLIENT and not session.http.stopping:
+            ready = self._wait_until_order(timeout)
+            if self._door.stop.ordered:
+                return session.stop()
+        else:
+            ready = self._wait_alone(session.want, timeout)
         if ready:
             if session.phase.paced:
                 session.waited(monotonic())
@@ -198,6 +217,15 @@ class _Watch:
             self._mask = mask
         return bool(self._alone.wait(timeout))
 
+    def _wait_until_order(self, timeout: float | None) -> bool:
+        """Whether the client has sent something, before time was up or the order to stop came."""
+        descriptor = self._sock.fileno()
+        while True:
+            ready = {found for found, _ in self._interruptible.wait(timeout)}
+            if not ready or descriptor in ready or self._door.stop.heard():
+                return descriptor in ready
+            timeout = self._time_left()
+
     def _wait_idle(self, timeout: float | None) -> bool:
         """Whether the next request has begun; False: it is time to let the connection go."""
         descriptor = self._sock.fileno()
@@ -222,6 +250,7 @@ def serve(client: Client, door: Door, turn: Turn) -> None:
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
+    forked.sockets.add(sock)
     want = READ
     try:
         watch = session.delivery = _Watch(client, door)
@@ -229,14 +258,15 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
             want = watch.wait()
             if want is READ:
                 want = receive(session, sock)
-            if want is RUN and (door.stop.ordered or door.crowded()):
+            if want is RUN and (door.stop.ask_above() or door.crowded()):
                 session.stop()  # its answer says that it is the last
             want = carry(want, session, sock, turn)
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
         session.close()
-        sock.close()
+        forked.sockets.discard(sock)
+        forked.release(sock)
 
 
 def _not_yet(session: Session) -> None:

@@ -10,6 +10,8 @@ from heapq import heappop, heappush
 from mmap import mmap
 from threading import Lock
 
+from septet import forked
+
 SLOTS = 1 << 16
 """For as many processes; memory that is not written to is not taken (256 KiB in all)."""
 
@@ -29,6 +31,13 @@ class InFlight:
         self._next = 1
         self._threads = Lock()
         """Of this process, which share its slot."""
+        forked.register(self)
+
+    def forsake(self) -> None:
+        """In a child that the application has forked: what it does is no request of the server's."""
+        self._counts = memoryview(bytearray(8)).cast("I")
+        self._slot = 1
+        self._threads = Lock()
 
     def enter(self) -> bool:
         """Count a request, unless as many as the limit allows are in flight.

@@ -35,6 +35,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident, get_native_id
 from typing import Any, Protocol
 
+from septet import forked
 from septet.http.events import Request
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called
@@ -97,6 +98,10 @@ class Member:
             self._schedstat = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # the kernel keeps no such figures (CONFIG_SCHED_INFO), or no descriptor is left
             self._schedstat = -1
+
+    def forsake(self) -> None:
+        if self._schedstat >= 0:
+            os.close(self._schedstat)
 
     def wanted_cpu_s(self) -> float:
         """Seconds that this thread has run or was ready to run, though others had the processor; for any thread.
@@ -169,6 +174,13 @@ class Leaders:
         self._failure: BaseException | None = None
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.watcher_sleeps = False
+        forked.register(self)
+
+    def forsake(self) -> None:
+        if self._alarm >= 0:
+            os.close(self._alarm)
+        for member in self._members.values():
+            member.forsake()
 
     # What connections call, from any of the threads
 
@@ -205,6 +217,7 @@ class Leaders:
         self._watch()
         self._left.wait(END_S)
         os.close(self._alarm)
+        self._alarm = -1
         if self._failure is not None:
             raise self._failure
 

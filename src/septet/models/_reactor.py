@@ -7,7 +7,7 @@ beside it; or, with `--threads 0`, in the loop's thread alone. An ASGI applicati
 
 import logging
 import operator
-from asyncio import Task, current_task
+from asyncio import Task, TimerHandle, current_task
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +16,7 @@ from threading import Condition, RLock
 from time import monotonic
 from typing import Any, Protocol
 
+from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
@@ -35,7 +36,7 @@ from septet.models._service import Service, Stop
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
-from septet.session import Session
+from septet.session import STOPPING_S, Session
 
 log = logging.getLogger("septet")
 
@@ -159,8 +160,13 @@ class Connection(Link):
         self._notify()
         if not self._answering:  # else its thread does so when it is done with the body
             self.session.close()
-        self.sock.close()
+        forked.release(self.sock)
         self._reactor.forget(self)
+
+    def forsake(self) -> None:
+        """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
+        self.lock = RLock()
+        self.sock.close()
 
     def _notify(self) -> None:
         """Something has gone to the client, or it is gone: an application that waits for room looks again."""
@@ -319,7 +325,14 @@ class Reactor:
         self._connections: set[Connection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
+        self._look: TimerHandle | None = None
         self._batch = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
+
+        forked.register(self)
+
+    def forsake(self) -> None:
+        for connection in self._connections:
+            connection.forsake()
 
     def _runner(self) -> "Runner":
         service = self.service
@@ -345,6 +358,7 @@ class Reactor:
                 loop.lap()
                 service.figures.begin()
                 loop.call_later(service.figures.interval_s, self._tell, service.figures)
+            loop._ensure_self_pipe()  # which may fail for want of descriptors, and would later
             service.ready(1)
             self.runner.run()
             self._ended = True
@@ -372,6 +386,8 @@ class Reactor:
 
     def _accept(self, listener: Listener, mask: int) -> None:
         for _ in range(self._batch):
+            if self.service.stop.ordered:  # which this thread learns of when it has dealt with these events
+                return
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
@@ -414,7 +430,8 @@ class Reactor:
         """End what is late. One look at everybody now and then is cheaper than a timer for each."""
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
-        self.loop.call_later(min(1.0, shortest / 4), self._look_round)
+        longest_s = STOPPING_S / 4 if self.stopping else 1.0
+        self._look = self.loop.call_later(min(longest_s, shortest / 4), self._look_round)
         now = self.loop.time()
         for connection in list(self._connections):
             connection.check_deadline(now)
@@ -447,6 +464,9 @@ class Reactor:
         self.service.shut_doors()
         for connection in list(self._connections):
             connection.stop()
+        if self._look is not None:
+            self._look.cancel()
+        self._look_round()
         self.loop.call_later(self.service.graceful_timeout, self._cut)
         self.end_if_done()
 

@@ -12,6 +12,8 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+from septet import forked
+
 log = logging.getLogger("septet")
 
 WITHOUT_MEANING = {
@@ -34,7 +36,7 @@ def log_again() -> None:
     """In a process that we have forked. The supervisor tells it when the terminal is gone."""
     for number in WITHOUT_MEANING:
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _handle)
+            forked.handle(number, _handle)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
@@ -56,15 +58,3 @@ def _write(sentence: str) -> None:
         os.write(2, line.encode() + b"\n")
     except OSError:
         pass
-
-
-def _leave_to_application() -> None:
-    """In any child, right after the fork."""
-    global _hung_up
-    _hung_up = None
-    for number in WITHOUT_MEANING:
-        if signal.getsignal(number) is _handle:
-            signal.signal(number, signal.SIG_DFL)
-
-
-os.register_at_fork(after_in_child=_leave_to_application)

@@ -14,9 +14,10 @@ from functools import partial
 from time import monotonic
 from typing import NoReturn
 
-from septet.errors import Failed
-from septet.models._children import fork, leave
-from septet.models._service import Service, Stop
+from septet import forked
+from septet.errors import Failed, Refused
+from septet.models._children import finish, fork, leave, take_orders
+from septet.models._service import Service, Stop, is_readable
 from septet.pollers import READABLE, Poll
 
 log = logging.getLogger("septet")
@@ -25,48 +26,76 @@ BIRTH_S = 1.0
 """A worker that ends within this time has died at birth."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
+LOOK_AGAIN_S = 5.0
+"""For dead workers, if a signal has been missed."""
 KILL_MARGIN_S = 2.0
 """What a worker is given beyond its own graceful time-out."""
 
 READY = b"ready"
 
-CANNOT_START = 3
-"""A worker's exit status when its application refuses to start (as in uvicorn)."""
+MOST_FAILED_STARTS = 8
+"""When the last workers have ended and so many in a row could not start, there is no use in going on."""
+
+
+class Readiness:
+    """The writing end of a pipe on which a worker says, once, that it is ready or what keeps it from starting."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        forked.register(self)
+
+    def say(self, text: bytes) -> bool:
+        """False if it has been said already, and nothing listens any more."""
+        if self._pipe < 0:
+            return False
+        with suppress(OSError):
+            os.write(self._pipe, text[:4096])
+        self.forsake()
+        return True
+
+    def forsake(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
 
 @dataclass(slots=True)
 class Worker:
     pid: int
-    process: int
-    """pidfd_open(2): readable when the worker has ended."""
     readiness: int
-    """The reading end of a pipe on which it says that it is ready, and what keeps it from starting."""
+    """The reading end of the pipe; -1 once it has spoken."""
     slot: int
     """In which it counts its requests in flight."""
     born: float
+    ready: bool = False
+    spoken: bool = False
 
 
 class Supervisor:
-    """Keeps `count` processes running `run`. Belongs to the main thread of the parent process."""
+    """Keeps `count` processes running `run`. Belongs to the main thread of the parent process.
+
+    That a worker has ended is told by SIGCHLD, which wakes whatever waits for `Stop`; pidfd_open(2) is not permitted
+    everywhere.
+    """
 
     def __init__(self, service: Service, run: Callable[[Service], None], count: int) -> None:
         self._service = service
         self._run = run
         self._count = count
-        self._workers: dict[int, Worker] = {}
-        """By `process`."""
-        self._silent: dict[int, Worker] = {}
-        """Those that have not spoken yet, by `readiness`."""
+        self._workers: list[Worker] = []
         self._poller = Poll()
         self._announced = False
         self._deaths_at_birth = 0
+        """In a row; of workers that were ready, those that lived less than BIRTH_S."""
+        self._failed_starts = 0
+        """In a row; of workers that were never ready."""
         self._next_birth = 0.0
 
     def run(self) -> None:
         """Until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
-        stop.end_after(self._service.graceful_timeout + KILL_MARGIN_S)
+        forked.handle(signal.SIGCHLD, lambda number, frame: None)
         self._poller.add(stop.fileno(), READABLE)
         try:
             while not stop.ordered:
@@ -81,11 +110,12 @@ class Supervisor:
             try:
                 worker = self._bear()
             except OSError as error:
+                if not self._announced:
+                    raise Failed(f"cannot start a worker: {error.strerror}") from error
                 self._service.shortage.tell(f"cannot start a worker: {error.strerror}")
                 self._next_birth = monotonic() + LONGEST_DELAY_S
                 return
-            self._workers[worker.process] = self._silent[worker.readiness] = worker
-            self._poller.add(worker.process, READABLE)
+            self._workers.append(worker)
             self._poller.add(worker.readiness, READABLE)
             log.debug("worker %d has started", worker.pid)
 
@@ -94,66 +124,104 @@ class Supervisor:
         with ExitStack() as undo:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, reading)
+            undo.callback(os.close, writing)
             slot = self._service.in_flight.allot()
             undo.callback(self._service.in_flight.vacate, slot)
-            try:
-                pid = fork(partial(self._work, writing, slot))
-            finally:
-                os.close(writing)
+            pid = fork(partial(self._work, reading, writing, slot))
             undo.pop_all()
-        return Worker(pid, os.pidfd_open(pid), reading, slot, monotonic())
+        os.close(writing)
+        return Worker(pid, reading, slot, monotonic())
 
-    def _work(self, readiness: int, slot: int) -> int:
+    def _work(self, reading: int, writing: int, slot: int) -> int:
         """The worker's whole life; in the child."""
-        for inherited in (*self._workers, *self._silent):
+        for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
+        self._service.stop.forsake()
         self._service.in_flight.occupy(slot)
         stop = Stop()
         stop.on_term()
         stop.end_after(self._service.graceful_timeout)
-        service = replace(self._service, stop=stop, workers=self._count, ready=lambda _: _say(readiness, READY))
+        take_orders()
+        readiness = Readiness(writing)
+
+        def ready(_: int) -> None:
+            stop.started = True
+            readiness.say(READY)
+
+        status = 0
         try:
-            self._run(service)
+            self._run(replace(self._service, stop=stop, workers=self._count, ready=ready))
         except Failed as error:
-            _say(readiness, str(error).encode())
-            return CANNOT_START
-        return 0
+            if not readiness.say(b"%d %s" % (error.exit_status, str(error).encode())):
+                log.error("%s", error)
+            status = error.exit_status
+        except OSError as error:
+            if not readiness.say(
+                b"%d cannot start: %s" % (Failed.exit_status, (error.strerror or str(error)).encode())
+            ):
+                raise
+            status = Failed.exit_status
+        if forked.stranger:
+            forked.leave()
+        finish(status)
+        return status
 
     def _wait(self, timeout: float | None) -> None:
-        for descriptor, _ in self._poller.wait(None if timeout is None else max(0.0, timeout)):
-            if descriptor in self._silent:
-                self._hear(self._silent[descriptor])
-            elif descriptor in self._workers:
-                self._bury(self._workers[descriptor])
-            else:
-                self._service.stop.heard()
+        longest = LOOK_AGAIN_S if timeout is None else max(0.0, min(timeout, LOOK_AGAIN_S))
+        speaking = {descriptor for descriptor, _ in self._poller.wait(longest)}
+        self._service.stop.heard()
+        for worker in self._workers:
+            if worker.readiness in speaking:
+                self._hear(worker)
+        self._reap()
+
+    def _reap(self) -> None:
+        for worker in list(self._workers):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid:
+                self._bury(worker, status)
 
     def _hear(self, worker: Worker) -> None:
         """A worker says that it is ready, or why it cannot start; or it has ended without a word."""
         said = os.read(worker.readiness, 65536)
         self._forget_pipe(worker)
         if said == READY:
-            if not (self._announced or self._silent) and len(self._workers) == self._count:
+            worker.ready = True
+            self._failed_starts = 0
+            if not self._announced and len(self._workers) == self._count and all(each.ready for each in self._workers):
                 self._announced = True
                 self._service.ready(self._count)
-        elif said and not self._announced and not self._service.stop.ordered:
-            raise Failed(said.decode(errors="replace"))
-        elif said:
-            log.error("worker %d: %s", worker.pid, said.decode(errors="replace"))
+        worker.spoken = bool(said)
+        if said and said != READY:
+            status, _, sentence = said.decode(errors="replace").partition(" ")
+            self._cannot_start(worker, sentence, Refused if int(status) == Refused.exit_status else Failed)
+
+    def _cannot_start(self, worker: Worker, why: str, kind: type[Failed] = Failed) -> None:
+        """Raises Failed if that is the end: at the start, and when worker after worker fails and none is left."""
+        self._failed_starts += 1
+        if self._service.stop.ordered:
+            return
+        if not self._announced or (
+            self._failed_starts >= MOST_FAILED_STARTS and not any(w.ready for w in self._workers)
+        ):
+            raise kind(why)
+        log.error("worker %d: %s", worker.pid, why)
 
     def _forget_pipe(self, worker: Worker) -> None:
-        if self._silent.pop(worker.readiness, None):
+        if worker.readiness >= 0:
             self._poller.remove(worker.readiness)
             os.close(worker.readiness)
+            worker.readiness = -1
 
-    def _bury(self, worker: Worker) -> None:
-        if worker.readiness in self._silent:
-            self._hear(worker)
-        _, status = os.waitpid(worker.pid, 0)
+    def _bury(self, worker: Worker, status: int) -> None:
+        self._workers.remove(worker)
         self._service.in_flight.vacate(worker.slot)
-        del self._workers[worker.process]
-        self._poller.remove(worker.process)
-        os.close(worker.process)
+        if worker.readiness >= 0:
+            if is_readable(worker.readiness):  # else a child of its own has the other end, and may keep it
+                self._hear(worker)
+            self._forget_pipe(worker)
+        if not worker.spoken:
+            self._cannot_start(worker, f"a worker ended {_manner(status)} before it was ready")
         if self._service.stop.ordered:
             return
         self._deaths_at_birth = self._deaths_at_birth + 1 if monotonic() - worker.born < BIRTH_S else 0
@@ -165,27 +233,25 @@ class Supervisor:
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not come to an end."""
+        stop = self._service.stop
         self._signal(signal.SIGTERM)
         self._service.shut_doors()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
-            self._wait(last - monotonic())
+            stop.wait_for_signal(min(last - monotonic(), LOOK_AGAIN_S))
+            for worker in list(self._workers):
+                if os.waitpid(worker.pid, os.WNOHANG)[0]:
+                    self._workers.remove(worker)
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        for worker in self._workers.values():
+        for worker in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, number)
 
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
         leave(1)
-
-
-def _say(pipe: int, text: bytes) -> None:
-    with suppress(OSError):
-        os.write(pipe, text[:4096])
-        os.close(pipe)
 
 
 def _manner(status: int) -> str:

@@ -8,13 +8,14 @@ connection, and a process of memory for every client that is connected.
                                              └──> child: serve ─> exit
 """
 
+from dataclasses import replace
 from functools import partial
 
 from septet.errors import Failed
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import Client, Door, hall, serve, turns
-from septet.models._children import Brood
-from septet.models._service import Service
+from septet.models._children import Brood, take_orders
+from septet.models._service import Service, Stop
 
 TAKES = ()
 CONCURRENCY = "processes"
@@ -23,18 +24,22 @@ CONCURRENCY = "processes"
 def run(service: Service) -> None:
     door = Door(service, shares=False)
     with hall(service, lifespan_in_parent):
-        children = Brood(service.in_flight)
+        children = Brood(service.in_flight, service.stop)
         for client in door:
             try:
                 children.fork(partial(_serve_and_exit, service, door, client))
             except OSError as error:
                 door.pause(f"cannot fork for a client: {error.strerror}")
-            client.sock.close()
+            client.sock.close()  # not released: the child goes on with it
         children.wait()
 
 
 def _serve_and_exit(service: Service, door: Door, client: Client) -> int:
-    service.stop.inherit()
+    stop = Stop(above=service.stop)
+    stop.on_term()
+    take_orders()
+    service = replace(service, stop=stop)
+    door.stop = stop
     service.shut_doors()  # the child's copies; the parent goes on accepting
     try:
         with asgi_in_child(service) as asgi:

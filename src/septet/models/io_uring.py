@@ -20,8 +20,9 @@ from functools import partial
 from socket import AF_UNIX, SHUT_RDWR, socket
 from typing import cast
 
+from septet import forked
 from septet.apps.wsgi import Wsgi
-from septet.listener import Listener
+from septet.listener import Listener, is_of_one_client
 from septet.loop.uring import UringLoop
 from septet.models._link import UNREAD_LIMIT
 from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
@@ -120,7 +121,7 @@ class RingConnection(Connection):
             closing.add(self.sock)
         else:
             closing.discard(self.sock)
-            self.sock.close()
+            forked.release(self.sock)
 
 
 class RingReactor(Reactor):
@@ -153,8 +154,11 @@ class RingReactor(Reactor):
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
         if result >= 0:
-            self.admit(listener, *listener.adopt(result))
-        elif result not in (-errno.ECANCELED, -errno.ECONNABORTED, -errno.EAGAIN):
+            if self.service.stop.ordered:  # accepted by the kernel before it was told
+                os.close(result)
+            else:
+                self.admit(listener, *listener.adopt(result))
+        elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:

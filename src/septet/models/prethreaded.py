@@ -12,6 +12,7 @@ web frameworks are deployed. Python runs one thread's code at a time (the GIL); 
 """
 
 import logging
+from dataclasses import replace
 
 from septet.errors import Failed
 from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
@@ -27,11 +28,17 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    with hall(service) as asgi:
+    with hall(replace(service, ready=_not_yet)) as asgi:
         crew = Crew()
         _fill(crew, service, service.threads or default_threads(), asgi)
+        if not service.stop.ordered:
+            service.ready(1)
         service.stop.wait()
         crew.wait()
+
+
+def _not_yet(workers: int) -> None:
+    """Without a thread clients would be let in in vain."""
 
 
 def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> None:

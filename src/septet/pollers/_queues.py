@@ -201,6 +201,11 @@ class Queues:
             raise RuntimeError("this ring belongs to another thread: make one in each thread that needs one")
         raise OSError(code, os.strerror(code))
 
+    def forsake(self) -> None:
+        """In a forked child: the queues are shared memory, and a word written there would reach the parent."""
+        if self._fd >= 0:
+            self._release()
+
     def _release(self) -> None:
         """Unmap and close. From here on `put` finds no room and asks `enter`, which raises."""
         os.close(self._fd)
@@ -231,10 +236,8 @@ _inherited: weakref.WeakSet[Queues] = weakref.WeakSet()
 
 
 def _forsake() -> None:
-    """In a forked child: the queues are shared memory, and a word written there would reach the parent."""
     for queues in _inherited:
-        if queues._fd >= 0:
-            queues._release()
+        queues.forsake()
 
 
 os.register_at_fork(after_in_child=_forsake)

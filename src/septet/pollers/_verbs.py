@@ -43,3 +43,6 @@ class Poller(Protocol):
 
     def close(self) -> None:
         """Give back what the kernel holds; the descriptors stay open."""
+
+    def forsake(self) -> None:
+        """In a forked child: close its copy, without a word to the kernel's list, which is the parent's."""

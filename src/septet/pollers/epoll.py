@@ -55,6 +55,10 @@ class Epoll:
         except (OSError, ValueError):  # EBADF, ENOENT; ValueError: this poller is closed
             pass
 
+    def forsake(self) -> None:
+        """In a forked child: what close() does."""
+        self.close()
+
     def close(self) -> None:
         """Close the epoll descriptor."""
         self._epoll.close()

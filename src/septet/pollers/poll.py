@@ -38,6 +38,10 @@ class Poll:
         """What is ready within `timeout_s` seconds, rounded up to the next millisecond (None: no limit)."""
         return self._poll.poll(None if timeout_s is None else timeout_s * 1000)
 
+    def forsake(self) -> None:
+        """In a forked child: what close() does."""
+        self.close()
+
     def close(self) -> None:
         """Forget all descriptors."""
         self._poll = select.poll()

@@ -82,6 +82,11 @@ class RingPoll:
         self._closed = True
         self.ring.close()
 
+    def forsake(self) -> None:
+        """In a forked child: leave the ring alone, which is the parent's."""
+        self._closed = True
+        self.ring.forsake()
+
     def completed(self, request: "_Request", more: bool) -> None:
         """A request has completed: report it, if it is what was asked for, and make it again before the next wait."""
         if not request.ready:

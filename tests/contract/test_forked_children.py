@@ -1,0 +1,96 @@
+"""What an application forks is not the server: it holds nothing of it, does nothing for it, and ends as it likes."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from support.messages import render
+from support.models import EVENT_DRIVEN, MODELS
+from support.processes import Process, process
+from support.server import Server, serve
+
+APP = "support.app_forks_children:{}"
+
+PROMPT_S = 10.0
+
+HOW = [*((model,) for model in MODELS), ("epoll", "--threads", "0"), ("epoll", "--workers", "2")]
+
+
+@pytest.fixture(params=HOW, ids=" ".join)
+def forking_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
+    model, *options = request.param
+    with serve(model, interface, *options, app=APP.format(interface)) as server:
+        yield server
+
+
+@contextmanager
+def kept_child(server: Server) -> Iterator[Process]:
+    """A child that goes on when its request is answered."""
+    child = process(int(server.get("/is_kept").body))
+    assert child is not None
+    try:
+        yield child
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+
+
+def test_child_has_nothing_of_the_server(forking_server: Server) -> None:
+    with forking_server.connect() as other:
+        if forking_server.ready[0].model != "iterative":
+            other.send(b"GET / HT")  # a client in another thread, or on the same loop
+        told, _, status = forking_server.get("/looks_around").body.decode().rpartition(" ")
+    assert status == "0"
+    assert json.loads(told) == {"open": [], "handled": [], "blocked": [], "wakeup": -1}
+
+
+@pytest.mark.parametrize(
+    ("does", "end"),
+    [
+        ("exits", "7"),
+        ("returns", "0"),
+        ("is_told", "-15"),
+        ("works_in_a_pool", "10"),
+        ("works_in_a_process", "0"),
+        ("is_interrupted", "-2"),
+    ],
+)
+def test_child_ends_by_itself(forking_server: Server, does: str, end: str) -> None:
+    assert forking_server.get(f"/{does}").body.decode() == end
+    assert forking_server.get("/").body == b"fine"
+    assert "Traceback" not in forking_server.stderr()
+
+
+def test_connection_ends_though_a_child_goes_on(forking_server: Server) -> None:
+    with forking_server.connect() as connection:
+        start = time.monotonic()
+        connection.send(render("GET", "/is_kept"))
+        child = int(connection.read_response().body)
+        connection.assert_closed()
+        assert time.monotonic() - start < PROMPT_S
+        os.kill(child, signal.SIGKILL)
+
+
+def test_port_is_free_though_a_child_goes_on(forking_server: Server) -> None:
+    with kept_child(forking_server) as child:
+        forking_server.process.send_signal(signal.SIGTERM)
+        assert forking_server.process.wait(PROMPT_S) == 0
+        assert child.running
+        assert isinstance(forking_server.address, tuple)
+        with socket.create_server(forking_server.address, family=socket.AF_INET):
+            pass
+
+
+@pytest.mark.parametrize("model", sorted(EVENT_DRIVEN - {"poll"}))
+def test_what_a_child_does_to_the_order_to_stop(model: str) -> None:
+    """It has none: the server goes on when all its children have been told to end."""
+    with serve(model, "wsgi", app=APP.format("wsgi")) as server:
+        for _ in range(5):
+            with kept_child(server) as child:
+                os.kill(child.pid, signal.SIGTERM)
+        assert server.get("/").body == b"fine"

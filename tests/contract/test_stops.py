@@ -1,0 +1,218 @@
+"""A stop with nothing in flight takes no time, whatever clients, applications and the surroundings do."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from support.client import Truncated, connections
+from support.messages import render
+from support.models import LOOPS, MODELS, WITH_WORKERS
+from support.processes import children
+from support.server import Server, serve
+from support.waiting import wait_until
+
+APP = "support.app_stops:wsgi"
+
+#: s; the contract is one second, and the machine is busy. Far from the time-outs of 2, 30 and 75 s that would show.
+SOON_S = 1.9
+
+
+def stop_takes(server: Server) -> float:
+    start = time.monotonic()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait() == 0
+    return time.monotonic() - start
+
+
+def test_half_a_head(model: str, interface: str) -> None:
+    with serve(model, interface) as server, server.connect() as connection:
+        connection.send(render("GET", "/"))
+        connection.read_response()
+        connection.send(b"GET / HTTP/1.1\r\nHo")
+        assert stop_takes(server) < SOON_S
+        connection.assert_closed()
+
+
+def test_client_that_does_not_come_to_an_end(model: str) -> None:
+    """It has its last answer; what it has sent behind that is passed over, lest a reset destroy the answer."""
+    with serve(model, "wsgi") as server, server.connect() as connection:
+        connection.send(render("GET", "/", "Connection: close") + b"GET / HT")
+        connection.read_response()
+        assert stop_takes(server) < SOON_S
+
+
+def test_storm_of_clients(model: str) -> None:
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            try:
+                with server.connect() as connection:
+                    connection.send(b"GET / HT")
+            except OSError:
+                over.wait(0.001)
+
+    with serve(model, "wsgi") as server:
+        storm = [threading.Thread(target=come_and_go) for _ in range(2)]
+        for thread in storm:
+            thread.start()
+        try:
+            assert stop_takes(server) < 2 * SOON_S
+        finally:
+            over.set()
+            for thread in storm:
+                thread.join()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_timers_of_the_application(model: str) -> None:
+    """It sets each that a process has, again and again; the end comes all the same."""
+    with serve(model, "wsgi", "--graceful-timeout", "0.5", app=APP) as server, server.connect() as connection:
+        connection.send(render("GET", "/disarm"))
+        server.journal.wait_for("disarmed")
+        assert stop_takes(server) < 0.5 + SOON_S
+        with pytest.raises(Truncated):
+            connection.read_response()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_log_that_is_held(model: str) -> None:
+    """The end is told if that can be done, and comes in any case."""
+    with serve(model, "wsgi", "--graceful-timeout", "0.5", app=APP) as server, server.connect() as connection:
+        connection.send(render("GET", "/hold"))
+        server.journal.wait_for("held")
+        assert stop_takes(server) < 1.0 + SOON_S
+
+
+@pytest.mark.parametrize("model", LOOPS)
+def test_loop_that_was_held_lets_nobody_in(model: str, token: str) -> None:
+    """The application holds the only thread when the order comes; clients who come then are not served any more."""
+    with serve(model, "wsgi", "--threads", "0") as server, server.connect() as busy:
+        busy.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        server.send_signal(signal.SIGTERM)
+        with connections(server.address, 5) as late:
+            for connection in late:
+                connection.send(render("GET", f"/gate?gate={token}-late"))
+            server.journal.open_gate(token)
+            assert busy.read_response().body == b"rest"
+            assert server.wait() == 0
+        assert server.journal.count(f"at gate {token}-late") == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_term_for_the_whole_process_group(model: str, token: str) -> None:
+    """What a service manager does: answers in flight are whole, and connections that wait are let go."""
+    options = ["--workers", "2"] if model in WITH_WORKERS else []
+    with serve(model, "wsgi", *options) as server, connections(server.address, 2) as (busy, idle):
+        if model not in ("iterative", "preforked"):
+            assert idle.request("GET", "/").status == 200
+        busy.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        for process in server.tree():
+            os.kill(process.pid, signal.SIGTERM)
+        server.journal.open_gate(token)
+        response = busy.read_response()
+        assert (response.status, response.body) == (200, b"rest")
+        assert server.wait() == 0
+        assert "ended" not in server.stderr()
+
+
+def test_child_of_forking_hears_of_the_stop(token: str) -> None:
+    """Its answer says that it is the last."""
+    with serve("forking", "wsgi") as server, server.connect() as connection:
+        connection.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        server.send_signal(signal.SIGTERM)
+        server.journal.open_gate(token)
+        assert connection.read_response().status == 200
+        connection.assert_closed()
+        assert server.wait() == 0
+
+
+def test_term_for_one_child_of_forking(token: str) -> None:
+    with serve("forking", "wsgi") as server, server.connect() as connection:
+        connection.send(render("GET", f"/gate?gate={token}"))
+        server.journal.wait_for(f"at gate {token}")
+        (child,) = children(server.pid)
+        os.kill(child.pid, signal.SIGTERM)
+        server.journal.open_gate(token)
+        assert connection.read_response().status == 200
+        connection.assert_closed()
+        assert server.get("/").status == 200
+
+
+def test_child_of_the_application_is_not_waited_for() -> None:
+    with serve("forking", "wsgi", app=APP, environment={"STOPS_AT_IMPORT": "child"}) as server:
+        assert server.get("/").status == 200
+        (child,) = (each for each in server.tree() if "sleep" in Path(f"/proc/{each.pid}/comm").read_text())
+        start = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - start < SOON_S
+        assert child.running
+        os.kill(child.pid, signal.SIGKILL)
+        wait_until(lambda: not child.running, "the child is gone, too")
+
+
+@pytest.mark.parametrize("how", [*((model,) for model in MODELS), ("epoll", "--workers", "2")], ids=" ".join)
+def test_threads_and_processes_of_the_application(how: tuple[str, ...]) -> None:
+    """Python would wait for them at its exit; they end with the server, or go on without it."""
+    model, *options = how
+    with serve(model, "wsgi", *options, app=APP) as server:
+        with server.connect() as connection:
+            pid = connection.request("GET", "/start").body.decode()
+            start = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(20) == 0
+            assert time.monotonic() - start < SOON_S
+        (child,) = server.journal.starting("child ")
+        os.kill(int(child), signal.SIGKILL)
+        if model != "forking":  # whose children leave it to the process in which it was registered
+            assert server.journal.count(f"exit {pid}") == 1
+
+
+@pytest.mark.parametrize("model", WITH_WORKERS)
+def test_functions_of_atexit_run_in_each_worker(model: str) -> None:
+    with serve(model, "wsgi", "--workers", "2", app=APP) as server:
+        wait_until(lambda: len(children(server.pid)) == 2, "there are two workers")
+        pids = [child.pid for child in children(server.pid)]
+        server.stop()
+        for pid in [*pids, server.pid]:
+            assert server.journal.count(f"exit {pid}") == 1
+
+
+@pytest.mark.parametrize("model", ["preforked", "epoll", "forking"])
+def test_sigchld_that_was_inherited_as_ignored(model: str) -> None:
+    """A dead worker is replaced, and the statuses of children are known."""
+    options = ["--workers", "2"] if model in WITH_WORKERS else []
+    ignore = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    server = serve(model, "wsgi", *options, app=APP)
+    server.command = [sys.executable, "-c", ignore, *server.command]
+    with server:
+        before = children(server.pid)
+        for child in before[:1]:
+            os.kill(child.pid, signal.SIGKILL)
+            wait_until(lambda: len(set(children(server.pid)) - set(before)) == 1, "it is replaced")
+        wait_until(lambda: server.get("/").status == 200, "it serves")
+        wait_until(lambda: len(children(server.pid)) == len(before), "no dead child is left")
+
+
+@pytest.mark.parametrize("model", ["preforked", "epoll"])
+def test_kernel_without_pidfd_open(model: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef pidfd_open(*_): raise OSError(38, 'Function not implemented')\nos.pidfd_open = pidfd_open\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with serve(model, "wsgi", "--workers", "2", app=APP, environment={"PYTHONPATH": path}) as server:
+        first, second = children(server.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        wait_until(lambda: len(set(children(server.pid)) - {first}) == 2, "it is replaced")
+        assert second in children(server.pid)

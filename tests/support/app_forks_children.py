@@ -1,0 +1,140 @@
+"""An application, by both interfaces, that forks children in a request and answers with what becomes of them."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from support.apps_asgi import Receive, Scope, Send
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1)
+
+
+def _inherited() -> list[str]:
+    """What a child has open beside files, and beside the two ends of the pipe by which it tells."""
+    links = [_target(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if int(entry) > 2]
+    pipes = {link for link in links if link.startswith("pipe:") and links.count(link) == 2}
+    return [link for link in links if ":" in link and link not in pipes]
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # of the directory that is read
+        return ""
+
+
+def _default(number: int) -> bool:
+    return signal.getsignal(number) is signal.SIG_DFL
+
+
+def _status(child: int) -> str:
+    return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def looks_around() -> str:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        odd = [signal.Signals(number).name for number in SIGNALS if not _default(number)]
+        blocked = [signal.Signals(number).name for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+        told = {"open": _inherited(), "handled": odd, "blocked": blocked, "wakeup": signal.set_wakeup_fd(-1)}
+        os.write(writing, json.dumps(told).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told_by_child:
+        answer = told_by_child.read()
+    return answer + " " + _status(child)
+
+
+def exits() -> str:
+    child = os.fork()
+    if not child:
+        sys.exit(7)
+    return _status(child)
+
+
+def is_told() -> str:
+    """To end, while the server goes on."""
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    return _status(child)
+
+
+def is_kept() -> str:
+    """For longer than the request, and than the server."""
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    return str(child)
+
+
+def _touch(number: int) -> int:
+    return number + 1
+
+
+def works_in_a_pool() -> str:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return str(sum(pool.map(_touch, range(4))))
+
+
+def works_in_a_process() -> str:
+    process = multiprocessing.get_context("fork").Process(target=_touch, args=(1,))
+    process.start()
+    process.join()
+    return str(process.exitcode)
+
+
+def is_interrupted() -> str:
+    program = subprocess.Popen(["sleep", "60"])
+    program.send_signal(signal.SIGINT)
+    return str(program.wait())
+
+
+DOES: dict[str, Callable[[], str]] = {
+    "/" + does.__name__: does
+    for does in (looks_around, exits, is_told, is_kept, works_in_a_pool, works_in_a_process, is_interrupted)
+}
+
+
+def returns() -> int:
+    """0 in the child, which goes on in the server's code unless the server sees to it."""
+    return os.fork()
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    path = environ["PATH_INFO"]
+    if path == "/returns":
+        child = returns()
+        body = _status(child) if child else "child"
+    else:
+        body = DOES[path]() if path in DOES else "fine"
+    start_response("200 OK", [("Content-Length", str(len(body))), ("Connection", "close")])
+    return [body.encode()]
+
+
+async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        _refuse(scope["type"])
+    path = scope["path"]
+    if path == "/returns":
+        child = returns()
+        body = _status(child) if child else "child"
+    else:
+        body = DOES[path]() if path in DOES else "fine"
+    headers = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body.encode()})
+
+
+def _refuse(kind: str) -> NoReturn:
+    raise RuntimeError(f"deliberate: {kind} is not known here")
