@@ -10,6 +10,8 @@ from heapq import heappop, heappush
 from mmap import mmap
 from threading import Lock
 
+from septet.models._acceptors import Acceptors
+
 SLOTS = 1 << 16
 """For as many processes; memory that is not written to is not taken (256 KiB in all)."""
 
@@ -29,6 +31,8 @@ class InFlight:
         self._next = 1
         self._threads = Lock()
         """Of this process, which share its slot."""
+        self.acceptors = Acceptors(SLOTS)
+        """In the same slots: who has ended waits for no client either."""
 
     def enter(self) -> bool:
         """Count a request, unless as many as the limit allows are in flight.
@@ -59,13 +63,16 @@ class InFlight:
         slot = self._next
         self._next += 1
         self._counts[_HIGHEST] = slot
+        self.acceptors.extend(slot)
         return slot
 
     def occupy(self, slot: int) -> None:
         """In the child: from now on this is our slot."""
         self._slot = slot
+        self.acceptors.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """The process that had the slot has ended, or could not be forked."""
         self._counts[slot] = 0
+        self.acceptors.vacate(slot)
         heappush(self._free, slot)
