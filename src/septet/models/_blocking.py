@@ -117,10 +117,12 @@ class Door:
         """Clients as they come, until the order to stop."""
         try:
             while not self.stop.ordered:
+                # A client for whom a process was woken that did not accept it (it is stopped) is not told to our poller.
+                ready = self._others.wait(0) if self._waits else ()
                 if self.watched and not self._waits:
                     self._waits = True
                     self._acceptors.wait()
-                for descriptor, _ in self._poller.wait(None):
+                for descriptor, _ in ready or self._poller.wait(None):
                     if descriptor not in self._listeners:
                         self.stop.heard()
                     elif not self.stop.ordered:
