@@ -117,7 +117,7 @@ class Door:
         """Clients as they come, until the order to stop."""
         try:
             while not self.stop.ordered:
-                # A client for whom a process was woken that did not accept it (it is stopped) is not told to our poller.
+                # Our poller does not report a client for whom a process was woken that did not accept it: it is stopped.
                 ready = self._others.wait(0) if self._waits else ()
                 if self.watched and not self._waits:
                     self._waits = True
