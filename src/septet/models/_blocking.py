@@ -23,7 +23,7 @@ from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
-from septet.models._carry import Turn, carry, receive
+from septet.models._carry import Turn, carry, expire, receive
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
@@ -117,7 +117,7 @@ class Door:
         """Clients as they come, until the order to stop."""
         try:
             while not self.stop.ordered:
-                # Our poller does not report a client for whom a process was woken that did not accept it: it is stopped.
+                # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
                 ready = self._others.wait(0) if self._waits else ()
                 if self.watched and not self._waits:
                     self._waits = True
@@ -214,7 +214,7 @@ class _Watch:
             return session.want
         if silent:
             return session.stop()
-        return session.expire()
+        return expire(session, self._sock)
 
     def _time_left(self) -> float | None:
         """Seconds until the session's deadline; at first, less those for which the kernel has waited already.

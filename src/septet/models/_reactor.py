@@ -25,7 +25,7 @@ from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called, answer, answer_at_once
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._carry import carry
+from septet.models._carry import carry, expire
 from septet.models._cpus import default_threads
 from septet.models._figures import Figures
 from septet.models._leaders import Due, Leaders
@@ -265,7 +265,7 @@ class Connection(Link):
         if poller.wait(waited_s):
             self._settle(carry(WRITE, session, self.sock, self.turn))
         elif waited_s == left_s:
-            self._settle(session.expire())
+            self._settle(expire(session, self.sock))
 
 
 class Reactor:
