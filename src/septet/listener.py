@@ -26,6 +26,10 @@ _FAILED_EARLIER = {
 """What accept(2) passes on of a connection that failed before it was accepted, or that a firewall forbids."""
 
 
+_TOTAL_RETRANS = 100
+"""Where tcpi_total_retrans is in struct tcp_info (linux/tcp.h)."""
+
+
 class Listener:
     """A listening socket, without waiting, and the address at which it can be reached.
 
@@ -128,6 +132,19 @@ class Listener:
                 os.unlink(self.unix_path)
             except OSError:
                 pass
+
+
+def has_been_deferred(sock: socket.socket) -> bool:
+    """Whether the kernel has kept back this client, who is silent still, for the time of `Listener.defer`.
+
+    At the end of that it repeats its SYN-ACK, and the new socket inherits the count. A kernel that is flooded keeps
+    nothing of a client (tcp_syncookies in tcp(7)), so it neither waits nor repeats anything.
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
+    except OSError:
+        return True
+    return any(info[_TOTAL_RETRANS:])
 
 
 def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener, ...]:

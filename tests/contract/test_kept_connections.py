@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Thread
@@ -13,7 +15,7 @@ import pytest
 from support.client import Connection, connections
 from support.messages import render
 from support.processes import children
-from support.server import Server, serve
+from support.server import APP_DIR, Server, serve
 
 #: Eight clients at once, as many as there are threads or workers.
 EIGHT = [
@@ -94,6 +96,39 @@ def test_kept_and_new_clients_beside_each_other(model: str, options: list[str]) 
         for client in clients:
             client.join()
     assert not faults
+
+
+FLOODED = """
+from time import sleep
+from support.messages import render
+from support.server import serve
+
+with serve({model!r}, "wsgi", {options}) as server, server.connect() as silent:
+    newcomer = server.connect() if {crowded} else None
+    if newcomer:
+        newcomer.send(render("GET", "/"))
+    sleep({silent_s})
+    assert silent.request("GET", "/").status == 200
+    if newcomer:
+        assert newcomer.read_response().status == 200
+"""
+
+
+@pytest.mark.parametrize(("crowded", "silent_s"), [(True, 0.5), (False, 2.0)])
+@pytest.mark.parametrize(("model", "number"), [("preforked", '"--workers", "1"'), ("prethreaded", '"--threads", "2"')])
+def test_silent_client_whom_a_flooded_kernel_does_not_keep_back(
+    model: str, number: str, crowded: bool, silent_s: float
+) -> None:
+    """With SYN cookies, here for all clients of a network namespace, a client is accepted before it has spoken."""
+    options = f'"--keep-alive-timeout", "3", {number}'
+    code = FLOODED.format(model=model, options=options, crowded=crowded, silent_s=silent_s)
+    namespace = 'ip link set lo up && echo 2 > /proc/sys/net/ipv4/tcp_syncookies || exit 77; exec "$0" -c "$1"'
+    command = ["unshare", "-Urn", "sh", "-c", namespace, sys.executable, code]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path[1:], APP_DIR])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    if done.returncode == 77 or done.stderr.startswith("unshare:"):
+        pytest.skip(f"network namespaces are not permitted here: {done.stderr.strip()}")
+    assert not done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("options", [["--threads", "1", "--workers", "2"], ["--workers", "2"]], ids=" ".join)

@@ -21,6 +21,7 @@ from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
+from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._carry import Turn, carry, expire, receive
@@ -46,7 +47,7 @@ class Client(NamedTuple):
     sock: socket
     session: Session
     kept_s: float
-    """For so many seconds the kernel has kept it back already, if it is silent still."""
+    """For so many seconds the kernel has kept it back already, if it is silent still and `has_been_deferred`."""
 
 
 class _SeenWaiting(NamedTuple):
@@ -209,6 +210,7 @@ class _Watch:
         silent = session.phase is IDLE or session.phase is PREFACE
         ready = self._wait_idle(timeout) if silent else self._wait_alone(session.want, timeout)
         if ready:
+            self._kept_s = 0.0
             if session.phase.paced:
                 session.waited(monotonic())
             return session.want
@@ -217,17 +219,10 @@ class _Watch:
         return expire(session, self._sock)
 
     def _time_left(self) -> float | None:
-        """Seconds until the session's deadline; at first, less those for which the kernel has waited already.
-
-        Some remain in any case: a kernel that is flooded (tcp_syncookies in tcp(7)) has not waited.
-        """
+        """Seconds until the session's deadline; at first, less those for which the kernel has waited already."""
         now = monotonic()
         deadline = self._session.deadline(now)
-        kept_s, self._kept_s = self._kept_s, 0.0
-        if deadline is None:
-            return None
-        left = max(0.0, deadline - now)
-        return max(left - kept_s, min(left, GRACE_S))
+        return None if deadline is None else max(0.0, deadline - now - self._kept_s)
 
     def _wait_alone(self, want: Want, timeout: float | None) -> bool:
         mask = WRITABLE if want is WRITE else READABLE
@@ -243,9 +238,14 @@ class _Watch:
             ready = {found for found, _ in self._idle.wait(timeout)}
             if descriptor in ready:
                 return True
-            if not ready or (self._order in ready and self._door.stop.heard()):
-                return False
-            if self._order not in ready:  # else it was a signal that was not the order
+            if self._order in ready:
+                if self._door.stop.heard():
+                    return False
+            elif not ready:
+                if not self._kept_s or has_been_deferred(self._sock):
+                    return False
+                self._kept_s = 0.0  # the kernel was flooded, and has not waited
+            else:  # a client is at the door
                 if self._wait_alone(READ, LOOK_AGAIN_S):
                     return True
                 if self._gives_way():
