@@ -104,5 +104,5 @@ def test_levels_on_standard_error(level: str, shown: int) -> None:
 
 
 def test_standard_output_is_a_dash() -> None:
-    code = "import septet.logs; septet.logs.AccessLog.open('-')._descriptor == 1 or exit(1)"
+    code = "import septet.logs; septet.logs.AccessLog.open('-')._file.fileno() == 1 or exit(1)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, env=os.environ).returncode == 0

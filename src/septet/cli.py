@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from septet import __version__, sources
+from septet import __version__, sources, streams
 from septet import models as process_models
 from septet.checks import check_serves_something
 from septet.command import LateCommand, ServeCommand, Verbs, config_parameters, run, typed
@@ -15,6 +15,7 @@ from septet.command import LateCommand, ServeCommand, Verbs, config_parameters, 
 
 def main() -> None:
     """The console entry: exits with 0, 1 (failed) or 2 (usage), after one sentence on standard error."""
+    streams.secure()
     sys.exit(run(septet, sys.argv[1:]))
 
 

@@ -28,6 +28,10 @@ _FAILED_EARLIER = {
 """What accept(2) passes on of a connection that failed before it was accepted, or that a firewall forbids."""
 
 
+_TOTAL_RETRANS = 100
+"""Where tcpi_total_retrans is in struct tcp_info (linux/tcp.h)."""
+
+
 def is_of_one_client(number: int) -> bool:
     """Whether an error of accept(2) is one client's, and says nothing of those who come next."""
     return number in _FAILED_EARLIER or number in (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR)
@@ -174,6 +178,19 @@ def _options(sock: socket.socket) -> _Options:
     # `getblocking` tells of the Python object alone.
     blocking = not fcntl.fcntl(sock, fcntl.F_GETFL) & os.O_NONBLOCK
     return _Options(blocking, tuple((level, name, sock.getsockopt(level, name)) for level, name in of_tcp))
+
+
+def has_been_deferred(sock: socket.socket) -> bool:
+    """Whether the kernel has kept back this client, who is silent still, for the time of `Listener.defer`.
+
+    At the end of that it repeats its SYN-ACK, and the new socket inherits the count. A kernel that is flooded keeps
+    nothing of a client (tcp_syncookies in tcp(7)), so it neither waits nor repeats anything.
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
+    except OSError:
+        return True
+    return any(info[_TOTAL_RETRANS:])
 
 
 def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener, ...]:

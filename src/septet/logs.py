@@ -10,6 +10,7 @@ from typing import IO
 
 from septet.errors import Failed
 from septet.session import Session
+from septet.streams import Sink, was_closed
 
 
 def configure(level: str) -> None:
@@ -47,16 +48,26 @@ class AccessLog:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._descriptor = file.fileno()
         self._file = file
+        self._sink = Sink(file.fileno(), "the access log", log.error)
 
     @classmethod
     def open(cls, path: str) -> "AccessLog":
         """`-` is standard output. Raises Failed."""
         try:
-            return cls(sys.stdout.buffer if path == "-" else open(path, "ab", buffering=0))
+            if path == "-":
+                return cls._of_standard_output()
+            opened = cls(open(path, "ab", buffering=0, opener=_open_nowait))  # noqa: SIM115  as long as we run
+            opened._sink.begin_a_line()
+            return opened
         except OSError as error:
             raise Failed(f"cannot write the access log {path}: {error.strerror}") from error
+
+    @classmethod
+    def _of_standard_output(cls) -> "AccessLog":
+        if 1 in was_closed:
+            raise Failed("cannot write the access log -: standard output is closed")
+        return cls(sys.stdout.buffer)
 
     def began(self, session: Session) -> None:
         session.notes = time.monotonic()
@@ -68,10 +79,12 @@ class AccessLog:
         began, session.notes = session.notes, None
         took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
-        try:
-            os.write(self._descriptor, f'{client[0]} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
-        except OSError as error:  # a full disk must not cost a client its answer
-            log.error("cannot write the access log: %s", error.strerror)
+        self._sink.write(f'{client[0]} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
+
+
+def _open_nowait(path: str, flags: int) -> int:
+    """open(2) of a FIFO would wait for its reader; so it fails without one."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _escape(target: bytes) -> str:

@@ -58,6 +58,8 @@ class Rules:
     """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
     refused: Callable[[str], object] = _unheard
     """Told, in a sentence, which request was refused and why."""
+    lacking: Callable[[str], object] = _unheard
+    """Told, in a sentence, what could not be done for want of disk space or descriptors."""
     spool: Callable[[], Any] | None = None
     """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
     must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""

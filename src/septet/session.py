@@ -421,7 +421,8 @@ class Session:
             return self.refuse(ProtocolError(400, str(gone)))
         except OSError as error:  # the disk is full
             self.drop_body()
-            return self.refuse(ProtocolError(500, f"the body could not be stored: {error.strerror}"))
+            self._rules.lacking(f"cannot store the body of a request: {error.strerror}")
+            return self.refuse(ProtocolError(500, "the body could not be stored"))
         return self.want_body() if part is None else self._enter(TURN)
 
     def _drain(self) -> Want:

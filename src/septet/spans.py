@@ -22,6 +22,7 @@ from typing import Any
 from septet.errors import Failed
 from septet.rules import Observer
 from septet.session import Session
+from septet.streams import Sink
 
 log = logging.getLogger("septet")
 
@@ -32,13 +33,13 @@ class SpanLog:
     """An `Observer`, and what wraps the application. May be used by any thread, and after a fork."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self._sink = Sink(descriptor, "the span log", log.error)
 
     @classmethod
     def open(cls, path: str) -> "SpanLog":
         """Raises Failed."""
         try:
-            return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644))
+            return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644))
         except OSError as error:
             raise Failed(f"cannot write the span log {path}: {error.strerror}") from error
 
@@ -63,10 +64,7 @@ class SpanLog:
         self._write(turns=turns, client=client, process=os.getpid(), thread=get_native_id())
 
     def _write(self, **fields: Any) -> None:
-        try:
-            os.write(self._descriptor, json.dumps(fields).encode() + b"\n")
-        except OSError as error:  # a full disk must not cost a client its answer
-            log.error("cannot write the span log: %s", error.strerror)
+        self._sink.write(json.dumps(fields).encode() + b"\n")
 
     def around(self, application: Callable[..., Any], kind: str) -> Callable[..., Any]:
         """The same application of the interface `kind` ("wsgi" or "asgi"), whose turns are logged."""

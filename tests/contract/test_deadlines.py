@@ -148,6 +148,26 @@ def test_static_file_that_nobody_reads(model: str, static_tree: Path) -> None:
             wait_until(lambda: not has_open(server.pid, file), "the server gives up", PATIENCE_S)
 
 
+@pytest.mark.parametrize("target", ["/files/big.bin", "/endless?token=reader"])
+def test_kernel_keeps_nothing_for_a_client_who_does_not_read(
+    model: str, interface: str, static_tree: Path, target: str
+) -> None:
+    """The connection is reset: closed otherwise, it would stay in FIN-WAIT-1 with all that is not taken."""
+    options = ["--write-timeout", str(SHORT_S), "--static", f"/files={static_tree}"]
+    with serve(model, interface, *options) as server, Connection(server.address, receive_buffer=4096) as connection:
+        connection.send(render("GET", target) * 10)
+        assert connection.read_head().status == 200
+        assert kernel_keeps(server, connection)
+        wait_until(lambda: not kernel_keeps(server, connection), "the connection is forgotten", PATIENCE_S)
+
+
+def kernel_keeps(server: Server, connection: Connection) -> bool:
+    """Whether the server's side of the connection exists, in whichever state (proc_net_tcp.txt of the kernel)."""
+    ports = server.address[1], connection.socket.getsockname()[1]
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(tuple(int(word.rpartition(":")[2], 16) for word in line.split()[1:3]) == ports for line in lines)
+
+
 def test_prompt_client_is_not_disturbed(model: str) -> None:
     """Every deadline is short, and passes several times over while the client keeps it."""
     names = ("keep-alive", "header", "body", "write")

@@ -52,6 +52,23 @@ def test_out_of_descriptors(model: str, interface: str) -> None:
         assert not server.complaints()
 
 
+@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+def test_body_that_cannot_be_stored(model: str) -> None:
+    """The log has the reason, once; the client hears nothing of our directories."""
+    with serve(model, "wsgi") as server, ExitStack() as stack:
+        clients = stack.enter_context(connections(server.address, 2))
+        for client in clients:
+            assert client.request("GET", "/").status == 200
+        with without_descriptors(server):
+            for client in clients:
+                client.send_if_possible(render("POST", "/", body=b"x" * (2 << 20)))
+                answer = client.read_response()
+                assert (answer.status, answer.body) == (500, b"the body could not be stored\n")
+        complaint = "cannot store the body of a request: Too many open files; it is answered 500"
+        assert server.stderr().count(complaint) == 1
+        assert not server.complaints()
+
+
 @pytest.mark.parametrize("model", ["threaded", "poll", "epoll", "io_uring"])
 def test_more_clients_than_descriptors(model: str, interface: str) -> None:
     """All that there are go to clients who stay; who leaves makes room for those who wait."""

@@ -61,7 +61,7 @@ def is_let_go(busy: Connection) -> bool:
 
 @pytest.mark.parametrize(("model", "options"), ONE_WORKER)
 def test_many_idle_connections_take_turns(model: str, options: list[str], interface: str) -> None:
-    with serve(model, interface, *options) as server, connections(server.address, 10) as clients:
+    with serve(model, interface, *options) as server, connections(server.address, 3) as clients:
         for client in clients:
             assert client.request("GET", "/").status == 200
 

@@ -2,7 +2,7 @@
 
 A thread accepts a client at its `Door` and calls `serve`, which returns when the connection is over. It waits with
 poll(2) before it reads, so a wait can end in four ways: the client is ready, its time is up, the server is to stop,
-or somebody else is at the door of a thread that holds an idle connection.
+or another client is at the door, no thread is free for it, and this one's has been idle for a while.
 
 Who has connected but not spoken, as browsers do in advance, takes nobody's time: the kernel keeps such a client back
 (Apache's AcceptFilter does the same). On a unix socket it does not, and the client gets a moment to speak.
@@ -22,9 +22,10 @@ from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, DRAIN, HEAD, IDLE, LINGER, PREFACE, READ, RUN, WRITE, Want
+from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
-from septet.models._carry import Turn, carry, receive
+from septet.models._carry import Turn, carry, expire, receive
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
@@ -32,10 +33,15 @@ from septet.session import Session
 
 log = logging.getLogger("septet")
 
-IDLE_GRACE_S = 0.1
-FRESH_GRACE_S = 1.0
-"""How long a silent connection is kept while somebody else waits, after an answer and before a first request: a client
-in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
+GRACE_S = 1.0
+"""How long a silent connection is kept at least, after an answer and before a first request, while other clients wait:
+a client in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
+
+LOOK_AGAIN_S = 0.1
+"""After this time a thread with an idle client looks whether the client who was at the door has been accepted."""
+
+STALLED_S = 1.0
+"""Threads that wait for clients, and accept none of those who are there for so long, are not free."""
 
 
 HELD_BY_CLIENT = (HEAD, DRAIN, LINGER)
@@ -46,7 +52,15 @@ class Client(NamedTuple):
     sock: socket
     session: Session
     kept_s: float
-    """For so many seconds the kernel has kept it back already, if it is silent still."""
+    """For so many seconds the kernel has kept it back already, if it is silent still and `has_been_deferred`."""
+
+
+class _SeenWaiting(NamedTuple):
+    """That clients waited at the door, from `first` to `last`, while no more than `accepted` had been accepted."""
+
+    accepted: int
+    first: float
+    last: float
 
 
 class Door:
@@ -61,6 +75,10 @@ class Door:
         self.figures = service.figures
         self._rules = service.rules
         self._shortage = service.shortage
+        self._acceptors = service.in_flight.acceptors
+        self._waits = False
+        """The thread is counted among those that wait for clients."""
+        self._seen_waiting = _SeenWaiting(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
         self._poller.add(self.stop.fileno() if main else self.stop.order_fileno, READABLE)
@@ -84,18 +102,45 @@ class Door:
         self._poller.close()
 
     def crowded(self) -> bool:
-        """Somebody waits who could be served if this thread were free."""
+        """A client waits whom no free thread will accept."""
+        # Asked again, for the free thread may have accepted the client in between.
+        return self._somebody_waits() and not self._acceptors.waiting and self._somebody_waits()
+
+    def _somebody_waits(self) -> bool:
         return bool(self.watched) and bool(self._others.wait(0))
+
+    def return_to(self) -> bool:
+        """Whether this thread, which has an idle client, is needed here; if so, it counts as free from now on."""
+        now, accepted, seen = monotonic(), self._acceptors.accepted, self._seen_waiting
+        lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
+        seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
+        stalled_at = accepted if now - seen.first >= STALLED_S else None
+        self._waits = self._acceptors.volunteer(self._somebody_waits, stalled_at)
+        return self._waits
+
+    def stay_away(self) -> None:
+        """The client is not idle any more."""
+        self._waits = False
+        self._acceptors.leave()
 
     def __iter__(self) -> Iterator[Client]:
         """Clients as they come, until the order to stop."""
-        while not self.stop.ordered:
-            for descriptor, _ in self._poller.wait(None):
-                if descriptor not in self._listeners:
-                    self.stop.heard()
-                elif not self.stop.ordered:
-                    yield from self._admit(descriptor)
-        self._poller.close()
+        try:
+            while not self.stop.ordered:
+                # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
+                ready = self._others.wait(0) if self._waits else ()
+                if self.watched and not self._waits:
+                    self._waits = True
+                    self._acceptors.wait()
+                for descriptor, _ in ready or self._poller.wait(None):
+                    if descriptor not in self._listeners:
+                        self.stop.heard()
+                    elif not self.stop.ordered:
+                        yield from self._admit(descriptor)
+        finally:
+            if self._waits:
+                self.stay_away()
+            self._poller.close()
 
     def _admit(self, descriptor: int) -> Iterator[Client]:
         listener = self._listeners[descriptor]
@@ -107,6 +152,9 @@ class Door:
             if not self.stop.ordered:  # else another thread has shut the doors
                 self.pause(f"cannot accept clients: {error.strerror}")
             return
+        if self._waits:
+            self._waits = False
+            self._acceptors.accept()
         yield Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
 
     def pause(self, why: str) -> None:
@@ -135,7 +183,6 @@ class _Watch:
         for descriptor in (self._sock.fileno(), self._order):
             self._interruptible.add(descriptor, READABLE)
         self._mask = READABLE
-        self._grace = IDLE_GRACE_S if self._kept_s else FRESH_GRACE_S
 
     # What an application that is called asks of its client's thread, which is its own
 
@@ -190,25 +237,19 @@ class _Watch:
         else:
             ready = self._wait_alone(session.want, timeout)
         if ready:
+            self._kept_s = 0.0
             if session.phase.paced:
                 session.waited(monotonic())
             return session.want
         if silent:
             return session.stop()
-        return session.expire()
+        return expire(session, self._sock)
 
     def _time_left(self) -> float | None:
-        """Seconds until the session's deadline; at first, less those for which the kernel has waited already.
-
-        Some remain in any case: a kernel that is flooded (tcp_syncookies in tcp(7)) has not waited.
-        """
+        """Seconds until the session's deadline; at first, less those for which the kernel has waited already."""
         now = monotonic()
         deadline = self._session.deadline(now)
-        kept_s, self._kept_s = self._kept_s, 0.0
-        if deadline is None:
-            return None
-        left = max(0.0, deadline - now)
-        return max(left - kept_s, min(left, FRESH_GRACE_S))
+        return None if deadline is None else max(0.0, deadline - now - self._kept_s)
 
     def _wait_alone(self, want: Want, timeout: float | None) -> bool:
         mask = WRITABLE if want is WRITE else READABLE
@@ -229,17 +270,33 @@ class _Watch:
     def _wait_idle(self, timeout: float | None) -> bool:
         """Whether the next request has begun; False: it is time to let the connection go."""
         descriptor = self._sock.fileno()
-        grace, self._grace = self._grace, IDLE_GRACE_S
-        ready = {self._order}
-        while ready == {self._order}:  # at first; and again after a signal that was not the order
+        while True:
             ready = {found for found, _ in self._idle.wait(timeout)}
             if descriptor in ready:
                 return True
-            if self._order in ready and self._door.stop.heard():
-                return False
+            if self._order in ready:
+                if self._door.stop.heard():
+                    return False
+            elif not ready:
+                if not self._kept_s or has_been_deferred(self._sock):
+                    return False
+                self._kept_s = 0.0  # the kernel was flooded, and has not waited
+            else:  # a client is at the door
+                if self._wait_alone(READ, LOOK_AGAIN_S):
+                    return True
+                if self._gives_way():
+                    return False
             timeout = self._time_left()
-        # Somebody is at the door.
-        return bool(ready) and self._wait_alone(READ, grace)
+
+    def _gives_way(self) -> bool:
+        """Whether the client, who is silent while another one waits, is to be let go."""
+        since = self._session.since
+        if (since is not None and monotonic() - since < GRACE_S) or not self._door.return_to():
+            return False
+        if self._wait_alone(READ, 0.0):  # it has asked in the meantime
+            self._door.stay_away()
+            return False
+        return True
 
 
 def serve(client: Client, door: Door, turn: Turn) -> None:

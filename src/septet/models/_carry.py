@@ -7,7 +7,9 @@ a loop it is what happens between two events.
 import logging
 import os
 import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from septet.http.events import FileRegion
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
@@ -58,6 +60,20 @@ def receive(session: Session, sock: socket.socket) -> Want:
     except OSError:
         return session.lose()
     return session.receive(data)
+
+
+def expire(session: Session, sock: socket.socket) -> Want:
+    """The session's deadline has passed.
+
+    A client that does not read is reset when its socket is closed (SO_LINGER in socket(7)): else the kernel would keep
+    what it does not take, some 280 KB, and the connection in FIN-WAIT-1 for minutes.
+    """
+    want = session.want
+    after = session.expire()
+    if want is WRITE and after is CLOSE:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return after
 
 
 def _send_file(session: Session, sock: socket.socket, file: FileRegion) -> int:

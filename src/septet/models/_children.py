@@ -18,6 +18,7 @@ from septet import forked
 from septet.models._in_flight import InFlight
 from septet.models._service import Stop
 from septet.models._signals import WITHOUT_MEANING, log_again
+from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -40,8 +41,7 @@ def fork(run: Callable[[], int]) -> int:
     The child is killed by the kernel when its parent dies, and leaves INT to its parent: a terminal sends it to both.
     A TERM that comes for it before `run` has set a handler waits until then.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     parent = os.getpid()
     # Lest the child take an order with its parent's handler, or the others with none.
     signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *WITHOUT_MEANING))
@@ -92,8 +92,7 @@ def _status_of(run: Callable[[], int]) -> int:
 def leave(status: int) -> NoReturn:
     """End this process without its parent's clean-up: what stands to be undone further up the stack is not ours."""
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
     finally:
         os._exit(status)
 

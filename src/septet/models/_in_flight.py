@@ -11,6 +11,7 @@ from mmap import mmap
 from threading import Lock
 
 from septet import forked
+from septet.models._acceptors import Acceptors
 
 SLOTS = 1 << 16
 """For as many processes; memory that is not written to is not taken (256 KiB in all)."""
@@ -31,6 +32,8 @@ class InFlight:
         self._next = 1
         self._threads = Lock()
         """Of this process, which share its slot."""
+        self.acceptors = Acceptors(SLOTS)
+        """In the same slots: who has ended waits for no client either."""
         forked.register(self)
 
     def forsake(self) -> None:
@@ -68,13 +71,16 @@ class InFlight:
         slot = self._next
         self._next += 1
         self._counts[_HIGHEST] = slot
+        self.acceptors.extend(slot)
         return slot
 
     def occupy(self, slot: int) -> None:
         """In the child: from now on this is our slot."""
         self._slot = slot
+        self.acceptors.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """The process that had the slot has ended, or could not be forked."""
         self._counts[slot] = 0
+        self.acceptors.vacate(slot)
         heappush(self._free, slot)

@@ -11,7 +11,7 @@ from socket import socket
 from septet.apps.asgi import Cycle
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.loop import ReadinessLoop
-from septet.models._carry import carry, receive
+from septet.models._carry import carry, expire, receive
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.session import Session
 
@@ -111,4 +111,4 @@ class Link:
         """End the session's phase if its time is up; `now` in seconds of the loop's clock."""
         deadline = self.session.deadline(now)
         if deadline is not None and now >= deadline:
-            self.carry(self.session.expire())
+            self.carry(expire(self.session, self.sock))

@@ -26,7 +26,7 @@ from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called, answer, answer_at_once
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._carry import carry
+from septet.models._carry import carry, expire
 from septet.models._cpus import default_threads
 from septet.models._figures import Figures
 from septet.models._leaders import Due, Leaders
@@ -297,7 +297,7 @@ class Connection(Link):
         if poller.wait(min(times_s, default=None)):
             self._settle(carry(session.want, session, self.sock, self.turn))
         elif deadline is not None and monotonic() >= deadline:
-            self._settle(carry(session.expire(), session, self.sock, self.turn))
+            self._settle(carry(expire(session, self.sock), session, self.sock, self.turn))
 
 
 def _is_broken(sock: socket) -> bool:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
-from tempfile import SpooledTemporaryFile
+from functools import partial
+from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
@@ -220,7 +221,12 @@ class Service:
 
     def spooling(self) -> "Service":
         """The same, for a model in which the application must not wait for a request's body."""
-        return replace(self, rules=replace(self.rules, spool=_spool)) if self.site.called else self
+        if not self.site.called:
+            return self
+        with suppress(OSError):  # found now, while there are descriptors to try directories with
+            gettempdir()
+        lacking = partial(Shortage().tell, meanwhile="it is answered 500")
+        return replace(self, rules=replace(self.rules, spool=_spool, lacking=lacking))
 
 
 def _spool() -> SpooledTemporaryFile[bytes]:

@@ -21,10 +21,10 @@ class Shortage:
         self._seen: float | None = None
         self._threads = Lock()
 
-    def tell(self, what: str) -> None:
-        """It shows: `what` cannot be done, and why."""
+    def tell(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
+        """It shows: `what` cannot be done, and why, and what becomes of the clients `meanwhile`."""
         now = monotonic()
         with self._threads:
             seen, self._seen = self._seen, now
         if seen is None or now - seen > EPISODE_S:
-            log.error("%s; clients wait until it can be done again", what)
+            log.error("%s; %s", what, meanwhile)

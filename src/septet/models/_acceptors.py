@@ -1,0 +1,106 @@
+"""Threads that wait for clients, counted over all processes of a server: whether an idle client must leave.
+
+A thread that holds an idle connection sees that a client has connected, but not whether another thread, perhaps of
+another process, is about to accept it. So each process counts its waiting threads in a slot of shared memory that no
+other process writes to, as `InFlight` does with requests, whose slots these are.
+
+A count does not tell that a process is stopped, or that its interpreter is held by a computation in C. So accepted
+clients are counted, too: threads that accept nobody for a while, though clients wait, are not free.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+from mmap import mmap
+from os import memfd_create
+from threading import Lock
+
+_HIGHEST = 0
+"""Where the number of the highest slot stands."""
+
+
+class Acceptors:
+    def __init__(self, slots: int) -> None:
+        counts = memoryview(mmap(-1, 8 * slots)).cast("I")
+        self._waiting, self._accepted = counts[:slots], counts[slots:]
+        self._slot = 1
+        self.extend(1)
+        self._threads = Lock()
+        """Of this process, which share its slot."""
+        self._volunteering = Lock()
+        self._processes = memfd_create("septet-acceptors")
+        """For a lock between processes, which the kernel takes from one that dies (fcntl(2))."""
+
+    # For the threads that accept
+
+    def wait(self) -> None:
+        """The calling thread waits for a client from now on."""
+        with self._threads:
+            self._waiting[self._slot] += 1
+
+    def accept(self) -> None:
+        """It waits no more: it has accepted one."""
+        with self._threads:
+            self._waiting[self._slot] -= 1
+            self._note_accepted()
+
+    def leave(self) -> None:
+        """It waits no more."""
+        with self._threads:
+            self._waiting[self._slot] -= 1
+
+    def _note_accepted(self) -> None:
+        self._accepted[self._slot] = (self._accepted[self._slot] + 1) & 0xFFFFFFFF
+
+    @property
+    def waiting(self) -> int:
+        return sum(self._waiting[1 : self._waiting[_HIGHEST] + 1])
+
+    @property
+    def accepted(self) -> int:
+        """A number that changes with each client who is accepted."""
+        return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
+
+    def volunteer(self, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
+        """Let the calling thread, which has an idle client, wait for another one, if it is `needed` and no other
+        thread waits: of many that ask, one at a time is taken.
+
+        `stalled_at` is the number of accepted clients at which those that wait appear to stand still.
+        """
+        with self._alone() as alone:
+            # In this order: a thread that has just accepted the client has been counted until then.
+            if not alone or (self.waiting and self.accepted != stalled_at) or not needed():
+                return False
+            self.wait()
+            self._note_accepted()  # or the next one would take the same threads for stalled at once
+            return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether no other thread or process is in here; not waited for, as a process may be stopped inside."""
+        if not self._volunteering.acquire(blocking=False):
+            yield False
+            return
+        try:
+            try:
+                lockf(self._processes, LOCK_EX | LOCK_NB)
+            except OSError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                lockf(self._processes, LOCK_UN)
+        finally:
+            self._volunteering.release()
+
+    # For `InFlight`, which gives out the slots
+
+    def extend(self, highest: int) -> None:
+        self._waiting[_HIGHEST] = highest
+
+    def occupy(self, slot: int) -> None:
+        self._slot = slot
+
+    def vacate(self, slot: int) -> None:
+        self._waiting[slot] = 0

@@ -1,0 +1,175 @@
+"""Standard streams and logs that may be closed, full, or a pipe that is not read: none of that stops the server.
+
+A line that cannot be written is dropped and counted, and the first of an episode is reported. A pipe or a socket is
+written to without waiting, over a file description of our own where there is one (O_NONBLOCK on the one that we were
+given would change it for the other programs that have it, open(2)): when its reader has not made room for a second,
+lines are dropped until it does.
+"""
+
+import io
+import os
+import select
+import socket
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+
+PATIENCE_S = 1.0
+"""How long all wait for the reader of a pipe that is full, once for each episode."""
+
+EPISODE_S = 10.0
+"""Failures with less time than this between them are reported once."""
+
+was_closed: set[int] = set()
+"""Which of the standard descriptors were closed when the server was started."""
+
+
+class Sink:
+    """A descriptor to which whole lines are written. For all threads, and for processes that fork after it was made.
+
+    Of `name` it is told to `report`, once for each episode, that it cannot be written, and when that is over how many
+    lines were lost.
+    """
+
+    def __init__(self, descriptor: int, name: str, report: Callable[[str], None]) -> None:
+        self._name = name
+        self._report = report
+        self._write = _writer(descriptor)
+        self._descriptor = descriptor
+        self._lost = 0
+        self._failed: float | None = None
+        """When a write failed last; None: not in this episode."""
+        self._full = False
+        self._torn = False
+
+    def begin_a_line(self) -> None:
+        """Write on a new line, also if the file exists and ends within one, as a full disk leaves it."""
+        self._torn = _ends_within_a_line(self._descriptor)
+
+    def write(self, lines: bytes) -> None:
+        """Write what ends with a line's end, in one write(2) if the system takes it so. Never raises."""
+        rest = memoryview(b"\n" + lines if self._torn else lines)
+        try:
+            while rest:
+                rest = rest[self._write_some(rest) :]
+        except OSError as error:
+            self._torn = self._torn or 0 < len(rest) < len(lines)
+            self._fail(error)
+            return
+        self._torn = self._full = False
+        if self._failed is not None:
+            self._recover(self._failed)
+
+    def _write_some(self, data: memoryview) -> int:
+        try:
+            return self._write(data)
+        except BlockingIOError:
+            if self._full or not _has_room(self._descriptor):
+                self._full = True
+                raise
+            return self._write(data)
+
+    def _fail(self, error: OSError) -> None:
+        now, failed = monotonic(), self._failed
+        self._lost += 1
+        self._failed = now
+        if failed is None or now - failed > EPISODE_S:
+            full = isinstance(error, BlockingIOError)
+            why = "its reader does not read" if full else error.strerror or str(error)
+            self._report(f"cannot write {self._name}: {why}; lines are lost until it can be written again")
+
+    def _recover(self, failed: float) -> None:
+        if monotonic() - failed > EPISODE_S:
+            self._failed = None
+            lost, self._lost = self._lost, 0
+            self._report(f"{self._name} is written again; lines that were lost: {lost}")
+
+
+def _writer(descriptor: int) -> Callable[[memoryview], int]:
+    """What writes to it, and raises BlockingIOError where a pipe or a socket is full."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode):
+        with suppress(OSError):  # without /proc, or as another user: as it is
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            return lambda data: os.write(own, data)
+    if stat.S_ISSOCK(mode):
+        sock = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: sock.send(data, socket.MSG_DONTWAIT)
+    return lambda data: os.write(descriptor, data)
+
+
+def _has_room(descriptor: int) -> bool:
+    """Wait for it."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(PATIENCE_S * 1000))
+
+
+def _ends_within_a_line(descriptor: int) -> bool:
+    """Whether it is a file that does not end with a line's end."""
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            return False
+        reading = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.pread(reading, 1, status.st_size - 1) != b"\n"
+    except OSError:
+        return False
+    finally:
+        os.close(reading)
+
+
+class _StandardError(io.RawIOBase):
+    """Beneath `sys.stderr`: takes everything, and drops what cannot be written."""
+
+    def __init__(self) -> None:
+        self._sink = Sink(2, "standard error", lambda _: None)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+    def write(self, data: "memoryview | bytes") -> int:  # type: ignore[override]
+        self._sink.write(bytes(data))
+        return len(data)
+
+
+def secure() -> None:
+    """Make the standard streams safe to use. For the command, before it opens anything.
+
+    A descriptor below 3 that is closed would become a listener's or a client's, and what a library in C prints would
+    go there; it is /dev/null instead.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            was_closed.add(descriptor)
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # open(2) gives the lowest that is free
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None or not os.isatty(2):
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        sys.stderr = io.TextIOWrapper(
+            _StandardError(),
+            encoding=getattr(sys.stderr, "encoding", None) or "utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+
+def flush() -> None:
+    """Write what the standard streams still hold, if they can be written to."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # it is full; closed; taken away by the application
+            stream.flush()
