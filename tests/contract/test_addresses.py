@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,14 +85,17 @@ def test_inherited_descriptor(model: str, interface: str) -> None:
 
 @pytest.mark.parametrize("model", ["epoll"])
 def test_sockets_of_systemd(model: str) -> None:
-    """sd_listen_fds(3): the shell becomes the server, so both have the process number that LISTEN_PID names."""
-    program = 'eval exec "3<&$0" && export LISTEN_PID=$$ && exec "$@"'
+    """sd_listen_fds(3): one program becomes the other, so both have the process number that LISTEN_PID names."""
+    program = (
+        "import os, sys; number, *command = sys.argv[1:]; os.dup2(int(number), 3); "
+        "os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(command[0], command)"
+    )
     with socket.socket() as given:
         given.bind(("127.0.0.1", 0))
         given.listen()
         number = given.fileno()
         server = serve(model, "wsgi", bind=(), environment={"LISTEN_FDS": "1"}, pass_fds=(number,))
-        server.command = ["sh", "-c", program, str(number), *server.command]
+        server.command = [sys.executable, "-c", program, str(number), *server.command]
         with server:
             wait_until(lambda: "listening on http://127.0.0.1" in server.stderr(), "it listens")
             with Connection(given.getsockname()) as connection:

@@ -25,9 +25,11 @@ ENOUGH = 4
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_corpus(server: Server, delivery: str) -> None:
+def test_corpus(server: Server, interface: str, delivery: str) -> None:
     wrong: list[str] = []
     for case in CASES:
+        if interface == "wsgi" and case.data.startswith(b"OPTIONS * "):
+            continue  # whose path is a slash there: test_asterisk_form
         if said := try_case(server, case, delivery):
             wrong.append(f"{case}: {said}")
         if len(wrong) == ENOUGH:  # each may have cost the client's whole patience

@@ -60,17 +60,18 @@ def test_nobody_to_serve_a_client(model: str, interface: str, complaint: str) ->
 
 
 @pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
-def test_no_thread_for_the_pool(model: str) -> None:
-    """Whoever asks waits for an answer, and gets it."""
+def test_no_thread_for_a_follower(model: str, token: str) -> None:
+    """The leader stays where it waits, and the others wait with it; all get their answers."""
     with serve(model, "wsgi", "--threads", "2", app=APP.format("wsgi")) as server:
         with connections(server.address, 3) as waiting:
             with without_processes(server):
-                for connection in waiting:
-                    connection.send(render("GET", "/"))
+                waiting[0].send(render("GET", f"/gate?gate={token}"))
                 wait_until(lambda: IN_POOL in server.stderr(), "the server says what it lacks")
-                assert rests(server.pid)
+                for connection in waiting[1:]:
+                    connection.send(render("GET", "/"))
                 assert not any(connection.has_data() for connection in waiting)
-            assert [connection.read_response().status for connection in waiting] == [200] * 3
+                server.journal.open_gate(token)
+                assert [connection.read_response().status for connection in waiting] == [200] * 3
         assert server.get("/").status == 200
         assert server.stderr().count(IN_POOL) == 1
         assert not server.complaints()
