@@ -14,8 +14,9 @@ import pytest
 
 from support.client import Connection, connections
 from support.messages import render
-from support.processes import children
+from support.processes import children, rests, threads
 from support.server import APP_DIR, Server, serve
+from support.waiting import wait_until
 
 #: Eight clients at once, as many as there are threads or workers.
 EIGHT = [
@@ -90,6 +91,9 @@ def test_kept_and_new_clients_beside_each_other(model: str, options: list[str]) 
             faults.append(repr(error))
 
     with serve(model, "wsgi", *options) as server:
+        # A thread that has not begun to wait is not free.
+        wait_until(lambda: threads(server.pid) >= (11 if len(options) == 4 else 9), "all threads have started")
+        wait_until(lambda: rests(server.pid), "they wait")
         clients = [Thread(target=noting, args=(ask, server)) for ask in [ask_on_one_connection] * 4 + [ask_anew] * 2]
         for client in clients:
             client.start()

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from mmap import mmap
-from os import memfd_create
+from os import close, memfd_create
 from threading import Lock
+
+from septet import forked
 
 _HIGHEST = 0
 """Where the number of the highest slot stands."""
@@ -30,6 +32,10 @@ class Acceptors:
         self._volunteering = Lock()
         self._processes = memfd_create("septet-acceptors")
         """For a lock between processes, which the kernel takes from one that dies (fcntl(2))."""
+        forked.register(self)
+
+    def forsake(self) -> None:
+        close(self._processes)
 
     # For the threads that accept
 

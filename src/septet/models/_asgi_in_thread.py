@@ -67,6 +67,7 @@ from socket import socket
 from threading import Lock
 from time import monotonic
 
+from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.errors import Failed
@@ -97,13 +98,18 @@ class Bell:
     Made by the client's thread, which keeps it until it ends.
     """
 
-    __slots__ = ("_descriptor", "_sleeps", "lock", "poller")
+    __slots__ = ("__weakref__", "_descriptor", "_sleeps", "lock", "poller")
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.poller = Poll()
         self._descriptor = -1
         self._sleeps = False
+        forked.register(self)
+
+    def forsake(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
     def ring(self) -> None:
         """Wake the thread if it sleeps. For the loop's thread."""
@@ -425,8 +431,14 @@ class AsgiThread:
         self._starting: asyncio.Task[None] | None = None
         self._time_is_up: asyncio.TimerHandle | None = None
         self._clients_are_done = self._serves = self._ended = False
+        forked.register(self)
         context = copy_context()  # in which the application was imported, and has set what it likes
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
+
+    def forsake(self) -> None:
+        """In a child that the application has forked."""
+        if self._bell >= 0:
+            os.close(self._bell)
 
     def start(self) -> bool:
         """Start the loop, and the application on it. False: the order to stop came first. Raises Failed."""

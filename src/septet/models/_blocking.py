@@ -118,10 +118,17 @@ class Door:
         self._waits = self._acceptors.volunteer(self._somebody_waits, stalled_at)
         return self._waits
 
+    def will_return(self) -> None:
+        """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
+        if self.watched and not self._waits:
+            self._waits = True
+            self._acceptors.wait()
+
     def stay_away(self) -> None:
-        """The client is not idle any more."""
-        self._waits = False
-        self._acceptors.leave()
+        """The client needs its thread still."""
+        if self._waits:
+            self._waits = False
+            self._acceptors.leave()
 
     def __iter__(self) -> Iterator[Client]:
         """Clients as they come, until the order to stop."""
@@ -129,17 +136,14 @@ class Door:
             while not self.stop.ordered:
                 # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
                 ready = self._others.wait(0) if self._waits else ()
-                if self.watched and not self._waits:
-                    self._waits = True
-                    self._acceptors.wait()
+                self.will_return()
                 for descriptor, _ in ready or self._poller.wait(None):
                     if descriptor not in self._listeners:
                         self.stop.heard()
                     elif not self.stop.ordered:
                         yield from self._admit(descriptor)
         finally:
-            if self._waits:
-                self.stay_away()
+            self.stay_away()
             self._poller.close()
 
     def _admit(self, descriptor: int) -> Iterator[Client]:
@@ -188,7 +192,10 @@ class _Watch:
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         session = self._session
-        self._write(session.push(body, last) if head is None else session.respond(head, body, last))
+        want = session.push(body, last) if head is None else session.respond(head, body, last)
+        if last and (session.http.stopping or not session.http.keep_alive):
+            self._door.will_return()
+        self._write(want)
         if session.lost and not last:
             raise ClientGone("the client went away")
 
@@ -226,6 +233,7 @@ class _Watch:
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
+        self._door.stay_away()
         timeout = self._time_left()
         silent = session.phase is IDLE or session.phase is PREFACE
         if silent:
