@@ -24,7 +24,7 @@ from septet.http.states import CLOSE, IDLE, PREFACE, READ, RUN, WRITE, Want
 from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
-from septet.models._carry import Turn, carry, expire, receive
+from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
@@ -207,7 +207,7 @@ class _Watch:
                 raise ClientGone("the client went away")
             want = self.wait()
             if want is READ:
-                want = receive(session, sock)
+                want = receive_compactly(session, sock)
             want = carry(want, session, sock, _not_yet)
 
     def wait(self) -> Want:
@@ -285,7 +285,7 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
         while want is not CLOSE:
             want = watch.wait()
             if want is READ:
-                want = receive(session, sock)
+                want = receive_compactly(session, sock)
             if want is RUN and (door.stop.ordered or door.crowded()):
                 session.stop()  # its answer says that it is the last
             want = carry(want, session, sock, turn)
