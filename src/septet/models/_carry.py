@@ -71,7 +71,10 @@ def receive_compactly(session: Session, sock: socket.socket) -> Want:
     recv(2) into a new bytes object cuts 64 KiB down to what has come, and what lives on in its place keeps the heap in
     pieces: it grew by 1 KB for each upload that was broken off, without an end. This costs 0.3 us more.
     """
-    buffer = _buffer()
+    try:
+        buffer = _buffers.pop()
+    except IndexError:
+        buffer = memoryview(bytearray(RECEIVE_BYTES))
     try:
         data = bytes(buffer[: sock.recv_into(buffer)])
     except BlockingIOError:
@@ -81,13 +84,6 @@ def receive_compactly(session: Session, sock: socket.socket) -> Want:
     finally:
         _buffers.append(buffer)
     return session.receive(data)
-
-
-def _buffer() -> memoryview:
-    try:
-        return _buffers.pop()
-    except IndexError:  # one look would not do: another thread may take the last in between
-        return memoryview(bytearray(RECEIVE_BYTES))
 
 
 def expire(session: Session, sock: socket.socket) -> Want:
