@@ -75,7 +75,7 @@ from septet.http.events import Delivery, Part, Request, ResponseHead
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._carry import carry, expire, receive
+from septet.models._carry import carry, expire, receive_compactly
 from septet.models._children import leave
 from septet.models._link import UNREAD_LIMIT
 from septet.models._service import Service, Stop
@@ -367,7 +367,7 @@ class SharedExchange:
         if ready and before is RUN and ready & (ERROR | HANGUP):
             want = session.lose()
         elif ready and (before is READ or before is RUN):
-            want = receive(session, self._sock)
+            want = receive_compactly(session, self._sock)
             self._received = True
         elif timed_out and self._is_late():
             want = expire(session, self._sock)

@@ -25,7 +25,7 @@ from septet.http.states import CLOSE, DRAIN, HEAD, IDLE, LINGER, PREFACE, READ, 
 from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
-from septet.models._carry import Turn, carry, expire, receive
+from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
@@ -76,7 +76,7 @@ class Door:
         self._rules = service.rules
         self._shortage = service.shortage
         self._acceptors = service.in_flight.acceptors
-        self._waits = False
+        self.waits = False
         """The thread is counted among those that wait for clients."""
         self._seen_waiting = _SeenWaiting(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
@@ -115,19 +115,19 @@ class Door:
         lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
         seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
         stalled_at = accepted if now - seen.first >= STALLED_S else None
-        self._waits = self._acceptors.volunteer(self._somebody_waits, stalled_at)
-        return self._waits
+        self.waits = self._acceptors.volunteer(self._somebody_waits, stalled_at)
+        return self.waits
 
     def will_return(self) -> None:
         """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
-        if self.watched and not self._waits:
-            self._waits = True
+        if self.watched and not self.waits:
+            self.waits = True
             self._acceptors.wait()
 
     def stay_away(self) -> None:
         """The client needs its thread still."""
-        if self._waits:
-            self._waits = False
+        if self.waits:
+            self.waits = False
             self._acceptors.leave()
 
     def __iter__(self) -> Iterator[Client]:
@@ -135,7 +135,7 @@ class Door:
         try:
             while not self.stop.ordered:
                 # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
-                ready = self._others.wait(0) if self._waits else ()
+                ready = self._others.wait(0) if self.waits else ()
                 self.will_return()
                 for descriptor, _ in ready or self._poller.wait(None):
                     if descriptor not in self._listeners:
@@ -156,8 +156,8 @@ class Door:
             if not self.stop.ordered:  # else another thread has shut the doors
                 self.pause(f"cannot accept clients: {error.strerror}")
             return
-        if self._waits:
-            self._waits = False
+        if self.waits:
+            self.waits = False
             self._acceptors.accept()
         yield Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
 
@@ -227,13 +227,14 @@ class _Watch:
                 raise ClientGone("the client went away")
             want = self.wait()
             if want is READ:
-                want = receive(session, sock)
+                want = receive_compactly(session, sock)
             want = carry(want, session, sock, _not_yet)
 
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
-        self._door.stay_away()
+        if self._door.waits:
+            self._door.stay_away()
         timeout = self._time_left()
         silent = session.phase is IDLE or session.phase is PREFACE
         if silent:
@@ -322,7 +323,7 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
         while want is not CLOSE:
             want = watch.wait()
             if want is READ:
-                want = receive(session, sock)
+                want = receive_compactly(session, sock)
             if want is RUN and (door.stop.ask_above() or door.crowded()):
                 session.stop()  # its answer says that it is the last
             want = carry(want, session, sock, turn)
