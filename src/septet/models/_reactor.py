@@ -317,7 +317,11 @@ class Reactor:
         self.new_context = service.context.copy
         self.due: Due = deque()
         """Requests that wait for an application that is called, in their order."""
-        self.runner = self._runner()
+        try:
+            self.runner = self._runner()
+        except OSError:  # too few descriptors
+            loop.close()
+            raise
         self.lock = None if isinstance(self.runner, Leaders) else RLock()
         """Of all connections, where one thread has them all: it never waits."""
         self.stopping = False
