@@ -78,7 +78,7 @@ class Schedule(asyncio.SelectorEventLoop):
 
     # asyncio's own, which it does not declare.
     _ready: deque[asyncio.Handle]
-    _closed: bool
+    _closed: bool = True  # before __init__ has come to it: asyncio's __del__ asks
     _stopping: bool
     _debug: bool
     _clock_resolution: float
