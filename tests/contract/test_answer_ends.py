@@ -1,16 +1,14 @@
 """An answer ends when its content does, for its client and for the connection's next request, in every model."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
 
 import pytest
 
-from support.client import Truncated, connections
+from support.client import connections
 from support.messages import render
 from support.models import CONFIGURATIONS, LOOPS, MODELS, Configuration
 from support.server import Server, serve
-from support.waiting import becomes_true, wait_until
+from support.waiting import becomes_true
 
 APP = "support.app_ends"
 
@@ -86,21 +84,6 @@ def test_an_answer_ends_with_its_content_length(model: str, token: str) -> None:
         if model == "epoll":
             assert connection.request("GET", "/").body == b"fine"
         server.journal.open_gate(token)
-
-
-def test_a_thread_that_is_lost_is_replaced() -> None:
-    with serve("prethreaded", "wsgi", "--threads", "2", app=f"{APP}:wsgi") as server:
-        for _ in range(4):
-            before = server.stderr().count("a thread failed, and goes on")
-            assert server.get("/late-exception").body == b"fine"
-            wait_until(partial(_failed_again, server, before), "the thread is hit, when it comes to run again")
-        assert server.get("/").body == b"fine"
-
-
-def _failed_again(server: Server, before: int) -> bool:
-    with suppress(OSError, Truncated):  # the one that is served when it happens
-        server.get("/")
-    return server.stderr().count("a thread failed, and goes on") > before
 
 
 @each_model

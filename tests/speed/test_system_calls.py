@@ -52,7 +52,8 @@ class Calls(NamedTuple):
 
 
 #: Beside the wait for the next request, iterative, preforked and prethreaded look whether somebody else is at the door.
-WAITS_OF_WSGI = {model: 2 if model in ("iterative", "preforked", "prethreaded") else 1 for model in MODELS}
+#: A child of forking looks whether its parent has had the order to stop.
+WAITS_OF_WSGI = {model: 2 if model in ("iterative", "forking", "preforked", "prethreaded") else 1 for model in MODELS}
 #: In models that block, an ASGI application runs on a loop in another thread: each waits for the other.
 WAITS_OF_ASGI = {model: waits if model in EVENT_DRIVEN else waits + 2 for model, waits in WAITS_OF_WSGI.items()}
 #: They tell each other by an eventfd(2) each, which is written to and read.
