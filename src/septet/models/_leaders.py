@@ -7,19 +7,19 @@ and the clients must not wait with it:
 
       leader   poll ─ bytes ─ run ─ run ─ run ┄┄┄ waits for a database ┄┄┄┄┄ ─ send ─> followers
                                               2 ms │
-      watcher  ──────────────────────────────────> │ takes the baton
+      watcher  ──────────────────────────────────> │ wakes a follower, which takes the baton
                                                    v
       follower ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ poll ─ bytes ─ run ─ run ─   (leads from here on)
 
 While the application runs, the leader's baton lies on the table. When the application comes back, the leader takes the
-baton up again and goes on. If it does not come back for 2 ms, the watcher takes the baton and gives it to a follower,
-which goes on with the loop exactly where it stood: the rest of `due` is there for it. The thread that was left
+baton up again and goes on. If it does not come back for 2 ms, the watcher wakes a follower, which takes the baton and
+goes on with the loop exactly where it stood: the rest of `due` is there for it. The thread that was left
 finishes its answer (that is its own, and stays on its thread), sends it, and is a follower from then on. Go's runtime
 does this with its processors when a system call blocks; as a pattern it is Leader/Followers (Schmidt et al., 2000).
 
-A path whose answers were waited for is remembered. The next request for it goes to a follower at once, and nobody waits
-those 2 ms; when it has been quick for a while, it is run by the leader again. What computes rather than waits is not
-remembered: beside Python's global lock a thread of its own would slow it and the loop down.
+A path whose answers were waited for is remembered. The next request for it goes to a follower at once, and no client
+waits those 2 ms; when it has been quick for a while, it is run by the leader again. What computes rather than waits is
+not remembered: beside Python's global lock a thread of its own would slow it and the loop down.
 
 The main thread is the watcher. It runs no application, so it hears signals at once.
 """
@@ -248,7 +248,7 @@ class Leaders:
         if calm:
             self.watcher_sleeps = True
             member = self._leader
-            if member is not None and member.baton:  # which it put down before it could see that nobody watches
+            if member is not None and member.baton:  # which it put down before it could see that the watcher sleeps
                 self.watcher_sleeps = False
 
     def _hear(self, poller: Poll, descriptor: int) -> None:
@@ -322,7 +322,7 @@ class Leaders:
         self._lead(me)
 
     def _lead(self, me: Member) -> None:
-        """Run the loop, and the application for what is due; until the end, or until somebody else leads."""
+        """Run the loop, and the application for what is due; until the end, or until a follower leads."""
         self._leader = me
         me.leads = True
         due, loop = self._due, self._loop
