@@ -49,6 +49,8 @@ class Listener:
         """How a socket was that we were given, and shall be again at our end: the next may want it otherwise."""
         self._file = -1
         """Of a unix socket that we bound: open, so that its inode is no other file's as long as we live."""
+        self.alone = False
+        """No other process accepts from it: to shut it ends it, even if a ring that is torn down still refers to it."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             # Inherited by every connection: an answer's last, short segment does not wait for an acknowledgement.
@@ -142,6 +144,9 @@ class Listener:
                 with suppress(OSError):
                     self.sock.setsockopt(level, option, value)
             self.sock.setblocking(self._given.blocking)
+        elif self.alone:
+            with suppress(OSError):  # it has been shut already
+                self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
     def forsake(self) -> None:

@@ -8,7 +8,7 @@ from septet.http.events import Request
 from septet.http.incoming import Limits
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, kw_only=True)
 class Timeouts:
     """Seconds; the names are those of the phases' `timeout`."""
 
@@ -46,7 +46,7 @@ def _no_stamp(date: bool, server: bool) -> bytes:
     return b""
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
 class Rules:
     """What all sessions of a server share."""
 

@@ -5,9 +5,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 from septet import forked, models, remarks
 from septet.address import parse_address
@@ -41,26 +42,37 @@ log = logging.getLogger("septet")
 def serve(config: Config, said: Iterable[str] = ()) -> int:
     """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
 
-    `said` of the configuration already is logged with what is to be said of it beside its application.
+    For a process that does nothing else. `said` of the configuration already is logged with what is to be said of it
+    beside its application.
     """
     configure(config.log_level)
-    _take_signals_as_they_are_meant()
-    config = _with_absolute_paths(config)
+    take_signals_as_they_are_meant()
     for remark in said:
         log.warning("%s", remark)
+    with opened(config) as (config, site, listeners):
+        run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
+    bound_exit(0)
+    return 0
+
+
+@contextmanager
+def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
+    """What there is to serve, and its open listeners. `application` stands in the place of the one that `config` names.
+
+    Raises UsageError and Failed.
+    """
+    config = _with_absolute_paths(config)
     obstacle = models.obstacle(config.model)
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
     _find_room(config)
-    site = load_site(config)
+    site = load_site(config, application)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
         for listener in listeners:
             stack.callback(listener.close)
         stack.push(_end_strangers)
-        _run(config, site, listeners)
-    bound_exit(0)
-    return 0
+        yield config, site, listeners
 
 
 def _end_strangers(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
@@ -69,7 +81,7 @@ def _end_strangers(kind: type[BaseException] | None, error: BaseException | None
         forked.leave(error)
 
 
-def _take_signals_as_they_are_meant() -> None:
+def take_signals_as_they_are_meant() -> None:
     """A parent that ignores or blocks these signals has left us that, and means itself."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child has ended
@@ -104,38 +116,26 @@ def _find_room(config: Config) -> None:
         raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
 
 
-def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
-    stop = Stop()
-    in_flight = InFlight(config.limit_concurrency)
-    admission = in_flight if config.limit_concurrency else None
-    figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
+def run(
+    config: Config, site: Site, listeners: tuple[Listener, ...], stop: Stop, announce: Callable[[int], None]
+) -> None:
+    """Serve in this process until TERM or INT. For the main thread. Raises Failed."""
 
     def ready(workers: int) -> None:
         stop.started = True
-        _announce(config.model, listeners, workers)
+        announce(workers)
 
-    service = Service(
-        listeners,
-        site,
-        rules_of(config, figures or admission),
-        stop,
-        ready,
-        config.threads,
-        config.workers,
-        config.graceful_timeout,
-        in_flight,
-        figures=figures,
-    )
+    service = make_service(config, site, listeners, stop, ready)
     stop.on_signals(lambda: leave(1))
-    run = models.load(config.model)
+    run_model = models.load(config.model)
     gc.collect()
     gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
     try:
         if config.workers and models.concurrency(config.model) != "processes":
-            supervise(service, run, config.workers)
+            supervise(service, run_model, config.workers)
         else:
             stop.end_after(config.graceful_timeout)
-            run(service)
+            run_model(service)
     except Failed as error:
         stop.end_soon(error.exit_status)
         raise
@@ -146,20 +146,46 @@ def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
         raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
-def load_site(config: Config) -> Site:
-    """The application and the directories that a configuration names. Raises UsageError and Failed."""
+def make_service(
+    config: Config, site: Site, listeners: tuple[Listener, ...], stop: Stop, ready: Callable[[int], None]
+) -> Service:
+    """What a model is given to serve. Raises Failed."""
+    in_flight = InFlight(config.limit_concurrency)
+    admission = in_flight if config.limit_concurrency else None
+    figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
+    return Service(
+        listeners=listeners,
+        site=site,
+        rules=rules_of(config, figures or admission),
+        stop=stop,
+        ready=ready,
+        threads=config.threads,
+        workers=config.workers,
+        graceful_timeout=config.graceful_timeout,
+        in_flight=in_flight,
+        figures=figures,
+    )
+
+
+def load_site(config: Config, application: Any = None) -> Site:
+    """The application and the directories that a configuration names. Raises UsageError and Failed.
+
+    `application` is served in the place of the one that is named.
+    """
     mounts = [parse_mount(text) for text in config.static]
     # The longest route first: the most exact one decides.
     mounts.sort(key=lambda mount: len(mount.route), reverse=True)
     directories = [Static(mount.route, mount.directory, config.static_cache_control or "") for mount in mounts]
-    if config.app is None:
+    name = config.app or _name_of(application)
+    if config.app is not None:
+        application = load(config.app, config.app_dir, config.factory)
+    if application is None:
         return Site(None, tuple(directories))
-    application = load(config.app, config.app_dir, config.factory)
     kind = interface(application) if config.interface == "auto" else config.interface
-    check_callable(config.app, application, kind)
+    check_callable(name, application, kind)
     for remark in remarks.of_application(config, kind):
         log.warning("%s", remark)
-    log.debug("%s is served as %s", config.app, kind.upper())
+    log.debug("%s is served as %s", name, kind.upper())
     if config.span_log:
         application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
@@ -171,21 +197,30 @@ def load_site(config: Config) -> Site:
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 
 
+def _name_of(application: Any) -> str:
+    return getattr(application, "__qualname__", type(application).__qualname__)
+
+
 def rules_of(config: Config, admission: Admission | None) -> Rules:
     """What all sessions of this configuration share. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
-        Limits(config.limit_request_line, config.limit_header_block, config.limit_header_count, config.limit_body),
-        Timeouts(
-            config.keep_alive_timeout,
-            config.header_timeout,
-            config.body_timeout,
-            config.write_timeout,
+        limits=Limits(
+            request_line=config.limit_request_line,
+            header_block=config.limit_header_block,
+            header_count=config.limit_header_count,
+            body=config.limit_body,
+        ),
+        timeouts=Timeouts(
+            keep_alive=config.keep_alive_timeout,
+            header=config.header_timeout,
+            body=config.body_timeout,
+            write=config.write_timeout,
             rate=config.min_rate,
         ),
-        stamper(config.server_header, config.date_header),
-        log.error,
-        log.debug,
+        stamp=stamper(config.server_header, config.date_header),
+        complain=log.error,
+        refused=log.debug,
         observer=_observer(config),
         admission=admission,
         vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),
@@ -202,7 +237,7 @@ def _observer(config: Config) -> Observer | None:
     return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)
 
 
-def _announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:
+def announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:
     """One line for each address: now clients are let in."""
     processes = f"{workers} worker" if workers == 1 else f"{workers} workers"
     for listener in listeners:

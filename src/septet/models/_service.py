@@ -50,18 +50,26 @@ class Stop:
     would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
     For one process. A child that is forked for a client makes its own with its parent's as `above`, whose order is an
-    order for the child as well.
+    order for the child as well. With `signals=False` signals are left to the program that the server is a part of, and
+    any thread may make it.
     """
 
-    def __init__(self, above: "Stop | None" = None) -> None:
+    def __init__(self, above: "Stop | None" = None, signals: bool = True) -> None:
         self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._open = [self._order, self._signals, waker]
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        self._open = [self._order]
         self._either = select.epoll()
+        self._either.register(self._order, select.EPOLLIN)
+        self._signals = -1
+        self._woken_before = -1
+        """The descriptor that signals woke before ours."""
+        if signals:
+            self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._open += [self._signals, waker]
+            self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+            self._either.register(self._signals, select.EPOLLIN)
         self._above = above
-        for descriptor in (self._order, self._signals, *((above._order,) if above else ())):
-            self._either.register(descriptor, select.EPOLLIN)
+        if above:
+            self._either.register(above._order, select.EPOLLIN)
         self.ordered = False
         self.at_once: Callable[[], None] | None = None
         """Called with the order, in the main thread, in the midst of whatever that does."""
@@ -69,6 +77,7 @@ class Stop:
         """Clients have been let in; before that there is nothing for which a stop could wait."""
         self._grace: float | None = None
         self._said = False
+        self._over = False
         forked.register(self)
 
     def fileno(self) -> int:
@@ -88,10 +97,17 @@ class Stop:
             os.close(self._open.pop())
         self._either.close()
 
+    def close(self) -> None:
+        """The server has ended and its process goes on: nothing of the order is left."""
+        self._over = True
+        if self._signals >= 0:
+            signal.set_wakeup_fd(self._woken_before)
+        self.forsake()
+
     def heard(self) -> bool:
         """Whether the descriptor is readable because of the order; if not, it is made silent again."""
         # In the main thread alone: it runs the handlers, and must not sleep on because another has taken what woke it.
-        if not self.ordered and current_thread() is main_thread():
+        if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
             self.ask_above()
@@ -113,8 +129,9 @@ class Stop:
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
         poller.wait(timeout_s)
-        with suppress(BlockingIOError):
-            os.read(self._signals, 4096)
+        if self._signals >= 0:
+            with suppress(BlockingIOError):
+                os.read(self._signals, 4096)
 
     def order(self) -> None:
         """Stop. May be called in a signal handler."""
@@ -168,8 +185,10 @@ class Stop:
         with suppress(RuntimeError):
             _thread.start_new_thread(end, ())
 
-    def _sleep_and_end(self, seconds: float) -> NoReturn:
+    def _sleep_and_end(self, seconds: float) -> None:
         time.sleep(seconds)
+        if self._over:
+            return
         # Another thread may be stuck while it logs, and holds the lock.
         words = Thread(target=self._last_words, daemon=True)
         with suppress(RuntimeError):
@@ -197,7 +216,7 @@ def is_readable(descriptor: int) -> bool:
     return bool(poller.wait(0))
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
 class Service:
     listeners: tuple[Listener, ...]
     site: Site

@@ -1,0 +1,185 @@
+"""Septet as a part of a program: `run` serves until a signal comes, `Server` serves on a thread.
+
+Both take the options of `septet serve` as keywords, `limit_body=1_000_000` for `--limit-body 1000000`, and an
+application object, or "MODULE:ATTRIBUTE". Neither reads SEPTET_* variables or septet.toml: what the program says
+counts. Both leave the program as they found it: signal handlers, logging and the garbage collector are its own.
+"""
+
+import gc
+import logging
+import signal
+from contextlib import ExitStack
+from functools import partial
+from threading import Event, Thread, current_thread, main_thread
+from types import TracebackType
+from typing import Any
+
+from septet import forked, models, server
+from septet.checks import check, check_serves_something, refuse
+from septet.config import OPTIONS, Config
+from septet.errors import Failed, UsageError
+from septet.logs import configure
+from septet.models._service import Service, Stop
+from septet.options import did_you_mean
+
+_OPTIONS = {option.name: option for option in OPTIONS}
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1)
+"""Whose handlers a server sets."""
+
+STARTUP_S = 60.0
+"""For the application's lifespan startup, on `Server`'s thread."""
+
+MARGIN_S = 2.0
+"""Beyond `graceful_timeout`, for a server that cuts its requests to come to its end."""
+
+
+def run(application: Any = None, /, **options: Any) -> None:
+    """Serve `application` until TERM, INT or KeyboardInterrupt, and return when the requests in flight are answered.
+
+    For the main thread, under every model. Requests that still run `graceful_timeout` seconds after the signal end with
+    the process. Raises UsageError for an option that is not allowed, and Failed if the server cannot start.
+    """
+    if current_thread() is not main_thread():
+        raise UsageError("septet.run needs the main thread, where signals arrive; septet.Server serves on another")
+    config, application = _config(application, options)
+    if not logging.getLogger().handlers:
+        configure(config.log_level)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    forked.stranger = False  # a child of the program may serve by itself
+    stop = Stop()
+    try:
+        server.take_signals_as_they_are_meant()
+        with server.opened(config, application) as (config, site, listeners):
+            server.run(config, site, listeners, stop, partial(server.announce, config.model, listeners))
+    finally:
+        stop.close()
+        gc.unfreeze()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+class Server:
+    """Serves `application` on a thread of its own, from `__enter__` to `__exit__`; for tests and notebooks.
+
+        with septet.Server(app, model="prethreaded") as server:
+            assert httpx.get(server.url).status_code == 200
+
+    It listens before `__enter__` returns, at a free port of 127.0.0.1 unless `bind` says otherwise, and has answered
+    what was in flight when `__exit__` does. Models: poll, epoll, io_uring, threaded, prethreaded; `workers` is not
+    allowed, for a program with threads cannot safely fork. Several may run at the same time. Signals are the program's.
+    """
+
+    def __init__(self, application: Any = None, /, **options: Any) -> None:
+        """Raises UsageError for an option that is not allowed. Nothing is begun before `__enter__`."""
+        self._config, self._application = _config(application, {"bind": "127.0.0.1:0", **options})
+        _check_runs_on_thread(self._config)
+        self._stack = ExitStack()
+        self._urls: tuple[str, ...] = ()
+        self._thread: Thread | None = None
+        self._stop: Stop | None = None
+        self._ready = Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, `http://127.0.0.1:41234`; of several addresses the first."""
+        return self.urls[0]
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it listens, in the order of `bind`. Raises RuntimeError before it does."""
+        if not self._urls:
+            raise RuntimeError("the server has no address yet: it listens within `with`")
+        return self._urls
+
+    def __enter__(self) -> "Server":
+        """Raises Failed if the server cannot start, and UsageError if there is no such application."""
+        if self._thread is not None:
+            raise RuntimeError("a Server serves once: make another")
+        forked.stranger = False
+        with self._stack:
+            config, site, listeners = self._stack.enter_context(server.opened(self._config, self._application))
+            for listener in listeners:
+                listener.alone = True
+            stop = self._stop = Stop(signals=False)
+            self._stack.callback(stop.close)
+            service = server.make_service(config, site, listeners, stop, self._say_ready)
+            self._thread = Thread(target=self._serve, args=(service,), name="septet.Server", daemon=True)
+            self._thread.start()
+            self._stack.callback(self._end)
+            if not self._ready.wait(STARTUP_S):
+                raise Failed(f"the application has not started within {STARTUP_S:.0f} s")
+            if self._failure is not None:
+                raise self._failure
+            self._urls = tuple(map(str, listeners))
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Raises TimeoutError if requests still run beyond `graceful_timeout`, and what the server has failed by."""
+        self._stack.close()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _serve(self, service: Service) -> None:
+        try:
+            models.load(self._config.model)(service)
+        except OSError as error:
+            self._failure = Failed(f"cannot start: {error.strerror or error}")
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    def _say_ready(self, workers: int) -> None:
+        assert self._stop is not None
+        self._stop.started = True
+        self._ready.set()
+
+    def _end(self) -> None:
+        assert self._stop is not None
+        assert self._thread is not None
+        self._stop.order()
+        self._thread.join(self._config.graceful_timeout + MARGIN_S)
+        if self._thread.is_alive():
+            raise TimeoutError(f"requests still run {self._config.graceful_timeout:g} s after the order to stop")
+
+
+def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any]:
+    """The options, checked, and the application object if it is not named."""
+    values = {name: _value(name, value) for name, value in options.items()}
+    if isinstance(application, str):
+        values["app"], application = application, None
+    config = Config(**values)
+    check(config, {name: name for name in _OPTIONS})
+    if application is None:
+        check_serves_something(config)
+    return config, application
+
+
+def _value(name: str, value: Any) -> Any:
+    option = _OPTIONS.get(name)
+    if option is None or name == "app":
+        cure = did_you_mean(name, _OPTIONS) or f"; the options are {', '.join(_OPTIONS)}"
+        raise UsageError(f"{name} is not an option{cure}")
+    if value is None and option.default is None:
+        return None
+    try:
+        return option.from_toml(list(value) if isinstance(value, tuple) else value)
+    except ValueError as error:
+        refuse(name, value, error)
+
+
+def _check_runs_on_thread(config: Config) -> None:
+    possible = [name for name in models.names() if models.concurrency(name) == "threads"]
+    if config.model not in possible:
+        raise UsageError(f"model is {config.model!r}, but must be one of {', '.join(possible)} on a thread")
+    if config.workers is not None:
+        raise UsageError(
+            f"workers is {config.workers}, but must be left out: a program with threads cannot safely fork"
+        )

@@ -1,0 +1,278 @@
+"""Septet as a part of a program: `septet.run` and `septet.Server`, with real sockets, threads and signals."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+import septet
+from septet import models
+from support.models import io_uring_refusal
+
+ON_THREAD = ("threaded", "prethreaded", "poll", "epoll", "io_uring")
+
+
+@pytest.fixture(params=ON_THREAD)
+def model(request: pytest.FixtureRequest) -> str:
+    if request.param == "io_uring" and (reason := io_uring_refusal()):
+        pytest.skip(reason)
+    return str(request.param)
+
+
+def hello(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+
+
+async def counting(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            counting.told.append(kind)  # type: ignore[attr-defined]
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def get(url: str) -> bytes:
+    with urlopen(url, timeout=10) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def test_wsgi(model: str) -> None:
+    with septet.Server(hello, model=model) as server:
+        assert get(server.url) == b"hello"
+        address = urlsplit(server.url)
+    with pytest.raises(ConnectionRefusedError):
+        HTTPConnection(address.hostname or "", address.port, timeout=10).request("GET", "/")
+
+
+def test_asgi_with_lifespan(model: str) -> None:
+    counting.told = []  # type: ignore[attr-defined]
+    with septet.Server(counting, model=model) as server:
+        assert counting.told == ["lifespan.startup"]  # type: ignore[attr-defined]
+        assert get(server.url) == b"hello"
+    assert counting.told == ["lifespan.startup", "lifespan.shutdown"]  # type: ignore[attr-defined]
+
+
+def test_two_at_the_same_time(model: str) -> None:
+    with septet.Server(hello, model=model) as one, septet.Server(counting, model=model) as other:
+        counting.told = []  # type: ignore[attr-defined]
+        assert one.url != other.url
+        assert get(one.url) == get(other.url) == b"hello"
+
+
+def test_what_is_in_flight_is_answered(model: str) -> None:
+    called, go_on = threading.Event(), threading.Event()
+
+    def waits(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        called.set()
+        go_on.wait(10)
+        start_response("200 OK", [])
+        return [b"late"]
+
+    answers: list[bytes] = []
+    server = septet.Server(waits, model=model).__enter__()
+    client = threading.Thread(target=lambda: answers.append(get(server.url)))
+    client.start()
+    called.wait(10)
+    ender = threading.Thread(target=server.__exit__, args=(None, None, None))
+    ender.start()
+    while not server._stop.ordered:  # type: ignore[union-attr]
+        os.sched_yield()
+    go_on.set()
+    ender.join(10)
+    client.join(10)
+    assert answers == [b"late"]
+
+
+def test_requests_that_do_not_end(model: str) -> None:
+    called, go_on = threading.Event(), threading.Event()
+
+    def waits(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        called.set()
+        go_on.wait(30)
+        start_response("200 OK", [])
+        return [b"late"]
+
+    server = septet.Server(waits, model=model, graceful_timeout=0.1).__enter__()
+    address = urlsplit(server.url)
+    connection = HTTPConnection(address.hostname or "", address.port, timeout=10)
+    connection.request("GET", "/")
+    called.wait(10)
+    try:
+        if models.has_loop(model):  # whose loop cuts the connection and ends
+            server.__exit__(None, None, None)
+            with pytest.raises(ConnectionError):
+                connection.getresponse()
+        else:
+            with pytest.raises(TimeoutError, match=r"requests still run 0\.1 s after the order to stop"):
+                server.__exit__(None, None, None)
+    finally:
+        go_on.set()
+        connection.close()
+
+
+def test_no_thread_is_left(model: str) -> None:
+    before = threading.active_count()
+    for application in (hello, counting):
+        counting.told = []  # type: ignore[attr-defined]
+        with septet.Server(application, model=model) as server:
+            get(server.url)
+    assert threading.active_count() == before
+
+
+def test_static_files(tmp_path: Path) -> None:
+    tmp_path.joinpath("page.txt").write_text("a page")
+    with septet.Server(static=[f"/={tmp_path}"]) as server:
+        assert get(f"{server.url}/page.txt") == b"a page"
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    with septet.Server(hello, bind=[f"unix:{tmp_path}/s", "127.0.0.1:0"]) as server:
+        assert server.url == f"unix:{tmp_path}/s"
+        assert get(server.urls[1]) == b"hello"
+    assert not tmp_path.joinpath("s").exists()
+
+
+def test_signals_stay_the_programs() -> None:
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+    handlers = [signal.getsignal(number) for number in signals]
+    with septet.Server(hello) as server:
+        get(server.url)
+        assert [signal.getsignal(number) for number in signals] == handlers
+
+
+def test_within_an_asyncio_program() -> None:
+    async def main() -> bytes:
+        with septet.Server(hello) as server:
+            return await asyncio.to_thread(get, server.url)
+
+    assert asyncio.run(main()) == b"hello"
+
+
+async def refuses(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
+def test_application_that_refuses_to_start(model: str) -> None:
+    before = threading.active_count()
+    with pytest.raises(septet.Failed, match="no database"), septet.Server(refuses, model=model):
+        pass
+    assert threading.active_count() == before
+
+
+def test_port_that_is_taken() -> None:
+    with septet.Server(hello) as server:
+        taken = urlsplit(server.url).port
+        with (
+            pytest.raises(septet.Failed, match="the address is in use"),
+            septet.Server(hello, bind=f"127.0.0.1:{taken}"),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"modle": "epoll"}, r"modle is not an option \(did you mean model\?\)"),
+        ({"model": "forking"}, "model is 'forking', but must be one of threaded, prethreaded, poll, epoll, io_uring"),
+        ({"workers": 2}, "workers is 2, but must be left out"),
+        ({"limit_body": "much"}, "limit_body is 'much', but must be a whole number of bytes"),
+        ({"keep_alive_timeout": 0}, "keep_alive_timeout is 0.0, but must be"),
+        ({"app": "shop:app"}, "app is not an option"),
+    ],
+)
+def test_options_that_are_not_allowed(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(septet.UsageError, match=sentence):
+        septet.Server(hello, **options)
+
+
+def test_nothing_to_serve() -> None:
+    with pytest.raises(septet.UsageError, match="there is nothing to serve"):
+        septet.Server()
+
+
+def test_what_is_no_application() -> None:
+    with pytest.raises(septet.UsageError, match=r"cannot be called with \(environ, start_response\)"):
+        septet.Server(lambda: None).__enter__()
+
+
+def test_serves_once() -> None:
+    server = septet.Server(hello)
+    with pytest.raises(RuntimeError, match="no address yet"):
+        _ = server.url
+    with server:
+        pass
+    with pytest.raises(RuntimeError, match="make another"):
+        server.__enter__()
+
+
+def test_run_needs_the_main_thread() -> None:
+    errors: list[BaseException] = []
+
+    def main() -> None:
+        try:
+            septet.run(hello)
+        except septet.UsageError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join(10)
+    assert "needs the main thread" in str(errors[0])
+
+
+PROGRAM = """
+import signal, sys
+import septet
+
+def hello(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+def handler(number, frame): pass
+
+signal.signal(signal.SIGTERM, handler)
+for _ in range(2):
+    septet.run(hello, model=sys.argv[1], bind="127.0.0.1:0", graceful_timeout=0.5)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.set_wakeup_fd(-1) == -1
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_run_returns_to_its_program(name: str) -> None:
+    """Twice, after TERM and after what Ctrl-C sends; nothing that would end the process later is left."""
+    if models.obstacle(name):
+        pytest.skip(str(models.obstacle(name)))
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with program:
+        assert program.stderr is not None
+        assert program.stdout is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            line = program.stderr.readline()
+            assert "listening on" in line, line + program.stderr.read()
+            assert get(line.split()[3]) == b"hello"
+            program.send_signal(number)
+        assert program.stdout.read() == "went on\n", program.stderr.read()
+    assert program.returncode == 0
