@@ -21,7 +21,7 @@ from io import BytesIO
 from typing import Any
 
 from septet.http.connection import CONTINUE, Connection
-from septet.http.events import ClientGone, Delivery, FileRegion, Part, ProtocolError, Request, ResponseHead
+from septet.http.events import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import ASKING, BETWEEN
 from septet.http.pace import Pace
@@ -518,13 +518,18 @@ class Session:
             return self._queue(end, b"")
         return self._queue(data, body)
 
-    def finish(self, trailers: bytes) -> Want:
+    def finish(self, trailers: Fields) -> Want:
         return self._queue(self.http.finish(trailers), b"")
 
-    def inform(self, interim: bytes) -> Want:
-        if self.lost or self.http.request.version == "1.0":
+    def inform(self, status: int, fields: Fields) -> Want:
+        interim = self.http.inform(status, fields)
+        if self.lost or not interim:
             return self.phase.want
         return self._queue(interim, b"")
+
+    @property
+    def extended(self) -> bool:
+        return self.http.extended
 
     def _queue(self, data: bytes, body: Part) -> Want:
         """Send `data` after what waits already, and then `body` if that is a file."""

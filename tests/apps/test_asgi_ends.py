@@ -175,7 +175,7 @@ def test_a_part_that_meets_a_full_socket_at_the_first_wait_goes_on_by_itself() -
 
         session = Watched()
         session.receive(GET)
-        session.inform(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        session.inform(103, ())
         assert session.blocked
         cycle = Cycle(session, Link())
         task = asyncio.create_task(cycle.run(Asgi(application)))

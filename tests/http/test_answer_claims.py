@@ -4,10 +4,12 @@ import pytest
 
 from septet.http.connection import Connection
 from septet.http.events import FileRegion
-from septet.http.head import interim_head, response_head, trailer_section
+from septet.http.head import check_trailers, response_head
 from septet.http.incoming import Limits
 from support.feeding import unstamped
 from support.messages import render
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
 class Talk:
@@ -112,7 +114,7 @@ def test_trailers_go_where_there_is_room(method: str, version: str, promised: in
     talk = Talk(method, version)
     fields = () if promised is None else ((b"Content-Length", b"%d" % promised),)
     talk.connection.respond(response_head(200, b"", fields), b"123", False)
-    assert talk.connection.finish(trailer_section(((b"a", b"b"),))) == end
+    assert talk.connection.finish(((b"a", b"b"),)) == end
     assert talk.connection.answered
     assert talk.complaints == []
 
@@ -126,22 +128,23 @@ def test_trailers_go_where_there_is_room(method: str, version: str, promised: in
 )
 def test_no_trailer_is_framing_routing_or_authentication(name: bytes) -> None:
     with pytest.raises(ValueError, match="trailer section"):
-        trailer_section(((b"x", b"y"), (name, b"1")))
+        check_trailers(((b"x", b"y"), (name, b"1")))
 
 
 @pytest.mark.parametrize(("name", "value"), [(b"x", b"a\r\nb: c"), (b"x y", b"a"), (b"", b"a"), (b"x", b"\0")])
-def test_no_field_splits_an_interim_answer_or_a_trailer_section(name: bytes, value: bytes) -> None:
+def test_no_field_splits_an_interim_answer_or_a_check_trailers(name: bytes, value: bytes) -> None:
     with pytest.raises(ValueError, match=r"control byte|not the name"):
-        trailer_section(((name, value),))
+        check_trailers(((name, value),))
     with pytest.raises(ValueError, match=r"control byte|not the name"):
-        interim_head(103, ((name, value),))
+        Talk().connection.inform(103, ((name, value),))
 
 
 @pytest.mark.parametrize("name", [b"Content-Length", b"transfer-encoding", b"Connection"])
 def test_interim_answer_says_nothing_of_framing(name: bytes) -> None:
     """RFC 9110 section 8.6, RFC 9112 section 6.1: who went by it would lose the beginning of the answer."""
-    assert interim_head(103, ((name, b"5"), (b"Link", b"</a>"))) == interim_head(103, ((b"Link", b"</a>"),))
+    assert Talk().connection.inform(103, ((name, b"5"), (b"Link", b"</a>"))) == HINTS
 
 
 def test_interim_answer() -> None:
-    assert interim_head(103, ((b"Link", b"</a>"),)) == b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    assert Talk().connection.inform(103, ((b"Link", b"</a>"),)) == HINTS
+    assert Talk(version="1.0").connection.inform(103, ((b"Link", b"</a>"),)) == b""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from septet.http.connection import serialise
 from septet.http.events import Fields
 from septet.http.head import reason_phrase, response_head
 
@@ -9,14 +10,14 @@ from septet.http.head import reason_phrase, response_head
 def test_block_is_the_status_line_and_the_fields_as_given() -> None:
     fields = ((b"X-Case", b"a b"), (b"set-cookie", b"1"), (b"Set-Cookie", b"2"), (b"E", b""))
     head = response_head(404, b"Not Found", fields)
-    assert head.block == b"HTTP/1.1 404 Not Found\r\nX-Case: a b\r\nset-cookie: 1\r\nSet-Cookie: 2\r\nE: \r\n"
+    assert serialise(head) == b"HTTP/1.1 404 Not Found\r\nX-Case: a b\r\nset-cookie: 1\r\nSet-Cookie: 2\r\nE: \r\n"
     assert (head.status, head.content_length, head.closes, head.dated, head.named) == (404, None, False, False, False)
 
 
 def test_reason_may_be_empty_or_obscure() -> None:
     """RFC 9112 section 4: the space before an empty reason stays."""
-    assert response_head(299, b"", ()).block == b"HTTP/1.1 299 \r\n"
-    assert response_head(200, b"\xe9t\xe9\t!", ()).block == b"HTTP/1.1 200 \xe9t\xe9\t!\r\n"
+    assert serialise(response_head(299, b"", ())) == b"HTTP/1.1 299 \r\n"
+    assert serialise(response_head(200, b"\xe9t\xe9\t!", ())) == b"HTTP/1.1 200 \xe9t\xe9\t!\r\n"
 
 
 @pytest.mark.parametrize("status", [-1, 0, 99, 100, 101, 103, 199, 600, 1000])
@@ -48,7 +49,7 @@ def test_refused_length(value: bytes) -> None:
 
 def test_length_is_said_once() -> None:
     head = response_head(200, b"OK", ((b"content-length", b"5"), (b"A", b"b"), (b"Content-Length", b"5")))
-    assert (head.block, head.content_length) == (b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n", 5)
+    assert (serialise(head), head.content_length) == (b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n", 5)
     with pytest.raises(ValueError, match="two different"):
         response_head(200, b"OK", ((b"content-length", b"5"), (b"Content-Length", b"6")))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from septet.http.events import ClientGone, Exchange, Part, Response, ResponseHead
+from septet.http.events import ClientGone, Exchange, Fields, Part, Response, ResponseHead
 from septet.http.head import response_head
 from septet.http.states import FOLLOWS, READ, WRITE, Phase, Want
 from septet.models._answer import answer
@@ -73,8 +73,8 @@ class ByHand:
         if session.lost and not last:
             raise ClientGone("the client went away")
 
-    def inform(self, interim: bytes) -> None:
-        self.session.inform(interim)
+    def inform(self, status: int, fields: Fields) -> None:
+        self.session.inform(status, fields)
         self.written += write_all(self.session)
 
     def look(self) -> None:

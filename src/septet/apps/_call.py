@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from septet.apps._files import region_of_rest
 from septet.http.events import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
-from septet.http.head import interim_head, response_head, with_length
+from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20
 """What an application may give when nothing more of its answer is wanted, `PART_BYTES` for each part included: enough
@@ -84,7 +84,7 @@ class Call:
         exchange = self.exchange
         if exchange is None or exchange.responding:
             raise RuntimeError("early hints come before the answer")
-        delivery_of(exchange).inform(interim_head(103, _encoded(headers)))
+        delivery_of(exchange).inform(103, _encoded(headers))
 
     def write(self, data: bytes) -> None:
         """PEP 3333's imperative way: on return `data` has gone to the client, or will go by itself.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
 from septet.http.events import ClientGone, Exchange, FileRegion, ResponseHead, octets
-from septet.http.head import trailer_section, with_length
+from septet.http.head import check_trailers, with_length
 
 GATHERED_BYTES = 65536
 """More than this is not kept back. It is what one receive brings, too: neither direction of a busy connection holds
@@ -302,7 +302,7 @@ class Channel:
             await (self._send_region(region, True) if wanted else self._pass_over(0, True))
         elif kind == "http.response.early_hint":
             if not (self.answered or self._exchange.responding or self._exchange.lost or self._gathered):
-                self._link.carry(self._exchange.inform(hints_of(message)))
+                self._link.carry(self._exchange.inform(103, hints_of(message)))
         elif kind == "http.response.trailers":
             self._add_trailers(message)
         else:
@@ -335,6 +335,6 @@ class Channel:
         trailers.fields += fields_of(message)
         if message.get("more_trailers", False):
             return
-        section = trailer_section(trailers.fields)
+        check_trailers(trailers.fields)
         want = self._push_gathered() if self._gathered else None
-        self._end(want if self.answered else self._exchange.finish(section if trailers.wanted else b""))
+        self._end(want if self.answered else self._exchange.finish(trailers.fields if trailers.wanted else ()))

@@ -12,7 +12,7 @@ from typing import Any
 
 from septet.apps._files import OwnedDescriptor
 from septet.http.events import Fields, FileRegion, Request, ResponseHead
-from septet.http.head import interim_head, reason_phrase, response_head
+from septet.http.head import reason_phrase, response_head
 
 Message = MutableMapping[str, Any]
 
@@ -46,10 +46,10 @@ def _bytes(word: object) -> bytes:
     return bytes(word)
 
 
-def hints_of(message: Message) -> bytes:
-    """Of `http.response.early_hint`: an interim answer 103 with its links (RFC 8297)."""
+def hints_of(message: Message) -> Fields:
+    """Of `http.response.early_hint`: the fields of an interim answer 103, its links (RFC 8297)."""
     links: Iterable[bytes] = message.get("links", ())
-    return interim_head(103, tuple((b"Link", _bytes(link)) for link in links))
+    return tuple((b"Link", _bytes(link)) for link in links)
 
 
 def region_of(message: Message) -> FileRegion:

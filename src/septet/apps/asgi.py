@@ -21,7 +21,8 @@ log = logging.getLogger("septet")
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
-NOT_IN_HTTP_1_0 = ("http.response.early_hint", "http.response.trailers")
+EXTENDED = ("http.response.early_hint", "http.response.trailers")
+"""For clients that can be sent interim answers and trailers; see `Exchange.extended`."""
 
 
 class Asgi:
@@ -31,7 +32,7 @@ class Asgi:
         self.application = application
         self.extensions = frozenset(extensions)
         """Full names, such as `http.response.trailers`."""
-        self._extensions_in_1_0 = self.extensions.difference(NOT_IN_HTTP_1_0)
+        self._without_extended = self.extensions.difference(EXTENDED)
         self.state: dict[str, Any] = {}
 
     def scope(self, exchange: Exchange) -> Scope:
@@ -44,7 +45,7 @@ class Asgi:
             scope = template.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
         nothing: dict[str, Any] = {}  # more is to be said of any: one of this request's own will do for all
-        offered = self._extensions_in_1_0 if request.version == "1.0" else self.extensions
+        offered = self.extensions if exchange.extended else self._without_extended
         scope["extensions"] = dict.fromkeys(offered, nothing)
         scope["headers"] = list(request.fields)
         scope["client"] = request.client or exchange.client

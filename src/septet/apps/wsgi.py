@@ -105,7 +105,7 @@ class Wsgi:
             warn_of_websocket(request)
         environ.pop("HTTP_PROXY", None)  # a variable that clients obey (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
-        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == "1.1" else "HTTP/1.0"
+        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["wsgi.url_scheme"] = request.scheme
         environ["RAW_URI"] = environ["REQUEST_URI"] = request.target.decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1")

@@ -7,8 +7,9 @@ what comes in; here is the answer.
 
 from collections.abc import Callable
 
-from septet.http.events import FileRegion, Part, Request, ResponseHead, octets
+from septet.http.events import Fields, FileRegion, Part, Request, ResponseHead, octets
 from septet.http.grammar import CRLF
+from septet.http.head import interim_fields, reason_phrase
 from septet.http.incoming import Incoming, Limits
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -28,9 +29,13 @@ class Connection(Incoming):
     __slots__ = ("_complain", "_stamp")
 
     def __init__(
-        self, limits: Limits, stamp: Callable[[bool, bool], bytes], complain: Callable[[str], object] = _unheard
+        self,
+        limits: Limits,
+        stamp: Callable[[bool, bool], bytes],
+        complain: Callable[[str], object] = _unheard,
+        scheme: str = "http",
     ) -> None:
-        super().__init__(limits)
+        super().__init__(limits, scheme)
         self._stamp = stamp
         self._complain = complain
 
@@ -42,7 +47,7 @@ class Connection(Incoming):
         """
         stamp = self._stamp(not head.dated, not head.named)
         if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
-            sealed_stamp, length, sealed = head.seal
+            _, sealed_stamp, length, sealed = head.serialised
             decoder = self._decoder
             # The common answer, which went out a moment ago.
             if sealed_stamp is stamp and length == len(body) and (decoder is None or decoder.complete):
@@ -68,7 +73,7 @@ class Connection(Incoming):
         self._remaining = 0
         finished = self._finish(head, stamp, b"Content-Length: %d\r\n" % length if head.content_length is None else b"")
         if self.keep_alive and self.request.ordinary:
-            head.seal = stamp, length, finished
+            head.serialised = head.serialised[0], stamp, length, finished
         self.status = head.status
         return finished + body
 
@@ -79,7 +84,11 @@ class Connection(Incoming):
             persistence = b"Connection: close\r\n"
         elif self.request.version == "1.0":
             persistence = b"Connection: keep-alive\r\n"
-        return b"%b%b%b%b\r\n" % (head.block, stamp, framing, persistence)
+        block = head.serialised[0]
+        if not block:
+            block = serialise(head)
+            head.serialised = block, b"", -1, b""
+        return b"%b%b%b%b\r\n" % (block, stamp, framing, persistence)
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
         """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""
@@ -182,10 +191,31 @@ class Connection(Incoming):
         """With this part the answer's Content-Length is reached."""
         return type(part) is bytes and len(part) == self._remaining and not self._contentless
 
-    def finish(self, trailers: bytes) -> bytes:
+    def finish(self, trailers: Fields) -> bytes:
         """The bytes that end an answer, with a trailer section if it is chunked (RFC 9112 section 7.1.2)."""
         end = self.send(b"", True)
-        return end[:-2] + trailers + b"\r\n" if end and self._chunked else end
+        return end[:-2] + _lines(trailers) + CRLF if end and self._chunked else end
+
+    def inform(self, status: int, fields: Fields) -> bytes:
+        """The bytes of an interim answer (RFC 9110 section 15.2); none for a client of HTTP/1.0. Raises ValueError."""
+        said = interim_fields(fields)
+        if not self.extended:
+            return b""
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(said))
+
+    @property
+    def extended(self) -> bool:
+        """The client can be sent interim answers and trailers (RFC 9110 section 15.2)."""
+        return self.request.version != "1.0"
+
+
+def serialise(head: ResponseHead) -> bytes:
+    """Status line and the application's fields, each ended by CRLF (RFC 9112 sections 4 and 5)."""
+    return b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, _lines(head.fields))
+
+
+def _lines(fields: Fields) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
 def _asked(request: Request) -> str:

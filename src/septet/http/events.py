@@ -45,7 +45,7 @@ class Request:
     query: bytes
     """Without the question mark."""
     version: str
-    """"1.1", or "1.0"."""
+    """"1.1", "1.0", or another protocol's."""
     fields: Fields
     """In order, names in lower case, values without white space around them."""
     content_length: int = 0
@@ -101,11 +101,16 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class ResponseHead:
-    """Status and fields of an answer, serialised once; what depends on the connection is added at sending."""
+    """Status and fields of an answer; a protocol puts them into bytes, and adds what depends on the connection.
+
+    Applications repeat their heads, and `http.head` may give one object for many answers.
+    """
 
     status: int
-    block: bytes
-    """Status line and the application's fields, each ended by CRLF."""
+    reason: bytes
+    fields: Fields
+    """The application's, without those that belong to the connection (RFC 9110 section 7.6.1), and with
+    `Content-Length` last, if there is one. Names as the application wrote them."""
     content_length: int | None
     """What the application promises; None when it does not say."""
     closes: bool
@@ -114,9 +119,9 @@ class ResponseHead:
     """The application gave its own Date."""
     named: bool
     """The application gave its own Server."""
-    seal: tuple[bytes, int, bytes] = b"", -1, b""
-    """How it last went out to an ordinary request: with which Date and Server lines, before how many bytes of content,
-    and the whole of it down to the empty line. One object, for threads share it."""
+    serialised: tuple[bytes, bytes, int, bytes] = b"", b"", -1, b""
+    """The protocol's own: what it has made of this head, for the next answer with it. One object, for threads share it.
+    """
 
 
 @dataclass(slots=True, eq=False)
@@ -175,8 +180,8 @@ class Delivery(Protocol):
         """Begin the answer with `head`, or go on with it where that is None. On return `body` has gone to the client,
         or will go by itself while the application runs on."""
 
-    def inform(self, interim: bytes) -> None:
-        """Send an interim answer (1xx) at once, as far as the client takes it."""
+    def inform(self, status: int, fields: Fields) -> None:
+        """Send an interim answer (1xx) at once, as far as the client takes it. Raises ValueError."""
 
     def look(self) -> None:
         """See whether the client is still there, for an application that gives nothing by which that would show."""
@@ -252,11 +257,18 @@ class Exchange(Protocol):
     def push(self, body: Part, last: bool) -> Any:
         """Go on with the answer."""
 
-    def finish(self, trailers: bytes) -> Any:
-        """End an answer whose content is complete; the trailer section goes where the framing has room for one."""
+    def finish(self, trailers: Fields) -> Any:
+        """End an answer whose content is complete; the trailer section goes where the framing has room for one.
 
-    def inform(self, interim: bytes) -> Any:
-        """Send an interim answer (1xx) before the answer. A client of HTTP/1.0 is spared it."""
+        Trailers have been checked by `http.head.check_trailers`.
+        """
+
+    def inform(self, status: int, fields: Fields) -> Any:
+        """Send an interim answer (1xx) before the answer. A client of HTTP/1.0 is spared it. Raises ValueError."""
+
+    @property
+    def extended(self) -> bool:
+        """The client can be sent interim answers and trailers."""
 
     def fail(self) -> Any:
         """Give up: 500, or a cut connection once an answer has begun."""

@@ -1,4 +1,7 @@
-"""Heads of answers: status and fields to bytes (RFC 9110 sections 6 and 15, RFC 9112 sections 4 and 5)."""
+"""Heads of answers: what an application says of its answer, checked (RFC 9110 sections 6 and 15).
+
+Nothing here depends on the version of HTTP; `connection` puts heads into the bytes of HTTP/1.1.
+"""
 
 from http import HTTPStatus
 
@@ -32,7 +35,7 @@ _REASONS = {int(status): status.phrase for status in HTTPStatus} | {
 
 
 def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
-    """Serialise what an application says of its answer.
+    """Check what an application says of its answer.
 
     Raises ValueError when it may not be put on the wire: a status outside 200-599, a name that is not a token, a
     control byte in a value or reason (CR and LF would let a client's data write fields), a wrong Content-Length.
@@ -41,7 +44,7 @@ def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
         raise ValueError(f"the status of an answer lies between 200 and 599, not {status}")
     if reason.translate(BLANKED) != reason:
         raise ValueError(f"the reason phrase {reason!r} holds a control byte")
-    lines = [b"HTTP/1.1 %d %b" % (status, reason)]
+    kept: list[tuple[bytes, bytes]] = []
     ours: dict[bytes, bytes] = {}
     closes = False
     for name, value in fields:
@@ -52,43 +55,37 @@ def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
         if lower == b"connection":
             closes = closes or b"close" in [option.strip(WHITESPACE) for option in value.lower().split(b",")]
         if lower not in _SET_BY_US:
-            lines.append(b"%b: %b" % (name, value))
+            kept.append((name, value))
     length = _promised_length(status, ours.get(b"content-length"))
     if length is not None:
-        lines.append(b"Content-Length: %d" % length)
-    lines.append(b"")
-    return ResponseHead(status, b"\r\n".join(lines), length, closes, b"date" in ours, b"server" in ours)
+        kept.append((b"Content-Length", b"%d" % length))
+    return ResponseHead(status, reason, tuple(kept), length, closes, b"date" in ours, b"server" in ours)
 
 
 _SET_BY_US = HOP_BY_HOP | {b"content-length"}
 _WATCHED = _SET_BY_US | {b"date", b"server"}
 
 
-def interim_head(status: int, fields: Fields) -> bytes:
-    """An interim answer (1xx), whole. Raises ValueError like `response_head`.
+def interim_fields(fields: Fields) -> Fields:
+    """Fields of an interim answer (1xx). Raises ValueError like `response_head`.
 
     It has no content, and is not the last answer: fields that say otherwise are left out, as `response_head` does.
     """
     said = tuple(field for field in fields if field[0].lower() not in _SET_BY_US)
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(said))
+    for name, value in said:
+        _check_said(name, value)
+    return said
 
 
-def trailer_section(fields: Fields) -> bytes:
-    """Fields that follow the content (RFC 9110 section 6.5.1).
-
-    Raises ValueError for one that a recipient must know before the content, or that may not be put on the wire.
-    """
+def check_trailers(fields: Fields) -> None:
+    """Raise ValueError unless these fields may follow the content (RFC 9110 section 6.5.1): a recipient need not know
+    them before it, and they may be put on the wire."""
     for name, _ in fields:
         lower = name.lower()
         if lower in _NOT_TRAILERS or lower.startswith((b"content-", b"if-", b"access-control-")):
             raise ValueError(f"{lower.decode('latin-1')} may not stand in a trailer section")
-    return _lines(fields)
-
-
-def _lines(fields: Fields) -> bytes:
     for name, value in fields:
         _check_said(name, value)
-    return b"".join(b"%b: %b\r\n" % field for field in fields)
 
 
 def _check_said(name: bytes, value: bytes) -> None:
@@ -103,8 +100,8 @@ def with_length(head: ResponseHead, length: int) -> ResponseHead:
     """The same head with a Content-Length, if an answer of its status may have one."""
     if head.status == 204:
         return head
-    block = head.block + b"Content-Length: %d\r\n" % length
-    return ResponseHead(head.status, block, length, head.closes, head.dated, head.named)
+    fields = (*head.fields, (b"Content-Length", b"%d" % length))
+    return ResponseHead(head.status, head.reason, fields, length, head.closes, head.dated, head.named)
 
 
 def _promised_length(status: int, value: bytes | None) -> int | None:

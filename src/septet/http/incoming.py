@@ -3,8 +3,7 @@
 It keeps what has come and not been used, and holds it to the limits. Part of `connection`, which answers.
 """
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 from septet.http.body import ChunkedDecoder, LengthDecoder
 from septet.http.events import ClientGone, ProtocolError, Request
@@ -39,19 +38,15 @@ class Limits:
     header_block: int = 65536
     header_count: int = 100
     body: int = 0
-    scheme: str = "http"
-    """Of the requests: "https" where TLS ends before us."""
-    known: Memory[bytes, Request] = field(
-        default_factory=lambda: Memory(REMEMBERED_HEADS), init=False, repr=False, compare=False
+    known: dict[str, Memory[bytes, Request]] = field(
+        default_factory=lambda: {scheme: Memory(REMEMBERED_HEADS) for scheme in ("http", "https")},
+        init=False,
+        repr=False,
+        compare=False,
     )
-    """Heads that were found to be within these limits, by their exact bytes with the empty line at the end. A client on
-    a kept-alive connection sends the same head again and again; one that was seen before costs a look-up."""
-
-
-@lru_cache(8)
-def _over_tls(limits: Limits) -> Limits:
-    """The same, for requests of another scheme; in one piece for all connections, since it remembers heads."""
-    return replace(limits, scheme="https")
+    """By scheme, heads that were found to be within these limits, by their exact bytes with the empty line at the end.
+    A client on a kept-alive connection sends the same head again and again; one that was seen before costs a look-up.
+    """
 
 
 class Incoming:
@@ -63,11 +58,13 @@ class Incoming:
         "_contentless",
         "_decoder",
         "_inbox",
+        "_known",
         "_limits",
         "_passed_over",
         "_received",
         "_remaining",
         "_scanned",
+        "_scheme",
         "_unfinished",
         "answered",
         "continued",
@@ -79,8 +76,11 @@ class Incoming:
         "stopping",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, scheme: str = "http") -> None:
         self._limits = limits
+        self._scheme = scheme
+        """Of the requests: "https" where TLS ends here, or before us."""
+        self._known = limits.known[scheme]
         self._chunk_end = b""
         """Owed by a chunk whose content is a file's."""
         self._inbox: bytes | bytearray = b""
@@ -121,7 +121,7 @@ class Incoming:
         """
         if data[-4:] != b"\r\n\r\n":
             return False  # or the hash of a body would be made for nothing
-        request = self._limits.known.get(data)
+        request = self._known.get(data)
         if request is None or request.has_body or self._inbox:
             return False
         self._begin(request)
@@ -161,7 +161,8 @@ class Incoming:
         if header is not None:
             self._inbox = self._inbox[header.length :]
             if header.secure:
-                self._limits = _over_tls(self._limits)
+                self._scheme = "https"
+                self._known = self._limits.known["https"]
         return header
 
     def next_request(self) -> Request | None:
@@ -195,20 +196,20 @@ class Incoming:
             self._unfinished = None
         head = inbox[:end]
         self._inbox = inbox[end:]
-        return self._limits.known.get(head) or self._read_head(head)
+        return self._known.get(head) or self._read_head(head)
 
     def _read_head(self, head: bytes) -> Request:
         limits = self._limits
         if len(head) - 4 > limits.header_block:
             self._check_size(head, len(head) - 4)
         request = parse_request(head[:-4], limits.header_count)
-        request.scheme = limits.scheme
+        request.scheme = self._scheme
         if request.line_length > limits.request_line:
             raise self._too_long(request.method.encode())
         if request.field_count > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
         if len(head) <= REMEMBERED_HEAD:
-            limits.known.keep(head, request)
+            self._known.keep(head, request)
         return request
 
     def _expect_body(self, request: Request) -> None:

@@ -71,7 +71,7 @@ from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.errors import Failed
-from septet.http.events import Delivery, Part, Request, ResponseHead
+from septet.http.events import Delivery, Fields, Part, Request, ResponseHead
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
@@ -253,6 +253,10 @@ class SharedExchange:
         return self._session.http.content_ended
 
     @property
+    def extended(self) -> bool:
+        return self._session.http.extended
+
+    @property
     def answered(self) -> bool:
         return self._complete
 
@@ -282,15 +286,15 @@ class SharedExchange:
             self._complete = last
             return want
 
-    def finish(self, trailers: bytes) -> Want:
+    def finish(self, trailers: Fields) -> Want:
         with self._bell.lock:
             want = self._session.finish(trailers)
             self._complete = True
             return want
 
-    def inform(self, interim: bytes) -> Want:
+    def inform(self, status: int, fields: Fields) -> Want:
         with self._bell.lock:
-            return self._session.inform(interim)
+            return self._session.inform(status, fields)
 
     def fail(self) -> Want:
         with self._bell.lock:

@@ -20,7 +20,7 @@ from typing import NamedTuple, cast
 from septet import forked
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
-from septet.http.events import ClientGone, Part, ResponseHead
+from septet.http.events import ClientGone, Fields, Part, ResponseHead
 from septet.http.states import CLOSE, DRAIN, HEAD, IDLE, LINGER, PREFACE, READ, RUN, WRITE, Want
 from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
@@ -199,8 +199,8 @@ class _Watch:
         if session.lost and not last:
             raise ClientGone("the client went away")
 
-    def inform(self, interim: bytes) -> None:
-        self._write(self._session.inform(interim))
+    def inform(self, status: int, fields: Fields) -> None:
+        self._write(self._session.inform(status, fields))
 
     def look(self) -> None:
         if self._mask:

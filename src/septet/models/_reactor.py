@@ -20,7 +20,7 @@ from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
-from septet.http.events import ClientGone, Part, ResponseHead
+from septet.http.events import ClientGone, Fields, Part, ResponseHead
 from septet.http.states import CLOSE, RUN, WRITE, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
@@ -201,10 +201,10 @@ class Connection(Link):
             if session.later:
                 self._keep(session)
 
-    def inform(self, interim: bytes) -> None:
+    def inform(self, status: int, fields: Fields) -> None:
         session = self.session
         with self.lock:
-            self._settle(carry(session.inform(interim), session, self.sock, self.turn))
+            self._settle(carry(session.inform(status, fields), session, self.sock, self.turn))
 
     def give_up(self) -> None:
         with self.lock:
