@@ -12,7 +12,7 @@ import atheris
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 with atheris.instrument_imports(include=["septet"]):
-    from septet.http.events import ProtocolError
+    from septet.exchange import ProtocolError
     from septet.http.forwarded import hops, walk
     from septet.http.proxy_protocol import MAX_HEADER, MAX_LINE, SIGNATURE, Header, decode
 

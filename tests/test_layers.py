@@ -46,18 +46,20 @@ TOP = frozenset({"__main__", "cli", "server", "embedding"})
 
 #: What each layer may import besides itself, `errors` and the bare package (for its version).
 MAY_IMPORT: dict[str, frozenset[str]] = {
-    "http": frozenset(),
-    "rules": frozenset({"http"}),
-    "session": frozenset({"rules", "http"}),
+    "exchange": frozenset(),
+    "protocol": frozenset({"exchange"}),
+    "http": frozenset({"exchange", "protocol"}),
+    "rules": frozenset({"exchange", "http"}),
+    "session": frozenset({"exchange", "protocol", "rules", "http"}),
     "pollers": frozenset(),
     "loop": frozenset({"pollers"}),
-    "apps": frozenset({"http"}),
+    "apps": frozenset({"exchange", "http"}),
     "listener": frozenset({"address"}),
-    "models": frozenset({"session", "rules", "http", "loop", "pollers", "apps", "listener", "streams"}),
+    "models": frozenset({"exchange", "protocol", "session", "rules", "loop", "pollers", "apps", "listener", "streams"}),
     "stamp": frozenset(),
     "streams": frozenset(),
-    "logs": frozenset({"session", "streams"}),
-    "spans": frozenset({"session", "rules", "streams"}),
+    "logs": frozenset({"exchange", "protocol", "streams"}),
+    "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "examples": frozenset(),
     "lab": frozenset(),
 }
@@ -191,6 +193,12 @@ def test_nobody_imports_the_top() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_one_birthplace_of_connections() -> None:
+    """Which protocol a client speaks is decided in one place; carriers know `ServerProtocol` and no more."""
+    importers = {module_of(found.path) for found in all_imports() if layer(found.module) == "session"}
+    assert importers == {"septet.models._service"}
+
+
 def test_settings_know_nothing_of_serving() -> None:
     """They are read by the lab's and the documentation's processes, too. (Names of models come from their package.)"""
     known = SETTINGS | PLAIN | {"models"}
@@ -203,7 +211,7 @@ def test_settings_know_nothing_of_serving() -> None:
 
 
 def test_applications_know_http_by_its_events_heads_and_memory() -> None:
-    allowed = {"septet.http.events", "septet.http.head", "septet.http.memory"}
+    allowed = {"septet.http.head", "septet.http.memory"}
     wrong = [
         str(found)
         for found in all_imports()
@@ -212,7 +220,7 @@ def test_applications_know_http_by_its_events_heads_and_memory() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", ["http", "rules", "session"])
+@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "rules", "session"])
 def test_protocol_does_no_input_or_output(name: str) -> None:
     """Neither sockets nor files nor clocks: bytes and instants are arguments."""
     wrong = [

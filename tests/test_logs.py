@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from septet.errors import Failed
-from septet.http.states import RUN
 from septet.logs import AccessLog
+from septet.protocol import RUN
 from septet.rules import Rules
 from support.carrier import CLIENT, Watched, ok, write_all
 from support.messages import render

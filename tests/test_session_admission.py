@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from septet.http.states import CLOSE, READ, RUN, WRITE
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
 from support.carrier import Watched, ok, write_all
 from support.messages import render

@@ -4,9 +4,10 @@ import io
 
 import pytest
 
+from septet.exchange import ClientGone
 from septet.http.connection import CONTINUE
-from septet.http.events import ClientGone
-from septet.http.states import BODY, CLOSE, DRAIN, HEAD, IDLE, LINGER, READ, RUN, WRITE
+from septet.http.states import BODY, DRAIN, HEAD, IDLE, LINGER
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules, Timeouts
 from support.carrier import Watched, ok, write_all
 from support.messages import byte_by_byte, render

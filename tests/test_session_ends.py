@@ -6,7 +6,8 @@ import io
 import pytest
 
 from septet.http.incoming import Limits
-from septet.http.states import ANSWER, CLOSE, DRAIN, IDLE, LINGER, OVER, READ, RUN, TURN, WRITE
+from septet.http.states import ANSWER, DRAIN, IDLE, LINGER, OVER, TURN
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
 from septet.session import LINGER_BYTES, Session
 from support.carrier import Watched, ok, write_all

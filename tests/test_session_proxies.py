@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from septet.http.states import CLOSE, HEAD, IDLE, PREFACE, READ, RUN, WRITE
+from septet.http.states import HEAD, IDLE, PREFACE
 from septet.http.vetting import Vetting
 from septet.logs import AccessLog
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules, Timeouts
 from septet.session import Session
 from support.carrier import CLIENT, SERVER, Watched, ok, write_all

@@ -5,10 +5,10 @@ import io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from septet.http.events import ClientGone
+from septet.exchange import ClientGone, Want
 from septet.http.incoming import Limits
-from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.http.vetting import Vetting
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
 from support.carrier import Watched, ok
 from support.messages import chunked, render

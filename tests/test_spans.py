@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from septet.errors import Failed
-from septet.http.states import RUN
 from septet.logs import AccessLog
+from septet.protocol import RUN
 from septet.rules import Rules
 from septet.spans import Observers, SpanLog
 from support.carrier import CLIENT, Watched, ok, write_all

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import IO
 
 from septet.errors import Failed
-from septet.session import Session
+from septet.protocol import ServerExchange
 from septet.streams import Sink, was_closed
 
 
@@ -69,17 +69,17 @@ class AccessLog:
             raise Failed("cannot write the access log -: standard output is closed")
         return cls(sys.stdout.buffer)
 
-    def began(self, session: Session) -> None:
-        session.notes = time.monotonic()
+    def began(self, exchange: ServerExchange) -> None:
+        exchange.notes = time.monotonic()
 
-    def ended(self, session: Session) -> None:
-        client = session.request.client or session.client or ("-", 0)
+    def ended(self, exchange: ServerExchange) -> None:
+        client = exchange.request.client or exchange.client or ("-", 0)
         now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
-        request, http = session.request, session.http
-        began, session.notes = session.notes, None
+        request = exchange.request
+        began, exchange.notes = exchange.notes, None
         took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
-        self._sink.write(f'{client[0]} - - [{now}] "{line}" {http.status} {http.sent} {took}\n'.encode())
+        self._sink.write(f'{client[0]} - - [{now}] "{line}" {exchange.status} {exchange.sent} {took}\n'.encode())
 
 
 def _open_nowait(path: str, flags: int) -> int:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from septet.http.events import Request
+from septet.exchange import Request
 from septet.http.incoming import Limits
+
+STOPPING_S = 0.3
+"""From the order to stop on, for a head whose rest is on its way, and for the end of a client that has its answer."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -22,11 +25,11 @@ class Timeouts:
 
 
 class Observer(Protocol):
-    """Told of every request and of every answer that ended, by its `Session`; for logs and measurements."""
+    """Told of every request and of every answer that ended, by its session; for logs and measurements."""
 
-    def began(self, session: Any) -> None: ...
+    def began(self, exchange: Any) -> None: ...
 
-    def ended(self, session: Any) -> None: ...
+    def ended(self, exchange: Any) -> None: ...
 
 
 class Admission(Protocol):

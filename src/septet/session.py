@@ -1,48 +1,23 @@
-"""One client, with no socket, no clock and no application in it.
+"""One client that speaks HTTP/1.1: a `ServerProtocol`, and the `Exchange` of the request that it is at.
 
-A process model decides two things: who moves the bytes and where the application runs. The session stands
-between the two and does neither. It says what it wants, one word at a time:
-
-    READ    feed me what the client sends      -> receive(data)
-    RUN     it is the application's turn       -> respond(...), push(...), or poll() and want_body()
-    WRITE   write my `output`, then my `file`  -> wrote(count)
-    CLOSE   nothing more will happen here
-
-and every verb answers with the next word. What is given while other output still waits lines up behind it, in order:
-an application may run ahead of its client, as far as its carrier lets it.
-
-Deadlines need no clock either. A phase's time starts when somebody first asks for its `deadline(now)`, and
-`expire()` is called when that has passed. Who asks: a blocking model when it is about to wait, a reactor once in
-a while for all its connections. Nothing here is thread-safe: one session is one carrier's at a time.
+Requests follow each other on a connection, and one answer is complete before the next request has its turn. So the
+session is both: the connection, for the carrier that moves its bytes, and the exchange, for the application that
+answers. What is given while other output still waits lines up behind it, in order: an application may run ahead of its
+client, as far as its carrier lets it.
 """
 
 from collections import deque
 from io import BytesIO
 from typing import Any
 
+from septet.exchange import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead, Want
 from septet.http.connection import CONTINUE, Connection
-from septet.http.events import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import ASKING, BETWEEN
 from septet.http.pace import Pace
-from septet.http.states import (
-    ANSWER,
-    BODY,
-    CLOSE,
-    DRAIN,
-    HEAD,
-    IDLE,
-    LINGER,
-    OVER,
-    PREFACE,
-    READ,
-    RUN,
-    TURN,
-    WRITE,
-    Phase,
-    Want,
-)
-from septet.rules import Rules
+from septet.http.states import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PREFACE, TURN
+from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
+from septet.rules import STOPPING_S, Rules
 
 RETRY_AFTER_S = 1
 """What a client is told that was not admitted: requests are short, or there would be no point in asking again."""
@@ -50,15 +25,12 @@ RETRY_AFTER_S = 1
 LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
 
-STOPPING_S = 0.3
-"""From the order to stop on, for a head whose rest is on its way, and for the end of a client that has its answer."""
-
 JOINED_BYTES = 65536
 """Output is joined into pieces of about this size: one send(2) each, and no copy of what is larger."""
 
 
 class Session:
-    """One client connection. Implements `http.events.Exchange` for the application interfaces."""
+    """One client connection. Implements `protocol.ServerProtocol` and `exchange.Exchange`."""
 
     __slots__ = (
         "_admitted",
@@ -70,6 +42,8 @@ class Session:
         "body",
         "client",
         "delivery",
+        "ended",
+        "exchange",
         "file",
         "http",
         "later",
@@ -98,7 +72,11 @@ class Session:
         """To be sent after `file`, in this order. None mostly: while nothing has lined up."""
         self.body: Any = None
         self.delivery: Delivery | None = None
+        self.exchange: Session = self
+        """At RUN, whose turn it is: HTTP/1.1 has one exchange at a time. None when the connection is over, lest the
+        session refer to itself."""
         self.lost = False
+        self.ended = False
         self.notes: Any = None
         """The observer's own."""
         self._fault: ProtocolError | None = None
@@ -120,9 +98,23 @@ class Session:
 
     # What the carrier asks and tells
 
+    reads_files = False
+
     @property
     def want(self) -> Want:
         return self.phase.want
+
+    @property
+    def unread(self) -> int:
+        return self.http.pending
+
+    @property
+    def stopping(self) -> bool:
+        return self.http.stopping
+
+    @property
+    def closes(self) -> bool:
+        return self.http.stopping or not self.http.keep_alive
 
     @property
     def gone(self) -> bool:
@@ -141,7 +133,6 @@ class Session:
         return phase.want
 
     def receive(self, data: bytes) -> Want:
-        """Take what the client sent, at any time; `b""` says that it sends no more."""
         phase = self.phase
         if phase is LINGER:
             return self._pass_over(data)
@@ -152,6 +143,8 @@ class Session:
             self.phase = TURN
             self.since = None
             return RUN
+        if not data:
+            self.ended = True
         http.receive(data)
         if phase is IDLE or phase is HEAD:
             return self._next_request()
@@ -164,7 +157,6 @@ class Session:
         return phase.want
 
     def wrote(self, count: int) -> Want:
-        """So many bytes of `output`, or of `file` when `output` is empty, went to the client."""
         output = self.output
         if output:
             if count < len(output):
@@ -176,6 +168,9 @@ class Session:
             return self._flushed() if self.later is None else self._next_in_line(self.later)
         assert self.file is not None
         return self._wrote_file(self.file, count)
+
+    def read_file(self, data: bytes) -> Want:
+        raise AssertionError("a file goes by sendfile(2)")
 
     def _wrote_file(self, file: FileRegion, count: int) -> Want:
         if not count:  # The file is shorter than it was: what was promised cannot be kept.
@@ -226,7 +221,6 @@ class Session:
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 
     def deadline(self, now: float) -> float | None:
-        """The instant at which the phase's time is up, on the clock of `now` (seconds); None: it has no bound."""
         phase = self.phase
         if phase.timeout is None:
             return None
@@ -243,7 +237,6 @@ class Session:
         return self.since + timeout
 
     def waited(self, now: float) -> None:
-        """What `deadline` was asked for has come; for a carrier that has waited for this client alone."""
         if self._pace is not None:
             self._pace.waited(now, self._moved)
 
@@ -282,15 +275,14 @@ class Session:
         return self.phase.want
 
     def lose(self) -> Want:
-        """The client cannot be reached any more."""
         self.lost = True
         self.output = b""
         self.file = self.later = None
         return self._enter(OVER)
 
     def close(self) -> None:
-        """The connection is over: give back what the session holds of the server's, and let go of its carrier."""
         self.delivery = None
+        self.exchange = None  # type: ignore[assignment]
         self.drop_body()
         if self._admitted:
             self._leave()
@@ -305,22 +297,16 @@ class Session:
                 pass
 
     @property
-    def unaware(self) -> bool:
-        """At CLOSE: the end is our decision, so the client may have sent more already, which `receive` should be given
-        if it is there: what is left unread in a socket is answered by a reset, like what comes after its end."""
+    def may_have_unread_input(self) -> bool:
         http = self.http
         return http.answered and http.request.keep_alive and not (self.lost or http.ended or self.phase is not OVER)
 
     def half_close(self) -> bool:
-        """At CLOSE, once: True when our side is to be shut down first and the client's rest read and let go.
-
-        Closing at once would answer that rest with a reset, which can overtake our last answer (RFC 9112 section 9.6).
-        """
         http = self.http
         if self.lost or http.ended or (self._fault is None and http.body_complete and not http.pending):
             return False
         self._fault = None
-        self.http.ended = True
+        self.http.ended = self.ended = True
         self._enter(LINGER)
         return True
 
@@ -455,6 +441,20 @@ class Session:
     @property
     def responding(self) -> bool:
         return self.http.status != 0
+
+    @property
+    def status(self) -> int:
+        return self.http.status
+
+    @property
+    def sent(self) -> int:
+        return self.http.sent
+
+    def completed_by(self, part: Part) -> bool:
+        return self.http.completed_by(part)
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self.http.complain_of_excess(request, given, promised)
 
     @property
     def content_ended(self) -> bool:

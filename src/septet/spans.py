@@ -20,8 +20,8 @@ from types import GeneratorType, coroutine
 from typing import Any
 
 from septet.errors import Failed
+from septet.protocol import ServerExchange
 from septet.rules import Observer
-from septet.session import Session
 from septet.streams import Sink
 
 log = logging.getLogger("septet")
@@ -43,18 +43,18 @@ class SpanLog:
         except OSError as error:
             raise Failed(f"cannot write the span log {path}: {error.strerror}") from error
 
-    def began(self, session: Session) -> None:
-        session.notes = monotonic_ns()
+    def began(self, exchange: ServerExchange) -> None:
+        exchange.notes = monotonic_ns()
 
-    def ended(self, session: Session) -> None:
-        began, session.notes = session.notes, None
+    def ended(self, exchange: ServerExchange) -> None:
+        began, exchange.notes = exchange.notes, None
         if began is None:
             return  # it was answered, but was no request
-        request = session.request
+        request = exchange.request
         self._write(
             request=f"{request.method} {request.target.decode('latin-1')}",
-            client=session.client,
-            status=session.http.status,
+            client=exchange.client,
+            status=exchange.status,
             began=began,
             ended=monotonic_ns(),
         )
@@ -154,22 +154,22 @@ class _Parts:
 
 
 class Observers:
-    """Several observers as one. Each finds in `session.notes` what it has left there itself."""
+    """Several observers as one. Each finds in `exchange.notes` what it has left there itself."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def began(self, session: Session) -> None:
+    def began(self, exchange: ServerExchange) -> None:
         notes = []
         for observer in self._observers:
-            session.notes = None
-            observer.began(session)
-            notes.append(session.notes)
-        session.notes = notes
+            exchange.notes = None
+            observer.began(exchange)
+            notes.append(exchange.notes)
+        exchange.notes = notes
 
-    def ended(self, session: Session) -> None:
-        notes, session.notes = session.notes or [None] * len(self._observers), None
+    def ended(self, exchange: ServerExchange) -> None:
+        notes, exchange.notes = exchange.notes or [None] * len(self._observers), None
         for observer, own in zip(self._observers, notes, strict=True):
-            session.notes = own
-            observer.ended(session)
-        session.notes = None
+            exchange.notes = own
+            observer.ended(exchange)
+        exchange.notes = None

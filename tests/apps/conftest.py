@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
-from septet.http.events import Exchange, Response
-from septet.http.states import RUN, Want
+from septet.exchange import Exchange, Response, Want
+from septet.protocol import RUN
 from septet.rules import Rules
 from support.carrier import ByHand, Watched, take_turn
 

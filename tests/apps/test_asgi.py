@@ -9,9 +9,9 @@ import pytest
 
 from septet.apps._channel import GATHERED_BYTES
 from septet.apps.asgi import Asgi
+from septet.exchange import ClientGone, Want
 from septet.extensions import NAMES, parse_extensions
-from septet.http.events import ClientGone
-from septet.http.states import CLOSE, WRITE, Want
+from septet.protocol import CLOSE, WRITE
 from septet.rules import Rules
 from septet.session import Session
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, answered, body, run

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from septet.http.states import READ, WRITE
+from septet.protocol import READ, WRITE
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, body, run
 from support.messages import render
 

@@ -9,7 +9,7 @@ from wsgiref.validate import validator
 import pytest
 
 from septet.apps.wsgi import REMEMBERED_SERVERS, Wsgi
-from septet.http.states import RUN
+from septet.protocol import RUN
 from septet.rules import Rules
 from septet.session import Session
 from support.carrier import Watched

@@ -2,8 +2,8 @@
 
 import pytest
 
+from septet.exchange import FileRegion
 from septet.http.connection import Connection
-from septet.http.events import FileRegion
 from septet.http.head import check_trailers, response_head
 from septet.http.incoming import Limits
 from support.feeding import unstamped

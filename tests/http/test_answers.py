@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from septet.exchange import FileRegion
 from septet.http.connection import Connection
-from septet.http.events import FileRegion
 from septet.http.head import response_head
 from septet.http.incoming import Limits
 from support.feeding import unstamped

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from septet.exchange import ProtocolError
 from septet.http.body import MAX_CHUNK_LINE, MAX_TRAILERS, ChunkedDecoder, LengthDecoder
-from septet.http.events import ProtocolError
 from septet.http.incoming import Limits
 from support.feeding import Reader, head
 from support.messages import byte_by_byte, chunked, pattern, render

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from septet.exchange import ClientGone, ProtocolError
 from septet.http.connection import Connection
-from septet.http.events import ClientGone, ProtocolError
 from septet.http.head import response_head
 from septet.http.incoming import DRAIN_LIMIT, Limits
 from support.feeding import HOST, TAIL, Reader, head, unstamped

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from septet.http.events import ProtocolError
+from septet.exchange import ProtocolError
 from septet.http.request_head import parse_request
 
 Fields = tuple[tuple[bytes, bytes], ...]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from septet.http.events import ProtocolError
+from septet.exchange import ProtocolError
 from septet.http.incoming import REMEMBERED_HEAD, Limits
 from septet.http.request_head import parse_request
 from support.feeding import Reader

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.http.events import ProtocolError
+from septet.exchange import ProtocolError
 from septet.http.proxy_protocol import MAX_HEADER, MAX_LINE, Endpoints, Header, decode
 from support.proxy_headers import LOCAL, OVER_TLS, SIGNATURE, TCP4, TCP6, UDP4, UNIX, UNSPEC, binary, line, tcp
 

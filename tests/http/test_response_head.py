@@ -2,8 +2,8 @@
 
 import pytest
 
+from septet.exchange import Fields
 from septet.http.connection import serialise
-from septet.http.events import Fields
 from septet.http.head import reason_phrase, response_head
 
 

@@ -1,6 +1,7 @@
 """The table of phases is whole, and says what the phases say."""
 
-from septet.http.states import ANSWER, CLOSE, FOLLOWS, IDLE, LINGER, OVER, PREFACE, READ, RUN, TURN, WRITE, Phase
+from septet.http.states import ANSWER, FOLLOWS, IDLE, LINGER, OVER, PREFACE, TURN
+from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.rules import Timeouts
 
 PHASES = tuple(FOLLOWS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.http.events import ProtocolError
+from septet.exchange import ProtocolError
 from septet.http.grammar import is_chunk_extensions
 from septet.http.incoming import Limits
 from septet.http.request_head import parse_request

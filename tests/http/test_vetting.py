@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from septet.http.events import ProtocolError, Request
+from septet.exchange import ProtocolError, Request
 from septet.http.request_head import parse_request
 from septet.http.vetting import REMEMBERED_BYTES, REMEMBERED_CLIENTS, Vetting
 

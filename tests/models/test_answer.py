@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from septet.http.events import ClientGone, Exchange, FileRegion, Response
-from septet.http.states import CLOSE, RUN
+from septet.exchange import ClientGone, Exchange, FileRegion, Response
+from septet.protocol import CLOSE, RUN
 from septet.session import Session
 from support.carrier import ByHand, Watched, ok, take_turn
 from support.messages import render

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from septet.http.states import BODY, READ, RUN
+from septet.http.states import BODY
 from septet.models._asgi_in_thread import Bell, SharedExchange
 from septet.models._service import Stop
 from septet.pollers import READABLE
+from septet.protocol import READ, RUN
 from septet.rules import Rules
 from septet.session import Session
 from support.messages import render

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from septet.http.events import FileRegion
-from septet.http.states import ANSWER, CLOSE, DRAIN, IDLE, LINGER, READ, RUN, TURN, WRITE, Want
+from septet.exchange import FileRegion, Want
+from septet.http.states import ANSWER, DRAIN, IDLE, LINGER, TURN
 from septet.models._carry import RECEIVE_BYTES, Turn, carry, receive
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.session import Session
 from support.carrier import Watched, ok
 from support.messages import pattern, render

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import h11
 import httptools
 
-from septet.http.events import Fields
+from septet.exchange import Fields
 from septet.http.head import HOP_BY_HOP, response_head
 from support.carrier import Watched, write_all
 from support.messages import render

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from septet.apps.asgi import Asgi, Cycle
-from septet.http.states import RUN, WRITE, Want
+from septet.exchange import Want
+from septet.protocol import RUN, WRITE
 from septet.rules import Rules
 from support.carrier import Watched, write_all
 from support.messages import render

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from septet.http.events import ClientGone, Exchange, Fields, Part, Response, ResponseHead
+from septet.exchange import ClientGone, Exchange, Fields, Part, Response, ResponseHead, Want
 from septet.http.head import response_head
-from septet.http.states import FOLLOWS, READ, WRITE, Phase, Want
+from septet.http.states import FOLLOWS
 from septet.models._answer import answer
+from septet.protocol import READ, WRITE, Phase
 from septet.rules import Rules
 from septet.session import Session
 

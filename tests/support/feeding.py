@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from septet.exchange import ClientGone, ProtocolError, Request
 from septet.http.connection import Connection
-from septet.http.events import ClientGone, ProtocolError, Request
 from septet.http.incoming import Limits
 
 HOST = b"Host: example.test\r\n"

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
 from corpus.cases import Answer, Seen
+from septet.exchange import ClientGone, Request
 from septet.http.connection import CONTINUE
-from septet.http.events import ClientGone, Request
 from septet.http.head import response_head
 from septet.http.incoming import Limits
-from septet.http.states import CLOSE, LINGER, READ, RUN, WRITE
+from septet.http.states import LINGER
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
 from support.carrier import ByHand, Watched, write_all
 

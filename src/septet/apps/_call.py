@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from septet.apps._files import region_of_rest
-from septet.http.events import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
+from septet.exchange import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
 from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from septet.apps._call import PART_BYTES, SURPLUS_BYTES
 from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_of, path_region, region_of
-from septet.http.events import ClientGone, Exchange, FileRegion, ResponseHead, octets
+from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import check_trailers, with_length
 
 GATHERED_BYTES = 65536

@@ -11,7 +11,7 @@ import stat
 import tempfile
 from typing import Any, BinaryIO
 
-from septet.http.events import FileRegion
+from septet.exchange import FileRegion
 
 
 class OwnedDescriptor:

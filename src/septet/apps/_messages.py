@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from septet.apps._files import OwnedDescriptor
-from septet.http.events import Fields, FileRegion, Request, ResponseHead
+from septet.exchange import Fields, FileRegion, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
 Message = MutableMapping[str, Any]

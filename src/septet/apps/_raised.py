@@ -3,7 +3,7 @@
 import logging
 
 from septet.apps._websocket import asks_for_websocket
-from septet.http.events import ClientGone, Request, stems_from_client
+from septet.exchange import ClientGone, Request, stems_from_client
 
 log = logging.getLogger("septet")
 

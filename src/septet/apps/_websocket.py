@@ -7,7 +7,7 @@ ignored; most frameworks have no such page and answer 404, libraries for WebSock
 import logging
 import mmap
 
-from septet.http.events import Request
+from septet.exchange import Request
 
 log = logging.getLogger("septet")
 

@@ -14,7 +14,7 @@ from septet.apps._channel import Channel
 from septet.apps._messages import Message
 from septet.apps._raised import log_raised
 from septet.apps._websocket import warn_of_websocket
-from septet.http.events import ClientGone, Exchange, Request
+from septet.exchange import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from septet.apps.asgi import Asgi
 from septet.apps.static import ALLOW, Static, plain
 from septet.apps.wsgi import Wsgi
-from septet.http.events import Exchange, Response
+from septet.exchange import Exchange, Response
 from septet.http.head import response_head
 
 Called = Callable[[Exchange], Response]

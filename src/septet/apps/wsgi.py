@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from septet.apps._call import Call, FileWrapper
 from septet.apps._websocket import warn_of_websocket
-from septet.http.events import Exchange, Fields, Request, Response
+from septet.exchange import Exchange, Fields, Request, Response
 from septet.http.memory import Memory
 
 Environ = dict[str, Any]

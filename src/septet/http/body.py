@@ -4,7 +4,7 @@ A decoder is given all that the connection has and gives back what it made of it
 `complete` when the body has ended, and what it leaves then belongs to the next request.
 """
 
-from septet.http.events import ProtocolError
+from septet.exchange import ProtocolError
 from septet.http.grammar import CRLF, MAX_LENGTH, WHITESPACE, is_chunk_extensions, is_chunk_size
 from septet.http.sections import check_trailer
 from septet.http.unfinished import UnfinishedFields, UnfinishedSize

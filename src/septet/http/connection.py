@@ -7,7 +7,7 @@ what comes in; here is the answer.
 
 from collections.abc import Callable
 
-from septet.http.events import Fields, FileRegion, Part, Request, ResponseHead, octets
+from septet.exchange import Fields, FileRegion, Part, Request, ResponseHead, octets
 from septet.http.grammar import CRLF
 from septet.http.head import interim_fields, reason_phrase
 from septet.http.incoming import Incoming, Limits

@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from septet.exchange import Fields, ProtocolError
 from septet.http.addresses import Node, parse_node
-from septet.http.events import Fields, ProtocolError
 from septet.http.grammar import WHITESPACE, is_host
 
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}

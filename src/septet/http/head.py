@@ -5,7 +5,7 @@ Nothing here depends on the version of HTTP; `connection` puts heads into the by
 
 from http import HTTPStatus
 
-from septet.http.events import Fields, ResponseHead
+from septet.exchange import Fields, ResponseHead
 from septet.http.grammar import BLANKED, WHITESPACE, is_digits, is_token
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding"})

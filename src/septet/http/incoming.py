@@ -5,8 +5,8 @@ It keeps what has come and not been used, and holds it to the limits. Part of `c
 
 from dataclasses import dataclass, field
 
+from septet.exchange import ClientGone, ProtocolError, Request
 from septet.http.body import ChunkedDecoder, LengthDecoder
-from septet.http.events import ClientGone, ProtocolError, Request
 from septet.http.grammar import CRLF
 from septet.http.memory import Memory
 from septet.http.proxy_protocol import Header, decode

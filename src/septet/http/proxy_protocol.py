@@ -11,8 +11,8 @@ client says behind the header cannot reach this code.
 import re
 from typing import NamedTuple
 
+from septet.exchange import ProtocolError
 from septet.http.addresses import canonical_ip
-from septet.http.events import ProtocolError
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 """Of version 2, section 2.2."""

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from septet.http.events import ProtocolError, Request
+from septet.exchange import ProtocolError, Request
 from septet.http.grammar import TARGET_BYTES, is_host, is_token, is_version, split_absolute
 from septet.http.sections import fill, read_section
 

@@ -12,7 +12,7 @@ to be whole before its end.
 import re
 from collections.abc import Callable
 
-from septet.http.events import ProtocolError
+from septet.exchange import ProtocolError
 from septet.http.grammar import CRLF, MAX_LENGTH, TARGET_RUN, TOKEN_RUN, is_token
 from septet.http.request_head import read_request_line, split_target
 from septet.http.sections import check_field_line

@@ -7,7 +7,7 @@ without any costs nothing here; where nobody vets a request, they are gone.
 
 from collections.abc import Callable
 
-from septet.http.events import Fields, ProtocolError, Request
+from septet.exchange import Fields, ProtocolError, Request
 from septet.http.forwarded import Hop, hops, is_from_proxies, of_one_kind, walk
 from septet.http.memory import Memory
 

@@ -3,7 +3,7 @@
 All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and
 nothing of another request in between: that is PEP 3333 as frameworks live by it. A generator finds its thread-locals,
 its context variables and its SQLite connection as it left them. A model decides which thread that is, and gives an
-`http.events.Delivery`, by which the answer goes to the client.
+`exchange.Delivery`, by which the answer goes to the client.
 """
 
 import logging
@@ -13,9 +13,8 @@ from typing import Any, Protocol
 
 from septet import forked
 from septet.apps._raised import log_raised
-from septet.http.events import ClientGone, Exchange, FileRegion, Part, Parts, Request, Response, ResponseHead, octets
-from septet.http.states import Want
-from septet.session import Session
+from septet.exchange import ClientGone, Exchange, FileRegion, Part, Parts, Request, Response, ResponseHead, Want, octets
+from septet.protocol import ServerExchange
 
 log = logging.getLogger("septet")
 
@@ -26,7 +25,7 @@ Call = Callable[..., Any]
 
 
 class Delivery(Protocol):
-    """`http.events.Delivery`, and its end."""
+    """`exchange.Delivery`, and its end."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
@@ -36,64 +35,63 @@ class Delivery(Protocol):
         """The application has failed: 500, or a cut connection once an answer has begun."""
 
 
-def answer(application: Called, session: Session, delivery: Delivery, call: Call = operator.call) -> None:
-    """Run the application for the session's request, to its end. To be called in a fresh copy of a context.
+def answer(application: Called, exchange: ServerExchange, delivery: Delivery, call: Call = operator.call) -> None:
+    """Run the application for the exchange's request, to its end. To be called in a fresh copy of a context.
 
     What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
     cut connection. The client has the whole answer before the application's `close` is called, and before an iterable
-    whose Content-Length is reached is asked for its end. From then on the session may be the next request's.
+    whose Content-Length is reached is asked for its end. From then on the exchange may be the next request's.
     """
     parts, over, runs_on = None, False, None
     try:
-        head, body, parts = call(application, session)
+        head, body, parts = call(application, exchange)
         if forked.stranger:
             forked.leave()
         if parts is not None and not parts.whole:
-            body, runs_on = _deliver_all_but_last(head, body, parts, session, delivery, call)
+            body, runs_on = _deliver_all_but_last(head, body, parts, exchange, delivery, call)
         if type(body) is not bytes and not isinstance(body, FileRegion):
             body = octets(body)
         over = True
         # An application that called WSGI's `write` has begun its answer already.
-        delivery.deliver(None if session.http.status else head, body, True)
+        delivery.deliver(None if parts is not None and exchange.responding else head, body, True)
     except ClientGone as error:
         if forked.stranger:  # it gives what is not its own to give
             forked.leave()
-        log_raised(session.request, error)
-        if session.lost or not session.http.content_ended:
+        log_raised(exchange.request, error)
+        if exchange.lost or not exchange.content_ended:
             delivery.give_up()
         else:  # it went on writing when nothing more was wanted: the client has its answer
             delivery.deliver(None, b"", True)
     except BaseException as error:
         if forked.stranger:
             forked.leave(error)
-        if over:  # the failure is ours, and the session perhaps another request's
+        if over:  # the failure is ours, and the exchange perhaps another request's
             if parts is not None:
                 _close(parts, call)
             raise
-        log_raised(session.request, error)
+        log_raised(exchange.request, error)
         delivery.give_up()
     if parts is not None:
         if runs_on is not None:
-            _run_out(parts, *runs_on, session, call)
+            _run_out(parts, *runs_on, exchange, call)
         _close(parts, call)
     if forked.stranger:
         forked.leave()
 
 
 def _deliver_all_but_last(
-    head: ResponseHead, body: Part, parts: Parts, session: Session, delivery: Delivery, call: Call
+    head: ResponseHead, body: Part, parts: Parts, exchange: ServerExchange, delivery: Delivery, call: Call
 ) -> tuple[Part, tuple[Request, int] | None]:
     """One part after the other, until there are no more, or no more may be sent. Gives the last one.
 
     If that is so by the Content-Length, the iterable has not come to its end: request and length are given, too.
     """
-    http = session.http
     length = head.content_length
-    if length is not None and not http.status and type(body) is bytes and len(body) == length:
+    if length is not None and not exchange.responding and type(body) is bytes and len(body) == length:
         parts.detach()
-        return body, (session.request, length)
-    delivery.deliver(None if http.status else head, body, False)
-    while not http.content_ended:
+        return body, (exchange.request, length)
+    delivery.deliver(None if exchange.responding else head, body, False)
+    while not exchange.content_ended:
         try:
             part = call(next, parts)
         except StopIteration:
@@ -101,11 +99,11 @@ def _deliver_all_but_last(
         if forked.stranger:
             forked.leave()
         if part or type(part) is not bytes:
-            if length is not None and http.completed_by(part):
+            if length is not None and exchange.completed_by(part):
                 parts.detach()
-                return part, (session.request, length)
+                return part, (exchange.request, length)
             delivery.deliver(None, part, False)
-        elif session.lost:
+        elif exchange.lost:
             raise ClientGone("while the application gave empty parts")
         else:
             delivery.look()
@@ -115,12 +113,12 @@ def _deliver_all_but_last(
     return b"", None
 
 
-def _run_out(parts: Parts, request: Request, promised: int, session: Session, call: Call) -> None:
+def _run_out(parts: Parts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
     """The client has the whole answer by its Content-Length: let a generator come to its end. One that gives something
     instead is not asked again (PEP 3333, "Handling the Content-Length Header")."""
     try:
         if part := call(next, parts):
-            session.http.complain_of_excess(request, promised + len(part), promised)
+            exchange.complain_of_excess(request, promised + len(part), promised)
     except StopIteration:
         pass
     except BaseException as error:
@@ -136,20 +134,20 @@ def _close(parts: Parts, call: Call) -> None:
         log.exception("the application raised while its answer was closed")
 
 
-def answer_at_once(application: Called, session: Session) -> Want:
-    """The answer of an application that is ours and never waits, such as static files; what the session wants then."""
+def answer_at_once(application: Called, exchange: ServerExchange) -> Want:
+    """The answer of an application that is ours and never waits, such as static files; what the exchange wants then."""
     try:
-        head, body, parts = application(session)
-        want = session.respond(head, body, parts is None)
+        head, body, parts = application(exchange)
+        want = exchange.respond(head, body, parts is None)
         if parts is not None:
             try:
                 while True:
-                    session.push(next(parts), False)
+                    exchange.push(next(parts), False)
             except StopIteration:
-                want = session.push(b"", True)
+                want = exchange.push(b"", True)
             finally:
                 parts.close()
         return want
     except BaseException:
-        log.exception("no answer could be given to %s", session.request.target.decode("ascii"))
-        return session.fail()
+        log.exception("no answer could be given to %s", exchange.request.target.decode("ascii"))
+        return exchange.fail()

@@ -71,8 +71,7 @@ from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.errors import Failed
-from septet.http.events import Delivery, Fields, Part, Request, ResponseHead
-from septet.http.states import CLOSE, READ, RUN, WRITE, Want
+from septet.exchange import Delivery, Fields, Part, Request, ResponseHead, Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
 from septet.models._carry import carry, expire, receive_compactly
@@ -81,7 +80,7 @@ from septet.models._link import UNREAD_LIMIT
 from septet.models._service import Service, Stop
 from septet.models._tasks import Starter
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE, Poll
-from septet.session import Session
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -187,6 +186,7 @@ class SharedExchange:
     __slots__ = (
         "_bell",
         "_complete",
+        "_exchange",
         "_left",
         "_received",
         "_session",
@@ -198,8 +198,9 @@ class SharedExchange:
         "server",
     )
 
-    def __init__(self, session: Session, sock: socket, bell: Bell, stop: Stop) -> None:
+    def __init__(self, session: ServerProtocol, sock: socket, bell: Bell, stop: Stop) -> None:
         self._session = session
+        self._exchange = session.exchange
         self._sock = sock
         self._bell = bell
         self._stop = stop
@@ -209,8 +210,8 @@ class SharedExchange:
         """The client's thread is done with the exchange."""
         self._received = False
         """Something has come since the application last looked."""
-        self.client = session.client
-        self.server = session.server
+        self.client = session.exchange.client
+        self.server = session.exchange.server
         self.body = None
         self.delivery: Delivery | None = None
 
@@ -218,7 +219,7 @@ class SharedExchange:
 
     @property
     def request(self) -> Request:
-        return self._session.http.request
+        return self._exchange.request
 
     @property
     def lost(self) -> bool:
@@ -230,31 +231,31 @@ class SharedExchange:
 
     @property
     def body_complete(self) -> bool:
-        return self._session.http.body_complete
+        return self._exchange.body_complete
 
     @property
     def waits(self) -> bool:
-        return self._session.waits
+        return self._exchange.waits
 
     @property
     def blocked(self) -> bool:
-        return self._session.blocked
+        return self._exchange.blocked
 
     @property
     def responding(self) -> bool:
-        return self._session.responding
+        return self._exchange.responding
 
     @property
     def half_closed(self) -> bool:
-        return self._session.half_closed
+        return self._exchange.half_closed
 
     @property
     def content_ended(self) -> bool:
-        return self._session.http.content_ended
+        return self._exchange.content_ended
 
     @property
     def extended(self) -> bool:
-        return self._session.http.extended
+        return self._exchange.extended
 
     @property
     def answered(self) -> bool:
@@ -266,35 +267,35 @@ class SharedExchange:
     def poll(self) -> bytes | None:
         with self._bell.lock:
             self._received = False
-            return self._session.poll()
+            return self._exchange.poll()
 
     def want_body(self) -> Want:
         with self._bell.lock:
-            return RUN if self._received else self._session.want_body()
+            return RUN if self._received else self._exchange.want_body()
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
         with self._bell.lock:
             if self._stop.ordered:
                 self._session.stop()  # the answer says that it is the last
-            want = self._session.respond(head, body, last)
+            want = self._exchange.respond(head, body, last)
             self._complete = last
             return want
 
     def push(self, body: Part, last: bool) -> Want:
         with self._bell.lock:
-            want = self._session.push(body, last)
+            want = self._exchange.push(body, last)
             self._complete = last
             return want
 
     def finish(self, trailers: Fields) -> Want:
         with self._bell.lock:
-            want = self._session.finish(trailers)
+            want = self._exchange.finish(trailers)
             self._complete = True
             return want
 
     def inform(self, status: int, fields: Fields) -> Want:
         with self._bell.lock:
-            return self._session.inform(status, fields)
+            return self._exchange.inform(status, fields)
 
     def fail(self) -> Want:
         with self._bell.lock:
@@ -302,7 +303,7 @@ class SharedExchange:
             session = self._session
             if session.phase.want is WRITE:  # what was sent stands, as far as the socket takes it at once
                 carry(WRITE, session, self._sock, _elsewhere)
-            return session.fail()
+            return self._exchange.fail()
 
     def carry(self, want: Want) -> None:
         """The session may want something else of the client's thread than it did."""
@@ -342,7 +343,7 @@ class SharedExchange:
                     bell.wake(ready)
                     changed = self._advance(ready.get(descriptor, 0), not ready)
                     want = self._session.phase.want
-                    if want is CLOSE or (self._complete and want is not WRITE):
+                    if want is CLOSE or (self._complete and want is not WRITE and want is not EITHER):
                         self._left = True
                     else:
                         timeout = self._time_left()
@@ -370,7 +371,7 @@ class SharedExchange:
             session.waited(monotonic())
         if ready and before is RUN and ready & (ERROR | HANGUP):
             want = session.lose()
-        elif ready and (before is READ or before is RUN):
+        elif ready and (before is READ or before is RUN or (before is EITHER and ready & READABLE)):
             want = receive_compactly(session, self._sock)
             self._received = True
         elif timed_out and self._is_late():
@@ -386,7 +387,9 @@ class SharedExchange:
         want = session.phase.want
         if want is WRITE:
             return WRITABLE
-        if want is RUN and (session.gone or session.http.pending > UNREAD_LIMIT):
+        if want is EITHER:
+            return READABLE | WRITABLE
+        if want is RUN and (session.gone or session.unread > UNREAD_LIMIT):
             return 0  # poll(2) tells of errors all the same
         return READABLE
 
@@ -410,7 +413,7 @@ class SharedExchange:
             self._session.lose()
 
 
-def _elsewhere(session: Session) -> None:
+def _elsewhere(exchange: ServerExchange) -> None:
     """The turn is not given here: the application runs on the loop, or it is the next request's turn."""
 
 
@@ -464,7 +467,7 @@ class AsgiThread:
             return False
         return True
 
-    def answer(self, asgi: Asgi, sock: socket, session: Session) -> Want:
+    def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
         """Have the application answer the session's request; what the session wants then. In the client's thread."""
         exchange = SharedExchange(session, sock, bell_of_this_thread(), self._stop)
         cycle = Cycle(exchange, exchange)

@@ -20,8 +20,7 @@ from typing import NamedTuple, cast
 from septet import forked
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
-from septet.http.events import ClientGone, Fields, Part, ResponseHead
-from septet.http.states import CLOSE, DRAIN, HEAD, IDLE, LINGER, PREFACE, READ, RUN, WRITE, Want
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
@@ -29,7 +28,7 @@ from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
-from septet.session import Session
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -44,13 +43,9 @@ STALLED_S = 1.0
 """Threads that wait for clients, and accept none of those who are there for so long, are not free."""
 
 
-HELD_BY_CLIENT = (HEAD, DRAIN, LINGER)
-"""Phases in which nothing is in flight though the client has not come to an end: a stop does not wait for it."""
-
-
 class Client(NamedTuple):
     sock: socket
-    session: Session
+    session: ServerProtocol
     kept_s: float
     """For so many seconds the kernel has kept it back already, if it is silent still and `has_been_deferred`."""
 
@@ -73,7 +68,7 @@ class Door:
     def __init__(self, service: Service, shares: bool, main: bool = True) -> None:
         self.stop = service.stop
         self.figures = service.figures
-        self._rules = service.rules
+        self._service = service
         self._shortage = service.shortage
         self._acceptors = service.in_flight.acceptors
         self.waits = False
@@ -159,7 +154,7 @@ class Door:
         if self.waits:
             self.waits = False
             self._acceptors.accept()
-        yield Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
+        yield Client(sock, self._service.accepted(listener, sock, address), self._kept[descriptor])
 
     def pause(self, why: str) -> None:
         """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""
@@ -191,16 +186,16 @@ class _Watch:
     # What an application that is called asks of its client's thread, which is its own
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
-        session = self._session
-        want = session.push(body, last) if head is None else session.respond(head, body, last)
-        if last and (session.http.stopping or not session.http.keep_alive):
+        session, exchange = self._session, self._session.exchange
+        want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+        if last and session.closes:
             self._door.will_return()
         self._write(want)
         if session.lost and not last:
             raise ClientGone("the client went away")
 
     def inform(self, status: int, fields: Fields) -> None:
-        self._write(self._session.inform(status, fields))
+        self._write(self._session.exchange.inform(status, fields))
 
     def look(self) -> None:
         if self._mask:
@@ -211,24 +206,25 @@ class _Watch:
             raise ClientGone("the client went away")
 
     def give_up(self) -> None:
-        self._write(self._session.fail())
+        self._write(self._session.exchange.fail())
 
     def _write(self, want: Want) -> None:
-        while want is WRITE:
+        while want is WRITE or want is EITHER:
             want = carry(want, self._session, self._sock, _not_yet)
-            if want is WRITE:
-                want = self.wait()
+            if want is WRITE or want is EITHER:
+                want = self._wait_and_receive()
 
     def await_body(self) -> None:
         sock, session = self._sock, self._session
-        want = carry(session.want, session, sock, _not_yet)
+        want = carry(session.phase.want, session, sock, _not_yet)
         while want is not RUN:
             if want is CLOSE:
                 raise ClientGone("the client went away")
-            want = self.wait()
-            if want is READ:
-                want = receive_compactly(session, sock)
-            want = carry(want, session, sock, _not_yet)
+            want = carry(self._wait_and_receive(), session, sock, _not_yet)
+
+    def _wait_and_receive(self) -> Want:
+        want = self.wait()
+        return receive_compactly(self._session, self._sock) if want is READ else want
 
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
@@ -236,21 +232,25 @@ class _Watch:
         if self._door.waits:
             self._door.stay_away()
         timeout = self._time_left()
-        silent = session.phase is IDLE or session.phase is PREFACE
-        if silent:
+        phase = session.phase
+        ready: int
+        if phase.idle:
             ready = self._wait_idle(timeout)
-        elif session.phase in HELD_BY_CLIENT and not session.http.stopping:
+        elif phase.interruptible and not session.stopping:
             ready = self._wait_until_order(timeout)
             if self._door.stop.ordered:
                 return session.stop()
+        elif phase.want is EITHER:
+            ready = self._wait_alone(READABLE | WRITABLE, timeout)
         else:
-            ready = self._wait_alone(session.want, timeout)
+            ready = self._wait_alone(WRITABLE if phase.want is WRITE else READABLE, timeout)
         if ready:
             self._kept_s = 0.0
-            if session.phase.paced:
+            if phase.paced:
                 session.waited(monotonic())
-            return session.want
-        if silent:
+            # Of EITHER what can be done; what is broken is found out by reading.
+            return READ if phase.want is EITHER and ready != WRITABLE else phase.want
+        if phase.idle:
             return session.stop()
         return expire(session, self._sock)
 
@@ -260,12 +260,13 @@ class _Watch:
         deadline = self._session.deadline(now)
         return None if deadline is None else max(0.0, deadline - now - self._kept_s)
 
-    def _wait_alone(self, want: Want, timeout: float | None) -> bool:
-        mask = WRITABLE if want is WRITE else READABLE
+    def _wait_alone(self, mask: int, timeout: float | None) -> int:
+        """What of `mask` the socket is ready for; 0: nothing, in this time."""
         if mask != self._mask:
             self._alone.modify(self._sock.fileno(), mask)
             self._mask = mask
-        return bool(self._alone.wait(timeout))
+        ready = self._alone.wait(timeout)
+        return ready[0][1] if ready else 0
 
     def _wait_until_order(self, timeout: float | None) -> bool:
         """Whether the client has sent something, before time was up or the order to stop came."""
@@ -291,7 +292,7 @@ class _Watch:
                     return False
                 self._kept_s = 0.0  # the kernel was flooded, and has not waited
             else:  # a client is at the door
-                if self._wait_alone(READ, LOOK_AGAIN_S):
+                if self._wait_alone(READABLE, LOOK_AGAIN_S):
                     return True
                 if self._gives_way():
                     return False
@@ -302,7 +303,7 @@ class _Watch:
         since = self._session.since
         if (since is not None and monotonic() - since < GRACE_S) or not self._door.return_to():
             return False
-        if self._wait_alone(READ, 0.0):  # it has asked in the meantime
+        if self._wait_alone(READABLE, 0.0):  # it has asked in the meantime
             self._door.stay_away()
             return False
         return True
@@ -335,7 +336,7 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
         forked.release(sock)
 
 
-def _not_yet(session: Session) -> None:
+def _not_yet(exchange: ServerExchange) -> None:
     """The application has its turn already."""
 
 
@@ -368,15 +369,14 @@ def turns(service: Service, client: Client, asgi: AsgiThread | None) -> Turn:
 
     new_context = service.context.copy
 
-    def turn(session: Session) -> Want | None:
-        target = service.site.find(session)
+    def turn(exchange: ServerExchange) -> Want | None:
+        target = service.site.find(exchange)
         if isinstance(target, Asgi):
             assert asgi is not None, "clients are let in when the application has started"
-            return asgi.answer(target, client.sock, session)
+            return asgi.answer(target, client.sock, client.session)
         if not isinstance(target, Wsgi):
-            return answer_at_once(target, session)
-        assert session.delivery is not None
-        new_context().run(answer, target, session, cast(_Watch, session.delivery))
-        return session.want
+            return answer_at_once(target, exchange)
+        new_context().run(answer, target, exchange, cast(_Watch, exchange.delivery))
+        return client.session.phase.want
 
     return turn

@@ -36,7 +36,7 @@ from threading import Event, Lock, Thread, get_ident, get_native_id
 from typing import Any, Protocol
 
 from septet import forked
-from septet.http.events import Request
+from septet.exchange import Request
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called
 from septet.models._service import Stop

@@ -9,11 +9,11 @@ import logging
 from socket import socket
 
 from septet.apps.asgi import Cycle
-from septet.http.states import CLOSE, READ, RUN, WRITE, Want
+from septet.exchange import Want
 from septet.loop import ReadinessLoop
 from septet.models._carry import carry, expire, receive
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
-from septet.session import Session
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -26,7 +26,7 @@ class Link:
 
     __slots__ = ("_descriptor", "_mask", "cycle", "loop", "session", "sock")
 
-    def __init__(self, loop: ReadinessLoop, sock: socket, session: Session) -> None:
+    def __init__(self, loop: ReadinessLoop, sock: socket, session: ServerProtocol) -> None:
         self.loop = loop
         self.sock = sock
         self.session = session
@@ -35,7 +35,7 @@ class Link:
         self._descriptor = sock.fileno()
         self._mask = 0
 
-    def turn(self, session: Session) -> Want | None:
+    def turn(self, exchange: ServerExchange) -> Want | None:
         """Give the application its turn; None when it runs elsewhere and will call `carry`."""
         raise NotImplementedError
 
@@ -52,8 +52,10 @@ class Link:
                 want = receive(session, self.sock)
             elif want is RUN:  # while the application runs, only an error tells that the client is gone
                 want = session.lose() if mask & (ERROR | HANGUP) else receive(session, self.sock)
-                if session.http.pending > UNREAD_LIMIT:
+                if session.unread > UNREAD_LIMIT:
                     self.attend(want)
+            elif want is EITHER and mask & READABLE:
+                want = receive(session, self.sock)
             self.carry(want)
         except Exception:
             log.exception("a connection failed, and is cut")
@@ -66,7 +68,7 @@ class Link:
         cycle = self.cycle
         if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
             self.cycle = None
-        if after is WRITE or after is CLOSE or self._mask != READABLE or session.http.ended:
+        if (after is not READ and after is not RUN) or self._mask != READABLE or session.ended:
             self.attend(after)
 
     def attend(self, want: Want) -> None:
@@ -85,7 +87,9 @@ class Link:
         """What to watch for while the session wants this, which is not CLOSE."""
         if want is WRITE:
             return WRITABLE
-        if want is RUN and (self.session.gone or self.session.http.pending > UNREAD_LIMIT):
+        if want is EITHER:
+            return READABLE | WRITABLE
+        if want is RUN and (self.session.gone or self.session.unread > UNREAD_LIMIT):
             return ERROR
         return READABLE
 

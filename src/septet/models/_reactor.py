@@ -20,8 +20,7 @@ from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
-from septet.http.events import ClientGone, Fields, Part, ResponseHead
-from septet.http.states import CLOSE, RUN, WRITE, Want
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called, answer, answer_at_once
@@ -36,7 +35,8 @@ from septet.models._service import Service, Stop
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
-from septet.session import STOPPING_S, Session
+from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
+from septet.rules import STOPPING_S
 
 log = logging.getLogger("septet")
 
@@ -51,12 +51,12 @@ class Connection(Link):
     """A client of a reactor.
 
     While an application that is called makes an answer, its thread touches the session as well as the loop's: each
-    does so under `lock`. Implements `http.events.Delivery` and `_leaders.Answering`.
+    does so under `lock`. Implements `exchange.Delivery` and `_leaders.Answering`.
     """
 
     __slots__ = ("_ahead", "_answering", "_reactor", "_room", "_turns", "lock")
 
-    def __init__(self, reactor: "Reactor", sock: socket, session: Session) -> None:
+    def __init__(self, reactor: "Reactor", sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor.loop, sock, session)
         self._reactor = reactor
         self.lock = reactor.lock or RLock()
@@ -72,18 +72,18 @@ class Connection(Link):
 
     # Where the application runs
 
-    def turn(self, session: Session) -> Want | None:
+    def turn(self, exchange: ServerExchange) -> Want | None:
         if self._answering or (self.cycle is not None and self._is_taken(self.cycle)):
             return None
         reactor = self._reactor
-        target = reactor.only or reactor.site.find(session)
+        target = reactor.only or reactor.site.find(exchange)
         if isinstance(target, Wsgi):
             self._answering = True
-            reactor.due.append((self, target, session.http.request))
+            reactor.due.append((self, target, exchange.request))
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
-            return self._begin(target, session) if isinstance(target, Asgi) else answer_at_once(target, session)
+            return self._begin(target, exchange) if isinstance(target, Asgi) else answer_at_once(target, exchange)
         if self._turns == TURNS_AT_ONCE:
             self._postpone()
         return None
@@ -100,15 +100,16 @@ class Connection(Link):
             self._postpone()
         return True
 
-    def _begin(self, asgi: Asgi, session: Session) -> Want | None:
+    def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
         """Start a task for the request. What it sends before it first waits is carried from here on."""
-        cycle = self.cycle = Cycle(session, self)
+        session = self.session
+        cycle = self.cycle = Cycle(exchange, self)
         try:
             task = self._reactor.starter.start(cycle.run(asgi))
         except BaseException:  # the application's own idea of a task
             log.exception("a request's task could not be started")
             self.cycle = None
-            return session.lose() if cycle.answered else session.fail()
+            return session.lose() if cycle.answered else exchange.fail()
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
@@ -128,7 +129,7 @@ class Connection(Link):
         """Others have had their turn meanwhile."""
         with self.lock:
             self._turns = 0
-            if self.session.want is RUN:
+            if self.session.phase.want is RUN:
                 self.carry(RUN)
 
     # What the loop calls
@@ -181,34 +182,34 @@ class Connection(Link):
             self._answered()
             return
         try:
-            self._reactor.new_context().run(answer, application, self.session, self, call)
+            self._reactor.new_context().run(answer, application, self.session.exchange, self, call)
         except BaseException:  # ours, or the system's: what the application raises is dealt with there
             self._break()
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
-        session = self.session
+        session, exchange = self.session, self.session.exchange
         with self.lock:
-            want = session.push(body, last) if head is None else session.respond(head, body, last)
+            want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
             if last:
                 self._finish(want)
                 return
             want = carry(want, session, self.sock, self.turn)
             # Mostly the loop watches for the right thing already.
-            if want is WRITE or want is CLOSE or self._mask != READABLE:
+            if (want is not READ and want is not RUN) or self._mask != READABLE:
                 self._settle(want)
             if session.lost:
                 raise ClientGone("the client went away")
-            if session.later:
-                self._keep(session)
+            if exchange.later:
+                self._keep(exchange)
 
     def inform(self, status: int, fields: Fields) -> None:
         session = self.session
         with self.lock:
-            self._settle(carry(session.inform(status, fields), session, self.sock, self.turn))
+            self._settle(carry(session.exchange.inform(status, fields), session, self.sock, self.turn))
 
     def give_up(self) -> None:
         with self.lock:
-            self._finish(self.session.fail())
+            self._finish(self.session.exchange.fail())
 
     def _finish(self, want: Want) -> None:
         """The answer is complete as far as the application goes. Nothing that happens from here on is its affair: the
@@ -216,7 +217,7 @@ class Connection(Link):
         self._answered()
         try:
             want = carry(want, self.session, self.sock, self.turn)
-            if want is WRITE or want is CLOSE or self._mask != READABLE or self._answering:
+            if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
                 self._settle(want)
         except Exception:
             self._break()
@@ -245,24 +246,24 @@ class Connection(Link):
 
     def _attend_now(self) -> None:
         with self.lock:
-            self.attend(self.session.want)
+            self.attend(self.session.phase.want)
 
-    def _keep(self, session: Session) -> None:
+    def _keep(self, exchange: ServerExchange) -> None:
         """See to what the client does not take; wait for the client, when it has become too much."""
         ahead = self._ahead
         if ahead is None:
             ahead = self._ahead = RunAhead()
         until = monotonic() + SLOW_S
-        while ahead.is_full(session):
+        while ahead.is_full(exchange):
             if ahead.slow:
                 self._reactor.runner.wait_for_room(self, None)
             elif (left_s := until - monotonic()) > 0:
                 self._reactor.runner.wait_for_room(self, left_s)
             else:
                 ahead.slow = True
-        if session.lost:
+        if exchange.lost:
             raise ClientGone("the client went away, or read too slowly")
-        error = ahead.put_away(session)
+        error = ahead.put_away(exchange)
         if error is not None:
             self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {error.strerror}")
 
@@ -295,7 +296,7 @@ class Connection(Link):
         poller = Poll()
         poller.add(self._descriptor, WRITABLE)
         if poller.wait(min(times_s, default=None)):
-            self._settle(carry(session.want, session, self.sock, self.turn))
+            self._settle(carry(session.phase.want, session, self.sock, self.turn))
         elif deadline is not None and monotonic() >= deadline:
             self._settle(carry(expire(session, self.sock), session, self.sock, self.turn))
 
@@ -404,15 +405,15 @@ class Reactor:
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
-        connection = self.connect(sock, Session(self.service.rules, address, listener.reached(sock)))
+        connection = self.connect(sock, self.service.accepted(listener, sock, address))
         self._connections.add(connection)
         try:
-            connection.attend(connection.session.want)
+            connection.attend(connection.session.phase.want)
         except OSError as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.shortage.tell(f"cannot watch a client: {error.strerror}")
             connection.end()
 
-    def connect(self, sock: socket, session: Session) -> Connection:
+    def connect(self, sock: socket, session: ServerProtocol) -> Connection:
         return Connection(self, sock, session)
 
     def pause(self, listener: Listener, error: OSError) -> None:

@@ -10,8 +10,8 @@ import os
 import tempfile
 
 from septet.apps._files import OwnedDescriptor
-from septet.http.events import FileRegion
-from septet.session import Session
+from septet.exchange import FileRegion
+from septet.protocol import ServerExchange
 
 MEMORY_BYTES = 1 << 20
 """What waits in memory before anything is done about it."""
@@ -24,7 +24,7 @@ SLOW_S = 0.05
 
 
 class RunAhead:
-    """What one answer keeps for its client. Each method is called while nothing else touches the session."""
+    """What one answer keeps for its client. Each method is called while nothing else touches the exchange."""
 
     __slots__ = ("_bound", "_file", "_written", "slow")
 
@@ -34,19 +34,19 @@ class RunAhead:
         self._bound = FILE_BYTES
         self.slow = False
 
-    def is_full(self, session: Session) -> bool:
+    def is_full(self, exchange: ServerExchange) -> bool:
         """The application has to wait until the client has taken some of it."""
-        if self.slow and self._in_file(session) < self._bound:
+        if self.slow and self._in_file(exchange) < self._bound:
             return False
-        return session.in_memory > MEMORY_BYTES
+        return exchange.in_memory > MEMORY_BYTES
 
-    def put_away(self, session: Session) -> OSError | None:
+    def put_away(self, exchange: ServerExchange) -> OSError | None:
         """Move what has lined up in memory to the file, if there is more of it than memory is for.
 
         Gives the error for which that is impossible. Then memory is all there is.
         """
-        later = session.later
-        if not self.slow or session.in_memory <= MEMORY_BYTES or self._in_file(session) >= self._bound:
+        later = exchange.later
+        if not self.slow or exchange.in_memory <= MEMORY_BYTES or self._in_file(exchange) >= self._bound:
             return None
         pieces: list[bytes | bytearray] = []
         while later and not isinstance(later[-1], FileRegion):
@@ -73,6 +73,6 @@ class RunAhead:
             rest = rest[count:]
         return FileRegion(self._file.number, start, len(data), owner=self._file)
 
-    def _in_file(self, session: Session) -> int:
-        regions = [item for item in (session.file, *(session.later or ())) if isinstance(item, FileRegion)]
+    def _in_file(self, exchange: ServerExchange) -> int:
+        regions = [item for item in (exchange.file, *(exchange.later or ())) if isinstance(item, FileRegion)]
         return sum(region.count for region in regions if region.owner is self._file and self._file is not None)

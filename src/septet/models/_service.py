@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from socket import socket
 from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Thread, current_thread, main_thread
 from types import FrameType
@@ -24,7 +25,9 @@ from septet.models._in_flight import InFlight
 from septet.models._shortage import Shortage
 from septet.models._signals import log_signals_without_meaning
 from septet.pollers import READABLE, Poll
+from septet.protocol import ServerProtocol
 from septet.rules import Rules
+from septet.session import Session
 
 SPOOL_BYTES = 1 << 20
 """A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress
@@ -232,6 +235,10 @@ class Service:
     figures: Figures | None = None
     context: Context = field(default_factory=copy_context)
     """What the application's modules have set when they were imported; each answer of WSGI runs in a copy."""
+
+    def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
+        """The protocol that a client speaks who was accepted: the one place where that is decided."""
+        return Session(self.rules, address, listener.reached(sock))
 
     def shut_doors(self) -> None:
         """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""

@@ -29,7 +29,7 @@ from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
 from septet.models._service import Service
 from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring, obstacle
-from septet.session import Session
+from septet.protocol import ServerProtocol
 
 __all__ = ["obstacle", "run"]
 
@@ -51,7 +51,7 @@ class RingConnection(Connection):
 
     __slots__ = ("_ended", "_held", "_polled", "_receive", "_ring")
 
-    def __init__(self, reactor: Reactor, sock: socket, session: Session) -> None:
+    def __init__(self, reactor: Reactor, sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor, sock, session)
         self._ring = cast(UringLoop, reactor.loop).ring
         self._receive = 0
@@ -62,15 +62,16 @@ class RingConnection(Connection):
 
     def _watch(self, mask: int) -> None:
         self._mask = mask
-        if self._polled and mask != self._polled:
+        polled = mask & (WRITABLE | ERROR)
+        if self._polled and polled != self._polled:
             self._polled = 0
             self.loop.unwatch(self._descriptor)
-        if mask == READABLE and not self._receive and not self._ended:
+        if mask & READABLE and not self._receive and not self._ended:
             self._receive = self._ring.receive_multishot(self._descriptor, self._received)
-        elif mask in (WRITABLE, ERROR) and not self._polled:
-            self._polled = mask
-            self.loop.watch(self._descriptor, mask, self.ready)
-        if mask not in (READABLE, WRITABLE) and self._receive:
+        if polled and not self._polled:
+            self._polled = polled
+            self.loop.watch(self._descriptor, polled, self.ready)
+        if not mask & (READABLE | WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
     def _received(self, result: int, flags: int, data: bytes) -> None:
@@ -89,16 +90,16 @@ class RingConnection(Connection):
         elif result >= 0:
             self._ended = result == 0
             self._feed(data)
-            if not self._receive and self._mask == READABLE:  # the kernel ended it with these data: its queue was full
-                self._watch(READABLE)
+            if not self._receive and self._mask & READABLE:  # the kernel ended it with these data: its queue was full
+                self._watch(self._mask)
         elif result not in (-errno.ENOBUFS, -errno.ECANCELED):
             self.cut()
-        elif self._mask == READABLE:
-            self._watch(READABLE)  # there was no buffer, or the cancelled one is wanted again
+        elif self._mask & READABLE:
+            self._watch(self._mask)  # there was no buffer, or the cancelled one is wanted again
 
     def _feed(self, data: bytes) -> None:
         want = self.session.receive(data)
-        if self.session.http.pending > UNREAD_LIMIT and self._receive:
+        if self.session.unread > UNREAD_LIMIT and self._receive:
             self._ring.cancel(self._receive)
         if self._turns <= TURNS_AT_ONCE:
             self._turns = 0
@@ -141,7 +142,7 @@ class RingReactor(Reactor):
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
 
-    def connect(self, sock: socket, session: Session) -> Connection:
+    def connect(self, sock: socket, session: ServerProtocol) -> Connection:
         # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
         return Connection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
 

@@ -11,7 +11,7 @@ import pytest
 from septet.apps.static import Static
 from septet.apps.static.files import IN_MEMORY, REMEMBERED_BYTES, SETTLED_NS, Changed, Files
 from septet.apps.static.tree import Tree
-from septet.http.events import Response
+from septet.exchange import Response
 from support.carrier import Watched
 from support.messages import render
 

@@ -14,7 +14,7 @@ from septet.apps.static.answers import answer, plain
 from septet.apps.static.asked import Asked, read_request
 from septet.apps.static.files import IN_MEMORY, Changed, Files, is_absence
 from septet.apps.static.tree import Tree
-from septet.http.events import Exchange, Request, Response
+from septet.exchange import Exchange, Request, Response
 from septet.http.head import response_head
 
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]

@@ -7,7 +7,7 @@ from septet.apps._files import OwnedDescriptor
 from septet.apps.static.asked import Asked
 from septet.apps.static.files import Representation, Resource
 from septet.apps.static.ranges import Multipart, Piece, Span, select
-from septet.http.events import Fields, FileRegion, Part, Response, ResponseHead
+from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
 Open = Callable[[Representation], int]

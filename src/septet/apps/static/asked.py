@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from septet.apps.static.codings import Accepted, read_accepted
 from septet.apps.static.conditions import Conditions, read_conditions
 from septet.apps.static.ranges import Spec, read_ranges
-from septet.http.events import Request
+from septet.exchange import Request
 
 INDEX = b"index.html"
 """What stands for a directory."""

@@ -19,7 +19,7 @@ from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
 from septet.apps.static.media import media_type, own_coding
 from septet.apps.static.tree import LINK_MET, Identity, Sight, Tree, identity, is_plain, open_in, unchanged
-from septet.http.events import Fields, Response, ResponseHead
+from septet.exchange import Fields, Response, ResponseHead
 from septet.http.head import response_head
 
 IN_MEMORY = 65536

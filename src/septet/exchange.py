@@ -3,10 +3,21 @@
 Requests are shared: two requests with the same bytes are one object (see `head`), so nobody changes one.
 """
 
+import enum
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Fields = tuple[tuple[bytes, bytes], ...]
+
+
+class Want(enum.Enum):
+    """What a client's protocol asks of its carrier; see `septet.protocol`."""
+
+    READ = "feed me what the client sends, b'' when it has ended"
+    RUN = "it is the application's turn"
+    WRITE = "write my output and tell me how much of it went"
+    CLOSE = "nothing more will happen on this connection"
+    EITHER = "write my output, and feed me meanwhile"
 
 
 @dataclass(slots=True, eq=False)
@@ -215,7 +226,7 @@ class Exchange(Protocol):
     def poll(self) -> bytes | None:
         """The next piece of the body, `b""` at its end, None when it has not come. Raises ClientGone."""
 
-    def want_body(self) -> Any:
+    def want_body(self) -> Want:
         """Ask for more of the body, after `poll` had nothing."""
 
     @property
@@ -251,26 +262,26 @@ class Exchange(Protocol):
     def answered(self) -> bool:
         """The answer is complete as far as the application is concerned."""
 
-    def respond(self, head: ResponseHead, body: Part, last: bool) -> Any:
+    def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
         """Begin the answer with a head and the first part of its body."""
 
-    def push(self, body: Part, last: bool) -> Any:
+    def push(self, body: Part, last: bool) -> Want:
         """Go on with the answer."""
 
-    def finish(self, trailers: Fields) -> Any:
+    def finish(self, trailers: Fields) -> Want:
         """End an answer whose content is complete; the trailer section goes where the framing has room for one.
 
         Trailers have been checked by `http.head.check_trailers`.
         """
 
-    def inform(self, status: int, fields: Fields) -> Any:
+    def inform(self, status: int, fields: Fields) -> Want:
         """Send an interim answer (1xx) before the answer. A client of HTTP/1.0 is spared it. Raises ValueError."""
 
     @property
     def extended(self) -> bool:
         """The client can be sent interim answers and trailers."""
 
-    def fail(self) -> Any:
+    def fail(self) -> Want:
         """Give up: 500, or a cut connection once an answer has begun."""
 
     delivery: Delivery | None
