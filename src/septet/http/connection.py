@@ -57,7 +57,7 @@ class Connection(Incoming):
                 return sealed + body
         if head.closes or self.stopping or not (self._decoder is None or self._decoder.complete or self._drainable):
             self.keep_alive = False
-        self._contentless = head.status in (204, 304) or self.request.method == "HEAD"
+        self.content_ended = self._contentless = head.status in (204, 304) or self.request.method == "HEAD"
         if last and isinstance(body, bytes) and not self._contentless and head.content_length in (None, len(body)):
             return self._respond_whole(head, stamp, body)
         framing = self._frame(head, body, last)
@@ -130,12 +130,6 @@ class Connection(Incoming):
             return chunk + b"0\r\n\r\n" if last else chunk
         return body if count == len(body) else body[:count]
 
-    @property
-    def content_ended(self) -> bool:
-        """Nothing more of an answer's content may be sent: its request or status allows none, or the application has
-        given more than it promised."""
-        return self._contentless or self._remaining == _TOLD
-
     def end_of_file(self) -> bytes:
         """What follows a FileRegion that was the last part: the end of its chunk, and of the chunks."""
         end, self._chunk_end = self._chunk_end, b""
@@ -154,6 +148,7 @@ class Connection(Incoming):
         if self._contentless:
             if count and self.request.method != "HEAD" and self._remaining != _TOLD:
                 self._remaining = _TOLD
+                self.content_ended = True
                 asked = _asked(self.request)
                 self._complain(f"the answer to {asked} has content, which its status forbids: it is left out")
             return 0
@@ -175,6 +170,7 @@ class Connection(Incoming):
                 )
             return count
         self._remaining = _TOLD
+        self.content_ended = True
         if remaining == _TOLD:
             return 0
         self.complain_of_excess(self.request, self.sent + count, self.sent + remaining)

@@ -67,6 +67,7 @@ class Incoming:
         "_scheme",
         "_unfinished",
         "answered",
+        "content_ended",
         "continued",
         "ended",
         "keep_alive",
@@ -108,7 +109,9 @@ class Incoming:
         """Bytes of content in the answer so far."""
         self.answered = False
         self._chunked = False
-        self._contentless = False
+        self.content_ended = self._contentless = False
+        """Nothing more of the answer's content may be sent: its request or status allows none, or the application has
+        given more than it promised."""
         self._remaining: int | None = None
         """Bytes of content that the answer's Content-Length still promises; None where it has none; `_TOLD`."""
 

@@ -42,18 +42,17 @@ def answer(application: Called, exchange: ServerExchange, delivery: Delivery, ca
     cut connection. The client has the whole answer before the application's `close` is called, and before an iterable
     whose Content-Length is reached is asked for its end. From then on the exchange may be the next request's.
     """
-    parts, over, runs_on = None, False, None
+    parts, over, begun, runs_on = None, False, False, None
     try:
         head, body, parts = call(application, exchange)
         if forked.stranger:
             forked.leave()
         if parts is not None and not parts.whole:
-            body, runs_on = _deliver_all_but_last(head, body, parts, exchange, delivery, call)
+            begun, body, runs_on = _deliver_all_but_last(head, body, parts, exchange, delivery, call)
         if type(body) is not bytes and not isinstance(body, FileRegion):
             body = octets(body)
         over = True
-        # An application that called WSGI's `write` has begun its answer already.
-        delivery.deliver(None if parts is not None and exchange.responding else head, body, True)
+        delivery.deliver(None if begun else head, body, True)
     except ClientGone as error:
         if forked.stranger:  # it gives what is not its own to give
             forked.leave()
@@ -81,16 +80,18 @@ def answer(application: Called, exchange: ServerExchange, delivery: Delivery, ca
 
 def _deliver_all_but_last(
     head: ResponseHead, body: Part, parts: Parts, exchange: ServerExchange, delivery: Delivery, call: Call
-) -> tuple[Part, tuple[Request, int] | None]:
-    """One part after the other, until there are no more, or no more may be sent. Gives the last one.
+) -> tuple[bool, Part, tuple[Request, int] | None]:
+    """One part after the other, until there are no more, or no more may be sent. Gives whether the head is out, and
+    the last part.
 
     If that is so by the Content-Length, the iterable has not come to its end: request and length are given, too.
     """
     length = head.content_length
-    if length is not None and not exchange.responding and type(body) is bytes and len(body) == length:
+    begun = exchange.responding  # by WSGI's `write`
+    if length is not None and not begun and type(body) is bytes and len(body) == length:
         parts.detach()
-        return body, (exchange.request, length)
-    delivery.deliver(None if exchange.responding else head, body, False)
+        return False, body, (exchange.request, length)
+    delivery.deliver(None if begun else head, body, False)
     while not exchange.content_ended:
         try:
             part = call(next, parts)
@@ -101,7 +102,7 @@ def _deliver_all_but_last(
         if part or type(part) is not bytes:
             if length is not None and exchange.completed_by(part):
                 parts.detach()
-                return part, (exchange.request, length)
+                return True, part, (exchange.request, length)
             delivery.deliver(None, part, False)
         elif exchange.lost:
             raise ClientGone("while the application gave empty parts")
@@ -110,7 +111,7 @@ def _deliver_all_but_last(
     if forked.stranger:
         forked.leave()
     parts.detach()
-    return b"", None
+    return True, b"", None
 
 
 def _run_out(parts: Parts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
