@@ -6,6 +6,7 @@ few turns of the loop after it was sent. What counts in the end is that all that
 
 import asyncio
 import os
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -281,6 +282,10 @@ class Sluggish(ThreadPoolExecutor):
         self.writing = threading.Event()
         self.written = threading.Event()
 
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.go_on.set()  # else a test that fails would wait for ever
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
     def submit(self, errand: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         return super().submit(self.work, errand, *args, **kwargs)
 
@@ -298,6 +303,9 @@ class Sluggish(ThreadPoolExecutor):
 def test_write_that_was_left_alone_does_not_meet_another_file(loop: ReadinessLoop, run: Run, tmp_path: Path) -> None:
     """It begins late, when its file is closed and another one has been given its descriptor's number."""
     go_on = threading.Event()
+    # Makes the descriptors that the loop has for itself; it would else make them when it first waits, which may be just
+    # when the file's number is free.
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
 
     async def main() -> None:
         with Sluggish(go_on) as pool:
