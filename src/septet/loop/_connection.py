@@ -11,15 +11,51 @@ import sys
 import warnings
 from asyncio import constants, trsock
 from collections import deque
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, MutableMapping
+from contextvars import Context, copy_context
+from typing import Any, Protocol, TypeVarTuple, cast
 
-if TYPE_CHECKING:
-    from septet.loop._readiness import ReadinessLoop
+Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger("asyncio")
 
 Buffer = bytes | bytearray | memoryview
+
+
+class TransportLoop(Protocol):
+    """What a transport needs of its loop: three verbs of ours, and the part of asyncio's interface that it uses.
+
+    Transports and listeners know their loop only by this, so that the loop may import them.
+    """
+
+    _transports: MutableMapping[int, Any]
+    """asyncio's: the transport of each descriptor, which `add_reader` and the `sock_*` methods refuse."""
+
+    def watch(self, fd: int, mask: int, callback: Callable[[int], object]) -> None:
+        """Call `callback(ready)` whenever `fd` is ready for `mask`."""
+
+    def rewatch(self, fd: int, mask: int) -> None:
+        """Wait for other events of a watched `fd`."""
+
+    def unwatch(self, fd: int) -> bool:
+        """Stop watching `fd`."""
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As in asyncio."""
+
+    def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
+        """As in asyncio."""
+
+    def call_exception_handler(self, context: Any) -> None:
+        """As in asyncio."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """As in asyncio."""
+
+    def get_debug(self) -> bool:
+        """As in asyncio."""
 
 
 def send_small_at_once(sock: socket.socket) -> None:
@@ -61,19 +97,19 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     _extra: dict[str, Any]
-    _loop: "ReadinessLoop"
+    _loop: TransportLoop
     _sock: socket.socket | None
 
     def __init__(
         self,
-        loop: "ReadinessLoop",
+        loop: TransportLoop,
         sock: socket.socket,
         protocol: asyncio.BaseProtocol,
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> None:
         self._sock = None  # until nothing can fail any more: __del__ warns of one that is left open
-        super().__init__(extra, loop)
+        super().__init__(extra, cast(asyncio.AbstractEventLoop, loop))
         self._describe(sock)
         self._sock_fd = sock.fileno()
         self._mask = 0

@@ -11,13 +11,11 @@ import os
 import stat
 import warnings
 from asyncio import futures
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from septet.loop._connection import TransportLoop
 from septet.loop._stream import RECEIVE_SIZE
 from septet.pollers import READABLE
-
-if TYPE_CHECKING:
-    from septet.loop._readiness import ReadinessLoop
 
 log = logging.getLogger("asyncio")
 
@@ -34,7 +32,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
 
     def __init__(
         self,
-        loop: "ReadinessLoop",
+        loop: TransportLoop,
         pipe: Any,
         protocol: asyncio.BaseProtocol,
         waiter: "asyncio.Future[None] | None" = None,

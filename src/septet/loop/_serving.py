@@ -11,18 +11,28 @@ from asyncio import constants, trsock
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from septet.loop._connection import send_small_at_once
+from septet.loop._connection import TransportLoop, send_small_at_once
+from septet.loop._stream import StreamTransport
 from septet.pollers import READABLE
-
-if TYPE_CHECKING:
-    from septet.loop._readiness import ReadinessLoop
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """accept(2) will not succeed before something else is closed; meanwhile the listener stays readable."""
 
 Factory = Callable[[], asyncio.BaseProtocol]
+
+
+class ServingLoop(TransportLoop, Protocol):
+    """What a listener needs of its loop: the two ways to make a client's transport."""
+
+    def stream(
+        self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
+    ) -> StreamTransport:
+        """The transport for a connected stream socket; it has not begun yet."""
+
+    def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
+        """asyncio's: a TLS transport, which has begun its handshake."""
 
 
 class Acceptor:
@@ -34,7 +44,7 @@ class Acceptor:
 
     def __init__(
         self,
-        loop: "ReadinessLoop",
+        loop: ServingLoop,
         listener: socket.socket,
         factory: Factory,
         server: Any,
@@ -97,8 +107,7 @@ class Acceptor:
             transport._run(transport.begin)
             return
         waiter = self._loop.create_future()
-        make: Any = self._loop
-        encrypted = make._make_ssl_transport(
+        encrypted = self._loop._make_ssl_transport(
             sock, protocol, waiter=waiter, extra=extra, server=self._server, **self._tls
         )
         waiter.add_done_callback(partial(self._shaken, encrypted))
