@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from septet.loop._interest import Watcher
 from septet.loop._metrics import Metrics
-from septet.loop._readiness import ReadinessLoop
-from septet.loop.epoll import EpollLoop
-from septet.loop.poll import PollLoop
+from septet.loop._readiness import EpollLoop, PollLoop, ReadinessLoop
 
 if TYPE_CHECKING:
     from septet.loop.uring import UringLoop

@@ -1,6 +1,6 @@
 """One connection of an asyncio loop: the socket, the protocol, and how both come to an end.
 
-What `_stream.py` and `_sending.py` share. The contract is that of asyncio's transports: `connection_lost` is called
+The contract is that of asyncio's transports: `connection_lost` is called
 last and once, `close` sends what is left first, and `abort` does not.
 """
 

@@ -24,7 +24,7 @@ from septet.loop._pipe import ReadPipeTransport
 from septet.loop._serving import Acceptor, Factory
 from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
-from septet.pollers import READABLE, WRITABLE, Poller, Ready
+from septet.pollers import READABLE, WRITABLE, Epoll, Poll, Poller, Ready
 
 Ts = TypeVarTuple("Ts")
 
@@ -296,6 +296,23 @@ class ReadinessLoop(SocketCalls):
             # First, so that what asyncio removes next does not reach a kernel list shared with the parent.
             self._poller.close()
         super().close()
+
+
+class EpollLoop(ReadinessLoop):
+    """The loop for many connections; see `ReadinessLoop` for its interface."""
+
+    def __init__(self) -> None:
+        super().__init__(Epoll())
+
+
+class PollLoop(ReadinessLoop):
+    """The loop for few descriptors, and the cheapest to make; see `ReadinessLoop` for its interface.
+
+    It has no descriptor of its own until it first waits, and watching costs no system call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Poll())
 
 
 def _forsake() -> None:

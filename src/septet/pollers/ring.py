@@ -23,9 +23,8 @@ from typing import Self
 
 from septet.pollers import _uring_abi as abi
 from septet.pollers._file_operations import Callback, FileOperations
-from septet.pollers._provided import ProvidedBuffers
 from septet.pollers._queues import Queues
-from septet.pollers._socket_operations import SocketOperations
+from septet.pollers._socket_operations import ProvidedBuffers, SocketOperations
 from septet.pollers._unavailable import RingUnavailable, unavailable
 
 __all__ = ["MORE", "NOTIFICATION", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
