@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from septet.loop import BACKENDS, ReadinessLoop, new_event_loop
 from support.processes import children
+from support.rings import buffers_taken, in_flight
 from support.soak_visits import VISITS, EchoDatagrams, Place, on_signal, serve
 
 VISITORS = 16
@@ -85,7 +86,7 @@ def look(loop: ReadinessLoop, visits: int) -> Look:
         timers=sum(not timer._cancelled for _, _, timer in loop._scheduled),
         ready=len(loop._ready),
         watched=watched,
-        in_flight=max(0, ring.in_flight() - watched) if ring else 0,
+        in_flight=max(0, in_flight(ring) - watched) if ring else 0,
         buffers=_buffers_taken(ring) if ring else 0,
         traced=tracemalloc.get_traced_memory()[0],
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
@@ -94,7 +95,7 @@ def look(loop: ReadinessLoop, visits: int) -> Look:
 
 def _buffers_taken(ring: Any) -> int:
     try:
-        return int(ring.buffers_taken())
+        return int(buffers_taken(ring))
     except OSError:
         return 0  # before Linux 6.8 the kernel does not tell
 

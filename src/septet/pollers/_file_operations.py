@@ -5,9 +5,7 @@ The kernel completes an operation at once if the page cache can answer, and leav
 """
 
 import os
-import struct
-from collections.abc import Callable, Sequence
-from mmap import mmap
+from collections.abc import Callable
 from typing import Any
 
 from septet.pollers import _uring_abi as abi
@@ -27,13 +25,8 @@ POSITION = 2**64 - 1
 class FileOperations:
     """The part of `Ring` that deals with files. Each method prepares an operation and returns its token."""
 
-    _fd: int
-    _enabled: bool
-    _sqes: mmap
-    _last_at: Callable[[], int]
     _kept: dict[int, object]
     _prepare: Callable[..., int]
-    enable: Callable[[], None]
 
     def openat2(
         self, path: bytes, flags: int, mode: int, callback: Callback, *, resolve: int = 0, dir_fd: int = AT_FDCWD
@@ -50,10 +43,6 @@ class FileOperations:
         )
         self._kept[token] = path, how
         return token
-
-    def close_fd(self, fd: int, callback: Callback) -> int:
-        """close(2)."""
-        return self._prepare(callback, abi.OP_CLOSE, fd)
 
     def statx(
         self, path: bytes, status: bytearray, callback: Callback, *, flags: int = 0, dir_fd: int = AT_FDCWD
@@ -79,64 +68,27 @@ class FileOperations:
         offset: int = POSITION,
         *,
         size: int | None = None,
-        registered: bool = False,
     ) -> int:
         """pread(2) of at most `size` bytes (default: what `buffer` holds); `res` is the length, 0 the end of the file.
 
         The size of `buffer` must not change meanwhile.
         """
         length = len(buffer) if size is None else min(size, len(buffer))
-        flags = abi.SQE_FIXED_FILE if registered else 0
         at = abi.address(buffer) if buffer else 0
-        token = self._prepare(callback, abi.OP_READ, fd, at, length, sqe_flags=flags, offset=offset)
+        token = self._prepare(callback, abi.OP_READ, fd, at, length, offset=offset)
         self._kept[token] = buffer
         return token
 
-    def write(
-        self, fd: int, data: bytes, callback: Callback, offset: int = POSITION, *, registered: bool = False
-    ) -> int:
+    def write(self, fd: int, data: bytes, callback: Callback, offset: int = POSITION) -> int:
         """pwrite(2); `res` is how much was written, which may be less than all."""
-        flags = abi.SQE_FIXED_FILE if registered else 0
         at = abi.address_of_bytes(data)
-        token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), sqe_flags=flags, offset=offset)
+        token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), offset=offset)
         self._kept[token] = data
         return token
 
     def fsync(self, fd: int, callback: Callback, *, data_only: bool = False) -> int:
         """fsync(2), or fdatasync(2)."""
         return self._prepare(callback, abi.OP_FSYNC, fd, op_flags=abi.FSYNC_DATASYNC if data_only else 0)
-
-    def splice(
-        self,
-        source: int,
-        target: int,
-        length: int,
-        callback: Callback,
-        *,
-        source_offset: int = POSITION,
-        target_offset: int = POSITION,
-    ) -> int:
-        """splice(2): move up to `length` bytes, one side of which is a pipe, without copying them to the process."""
-        token = self._prepare(callback, abi.OP_SPLICE, target, source_offset, length, offset=target_offset)
-        struct.pack_into("<i", self._sqes, self._last_at() + abi.SPLICE_FD_IN, source)
-        return token
-
-    def register_files(self, fds: Sequence[int]) -> None:
-        """Have the kernel hold these open: `read` and `write` may name them by their index, with `registered`.
-
-        It saves looking the descriptor up, which matters where threads share the process's table.
-
-        Raises:
-            OSError: EBUSY if there are some already, EBADF if one is not open.
-        """
-        if not self._enabled:
-            self.enable()
-        table = bytearray(b"".join(fd.to_bytes(4, "little", signed=True) for fd in fds))
-        abi.register(self._fd, abi.REGISTER_FILES, abi.address(table), len(fds))
-
-    def unregister_files(self) -> None:
-        """Let them go, when no operation uses them any more."""
-        abi.register(self._fd, abi.UNREGISTER_FILES, 0, 0)
 
 
 def stat_result(status: bytearray) -> os.stat_result:

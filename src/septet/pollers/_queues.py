@@ -129,10 +129,6 @@ class Queues:
         self._sq_tail += 1
         self._prepared += 1
 
-    def _last_at(self) -> int:
-        """Where the submission lies that was put last."""
-        return ((self._sq_tail - 1) & self._sq_mask) << 6
-
     def enter(self, timeout_s: float | None) -> None:
         """io_uring_enter(2): submit everything that was put; wait for a completion, but no longer than `timeout_s`.
 

@@ -1,4 +1,4 @@
-"""Sockets through the ring: what is asked for once and completes again and again, and sends.
+"""Sockets through the ring: what is asked for once and completes again and again.
 
 Provided buffers: memory that receives of one ring share (IORING_REGISTER_PBUF_RING, Linux 5.19).
 
@@ -33,7 +33,6 @@ class ProvidedBuffers:
             raise ValueError(f"the number of provided buffers is a power of 2 up to 32768, not {count}")
         self.group = group
         self._fence = fence
-        self._ring_fd = ring_fd
         self._size = size
         self._mask = count - 1
         self._tail = 0
@@ -72,13 +71,6 @@ class ProvidedBuffers:
             self._fence()
         self._tail += 1
         self._tails[_TAIL] = self._tail & 0xFFFF
-
-    def taken(self) -> int:
-        """How many the kernel has taken from the ring that are not given back: its own count (Linux 6.8), for tests."""
-        status = bytearray(abi.BUF_STATUS.pack(self.group, 0))
-        abi.register(self._ring_fd, abi.REGISTER_PBUF_STATUS, abi.address(status), 1)
-        _, head = abi.BUF_STATUS.unpack(status)
-        return len(self._entries) - (self._tail - int(head) & 0xFFFF)
 
     def close(self) -> None:
         """Unmap the memory; only after the ring has been closed."""
@@ -124,28 +116,3 @@ class SocketOperations:
             sqe_flags=abi.SQE_BUFFER_SELECT,
             group=buffers.group,
         )
-
-    def buffers_taken(self) -> int:
-        """How many of the buffers that receives share hold data which has not been called back yet.
-
-        Raises:
-            OSError: EINVAL, the kernel is older than Linux 6.8 and does not tell.
-        """
-        return 0 if self._buffers is None else self._buffers.taken()
-
-    def send(self, fd: int, data: bytes, callback: Callback, flags: int = socket.MSG_NOSIGNAL) -> int:
-        """send(2); `res` is how much went, which may be less than all unless `flags` has MSG_WAITALL."""
-        token = self._prepare(callback, abi.OP_SEND, fd, abi.address_of_bytes(data), len(data), op_flags=flags)
-        self._kept[token] = data
-        return token
-
-    def send_zerocopy(self, fd: int, data: bytes, callback: Callback) -> int:
-        """send(2) of the caller's own pages, which pays from some ten KiB on (IORING_OP_SEND_ZC).
-
-        Completes twice, unless it fails at once: with `res` and MORE when it is sent, and with 0 and `NOTIFICATION`
-        when the network has let go of the pages.
-        """
-        address = abi.address_of_bytes(data)
-        token = self._prepare(callback, abi.OP_SEND_ZC, fd, address, len(data), op_flags=socket.MSG_NOSIGNAL)
-        self._kept[token] = data
-        return token

@@ -28,35 +28,23 @@ FEAT_CQE_SKIP = 1 << 11
 ENTER_GETEVENTS = 1 << 0
 ENTER_EXT_ARG = 1 << 3
 
-REGISTER_FILES = 2
-UNREGISTER_FILES = 3
 REGISTER_PROBE = 8
 REGISTER_ENABLE_RINGS = 12
 REGISTER_PBUF_RING = 22
-REGISTER_PBUF_STATUS = 26  # Linux 6.8
 
 MMAP_RINGS = 0
 MMAP_SQES = 0x1000_0000
 
-OP_NOP = 0
 OP_FSYNC = 3
 OP_POLL_ADD = 6
-OP_TIMEOUT = 11
 OP_ACCEPT = 13
 OP_ASYNC_CANCEL = 14
-OP_LINK_TIMEOUT = 15
-OP_CLOSE = 19
 OP_STATX = 21
 OP_READ = 22
 OP_WRITE = 23
-OP_SEND = 26
 OP_RECV = 27
 OP_OPENAT2 = 28
-OP_SPLICE = 30
-OP_SEND_ZC = 47
 
-SQE_FIXED_FILE = 1 << 0
-SQE_IO_LINK = 1 << 2
 SQE_BUFFER_SELECT = 1 << 5
 SQE_CQE_SKIP_SUCCESS = 1 << 6
 ACCEPT_MULTISHOT = 1 << 0
@@ -67,7 +55,6 @@ CANCEL_ANY = 1 << 2
 FSYNC_DATASYNC = 1 << 0
 
 CQE_BUFFER = 1 << 0  # the upper 16 bits of the flags number a provided buffer
-CQE_NOTIFICATION = 1 << 3  # a zero-copy send has let go of its buffer
 CQE_MORE = 1 << 1  # the request lives on and will complete again
 
 PARAMS = struct.Struct("<7I12x10I10I")
@@ -78,8 +65,6 @@ ring (head, tail, mask, entries, overflow, cqes, flags, ...)."""
 SQE = struct.Struct("<BBHiQQIIQH22x")
 """struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, op_flags, user_data, buf_group."""
 
-SPLICE_FD_IN = 44  # where the descriptor to splice from lies in it
-
 CQE = struct.Struct("<QiI")
 """struct io_uring_cqe: user_data, res, flags."""
 
@@ -89,18 +74,12 @@ BUF = struct.Struct("<QIH")
 BUF_REG = struct.Struct("<QIHH24x")
 """struct io_uring_buf_reg: ring_addr, ring_entries, bgid, flags."""
 
-BUF_STATUS = struct.Struct("<II32x")
-"""struct io_uring_buf_status: buf_group, head."""
-
 OPEN_HOW = struct.Struct("<QQQ")
 """struct open_how of openat2(2): flags, mode, resolve."""
 
 STATX = struct.Struct("<4xI8xIIIH2xQQQ8x" + "qI4x" * 4 + "IIII112x")
 """struct statx: blksize, nlink, uid, gid, mode, ino, size, blocks, then seconds and nanoseconds of atime, btime, ctime
 and mtime, then the major and minor numbers of rdev and dev. 256 bytes."""
-
-TIMESPEC = struct.Struct("<qq")
-"""struct __kernel_timespec: seconds, nanoseconds."""
 
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.argtypes = [ctypes.c_long] * 7

@@ -27,30 +27,22 @@ from septet.pollers._queues import Queues
 from septet.pollers._socket_operations import ProvidedBuffers, SocketOperations
 from septet.pollers._unavailable import RingUnavailable, unavailable
 
-__all__ = ["MORE", "NOTIFICATION", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
+__all__ = ["MORE", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
 
 Report = Callable[[BaseException, Callback], object]
 
 MORE = abi.CQE_MORE
-NOTIFICATION = abi.CQE_NOTIFICATION
 
 _OPERATIONS = (
-    abi.OP_NOP,
     abi.OP_POLL_ADD,
-    abi.OP_TIMEOUT,
     abi.OP_ACCEPT,
     abi.OP_ASYNC_CANCEL,
-    abi.OP_SEND,
     abi.OP_RECV,
     abi.OP_FSYNC,
-    abi.OP_LINK_TIMEOUT,
     abi.OP_OPENAT2,
-    abi.OP_CLOSE,
     abi.OP_STATX,
     abi.OP_READ,
     abi.OP_WRITE,
-    abi.OP_SPLICE,
-    abi.OP_SEND_ZC,
 )
 _CLOSE_S = 1.0  # for cancelled requests to finish; only a file operation that has begun takes any time
 
@@ -100,10 +92,6 @@ class Ring(SocketOperations, FileOperations, Queues):
 
     # -- operations
 
-    def nop(self, callback: Callback) -> int:
-        """Do nothing, and complete."""
-        return self._prepare(callback, abi.OP_NOP, -1)
-
     def poll_add(self, fd: int, mask: int, callback: Callback, *, multishot: bool = False) -> int:
         """Complete when `fd` is ready for `mask`; `res` has the bits that are set.
 
@@ -111,29 +99,6 @@ class Ring(SocketOperations, FileOperations, Queues):
         and then whenever something happens to it (edge-triggered).
         """
         return self._prepare(callback, abi.OP_POLL_ADD, fd, length=int(multishot), op_flags=mask)
-
-    def timeout(self, seconds: float, callback: Callback) -> int:
-        """Complete with -ETIME after so many seconds (a kernel timer: no rounding to milliseconds)."""
-        timespec = bytearray(abi.TIMESPEC.pack(*abi.timespec(seconds)))
-        token = self._prepare(callback, abi.OP_TIMEOUT, -1, abi.address(timespec), 1)
-        self._kept[token] = timespec
-        return token
-
-    def limit(self, seconds: float, callback: Callback | None = None) -> int:
-        """Give the operation that was prepared last so long; then it is cancelled (IORING_OP_LINK_TIMEOUT).
-
-        `callback`, if given, is told -ETIME if it came to that, and -ECANCELED if not.
-
-        Raises:
-            RuntimeError: nothing is prepared, or no room is left to submit both together.
-        """
-        if not 0 < self._prepared < self._entries:
-            raise RuntimeError("only an operation that was just prepared can be limited")
-        self._sqes[self._last_at() + 1] |= abi.SQE_IO_LINK  # the flags, the second byte
-        timespec = bytearray(abi.TIMESPEC.pack(*abi.timespec(seconds)))
-        token = self._prepare(callback or _ignore, abi.OP_LINK_TIMEOUT, -1, abi.address(timespec), 1)
-        self._kept[token] = timespec
-        return token
 
     def cancel(self, token: int, callback: Callback | None = None) -> int:
         """Cancel an operation, which then completes with -ECANCELED unless it was done already.
@@ -210,10 +175,6 @@ class Ring(SocketOperations, FileOperations, Queues):
                     self._late = [*rest, *self._late]
                     raise
 
-    def in_flight(self) -> int:
-        """How many operations have a completion to come."""
-        return len(self._callbacks)
-
     def flush(self) -> None:
         """Submit what is prepared, at once and without waiting; completions are left to the next `wait`."""
         self.enter(0)
@@ -274,10 +235,6 @@ class Ring(SocketOperations, FileOperations, Queues):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _ignore(res: int, flags: int, data: bytes) -> None:
-    """Nobody wants to know, but the buffer must be kept until the completion."""
 
 
 def obstacle() -> str | None:
