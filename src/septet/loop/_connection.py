@@ -58,7 +58,7 @@ class TransportLoop(Protocol):
         """As in asyncio."""
 
 
-def send_small_at_once(sock: socket.socket) -> None:
+def set_nodelay(sock: socket.socket) -> None:
     """TCP_NODELAY, as in asyncio. That of a listener is every client's: Linux hands it down in accept(2)."""
     if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
         try:
@@ -67,7 +67,7 @@ def send_small_at_once(sock: socket.socket) -> None:
             pass  # a stream, but not TCP: SCTP
 
 
-class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile and TLS accept no other
+class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile and TLS accept no other
     """A connected stream socket and its protocol. All of the protocol's callbacks run in one context."""
 
     __slots__ = (
@@ -82,6 +82,7 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         "_empty_waiter",
         "_eof",
         "_mask",
+        "_may_send",
         "_paused",
         "_protocol",
         "_reading",
@@ -89,7 +90,6 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         "_server",
         "_sock",
         "_sock_fd",
-        "_straight",
     )
 
     # asyncio asks for these by name.
@@ -110,13 +110,13 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
     ) -> None:
         self._sock = None  # until nothing can fail any more: __del__ warns of one that is left open
         super().__init__(extra, cast(asyncio.AbstractEventLoop, loop))
-        self._describe(sock)
+        self._add_extra_info(sock)
         self._sock_fd = sock.fileno()
         self._mask = 0
         """What the poller watches for now."""
         self._reading = False
         """We want what the peer sends."""
-        self._straight = True
+        self._may_send = True
         """write() may send: there is no backlog, nor a reason to refuse."""
         self._paused = self._closing = self._eof = False
         self._conn_lost = 0
@@ -128,11 +128,11 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         self.set_protocol(protocol)
         self._server = server
         if server is not None:
-            server._attach(*self._to_server)
+            server._attach(*self._server_arguments)
         loop._transports[self._sock_fd] = self
         self._sock = sock
 
-    def _describe(self, sock: socket.socket) -> None:
+    def _add_extra_info(self, sock: socket.socket) -> None:
         extra = self._extra
         extra["socket"] = trsock.TransportSocket(sock)
         for name, ask in (("sockname", sock.getsockname), ("peername", sock.getpeername)):
@@ -143,7 +143,7 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
                     extra[name] = None
 
     @property
-    def _to_server(self) -> tuple["Connection", ...]:
+    def _server_arguments(self) -> tuple["StreamConnection", ...]:
         """Since Python 3.13 a Server knows its transports; before, it counted them."""
         return (self,) if sys.version_info >= (3, 13) else ()
 
@@ -156,7 +156,7 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         """The protocol that was set last."""
         return self._protocol  # type: ignore[no-any-return]
 
-    def _attend(self) -> None:
+    def _update_watch(self) -> None:
         """Have the loop watch for what is wanted now."""
         raise NotImplementedError
 
@@ -176,9 +176,9 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
             return
         self._closing = True
         self._reading = False
-        self._attend()
+        self._update_watch()
         if not self._backlog:
-            self._end_soon(None)
+            self._call_connection_lost_soon(None)
 
     def abort(self) -> None:
         """As in asyncio: close at once; the backlog is lost."""
@@ -191,30 +191,27 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         self._backlog_size = 0
         self._closing = True
         self._reading = False
-        self._attend()
-        self._end_soon(exc)
+        self._update_watch()
+        self._call_connection_lost_soon(exc)
 
-    def _end_soon(self, exc: BaseException | None) -> None:
+    def _call_connection_lost_soon(self, exc: BaseException | None) -> None:
         self._conn_lost += 1
-        self._straight = False
-        self._loop.call_soon(self._end, exc, context=self._context)
+        self._may_send = False
+        self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
-    def _end(self, exc: BaseException | None) -> None:
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:
             self._protocol.connection_lost(exc)
         finally:
             sock, self._sock = self._sock, None
             if sock is not None:
-                self._let_go(sock)
+                sock.close()
             self._protocol = None
             if self._empty_waiter is not None and not self._empty_waiter.done():
-                self._empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+                self._empty_waiter.set_exception(ConnectionError("StreamConnection is closed by peer"))
             server, self._server = self._server, None
             if server is not None:
-                server._detach(*self._to_server)
-
-    def _let_go(self, sock: socket.socket) -> None:
-        sock.close()
+                server._detach(*self._server_arguments)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if isinstance(exc, SystemExit | KeyboardInterrupt):
@@ -230,7 +227,7 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
             {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
         )
 
-    def _tell(self, what: str) -> None:
+    def _log_debug(self, what: str) -> None:
         if self._loop.get_debug():
             log.debug("%r %s", self, what)
 
@@ -246,4 +243,4 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
             self._sock.close()
             if self._server is not None:
-                self._server._detach(*self._to_server)
+                self._server._detach(*self._server_arguments)

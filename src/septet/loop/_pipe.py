@@ -52,7 +52,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
         self._paused = self._closing = self._watched = False
         self._pipe = pipe
         loop.call_soon(protocol.connection_made, self)
-        loop.call_soon(self._attend)
+        loop.call_soon(self._update_watch)
         if waiter is not None:
             loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
 
@@ -66,7 +66,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
 
     # -- reading
 
-    def _attend(self) -> None:
+    def _update_watch(self) -> None:
         """Have the loop watch if we read now."""
         wanted = self.is_reading()
         if wanted == self._watched:
@@ -88,11 +88,11 @@ class ReadPipeTransport(asyncio.ReadTransport):
         if data:
             self._protocol.data_received(data)
             return
-        self._tell("was closed by peer")
+        self._log_debug("was closed by peer")
         self._closing = True
-        self._attend()
+        self._update_watch()
         self._loop.call_soon(self._protocol.eof_received)
-        self._loop.call_soon(self._end, None)
+        self._loop.call_soon(self._call_connection_lost, None)
 
     def is_reading(self) -> bool:
         """As in asyncio: False while paused, and from close() on."""
@@ -102,15 +102,15 @@ class ReadPipeTransport(asyncio.ReadTransport):
         """As in asyncio: what is written stays in the pipe."""
         if self.is_reading():
             self._paused = True
-            self._attend()
-            self._tell("pauses reading")
+            self._update_watch()
+            self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
         """As in asyncio."""
         if self._paused and not self._closing:
             self._paused = False
-            self._attend()
-            self._tell("resumes reading")
+            self._update_watch()
+            self._log_debug("resumes reading")
 
     # -- the end
 
@@ -121,19 +121,19 @@ class ReadPipeTransport(asyncio.ReadTransport):
     def close(self) -> None:
         """As in asyncio: read no more, and close the pipe in the loop's next turn."""
         if not self._closing:
-            self._end_soon(None)
+            self._call_connection_lost_soon(None)
 
-    def _end_soon(self, exc: BaseException | None) -> None:
+    def _call_connection_lost_soon(self, exc: BaseException | None) -> None:
         self._closing = True
-        self._attend()
-        self._loop.call_soon(self._end, exc)
+        self._update_watch()
+        self._loop.call_soon(self._call_connection_lost, exc)
 
-    def _end(self, exc: BaseException | None) -> None:
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
         pipe, self._pipe = self._pipe, None
         try:
             self._protocol.connection_lost(exc)
         finally:
-            pipe.close()  # type: ignore[union-attr]  # _end is called once
+            pipe.close()  # type: ignore[union-attr]  # _call_connection_lost is called once
             self._protocol = None
 
     def _fatal_error(self, exc: OSError) -> None:
@@ -142,9 +142,9 @@ class ReadPipeTransport(asyncio.ReadTransport):
             self._loop.call_exception_handler(
                 {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
             )
-        self._end_soon(exc)
+        self._call_connection_lost_soon(exc)
 
-    def _tell(self, what: str) -> None:
+    def _log_debug(self, what: str) -> None:
         if self._loop.get_debug():
             log.debug("%r %s", self, what)
 

@@ -17,11 +17,11 @@ from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 from weakref import WeakSet
 
-from septet.loop._connection import Connection, send_small_at_once
+from septet.loop._connection import StreamConnection, set_nodelay
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
 from septet.loop._pipe import ReadPipeTransport
-from septet.loop._serving import Acceptor, Factory
+from septet.loop._serving import Factory, StreamAcceptor
 from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
 from septet.pollers import READABLE, WRITABLE, Epoll, Poll, Poller, Ready
@@ -30,7 +30,7 @@ Ts = TypeVarTuple("Ts")
 
 _loops: "WeakSet[ReadinessLoop]" = WeakSet()
 
-WIND_UP_S = 5.0
+WIND_UP_TIMEOUT_S = 5.0
 """For tasks that were cancelled at the end, and do something else first."""
 
 
@@ -54,7 +54,7 @@ class ReadinessLoop(SocketCalls):
     closing it there leaves the parent's untouched.
     """
 
-    _transports: MutableMapping[int, Connection]
+    _transports: MutableMapping[int, StreamConnection]
     _ssock: socket.socket | None
     _csock: socket.socket | None
 
@@ -155,7 +155,7 @@ class ReadinessLoop(SocketCalls):
         server: Any = None,
     ) -> StreamTransport:
         cast(Any, self)._ensure_fd_no_transport(sock)
-        send_small_at_once(sock)
+        set_nodelay(sock)
         transport = self.stream(sock, protocol, extra, server)
         transport.begin_soon(waiter)
         return transport
@@ -201,7 +201,7 @@ class ReadinessLoop(SocketCalls):
             "ssl_handshake_timeout": ssl_handshake_timeout,
             "ssl_shutdown_timeout": ssl_shutdown_timeout,
         }
-        Acceptor(self, sock, protocol_factory, server, backlog, tls or None).start()
+        StreamAcceptor(self, sock, protocol_factory, server, backlog, tls or None).start()
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self.unwatch(sock.fileno())
@@ -260,13 +260,13 @@ class ReadinessLoop(SocketCalls):
     async def wind_up(self) -> None:
         """Cancel all tasks but this one and close asynchronous generators: what `asyncio.run` does before it closes.
 
-        A task that does not end when it is cancelled is not waited for longer than WIND_UP_S.
+        A task that does not end when it is cancelled is not waited for longer than WIND_UP_TIMEOUT_S.
         """
         tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
         for task in tasks:
             task.cancel()
         if tasks:
-            ended, _ = await asyncio.wait(tasks, timeout=WIND_UP_S)
+            ended, _ = await asyncio.wait(tasks, timeout=WIND_UP_TIMEOUT_S)
             for task in ended:
                 if not task.cancelled():
                     task.exception()  # which nobody else will ask for
@@ -276,7 +276,7 @@ class ReadinessLoop(SocketCalls):
         """In a forked child: let go of what wakes the parent or changes what it waits for, and have nothing more run
         that the parent is about to run. A child that comes back to the loop gets a RuntimeError."""
         # Kept, for asyncio complains of tasks that are collected before they have come to an end.
-        self._parents = [
+        self._kept_alive = [
             *self._ready,
             *self._scheduled,
             *self._interest.keys.values(),

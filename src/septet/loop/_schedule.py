@@ -23,10 +23,10 @@ from septet.pollers import Ready
 log = logging.getLogger("asyncio")
 format_handle: Any = base_events._format_handle  # type: ignore[attr-defined]
 
-LONGEST_WAIT_S = 24 * 3600.0
+MAX_WAIT_S = 24 * 3600.0
 """As in asyncio: some systems refuse to wait longer."""
 
-FEW_CANCELLED = 100
+MIN_CANCELLED_TIMERS = 100
 """As in asyncio: cancelled timers stay where they are until there are more than so many, and more than living ones."""
 
 Ts = TypeVarTuple("Ts")
@@ -66,7 +66,7 @@ class LaterHandle(asyncio.TimerHandle):
         self._scheduled = True
 
 
-def _told_by_caller(handle: AnyHandle) -> AnyHandle:
+def _trim_traceback(handle: AnyHandle) -> AnyHandle:
     """In debug mode a handle knows where it was made: there, and not in the function of ours that made it."""
     if handle._source_traceback:  # type: ignore[attr-defined]
         del handle._source_traceback[-1]  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ class Schedule(asyncio.SelectorEventLoop):
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
-        self._numbers = count().__next__
+        self._next_number = count().__next__
         super().__init__(interest)
         self._scheduled: list[tuple[float, int, asyncio.TimerHandle]] = []
         """A heap. The number keeps timers of one moment in the order in which they were set."""
@@ -100,7 +100,7 @@ class Schedule(asyncio.SelectorEventLoop):
     ) -> asyncio.Handle:
         """As in asyncio: call `callback` in the next turn of the loop."""
         if self._closed or self._debug:
-            return _told_by_caller(super().call_soon(callback, *args, context=context))
+            return _trim_traceback(super().call_soon(callback, *args, context=context))
         handle = SoonHandle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -111,7 +111,7 @@ class Schedule(asyncio.SelectorEventLoop):
         """As in asyncio: call `callback` after `delay` seconds."""
         if delay is None:
             raise TypeError("delay must not be None")
-        return _told_by_caller(self.call_at(self.time() + delay, callback, *args, context=context))
+        return _trim_traceback(self.call_at(self.time() + delay, callback, *args, context=context))
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -121,13 +121,13 @@ class Schedule(asyncio.SelectorEventLoop):
             raise TypeError("when cannot be None")
         timer: asyncio.TimerHandle
         if self._closed or self._debug:
-            timer = _told_by_caller(self._explained_timer(when, callback, args, context))
+            timer = _trim_traceback(self._debug_timer(when, callback, args, context))
         else:
             timer = LaterHandle(when, callback, args, self, context)
-        heappush(self._scheduled, (when, self._numbers(), timer))
+        heappush(self._scheduled, (when, self._next_number(), timer))
         return timer
 
-    def _explained_timer(
+    def _debug_timer(
         self, when: float, callback: Callback, args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
         """In debug mode: one that knows where it was made."""
@@ -137,7 +137,7 @@ class Schedule(asyncio.SelectorEventLoop):
         checks._check_callback(callback, "call_at")
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         timer._scheduled = True  # type: ignore[attr-defined]
-        return _told_by_caller(timer)
+        return _trim_traceback(timer)
 
     # -- one turn
 
@@ -152,7 +152,7 @@ class Schedule(asyncio.SelectorEventLoop):
         if ready or self._stopping:
             events = interest.wait(0)
         else:
-            events = interest.wait(self._until_first_timer() if timers else None)
+            events = interest.wait(self._seconds_to_first_timer() if timers else None)
         if timers and timers[0][0] < self.time() + self._clock_resolution:
             self._run_with_timers(events)
             return
@@ -189,7 +189,7 @@ class Schedule(asyncio.SelectorEventLoop):
     def _run_ready(self) -> None:
         """The callbacks that are ready now, without those that they make ready."""
         if self._debug:
-            self._run_ready_and_report()
+            self._run_ready_timed()
             return
         take = self._ready.popleft
         handle: Any = None
@@ -211,7 +211,7 @@ class Schedule(asyncio.SelectorEventLoop):
         message = f"Exception in callback {callback}"
         self.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
-    def _run_ready_and_report(self) -> None:
+    def _run_ready_timed(self) -> None:
         for _ in range(len(self._ready)):
             handle = self._ready.popleft()
             if not handle._cancelled:
@@ -226,19 +226,19 @@ class Schedule(asyncio.SelectorEventLoop):
         else:
             handle._run()
 
-    def _timed(self, call: Callable[[], object], culprit: object) -> None:
+    def _timed(self, call: Callable[[], object], called: object) -> None:
         before = monotonic()
         try:
             call()
         finally:
             took = monotonic() - before
             if took >= self.slow_callback_duration:
-                name = format_handle(culprit) if isinstance(culprit, asyncio.Handle) else repr(culprit)
+                name = format_handle(called) if isinstance(called, asyncio.Handle) else repr(called)
                 log.warning("Executing %s took %.3f seconds", name, took)
 
     # -- timers
 
-    def _until_first_timer(self) -> float | None:
+    def _seconds_to_first_timer(self) -> float | None:
         """Seconds, 0 if it is overdue, None if all have been cancelled."""
         timers = self._scheduled
         while timers[0][2]._cancelled:
@@ -247,7 +247,7 @@ class Schedule(asyncio.SelectorEventLoop):
             if not timers:
                 return None
         left = timers[0][0] - self.time()
-        return 0 if left < 0 else left if left < LONGEST_WAIT_S else LONGEST_WAIT_S
+        return 0 if left < 0 else left if left < MAX_WAIT_S else MAX_WAIT_S
 
     def _take_due(self) -> list[asyncio.Handle]:
         """Those that are due, in their order."""
@@ -268,7 +268,9 @@ class Schedule(asyncio.SelectorEventLoop):
         if not handle._scheduled:  # type: ignore[attr-defined]
             return
         self._timer_cancelled_count += 1
-        if self._timer_cancelled_count > FEW_CANCELLED and self._timer_cancelled_count * 2 > len(self._scheduled):
+        if self._timer_cancelled_count > MIN_CANCELLED_TIMERS and self._timer_cancelled_count * 2 > len(
+            self._scheduled
+        ):
             # In place: a turn of the loop may be holding the list. `handle` is marked only after this.
             self._scheduled[:] = [
                 entry for entry in self._scheduled if not entry[2]._cancelled and entry[2] is not handle

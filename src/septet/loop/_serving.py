@@ -13,11 +13,11 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
-from septet.loop._connection import TransportLoop, send_small_at_once
+from septet.loop._connection import TransportLoop, set_nodelay
 from septet.loop._stream import StreamTransport
 from septet.pollers import READABLE
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """accept(2) will not succeed before something else is closed; meanwhile the listener stays readable."""
 
 Factory = Callable[[], asyncio.BaseProtocol]
@@ -35,7 +35,7 @@ class ServingLoop(TransportLoop, Protocol):
         """asyncio's: a TLS transport, which has begun its handshake."""
 
 
-class Acceptor:
+class StreamAcceptor:
     """Takes clients in for one listener, until the loop stops watching it.
 
     Args:
@@ -53,7 +53,7 @@ class Acceptor:
     ) -> None:
         self._loop = loop
         self._listener = listener
-        self._kind = int(listener.family), int(listener.type), listener.proto
+        self._socket_arguments = int(listener.family), int(listener.type), listener.proto
         self._factory = factory
         self._server = server
         self._backlog = backlog
@@ -63,7 +63,7 @@ class Acceptor:
     def start(self) -> None:
         """Have the loop watch the listener; nothing happens if that was closed meanwhile."""
         if self._listener.fileno() >= 0:
-            send_small_at_once(self._listener)
+            set_nodelay(self._listener)
             self._loop.watch(self._listener.fileno(), READABLE, self._ready)
 
     def _ready(self, mask: int) -> None:
@@ -74,13 +74,13 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as exc:
-                if exc.errno not in EXHAUSTED:
+                if exc.errno not in OUT_OF_RESOURCES:
                     raise
                 self.pause(exc)
                 return
-            sock = socket.socket(*self._kind, fd)
+            sock = socket.socket(*self._socket_arguments, fd)
             sock.setblocking(False)
-            self.admit(sock, address)
+            self.accept_client(sock, address)
 
     def pause(self, exc: OSError) -> None:
         """Look away for a second, as asyncio does, rather than fail again and again."""
@@ -90,17 +90,17 @@ class Acceptor:
         self._loop.unwatch(self._listener.fileno())
         self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self.start)
 
-    def admit(self, sock: socket.socket, address: Any) -> None:
+    def accept_client(self, sock: socket.socket, address: Any) -> None:
         """Make a client's protocol and transport in a context of its own; a failure ends the client, not the server."""
         try:
-            self._context.copy().run(self._welcome, sock, {"peername": address})
+            self._context.copy().run(self._make_transport, sock, {"peername": address})
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             sock.close()
             self._report(exc)
 
-    def _welcome(self, sock: socket.socket, extra: dict[str, Any]) -> None:
+    def _make_transport(self, sock: socket.socket, extra: dict[str, Any]) -> None:
         protocol = self._factory()
         if self._tls is None:
             transport = self._loop.stream(sock, protocol, extra, self._server)
@@ -110,9 +110,9 @@ class Acceptor:
         encrypted = self._loop._make_ssl_transport(
             sock, protocol, waiter=waiter, extra=extra, server=self._server, **self._tls
         )
-        waiter.add_done_callback(partial(self._shaken, encrypted))
+        waiter.add_done_callback(partial(self._handshake_done, encrypted))
 
-    def _shaken(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
+    def _handshake_done(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
         """The handshake is over. One that failed is everyday life, and told in debug mode only."""
         exc = None if waiter.cancelled() else waiter.exception()
         if exc is not None:

@@ -14,7 +14,7 @@ from asyncio import constants, futures
 from collections.abc import Iterable
 from itertools import islice
 
-from septet.loop._connection import Buffer, Connection
+from septet.loop._connection import Buffer, StreamConnection
 from septet.pollers import READABLE, WRITABLE
 
 log = logging.getLogger("asyncio")
@@ -24,13 +24,13 @@ log = logging.getLogger("asyncio")
 # copied from, was no cheaper than to let recv(2) have a block of this size.
 RECEIVE_SIZE = 64 * 1024
 
-SEND_PIECES = 1024
+MAX_PIECES = 1024
 """IOV_MAX of Linux: as many pieces go with one sendmsg(2)."""
 
-RECEIVER_FAILED = "Fatal error: protocol.data_received() call failed."
+DATA_RECEIVED_FAILED = "Fatal error: protocol.data_received() call failed."
 
 
-class StreamTransport(Connection):
+class StreamTransport(StreamConnection):
     """A TCP or unix stream socket. Belongs to its loop's thread."""
 
     __slots__ = ()
@@ -45,7 +45,7 @@ class StreamTransport(Connection):
             self._report(exc, "protocol.connection_made() failed")
         if not self._paused and not self._closing:
             self._reading = True
-            self._attend()
+            self._update_watch()
         if waiter is not None:
             futures._set_result_unless_cancelled(waiter, None)  # type: ignore[attr-defined]
 
@@ -55,7 +55,7 @@ class StreamTransport(Connection):
 
     # -- the poller
 
-    def _attend(self) -> None:
+    def _update_watch(self) -> None:
         """Have the loop watch for what is wanted now."""
         mask = READABLE if self._reading else 0
         if self._backlog:
@@ -90,7 +90,7 @@ class StreamTransport(Connection):
         try:
             self._run(self._protocol.data_received if data else self._end_of_stream, data)
         except BaseException as exc:
-            self._fatal_error(exc, RECEIVER_FAILED)
+            self._fatal_error(exc, DATA_RECEIVED_FAILED)
 
     # -- receiving
 
@@ -125,7 +125,7 @@ class StreamTransport(Connection):
             return
         if keep_open:
             self._reading = False  # there is nothing more to receive, but perhaps something to send
-            self._attend()
+            self._update_watch()
         else:
             self.close()
 
@@ -138,16 +138,16 @@ class StreamTransport(Connection):
         if self.is_reading():
             self._paused = True
             self._reading = False
-            self._attend()
-            self._tell("pauses reading")
+            self._update_watch()
+            self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
         """As in asyncio."""
         if self._paused and not self._closing:
             self._paused = False
             self._reading = True
-            self._attend()
-            self._tell("resumes reading")
+            self._update_watch()
+            self._log_debug("resumes reading")
 
     # -- sending
 
@@ -156,8 +156,8 @@ class StreamTransport(Connection):
 
         The rest of anything but `bytes` is copied, so that the caller may change it afterwards.
         """
-        if not self._straight or type(data) is not bytes:
-            self._write_carefully(data)
+        if not self._may_send or type(data) is not bytes:
+            self._write_checked(data)
             return
         try:
             sent = self._sock.send(data)  # type: ignore[union-attr]
@@ -167,9 +167,9 @@ class StreamTransport(Connection):
             self._fatal_error(exc, "Fatal write error on socket transport")
             return
         if sent < len(data):
-            self._queue(memoryview(data)[sent:] if sent else data)
+            self._add_to_backlog(memoryview(data)[sent:] if sent else data)
 
-    def _write_carefully(self, data: Buffer) -> None:
+    def _write_checked(self, data: Buffer) -> None:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if self._eof:
@@ -182,43 +182,43 @@ class StreamTransport(Connection):
             if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
                 log.warning("socket.send() raised exception.")
             self._conn_lost += 1
-        elif self._straight:
+        elif self._may_send:
             self.write(bytes(data))
         else:
-            self._queue(bytes(data))
+            self._add_to_backlog(bytes(data))
 
-    def _queue(self, data: Buffer) -> None:
-        self._straight = False
+    def _add_to_backlog(self, data: Buffer) -> None:
+        self._may_send = False
         self._backlog.append(data)
         self._backlog_size += len(data)
-        self._attend()
+        self._update_watch()
         if self._backlog_size > self._high_water:  # type: ignore[attr-defined]
             self._maybe_pause_protocol()  # type: ignore[attr-defined]
 
     def _send_backlog(self) -> None:
         try:
-            sent = self._sock.sendmsg(islice(self._backlog, SEND_PIECES))  # type: ignore[union-attr]
+            sent = self._sock.sendmsg(islice(self._backlog, MAX_PIECES))  # type: ignore[union-attr]
         except (BlockingIOError, InterruptedError):
             return
         except BaseException as exc:
             self._fatal_error(exc, "Fatal write error on socket transport")
             return
-        self._forget_sent(sent)
+        self._drop_sent(sent)
         self._maybe_resume_protocol()  # type: ignore[attr-defined]  # it may write
         if self._backlog or self._conn_lost:
             return
-        self._straight = not (self._closing or self._eof or self._empty_waiter)
-        self._attend()
+        self._may_send = not (self._closing or self._eof or self._empty_waiter)
+        self._update_watch()
         if self._empty_waiter is not None and not self._empty_waiter.done():
             self._empty_waiter.set_result(None)
         if self._closing:
             self._conn_lost += 1  # from here on write() and abort() do nothing: the descriptor is about to go
-            self._straight = False
-            self._end(None)
+            self._may_send = False
+            self._call_connection_lost(None)
         elif self._eof:
             self._shut_down()
 
-    def _forget_sent(self, sent: int) -> None:
+    def _drop_sent(self, sent: int) -> None:
         backlog = self._backlog
         self._backlog_size -= sent
         while sent:
@@ -237,7 +237,7 @@ class StreamTransport(Connection):
         if self._closing or self._eof:
             return
         self._eof = True
-        self._straight = False
+        self._may_send = False
         if not self._backlog:
             self._shut_down()
 
@@ -256,11 +256,11 @@ class StreamTransport(Connection):
         if self._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         self._empty_waiter = self._loop.create_future()
-        self._straight = False
+        self._may_send = False
         if not self._backlog:
             self._empty_waiter.set_result(None)
         return self._empty_waiter
 
     def _reset_empty_waiter(self) -> None:
         self._empty_waiter = None
-        self._straight = not (self._closing or self._eof or self._backlog)
+        self._may_send = not (self._closing or self._eof or self._backlog)

@@ -17,18 +17,18 @@ from collections import deque
 from typing import Any
 
 from septet.loop._readiness import ReadinessLoop
-from septet.loop._stream import RECEIVER_FAILED, StreamTransport
+from septet.loop._stream import DATA_RECEIVED_FAILED, StreamTransport
 from septet.pollers import WRITABLE, Ready
 from septet.pollers.ring import MORE, Ring
 from septet.pollers.ring_poll import RingPoll
 
-SOMETHING: Ready = [(-1, 0)]
+PLACEHOLDER: Ready = [(-1, 0)]
 """One completion: what it is, is not known before it is taken."""
 
-GO_ON = (-errno.ENOBUFS, -errno.ECANCELED)
+RETRIABLE = (-errno.ENOBUFS, -errno.ECANCELED)
 """There was no buffer, or we had cancelled the receive: it is prepared again when it is wanted."""
 
-News = bytes | OSError
+Received = bytes | OSError
 """What a receive has brought; b"" is the end of the stream."""
 
 
@@ -49,10 +49,10 @@ class RingStreamTransport(StreamTransport):
         self._token = 0
         """Of the receive in the ring; 0: there is none."""
         self._cancelled = False
-        self._held: deque[News] = deque()
+        self._held: deque[Received] = deque()
         super().__init__(loop, sock, protocol, extra, server)
 
-    def _attend(self) -> None:
+    def _update_watch(self) -> None:
         if self._reading:
             if not self._token and not self._held:
                 self._token = self._ring.receive_multishot(self._sock_fd, self._completed)
@@ -78,45 +78,51 @@ class RingStreamTransport(StreamTransport):
             try:
                 self._run(self._protocol.data_received, data)
             except BaseException as exc:
-                self._fatal_error(exc, RECEIVER_FAILED)
+                self._fatal_error(exc, DATA_RECEIVED_FAILED)
             return
         if not flags & MORE:
             self._token = 0
             self._cancelled = False
         if self._closing:
             return
-        if res not in GO_ON:
+        if res not in RETRIABLE:
             self._held.append(data if res >= 0 else OSError(-res, os.strerror(-res)))
         if res <= 0 and self._held:
             # The end has a turn of its own, as from a poller: who awaits the last data finds the transport open still.
-            self._loop.call_soon(self._give_out)
+            self._loop.call_soon(self._deliver_held)
         elif self._reading:
-            self._give_out()
+            self._deliver_held()
 
     def resume_reading(self) -> None:
         """As in asyncio; what is held goes to the protocol in the loop's next turn."""
         if self._held and self._paused and not self._closing:
-            self._loop.call_soon(self._give_out)
+            self._loop.call_soon(self._deliver_held)
         super().resume_reading()
 
-    def _give_out(self) -> None:
+    def _deliver_held(self) -> None:
         """Give the protocol what is held, until it pauses; then receive on."""
         while self._held and self._reading:
             self._deliver(self._held.popleft())
         if self._reading:
-            self._attend()
+            self._update_watch()
 
-    def _deliver(self, news: News) -> None:
-        if isinstance(news, OSError):
-            self._fatal_error(news, "Fatal read error on socket transport")
+    def _deliver(self, received: Received) -> None:
+        if isinstance(received, OSError):
+            self._fatal_error(received, "Fatal read error on socket transport")
             return
-        receive = self._end_of_stream if not news else self._fill if self._buffered else self._protocol.data_received
+        receive = (
+            self._end_of_stream
+            if not received
+            else self._deliver_to_buffer
+            if self._buffered
+            else self._protocol.data_received
+        )
         try:
-            self._run(receive, news)
+            self._run(receive, received)
         except BaseException as exc:
-            self._fatal_error(exc, RECEIVER_FAILED)
+            self._fatal_error(exc, DATA_RECEIVED_FAILED)
 
-    def _fill(self, data: bytes) -> None:
+    def _deliver_to_buffer(self, data: bytes) -> None:
         """Copy into the protocol's own buffer, as often as it takes; the rest is held if it pauses."""
         rest = memoryview(data)
         while rest and self._reading and self._buffered:
@@ -131,12 +137,12 @@ class RingStreamTransport(StreamTransport):
             self._held.appendleft(bytes(rest))
 
 
-class _Entrance(RingPoll):
+class _SplitRingPoll(RingPoll):
     """Divides waiting from calling back, for between the two the loop runs what is ready."""
 
     def wait(self, timeout_s: float | None) -> Ready:
         self.enter(timeout_s)
-        return SOMETHING * self.ring.waiting()
+        return PLACEHOLDER * self.ring.waiting()
 
 
 class UringLoop(ReadinessLoop):
@@ -155,11 +161,11 @@ class UringLoop(ReadinessLoop):
     def __init__(self, ring: Ring | None = None) -> None:
         self.ring = Ring() if ring is None else ring
         self.ring.report = self._report
-        self._entrance = _Entrance(self.ring)
-        super().__init__(self._entrance)
+        self._ring_poll = _SplitRingPoll(self.ring)
+        super().__init__(self._ring_poll)
 
     def _process_events(self, event_list: Ready) -> None:
-        super()._process_events(self._entrance.collect())
+        super()._process_events(self._ring_poll.collect())
 
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any

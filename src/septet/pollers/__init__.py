@@ -5,7 +5,7 @@
 it is *complete*: another thing, with an interface of its own.
 """
 
-from septet.pollers._verbs import ERROR, EXCLUSIVE, HANGUP, INVALID, READABLE, WRITABLE, Poller, Ready
+from septet.pollers._poller import ERROR, EXCLUSIVE, HANGUP, INVALID, READABLE, WRITABLE, Poller, Ready
 from septet.pollers.epoll import Epoll
 from septet.pollers.poll import Poll
 

@@ -25,7 +25,7 @@ POSITION = 2**64 - 1
 class FileOperations:
     """The part of `Ring` that deals with files. Each method prepares an operation and returns its token."""
 
-    _kept: dict[int, object]
+    _pinned: dict[int, object]
     _prepare: Callable[..., int]
 
     def openat2(
@@ -41,7 +41,7 @@ class FileOperations:
             abi.OPEN_HOW.size,
             offset=abi.address(how),
         )
-        self._kept[token] = path, how
+        self._pinned[token] = path, how
         return token
 
     def statx(
@@ -57,7 +57,7 @@ class FileOperations:
             op_flags=flags,
             offset=abi.address(status),
         )
-        self._kept[token] = path, status
+        self._pinned[token] = path, status
         return token
 
     def read(
@@ -76,14 +76,14 @@ class FileOperations:
         length = len(buffer) if size is None else min(size, len(buffer))
         at = abi.address(buffer) if buffer else 0
         token = self._prepare(callback, abi.OP_READ, fd, at, length, offset=offset)
-        self._kept[token] = buffer
+        self._pinned[token] = buffer
         return token
 
     def write(self, fd: int, data: bytes, callback: Callback, offset: int = POSITION) -> int:
         """pwrite(2); `res` is how much was written, which may be less than all."""
         at = abi.address_of_bytes(data)
         token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), offset=offset)
-        self._kept[token] = data
+        self._pinned[token] = data
         return token
 
     def fsync(self, fd: int, callback: Callback, *, data_only: bool = False) -> int:

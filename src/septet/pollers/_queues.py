@@ -33,7 +33,7 @@ _TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
 """io_uring_enter(2) has no memory for more requests, or (EBUSY, older kernels) completions wait beside a full queue:
 what is complete is to be collected, and then there will be room."""
 
-SHORTAGE_S = 0.001
+RETRY_DELAY_S = 0.001
 """Before the next attempt, if nothing is complete."""
 
 _ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
@@ -58,7 +58,7 @@ class Fence:
 
 
 class Queues:
-    """A ring's memory and its three operations: `put` a submission, `enter` the kernel, `harvest` completions.
+    """A ring's memory and its three operations: `put` a submission, `enter` the kernel, `reap` completions.
 
     Args:
         entries: size of the submission queue, a power of 2; the completion queue has four times as many, since
@@ -152,21 +152,21 @@ class Queues:
         if code >= 0:
             self._prepared -= code
         elif code in _TRY_AGAIN:
-            self._late = self.harvest()  # with those that were late already
+            self._late = self.reap()  # with those that were late already
             if not self._late:
-                time.sleep(SHORTAGE_S)
+                time.sleep(RETRY_DELAY_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
 
     def is_idle(self) -> bool:
-        """Whether `enter` and `harvest` would do nothing now; known without a system call."""
+        """Whether `enter` and `reap` would do nothing now; known without a system call."""
         return not (self._prepared or self._words[self._sq_flags_at] or self.waiting())
 
     def waiting(self) -> int:
-        """How many completions `harvest` would give now."""
+        """How many completions `reap` would give now."""
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
-    def harvest(self) -> list[Completion]:
+    def reap(self) -> list[Completion]:
         """Take all completions that have come, in one go and in their order."""
         late, self._late = self._late, []
         head, tail = self._cq_head, self._words[self._cq_tail_at]

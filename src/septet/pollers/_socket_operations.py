@@ -84,7 +84,7 @@ class SocketOperations:
     _accepts: set[int]
     _buffers: ProvidedBuffers | None
     _callbacks: dict[int, Callback]
-    _kept: dict[int, object]
+    _pinned: dict[int, object]
     _prepare: Callable[..., int]
     _provide_buffers: Callable[[], ProvidedBuffers]
 

@@ -7,7 +7,7 @@ call. A descriptor that is closed leaves the list by itself, unless a copy of it
 import select
 from collections.abc import Callable
 
-from septet.pollers._verbs import Ready
+from septet.pollers._poller import Ready
 
 
 class Epoll:

@@ -6,7 +6,7 @@ number of descriptors, idle or not. It is the cheapest poller for a handful of t
 
 import select
 
-from septet.pollers._verbs import EXCLUSIVE, Ready
+from septet.pollers._poller import EXCLUSIVE, Ready
 
 
 class Poll:

@@ -85,7 +85,7 @@ class Ring(SocketOperations, FileOperations, Queues):
         self._buffer_shape = (buffers, buffer_size)
         self._buffers: ProvidedBuffers | None = None
         self._callbacks: dict[int, Callback] = {}
-        self._kept: dict[int, object] = {}
+        self._pinned: dict[int, object] = {}
         self._accepts: set[int] = set()
         self._token = 0
         super().__init__(entries, shared)
@@ -150,8 +150,8 @@ class Ring(SocketOperations, FileOperations, Queues):
 
     def call_back(self) -> None:
         """The second half of `wait`, after `enter`: call back what is complete."""
-        callbacks, kept, buffers = self._callbacks, self._kept, self._buffers
-        rest = iter(self.harvest())
+        callbacks, kept, buffers = self._callbacks, self._pinned, self._buffers
+        rest = iter(self.reap())
         for token, res, flags in rest:
             if flags & MORE:
                 callback = callbacks.get(token)
@@ -209,7 +209,7 @@ class Ring(SocketOperations, FileOperations, Queues):
         deadline = time.monotonic() + _CLOSE_S
         self.enter(0)
         while True:
-            for token, res, flags in self.harvest():
+            for token, res, flags in self.reap():
                 if token in self._accepts and res >= 0:
                     os.close(res)  # accepted, but nobody is there to take it
                 if not flags & MORE:

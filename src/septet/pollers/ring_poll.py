@@ -7,10 +7,10 @@ and the wait itself are one system call.
 
 import errno
 
-from septet.pollers._verbs import ERROR, HANGUP, INVALID, Ready
+from septet.pollers._poller import ERROR, HANGUP, INVALID, Ready
 from septet.pollers.ring import MORE, Ring
 
-_UNASKED = ERROR | HANGUP | INVALID
+_ALWAYS_REPORTED = ERROR | HANGUP | INVALID
 
 
 class RingPoll:
@@ -43,7 +43,7 @@ class RingPoll:
         if request is None:
             raise FileNotFoundError(errno.ENOENT, f"descriptor {fd} is not polled")
         if request.mask != mask:
-            self._forget(request)
+            self._cancel_request(request)
             self._arm_later(fd, mask)
 
     def remove(self, fd: int) -> None:
@@ -53,7 +53,7 @@ class RingPoll:
         would else send its FIN only with the next wait.
         """
         request = self._requests.pop(fd, None)
-        if request is not None and self._forget(request) and not self._closed:
+        if request is not None and self._cancel_request(request) and not self._closed:
             self.ring.flush()
 
     def wait(self, timeout_s: float | None) -> Ready:
@@ -67,7 +67,7 @@ class RingPoll:
         poll_add = self.ring.poll_add
         for request in unarmed:
             if request.live:
-                request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.patient)
+                request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.multishot)
         if timeout_s != 0 or not self.ring.is_idle():  # a busy loop asks in every turn
             self.ring.enter(timeout_s)
 
@@ -94,7 +94,7 @@ class RingPoll:
                 self._unarmed.append(request)
             return
         if more:
-            self._forget(request)
+            self._cancel_request(request)
             request = request.copy()
             self._requests[request.fd] = request
         self._unarmed.append(request)
@@ -104,7 +104,7 @@ class RingPoll:
         request = self._requests[fd] = _Request(self, fd, mask)
         self._unarmed.append(request)
 
-    def _forget(self, request: "_Request") -> bool:
+    def _cancel_request(self, request: "_Request") -> bool:
         """Whether the kernel had to be told, which it is not of a request that is not made again yet."""
         request.live = False
         if not request.token or self._closed:
@@ -121,17 +121,17 @@ class _Request:
 
     A poll request also completes when the peer has shut down its sending side (POLLRDHUP), asked for or not.
     Where that was not asked for, it would complete again and again to no purpose, as when we wait to send
-    to a half-closed peer. The request is `patient` then: a multishot, which completes when something happens.
+    to a half-closed peer. The request is `multishot` then: a multishot, which completes when something happens.
     """
 
-    __slots__ = ("fd", "live", "mask", "patient", "poller", "ready", "token")
+    __slots__ = ("fd", "live", "mask", "multishot", "poller", "ready", "token")
 
     def __init__(self, poller: RingPoll, fd: int, mask: int) -> None:
         self.poller = poller
         self.fd = fd
         self.mask = mask
         self.live = True
-        self.patient = False
+        self.multishot = False
         self.token = 0  # 0: the kernel has no request of ours now
         self.ready = 0
 
@@ -145,8 +145,8 @@ class _Request:
         if not flags & MORE:
             self.token = 0
         if self.live:
-            self.ready = res & (self.mask | _UNASKED) if res >= 0 else _bits(-res)
-            self.patient = res > 0 and not self.ready
+            self.ready = res & (self.mask | _ALWAYS_REPORTED) if res >= 0 else _bits(-res)
+            self.multishot = res > 0 and not self.ready
             self.poller.completed(self, bool(flags & MORE))
 
 

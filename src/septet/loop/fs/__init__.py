@@ -1,4 +1,4 @@
-"""Files without blocking the loop. asyncio has none.
+"""FileBackend without blocking the loop. asyncio has none.
 
     status = await fs.stat(path)
     data = await fs.read_bytes(path)
@@ -18,17 +18,17 @@ import asyncio
 import os
 from typing import Any, cast
 
+from septet.loop.fs._backend import FileBackend, StrPath
 from septet.loop.fs._cached import CachedFiles
 from septet.loop.fs._file import File, flags_of
 from septet.loop.fs._ring import RingFiles
 from septet.loop.fs._threads import ThreadFiles
-from septet.loop.fs._verbs import Files, Path
 from septet.loop.fs._watch import Change, Watch
 
 __all__ = ["Change", "File", "Watch", "listdir", "open", "read_bytes", "stat", "watch", "write_bytes"]
 
 
-def _files() -> Files:
+def _files() -> FileBackend:
     """Who moves the bytes for the running loop, which keeps it: it lives as long as the loop."""
     loop: Any = asyncio.get_running_loop()
     try:
@@ -38,29 +38,29 @@ def _files() -> Files:
         return files
 
 
-def _backend(loop: asyncio.AbstractEventLoop) -> Files:
+def _backend(loop: asyncio.AbstractEventLoop) -> FileBackend:
     """Who may wait for the disk."""
     ring = getattr(loop, "ring", None)
     return ThreadFiles() if ring is None else RingFiles(ring)
 
 
-async def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+async def stat(path: StrPath, *, follow_symlinks: bool = True) -> os.stat_result:
     """What os.stat() tells of `path`."""
     return await _files().stat(path, follow_symlinks)
 
 
-async def read_bytes(path: Path) -> bytes:
+async def read_bytes(path: StrPath) -> bytes:
     """The whole of a file, as it was while it was read."""
     return await _files().read_whole(path)
 
 
-async def write_bytes(path: Path, data: bytes) -> int:
+async def write_bytes(path: StrPath, data: bytes) -> int:
     """Make the file anew with this content, and return its length. Not atomic: for that, write beside and rename."""
     async with await open(path, "wb") as file:
         return await file.write(data)
 
 
-async def open(path: Path, mode: str = "rb", *, permissions: int = 0o666) -> File:
+async def open(path: StrPath, mode: str = "rb", *, permissions: int = 0o666) -> File:
     """A file open for reading or writing, always of bytes.
 
     Args:
@@ -77,12 +77,12 @@ async def open(path: Path, mode: str = "rb", *, permissions: int = 0o666) -> Fil
     return File(files, fd, path)
 
 
-async def listdir(path: Path = ".") -> list[str]:
+async def listdir(path: StrPath = ".") -> list[str]:
     """The names in a directory, in no order; by a thread on every loop, since io_uring has no such operation."""
     loop = asyncio.get_running_loop()
     return cast(list[str], await loop.run_in_executor(None, os.listdir, os.fsdecode(path)))
 
 
-def watch(path: Path) -> Watch:
+def watch(path: StrPath) -> Watch:
     """What happens to a file, or to a directory and the files in it; see `Watch`."""
     return Watch(path)

@@ -10,10 +10,10 @@ import asyncio
 import ctypes
 import os
 
-from septet.loop.fs._verbs import FIRST_READ, Files, Path, encoded, position
+from septet.loop.fs._backend import FIRST_READ, FileBackend, StrPath, encoded, position
 from septet.pollers._uring_abi import OPEN_HOW
 
-IN_A_ROW = 64
+ANSWERS_PER_YIELD = 64
 """Answers at once, until others have their turn: who reads a thousand cached files would else keep them all waiting."""
 
 READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
@@ -47,27 +47,27 @@ class CachedOpener:
 
 
 # O_NONBLOCK is for pipes, devices and leases, whose open(2) may wait for somebody else.
-_to_read = CachedOpener(os.O_RDONLY | os.O_NONBLOCK)
-_to_ask = CachedOpener(os.O_PATH)
-_to_ask_of_link = CachedOpener(os.O_PATH | os.O_NOFOLLOW)
+_opener = CachedOpener(os.O_RDONLY | os.O_NONBLOCK)
+_path_opener = CachedOpener(os.O_PATH)
+_link_opener = CachedOpener(os.O_PATH | os.O_NOFOLLOW)
 
 
 class CachedFiles:
     """The caches before another backend, for one loop."""
 
-    def __init__(self, backend: Files) -> None:
+    def __init__(self, backend: FileBackend) -> None:
         self._backend = backend
         self._buffer = memoryview(bytearray(FIRST_READ))
         self._answers = 0
 
-    def _is_long_row(self) -> bool:
+    def _must_yield(self) -> bool:
         """Counts one more."""
         self._answers += 1
-        return not self._answers % IN_A_ROW
+        return not self._answers % ANSWERS_PER_YIELD
 
-    async def open(self, path: Path, flags: int, permissions: int) -> int:
+    async def open(self, path: StrPath, flags: int, permissions: int) -> int:
         if flags == READ_ONLY:
-            fd = _to_read.open(encoded(path))
+            fd = _opener.open(encoded(path))
             if fd >= 0:
                 os.set_blocking(fd, True)
                 return fd
@@ -76,10 +76,10 @@ class CachedFiles:
     async def close(self, fd: int) -> None:
         await self._backend.close(fd)
 
-    async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
-        if self._is_long_row():
+    async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
+        if self._must_yield():
             await asyncio.sleep(0)
-        fd = (_to_ask if follow_symlinks else _to_ask_of_link).open(encoded(path))
+        fd = (_path_opener if follow_symlinks else _link_opener).open(encoded(path))
         if fd < 0:
             return await self._backend.stat(path, follow_symlinks)
         try:
@@ -88,7 +88,7 @@ class CachedFiles:
             os.close(fd)
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
-        if self._is_long_row():
+        if self._must_yield():
             await asyncio.sleep(0)
         if size <= FIRST_READ:
             try:
@@ -98,21 +98,21 @@ class CachedFiles:
                 pass
         return await self._backend.read(fd, size, offset)
 
-    async def read_whole(self, path: Path) -> bytes:
-        if self._is_long_row():
+    async def read_whole(self, path: StrPath) -> bytes:
+        if self._must_yield():
             await asyncio.sleep(0)
-        fd = _to_read.open(encoded(path))
+        fd = _opener.open(encoded(path))
         if fd < 0:
             return await self._backend.read_whole(path)
         try:
-            data = self._whole(fd)
+            data = self._read_cached(fd)
             if data is None:
                 position(fd, path)
         finally:
             os.close(fd)
         return await self._backend.read_whole(path) if data is None else data
 
-    def _whole(self, fd: int) -> bytes | None:
+    def _read_cached(self, fd: int) -> bytes | None:
         """A small file; None if it is no such file, or not all of it is in the page cache."""
         try:
             length = os.preadv(fd, [self._buffer], 0, os.RWF_NOWAIT)

@@ -7,7 +7,7 @@ import warnings
 from types import TracebackType
 from typing import Self
 
-from septet.loop.fs._verbs import Files, Path, position
+from septet.loop.fs._backend import FileBackend, StrPath, position
 
 CHUNK = 256 * 1024
 """Bytes of a read to the end of a file that has grown beyond the size it told."""
@@ -32,7 +32,7 @@ def flags_of(mode: str) -> int:
 class File:
     """Made by `septet.loop.fs.open`. One operation at a time: two reads at once would read the same bytes."""
 
-    def __init__(self, files: Files, fd: int, path: Path) -> None:
+    def __init__(self, files: FileBackend, fd: int, path: StrPath) -> None:
         self._files = files
         self._fd = fd
         self._path = path

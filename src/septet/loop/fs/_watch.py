@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from septet.loop.fs._verbs import Path
+from septet.loop.fs._backend import StrPath
 
 EVENT = struct.Struct("iIII")
 """struct inotify_event: watch descriptor, mask, cookie, length of the name that follows."""
@@ -47,13 +47,13 @@ class Watch:
             async for change in changes:
                 print(change.kind, change.path)
 
-    Files in subdirectories are not seen.
+    FileBackend in subdirectories are not seen.
 
     Raises:
         OSError: when it is entered: there is no such file, or fs.inotify.max_user_watches is used up (ENOSPC).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StrPath) -> None:
         self._path = os.fspath(path)
         self._fd = -1
         self._changes: asyncio.Queue[Change] = asyncio.Queue()

@@ -6,13 +6,13 @@ import os
 import stat
 from typing import Protocol
 
-Path = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
 
 FIRST_READ = 64 * 1024
 """Bytes that are asked of a file of unknown size: most files come whole, and their size need not be asked for."""
 
 
-def encoded(path: Path) -> bytes:
+def encoded(path: StrPath) -> bytes:
     """The path as the kernel takes it, up to its null byte: a path that contains one would be another file's."""
     name = os.fsencode(path)
     if b"\0" in name:
@@ -20,7 +20,7 @@ def encoded(path: Path) -> bytes:
     return name
 
 
-def position(fd: int, path: Path) -> int:
+def position(fd: int, path: StrPath) -> int:
     """Where the next read of an open file begins.
 
     Raises:
@@ -32,7 +32,7 @@ def position(fd: int, path: Path) -> int:
         raise io.UnsupportedOperation(f"{os.fspath(path)} has no position: it is no file, but a stream") from exc
 
 
-def refuse_directory(fd: int, path: Path) -> None:
+def refuse_directory(fd: int, path: StrPath) -> None:
     """Say so with the path, which read(2) does not know. open(2) has nothing against a directory.
 
     Raises:
@@ -42,22 +42,22 @@ def refuse_directory(fd: int, path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
 
-class Files(Protocol):
+class FileBackend(Protocol):
     """All raise OSError, with the path where there is one."""
 
-    async def open(self, path: Path, flags: int, permissions: int) -> int:
+    async def open(self, path: StrPath, flags: int, permissions: int) -> int:
         """A descriptor. If the caller is cancelled meanwhile, it is closed when it comes."""
 
     async def close(self, fd: int) -> None:
         """Also if the caller is cancelled."""
 
-    async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
+    async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
         """As os.stat()."""
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
         """At most `size` bytes from `offset` on; fewer at the end of the file, or where a signal came."""
 
-    async def read_whole(self, path: Path) -> bytes:
+    async def read_whole(self, path: StrPath) -> bytes:
         """Open, read to the end, close; io.UnsupportedOperation for what has no end."""
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
