@@ -1,7 +1,7 @@
-"""Files through the ring. This is where io_uring gains most: epoll(7) has nothing to say about files, so every other
-asyncio loop hands them to threads, at thirty times the cost of the call.
+"""Files through the ring. io_uring gains most here: epoll(7) does not support files, so other asyncio loops pass file
+operations to threads, which costs about thirty times as much as the system call.
 
-The kernel completes an operation at once if the page cache can answer, and leaves it to a thread of its own if not.
+The kernel completes an operation at once if the page cache has the data, and otherwise in a kernel thread.
 """
 
 import os
@@ -11,19 +11,19 @@ from typing import Any
 from septet.pollers import _uring_abi as abi
 
 Callback = Callable[[int, int, bytes], object]
-"""`callback(res, flags, data)`: the result (-errno if negative), the completion's flags (`MORE`: there will
-be another one), and what a receive has received (b"" otherwise)."""
+"""`callback(res, flags, data)`: the result (-errno if negative), the completion's flags (`MORE`: another one will
+follow), and the data of a receive (b"" for every other operation)."""
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 STATX_BASIC_STATS = 0x7FF
 POSITION = 2**64 - 1
-"""As an offset: where the file's own position is, which then moves on. Needed for pipes and terminals."""
+"""As an offset: use the file's own position and advance it. Needed for pipes and terminals."""
 
 
 class FileOperations:
-    """The part of `Ring` that deals with files. Each method prepares an operation and returns its token."""
+    """The file operations of `Ring`. Each method prepares an operation and returns its token."""
 
     _pinned: dict[int, object]
     _prepare: Callable[..., int]
@@ -31,7 +31,7 @@ class FileOperations:
     def openat2(
         self, path: bytes, flags: int, mode: int, callback: Callback, *, resolve: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """openat2(2): `res` is the descriptor. `resolve` may confine it, as RESOLVE_BENEATH (8) does to `dir_fd`."""
+        """openat2(2): `res` is the descriptor. `resolve` restricts the path, as RESOLVE_BENEATH (8) does."""
         how = bytearray(abi.OPEN_HOW.pack(flags, mode, resolve))
         token = self._prepare(
             callback,
@@ -47,7 +47,7 @@ class FileOperations:
     def statx(
         self, path: bytes, status: bytearray, callback: Callback, *, flags: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """statx(2) into `status`, which has 256 bytes: see `stat_result`."""
+        """statx(2) into `status`, which must have 256 bytes; `stat_result` decodes it."""
         token = self._prepare(
             callback,
             abi.OP_STATX,
@@ -69,9 +69,9 @@ class FileOperations:
         *,
         size: int | None = None,
     ) -> int:
-        """pread(2) of at most `size` bytes (default: what `buffer` holds); `res` is the length, 0 the end of the file.
+        """pread(2) of at most `size` bytes (default: the size of `buffer`); `res` is the length, 0 the end of the file.
 
-        The size of `buffer` must not change meanwhile.
+        `buffer` must not be resized before the completion.
         """
         length = len(buffer) if size is None else min(size, len(buffer))
         at = abi.address(buffer) if buffer else 0
@@ -80,7 +80,7 @@ class FileOperations:
         return token
 
     def write(self, fd: int, data: bytes, callback: Callback, offset: int = POSITION) -> int:
-        """pwrite(2); `res` is how much was written, which may be less than all."""
+        """pwrite(2); `res` is the number of bytes written, which may be fewer than `data` has."""
         at = abi.address_of_bytes(data)
         token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), offset=offset)
         self._pinned[token] = data
@@ -92,7 +92,7 @@ class FileOperations:
 
 
 def stat_result(status: bytearray) -> os.stat_result:
-    """What `statx` has filled in, as os.stat() gives it."""
+    """The result of os.stat(), from the 256 bytes that `statx` has filled in."""
     fields: tuple[Any, ...] = abi.STATX.unpack(status)
     blksize, nlink, uid, gid, mode, ino, size, blocks = fields[:8]
     (atime, atime_ns, _, _, ctime, ctime_ns, mtime, mtime_ns) = fields[8:16]

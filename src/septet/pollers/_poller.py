@@ -1,21 +1,32 @@
-"""What the readiness pollers have in common: the event bits and the verbs.
+"""What the readiness pollers have in common: the event bits and the interface `Poller`.
 
-poll(2) and epoll(7) number their events alike on Linux, and so does a poll request of io_uring; the
-bits go to the kernel as they are. `ERROR`, `HANGUP` and `INVALID` are reported whether asked for or not.
+On Linux poll(2), epoll(7) and the poll requests of io_uring use the same numbers, so the bits go to the kernel as they
+are. `ERROR`, `HANGUP` and `INVALID` are reported whether asked for or not.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
-READABLE = 0x001  # POLLIN: recv, accept or read would not block (end of stream included)
-WRITABLE = 0x004  # POLLOUT: send or write would not block; a connect has finished
-ERROR = 0x008  # POLLERR
-HANGUP = 0x010  # POLLHUP: both directions are shut
-INVALID = 0x020  # POLLNVAL, from Poll alone: the descriptor is not open (epoll forgets a closed one)
-EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: of several processes that wait on one listener, wake one and not all
+READABLE = 0x001
+"""POLLIN: recv, accept or read would not block; also at the end of the stream."""
+
+WRITABLE = 0x004
+"""POLLOUT: send or write would not block; a connect has finished."""
+
+ERROR = 0x008
+"""POLLERR."""
+
+HANGUP = 0x010
+"""POLLHUP: both directions are shut down."""
+
+INVALID = 0x020
+"""POLLNVAL: the descriptor is not open. Not from `Epoll`, which drops closed descriptors."""
+
+EXCLUSIVE = 1 << 28
+"""EPOLLEXCLUSIVE: of several processes that wait for one listener, wake one instead of all."""
 
 Ready = list[tuple[int, int]]
-"""Descriptors and the bits that are set for each, as the kernel told them."""
+"""Pairs of a descriptor and the bits that are set for it, as the kernel reported them."""
 
 
 class Poller(Protocol):
@@ -26,10 +37,10 @@ class Poller(Protocol):
 
     @property
     def wait(self) -> Callable[[float | None], Ready]:
-        """`wait(timeout_s)`: what is ready, after at most so long (None: until something is, 0: do not block).
+        """`wait(timeout_s)` returns what is ready within `timeout_s` seconds (None: no limit, 0: does not block).
 
-        A signal's Python handler runs while waiting (PEP 475); if it does not raise, waiting goes on or
-        an empty list comes back early.
+        Signal handlers run while it waits (PEP 475). If the handler does not raise, it goes on waiting or returns an
+        empty list early.
         """
 
     def add(self, fd: int, mask: int) -> None:
@@ -39,10 +50,10 @@ class Poller(Protocol):
         """Report other events of a descriptor that was added."""
 
     def remove(self, fd: int) -> None:
-        """Report it no more. Quiet if it has been closed already, as cleaning up often comes in that order."""
+        """Stop reporting a descriptor. No error if it has been closed already, as often happens during clean-up."""
 
     def close(self) -> None:
-        """Give back what the kernel holds; the descriptors stay open."""
+        """Release the poller's own resources; the descriptors stay open."""
 
     def forsake(self) -> None:
-        """In a forked child: close its copy, without a word to the kernel's list, which is the parent's."""
+        """In a forked child: close its copy, without changing the kernel's list, which the parent still uses."""

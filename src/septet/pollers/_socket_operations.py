@@ -1,10 +1,8 @@
-"""Sockets through the ring: what is asked for once and completes again and again.
+"""Sockets through the ring: multishot accept and receive, and the buffers that receives share.
 
-Provided buffers: memory that receives of one ring share (IORING_REGISTER_PBUF_RING, Linux 5.19).
-
-The kernel takes a buffer when data has come, not when the receive is submitted, so a connection that is
-idle occupies none. The ring of free buffers is shared memory: entries of 16 bytes, and a tail that
-moves on for every buffer given back.
+Provided buffers (IORING_REGISTER_PBUF_RING, Linux 5.19) are memory that all receives of a ring use. The kernel takes a
+buffer when data has arrived, not when the receive is submitted, so an idle connection occupies none. The ring of free
+buffers is shared memory: entries of 16 bytes, and a tail that advances by one for each buffer that is given back.
 """
 
 import mmap
@@ -14,16 +12,19 @@ from collections.abc import Callable
 from septet.pollers import _uring_abi as abi
 from septet.pollers._file_operations import Callback
 
-_TAIL = 7  # of the first entry's 8 half words, the one its own 14 bytes leave free
+_TAIL = 7
+"""Index of the ring's tail among the first entry's eight 16-bit words: the one that the entry's 14 bytes leave free."""
 
 
 class ProvidedBuffers:
     """`count` buffers of `size` bytes each, registered with a ring as buffer group `group`.
 
-    `fence` is called between an entry and the tail that makes it visible, where the kernel may look at any time.
+    `fence`, if given, is called between writing an entry and writing the tail that publishes it. It is needed where the
+    kernel may read the ring at any time.
 
     Raises:
-        OSError: io_uring_register(2) refused.
+        ValueError: `count` is no power of 2, or too large.
+        OSError: io_uring_register(2) failed.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class ProvidedBuffers:
         self._size = size
         self._mask = count - 1
         self._tail = 0
-        # Shared, not private: a private page would be copied after fork(), and the kernel keep the old one.
+        # Shared, not private: a private page is copied on write after fork(), and the kernel would keep the old one.
         self._memory = mmap.mmap(-1, count * abi.BUF.size + 2 * count + count * size)
         start = abi.address(self._memory)  # type: ignore[arg-type]  # as writable as a bytearray
         first = count * 16
@@ -49,11 +50,11 @@ class ProvidedBuffers:
             self.give_back(i)
 
     def take(self, number: int, length: int) -> bytes:
-        """A copy of what the kernel put into a buffer, which goes back to the kernel at once."""
+        """Copy `length` bytes out of buffer `number`, and give the buffer back to the kernel."""
         memory = self._memory
         start = self._offsets[number]
         data = memory[start : start + length]
-        # give_back, here once more: this runs for every receive.
+        # give_back(), inlined: this runs for every receive.
         tail = self._tail
         at = (tail & self._mask) << 4
         memory[at : at + 14] = self._entries[number]
@@ -64,7 +65,7 @@ class ProvidedBuffers:
         return data
 
     def give_back(self, number: int) -> None:
-        """Hand a buffer to the kernel: first the entry, then the tail that makes it visible."""
+        """Give a buffer to the kernel: write the entry, then the tail that publishes it."""
         at = (self._tail & self._mask) << 4
         self._memory[at : at + 14] = self._entries[number]
         if self._fence is not None:
@@ -73,13 +74,13 @@ class ProvidedBuffers:
         self._tails[_TAIL] = self._tail & 0xFFFF
 
     def close(self) -> None:
-        """Unmap the memory; only after the ring has been closed."""
+        """Unmap the memory. The ring must be closed already."""
         self._tails.release()
         self._memory.close()
 
 
 class SocketOperations:
-    """The part of `Ring` that deals with sockets. Each method prepares an operation and returns its token."""
+    """The socket operations of `Ring`. Each method prepares an operation and returns its token."""
 
     _accepts: set[int]
     _buffers: ProvidedBuffers | None
@@ -89,23 +90,23 @@ class SocketOperations:
     _provide_buffers: Callable[[], ProvidedBuffers]
 
     def accept_multishot(self, fd: int, callback: Callback) -> int:
-        """Accept connections from a listener; `res` is each one's descriptor (non-blocking, close-on-exec)."""
+        """Accept connections from a listener until cancelled; `res` is a descriptor (non-blocking, close-on-exec)."""
         flags = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         token = self._prepare(callback, abi.OP_ACCEPT, fd, op_flags=flags, ioprio=abi.ACCEPT_MULTISHOT)
-        self._accepts &= self._callbacks.keys()  # those that ended meanwhile are of no interest
+        self._accepts &= self._callbacks.keys()  # without those that have ended
         self._accepts.add(token)
         return token
 
     def receive_multishot(self, fd: int, callback: Callback) -> int:
-        """Receive from a socket again and again: `data` is what came, `res` its length, 0 the end of stream.
+        """Receive from a TCP socket until cancelled: `data` is what came, `res` its length, 0 the end of the stream.
 
-        When `flags` lack `MORE` it has ended. With -ENOBUFS (all buffers were in use) or with data in hand, no
-        data is lost and the caller may prepare another one.
+        A completion whose `flags` lack `MORE` is the last one. If it is -ENOBUFS (all buffers were in use) or brings
+        data, nothing is lost, and the caller may prepare another receive.
 
-        For TCP. Of a unix socket the end of the stream may never come. The kernel stops to ask for more when the socket
-        says that it is empty, and waits for the next event. TCP says so only if its stream has not ended; a unix socket
-        (which has told it since Linux 6.17) says so before its end as well, and that event may have been already: if
-        more than 33 buffers' worth and the end were there when the receive was submitted.
+        Not for unix sockets, whose end of stream may never be reported. The kernel stops reading when the socket says
+        that it is empty, and waits for the next event. A unix socket (since Linux 6.17) says so although its stream has
+        ended, so that no event follows. It happens if more than 33 buffers of data and the end of the stream were there
+        when the receive was submitted.
         """
         buffers = self._buffers or self._provide_buffers()
         return self._prepare(

@@ -62,8 +62,8 @@ class RingFiles:
             pieces = [await self.read(fd, FIRST_READ, 0)]
             offset = len(pieces[0])
             size = os.fstat(fd).st_size
-            # Who has read as much as the size tells, and less than was asked for, has met the end. FileBackend of proc(5) and
-            # sysfs(5) tell no size, or a wrong one, and come by the page: only b"" is their end.
+            # The end is reached when as many bytes have come as fstat(2) says and the last read was short. Files of
+            # proc(5) and sysfs(5) have no size or a wrong one and come a page at a time: only b"" is their end.
             while pieces[-1] and not (offset == size and len(pieces[-1]) < FIRST_READ):
                 pieces.append(await self.read(fd, max(size - offset, FIRST_READ), offset))
                 offset += len(pieces[-1])
