@@ -1,7 +1,7 @@
-"""One connection of an asyncio loop: the socket, the protocol, and how both come to an end.
+"""A stream connection of a loop: socket, protocol, and how both end. `_stream.py` adds sending and receiving.
 
-The contract is that of asyncio's transports: `connection_lost` is called
-last and once, `close` sends what is left first, and `abort` does not.
+The contract is that of asyncio's transports: `connection_lost` is called once and last, `close` sends the backlog
+first, and `abort` discards it.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ Buffer = bytes | bytearray | memoryview
 
 
 class TransportLoop(Protocol):
-    """What a transport needs of its loop: three verbs of ours, and the part of asyncio's interface that it uses.
+    """What a transport needs of its loop: `watch`, `rewatch`, `unwatch`, and part of asyncio's interface.
 
-    Transports and listeners know their loop only by this, so that the loop may import them.
+    Transports and listeners import this instead of the loop, because the loop imports them.
     """
 
     _transports: MutableMapping[int, Any]
-    """asyncio's: the transport of each descriptor, which `add_reader` and the `sock_*` methods refuse."""
+    """Transports by descriptor. asyncio's `add_reader` and `sock_*` methods refuse these descriptors."""
 
     def watch(self, fd: int, mask: int, callback: Callable[[int], object]) -> None:
         """Call `callback(ready)` whenever `fd` is ready for `mask`."""
@@ -59,19 +59,22 @@ class TransportLoop(Protocol):
 
 
 def set_nodelay(sock: socket.socket) -> None:
-    """TCP_NODELAY, as in asyncio. That of a listener is every client's: Linux hands it down in accept(2)."""
+    """Set TCP_NODELAY, as asyncio does. On Linux, accepted sockets inherit it from the listener."""
     if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # a stream, but not TCP: SCTP
+            pass  # a stream socket of another protocol, such as SCTP
 
 
-class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile and TLS accept no other
-    """A connected stream socket and its protocol. All of the protocol's callbacks run in one context."""
+class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's sendfile and TLS require
+    """A connected stream socket and its protocol. All callbacks of the protocol run in one context.
+
+    It belongs to the thread of its loop.
+    """
 
     __slots__ = (
-        "__dict__",  # for others: asyncio's transports take any attribute, and test suites replace `write`
+        "__dict__",  # as asyncio's transports: users set attributes, and test suites replace `write`
         "__weakref__",
         "_backlog",
         "_backlog_size",
@@ -92,7 +95,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendf
         "_sock_fd",
     )
 
-    # asyncio asks for these by name.
+    # asyncio reads these.
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
@@ -108,16 +111,16 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendf
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> None:
-        self._sock = None  # until nothing can fail any more: __del__ warns of one that is left open
+        self._sock = None  # until the end of __init__: __del__ warns if a socket is left open
         super().__init__(extra, cast(asyncio.AbstractEventLoop, loop))
         self._add_extra_info(sock)
         self._sock_fd = sock.fileno()
         self._mask = 0
-        """What the poller watches for now."""
+        """The bits that the poller watches for now; 0: it does not watch."""
         self._reading = False
-        """We want what the peer sends."""
+        """True if received data is wanted: neither paused, nor closing, nor at the end of the stream."""
         self._may_send = True
-        """write() may send: there is no backlog, nor a reason to refuse."""
+        """True if write() may send at once: there is no backlog, and no reason to refuse."""
         self._paused = self._closing = self._eof = False
         self._conn_lost = 0
         self._backlog: deque[Buffer] = deque()
@@ -144,11 +147,11 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendf
 
     @property
     def _server_arguments(self) -> tuple["StreamConnection", ...]:
-        """Since Python 3.13 a Server knows its transports; before, it counted them."""
+        """Arguments of Server._attach and _detach: since Python 3.13 they take the transport."""
         return (self,) if sys.version_info >= (3, 13) else ()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """As in asyncio: what comes from now on goes to `protocol`."""
+        """As in asyncio: data that arrives from now on goes to `protocol`."""
         self._protocol: Any = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
@@ -157,14 +160,14 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendf
         return self._protocol  # type: ignore[no-any-return]
 
     def _update_watch(self) -> None:
-        """Have the loop watch for what is wanted now."""
+        """Have the loop watch for the events that are needed now."""
         raise NotImplementedError
 
     def get_write_buffer_size(self) -> int:
         """Bytes in the backlog."""
         return self._backlog_size
 
-    # -- the end
+    # -- closing
 
     def is_closing(self) -> bool:
         """As in asyncio."""
@@ -181,7 +184,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # asyncio's sendf
             self._call_connection_lost_soon(None)
 
     def abort(self) -> None:
-        """As in asyncio: close at once; the backlog is lost."""
+        """As in asyncio: close without sending the backlog."""
         self._force_close(None)
 
     def _force_close(self, exc: BaseException | None) -> None:

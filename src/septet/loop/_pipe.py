@@ -1,7 +1,7 @@
-"""The reading end of a pipe, socket or terminal under an asyncio Protocol, driven straight from the poller.
+"""The reading end of a pipe, socket or terminal under an asyncio Protocol, called directly by the poller.
 
-asyncio's own is called through a Handle for every event, which takes a fifth of a round trip through a pipe. The
-writing end is asyncio's: it asks the poller only when the pipe is full.
+asyncio's own transport needs a Handle for every event, which is a fifth of the cost of a round trip through a pipe. The
+writing end is asyncio's: it uses the poller only when the pipe is full.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from septet.pollers import READABLE
 log = logging.getLogger("asyncio")
 
 PACKET_SIZE = 256 * 1024
-"""Bytes; asyncio's."""
+"""Bytes to read from a socket at a time, as in asyncio."""
 
 
 class ReadPipeTransport(asyncio.ReadTransport):
-    """As asyncio's: reading starts after `connection_made`, and the pipe is closed after `connection_lost`.
+    """As in asyncio: reading starts after `connection_made`, and the pipe is closed after `connection_lost`.
 
     Raises:
-        ValueError: `pipe` is something else, such as a file, which a poller says nothing about.
+        ValueError: `pipe` is no pipe, socket or character device; pollers do not support regular files.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class ReadPipeTransport(asyncio.ReadTransport):
         extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__({**(extra or {}), "pipe": pipe})
-        self._pipe = None  # until nothing can fail any more
+        self._pipe = None  # until the end of __init__: __del__ warns if a pipe is left open
         self._fd: int = pipe.fileno()
         mode = os.fstat(self._fd).st_mode
         if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
             raise ValueError("Pipe transport is for pipes/sockets only.")
         os.set_blocking(self._fd, False)
-        # A socket may be one of datagrams, of which what does not fit would be lost: as much as in asyncio.
+        # A datagram socket drops what does not fit into the buffer.
         self._receive_size = PACKET_SIZE if stat.S_ISSOCK(mode) else RECEIVE_SIZE
         self._loop = loop
         self._protocol: Any = protocol
@@ -57,7 +57,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
             loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """As in asyncio: what comes from now on goes to `protocol`."""
+        """As in asyncio: data that arrives from now on goes to `protocol`."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -67,7 +67,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
     # -- reading
 
     def _update_watch(self) -> None:
-        """Have the loop watch if we read now."""
+        """Have the loop watch the pipe while it is read."""
         wanted = self.is_reading()
         if wanted == self._watched:
             return
@@ -99,7 +99,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
         return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
-        """As in asyncio: what is written stays in the pipe."""
+        """As in asyncio: data stays in the pipe."""
         if self.is_reading():
             self._paused = True
             self._update_watch()
@@ -112,14 +112,14 @@ class ReadPipeTransport(asyncio.ReadTransport):
             self._update_watch()
             self._log_debug("resumes reading")
 
-    # -- the end
+    # -- closing
 
     def is_closing(self) -> bool:
         """As in asyncio."""
         return self._closing
 
     def close(self) -> None:
-        """As in asyncio: read no more, and close the pipe in the loop's next turn."""
+        """As in asyncio: stop reading, and close the pipe in the loop's next turn."""
         if not self._closing:
             self._call_connection_lost_soon(None)
 
@@ -137,7 +137,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
             self._protocol = None
 
     def _fatal_error(self, exc: OSError) -> None:
-        if exc.errno != errno.EIO:  # which is how a terminal's other side goes away
+        if exc.errno != errno.EIO:  # a terminal whose other side was closed
             message = "Fatal read error on pipe transport"
             self._loop.call_exception_handler(
                 {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}

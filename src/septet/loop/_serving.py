@@ -1,7 +1,7 @@
-"""A listener of an asyncio Server: accepts straight from the poller, and makes transport and protocol of each client.
+"""A listener of an asyncio Server: accepts connections when the poller reports it, and makes transport and protocol.
 
-asyncio starts a Task for every client, which awaits `connection_made`; here that is an ordinary call, and only a TLS
-handshake is waited for.
+asyncio starts a Task for every client, which awaits `connection_made`. Here `connection_made` is an ordinary call; only
+a TLS handshake is waited for.
 """
 
 import asyncio
@@ -18,27 +18,28 @@ from septet.loop._stream import StreamTransport
 from septet.pollers import READABLE
 
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""accept(2) will not succeed before something else is closed; meanwhile the listener stays readable."""
+"""With these errors, accept(2) fails until something else is closed, and the listener stays readable."""
 
 Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class ServingLoop(TransportLoop, Protocol):
-    """What a listener needs of its loop: the two ways to make a client's transport."""
+    """What a listener needs of its loop: making a client's transport, plain or with TLS."""
 
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """The transport for a connected stream socket; it has not begun yet."""
+        """The transport for a connected stream socket; `begin` starts it."""
 
     def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
-        """asyncio's: a TLS transport, which has begun its handshake."""
+        """As in asyncio: a TLS transport, whose handshake has begun."""
 
 
 class StreamAcceptor:
-    """Takes clients in for one listener, until the loop stops watching it.
+    """Accepts the clients of one listener until the loop stops watching it.
 
     Args:
+        backlog: connections to accept at most for each event, as in asyncio.
         tls: asyncio's keyword arguments for a TLS transport, or None.
     """
 
@@ -61,7 +62,7 @@ class StreamAcceptor:
         self._context = copy_context()
 
     def start(self) -> None:
-        """Have the loop watch the listener; nothing happens if that was closed meanwhile."""
+        """Have the loop watch the listener, unless it was closed in the meantime."""
         if self._listener.fileno() >= 0:
             set_nodelay(self._listener)
             self._loop.watch(self._listener.fileno(), READABLE, self._ready)
@@ -69,7 +70,7 @@ class StreamAcceptor:
     def _ready(self, mask: int) -> None:
         for _ in range(self._backlog):
             try:
-                # What socket.accept() calls; all around it takes as long again, mostly for enums of family and type.
+                # socket.accept() without its conversions to enums, which take as long as the call itself.
                 fd, address = self._listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
@@ -83,7 +84,7 @@ class StreamAcceptor:
             self.accept_client(sock, address)
 
     def pause(self, exc: OSError) -> None:
-        """Look away for a second, as asyncio does, rather than fail again and again."""
+        """Stop watching the listener for a second, as asyncio does, instead of failing again and again."""
         message = "socket.accept() out of system resource"
         listener = trsock.TransportSocket(self._listener)
         self._loop.call_exception_handler({"message": message, "exception": exc, "socket": listener})
@@ -91,7 +92,7 @@ class StreamAcceptor:
         self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self.start)
 
     def accept_client(self, sock: socket.socket, address: Any) -> None:
-        """Make a client's protocol and transport in a context of its own; a failure ends the client, not the server."""
+        """Make a client's protocol and transport in a new context. A failure closes the client, not the server."""
         try:
             self._context.copy().run(self._make_transport, sock, {"peername": address})
         except (SystemExit, KeyboardInterrupt):
@@ -113,7 +114,7 @@ class StreamAcceptor:
         waiter.add_done_callback(partial(self._handshake_done, encrypted))
 
     def _handshake_done(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
-        """The handshake is over. One that failed is everyday life, and told in debug mode only."""
+        """The handshake has ended. Failures are common and reported in debug mode only."""
         exc = None if waiter.cancelled() else waiter.exception()
         if exc is not None:
             transport.close()

@@ -1,10 +1,13 @@
-"""A connected stream socket under an asyncio Protocol, driven straight from the poller.
+"""A connected stream socket under an asyncio Protocol, called directly by the poller.
 
     poller ──> ready ──> recv(2) ──> protocol.data_received
     protocol ──> write ──> send(2) at once; what does not fit waits in the backlog for the next `ready`
 
-Reading starts when `connection_made` has returned, as in asyncio. All callbacks of one connection run in one context of
-its own, a copy of the one in which the connection was made, as in uvloop.
+Reading starts after `connection_made`, as in asyncio. All callbacks of one connection run in one context, a copy of the
+one in which the connection was made, as in uvloop.
+
+`write` sends at once. uvloop queues first and sends in the loop's next turn, which combines small writes but delays
+every answer until a busy application has returned to the loop.
 """
 
 import asyncio
@@ -19,13 +22,13 @@ from septet.pollers import READABLE, WRITABLE
 
 log = logging.getLogger("asyncio")
 
-# asyncio receives 256 KiB at a time. From 128 KiB glibc maps and unmaps such a block on every call
-# (M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop. A buffer of our own, received into and
-# copied from, was no cheaper than to let recv(2) have a block of this size.
 RECEIVE_SIZE = 64 * 1024
+"""Bytes. asyncio receives 256 KiB at a time. From 128 KiB on, glibc maps and unmaps such a block on every call
+(M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop. To receive into a buffer of our own and
+copy was no cheaper."""
 
 MAX_PIECES = 1024
-"""IOV_MAX of Linux: as many pieces go with one sendmsg(2)."""
+"""IOV_MAX of Linux: the number of pieces that one sendmsg(2) accepts."""
 
 DATA_RECEIVED_FAILED = "Fatal error: protocol.data_received() call failed."
 
@@ -36,7 +39,7 @@ class StreamTransport(StreamConnection):
     __slots__ = ()
 
     def begin(self, waiter: "asyncio.Future[None] | None" = None) -> None:
-        """Tell the protocol of the connection, and start to read. To be called once, in the transport's context."""
+        """Call connection_made, and start reading. To be called once, in the transport's context."""
         try:
             self._protocol.connection_made(self)
         except (SystemExit, KeyboardInterrupt):
@@ -50,7 +53,7 @@ class StreamTransport(StreamConnection):
             futures._set_result_unless_cancelled(waiter, None)  # type: ignore[attr-defined]
 
     def begin_soon(self, waiter: "asyncio.Future[None] | None") -> None:
-        """`begin` in the loop's next turn, as asyncio does for connections that somebody awaits."""
+        """Call `begin` in the loop's next turn, as asyncio does for connections that are awaited."""
         self._loop.call_soon(self.begin, waiter, context=self._context)
 
     # -- the poller
@@ -72,7 +75,7 @@ class StreamTransport(StreamConnection):
             self._loop.watch(self._sock_fd, mask, self.ready)
 
     def ready(self, mask: int) -> None:
-        """The loop's call: the socket is ready, or broken, which trying will show."""
+        """Called by the loop: the socket is ready, or broken, which recv(2) or send(2) will tell."""
         if mask != READABLE and self._backlog:
             self._run(self._send_backlog)
         if mask == WRITABLE or not self._reading:
@@ -95,7 +98,7 @@ class StreamTransport(StreamConnection):
     # -- receiving
 
     def _receive_into(self) -> None:
-        """The protocol has a buffer of its own."""
+        """Receive into the buffer of a BufferedProtocol."""
         try:
             buffer = self._run(self._protocol.get_buffer, -1)
             if not len(buffer):
@@ -124,7 +127,7 @@ class StreamTransport(StreamConnection):
             self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
             return
         if keep_open:
-            self._reading = False  # there is nothing more to receive, but perhaps something to send
+            self._reading = False  # nothing more to receive, but the protocol may still send
             self._update_watch()
         else:
             self.close()
@@ -134,7 +137,7 @@ class StreamTransport(StreamConnection):
         return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
-        """As in asyncio: what the peer sends stays in the kernel."""
+        """As in asyncio: received data stays in the kernel."""
         if self.is_reading():
             self._paused = True
             self._reading = False
@@ -152,9 +155,13 @@ class StreamTransport(StreamConnection):
     # -- sending
 
     def write(self, data: Buffer) -> None:
-        """As in asyncio: send now what the kernel takes, and the rest when it has room.
+        """As in asyncio: send at once what the kernel accepts, and the rest when it has room.
 
-        The rest of anything but `bytes` is copied, so that the caller may change it afterwards.
+        `bytearray` and `memoryview` are copied, so that the caller may change them afterwards.
+
+        Raises:
+            TypeError: `data` is not bytes-like.
+            RuntimeError: after write_eof(), or during sendfile.
         """
         if not self._may_send or type(data) is not bytes:
             self._write_checked(data)
@@ -204,7 +211,7 @@ class StreamTransport(StreamConnection):
             self._fatal_error(exc, "Fatal write error on socket transport")
             return
         self._drop_sent(sent)
-        self._maybe_resume_protocol()  # type: ignore[attr-defined]  # it may write
+        self._maybe_resume_protocol()  # type: ignore[attr-defined]  # the protocol may write
         if self._backlog or self._conn_lost:
             return
         self._may_send = not (self._closing or self._eof or self._empty_waiter)
@@ -212,7 +219,7 @@ class StreamTransport(StreamConnection):
         if self._empty_waiter is not None and not self._empty_waiter.done():
             self._empty_waiter.set_result(None)
         if self._closing:
-            self._conn_lost += 1  # from here on write() and abort() do nothing: the descriptor is about to go
+            self._conn_lost += 1  # write() and abort() do nothing from now on: the descriptor will be closed
             self._may_send = False
             self._call_connection_lost(None)
         elif self._eof:
@@ -229,11 +236,11 @@ class StreamTransport(StreamConnection):
             sent -= len(piece)
 
     def writelines(self, list_of_data: Iterable[Buffer]) -> None:
-        """As in asyncio; joined, for a copy costs less than another system call."""
+        """As in asyncio. The pieces are joined: a copy costs less than another system call."""
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        """As in asyncio: shut down the sending side when all is sent."""
+        """As in asyncio: shut down the sending side when the backlog is sent."""
         if self._closing or self._eof:
             return
         self._eof = True
@@ -244,15 +251,15 @@ class StreamTransport(StreamConnection):
     def _shut_down(self) -> None:
         try:
             self._sock.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
-        except OSError as exc:  # the peer has reset the connection meanwhile
+        except OSError as exc:  # the peer has reset the connection
             self._fatal_error(exc, "Fatal error on socket transport")
 
     def can_write_eof(self) -> bool:
-        """True: sockets can."""
+        """True, as for every stream socket."""
         return True
 
     def _make_empty_waiter(self) -> "asyncio.Future[None]":
-        """For asyncio's sendfile, which sends beside us when the backlog is empty."""
+        """For asyncio's sendfile, which uses the socket itself once the backlog is empty."""
         if self._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         self._empty_waiter = self._loop.create_future()

@@ -1,12 +1,11 @@
-"""`UringLoop`: asyncio over io_uring, and its transport.
+"""`UringLoop`: asyncio over io_uring, and its TCP transport, which receives through a multishot receive.
 
-A connected stream socket whose bytes come as completions: one multishot receive stands in the kernel for it.
+One multishot receive per connection stays in the kernel, and its completions carry the data. Sending is that of
+`StreamTransport`: send(2) at once costs less than an operation through the ring. Receiving differs in one point: it
+cannot be stopped at once. Data that the kernel had received before it learned of a pause, or of an upgrade to TLS, is
+held, and delivered when reading is resumed.
 
-Sending is that of `StreamTransport`: send(2) at once costs less than a trip through the ring. Receiving differs in one
-thing, that it cannot be stopped at once. What the kernel had received before it heard of a pause, or of a protocol's
-upgrade to TLS, is held and given out when reading is resumed; nothing is lost.
-
-For TCP only: see `receive_multishot` for what unix sockets would miss.
+For TCP only; `receive_multishot` says what unix sockets would miss.
 """
 
 import asyncio
@@ -23,13 +22,13 @@ from septet.pollers.ring import MORE, Ring
 from septet.pollers.ring_poll import RingPoll
 
 PLACEHOLDER: Ready = [(-1, 0)]
-"""One completion: what it is, is not known before it is taken."""
+"""Stands for one completion, whose contents are known only when it is taken from the queue."""
 
 RETRIABLE = (-errno.ENOBUFS, -errno.ECANCELED)
-"""There was no buffer, or we had cancelled the receive: it is prepared again when it is wanted."""
+"""No buffer was free, or we had cancelled the receive: it is prepared again when data is wanted."""
 
 Received = bytes | OSError
-"""What a receive has brought; b"" is the end of the stream."""
+"""The result of a receive; b"" is the end of the stream."""
 
 
 class RingStreamTransport(StreamTransport):
@@ -47,9 +46,11 @@ class RingStreamTransport(StreamTransport):
     ) -> None:
         self._ring = loop.ring
         self._token = 0
-        """Of the receive in the ring; 0: there is none."""
+        """The token of the receive in the ring; 0: there is none."""
         self._cancelled = False
+        """True if that receive was cancelled; its last completion is still to come."""
         self._held: deque[Received] = deque()
+        """What has come while the protocol could not take it."""
         super().__init__(loop, sock, protocol, extra, server)
 
     def _update_watch(self) -> None:
@@ -68,12 +69,12 @@ class RingStreamTransport(StreamTransport):
                 self._loop.unwatch(self._sock_fd)
 
     def ready(self, mask: int) -> None:
-        """The loop's call: there is room to send, or trying will show why not."""
+        """Called by the loop: the socket is writable, or broken, which send(2) will tell."""
         if self._backlog:
             self._run(self._send_backlog)
 
     def _completed(self, res: int, flags: int, data: bytes) -> None:
-        """The ring's call."""
+        """Called by the ring for each completion of the receive."""
         if flags & MORE and self._reading and not self._buffered and not self._held:  # nearly always
             try:
                 self._run(self._protocol.data_received, data)
@@ -88,19 +89,20 @@ class RingStreamTransport(StreamTransport):
         if res not in RETRIABLE:
             self._held.append(data if res >= 0 else OSError(-res, os.strerror(-res)))
         if res <= 0 and self._held:
-            # The end has a turn of its own, as from a poller: who awaits the last data finds the transport open still.
+            # The end of the stream comes a turn later, as from a poller: a task that the last data wakes finds the
+            # transport still open.
             self._loop.call_soon(self._deliver_held)
         elif self._reading:
             self._deliver_held()
 
     def resume_reading(self) -> None:
-        """As in asyncio; what is held goes to the protocol in the loop's next turn."""
+        """As in asyncio. Data that is held goes to the protocol in the loop's next turn."""
         if self._held and self._paused and not self._closing:
             self._loop.call_soon(self._deliver_held)
         super().resume_reading()
 
     def _deliver_held(self) -> None:
-        """Give the protocol what is held, until it pauses; then receive on."""
+        """Deliver what is held until the protocol pauses, then continue receiving."""
         while self._held and self._reading:
             self._deliver(self._held.popleft())
         if self._reading:
@@ -123,7 +125,7 @@ class RingStreamTransport(StreamTransport):
             self._fatal_error(exc, DATA_RECEIVED_FAILED)
 
     def _deliver_to_buffer(self, data: bytes) -> None:
-        """Copy into the protocol's own buffer, as often as it takes; the rest is held if it pauses."""
+        """Copy into the buffer of a BufferedProtocol, repeatedly if it is small. The rest is held if it pauses."""
         rest = memoryview(data)
         while rest and self._reading and self._buffered:
             buffer = memoryview(self._protocol.get_buffer(len(rest))).cast("B")
@@ -138,7 +140,7 @@ class RingStreamTransport(StreamTransport):
 
 
 class _SplitRingPoll(RingPoll):
-    """Divides waiting from calling back, for between the two the loop runs what is ready."""
+    """Waits without calling back: the loop runs ready callbacks between the two."""
 
     def wait(self, timeout_s: float | None) -> Ready:
         self.enter(timeout_s)
@@ -146,16 +148,19 @@ class _SplitRingPoll(RingPoll):
 
 
 class UringLoop(ReadinessLoop):
-    """The loop that also completes operations; see `ReadinessLoop` for its interface.
+    """asyncio over io_uring, which also completes operations; see `ReadinessLoop` for its interface.
 
-    TCP transports receive through the ring; `watch` and what else asyncio does go through poll requests. `ring` is
-    there for code that wants more: its callbacks run in the loop's thread, just before the watched descriptors of the
-    same turn, and their exceptions go to the loop's exception handler.
+    TCP transports receive through the ring. `watch` and the rest of asyncio use poll requests. Your code may prepare
+    operations with `ring`: their callbacks run in the loop's thread, before the watched descriptors of the same turn,
+    and their exceptions go to the loop's exception handler.
 
-    It belongs to the thread that first runs it, and closing it belongs there too.
+    The loop belongs to the thread that first runs it, and must be closed there.
+
+    Args:
+        ring: the ring to use instead of a new one; closing the loop closes it.
 
     Raises:
-        RingUnavailable: an OSError; its text says why io_uring cannot be used here and what to do.
+        RingUnavailable: an OSError whose text says why io_uring cannot be used here and what to do.
     """
 
     def __init__(self, ring: Ring | None = None) -> None:

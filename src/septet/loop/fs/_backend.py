@@ -1,4 +1,4 @@
-"""What a backend of files does: seven verbs on paths and descriptors; and what all backends need for it."""
+"""The interface of a file backend: seven operations on paths and descriptors; and functions that all backends use."""
 
 import errno
 import io
@@ -9,11 +9,15 @@ from typing import Protocol
 StrPath = str | os.PathLike[str]
 
 FIRST_READ = 64 * 1024
-"""Bytes that are asked of a file of unknown size: most files come whole, and their size need not be asked for."""
+"""Bytes to read from a file of unknown size: enough for most files, whose size need not be asked for then."""
 
 
 def encoded(path: StrPath) -> bytes:
-    """The path as the kernel takes it, up to its null byte: a path that contains one would be another file's."""
+    """The path as bytes for the kernel.
+
+    Raises:
+        ValueError: it contains a null byte, where the kernel would end it.
+    """
     name = os.fsencode(path)
     if b"\0" in name:
         raise ValueError(f"embedded null byte in {path!r}")
@@ -21,10 +25,10 @@ def encoded(path: StrPath) -> bytes:
 
 
 def position(fd: int, path: StrPath) -> int:
-    """Where the next read of an open file begins.
+    """The position of an open file, in bytes.
 
     Raises:
-        io.UnsupportedOperation: it is a pipe, a socket or a terminal: it has none.
+        io.UnsupportedOperation: it is a pipe, a socket or a terminal, which has no position.
     """
     try:
         return os.lseek(fd, 0, os.SEEK_CUR)
@@ -33,7 +37,7 @@ def position(fd: int, path: StrPath) -> int:
 
 
 def refuse_directory(fd: int, path: StrPath) -> None:
-    """Say so with the path, which read(2) does not know. open(2) has nothing against a directory.
+    """open(2) accepts a directory, and the error of read(2) would lack the path.
 
     Raises:
         IsADirectoryError: it is one.
@@ -43,25 +47,25 @@ def refuse_directory(fd: int, path: StrPath) -> None:
 
 
 class FileBackend(Protocol):
-    """All raise OSError, with the path where there is one."""
+    """All methods raise OSError, with the path if they take one."""
 
     async def open(self, path: StrPath, flags: int, permissions: int) -> int:
-        """A descriptor. If the caller is cancelled meanwhile, it is closed when it comes."""
+        """Return a descriptor. If the caller is cancelled before, the descriptor is closed."""
 
     async def close(self, fd: int) -> None:
-        """Also if the caller is cancelled."""
+        """Close the descriptor, also if the caller is cancelled."""
 
     async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
         """As os.stat()."""
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
-        """At most `size` bytes from `offset` on; fewer at the end of the file, or where a signal came."""
+        """At most `size` bytes from `offset` on; fewer at the end of the file or after a signal."""
 
     async def read_whole(self, path: StrPath) -> bytes:
-        """Open, read to the end, close; io.UnsupportedOperation for what has no end."""
+        """Open, read to the end and close. io.UnsupportedOperation for pipes, sockets and terminals."""
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
-        """How many bytes were written, at least one."""
+        """Return the number of bytes written, at least one."""
 
     async def fsync(self, fd: int, data_only: bool) -> None:
         """As os.fsync() or os.fdatasync()."""

@@ -1,6 +1,6 @@
-"""FileBackend by io_uring: an operation is prepared, and its completion wakes the task.
+"""The file backend of `UringLoop`: an operation is prepared, and its completion wakes the task.
 
-Paths and buffers belong to the ring until the completion, also if nobody awaits it any more (`Ring` keeps them).
+Paths and buffers belong to the kernel until the completion, even after a cancellation; `Ring` keeps them alive.
 """
 
 import asyncio
@@ -15,26 +15,26 @@ from septet.pollers._file_operations import AT_SYMLINK_NOFOLLOW, stat_result
 from septet.pollers.ring import Ring
 
 MAX_SPARE_BUFFERS = 32
-"""Of that size, kept for the next reads: to make one costs ten times what the read costs."""
+"""Buffers of FIRST_READ bytes that are kept for later reads: making one costs ten times as much as the read."""
 
 MAX_READ = 1 << 30
-"""read(2) on Linux takes no more than 2 GiB at once."""
+"""Bytes per read; read(2) on Linux transfers less than 2 GiB at a time."""
 
 
 class RingFiles:
-    """For one `UringLoop`. An operation whose task is cancelled is cancelled in the ring, too."""
+    """The files of one `UringLoop`. If a task is cancelled, its operation is cancelled in the ring, too."""
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
         self._spare: list[bytearray] = []
 
     async def open(self, path: StrPath, flags: int, permissions: int) -> int:
-        # The kernel takes no permissions where nothing is made.
+        # openat2(2) refuses permissions where no file is created.
         permissions = permissions & 0o7777 if flags & os.O_CREAT else 0
         return await self._complete(self._ring.openat2, encoded(path), flags, permissions, path=path, gives_fd=True)
 
     async def close(self, fd: int) -> None:
-        # Not through the ring: close(2) of a file hardly ever waits, and must happen whoever is cancelled.
+        # Not through the ring: close(2) of a file hardly ever blocks, and must happen even after a cancellation.
         os.close(fd)
 
     async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
@@ -51,7 +51,7 @@ class RingFiles:
         length = await self._complete(partial(self._ring.read, offset=offset, size=size), fd, buffer)
         data = bytes(memoryview(buffer)[:length])
         if small and len(self._spare) < MAX_SPARE_BUFFERS:
-            self._spare.append(buffer)  # not after a cancellation: the kernel may still write into it
+            self._spare.append(buffer)  # not after a cancellation: the kernel may still write to it
         return data
 
     async def read_whole(self, path: StrPath) -> bytes:
@@ -91,7 +91,7 @@ class RingFiles:
 
 
 def _useful_size(fd: int, size: int, offset: int) -> int:
-    """How much of `size` is worth a buffer, which is filled with zeros first: no gigabyte for a small file."""
+    """The size of buffer to allocate: no more than the file has left, because allocating fills it with zeros."""
     status = os.fstat(fd)
     if S_ISREG(status.st_mode):
         size = min(size, max(status.st_size - offset, FIRST_READ))
@@ -99,7 +99,7 @@ def _useful_size(fd: int, size: int, offset: int) -> int:
 
 
 class _Operation:
-    """One that is under way, and the future that its task awaits."""
+    """An operation in the ring, and the future that its task awaits."""
 
     __slots__ = ("_gives_fd", "_path", "future")
 
@@ -109,17 +109,17 @@ class _Operation:
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def completed(self, res: int, flags: int, data: bytes) -> None:
-        """The ring's call."""
+        """Called by the ring."""
         if self.future.cancelled():
             if self._gives_fd and res >= 0:
-                os.close(res)  # opened, but nobody is there to take it
+                os.close(res)  # opened after the task was cancelled
         elif res >= 0:
             self.future.set_result(res)
         else:
             self.future.set_exception(OSError(-res, os.strerror(-res), self._path))
 
     def abandon(self) -> None:
-        """The task was cancelled: perhaps just after the completion, and before it could take the result."""
+        """The task was cancelled. If the completion came just before, close the descriptor that it brought."""
         future = self.future
         if self._gives_fd and future.done() and not future.cancelled() and future.exception() is None:
             os.close(future.result())

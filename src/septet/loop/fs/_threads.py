@@ -1,4 +1,4 @@
-"""FileBackend by the threads of the loop's executor: what every loop can do. A whole file is one call, not four."""
+"""The file backend of all other loops: threads of the loop's executor. A whole file is read in one call, not four."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class ThreadFiles:
-    """A thread cannot be stopped: who is cancelled leaves it to finish alone."""
+    """One for each loop. A thread cannot be stopped: after a cancellation it finishes its call alone."""
 
     def __init__(self) -> None:
         self._locks: dict[int, _DescriptorLock] = {}
-        """Of descriptors that are open, and with which a thread has had to do."""
+        """The locks of the open descriptors that a thread has used."""
 
     def _lock_of(self, fd: int) -> "_DescriptorLock":
         return self._locks.setdefault(fd, _DescriptorLock())
@@ -31,7 +31,7 @@ class ThreadFiles:
             raise
 
     async def close(self, fd: int) -> None:
-        # Shielded: an call that no thread has begun yet is dropped when its task is cancelled.
+        # Shielded: cancelling the task would drop the call if no thread has begun it yet.
         guard = self._lock_of(fd)
         del self._locks[fd]
         await asyncio.shield(_in_thread(guard.close, fd))
@@ -53,7 +53,10 @@ class ThreadFiles:
 
 
 class _DescriptorLock:
-    """Of a descriptor: an call that was left alone must not meet it closed, when its number may be another file's."""
+    """Serialises close() with operations still running in a thread after their task was cancelled.
+
+    A closed descriptor's number may already be another file's.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -62,7 +65,7 @@ class _DescriptorLock:
     def do(self, call: Callable[..., T], fd: int, *args: object) -> T:
         with self._lock:
             if self._closed:
-                raise ValueError("the file is closed")  # which nobody hears
+                raise ValueError("the file is closed")  # its task was cancelled, so that no caller sees this
             return call(fd, *args)
 
     def close(self, fd: int) -> None:
@@ -76,11 +79,11 @@ def _in_thread(call: Callable[..., T], *args: object) -> "asyncio.Future[T]":
 
 
 def _open(path: StrPath, flags: int, permissions: int) -> int:
-    """Not waiting for the other end of a pipe, which is refused anyway: nothing could stop a thread that does."""
+    """os.open(), but without waiting for the other end of a pipe, from which nothing could free the thread."""
     try:
         fd = os.open(path, flags | os.O_NONBLOCK, permissions)
     except BlockingIOError:
-        return os.open(path, flags, permissions)  # somebody's lease, which the kernel breaks after lease-break-time
+        return os.open(path, flags, permissions)  # a lease (fcntl(2)), which the kernel breaks after lease-break-time
     os.set_blocking(fd, True)
     return fd
 
