@@ -51,6 +51,37 @@ async def send_all(sock: socket.socket) -> None:
     sock.close()
 
 
+class Answered(asyncio.Protocol):
+    """Notes what it is given, and the end."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+def test_answer_of_a_peer_that_does_not_want_the_rest_is_received(run: Run) -> None:
+    """It answers and closes while we have more to send. One turn of the loop sees both: the answer comes first."""
+
+    async def main() -> None:
+        here, there = socket.socketpair()
+        open_connection: Any = asyncio.get_running_loop().create_unix_connection
+        transport, protocol = await open_connection(Answered, sock=here)
+        transport.write(bytes(3_000_000))
+        await asyncio.sleep(0.01)
+        there.send(b"too long")
+        there.close()
+        await protocol.lost
+        assert protocol.got == b"too long"
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_pausing_at_any_moment_loses_no_byte(run: Run, seed: int) -> None:
     """On io_uring a receive may complete while it is being cancelled; what it brought must come after the pause."""

@@ -8,6 +8,7 @@ own code, which uses Handles: datagrams, writing pipes, the sending sock_* metho
 
 import asyncio
 import os
+import signal
 import socket
 from asyncio import constants, selector_events, sslproto
 from collections.abc import Callable, MutableMapping
@@ -288,6 +289,8 @@ class ReadinessLoop(SocketCalls):
         self._ready.clear()
         self._scheduled.clear()
         self._interest.forsake()
+        if cast(Any, self)._signal_handlers:
+            signal.set_wakeup_fd(-1)  # the self-pipe, whose number may soon be a file's; asyncio does so since Python 3.12
         for sock in (self._ssock, self._csock):
             if sock is not None:
                 sock.close()

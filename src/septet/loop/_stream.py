@@ -77,7 +77,8 @@ class StreamTransport(StreamConnection):
     def ready(self, mask: int) -> None:
         """Called by the loop: the socket is ready, or broken, which recv(2) or send(2) will tell."""
         if mask != READABLE and self._backlog:
-            self._run(self._send_backlog)
+            self._receive_and_send(mask)
+            return
         if mask == WRITABLE or not self._reading:
             return
         if self._buffered:
@@ -94,6 +95,13 @@ class StreamTransport(StreamConnection):
             self._run(self._protocol.data_received if data else self._end_of_stream, data)
         except BaseException as exc:
             self._fatal_error(exc, DATA_RECEIVED_FAILED)
+
+    def _receive_and_send(self, mask: int) -> None:
+        """In asyncio's order: if the peer has answered and closed, sending fails and ends the connection."""
+        if mask != WRITABLE:
+            self.ready(READABLE)
+        if self._backlog:
+            self._run(self._send_backlog)
 
     # -- receiving
 
