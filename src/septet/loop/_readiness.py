@@ -290,7 +290,8 @@ class ReadinessLoop(SocketCalls):
         self._scheduled.clear()
         self._interest.forsake()
         if cast(Any, self)._signal_handlers:
-            signal.set_wakeup_fd(-1)  # the self-pipe, whose number may soon be a file's; asyncio does so since Python 3.12
+            # It is the self-pipe, whose number may soon be that of a file. asyncio does so since Python 3.12.
+            signal.set_wakeup_fd(-1)
         for sock in (self._ssock, self._csock):
             if sock is not None:
                 sock.close()
