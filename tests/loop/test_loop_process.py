@@ -1,4 +1,4 @@
-"""What a loop costs and leaves behind, and what a forked child may do with it (in processes of their own)."""
+"""Descriptors and modules that a loop needs, and forked children (in processes of their own)."""
 
 import asyncio
 import os

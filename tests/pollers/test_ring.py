@@ -403,7 +403,7 @@ def test_number_of_buffers_is_a_power_of_two(count: int, pair: Pair) -> None:
 
 @pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOMEM])
 def test_shortage_of_the_kernels_is_waited_for(ring: Ring, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """io_uring_enter(2) may lack memory for a moment; nothing is lost by that."""
+    """io_uring_enter(2) may lack memory for a moment; no operation is lost."""
     seen: Seen = []
     nop(ring, collect(seen))
     ring.wait()
@@ -419,7 +419,7 @@ def test_shortage_of_the_kernels_is_waited_for(ring: Ring, monkeypatch: pytest.M
 
 
 def test_segment_without_memory_is_told_of(ring: Ring, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has come cannot be kept: the receiver hears of it, or it would take what comes next for that."""
+    """If received data cannot be copied, the receiver gets an error; otherwise data would be missing unnoticed."""
     seen: Seen = []
     ours, theirs = pair
     ring.receive_multishot(ours.fileno(), collect(seen))

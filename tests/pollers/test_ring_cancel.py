@@ -1,4 +1,4 @@
-"""A multishot receive that is cancelled at any moment: what it had received by then comes, the rest is unread."""
+"""A multishot receive that is cancelled at any moment: what it has received is delivered, the rest stays unread."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""Where io_uring is not to be had, or not to be shared: real refusals, each in a process of its own."""
+"""io_uring that is forbidden, or inherited through fork: real refusals, each in a process of its own."""
 
 import errno
 import subprocess
@@ -42,7 +42,7 @@ def test_no_obstacle_here(ring: Ring) -> None:
 @pytest.mark.parametrize(("code", "reason"), [(errno.EPERM, "forbidden by a security filter"), (errno.ENOSYS, "6.1")])
 @pytest.mark.parametrize("syscall", [425, 427])
 def test_filter_is_named(ring: Ring, code: int, reason: str, syscall: int) -> None:
-    """425 is io_uring_setup(2), 427 io_uring_register(2): one that is permitted does not make up for the other."""
+    """425 is io_uring_setup(2), 427 io_uring_register(2): both have to be permitted."""
     said = python(f"{FORBID}\nforbid({code}, {syscall})\nfrom septet.pollers.ring import obstacle\nprint(obstacle())")
     assert reason in said
     assert "epoll" in said
@@ -94,7 +94,7 @@ def test_refusal_is_an_oserror_whose_text_is_the_sentence() -> None:
 
 
 def test_forked_child_cannot_reach_its_parents_ring(ring: Ring) -> None:
-    """It is told so, it may make a ring of its own, and the parent's goes on as if nothing had happened."""
+    """It gets an error, and can make a ring of its own; the parent's ring is not affected."""
     said = python(
         """if True:
         import os
