@@ -169,9 +169,10 @@ def test_packages_of_the_laboratory() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_laboratory_imports_in_no_circle() -> None:
+@pytest.mark.parametrize("name", ["lab", "loop", "pollers"])
+def test_imports_form_no_circle(name: str) -> None:
     """Nor late, within a function: what is imported there is used there."""
-    modules = {module_of(path) for path in (PACKAGE / "lab").rglob("*.py")}
+    modules = {module_of(path) for path in (PACKAGE / name).rglob("*.py")}
     graph: dict[str, set[str]] = {module: set() for module in modules}
     for found in all_imports():
         importer = module_of(found.path)

@@ -1,4 +1,4 @@
-"""A long day of a loop: visitors who come and go as they like, half of them badly, and a look round after each round.
+"""Soak test of a loop: random visitors, half of which misbehave; after each round, resources are counted.
 
     python tests/loop/soak.py --backend epoll --seconds 600
 
@@ -31,16 +31,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from septet.loop import BACKENDS, ReadinessLoop, new_event_loop
 from support.processes import children
+from support.rings import buffers_taken, in_flight
 from support.soak_visits import VISITS, EchoDatagrams, Place, on_signal, serve
 
 VISITORS = 16
-"""At the same time."""
+"""Visitors at the same time."""
 
 PATIENCE_S = 20.0
-"""For what visitors leave to the loop: the ends of connections, children that were killed."""
+"""Seconds to wait after a round for connections to end and for killed children to be reaped."""
 
 WARM_UP = 0.2
-"""Of the rounds: caches and pools fill, and allocators find their level."""
+"""Share of the rounds that do not count, in which caches, pools and allocators fill."""
 
 TRACED_BYTES_A_VISIT = 2.0
 RSS_BYTES_A_VISIT = 100.0
@@ -49,7 +50,7 @@ RSS_BYTES_A_VISIT = 100.0
 
 @dataclass
 class Look:
-    """What there is after a round, when everybody has left."""
+    """Resources after a round, when all visitors have ended."""
 
     visits: int
     descriptors: int
@@ -64,7 +65,7 @@ class Look:
     in_flight: int
     """Operations of the ring beyond one poll request for each of these."""
     buffers: int
-    """Of the ring, with the kernel's data in them."""
+    """Provided buffers of the ring that hold data."""
     traced: int
     """Bytes that Python has allocated."""
     rss: int
@@ -85,7 +86,7 @@ def look(loop: ReadinessLoop, visits: int) -> Look:
         timers=sum(not timer._cancelled for _, _, timer in loop._scheduled),
         ready=len(loop._ready),
         watched=watched,
-        in_flight=max(0, ring.in_flight() - watched) if ring else 0,
+        in_flight=max(0, in_flight(ring) - watched) if ring else 0,
         buffers=_buffers_taken(ring) if ring else 0,
         traced=tracemalloc.get_traced_memory()[0],
         rss=int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
@@ -94,13 +95,13 @@ def look(loop: ReadinessLoop, visits: int) -> Look:
 
 def _buffers_taken(ring: Any) -> int:
     try:
-        return int(ring.buffers_taken())
+        return int(buffers_taken(ring))
     except OSError:
         return 0  # before Linux 6.8 the kernel does not tell
 
 
 async def day(chance: Random, visits: int, rate: float) -> None:
-    """One round: the servers, and `visits` visitors, `rate` of them a second (0: as they can)."""
+    """One round: the servers, and `visits` visitors, `rate` of them per second (0: without limit)."""
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory() as directory:
         unix = f"{directory}/socket"
@@ -135,7 +136,7 @@ async def day(chance: Random, visits: int, rate: float) -> None:
 
 
 async def rest(loop: ReadinessLoop, threads: int) -> None:
-    """Until the servers have seen their clients' ends, and the threads that waited for children have ended."""
+    """Wait until servers have noticed that their clients are gone, and threads that wait for children have ended."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         gc.collect()
@@ -146,7 +147,7 @@ async def rest(loop: ReadinessLoop, threads: int) -> None:
 
 
 class Soak:
-    """Rounds on one loop until the time is up."""
+    """Runs rounds on one loop until the time is up."""
 
     def __init__(self, loop: ReadinessLoop, seed: int, visits: int, rate: float) -> None:
         self.loop = loop
@@ -156,10 +157,10 @@ class Soak:
         self.looks: list[Look] = []
         self.complaints: list[str] = []
         loop.set_exception_handler(self._told)
-        sys.unraisablehook = lambda it: self.complaints.append(f"nobody caught {it.exc_value!r} of {it.object!r}")
+        sys.unraisablehook = lambda it: self.complaints.append(f"unraisable {it.exc_value!r} of {it.object!r}")
 
     def _told(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        # asyncio's streams tell whoever waits in drain() of a broken pipe; nobody hears it who is cancelled just then.
+        # asyncio's streams raise a broken pipe in drain(); a task that is cancelled just then never retrieves it.
         unheard = context["message"] == "Future exception was never retrieved"
         if not (unheard and isinstance(context["exception"], ConnectionError)):
             self.complaints.append(f"the loop was told {context}")

@@ -58,12 +58,12 @@ def test_whole_files(run: Run, tmp_path: Path, size: int) -> None:
 
 
 def test_file_of_unknown_size(run: Run) -> None:
-    """A file of /proc says that it is empty."""
+    """Files of /proc have size 0."""
     assert run(fs.read_bytes("/proc/self/status")).startswith(b"Name:")
 
 
 def test_file_that_comes_by_the_page(run: Run) -> None:
-    """proc(5) gives no more than a page or so at once, and tells no size."""
+    """Files of proc(5) have no size and are read about a page at a time."""
     symbols = Path("/proc/kallsyms")
     expected = symbols.read_bytes()
     assert len(expected) > 65536
@@ -71,7 +71,7 @@ def test_file_that_comes_by_the_page(run: Run) -> None:
 
 
 def test_size_beyond_the_file_takes_no_memory(run: Run, tmp_path: Path) -> None:
-    """A buffer of a size that nobody has memory for."""
+    """A size for which no buffer can be allocated."""
     (tmp_path / "file").write_bytes(b"x" * 100_000)
 
     async def read() -> bytes:
@@ -118,7 +118,7 @@ def test_file_that_the_page_cache_has_lost(run: Run, tmp_path: Path) -> None:
 
 
 def test_cached_file_waits_for_nobody(tmp_path: Path) -> None:
-    """The kernel may not answer at once while others rename files, but it does in nearly every case."""
+    """While files are renamed, the kernel may have to wait for a lock, but nearly always it answers at once."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 7)
 
@@ -198,7 +198,7 @@ def test_pipe_is_no_file(run: Run, tmp_path: Path) -> None:
 
 
 def test_pipe_that_nobody_reads_is_not_waited_for(run: Run, tmp_path: Path) -> None:
-    """A thread that waited for the other end could not be stopped, and the loop not be closed."""
+    """A thread that waits for the other end cannot be stopped, and would keep the loop from closing."""
     os.mkfifo(tmp_path / "pipe")
 
     async def give_up() -> None:
@@ -214,7 +214,7 @@ def test_pipe_that_nobody_reads_is_not_waited_for(run: Run, tmp_path: Path) -> N
 
 
 def test_directory_is_no_file(run: Run, tmp_path: Path) -> None:
-    """open(2) takes it; the error has the path all the same, and no descriptor stays."""
+    """open(2) accepts it; the error still has the path, and no descriptor is left open."""
 
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
@@ -231,7 +231,7 @@ def test_directory(run: Run, tmp_path: Path) -> None:
 
 
 def test_cancelled_open_leaves_no_descriptor(run: Run, tmp_path: Path) -> None:
-    """A thread that opens a pipe waits for somebody at its other end; the one who asked is gone by then."""
+    """A thread that opens a pipe waits for its other end, after the task that asked was cancelled."""
     os.mkfifo(tmp_path / "fifo")
 
     async def main() -> None:
@@ -254,7 +254,7 @@ def test_cancelled_open_leaves_no_descriptor(run: Run, tmp_path: Path) -> None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - it is the kernel's and the threads' state: nobody tells
+    while not condition():  # noqa: ASYNC110 - state of the kernel and of threads, which no event announces
         await asyncio.sleep(0.001)
 
 
@@ -280,7 +280,7 @@ def test_cancelled_read_loses_nothing(run: Run, tmp_path: Path) -> None:
 
 
 def test_many_at_once(run: Run, tmp_path: Path) -> None:
-    """More than a submission queue holds."""
+    """More operations than a submission queue holds."""
     (tmp_path / "file").write_bytes(b"x" * 100)
 
     async def main() -> list[bytes]:

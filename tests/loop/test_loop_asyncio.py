@@ -47,7 +47,7 @@ def test_cancelled_timer_does_not_fire(loop: ReadinessLoop) -> None:
 
 
 def test_another_thread_wakes_the_waiting_loop(loop: ReadinessLoop) -> None:
-    """The loop has nothing to wait for, and its self-pipe is made no sooner than it waits."""
+    """The loop has no events to wait for, and makes its self-pipe only when it waits."""
     threads: list[int] = []
 
     def wake() -> None:

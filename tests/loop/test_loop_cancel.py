@@ -1,4 +1,4 @@
-"""Whoever is cancelled while receiving, at whatever point, has not taken a byte: schedules at random, by a seed.
+"""A receive that is cancelled, at any point, has not taken a byte: random schedules, by a seed.
 
 Most cancellations must fall between the arrival of something and the turn of the task that waits for it, so they come a
 few turns of the loop after it was sent. What counts in the end is that all that was sent was received, in order.
@@ -6,6 +6,7 @@ few turns of the loop after it was sent. What counts in the end is that all that
 
 import asyncio
 import os
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -25,7 +26,7 @@ Run = Callable[[Awaitable[Any]], Any]
 
 STEPS = 300
 TURNS = 6
-"""In which a receive is done, on every loop, if something is there."""
+"""Turns of the loop after which a receive is complete, on every loop, if data is there."""
 
 
 @pytest.fixture(params=range(3))
@@ -52,7 +53,7 @@ def connected(family: str) -> tuple[socket.socket, socket.socket]:
 
 
 async def cut_short(chance: Random, what: Coroutine[Any, Any, T], begun: Callable[[], object] = bool) -> T | None:
-    """Its result, or None if a cancellation came first. `begun` is called when it waits, or soon after."""
+    """The result, or None if a cancellation came first. `begun` is called when `what` waits, or soon after."""
     task = asyncio.ensure_future(what)
     for turn in range(chance.randrange(TURNS)):
         if turn == 1:
@@ -98,7 +99,7 @@ def test_sockets(loop: ReadinessLoop, run: Run, chance: Random, family: str, cal
 
 
 def test_clients(loop: ReadinessLoop, run: Run, chance: Random) -> None:
-    """sock_accept: nobody who has connected is forgotten."""
+    """sock_accept: no client is lost."""
     accepted: list[Any] = []
     connected: list[Any] = []
 
@@ -156,7 +157,7 @@ def test_streams(run: Run, loop: ReadinessLoop, chance: Random, family: str) -> 
 
 
 class Collector(asyncio.Protocol):
-    """Notes what it is given, and whether it was given anything while it did not want to be."""
+    """Collects data, and fails if it gets any while reading is paused."""
 
     def __init__(self, got: bytearray) -> None:
         self.got = got
@@ -173,7 +174,7 @@ class Collector(asyncio.Protocol):
 
 
 class BufferedCollector(asyncio.BufferedProtocol):
-    """The same, into a small buffer of its own."""
+    """A `Collector` with a small buffer of its own."""
 
     def __init__(self, got: bytearray) -> None:
         self.got = got
@@ -193,7 +194,7 @@ class BufferedCollector(asyncio.BufferedProtocol):
 
 
 def test_transports(loop: ReadinessLoop, run: Run, chance: Random, family: str) -> None:
-    """Reading is paused and resumed, and the protocol changed for another, at any moment."""
+    """Reading is paused and resumed, and the protocol is replaced, at any moment."""
     got, sent = bytearray(), bytearray()
     contexts: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda loop, context: contexts.append(context))
@@ -236,7 +237,7 @@ def test_transports(loop: ReadinessLoop, run: Run, chance: Random, family: str) 
 
 
 def test_files(run: Run, loop: ReadinessLoop, chance: Random, tmp_path: Path) -> None:
-    """A read that is cancelled has not moved the position: the next one brings what it would have brought."""
+    """A cancelled read has not moved the position: the next one returns the same data."""
     content = chance.randbytes(100_000)
     got = bytearray()
     (tmp_path / "file").write_bytes(content)
@@ -273,13 +274,17 @@ def test_file_is_closed_though_nobody_waits_for_it(loop: ReadinessLoop, run: Run
 
 
 class Sluggish(ThreadPoolExecutor):
-    """Its threads begin to write when they are told to, and whatever else at once."""
+    """Its threads begin to write when `go_on` is set, and do everything else at once."""
 
     def __init__(self, go_on: threading.Event) -> None:
         super().__init__(4)
         self.go_on = go_on
         self.writing = threading.Event()
         self.written = threading.Event()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.go_on.set()  # else a test that fails would wait for ever
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
     def submit(self, errand: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         return super().submit(self.work, errand, *args, **kwargs)
@@ -296,8 +301,11 @@ class Sluggish(ThreadPoolExecutor):
 
 
 def test_write_that_was_left_alone_does_not_meet_another_file(loop: ReadinessLoop, run: Run, tmp_path: Path) -> None:
-    """It begins late, when its file is closed and another one has been given its descriptor's number."""
+    """The write begins late, when its file is closed and the descriptor's number is another file's."""
     go_on = threading.Event()
+    # This makes the loop's self-pipe. Otherwise the loop makes it when it first waits, which may be while the file's
+    # number is free.
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
 
     async def main() -> None:
         with Sluggish(go_on) as pool:

@@ -1,4 +1,4 @@
-"""Other people's libraries on our loops: HTTP clients and servers, WebSockets, anyio, files, Redis and PostgreSQL."""
+"""Third-party libraries on our loops: HTTP clients and servers, WebSockets, anyio, files, Redis and PostgreSQL."""
 
 import asyncio
 import socket
@@ -130,7 +130,7 @@ def postgres() -> Iterator[dict[str, str]]:
 
 
 def test_asyncpg(run: Run, postgres: dict[str, str]) -> None:
-    """Many statements at once through a pool, the bulk of a COPY, and word from another session."""
+    """Concurrent statements through a pool, a large COPY, and a notification from another session."""
 
     async def main() -> None:
         async with asyncpg.create_pool(**postgres, min_size=2, max_size=8) as pool:

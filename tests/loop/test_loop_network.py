@@ -65,7 +65,7 @@ def test_streams_over_unix_sockets(run: Run, tmp_path: Path) -> None:
 
 
 def test_small_writes_do_not_wait_for_an_acknowledgement(run: Run) -> None:
-    """Neither on the client's side nor on the server's, and also where the socket was made by the caller."""
+    """On the client's and the server's side, and if the caller has made the socket."""
 
     def at_once(writer: asyncio.StreamWriter) -> int:
         return int(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
@@ -162,10 +162,10 @@ def test_socket_methods(loop: ReadinessLoop, run: Run) -> None:
 
 def test_refused_connection(run: Run) -> None:
     async def main() -> None:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
             with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection(*nobody.getsockname())
+                await asyncio.open_connection(*unused.getsockname())
 
     run(main())
 
@@ -220,7 +220,7 @@ def test_transport_receives_less_than_mmap_threshold_at_a_time(run: Run) -> None
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Room for 1,000 connections, both ends of which are ours."""
+    """Raise the limit of descriptors for 1,000 connections with both ends."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
     yield
@@ -242,7 +242,7 @@ def test_a_thousand_connections(run: Run, many_descriptors: None) -> None:
 
 
 def test_long_datagrams_of_unix_sockets_come_whole(run: Run, tmp_path: Path) -> None:
-    """As in asyncio: one may be longer than any of IP, and what does not fit into the receiver's buffer is lost."""
+    """As in asyncio: they may be longer than datagrams of IP, and what does not fit into the buffer is lost."""
 
     class Lengths(asyncio.DatagramProtocol):
         def __init__(self) -> None:

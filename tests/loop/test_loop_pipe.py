@@ -13,7 +13,7 @@ Run = Callable[[Awaitable[Any]], Any]
 
 
 class Reader(asyncio.Protocol):
-    """Keeps what comes."""
+    """Collects data."""
 
     def __init__(self) -> None:
         self.data = b""
@@ -95,7 +95,7 @@ def test_file_is_no_pipe(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
 def test_long_packets_come_whole(run: Run, kind: int) -> None:
-    """asyncio takes sockets for pipes, also those whose bytes come in packets: what is not read of one is lost."""
+    """asyncio accepts sockets as pipes, also those of packets, of which the rest is lost if it is not read at once."""
 
     async def main() -> None:
         here, there = socket.socketpair(socket.AF_UNIX, kind)

@@ -1,4 +1,4 @@
-"""What a loop costs and leaves behind, and what a forked child may do with it (in processes of their own)."""
+"""Descriptors and modules that a loop needs, and forked children (in processes of their own)."""
 
 import asyncio
 import os
@@ -71,6 +71,26 @@ FORKED_WHILE_RUNNING = """if True:
 
 def test_fork_from_a_running_loop(backend: str) -> None:
     assert python(FORKED_WHILE_RUNNING, backend) == "still here\n"
+
+
+FORKED_WITH_HANDLERS = """if True:
+    import asyncio, os, signal, sys, septet.loop
+    async def main():
+        heard = []
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.append, 1)
+        pid = os.fork()
+        if pid == 0:
+            files = [os.memfd_create("mine") for _ in range(10)]  # which get the numbers of what was closed
+            signal.raise_signal(signal.SIGUSR1)
+            os._exit(sum(os.fstat(file).st_size for file in files))
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), heard)
+    septet.loop.run(main(), backend=sys.argv[1])
+"""
+
+
+def test_signal_in_a_forked_child_is_written_nowhere(backend: str) -> None:
+    """Neither to the loop of the parent, nor to the child's file that has the number of its wake-up descriptor."""
+    assert python(FORKED_WITH_HANDLERS, backend) == "0 []\n"
 
 
 async def _nothing() -> None:

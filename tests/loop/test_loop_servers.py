@@ -1,4 +1,4 @@
-"""Other people's ASGI servers, as processes of their own that run on our loops and serve a Starlette application."""
+"""Third-party ASGI servers on our loops, as processes of their own that serve a Starlette application."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def hypercorn(fd: int, backend: str) -> list[str]:
 
 @contextmanager
 def served(arguments: Callable[[int, str], list[str]], backend: str, directory: Path) -> Iterator[httpx.Client]:
-    """The server on a listener of ours, which therefore takes clients from the start; SIGTERM must end it."""
+    """The server on a listener of ours, which accepts clients before the server is ready; SIGTERM must end it."""
     environment = os.environ | {"PYTHONPATH": APP_DIR, VARIABLE: str(directory)}
     with socket.create_server(("127.0.0.1", 0)) as listener, (directory / "log").open("wb") as log:
         listener.set_inheritable(True)

@@ -1,4 +1,4 @@
-"""Clients that come and go as they like, in any order and half of them badly; afterwards nothing may be left.
+"""Random clients, half of which misbehave; afterwards no resource may be left in use.
 
 The long version, ten minutes for each loop, is `make soak`.
 """

@@ -1,4 +1,4 @@
-"""What our own stream transports and timers promise beyond what CPython's tests ask."""
+"""Stream transports and timers of ours, beyond what CPython's tests cover."""
 
 import asyncio
 import contextvars
@@ -28,7 +28,7 @@ async def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Collector(asyncio.Protocol):
-    """Everything that came, and when it was over."""
+    """Collects data and the end of the stream."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -51,9 +51,40 @@ async def send_all(sock: socket.socket) -> None:
     sock.close()
 
 
+class Answered(asyncio.Protocol):
+    """Collects data, and the exception that ended the connection."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+def test_answer_of_a_peer_that_does_not_want_the_rest_is_received(run: Run) -> None:
+    """It answers and closes while we have more to send. One turn of the loop sees both: the answer comes first."""
+
+    async def main() -> None:
+        here, there = socket.socketpair()
+        open_connection: Any = asyncio.get_running_loop().create_unix_connection
+        transport, protocol = await open_connection(Answered, sock=here)
+        transport.write(bytes(3_000_000))
+        await asyncio.sleep(0.01)
+        there.send(b"too long")
+        there.close()
+        await protocol.lost
+        assert protocol.got == b"too long"
+
+    run(main())
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_pausing_at_any_moment_loses_no_byte(run: Run, seed: int) -> None:
-    """On io_uring a receive may complete while it is being cancelled; what it brought must come after the pause."""
+    """On io_uring a receive may complete while it is being cancelled; its data must come after the pause."""
     chance = random.Random(seed)
 
     async def main() -> None:
@@ -153,7 +184,7 @@ def test_what_is_written_may_be_changed_afterwards(run: Run) -> None:
 
 
 def test_a_program_may_put_its_own_write_into_a_transport(loop: ReadinessLoop, run: Run) -> None:
-    """As into asyncio's, which have no fixed set of attributes: test suites make connections fail in this way."""
+    """As with asyncio's transports: test suites replace `write` to make connections fail."""
 
     async def main() -> None:
         here, there = await tcp_pair()
@@ -169,7 +200,7 @@ def test_a_program_may_put_its_own_write_into_a_transport(loop: ReadinessLoop, r
 
 
 def test_each_connection_has_a_context_of_its_own(run: Run) -> None:
-    """What the maker of the server has set is seen; what one connection sets, no other sees, nor the loop."""
+    """A connection sees what was set where the server was made; what it sets itself, no other connection sees."""
     who: contextvars.ContextVar[str] = contextvars.ContextVar("who")
     seen: list[str] = []
 
@@ -241,7 +272,7 @@ def test_what_was_ready_precedes_what_is_noticed(loop: ReadinessLoop) -> None:
 
 
 def test_timer_does_not_precede_what_was_ready_when_it_was_set(loop: ReadinessLoop) -> None:
-    """However short its time is: a task that was started before must have had its first step."""
+    """However short its delay: a task that was started before has run its first step."""
     order: list[str] = []
 
     def start() -> None:
@@ -265,7 +296,7 @@ def test_timers_run_in_order_of_time_and_then_of_setting(loop: ReadinessLoop) ->
 
 
 def test_cancelled_timers_do_not_pile_up(loop: ReadinessLoop) -> None:
-    """A time-out is set for a minute and cancelled after a moment, a hundred thousand times an hour."""
+    """Time-outs are set for a minute and cancelled at once, very often."""
     kept = loop.call_later(60, print)
     for _ in range(10_000):
         loop.call_later(60, print).cancel()
@@ -300,7 +331,7 @@ def test_interrupt_in_a_timer_loses_no_other_timer(loop: ReadinessLoop) -> None:
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 def test_transport_that_has_sent_its_backlog_and_closed_is_left_alone(run: Run, family: int) -> None:
-    """Its descriptor's number may be another file's by then: nothing may be asked about it, or sent on it."""
+    """The descriptor's number may be another file's by then: it must be neither watched nor written to."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The straight way from the poller to a callback: watch, rewatch, unwatch, on all loops."""
+"""watch, rewatch and unwatch, on all loops."""
 
 import os
 import socket
@@ -27,14 +27,14 @@ def pairs() -> Iterator[list[Pair]]:
 
 
 def turn(loop: ReadinessLoop, times: int = 3) -> None:
-    """Let the loop go round a few times, without waiting."""
+    """Run a few turns of the loop, without waiting."""
     for _ in range(times):
         loop.call_soon(loop.stop)
         loop.run_forever()
 
 
 def until(loop: ReadinessLoop, condition: Callable[[], object]) -> None:
-    """Let the loop go round until something has come true."""
+    """Run turns of the loop until a condition is true."""
     deadline = loop.time() + 30
     while not condition():
         assert loop.time() < deadline
@@ -130,7 +130,7 @@ def test_unwatched_by_another_callback_of_the_same_round(loop: ReadinessLoop, pa
 
 
 def test_number_given_away_in_the_same_round(loop: ReadinessLoop, pairs: list[Pair]) -> None:
-    """Two are ready; the first that is called closes the other, whose number goes to a quiet newcomer."""
+    """Two are ready; the first callback closes the other one, whose number goes to a socket that is not ready."""
     (first, to_first), (second, to_second), (quiet, to_quiet) = pairs
     wrong: list[int] = []
     newcomer: list[tuple[int, bytes]] = []
@@ -236,7 +236,7 @@ def test_watched_and_asyncio_side_by_side(loop: ReadinessLoop, pairs: list[Pair]
 
 
 def test_a_thousand_watched_connections(loop: ReadinessLoop) -> None:
-    """More than the completion queue of a ring or one call of epoll_wait reports at a time need hold."""
+    """More than one completion queue holds or one epoll_wait(2) reports."""
     count = 1000
     echoed: list[int] = []
     made = [socket.socketpair() for _ in range(count)]

@@ -16,7 +16,7 @@ Pair = tuple[socket.socket, socket.socket]
 
 
 def fill(sock: socket.socket) -> int:
-    """Send until the socket takes no more; how much that was."""
+    """Send until the socket accepts no more; the number of bytes sent."""
     sent = 0
     while True:
         try:
@@ -129,7 +129,7 @@ def test_hangup_comes_unasked(poller: Poller, pair: Pair, mask: int) -> None:
 
 @pytest.mark.parametrize("mask", [WRITABLE, 0])
 def test_half_closed_peer_is_no_news_to_a_sender(poller: Poller, pair: Pair, mask: int) -> None:
-    """The peer sends no more, our buffer is full: nothing is ready, and waiting must not become spinning."""
+    """The peer has shut down, and our send buffer is full: nothing is ready, and waiting must not spin."""
     here, there = pair
     there.shutdown(socket.SHUT_WR)
     sent = fill(here)

@@ -4,9 +4,9 @@
     asyncio.Runner(loop_factory=septet.loop.EpollLoop).run(main())
     uvicorn app:app --loop septet.loop:new_event_loop
 
-They are asyncio's loop with another heart (the turn of the loop, timers, stream transports and listeners are ours) over
-pollers of ours, and with three more verbs (`watch`, `rewatch`, `unwatch`) by which a descriptor's callback is called
-straight from the poller. `septet.loop.fs` reads and writes files without blocking them.
+They are asyncio's selector loop with its own turn, timers, stream transports and listeners, over the pollers of
+`septet.pollers`. Three methods are added: `watch`, `rewatch` and `unwatch`, with which the callback of a descriptor is
+called directly from the poller. `septet.loop.fs` reads and writes files without blocking the loop.
 """
 
 import asyncio
@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from septet.loop._interest import Watcher
 from septet.loop._metrics import Metrics
-from septet.loop._readiness import ReadinessLoop
-from septet.loop.epoll import EpollLoop
-from septet.loop.poll import PollLoop
+from septet.loop._readiness import EpollLoop, PollLoop, ReadinessLoop
 
 if TYPE_CHECKING:
     from septet.loop.uring import UringLoop
@@ -36,6 +34,7 @@ __all__ = [
 ]
 
 BACKENDS = ("poll", "epoll", "io_uring")
+"""The names that `new_event_loop` and `run` accept."""
 
 T = TypeVar("T")
 
@@ -45,7 +44,7 @@ def new_event_loop(backend: str = "epoll") -> ReadinessLoop:
 
     Raises:
         ValueError: there is no such backend.
-        septet.pollers.ring.RingUnavailable: this machine does not permit io_uring; the sentence says why.
+        septet.pollers.ring.RingUnavailable: an OSError: io_uring cannot be used here; its text says why.
     """
     if backend == "poll":
         return PollLoop()
@@ -59,7 +58,7 @@ def new_event_loop(backend: str = "epoll") -> ReadinessLoop:
 
 
 def __getattr__(name: str) -> Any:
-    """`UringLoop` is imported when it is asked for: its binding needs ctypes, which the others do without."""
+    """Import `UringLoop` on first use: its binding needs ctypes, which the other loops do not."""
     if name != "UringLoop":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from septet.loop.uring import UringLoop
@@ -68,6 +67,10 @@ def __getattr__(name: str) -> Any:
 
 
 def run(main: Coroutine[Any, Any, T], *, backend: str = "epoll", debug: bool | None = None) -> T:
-    """Run a coroutine to its end on a new loop, and clean up: `asyncio.run` with a choice of backend."""
+    """Run a coroutine on a new loop, close the loop, and return the result: `asyncio.run` with a choice of backend.
+
+    Raises:
+        ValueError, RingUnavailable: as `new_event_loop`.
+    """
     with asyncio.Runner(debug=debug, loop_factory=partial(new_event_loop, backend)) as runner:
         return runner.run(main)

@@ -1,7 +1,7 @@
-"""One connection of an asyncio loop: the socket, the protocol, and how both come to an end.
+"""A stream connection of a loop: socket, protocol, and how both end. `_stream.py` adds sending and receiving.
 
-What `_stream.py` and `_sending.py` share. The contract is that of asyncio's transports: `connection_lost` is called
-last and once, `close` sends what is left first, and `abort` does not.
+The contract is that of asyncio's transports: `connection_lost` is called once and last, `close` sends the backlog
+first, and `abort` discards it.
 """
 
 import asyncio
@@ -11,31 +11,70 @@ import sys
 import warnings
 from asyncio import constants, trsock
 from collections import deque
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, MutableMapping
+from contextvars import Context, copy_context
+from typing import Any, Protocol, TypeVarTuple, cast
 
-if TYPE_CHECKING:
-    from septet.loop._readiness import ReadinessLoop
+Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger("asyncio")
 
 Buffer = bytes | bytearray | memoryview
 
 
-def send_small_at_once(sock: socket.socket) -> None:
-    """TCP_NODELAY, as in asyncio. That of a listener is every client's: Linux hands it down in accept(2)."""
+class TransportLoop(Protocol):
+    """What a transport needs of its loop: `watch`, `rewatch`, `unwatch`, and part of asyncio's interface.
+
+    Transports and listeners import this instead of the loop, because the loop imports them.
+    """
+
+    _transports: MutableMapping[int, Any]
+    """Transports by descriptor. asyncio's `add_reader` and `sock_*` methods refuse these descriptors."""
+
+    def watch(self, fd: int, mask: int, callback: Callable[[int], object]) -> None:
+        """Call `callback(ready)` whenever `fd` is ready for `mask`."""
+
+    def rewatch(self, fd: int, mask: int) -> None:
+        """Wait for other events of a watched `fd`."""
+
+    def unwatch(self, fd: int) -> bool:
+        """Stop watching `fd`."""
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As in asyncio."""
+
+    def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
+        """As in asyncio."""
+
+    def call_exception_handler(self, context: Any) -> None:
+        """As in asyncio."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """As in asyncio."""
+
+    def get_debug(self) -> bool:
+        """As in asyncio."""
+
+
+def set_nodelay(sock: socket.socket) -> None:
+    """Set TCP_NODELAY, as asyncio does. On Linux, accepted sockets inherit it from the listener."""
     if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
-            pass  # a stream, but not TCP: SCTP
+            pass  # a stream socket of another protocol, such as SCTP
 
 
-class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile and TLS accept no other
-    """A connected stream socket and its protocol. All of the protocol's callbacks run in one context."""
+class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's sendfile and TLS require
+    """A connected stream socket and its protocol. All callbacks of the protocol run in one context.
+
+    It belongs to the thread of its loop.
+    """
 
     __slots__ = (
-        "__dict__",  # for others: asyncio's transports take any attribute, and test suites replace `write`
+        "__dict__",  # as asyncio's transports: users set attributes, and test suites replace `write`
         "__weakref__",
         "_backlog",
         "_backlog_size",
@@ -46,6 +85,7 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         "_empty_waiter",
         "_eof",
         "_mask",
+        "_may_send",
         "_paused",
         "_protocol",
         "_reading",
@@ -53,35 +93,34 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         "_server",
         "_sock",
         "_sock_fd",
-        "_straight",
     )
 
-    # asyncio asks for these by name.
+    # asyncio reads these.
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     _extra: dict[str, Any]
-    _loop: "ReadinessLoop"
+    _loop: TransportLoop
     _sock: socket.socket | None
 
     def __init__(
         self,
-        loop: "ReadinessLoop",
+        loop: TransportLoop,
         sock: socket.socket,
         protocol: asyncio.BaseProtocol,
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> None:
-        self._sock = None  # until nothing can fail any more: __del__ warns of one that is left open
-        super().__init__(extra, loop)
-        self._describe(sock)
+        self._sock = None  # until the end of __init__: __del__ warns if a socket is left open
+        super().__init__(extra, cast(asyncio.AbstractEventLoop, loop))
+        self._add_extra_info(sock)
         self._sock_fd = sock.fileno()
         self._mask = 0
-        """What the poller watches for now."""
+        """The bits that the poller watches for now; 0: it does not watch."""
         self._reading = False
-        """We want what the peer sends."""
-        self._straight = True
-        """write() may send: there is no backlog, nor a reason to refuse."""
+        """True if received data is wanted: neither paused, nor closing, nor at the end of the stream."""
+        self._may_send = True
+        """True if write() may send at once: there is no backlog, and no reason to refuse."""
         self._paused = self._closing = self._eof = False
         self._conn_lost = 0
         self._backlog: deque[Buffer] = deque()
@@ -92,11 +131,11 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         self.set_protocol(protocol)
         self._server = server
         if server is not None:
-            server._attach(*self._to_server)
+            server._attach(*self._server_arguments)
         loop._transports[self._sock_fd] = self
         self._sock = sock
 
-    def _describe(self, sock: socket.socket) -> None:
+    def _add_extra_info(self, sock: socket.socket) -> None:
         extra = self._extra
         extra["socket"] = trsock.TransportSocket(sock)
         for name, ask in (("sockname", sock.getsockname), ("peername", sock.getpeername)):
@@ -107,12 +146,12 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
                     extra[name] = None
 
     @property
-    def _to_server(self) -> tuple["Connection", ...]:
-        """Since Python 3.13 a Server knows its transports; before, it counted them."""
+    def _server_arguments(self) -> tuple["StreamConnection", ...]:
+        """Arguments of Server._attach and _detach: since Python 3.13 they take the transport."""
         return (self,) if sys.version_info >= (3, 13) else ()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """As in asyncio: what comes from now on goes to `protocol`."""
+        """As in asyncio: data that arrives from now on goes to `protocol`."""
         self._protocol: Any = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
@@ -120,15 +159,15 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         """The protocol that was set last."""
         return self._protocol  # type: ignore[no-any-return]
 
-    def _attend(self) -> None:
-        """Have the loop watch for what is wanted now."""
+    def _update_watch(self) -> None:
+        """Have the loop watch for the events that are needed now."""
         raise NotImplementedError
 
     def get_write_buffer_size(self) -> int:
         """Bytes in the backlog."""
         return self._backlog_size
 
-    # -- the end
+    # -- closing
 
     def is_closing(self) -> bool:
         """As in asyncio."""
@@ -140,12 +179,12 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
             return
         self._closing = True
         self._reading = False
-        self._attend()
+        self._update_watch()
         if not self._backlog:
-            self._end_soon(None)
+            self._call_connection_lost_soon(None)
 
     def abort(self) -> None:
-        """As in asyncio: close at once; the backlog is lost."""
+        """As in asyncio: close without sending the backlog."""
         self._force_close(None)
 
     def _force_close(self, exc: BaseException | None) -> None:
@@ -155,30 +194,27 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
         self._backlog_size = 0
         self._closing = True
         self._reading = False
-        self._attend()
-        self._end_soon(exc)
+        self._update_watch()
+        self._call_connection_lost_soon(exc)
 
-    def _end_soon(self, exc: BaseException | None) -> None:
+    def _call_connection_lost_soon(self, exc: BaseException | None) -> None:
         self._conn_lost += 1
-        self._straight = False
-        self._loop.call_soon(self._end, exc, context=self._context)
+        self._may_send = False
+        self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
-    def _end(self, exc: BaseException | None) -> None:
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
         try:
             self._protocol.connection_lost(exc)
         finally:
             sock, self._sock = self._sock, None
             if sock is not None:
-                self._let_go(sock)
+                sock.close()
             self._protocol = None
             if self._empty_waiter is not None and not self._empty_waiter.done():
-                self._empty_waiter.set_exception(ConnectionError("Connection is closed by peer"))
+                self._empty_waiter.set_exception(ConnectionError("StreamConnection is closed by peer"))
             server, self._server = self._server, None
             if server is not None:
-                server._detach(*self._to_server)
-
-    def _let_go(self, sock: socket.socket) -> None:
-        sock.close()
+                server._detach(*self._server_arguments)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
         if isinstance(exc, SystemExit | KeyboardInterrupt):
@@ -194,7 +230,7 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
             {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
         )
 
-    def _tell(self, what: str) -> None:
+    def _log_debug(self, what: str) -> None:
         if self._loop.get_debug():
             log.debug("%r %s", self, what)
 
@@ -210,4 +246,4 @@ class Connection(asyncio.transports._FlowControlMixin):  # asyncio's sendfile an
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, stacklevel=2, source=self)
             self._sock.close()
             if self._server is not None:
-                self._server._detach(*self._to_server)
+                self._server._detach(*self._server_arguments)

@@ -1,8 +1,8 @@
-"""Who waits for which descriptor: asyncio's registrations and our watchers, over one poller.
+"""The loop's interest list: which descriptors are watched, for asyncio and for us, over one poller.
 
-This is the selector that asyncio sees. asyncio keeps a pair of Handles (reader, writer) per descriptor in
-its selector; this one stores them and tells the poller, but what select() returns are the poller's own
-pairs (fd, mask): the loop takes them apart itself, without a SelectorKey and a tuple for every event.
+asyncio sees this as its selector. It registers a pair of Handles (reader, writer) per descriptor; this class stores
+them and informs the poller. Its select() returns the poller's own pairs (fd, mask), which the loop dispatches itself,
+instead of a SelectorKey and a tuple for every event.
 """
 
 import selectors
@@ -18,24 +18,24 @@ Watcher = Callable[[int], object]
 
 
 class Interest(selectors.BaseSelector):
-    """One entry per descriptor, either asyncio's (`keys`) or ours (`watchers`).
+    """One entry per descriptor, either asyncio's (in `keys`) or of `watch` (in `watchers`).
 
-    `before_blocking` is called once, before the first wait that may block, and answers whether blocking
-    is still right.
+    `before_blocking` is called once, before the first wait that may block; if it returns False, that wait does not
+    block.
     """
 
     def __init__(self, poller: Poller, before_blocking: Callable[[], bool]) -> None:
         self.keys: dict[int, selectors.SelectorKey] = {}
         self.watchers: dict[int, Watcher] = {}
         self.changed: set[int] = set()
-        """Descriptors added or changed since the loop last asked the poller: its answer is not about them."""
+        """Descriptors added or changed since the loop last asked the poller: its events are not theirs."""
         self._poller = poller
         self._map = _KeyMap(self)
         self._before_blocking = before_blocking
         self.meter: Meter | None = None
         self._poll: Wait = self._first_wait
         self.wait: Wait = self._poll
-        """The poller's pairs (fd, mask), after so many seconds at most; None waits without limit."""
+        """`wait(timeout_s)` returns the poller's pairs (fd, mask) after at most so many seconds (None: no limit)."""
 
     def _first_wait(self, timeout_s: float | None) -> Ready:
         if timeout_s == 0:
@@ -45,14 +45,14 @@ class Interest(selectors.BaseSelector):
         return self._poll(timeout_s if self._before_blocking() else 0)
 
     def measure(self) -> Meter:
-        """Count from now on; the meter is the same if it was asked for before."""
+        """The meter of the loop's waits, which the first call installs."""
         if self.meter is None:
             self.meter = Meter()
             self.wait = self.meter.around(self._poll)
         return self.meter
 
     def select(self, timeout: float | None = None) -> Ready:  # type: ignore[override]
-        """As in `selectors.BaseSelector`, but `wait`'s pairs."""
+        """As in `selectors.BaseSelector`, but returns the pairs of `wait`."""
         return self.wait(timeout)
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -63,17 +63,21 @@ class Interest(selectors.BaseSelector):
         return key
 
     def watch(self, fd: int, mask: int, watcher: Watcher) -> None:
-        """Add a descriptor of ours."""
+        """Add a descriptor, whose watcher is called with the bits that are set.
+
+        Raises:
+            RuntimeError: it is in the list already.
+        """
         self._add(fd, mask)
         self.watchers[fd] = watcher
 
     def rewatch(self, fd: int, mask: int) -> None:
-        """Wait for other events of a descriptor of ours."""
+        """Change the events of a descriptor that was added with `watch`."""
         self._poller.modify(fd, mask)
         self.changed.add(fd)
 
     def unwatch(self, fd: int) -> bool:
-        """Remove a descriptor of ours; False if there is none."""
+        """Remove a descriptor that was added with `watch`; False if there is none."""
         if self.watchers.pop(fd, None) is None:
             return False
         self._poller.remove(fd)
@@ -92,7 +96,7 @@ class Interest(selectors.BaseSelector):
         return key
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Change events and data, as in `selectors.BaseSelector`; other data alone costs no system call."""
+        """Change events and data, as in `selectors.BaseSelector`. Makes no system call if the events are the same."""
         old = self.keys[self.find(fileobj)]
         if events != old.events:
             self._poller.modify(old.fd, _mask(events))
@@ -100,11 +104,11 @@ class Interest(selectors.BaseSelector):
         return key
 
     def find(self, fileobj: Any) -> int:
-        """The number under which `fileobj`, perhaps closed by now, is registered; KeyError if it is not."""
+        """The descriptor number of `fileobj`, which may be closed already; KeyError if it is not registered."""
         try:
             fd = _descriptor(fileobj)
         except ValueError:
-            # A closed socket has no number any more, but asyncio's users do remove_reader(closed_socket).
+            # A closed socket has lost its number, but users of asyncio call remove_reader(closed_socket).
             fd = next((key.fd for key in self.keys.values() if key.fileobj is fileobj), -1)
         if fd not in self.keys:
             raise KeyError(f"{fileobj!r} is not registered")
@@ -119,7 +123,7 @@ class Interest(selectors.BaseSelector):
         return self.keys[self.find(fileobj)]
 
     def forsake(self) -> None:
-        """In a forked child: report nothing more, and do not wait again. The parent's poller is not touched."""
+        """In a forked child: forget all descriptors and refuse to wait. The parent's poller is not changed."""
         self.keys.clear()
         self.watchers.clear()
         self._poller.forsake()
@@ -134,13 +138,13 @@ class Interest(selectors.BaseSelector):
 
 def _refuse(timeout_s: float | None) -> Ready:
     error = RuntimeError("this event loop belongs to the process that has forked this one")
-    if forked.stranger:  # which would come back into the server
+    if forked.stranger:  # a child of the application's, which would return into the server
         forked.leave(error)
     raise error
 
 
 class _KeyMap(Mapping[Any, selectors.SelectorKey]):
-    """What get_map() promises: a view that accepts file objects as well as numbers."""
+    """The result of get_map(): a view that accepts file objects as well as numbers."""
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
@@ -163,5 +167,5 @@ def _descriptor(fileobj: Any) -> int:
 
 
 def _mask(events: int) -> int:
-    """`selectors` has numbers of its own: EVENT_READ = 1 (as POLLIN), EVENT_WRITE = 2 (POLLOUT is 4)."""
+    """poll(2)'s bits for those of `selectors`, where EVENT_READ is 1 (as POLLIN) and EVENT_WRITE 2 (POLLOUT is 4)."""
     return (READABLE if events & selectors.EVENT_READ else 0) | (WRITABLE if events & selectors.EVENT_WRITE else 0)

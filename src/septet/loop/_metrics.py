@@ -1,4 +1,4 @@
-"""How busy a loop is, as in libuv's uv_metrics_t; seen from where the loop waits, and free until it is asked for."""
+"""How busy a loop is, as in libuv's uv_metrics_t. Measured around the poller's wait, from the first request on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ Wait = Callable[[float | None], Ready]
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a loop has done since it was first asked, or in a lap."""
+    """What a loop has done since metrics() was first called, or since the last lap()."""
 
     iterations: int = 0
     """Turns of the loop."""
     events: int = 0
-    """What the poller has reported: ready descriptors, or completions."""
+    """Ready descriptors or completions that the poller has reported."""
     idle_s: float = 0.0
-    """Seconds in which the loop waited and had nothing to do."""
+    """Seconds in which the loop waited."""
     busy_s: float = 0.0
     """Seconds in which it ran callbacks. busy_s / (busy_s + idle_s) is its load."""
     longest_turn_s: float = 0.0
-    """The longest time between two looks at the poller: so long may an event have waited for its callback."""
+    """The longest time between two waits, in seconds: an event may have waited so long for its callback."""
 
     @property
     def mean_latency_s(self) -> float:
-        """How long a turn takes on average, which is what an event that comes meanwhile waits at most."""
+        """Mean duration of a turn in seconds, which an event that arrives during the turn waits at most."""
         return self.busy_s / self.iterations if self.iterations else 0.0
 
 
@@ -38,11 +38,11 @@ class Meter:
         self.idle_s = self.busy_s = self.longest_turn_s = 0.0
         self._longest_of_lap_s = 0.0
         self._lap = Metrics()
-        """What had been counted when the lap began."""
+        """The counts at the beginning of the lap."""
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
-        """The same, counted."""
+        """`wait`, with its duration and number of events counted."""
 
         def counted(timeout_s: float | None) -> Ready:
             before = monotonic()
@@ -65,15 +65,15 @@ class Meter:
                 self.longest_turn_s = turn_s
 
     def start_turn(self) -> None:
-        """The loop runs (again): the time in which it did not was neither idle nor busy."""
+        """The loop starts to run. The time since it last ran counts neither as idle nor as busy."""
         self._since = monotonic()
 
     def read(self) -> Metrics:
-        """What has been counted up to the present turn."""
+        """The counts up to the present turn."""
         return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)
 
     def lap(self) -> Metrics:
-        """What has been counted since the last lap, or the beginning."""
+        """The counts since the last call, or since the beginning."""
         was, now = self._lap, self.read()
         longest_s, self._longest_of_lap_s = self._longest_of_lap_s, 0.0
         self._lap = now

@@ -1,7 +1,7 @@
-"""The reading end of a pipe, socket or terminal under an asyncio Protocol, driven straight from the poller.
+"""The reading end of a pipe, socket or terminal under an asyncio Protocol, called directly by the poller.
 
-asyncio's own is called through a Handle for every event, which takes a fifth of a round trip through a pipe. The
-writing end is asyncio's: it asks the poller only when the pipe is full.
+asyncio's own transport needs a Handle for every event, which is a fifth of the cost of a round trip through a pipe. The
+writing end is asyncio's: it uses the poller only when the pipe is full.
 """
 
 import asyncio
@@ -11,55 +11,53 @@ import os
 import stat
 import warnings
 from asyncio import futures
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from septet.loop._connection import TransportLoop
 from septet.loop._stream import RECEIVE_SIZE
 from septet.pollers import READABLE
-
-if TYPE_CHECKING:
-    from septet.loop._readiness import ReadinessLoop
 
 log = logging.getLogger("asyncio")
 
 PACKET_SIZE = 256 * 1024
-"""Bytes; asyncio's."""
+"""Bytes to read from a socket at a time, as in asyncio."""
 
 
 class ReadPipeTransport(asyncio.ReadTransport):
-    """As asyncio's: reading starts after `connection_made`, and the pipe is closed after `connection_lost`.
+    """As in asyncio: reading starts after `connection_made`, and the pipe is closed after `connection_lost`.
 
     Raises:
-        ValueError: `pipe` is something else, such as a file, which a poller says nothing about.
+        ValueError: `pipe` is no pipe, socket or character device; pollers do not support regular files.
     """
 
     def __init__(
         self,
-        loop: "ReadinessLoop",
+        loop: TransportLoop,
         pipe: Any,
         protocol: asyncio.BaseProtocol,
         waiter: "asyncio.Future[None] | None" = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__({**(extra or {}), "pipe": pipe})
-        self._pipe = None  # until nothing can fail any more
+        self._pipe = None  # until the end of __init__: __del__ warns if a pipe is left open
         self._fd: int = pipe.fileno()
         mode = os.fstat(self._fd).st_mode
         if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)):
             raise ValueError("Pipe transport is for pipes/sockets only.")
         os.set_blocking(self._fd, False)
-        # A socket may be one of datagrams, of which what does not fit would be lost: as much as in asyncio.
+        # A datagram socket drops what does not fit into the buffer.
         self._receive_size = PACKET_SIZE if stat.S_ISSOCK(mode) else RECEIVE_SIZE
         self._loop = loop
         self._protocol: Any = protocol
         self._paused = self._closing = self._watched = False
         self._pipe = pipe
         loop.call_soon(protocol.connection_made, self)
-        loop.call_soon(self._attend)
+        loop.call_soon(self._update_watch)
         if waiter is not None:
             loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """As in asyncio: what comes from now on goes to `protocol`."""
+        """As in asyncio: data that arrives from now on goes to `protocol`."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -68,8 +66,8 @@ class ReadPipeTransport(asyncio.ReadTransport):
 
     # -- reading
 
-    def _attend(self) -> None:
-        """Have the loop watch if we read now."""
+    def _update_watch(self) -> None:
+        """Have the loop watch the pipe while it is read."""
         wanted = self.is_reading()
         if wanted == self._watched:
             return
@@ -90,63 +88,63 @@ class ReadPipeTransport(asyncio.ReadTransport):
         if data:
             self._protocol.data_received(data)
             return
-        self._tell("was closed by peer")
+        self._log_debug("was closed by peer")
         self._closing = True
-        self._attend()
+        self._update_watch()
         self._loop.call_soon(self._protocol.eof_received)
-        self._loop.call_soon(self._end, None)
+        self._loop.call_soon(self._call_connection_lost, None)
 
     def is_reading(self) -> bool:
         """As in asyncio: False while paused, and from close() on."""
         return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
-        """As in asyncio: what is written stays in the pipe."""
+        """As in asyncio: data stays in the pipe."""
         if self.is_reading():
             self._paused = True
-            self._attend()
-            self._tell("pauses reading")
+            self._update_watch()
+            self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
         """As in asyncio."""
         if self._paused and not self._closing:
             self._paused = False
-            self._attend()
-            self._tell("resumes reading")
+            self._update_watch()
+            self._log_debug("resumes reading")
 
-    # -- the end
+    # -- closing
 
     def is_closing(self) -> bool:
         """As in asyncio."""
         return self._closing
 
     def close(self) -> None:
-        """As in asyncio: read no more, and close the pipe in the loop's next turn."""
+        """As in asyncio: stop reading, and close the pipe in the loop's next turn."""
         if not self._closing:
-            self._end_soon(None)
+            self._call_connection_lost_soon(None)
 
-    def _end_soon(self, exc: BaseException | None) -> None:
+    def _call_connection_lost_soon(self, exc: BaseException | None) -> None:
         self._closing = True
-        self._attend()
-        self._loop.call_soon(self._end, exc)
+        self._update_watch()
+        self._loop.call_soon(self._call_connection_lost, exc)
 
-    def _end(self, exc: BaseException | None) -> None:
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
         pipe, self._pipe = self._pipe, None
         try:
             self._protocol.connection_lost(exc)
         finally:
-            pipe.close()  # type: ignore[union-attr]  # _end is called once
+            pipe.close()  # type: ignore[union-attr]  # _call_connection_lost is called once
             self._protocol = None
 
     def _fatal_error(self, exc: OSError) -> None:
-        if exc.errno != errno.EIO:  # which is how a terminal's other side goes away
+        if exc.errno != errno.EIO:  # a terminal whose other side was closed
             message = "Fatal read error on pipe transport"
             self._loop.call_exception_handler(
                 {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
             )
-        self._end_soon(exc)
+        self._call_connection_lost_soon(exc)
 
-    def _tell(self, what: str) -> None:
+    def _log_debug(self, what: str) -> None:
         if self._loop.get_debug():
             log.debug("%r %s", self, what)
 

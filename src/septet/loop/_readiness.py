@@ -1,14 +1,14 @@
-"""What the three loops share: asyncio's interface, with a straight way from the poller to a callback.
+"""What the three loops share: asyncio's interface, and `watch`, which calls back directly from the poller.
 
-asyncio turns each event into a SelectorKey, looks up a Handle, queues it, and runs it in a context:
-about as expensive as the `recv` that follows. A descriptor registered with `watch` skips all that: its
-callback is called while the poller's list is gone through. Stream transports and listeners are ours and stand on
-`watch`. What remains asyncio's own code (datagrams, writing pipes, sock_*, TLS, subprocesses, signals, servers) does
-not notice.
+For each event asyncio makes a SelectorKey, looks up a Handle, queues it, and runs it in a context, which costs about as
+much as the recv(2) that follows. The callback of a descriptor that is registered with `watch` is called while the
+poller's list is processed. Our stream transports, listeners and reading pipes use `watch`. The rest is asyncio's
+own code, which uses Handles: datagrams, writing pipes, the sending sock_* methods, TLS, subprocesses, signals, servers.
 """
 
 import asyncio
 import os
+import signal
 import socket
 from asyncio import constants, selector_events, sslproto
 from collections.abc import Callable, MutableMapping
@@ -17,27 +17,27 @@ from ssl import SSLContext
 from typing import Any, TypeVarTuple, cast
 from weakref import WeakSet
 
-from septet.loop._connection import Connection, send_small_at_once
+from septet.loop._connection import StreamConnection, set_nodelay
 from septet.loop._interest import Interest, Watcher
 from septet.loop._metrics import Metrics
 from septet.loop._pipe import ReadPipeTransport
-from septet.loop._serving import Acceptor, Factory
+from septet.loop._serving import Factory, StreamAcceptor
 from septet.loop._socket_calls import SocketCalls
 from septet.loop._stream import RECEIVE_SIZE, StreamTransport
-from septet.pollers import READABLE, WRITABLE, Poller, Ready
+from septet.pollers import READABLE, WRITABLE, Epoll, Poll, Poller, Ready
 
 Ts = TypeVarTuple("Ts")
 
 _loops: "WeakSet[ReadinessLoop]" = WeakSet()
 
-WIND_UP_S = 5.0
-"""For tasks that were cancelled at the end, and do something else first."""
+WIND_UP_TIMEOUT_S = 5.0
+"""Seconds that `wind_up` waits for cancelled tasks to end."""
 
 
 class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ignore[name-defined,misc]
-    """asyncio's own, with a buffer that no datagram of IP fills and that costs less to allocate.
+    """asyncio's own, with a receive buffer of 64 KiB for IP, which holds every datagram and costs less to allocate.
 
-    A datagram on a unix socket may be as long as its sender's buffer; what is longer than ours would be cut.
+    A datagram on a unix socket may be as long as its sender's buffer, so asyncio's 256 KiB are kept there.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
@@ -49,12 +49,12 @@ class DatagramTransport(selector_events._SelectorDatagramTransport):  # type: ig
 class ReadinessLoop(SocketCalls):
     """An asyncio event loop over a poller, with `watch`, `rewatch` and `unwatch` beside asyncio's interface.
 
-    Like every asyncio loop it belongs to one thread; only `call_soon_threadsafe` may come from another.
-    It also belongs to the process that made it: a forked child that runs it gets a RuntimeError, and
-    closing it there leaves the parent's untouched.
+    Like every asyncio loop it belongs to one thread; only `call_soon_threadsafe` may be called from another one.
+    It belongs to the process that made it: running it in a forked child raises RuntimeError, and closing it there
+    does not affect the parent's loop.
     """
 
-    _transports: MutableMapping[int, Connection]
+    _transports: MutableMapping[int, StreamConnection]
     _ssock: socket.socket | None
     _csock: socket.socket | None
 
@@ -67,10 +67,15 @@ class ReadinessLoop(SocketCalls):
     # -- the three verbs
 
     def watch(self, fd: int, mask: int, callback: Watcher) -> None:
-        """Call `callback(ready)` whenever `fd` is ready for `mask`, straight from the poller.
+        """Call `callback(ready)` whenever `fd` is ready for `mask`, directly from the poller.
 
-        Level-triggered. An exception in the callback goes to the loop's exception handler; the loop and the
-        watch live on. The callback runs in the context in which the loop itself was started.
+        Level-triggered: it is called in each turn of the loop as long as `fd` is ready. An exception in the callback
+        goes to the loop's exception handler, and `fd` stays watched. The callback runs in the context in which the loop
+        was started.
+
+        Args:
+            mask: READABLE, WRITABLE or both, of `septet.pollers`.
+            callback: called with the bits that are set, ERROR and HANGUP included.
 
         Raises:
             RuntimeError: `fd` is watched already, by this or by add_reader, add_writer or a transport.
@@ -78,32 +83,32 @@ class ReadinessLoop(SocketCalls):
         self._interest.watch(fd, mask, callback)
 
     def rewatch(self, fd: int, mask: int) -> None:
-        """Wait for other events of a watched `fd`. With 0 only ERROR and HANGUP remain, as poll(2) has it."""
+        """Wait for other events of a watched `fd`. With mask 0, ERROR and HANGUP are still reported, as by poll(2)."""
         self._interest.rewatch(fd, mask)
 
     def unwatch(self, fd: int) -> bool:
-        """Stop watching; to be called before `fd` is closed. False if it was not watched."""
+        """Stop watching `fd`, to be called before it is closed. False if it was not watched."""
         return self._interest.unwatch(fd)
 
     def metrics(self) -> Metrics:
-        """How busy the loop has been since this was first called, which starts the counting.
+        """How busy the loop has been since the first call, which starts the counting.
 
-        From then on every turn of the loop costs two more looks at the clock.
+        From then on, every turn of the loop reads the clock twice more.
         """
         return self._interest.measure().read()
 
     def lap(self) -> Metrics:
-        """The same since the last call of this: for one caller, who tells again and again, such as the server."""
+        """How busy the loop has been since the last call of `lap`. For one caller, which reports at intervals."""
         return self._interest.measure().lap()
 
     # -- dispatch
 
     def _process_events(self, event_list: Ready) -> None:
-        """Call back for what the poller reports.
+        """Call back for the events that the poller has reported.
 
-        A callback may close a descriptor, and the next one be given its number by accept(2), while an event of
-        the old one is still in the list. What was added or changed since the poller was asked therefore has no event
-        in it; readiness is a level, so an event that is left out comes again.
+        A callback may close a descriptor, and the next callback may get the same number from accept(2), while an event
+        of the closed descriptor is still in the list. So events of descriptors that were added or changed since the
+        poller was asked are skipped. Pollers are level-triggered: a skipped event is reported again.
         """
         watchers, changed, debug = self._interest.watchers, self._interest.changed, self._debug
         for fd, mask in event_list:
@@ -124,10 +129,10 @@ class ReadinessLoop(SocketCalls):
                 self._report(exc, callback)
 
     def _run_handles(self, fd: int, mask: int) -> None:
-        """asyncio's reader and writer of a descriptor. ERROR and HANGUP wake both."""
+        """Run asyncio's reader and writer of a descriptor. ERROR and HANGUP run both."""
         key = self._interest.keys.get(fd)
         if key is None:
-            return  # removed by a callback of this round
+            return  # removed by a callback of this turn
         reader, writer = key.data
         if mask & ~WRITABLE and reader is not None:
             self._run_handle(reader)
@@ -137,12 +142,12 @@ class ReadinessLoop(SocketCalls):
     def _report(self, exc: BaseException, callback: object) -> None:
         self.call_exception_handler({"message": f"Exception in callback {callback!r}", "exception": exc})
 
-    # -- asyncio's seams
+    # -- what asyncio's loop calls to make transports and listeners
 
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """The transport for a connected stream socket; it has not begun yet."""
+        """The transport for a connected stream socket; `begin` starts it."""
         return StreamTransport(self, sock, protocol, extra, server)
 
     def _make_socket_transport(
@@ -155,7 +160,7 @@ class ReadinessLoop(SocketCalls):
         server: Any = None,
     ) -> StreamTransport:
         cast(Any, self)._ensure_fd_no_transport(sock)
-        send_small_at_once(sock)
+        set_nodelay(sock)
         transport = self.stream(sock, protocol, extra, server)
         transport.begin_soon(waiter)
         return transport
@@ -201,26 +206,25 @@ class ReadinessLoop(SocketCalls):
             "ssl_handshake_timeout": ssl_handshake_timeout,
             "ssl_shutdown_timeout": ssl_shutdown_timeout,
         }
-        Acceptor(self, sock, protocol_factory, server, backlog, tls or None).start()
+        StreamAcceptor(self, sock, protocol_factory, server, backlog, tls or None).start()
 
     def _stop_serving(self, sock: socket.socket) -> None:
         self.unwatch(sock.fileno())
         cast(Any, super())._stop_serving(sock)  # since Python 3.13 it also removes the file of a unix socket
 
     def _make_self_pipe(self) -> None:
-        """Promise the pipe by which other threads and signals wake the loop; it is made when it is needed.
+        """Called by asyncio to make the self-pipe, with which other threads and signals wake the loop. Made later.
 
-        A loop that is made for a moment and never waits does without: the pipe is two thirds of the cost of making
-        and closing a loop.
+        The pipe is two thirds of the cost of making and closing a loop, and a loop that never waits does not need it.
         """
         self._ssock = self._csock = None
         self._internal_fds = 1
 
     def _ensure_self_pipe(self) -> bool:
-        """Make the pipe; True if the loop may block then.
+        """Make the self-pipe, if there is none. True if no callback is ready, so that the loop may block.
 
-        call_soon_threadsafe in another thread appends to `_ready` and then looks for the pipe; here the pipe
-        is made first and `_ready` looked at then. In whichever order the two run, one of them sees the other.
+        call_soon_threadsafe, in another thread, appends to `_ready` and then writes to the pipe if there is one. Here
+        the pipe is made first and `_ready` is checked afterwards. Whichever runs first, the other one notices it.
         """
         if self._csock is None:
             self._internal_fds = 0
@@ -258,25 +262,25 @@ class ReadinessLoop(SocketCalls):
             ) from None
 
     async def wind_up(self) -> None:
-        """Cancel all tasks but this one and close asynchronous generators: what `asyncio.run` does before it closes.
+        """Cancel all tasks but the calling one, and close asynchronous generators, as `asyncio.run` does at its end.
 
-        A task that does not end when it is cancelled is not waited for longer than WIND_UP_S.
+        It waits at most WIND_UP_TIMEOUT_S seconds for tasks that do not end when they are cancelled.
         """
         tasks = asyncio.all_tasks(self) - {asyncio.current_task(self)}
         for task in tasks:
             task.cancel()
         if tasks:
-            ended, _ = await asyncio.wait(tasks, timeout=WIND_UP_S)
+            ended, _ = await asyncio.wait(tasks, timeout=WIND_UP_TIMEOUT_S)
             for task in ended:
                 if not task.cancelled():
-                    task.exception()  # which nobody else will ask for
+                    task.exception()  # retrieved, so that asyncio does not log it as never retrieved
         await self.shutdown_asyncgens()
 
     def forsake(self) -> None:
-        """In a forked child: let go of what wakes the parent or changes what it waits for, and have nothing more run
-        that the parent is about to run. A child that comes back to the loop gets a RuntimeError."""
-        # Kept, for asyncio complains of tasks that are collected before they have come to an end.
-        self._parents = [
+        """In a forked child: close the copies of the poller and the self-pipe, and drop all callbacks, which the parent
+        will run. If the child returns into the loop, it gets a RuntimeError."""
+        # Kept alive, because asyncio logs an error for each pending task that is collected.
+        self._kept_alive = [
             *self._ready,
             *self._scheduled,
             *self._interest.keys.values(),
@@ -285,6 +289,9 @@ class ReadinessLoop(SocketCalls):
         self._ready.clear()
         self._scheduled.clear()
         self._interest.forsake()
+        if cast(Any, self)._signal_handlers:
+            # It is the self-pipe, whose number may soon be that of a file. asyncio does so since Python 3.12.
+            signal.set_wakeup_fd(-1)
         for sock in (self._ssock, self._csock):
             if sock is not None:
                 sock.close()
@@ -293,9 +300,26 @@ class ReadinessLoop(SocketCalls):
     def close(self) -> None:
         """Close the loop, as in asyncio. In a forked child only its copies of the descriptors are closed."""
         if not self.is_running():
-            # First, so that what asyncio removes next does not reach a kernel list shared with the parent.
+            # First, so that asyncio's removals do not change a kernel list that is shared with the parent.
             self._poller.close()
         super().close()
+
+
+class EpollLoop(ReadinessLoop):
+    """asyncio over epoll(7), for many connections; see `ReadinessLoop` for its interface."""
+
+    def __init__(self) -> None:
+        super().__init__(Epoll())
+
+
+class PollLoop(ReadinessLoop):
+    """asyncio over poll(2), for few descriptors, and the cheapest to make; see `ReadinessLoop` for its interface.
+
+    It has no descriptor of its own before it first waits, and watching costs no system call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Poll())
 
 
 def _forsake() -> None:

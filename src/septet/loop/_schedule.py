@@ -1,9 +1,48 @@
-"""When callbacks run: `call_soon`, the timers, and one turn of the loop.
+"""The loop's schedule: when callbacks of `call_soon`, of the poller and of timers run.
 
-This replaces the part of asyncio's loop that runs for every callback and every event. Three things make it cheaper.
-A Handle is made without asking the loop, call by call, whether it debugs. Timers are ordered as tuples, which
-compare in C, where asyncio's heap calls `TimerHandle.__lt__` some twenty times for one of a million. And what the
-poller reports is dispatched at once, with no Handle in between. What debugging needs is in the slow branch.
+`Schedule` is asyncio's selector loop with those methods replaced that run for every callback and every event:
+`call_soon`, `call_at` and `_run_once`. Everything else is asyncio's code. This is what the replacement keeps, what it
+changes, and why.
+
+**One turn** (`_run_once`) asks the poller once, and then runs callbacks in this order:
+
+    1. poller.wait(timeout)     0 if a callback is ready; else until the first timer is due; else without limit
+    2. ready callbacks          those that were in the queue when the poller had answered, in their order
+    3. events                   what the poller reported, in its order
+    4. due timers               by time; timers of one instant in the order in which they were set
+
+Callbacks that are queued during 2, 3 and 4 run in the next turn, so that a chain of `call_soon` cannot keep events and
+timers waiting. Which timers are due is decided before step 2: a timer that is set by a callback of this turn never
+precedes what was ready before it, however short its delay.
+
+This is asyncio's order. It is documented nowhere, and programs depend on it: a task that `data_received` wakes must not
+run before other events of the same turn, and a time-out must not win against data that arrived before it. asyncio
+queues a Handle for each event and each due timer; the order follows from the queue. Here the steps are the order.
+
+**Events are dispatched without a Handle.** For each event asyncio makes a SelectorKey, looks up a Handle, appends it to
+the queue, removes it, and runs it in a context. That costs about as much as the recv(2) that follows. Here step 3 calls
+`_process_events`, which calls the watcher of each descriptor. A watcher runs in the context in which the loop was
+started; transports run their protocol in a context of their own.
+
+**Handles are made without questions.** asyncio's `call_soon` checks on each call whether the loop is closed and whether
+it debugs, and so does `Handle.__init__`. Here one check chooses between asyncio's own slow path, which has all of
+its checks and keeps the traceback, and a Handle whose fields are set directly. A closed loop takes the slow path, too,
+and raises there.
+
+**Timers are tuples** `(when, number, handle)` in a heap. Tuples compare in C; asyncio's heap of TimerHandles calls
+`__lt__`, a Python method, about twenty times for one timer of a million. The number decides between equal times, so
+that handles are never compared. A cancelled timer stays in the heap until it is due or until more than half of the
+heap is cancelled, as in asyncio: most timers are time-outs that are cancelled long before they are due.
+
+**When a callback raises.** An Exception goes to the exception handler, and the turn goes on. SystemExit and
+KeyboardInterrupt leave the turn at once. What it had not run yet is run by the next turn, if there is one: ready
+callbacks are still in the queue, and due timers are put at its front. Events are reported again, because pollers are
+level-triggered, and a ring keeps the completions that it has not called back yet.
+
+**Waking a blocked loop.** `call_soon_threadsafe` appends to the queue and writes to the loop's self-pipe. A loop that
+never blocks needs no pipe, so it is made before the first wait that may block (`_readiness.py`, `_ensure_self_pipe`).
+
+**Debug mode** uses asyncio's Handles and times each callback; both are in the branches that say so.
 """
 
 import asyncio
@@ -23,11 +62,11 @@ from septet.pollers import Ready
 log = logging.getLogger("asyncio")
 format_handle: Any = base_events._format_handle  # type: ignore[attr-defined]
 
-LONGEST_WAIT_S = 24 * 3600.0
-"""As in asyncio: some systems refuse to wait longer."""
+MAX_WAIT_S = 24 * 3600.0
+"""The poller is not asked to wait longer, as in asyncio: some systems refuse longer time-outs."""
 
-FEW_CANCELLED = 100
-"""As in asyncio: cancelled timers stay where they are until there are more than so many, and more than living ones."""
+MIN_CANCELLED_TIMERS = 100
+"""Cancelled timers are removed from the heap if there are more of them, and more than half of all, as in asyncio."""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -66,19 +105,19 @@ class LaterHandle(asyncio.TimerHandle):
         self._scheduled = True
 
 
-def _told_by_caller(handle: AnyHandle) -> AnyHandle:
-    """In debug mode a handle knows where it was made: there, and not in the function of ours that made it."""
+def _trim_traceback(handle: AnyHandle) -> AnyHandle:
+    """In debug mode, remove our own frame from the traceback that says where the handle was made."""
     if handle._source_traceback:  # type: ignore[attr-defined]
         del handle._source_traceback[-1]  # type: ignore[attr-defined]
     return handle
 
 
 class Schedule(asyncio.SelectorEventLoop):
-    """asyncio's selector loop with another heart. A subclass says what to do with what the poller reports."""
+    """asyncio's selector loop with a schedule of its own. A subclass dispatches events in `_process_events`."""
 
-    # asyncio's own, which it does not declare.
+    # asyncio's attributes, which typeshed does not declare.
     _ready: deque[asyncio.Handle]
-    _closed: bool = True  # before __init__ has come to it: asyncio's __del__ asks
+    _closed: bool = True  # until asyncio's __init__ has set it: __del__ reads it
     _stopping: bool
     _debug: bool
     _clock_resolution: float
@@ -88,10 +127,10 @@ class Schedule(asyncio.SelectorEventLoop):
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
-        self._numbers = count().__next__
+        self._next_number = count().__next__
         super().__init__(interest)
         self._scheduled: list[tuple[float, int, asyncio.TimerHandle]] = []
-        """A heap. The number keeps timers of one moment in the order in which they were set."""
+        """A heap of (when, number, timer). The number keeps timers of one instant in the order of setting."""
 
     # -- what asyncio's users call
 
@@ -100,7 +139,7 @@ class Schedule(asyncio.SelectorEventLoop):
     ) -> asyncio.Handle:
         """As in asyncio: call `callback` in the next turn of the loop."""
         if self._closed or self._debug:
-            return _told_by_caller(super().call_soon(callback, *args, context=context))
+            return _trim_traceback(super().call_soon(callback, *args, context=context))
         handle = SoonHandle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -111,7 +150,7 @@ class Schedule(asyncio.SelectorEventLoop):
         """As in asyncio: call `callback` after `delay` seconds."""
         if delay is None:
             raise TypeError("delay must not be None")
-        return _told_by_caller(self.call_at(self.time() + delay, callback, *args, context=context))
+        return _trim_traceback(self.call_at(self.time() + delay, callback, *args, context=context))
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -121,38 +160,34 @@ class Schedule(asyncio.SelectorEventLoop):
             raise TypeError("when cannot be None")
         timer: asyncio.TimerHandle
         if self._closed or self._debug:
-            timer = _told_by_caller(self._explained_timer(when, callback, args, context))
+            timer = _trim_traceback(self._debug_timer(when, callback, args, context))
         else:
             timer = LaterHandle(when, callback, args, self, context)
-        heappush(self._scheduled, (when, self._numbers(), timer))
+        heappush(self._scheduled, (when, self._next_number(), timer))
         return timer
 
-    def _explained_timer(
+    def _debug_timer(
         self, when: float, callback: Callback, args: tuple[Any, ...], context: Context | None
     ) -> asyncio.TimerHandle:
-        """In debug mode: one that knows where it was made."""
+        """asyncio's TimerHandle with its checks, for debug mode."""
         checks = cast(Any, self)
         checks._check_closed()
         checks._check_thread()
         checks._check_callback(callback, "call_at")
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         timer._scheduled = True  # type: ignore[attr-defined]
-        return _told_by_caller(timer)
+        return _trim_traceback(timer)
 
     # -- one turn
 
     def _run_once(self) -> None:
-        """Ask the poller, waiting until a timer is due at most; call back what is ready, then for events, then timers.
-
-        That is the order of asyncio, on which its users rely: what was ready when the poller was asked precedes what
-        it reports. What these callbacks make ready runs in the next turn.
-        """
+        """Ask the poller; then run ready callbacks, events and due timers, in this order (see the module's top)."""
         ready, timers, interest = self._ready, self._scheduled, self._interest
         interest.changed.clear()
         if ready or self._stopping:
             events = interest.wait(0)
         else:
-            events = interest.wait(self._until_first_timer() if timers else None)
+            events = interest.wait(self._seconds_to_first_timer() if timers else None)
         if timers and timers[0][0] < self.time() + self._clock_resolution:
             self._run_with_timers(events)
             return
@@ -162,16 +197,16 @@ class Schedule(asyncio.SelectorEventLoop):
             self._process_events(events)
 
     turn = _run_once
-    """One turn, in whichever thread calls, without being for asyncio the loop that runs there.
+    """One turn, in the calling thread, without setting asyncio's running loop.
 
-    For a server whose threads run the loop by turns: never two at once, and not beside `run_forever`. Code that is
-    called from here may use asyncio as if there were no loop.
+    For a server whose threads run the loop in turn: never two at once, and not while `run_forever` runs. Code that is
+    called from here sees no running loop, and may start one of its own.
     """
 
     def _run_with_timers(self, events: Ready) -> None:
-        """The rest of a turn in which timers are due, which was decided when the poller had answered.
+        """The rest of a turn in which timers are due.
 
-        One that is set now, for however short a time, must not precede what was made ready before it.
+        They are taken first: a timer that is set by a callback of this turn must wait for the next one.
         """
         due = self._take_due()
         try:
@@ -179,7 +214,7 @@ class Schedule(asyncio.SelectorEventLoop):
             if events:
                 self._process_events(events)
         finally:
-            # Before what they have made ready; and in the queue, should one raise KeyboardInterrupt.
+            # At the front, before what was queued in this turn. In the queue, so that KeyboardInterrupt loses none.
             self._ready.extendleft(reversed(due))
         for _ in due:
             handle = self._ready.popleft()
@@ -187,9 +222,9 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._run_handle(handle)
 
     def _run_ready(self) -> None:
-        """The callbacks that are ready now, without those that they make ready."""
+        """Run the callbacks that are in the queue now, and not those that they add."""
         if self._debug:
-            self._run_ready_and_report()
+            self._run_ready_timed()
             return
         take = self._ready.popleft
         handle: Any = None
@@ -203,22 +238,22 @@ class Schedule(asyncio.SelectorEventLoop):
                 raise
             except BaseException as exc:
                 self._handle_failed(handle, exc)
-        handle = None  # an exception of its callback may refer to this frame
+        handle = None  # no reference cycle through the traceback of an exception
 
     def _handle_failed(self, handle: Any, exc: BaseException) -> None:
-        """What asyncio's Handle says when its callback has raised."""
+        """Report an exception of a callback as asyncio's Handle does."""
         callback = format_helpers._format_callback_source(handle._callback, handle._args)
         message = f"Exception in callback {callback}"
         self.call_exception_handler({"message": message, "exception": exc, "handle": handle})
 
-    def _run_ready_and_report(self) -> None:
+    def _run_ready_timed(self) -> None:
         for _ in range(len(self._ready)):
             handle = self._ready.popleft()
             if not handle._cancelled:
                 self._run_handle(handle)
 
     def _run_handle(self, handle: asyncio.Handle) -> None:
-        """Call back; in debug mode say who kept the others waiting."""
+        """Run a handle; in debug mode log it if it is slow."""
         if self._debug:
             self._current_handle = handle
             self._timed(handle._run, handle)
@@ -226,20 +261,20 @@ class Schedule(asyncio.SelectorEventLoop):
         else:
             handle._run()
 
-    def _timed(self, call: Callable[[], object], culprit: object) -> None:
+    def _timed(self, call: Callable[[], object], called: object) -> None:
         before = monotonic()
         try:
             call()
         finally:
             took = monotonic() - before
             if took >= self.slow_callback_duration:
-                name = format_handle(culprit) if isinstance(culprit, asyncio.Handle) else repr(culprit)
+                name = format_handle(called) if isinstance(called, asyncio.Handle) else repr(called)
                 log.warning("Executing %s took %.3f seconds", name, took)
 
     # -- timers
 
-    def _until_first_timer(self) -> float | None:
-        """Seconds, 0 if it is overdue, None if all have been cancelled."""
+    def _seconds_to_first_timer(self) -> float | None:
+        """Seconds until the first timer is due, 0 if it is overdue, None if all timers are cancelled."""
         timers = self._scheduled
         while timers[0][2]._cancelled:
             self._timer_cancelled_count -= 1
@@ -247,10 +282,10 @@ class Schedule(asyncio.SelectorEventLoop):
             if not timers:
                 return None
         left = timers[0][0] - self.time()
-        return 0 if left < 0 else left if left < LONGEST_WAIT_S else LONGEST_WAIT_S
+        return 0 if left < 0 else left if left < MAX_WAIT_S else MAX_WAIT_S
 
     def _take_due(self) -> list[asyncio.Handle]:
-        """Those that are due, in their order."""
+        """Remove the timers that are due from the heap, and return them in their order."""
         timers = self._scheduled
         now = self.time() + self._clock_resolution
         due: list[asyncio.Handle] = []
@@ -264,12 +299,14 @@ class Schedule(asyncio.SelectorEventLoop):
         return due
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Told by the handle. Time-outs are mostly cancelled, long before they are due: they must not pile up."""
+        """Called by a timer that is cancelled. Removes cancelled timers when they are too many."""
         if not handle._scheduled:  # type: ignore[attr-defined]
             return
         self._timer_cancelled_count += 1
-        if self._timer_cancelled_count > FEW_CANCELLED and self._timer_cancelled_count * 2 > len(self._scheduled):
-            # In place: a turn of the loop may be holding the list. `handle` is marked only after this.
+        if self._timer_cancelled_count > MIN_CANCELLED_TIMERS and self._timer_cancelled_count * 2 > len(
+            self._scheduled
+        ):
+            # In place, because `_run_once` refers to the list. `handle` is marked as cancelled after this call.
             self._scheduled[:] = [
                 entry for entry in self._scheduled if not entry[2]._cancelled and entry[2] is not handle
             ]

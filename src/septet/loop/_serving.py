@@ -1,7 +1,7 @@
-"""A listener of an asyncio Server: accepts straight from the poller, and makes transport and protocol of each client.
+"""A listener of an asyncio Server: accepts connections when the poller reports it, and makes transport and protocol.
 
-asyncio starts a Task for every client, which awaits `connection_made`; here that is an ordinary call, and only a TLS
-handshake is waited for.
+asyncio starts a Task for every client, which awaits `connection_made`. Here `connection_made` is an ordinary call; only
+a TLS handshake is waited for.
 """
 
 import asyncio
@@ -11,30 +11,41 @@ from asyncio import constants, trsock
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from septet.loop._connection import send_small_at_once
+from septet.loop._connection import TransportLoop, set_nodelay
+from septet.loop._stream import StreamTransport
 from septet.pollers import READABLE
 
-if TYPE_CHECKING:
-    from septet.loop._readiness import ReadinessLoop
-
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-"""accept(2) will not succeed before something else is closed; meanwhile the listener stays readable."""
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""With these errors, accept(2) fails until something else is closed, and the listener stays readable."""
 
 Factory = Callable[[], asyncio.BaseProtocol]
 
 
-class Acceptor:
-    """Takes clients in for one listener, until the loop stops watching it.
+class ServingLoop(TransportLoop, Protocol):
+    """What a listener needs of its loop: making a client's transport, plain or with TLS."""
+
+    def stream(
+        self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
+    ) -> StreamTransport:
+        """The transport for a connected stream socket; `begin` starts it."""
+
+    def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
+        """As in asyncio: a TLS transport, whose handshake has begun."""
+
+
+class StreamAcceptor:
+    """Accepts the clients of one listener until the loop stops watching it.
 
     Args:
+        backlog: connections to accept at most for each event, as in asyncio.
         tls: asyncio's keyword arguments for a TLS transport, or None.
     """
 
     def __init__(
         self,
-        loop: "ReadinessLoop",
+        loop: ServingLoop,
         listener: socket.socket,
         factory: Factory,
         server: Any,
@@ -43,7 +54,7 @@ class Acceptor:
     ) -> None:
         self._loop = loop
         self._listener = listener
-        self._kind = int(listener.family), int(listener.type), listener.proto
+        self._socket_arguments = int(listener.family), int(listener.type), listener.proto
         self._factory = factory
         self._server = server
         self._backlog = backlog
@@ -51,60 +62,59 @@ class Acceptor:
         self._context = copy_context()
 
     def start(self) -> None:
-        """Have the loop watch the listener; nothing happens if that was closed meanwhile."""
+        """Have the loop watch the listener, unless it was closed in the meantime."""
         if self._listener.fileno() >= 0:
-            send_small_at_once(self._listener)
+            set_nodelay(self._listener)
             self._loop.watch(self._listener.fileno(), READABLE, self._ready)
 
     def _ready(self, mask: int) -> None:
         for _ in range(self._backlog):
             try:
-                # What socket.accept() calls; all around it takes as long again, mostly for enums of family and type.
+                # socket.accept() without its conversions to enums, which take as long as the call itself.
                 fd, address = self._listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as exc:
-                if exc.errno not in EXHAUSTED:
+                if exc.errno not in OUT_OF_RESOURCES:
                     raise
                 self.pause(exc)
                 return
-            sock = socket.socket(*self._kind, fd)
+            sock = socket.socket(*self._socket_arguments, fd)
             sock.setblocking(False)
-            self.admit(sock, address)
+            self.accept_client(sock, address)
 
     def pause(self, exc: OSError) -> None:
-        """Look away for a second, as asyncio does, rather than fail again and again."""
+        """Stop watching the listener for a second, as asyncio does, instead of failing again and again."""
         message = "socket.accept() out of system resource"
         listener = trsock.TransportSocket(self._listener)
         self._loop.call_exception_handler({"message": message, "exception": exc, "socket": listener})
         self._loop.unwatch(self._listener.fileno())
         self._loop.call_later(constants.ACCEPT_RETRY_DELAY, self.start)
 
-    def admit(self, sock: socket.socket, address: Any) -> None:
-        """Make a client's protocol and transport in a context of its own; a failure ends the client, not the server."""
+    def accept_client(self, sock: socket.socket, address: Any) -> None:
+        """Make a client's protocol and transport in a new context. A failure closes the client, not the server."""
         try:
-            self._context.copy().run(self._welcome, sock, {"peername": address})
+            self._context.copy().run(self._make_transport, sock, {"peername": address})
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as exc:
             sock.close()
             self._report(exc)
 
-    def _welcome(self, sock: socket.socket, extra: dict[str, Any]) -> None:
+    def _make_transport(self, sock: socket.socket, extra: dict[str, Any]) -> None:
         protocol = self._factory()
         if self._tls is None:
             transport = self._loop.stream(sock, protocol, extra, self._server)
             transport._run(transport.begin)
             return
         waiter = self._loop.create_future()
-        make: Any = self._loop
-        encrypted = make._make_ssl_transport(
+        encrypted = self._loop._make_ssl_transport(
             sock, protocol, waiter=waiter, extra=extra, server=self._server, **self._tls
         )
-        waiter.add_done_callback(partial(self._shaken, encrypted))
+        waiter.add_done_callback(partial(self._handshake_done, encrypted))
 
-    def _shaken(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
-        """The handshake is over. One that failed is everyday life, and told in debug mode only."""
+    def _handshake_done(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
+        """The handshake has ended. Failures are common and reported in debug mode only."""
         exc = None if waiter.cancelled() else waiter.exception()
         if exc is not None:
             transport.close()

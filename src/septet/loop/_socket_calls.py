@@ -1,8 +1,8 @@
-"""`sock_recv` and its siblings: a loop's own calls on a socket that nobody else watches.
+"""`sock_recv` and the other receiving calls on a socket that no transport uses.
 
-asyncio receives where the poller's event is dispatched, and wakes the task with the data. If the task is cancelled
-between the two, what came is lost: the bytes, or the client that was accepted. Here the task itself receives when it
-wakes; whoever is cancelled has taken nothing, and what came is there for the next call.
+asyncio receives when the poller's event is dispatched, and wakes the task with the data. If the task is cancelled
+between the two, the data or the accepted client is lost. Here the task itself receives after it was woken, so a
+cancelled call has taken nothing, and the data is there for the next call.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ set_result_unless_cancelled: Any = futures._set_result_unless_cancelled  # type:
 
 
 class SocketCalls(Schedule):
-    """Those that receive. Those that send and connect are asyncio's own."""
+    """The calls that receive or accept. Those that send and connect are asyncio's."""
 
     async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
         """As in asyncio: at most `nbytes`, b"" at the end of the stream."""
         return await self._when_readable(sock, lambda: sock.recv(nbytes))
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        """As in asyncio: how many bytes were put into `buf`."""
+        """As in asyncio: the number of bytes received into `buf`."""
         return await self._when_readable(sock, lambda: sock.recv_into(buf))
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
@@ -35,12 +35,12 @@ class SocketCalls(Schedule):
         return await self._when_readable(sock, lambda: sock.recvfrom(bufsize))
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
-        """As in asyncio: the length of a datagram that was put into `buf`, and the address it came from."""
+        """As in asyncio: the length of a datagram received into `buf`, and the address it came from."""
         size = nbytes or len(buf)
         return await self._when_readable(sock, lambda: sock.recvfrom_into(buf, size))
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """As in asyncio: a client's socket, which does not wait, and its address."""
+        """As in asyncio: a client's socket, non-blocking, and its address."""
         client, address = await self._when_readable(sock, sock.accept)
         client.setblocking(False)
         return client, address
@@ -65,5 +65,5 @@ class SocketCalls(Schedule):
         try:
             await waiter
         finally:
-            if not handle.cancelled():  # else somebody has taken our place meanwhile
+            if not handle.cancelled():  # cancelled: another call has replaced our reader
                 self.remove_reader(fd)

@@ -1,36 +1,45 @@
-"""A connected stream socket under an asyncio Protocol, driven straight from the poller.
+"""A connected stream socket under an asyncio Protocol, called directly by the poller.
 
     poller ──> ready ──> recv(2) ──> protocol.data_received
     protocol ──> write ──> send(2) at once; what does not fit waits in the backlog for the next `ready`
 
-Reading starts when `connection_made` has returned, as in asyncio. All callbacks of one connection run in one context of
-its own, a copy of the one in which the connection was made, as in uvloop.
+Reading starts after `connection_made`, as in asyncio. All callbacks of one connection run in one context, a copy of the
+one in which the connection was made, as in uvloop.
+
+`write` sends at once. uvloop queues first and sends in the loop's next turn, which combines small writes but delays
+every answer until a busy application has returned to the loop.
 """
 
 import asyncio
 import logging
-from asyncio import futures
+import socket
+from asyncio import constants, futures
+from collections.abc import Iterable
+from itertools import islice
 
-from septet.loop._sending import SendingTransport
+from septet.loop._connection import Buffer, StreamConnection
 from septet.pollers import READABLE, WRITABLE
 
 log = logging.getLogger("asyncio")
 
-# asyncio receives 256 KiB at a time. From 128 KiB glibc maps and unmaps such a block on every call
-# (M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop. A buffer of our own, received into and
-# copied from, was no cheaper than to let recv(2) have a block of this size.
 RECEIVE_SIZE = 64 * 1024
+"""Bytes. asyncio receives 256 KiB at a time. From 128 KiB on, glibc maps and unmaps such a block on every call
+(M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop. To receive into a buffer of our own and
+copy was no cheaper."""
 
-RECEIVER_FAILED = "Fatal error: protocol.data_received() call failed."
+MAX_PIECES = 1024
+"""IOV_MAX of Linux: the number of pieces that one sendmsg(2) accepts."""
+
+DATA_RECEIVED_FAILED = "Fatal error: protocol.data_received() call failed."
 
 
-class StreamTransport(SendingTransport):
+class StreamTransport(StreamConnection):
     """A TCP or unix stream socket. Belongs to its loop's thread."""
 
     __slots__ = ()
 
     def begin(self, waiter: "asyncio.Future[None] | None" = None) -> None:
-        """Tell the protocol of the connection, and start to read. To be called once, in the transport's context."""
+        """Call connection_made, and start reading. To be called once, in the transport's context."""
         try:
             self._protocol.connection_made(self)
         except (SystemExit, KeyboardInterrupt):
@@ -39,17 +48,17 @@ class StreamTransport(SendingTransport):
             self._report(exc, "protocol.connection_made() failed")
         if not self._paused and not self._closing:
             self._reading = True
-            self._attend()
+            self._update_watch()
         if waiter is not None:
             futures._set_result_unless_cancelled(waiter, None)  # type: ignore[attr-defined]
 
     def begin_soon(self, waiter: "asyncio.Future[None] | None") -> None:
-        """`begin` in the loop's next turn, as asyncio does for connections that somebody awaits."""
+        """Call `begin` in the loop's next turn, as asyncio does for connections that are awaited."""
         self._loop.call_soon(self.begin, waiter, context=self._context)
 
     # -- the poller
 
-    def _attend(self) -> None:
+    def _update_watch(self) -> None:
         """Have the loop watch for what is wanted now."""
         mask = READABLE if self._reading else 0
         if self._backlog:
@@ -66,9 +75,10 @@ class StreamTransport(SendingTransport):
             self._loop.watch(self._sock_fd, mask, self.ready)
 
     def ready(self, mask: int) -> None:
-        """The loop's call: the socket is ready, or broken, which trying will show."""
+        """Called by the loop: the socket is ready, or broken, which recv(2) or send(2) will tell."""
         if mask != READABLE and self._backlog:
-            self._run(self._send_backlog)
+            self._receive_and_send(mask)
+            return
         if mask == WRITABLE or not self._reading:
             return
         if self._buffered:
@@ -84,12 +94,19 @@ class StreamTransport(SendingTransport):
         try:
             self._run(self._protocol.data_received if data else self._end_of_stream, data)
         except BaseException as exc:
-            self._fatal_error(exc, RECEIVER_FAILED)
+            self._fatal_error(exc, DATA_RECEIVED_FAILED)
+
+    def _receive_and_send(self, mask: int) -> None:
+        """In asyncio's order: if the peer has answered and closed, sending fails and ends the connection."""
+        if mask != WRITABLE:
+            self.ready(READABLE)
+        if self._backlog:
+            self._run(self._send_backlog)
 
     # -- receiving
 
     def _receive_into(self) -> None:
-        """The protocol has a buffer of its own."""
+        """Receive into the buffer of a BufferedProtocol."""
         try:
             buffer = self._run(self._protocol.get_buffer, -1)
             if not len(buffer):
@@ -118,8 +135,8 @@ class StreamTransport(SendingTransport):
             self._fatal_error(exc, "Fatal error: protocol.eof_received() call failed.")
             return
         if keep_open:
-            self._reading = False  # there is nothing more to receive, but perhaps something to send
-            self._attend()
+            self._reading = False  # nothing more to receive, but the protocol may still send
+            self._update_watch()
         else:
             self.close()
 
@@ -128,17 +145,137 @@ class StreamTransport(SendingTransport):
         return not self._paused and not self._closing
 
     def pause_reading(self) -> None:
-        """As in asyncio: what the peer sends stays in the kernel."""
+        """As in asyncio: received data stays in the kernel."""
         if self.is_reading():
             self._paused = True
             self._reading = False
-            self._attend()
-            self._tell("pauses reading")
+            self._update_watch()
+            self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
         """As in asyncio."""
         if self._paused and not self._closing:
             self._paused = False
             self._reading = True
-            self._attend()
-            self._tell("resumes reading")
+            self._update_watch()
+            self._log_debug("resumes reading")
+
+    # -- sending
+
+    def write(self, data: Buffer) -> None:
+        """As in asyncio: send at once what the kernel accepts, and the rest when it has room.
+
+        `bytearray` and `memoryview` are copied, so that the caller may change them afterwards.
+
+        Raises:
+            TypeError: `data` is not bytes-like.
+            RuntimeError: after write_eof(), or during sendfile.
+        """
+        if not self._may_send or type(data) is not bytes:
+            self._write_checked(data)
+            return
+        try:
+            sent = self._sock.send(data)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal write error on socket transport")
+            return
+        if sent < len(data):
+            self._add_to_backlog(memoryview(data)[sent:] if sent else data)
+
+    def _write_checked(self, data: Buffer) -> None:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._eof:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._empty_waiter is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
+        if not data:
+            return
+        if self._conn_lost:
+            if self._conn_lost >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+                log.warning("socket.send() raised exception.")
+            self._conn_lost += 1
+        elif self._may_send:
+            self.write(bytes(data))
+        else:
+            self._add_to_backlog(bytes(data))
+
+    def _add_to_backlog(self, data: Buffer) -> None:
+        self._may_send = False
+        self._backlog.append(data)
+        self._backlog_size += len(data)
+        self._update_watch()
+        if self._backlog_size > self._high_water:  # type: ignore[attr-defined]
+            self._maybe_pause_protocol()  # type: ignore[attr-defined]
+
+    def _send_backlog(self) -> None:
+        try:
+            sent = self._sock.sendmsg(islice(self._backlog, MAX_PIECES))  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            return
+        except BaseException as exc:
+            self._fatal_error(exc, "Fatal write error on socket transport")
+            return
+        self._drop_sent(sent)
+        self._maybe_resume_protocol()  # type: ignore[attr-defined]  # the protocol may write
+        if self._backlog or self._conn_lost:
+            return
+        self._may_send = not (self._closing or self._eof or self._empty_waiter)
+        self._update_watch()
+        if self._empty_waiter is not None and not self._empty_waiter.done():
+            self._empty_waiter.set_result(None)
+        if self._closing:
+            self._conn_lost += 1  # write() and abort() do nothing from now on: the descriptor will be closed
+            self._may_send = False
+            self._call_connection_lost(None)
+        elif self._eof:
+            self._shut_down()
+
+    def _drop_sent(self, sent: int) -> None:
+        backlog = self._backlog
+        self._backlog_size -= sent
+        while sent:
+            piece = backlog.popleft()
+            if len(piece) > sent:
+                backlog.appendleft(memoryview(piece)[sent:])
+                return
+            sent -= len(piece)
+
+    def writelines(self, list_of_data: Iterable[Buffer]) -> None:
+        """As in asyncio. The pieces are joined: a copy costs less than another system call."""
+        self.write(b"".join(list_of_data))
+
+    def write_eof(self) -> None:
+        """As in asyncio: shut down the sending side when the backlog is sent."""
+        if self._closing or self._eof:
+            return
+        self._eof = True
+        self._may_send = False
+        if not self._backlog:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
+        except OSError as exc:  # the peer has reset the connection
+            self._fatal_error(exc, "Fatal error on socket transport")
+
+    def can_write_eof(self) -> bool:
+        """True, as for every stream socket."""
+        return True
+
+    def _make_empty_waiter(self) -> "asyncio.Future[None]":
+        """For asyncio's sendfile, which uses the socket itself once the backlog is empty."""
+        if self._empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        self._empty_waiter = self._loop.create_future()
+        self._may_send = False
+        if not self._backlog:
+            self._empty_waiter.set_result(None)
+        return self._empty_waiter
+
+    def _reset_empty_waiter(self) -> None:
+        self._empty_waiter = None
+        self._may_send = not (self._closing or self._eof or self._backlog)

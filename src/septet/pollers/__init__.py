@@ -1,11 +1,11 @@
-"""Pollers: thin wrappers of the system calls by which one thread waits for many descriptors.
+"""Pollers: thin wrappers of the system calls with which one thread waits for many descriptors.
 
-`Poll` and `Epoll` tell when a descriptor is *ready* and share the verbs of `Poller`. `Ring`
-(`septet.pollers.ring`, imported where it is used) is io_uring, which does the operation and tells when
-it is *complete*: another thing, with an interface of its own.
+`Poll` and `Epoll` report that a descriptor is *ready*, and implement `Poller`. `Ring` (`septet.pollers.ring`, imported
+only where it is used, because it needs ctypes) is io_uring, which does an operation and reports that it is *complete*;
+its interface is its own.
 """
 
-from septet.pollers._verbs import ERROR, EXCLUSIVE, HANGUP, INVALID, READABLE, WRITABLE, Poller, Ready
+from septet.pollers._poller import ERROR, EXCLUSIVE, HANGUP, INVALID, READABLE, WRITABLE, Poller, Ready
 from septet.pollers.epoll import Epoll
 from septet.pollers.poll import Poll
 

@@ -1,44 +1,37 @@
-"""Files through the ring. This is where io_uring gains most: epoll(7) has nothing to say about files, so every other
-asyncio loop hands them to threads, at thirty times the cost of the call.
+"""Files through the ring. io_uring gains most here: epoll(7) does not support files, so other asyncio loops pass file
+operations to threads, which costs about thirty times as much as the system call.
 
-The kernel completes an operation at once if the page cache can answer, and leaves it to a thread of its own if not.
+The kernel completes an operation at once if the page cache has the data, and otherwise in a kernel thread.
 """
 
 import os
-import struct
-from collections.abc import Callable, Sequence
-from mmap import mmap
+from collections.abc import Callable
 from typing import Any
 
 from septet.pollers import _uring_abi as abi
 
 Callback = Callable[[int, int, bytes], object]
-"""`callback(res, flags, data)`: the result (-errno if negative), the completion's flags (`MORE`: there will
-be another one), and what a receive has received (b"" otherwise)."""
+"""`callback(res, flags, data)`: the result (-errno if negative), the completion's flags (`MORE`: another one will
+follow), and the data of a receive (b"" for every other operation)."""
 
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 STATX_BASIC_STATS = 0x7FF
 POSITION = 2**64 - 1
-"""As an offset: where the file's own position is, which then moves on. Needed for pipes and terminals."""
+"""As an offset: use the file's own position and advance it. Needed for pipes and terminals."""
 
 
 class FileOperations:
-    """The part of `Ring` that deals with files. Each method prepares an operation and returns its token."""
+    """The file operations of `Ring`. Each method prepares an operation and returns its token."""
 
-    _fd: int
-    _enabled: bool
-    _sqes: mmap
-    _last_at: Callable[[], int]
-    _kept: dict[int, object]
+    _pinned: dict[int, object]
     _prepare: Callable[..., int]
-    enable: Callable[[], None]
 
     def openat2(
         self, path: bytes, flags: int, mode: int, callback: Callback, *, resolve: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """openat2(2): `res` is the descriptor. `resolve` may confine it, as RESOLVE_BENEATH (8) does to `dir_fd`."""
+        """openat2(2): `res` is the descriptor. `resolve` restricts the path, as RESOLVE_BENEATH (8) does."""
         how = bytearray(abi.OPEN_HOW.pack(flags, mode, resolve))
         token = self._prepare(
             callback,
@@ -48,17 +41,13 @@ class FileOperations:
             abi.OPEN_HOW.size,
             offset=abi.address(how),
         )
-        self._kept[token] = path, how
+        self._pinned[token] = path, how
         return token
-
-    def close_fd(self, fd: int, callback: Callback) -> int:
-        """close(2)."""
-        return self._prepare(callback, abi.OP_CLOSE, fd)
 
     def statx(
         self, path: bytes, status: bytearray, callback: Callback, *, flags: int = 0, dir_fd: int = AT_FDCWD
     ) -> int:
-        """statx(2) into `status`, which has 256 bytes: see `stat_result`."""
+        """statx(2) into `status`, which must have 256 bytes; `stat_result` decodes it."""
         token = self._prepare(
             callback,
             abi.OP_STATX,
@@ -68,7 +57,7 @@ class FileOperations:
             op_flags=flags,
             offset=abi.address(status),
         )
-        self._kept[token] = path, status
+        self._pinned[token] = path, status
         return token
 
     def read(
@@ -79,68 +68,31 @@ class FileOperations:
         offset: int = POSITION,
         *,
         size: int | None = None,
-        registered: bool = False,
     ) -> int:
-        """pread(2) of at most `size` bytes (default: what `buffer` holds); `res` is the length, 0 the end of the file.
+        """pread(2) of at most `size` bytes (default: the size of `buffer`); `res` is the length, 0 the end of the file.
 
-        The size of `buffer` must not change meanwhile.
+        `buffer` must not be resized before the completion.
         """
         length = len(buffer) if size is None else min(size, len(buffer))
-        flags = abi.SQE_FIXED_FILE if registered else 0
         at = abi.address(buffer) if buffer else 0
-        token = self._prepare(callback, abi.OP_READ, fd, at, length, sqe_flags=flags, offset=offset)
-        self._kept[token] = buffer
+        token = self._prepare(callback, abi.OP_READ, fd, at, length, offset=offset)
+        self._pinned[token] = buffer
         return token
 
-    def write(
-        self, fd: int, data: bytes, callback: Callback, offset: int = POSITION, *, registered: bool = False
-    ) -> int:
-        """pwrite(2); `res` is how much was written, which may be less than all."""
-        flags = abi.SQE_FIXED_FILE if registered else 0
+    def write(self, fd: int, data: bytes, callback: Callback, offset: int = POSITION) -> int:
+        """pwrite(2); `res` is the number of bytes written, which may be fewer than `data` has."""
         at = abi.address_of_bytes(data)
-        token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), sqe_flags=flags, offset=offset)
-        self._kept[token] = data
+        token = self._prepare(callback, abi.OP_WRITE, fd, at, len(data), offset=offset)
+        self._pinned[token] = data
         return token
 
     def fsync(self, fd: int, callback: Callback, *, data_only: bool = False) -> int:
         """fsync(2), or fdatasync(2)."""
         return self._prepare(callback, abi.OP_FSYNC, fd, op_flags=abi.FSYNC_DATASYNC if data_only else 0)
 
-    def splice(
-        self,
-        source: int,
-        target: int,
-        length: int,
-        callback: Callback,
-        *,
-        source_offset: int = POSITION,
-        target_offset: int = POSITION,
-    ) -> int:
-        """splice(2): move up to `length` bytes, one side of which is a pipe, without copying them to the process."""
-        token = self._prepare(callback, abi.OP_SPLICE, target, source_offset, length, offset=target_offset)
-        struct.pack_into("<i", self._sqes, self._last_at() + abi.SPLICE_FD_IN, source)
-        return token
-
-    def register_files(self, fds: Sequence[int]) -> None:
-        """Have the kernel hold these open: `read` and `write` may name them by their index, with `registered`.
-
-        It saves looking the descriptor up, which matters where threads share the process's table.
-
-        Raises:
-            OSError: EBUSY if there are some already, EBADF if one is not open.
-        """
-        if not self._enabled:
-            self.enable()
-        table = bytearray(b"".join(fd.to_bytes(4, "little", signed=True) for fd in fds))
-        abi.register(self._fd, abi.REGISTER_FILES, abi.address(table), len(fds))
-
-    def unregister_files(self) -> None:
-        """Let them go, when no operation uses them any more."""
-        abi.register(self._fd, abi.UNREGISTER_FILES, 0, 0)
-
 
 def stat_result(status: bytearray) -> os.stat_result:
-    """What `statx` has filled in, as os.stat() gives it."""
+    """The result of os.stat(), from the 256 bytes that `statx` has filled in."""
     fields: tuple[Any, ...] = abi.STATX.unpack(status)
     blksize, nlink, uid, gid, mode, ino, size, blocks = fields[:8]
     (atime, atime_ns, _, _, ctime, ctime_ns, mtime, mtime_ns) = fields[8:16]

@@ -1,8 +1,9 @@
-"""The two queues that a process shares with the kernel, and the calls that move them: io_uring without callbacks.
+"""The submission and completion queues that a process shares with the kernel, and io_uring_enter(2); no callbacks.
 
-Both are rings of shared memory. We write submissions (64 bytes each) and move the submission queue's tail; the
-kernel writes completions (16 bytes each) and moves the completion queue's tail; the reader of each moves its
-head. Positions only ever grow, modulo 2**32, and are taken modulo the size to find a slot.
+Both queues are rings in shared memory. We write submissions (64 bytes each) and advance the submission queue's tail.
+The kernel writes completions (16 bytes each) and advances the completion queue's tail. The reader of a queue advances
+its head. Heads and tails only grow, modulo 2**32; an entry's slot is its position modulo the queue's size.
+`ring.py` explains the design.
 """
 
 import errno
@@ -17,33 +18,33 @@ from septet.pollers import _uring_abi as abi
 from septet.pollers._unavailable import unavailable
 
 Completion = tuple[int, int, int]
-"""Token, res, flags."""
+"""Token, result (or -errno), flags."""
 
 _REQUIRED = abi.FEAT_SINGLE_MMAP | abi.FEAT_NODROP | abi.FEAT_EXT_ARG | abi.FEAT_CQE_SKIP
 _FLAGS = (
     abi.SETUP_CQSIZE
     | abi.SETUP_SUBMIT_ALL
     | abi.SETUP_COOP_TASKRUN
-    # A word of the submission queue tells that completions wait for us to enter.
+    # The kernel sets a bit in the submission queue's flags when completions wait for us to enter.
     | abi.SETUP_TASKRUN_FLAG
-    # The ring binds to the thread that enables it, which is the first that waits, not the one that made it.
+    # The ring is bound to the thread that enables it: the one that waits first, not the one that made it.
     | abi.SETUP_R_DISABLED
 )
 _TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
-"""io_uring_enter(2) has no memory for more requests, or (EBUSY, older kernels) completions wait beside a full queue:
-what is complete is to be collected, and then there will be room."""
+"""io_uring_enter(2) has no memory for more requests, or (EBUSY, older kernels) the completion queue is full and more
+wait: collect the completions, then try again."""
 
-SHORTAGE_S = 0.001
-"""Before the next attempt, if nothing is complete."""
+RETRY_DELAY_S = 0.001
+"""Pause before the next attempt if no completion could be collected."""
 
 _ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
 
 
 class Fence:
-    """A memory barrier: what was read or written before the call is so before what comes after it.
+    """A memory barrier: accesses before the call take effect before accesses after it.
 
-    Where the kernel touches a ring only while we are inside enter, the system call is one. A lock that is given back
-    and taken again is another: nothing else that Python offers promises any order to processors that have none.
+    Needed only where the kernel uses the ring while we are not inside enter. Releasing and acquiring a lock is the one
+    operation of Python that orders memory accesses on processors that reorder them.
     """
 
     __slots__ = ("_lock",)
@@ -58,15 +59,16 @@ class Fence:
 
 
 class Queues:
-    """A ring's memory and its three operations: `put` a submission, `enter` the kernel, `harvest` completions.
+    """A ring's memory and its three operations: `put` a submission, `enter` the kernel, `reap` the completions.
 
     Args:
-        entries: size of the submission queue, a power of 2; the completion queue has four times as many, since
-            one submission may complete often. What does not fit, the kernel keeps (IORING_FEAT_NODROP).
-        shared: threads use it by turns. The kernel then completes operations at any time, not only during `enter`.
+        entries: size of the submission queue, a power of 2. The completion queue has four times as many entries,
+            because one submission can complete often. The kernel keeps what does not fit (IORING_FEAT_NODROP).
+        shared: several threads use it, one at a time. The kernel then completes operations at any time, not only
+            during `enter`.
 
     Raises:
-        RingUnavailable: an OSError; its text says why io_uring cannot be used here and what to do.
+        RingUnavailable: an OSError whose text says why io_uring cannot be used here and what to do.
     """
 
     _fd = -1
@@ -75,7 +77,8 @@ class Queues:
         self._enabled = False
         self._fence = Fence() if shared else None
         self._sq_tail = self._cq_head = self._prepared = 0
-        self._late: list[Completion] = []  # taken from the queue already, and to be harvested first
+        self._late: list[Completion] = []
+        """Completions that were taken from the queue and not called back yet; `reap` returns them first."""
         try:
             fd, params = _create(entries, _FLAGS if shared else _FLAGS | _ONE_THREAD)
             try:
@@ -89,7 +92,7 @@ class Queues:
         _inherited.add(self)
 
     def _map(self, fd: int, params: tuple[int, ...]) -> None:
-        """Map both queues and the array of submissions, and find the words in them that we read and write."""
+        """Map both queues and the submission entries, and locate the words that we read and write."""
         self._entries, cq_entries = params[0], params[1]
         sq, cq = params[7:17], params[17:27]
         size = max(sq[6] + 4 * self._entries, cq[5] + abi.CQE.size * cq_entries)
@@ -100,7 +103,7 @@ class Queues:
         self._sq_tail_at, self._cq_head_at, self._cq_tail_at = sq[1] // 4, cq[0] // 4, cq[1] // 4
         self._sq_flags_at = sq[4] // 4
         self._sq_mask, self._cq_mask = self._entries - 1, cq_entries - 1
-        for i in range(self._entries):  # the kernel reads submissions through this table: slot i is entry i
+        for i in range(self._entries):  # the kernel finds submissions through this table: slot i is entry i
             self._words[sq[6] // 4 + i] = i
         # struct io_uring_getevents_arg {sigmask, sigmask_sz, pad, ts} and the __kernel_timespec that ts points to.
         self._arg = bytearray(40)
@@ -121,7 +124,7 @@ class Queues:
         group: int = 0,
         offset: int = 0,
     ) -> None:
-        """Write a submission (the names are those of struct io_uring_sqe); if there is no room, make some."""
+        """Write a submission, whose fields are those of struct io_uring_sqe. If the queue is full, submit it first."""
         while self._prepared == self._entries:
             self.enter(0)
         at = (self._sq_tail & self._sq_mask) << 6
@@ -129,17 +132,15 @@ class Queues:
         self._sq_tail += 1
         self._prepared += 1
 
-    def _last_at(self) -> int:
-        """Where the submission lies that was put last."""
-        return ((self._sq_tail - 1) & self._sq_mask) << 6
-
     def enter(self, timeout_s: float | None) -> None:
-        """io_uring_enter(2): submit everything that was put; wait for a completion, but no longer than `timeout_s`.
+        """io_uring_enter(2): submit all that was put, and wait for a completion.
 
-        Returns early when a signal comes, or when completions must be collected before more can be submitted.
+        It waits up to `timeout_s` seconds (None: no limit, 0: not at all). It returns early when a signal arrives, or
+        when completions have to be collected before more can be submitted.
 
         Raises:
             RuntimeError: the ring is closed, or it belongs to another thread or process.
+            OSError: the system call failed in another way.
         """
         if not self._enabled:
             self.enable()
@@ -156,36 +157,36 @@ class Queues:
         if code >= 0:
             self._prepared -= code
         elif code in _TRY_AGAIN:
-            self._late = self.harvest()  # with those that were late already
+            self._late = self.reap()  # including those that were in _late
             if not self._late:
-                time.sleep(SHORTAGE_S)
+                time.sleep(RETRY_DELAY_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
 
     def is_idle(self) -> bool:
-        """Whether `enter` and `harvest` would do nothing now; known without a system call."""
+        """True if `enter` and `reap` would do nothing now. Makes no system call."""
         return not (self._prepared or self._words[self._sq_flags_at] or self.waiting())
 
     def waiting(self) -> int:
-        """How many completions `harvest` would give now."""
+        """The number of completions that `reap` would return now."""
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
-    def harvest(self) -> list[Completion]:
-        """Take all completions that have come, in one go and in their order."""
+    def reap(self) -> list[Completion]:
+        """Take all completions that have come, in their order."""
         late, self._late = self._late, []
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
             return late
         fence = self._fence
         if fence is not None:
-            fence()  # the completions are read after the tail that says that they are there
+            fence()  # read the completions after the tail that published them
         first, last = (head & self._cq_mask) << 4, (tail & self._cq_mask) << 4
         if first < last:
             completions = list(abi.CQE.iter_unpack(self._cqes[first:last]))
         else:
             completions = [*abi.CQE.iter_unpack(self._cqes[first:]), *abi.CQE.iter_unpack(self._cqes[:last])]
         if fence is not None:
-            fence()  # and before the head that gives their places back
+            fence()  # and before writing the head, which frees their slots
         self._cq_head = self._words[self._cq_head_at] = tail
         return late + completions if late else completions
 
@@ -202,12 +203,12 @@ class Queues:
         raise OSError(code, os.strerror(code))
 
     def forsake(self) -> None:
-        """In a forked child: the queues are shared memory, and a word written there would reach the parent."""
+        """In a forked child: close the copy. The queues are shared memory, so a write would reach the parent's ring."""
         if self._fd >= 0:
             self._release()
 
     def _release(self) -> None:
-        """Unmap and close. From here on `put` finds no room and asks `enter`, which raises."""
+        """Unmap and close. Afterwards `put` finds the queue full and calls `enter`, which raises."""
         os.close(self._fd)
         self._fd = -1
         self._enabled = False

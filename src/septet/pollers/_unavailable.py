@@ -1,18 +1,19 @@
-"""Why io_uring is not to be had, in a sentence with the cure.
+"""Why io_uring cannot be used, in one sentence with the remedy.
 
-Containers forbid it more often than not, so this is an everyday answer and no rare accident.
+Most container engines forbid io_uring, so this is a common answer.
 """
 
 import errno
 import os
 
-NEEDS = "io_uring needs Linux 6.1 or newer"  # the first with IORING_SETUP_DEFER_TASKRUN
+NEEDS = "io_uring needs Linux 6.1 or newer"
+"""6.1 is the first release with IORING_SETUP_DEFER_TASKRUN."""
 
 _SWITCH = "/proc/sys/kernel/io_uring_disabled"
 
 
 class RingUnavailable(OSError):
-    """io_uring cannot be used here; str() is one sentence with the reason and the cure."""
+    """io_uring cannot be used on this machine; str() is one sentence with the reason and the remedy."""
 
     def __str__(self) -> str:
         return str(self.strerror)

@@ -1,7 +1,7 @@
-"""The kernel's side of io_uring as far as Septet uses it: numbers, layouts, three system calls.
+"""The kernel interface of io_uring, as far as Septet uses it: numbers, layouts, three system calls.
 
-Source: io_uring_setup(2), io_uring_enter(2), io_uring_register(2) and <linux/io_uring.h>. The C library
-has no wrappers for these calls, so they go through syscall(2); ctypes lets go of the GIL meanwhile.
+Source: io_uring_setup(2), io_uring_enter(2), io_uring_register(2) and <linux/io_uring.h>. The C library has no wrappers
+for these calls, so they go through syscall(2). ctypes releases the GIL during the call.
 """
 
 import ctypes
@@ -28,35 +28,23 @@ FEAT_CQE_SKIP = 1 << 11
 ENTER_GETEVENTS = 1 << 0
 ENTER_EXT_ARG = 1 << 3
 
-REGISTER_FILES = 2
-UNREGISTER_FILES = 3
 REGISTER_PROBE = 8
 REGISTER_ENABLE_RINGS = 12
 REGISTER_PBUF_RING = 22
-REGISTER_PBUF_STATUS = 26  # Linux 6.8
 
 MMAP_RINGS = 0
 MMAP_SQES = 0x1000_0000
 
-OP_NOP = 0
 OP_FSYNC = 3
 OP_POLL_ADD = 6
-OP_TIMEOUT = 11
 OP_ACCEPT = 13
 OP_ASYNC_CANCEL = 14
-OP_LINK_TIMEOUT = 15
-OP_CLOSE = 19
 OP_STATX = 21
 OP_READ = 22
 OP_WRITE = 23
-OP_SEND = 26
 OP_RECV = 27
 OP_OPENAT2 = 28
-OP_SPLICE = 30
-OP_SEND_ZC = 47
 
-SQE_FIXED_FILE = 1 << 0
-SQE_IO_LINK = 1 << 2
 SQE_BUFFER_SELECT = 1 << 5
 SQE_CQE_SKIP_SUCCESS = 1 << 6
 ACCEPT_MULTISHOT = 1 << 0
@@ -66,31 +54,25 @@ CANCEL_FD = 1 << 1
 CANCEL_ANY = 1 << 2
 FSYNC_DATASYNC = 1 << 0
 
-CQE_BUFFER = 1 << 0  # the upper 16 bits of the flags number a provided buffer
-CQE_NOTIFICATION = 1 << 3  # a zero-copy send has let go of its buffer
-CQE_MORE = 1 << 1  # the request lives on and will complete again
+CQE_BUFFER = 1 << 0  # the upper 16 bits of the flags are the number of a provided buffer
+CQE_MORE = 1 << 1  # the request stays in the kernel and will complete again
 
 PARAMS = struct.Struct("<7I12x10I10I")
-"""struct io_uring_params: sq_entries, cq_entries, flags, (cpu), (idle), features, (wq_fd), then the offsets
-of the submission ring (head, tail, mask, entries, flags, dropped, array, ...) and of the completion
-ring (head, tail, mask, entries, overflow, cqes, flags, ...)."""
+"""struct io_uring_params: sq_entries, cq_entries, flags, (cpu), (idle), features, (wq_fd), then the offsets of the
+submission queue (head, tail, mask, entries, flags, dropped, array, ...) and of the completion queue (head, tail, mask,
+entries, overflow, cqes, flags, ...)."""
 
 SQE = struct.Struct("<BBHiQQIIQH22x")
 """struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, op_flags, user_data, buf_group."""
-
-SPLICE_FD_IN = 44  # where the descriptor to splice from lies in it
 
 CQE = struct.Struct("<QiI")
 """struct io_uring_cqe: user_data, res, flags."""
 
 BUF = struct.Struct("<QIH")
-"""struct io_uring_buf: addr, len, bid. The two bytes left over are, in the first entry, the ring's tail."""
+"""struct io_uring_buf: addr, len, bid. The two remaining bytes of the first entry are the ring's tail."""
 
 BUF_REG = struct.Struct("<QIHH24x")
 """struct io_uring_buf_reg: ring_addr, ring_entries, bgid, flags."""
-
-BUF_STATUS = struct.Struct("<II32x")
-"""struct io_uring_buf_status: buf_group, head."""
 
 OPEN_HOW = struct.Struct("<QQQ")
 """struct open_how of openat2(2): flags, mode, resolve."""
@@ -99,39 +81,44 @@ STATX = struct.Struct("<4xI8xIIIH2xQQQ8x" + "qI4x" * 4 + "IIII112x")
 """struct statx: blksize, nlink, uid, gid, mode, ino, size, blocks, then seconds and nanoseconds of atime, btime, ctime
 and mtime, then the major and minor numbers of rdev and dev. 256 bytes."""
 
-TIMESPEC = struct.Struct("<qq")
-"""struct __kernel_timespec: seconds, nanoseconds."""
-
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.argtypes = [ctypes.c_long] * 7
 _syscall.restype = ctypes.c_long
 
 
 def setup(entries: int, params: bytearray) -> int:
-    """io_uring_setup(2): the ring's descriptor; `params` (a `PARAMS`) is filled in. OSError if refused."""
+    """io_uring_setup(2): returns the ring's descriptor and fills in `params` (a `PARAMS`).
+
+    Raises:
+        OSError: the system call failed.
+    """
     fd: int = _syscall(SYS_SETUP, entries, address(params), 0, 0, 0, 0)
     return fd if fd >= 0 else _fail()
 
 
 def enter(fd: int, to_submit: int, min_complete: int, flags: int, arg: int, arg_size: int) -> int:
-    """io_uring_enter(2): how many were submitted, or -errno; no exception, for a time-out is no mishap."""
+    """io_uring_enter(2): the number of submissions taken, or -errno. No exception, because a time-out is normal."""
     submitted: int = _syscall(SYS_ENTER, fd, to_submit, min_complete, flags, arg, arg_size)
     return submitted if submitted >= 0 else -ctypes.get_errno()
 
 
 def register(fd: int, opcode: int, arg: int, count: int) -> None:
-    """io_uring_register(2). OSError if refused."""
+    """io_uring_register(2).
+
+    Raises:
+        OSError: the system call failed.
+    """
     if _syscall(SYS_REGISTER, fd, opcode, arg, count, 0, 0) < 0:
         _fail()
 
 
 def address(buffer: bytearray) -> int:
-    """Where the bytes of a writable buffer lie. The caller keeps it alive and of the same size."""
+    """The address of a writable buffer. The caller must keep it alive and must not resize it."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def address_of_bytes(data: bytes) -> int:
-    """Where the bytes of `data` lie. The caller keeps it alive."""
+    """The address of the bytes of `data`. The caller must keep it alive."""
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 

@@ -1,15 +1,54 @@
-"""io_uring(7): operations are handed to the kernel in a shared queue, and come back completed in another.
+"""io_uring(7): the kernel does an operation and reports its completion.
 
-epoll tells when a receive *would* succeed; io_uring receives. One io_uring_enter(2) submits everything
-that was prepared and collects everything that is done, and a *multishot* accept or receive stays in
-the kernel and completes again and again without being asked. That is what makes it pay: a receive
-for each request, one by one, costs as much as recv(2).
+epoll(7) and poll(2) report that a receive would succeed; the program then calls recv(2). io_uring takes the operation
+itself. The program writes a *submission* into a queue in shared memory, the kernel carries it out, and writes a
+*completion* (a token, a result or a negative errno, and flags) into a second queue. This module is the callback
+interface over those queues: `_queues.py` has the memory and io_uring_enter(2), `_socket_operations.py` and
+`_file_operations.py` prepare operations, and `Ring` maps tokens to callbacks. What follows is why it looks as it does.
 
-The binding is `ctypes`, `mmap` and `struct` and nothing compiled. It is sound without memory barriers because
-of IORING_SETUP_DEFER_TASKRUN: the kernel touches the queues only while our thread is inside enter. (A ring that threads
-use by turns cannot have that, and needs the barriers: see `shared`.) That, and multishot receive, make Linux 6.1 the
-oldest kernel it accepts. There is no kernel thread that polls
-(SQPOLL): it burns a processor, and others that used one came to regret it.
+**One system call for a round.** io_uring_enter(2) submits everything that was prepared and waits for completions. A
+round of 100 connections costs one system call in place of 100. From Python that is the only gain for sockets: `recv`
+is one call into C, while a completion costs 0.6 to 0.9 us of interpreter time. Submitting one receive for each request
+is therefore no faster than recv(2).
+
+**Multishot.** So an operation is submitted once and completes again and again: `receive_multishot` stays in the kernel
+for the life of a connection. A completion whose flags have `MORE` will be followed by another one; without `MORE` the
+operation has ended, and has to be prepared again if it is still wanted.
+
+**Provided buffers.** A receive that stays in the kernel would occupy one buffer for each idle connection. Instead, all
+receives of a ring share a pool (IORING_REGISTER_PBUF_RING): the kernel takes a buffer when data has arrived, and the
+completion has its number. `call_back` copies the data and returns the buffer to the pool at once, so a slow callback
+holds none. If the pool is empty, the receive ends with ENOBUFS; the data stay in the socket, and the receiver prepares
+the receive again.
+
+**Overflow.** One submission can complete without limit, so the completion queue can be full. The kernel then keeps
+completions in a list of its own (IORING_FEAT_NODROP, required) and moves them to the queue with the next enter. None is
+lost. `wait` calls back one queue's worth at most, so that other work of the loop has its turn.
+
+**EAGAIN, EBUSY, ENOMEM.** io_uring_enter(2) can fail for want of memory, or because completions have to be collected
+first. Nothing that was prepared is lost: `enter` collects what is complete (or waits 1 ms if nothing is), and returns;
+what was not submitted goes with the next enter.
+
+**No memory barriers, usually.** On processors that reorder memory accesses, queues shared with another CPU need
+barriers, which Python does not offer. IORING_SETUP_DEFER_TASKRUN avoids the need: the kernel writes completions only
+while our thread is inside io_uring_enter(2), and the system call orders memory. That flag and multishot receive make
+Linux 6.1 the oldest kernel that is accepted.
+
+**Shared rings.** DEFER_TASKRUN binds a ring to one thread. The server's io_uring model passes its loop from thread to
+thread, and makes its ring with `shared=True`: the kernel then completes operations at any time, and a `Fence` (a lock
+released and acquired again) separates entries from the indices that publish them. See `shared` below for the price.
+
+**Memory in use.** The kernel reads and writes paths, buffers and structures until the completion, even if the caller
+has lost interest. `_pinned` refers to them by token until then. Cancelling is an operation as well: a cancelled
+operation still has a completion to come (-ECANCELED, or its result if it was faster).
+
+**Fork.** The queues are MAP_SHARED, so an entry that a child writes reaches the parent's ring. After fork() the child's
+copy is closed, and using it raises RuntimeError.
+
+**No SQPOLL.** A kernel thread that polls the submission queue would save the system call and occupy a CPU. libuv,
+which had one, has made it an option that is off.
+
+The binding is `ctypes`, `mmap` and `struct`; nothing is compiled.
 """
 
 import errno
@@ -23,59 +62,54 @@ from typing import Self
 
 from septet.pollers import _uring_abi as abi
 from septet.pollers._file_operations import Callback, FileOperations
-from septet.pollers._provided import ProvidedBuffers
 from septet.pollers._queues import Queues
-from septet.pollers._socket_operations import SocketOperations
+from septet.pollers._socket_operations import ProvidedBuffers, SocketOperations
 from septet.pollers._unavailable import RingUnavailable, unavailable
 
-__all__ = ["MORE", "NOTIFICATION", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
+__all__ = ["MORE", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
 
 Report = Callable[[BaseException, Callback], object]
+"""`report(exception, callback)`: told of an exception that a callback has raised."""
 
 MORE = abi.CQE_MORE
-NOTIFICATION = abi.CQE_NOTIFICATION
+"""A completion's flag: the operation is still in the kernel and will complete again."""
 
 _OPERATIONS = (
-    abi.OP_NOP,
     abi.OP_POLL_ADD,
-    abi.OP_TIMEOUT,
     abi.OP_ACCEPT,
     abi.OP_ASYNC_CANCEL,
-    abi.OP_SEND,
     abi.OP_RECV,
     abi.OP_FSYNC,
-    abi.OP_LINK_TIMEOUT,
     abi.OP_OPENAT2,
-    abi.OP_CLOSE,
     abi.OP_STATX,
     abi.OP_READ,
     abi.OP_WRITE,
-    abi.OP_SPLICE,
-    abi.OP_SEND_ZC,
 )
-_CLOSE_S = 1.0  # for cancelled requests to finish; only a file operation that has begun takes any time
+_CLOSE_TIMEOUT_S = 1.0
+"""close() waits so long for cancelled operations. Only a file operation that has begun takes noticeable time."""
 
 
 class Ring(SocketOperations, FileOperations, Queues):
-    """One io_uring: methods prepare operations, `wait` submits them and calls back what is done.
+    """One io_uring: methods prepare operations, `wait` submits them and calls back for each completion.
 
-    A preparing method returns a token, never used twice, by which the operation can be cancelled. Nothing
-    happens until `wait` or `flush`. Buffers are kept alive until their completion.
+    Each preparing method returns a token, which is never reused and by which the operation can be cancelled. The
+    kernel sees nothing before `wait` or `flush`. Buffers are kept alive until their completion.
 
-    It belongs to the thread that first waits, or if it is `shared` to any thread in its turn. In a forked child it is
-    closed: there it raises RuntimeError.
-    A descriptor with operations in flight stays open in the kernel after close(2): cancel them first.
+    The ring belongs to the thread that waits first; a `shared` one to any thread, one at a time. In a forked child it
+    is closed, and using it raises RuntimeError.
+    The kernel keeps a descriptor open while operations use it, also after close(2): cancel them first.
 
     Args:
-        entries: operations that are prepared before they are submitted early; the completion queue holds
-            four times as many, and the kernel keeps what does not fit (IORING_FEAT_NODROP).
-        buffers: number of buffers that all receives share, a power of 2; allocated with the first receive.
-        buffer_size: bytes of each, and so the most that one receive completion brings.
-        shared: several threads use it, one after the other: never two at once. A thread that has submitted something
-            must not end before it is complete, for the kernel cancels what a thread leaves behind; and while it is in
-            no system call, completions of what it has submitted may be late by a tick of the kernel's clock.
-        report: is told of an exception in a callback. Without it, the exception comes out of `wait`, and
-            what has not been called back yet is with the next one. SystemExit and KeyboardInterrupt do so always.
+        entries: size of the submission queue. If more operations are prepared, the first ones are submitted early. The
+            completion queue has four times as many entries; the kernel keeps what does not fit (IORING_FEAT_NODROP).
+        buffers: number of provided buffers, a power of 2; allocated with the first receive.
+        buffer_size: bytes in each, which is the most that one completion of a receive brings.
+        shared: several threads use the ring, never two at once. A thread must not end before the operations that it has
+            submitted: the kernel would cancel them. While that thread is in no system call, their completions can be
+            late by one tick of the kernel's clock (1 to 10 ms).
+        report: called with an exception that a callback has raised. Without it, `wait` raises the exception, and
+            the remaining completions are called back by the next `wait`. `wait` always raises SystemExit and
+            KeyboardInterrupt.
 
     Raises:
         RingUnavailable: an OSError; its text says why io_uring cannot be used here and what to do.
@@ -94,62 +128,35 @@ class Ring(SocketOperations, FileOperations, Queues):
         self._buffer_shape = (buffers, buffer_size)
         self._buffers: ProvidedBuffers | None = None
         self._callbacks: dict[int, Callback] = {}
-        self._kept: dict[int, object] = {}
+        self._pinned: dict[int, object] = {}
         self._accepts: set[int] = set()
         self._token = 0
         super().__init__(entries, shared)
 
     # -- operations
 
-    def nop(self, callback: Callback) -> int:
-        """Do nothing, and complete."""
-        return self._prepare(callback, abi.OP_NOP, -1)
-
     def poll_add(self, fd: int, mask: int, callback: Callback, *, multishot: bool = False) -> int:
         """Complete when `fd` is ready for `mask`; `res` has the bits that are set.
 
-        Beside the bits of poll(2) that come unasked, POLLRDHUP does. A multishot completes once if `fd` is ready now,
-        and then whenever something happens to it (edge-triggered).
+        POLLERR, POLLHUP, POLLNVAL and POLLRDHUP are reported whether asked for or not. With `multishot` it completes
+        once if `fd` is ready now, and then at each event (edge-triggered).
         """
         return self._prepare(callback, abi.OP_POLL_ADD, fd, length=int(multishot), op_flags=mask)
 
-    def timeout(self, seconds: float, callback: Callback) -> int:
-        """Complete with -ETIME after so many seconds (a kernel timer: no rounding to milliseconds)."""
-        timespec = bytearray(abi.TIMESPEC.pack(*abi.timespec(seconds)))
-        token = self._prepare(callback, abi.OP_TIMEOUT, -1, abi.address(timespec), 1)
-        self._kept[token] = timespec
-        return token
-
-    def limit(self, seconds: float, callback: Callback | None = None) -> int:
-        """Give the operation that was prepared last so long; then it is cancelled (IORING_OP_LINK_TIMEOUT).
-
-        `callback`, if given, is told -ETIME if it came to that, and -ECANCELED if not.
-
-        Raises:
-            RuntimeError: nothing is prepared, or no room is left to submit both together.
-        """
-        if not 0 < self._prepared < self._entries:
-            raise RuntimeError("only an operation that was just prepared can be limited")
-        self._sqes[self._last_at() + 1] |= abi.SQE_IO_LINK  # the flags, the second byte
-        timespec = bytearray(abi.TIMESPEC.pack(*abi.timespec(seconds)))
-        token = self._prepare(callback or _ignore, abi.OP_LINK_TIMEOUT, -1, abi.address(timespec), 1)
-        self._kept[token] = timespec
-        return token
-
     def cancel(self, token: int, callback: Callback | None = None) -> int:
-        """Cancel an operation, which then completes with -ECANCELED unless it was done already.
+        """Cancel an operation, which then completes with -ECANCELED unless it was complete already.
 
-        Data that a receive had taken by then is still delivered. `callback`, if given, is told 0, -ENOENT (there is
-        no such operation any more) or -EALREADY (too late to stop it).
+        Data that a receive had taken before is still delivered. `callback`, if given, gets as `res` 0, -ENOENT (the
+        operation is complete already) or -EALREADY (it has begun and cannot be stopped).
         """
         return self._cancel(callback, -1, token, 0)
 
     def cancel_fd(self, fd: int, callback: Callback | None = None) -> int:
-        """Cancel every operation on a descriptor, as is due before it is closed; `res` is their number."""
+        """Cancel every operation on a descriptor, to be done before it is closed; `res` is their number."""
         return self._cancel(callback, fd, 0, abi.CANCEL_FD | abi.CANCEL_ALL)
 
     def _cancel(self, callback: Callback | None, fd: int, token: int, how: int) -> int:
-        # Nobody wants to know: then the kernel need not tell of a success.
+        # Without a callback, the kernel need not report a success.
         sqe_flags = abi.SQE_CQE_SKIP_SUCCESS if callback is None else 0
         return self._prepare(callback, abi.OP_ASYNC_CANCEL, fd, token, op_flags=how, sqe_flags=sqe_flags)
 
@@ -175,19 +182,23 @@ class Ring(SocketOperations, FileOperations, Queues):
     # -- submission and completion
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Submit what is prepared, wait for a completion, and call back all there are.
+        """Submit what is prepared, wait for a completion, and call back for all that have come.
 
-        Waits at most `timeout_s` seconds (None: without limit, 0: not at all); a signal ends it early. Calls back
-        at most one completion queue's worth, so that no flood keeps others waiting. Not to be called
-        from a callback.
+        Waits at most `timeout_s` seconds (None: no limit, 0: does not wait); a signal ends the wait. Calls back for at
+        most one completion queue's worth, so that a flood of completions does not hold up the caller. Must not be
+        called from a callback.
+
+        Raises:
+            RuntimeError: the ring is closed, or it belongs to another thread or process.
+            OSError: io_uring_enter(2) failed.
         """
         self.enter(timeout_s)
         self.call_back()
 
     def call_back(self) -> None:
-        """The second half of `wait`, after `enter`: call back what is complete."""
-        callbacks, kept, buffers = self._callbacks, self._kept, self._buffers
-        rest = iter(self.harvest())
+        """The second half of `wait`, after `enter`: call back for each completion."""
+        callbacks, kept, buffers = self._callbacks, self._pinned, self._buffers
+        rest = iter(self.reap())
         for token, res, flags in rest:
             if flags & MORE:
                 callback = callbacks.get(token)
@@ -201,9 +212,9 @@ class Ring(SocketOperations, FileOperations, Queues):
                     data = buffers.take(flags >> 16, res)
                 except MemoryError:
                     buffers.give_back(flags >> 16)
-                    res = -errno.ENOMEM  # to the receiver as if the kernel had had none
+                    res = -errno.ENOMEM  # as if the kernel had had no memory
             if callback is None:
-                continue  # a cancel that failed, which nobody wanted to know
+                continue  # a cancel that failed and has no callback
             try:
                 callback(res, flags, data)
             except BaseException as exc:
@@ -211,12 +222,8 @@ class Ring(SocketOperations, FileOperations, Queues):
                     self._late = [*rest, *self._late]
                     raise
 
-    def in_flight(self) -> int:
-        """How many operations have a completion to come."""
-        return len(self._callbacks)
-
     def flush(self) -> None:
-        """Submit what is prepared, at once and without waiting; completions are left to the next `wait`."""
+        """Submit what is prepared, without waiting. Its completions are called back by the next `wait`."""
         self.enter(0)
 
     def _reported(self, exc: BaseException, callback: Callback) -> bool:
@@ -233,30 +240,30 @@ class Ring(SocketOperations, FileOperations, Queues):
     # -- the end
 
     def close(self) -> None:
-        """Cancel what is in flight and give everything back; nothing is called back any more."""
+        """Cancel all operations and release the ring; no callback runs any more. Takes up to one second."""
         if self._fd < 0:
             return
-        if self._enabled:  # else nothing was ever submitted
+        if self._enabled:  # otherwise nothing was ever submitted
             try:
                 self._cancel_all()
             except RuntimeError:
-                pass  # another thread's ring: the kernel cancels when the descriptor is closed, a little later
+                pass  # the ring of another thread: the kernel cancels a little after the descriptor is closed
         self._release()
 
     def _cancel_all(self) -> None:
-        """Return when the kernel has let go of every request, and so of every buffer and descriptor."""
+        """Return when the kernel uses no buffer and no descriptor any more."""
         self._cancel(None, -1, 0, abi.CANCEL_ANY | abi.CANCEL_ALL)
-        deadline = time.monotonic() + _CLOSE_S
+        deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         self.enter(0)
         while True:
-            for token, res, flags in self.harvest():
+            for token, res, flags in self.reap():
                 if token in self._accepts and res >= 0:
-                    os.close(res)  # accepted, but nobody is there to take it
+                    os.close(res)  # accepted, and no callback will take it
                 if not flags & MORE:
                     self._callbacks.pop(token, None)
             if not self._callbacks or time.monotonic() >= deadline:
                 return
-            self.enter(_CLOSE_S)
+            self.enter(_CLOSE_TIMEOUT_S)
 
     def _release(self) -> None:
         super()._release()
@@ -277,15 +284,11 @@ class Ring(SocketOperations, FileOperations, Queues):
         self.close()
 
 
-def _ignore(res: int, flags: int, data: bytes) -> None:
-    """Nobody wants to know, but the buffer must be kept until the completion."""
-
-
 def obstacle() -> str | None:
-    """Why io_uring cannot be used here, as one sentence with the cure; None if it can.
+    """Why io_uring cannot be used on this machine, as one sentence with the remedy; None if it can.
 
-    It makes a small ring, asks it for the operations that Septet uses (IORING_REGISTER_PROBE), and receives
-    through it once, for a kernel or a filter may permit one and not the other.
+    Makes a small ring, checks that the kernel has the operations that Septet uses (IORING_REGISTER_PROBE), and receives
+    once through it: a kernel or a filter may permit the one and not the other.
     """
     try:
         with Ring(8, buffers=2, buffer_size=64) as ring:

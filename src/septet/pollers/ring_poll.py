@@ -1,20 +1,20 @@
-"""Readiness through io_uring: the verbs of `Poller`, for code that wants to know when to call recv(2) itself.
+"""Readiness through io_uring: the `Poller` interface for code that calls recv(2) itself.
 
-Each descriptor has a one-shot poll request. One that completed is made again before the next wait, and
-completes at once if the descriptor is still ready, which makes it level-triggered. All requests of a round
-and the wait itself are one system call.
+Each descriptor has a one-shot poll request. A request that completed is submitted again before the next wait, and
+completes at once if the descriptor is still ready; that makes the poller level-triggered. All requests of a round, and
+the wait, are one system call.
 """
 
 import errno
 
-from septet.pollers._verbs import ERROR, HANGUP, INVALID, Ready
+from septet.pollers._poller import ERROR, HANGUP, INVALID, Ready
 from septet.pollers.ring import MORE, Ring
 
-_UNASKED = ERROR | HANGUP | INVALID
+_ALWAYS_REPORTED = ERROR | HANGUP | INVALID
 
 
 class RingPoll:
-    """The poller over a `Ring`, which others may use beside it; close() closes the ring as well."""
+    """The poller over a `Ring`. Other code may use the same ring; close() closes it."""
 
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
@@ -24,10 +24,10 @@ class RingPoll:
         self._closed = False
 
     def add(self, fd: int, mask: int) -> None:
-        """Start to report `fd`. The kernel hears of it with the next wait, so a bad descriptor is reported then.
+        """Start to report `fd`. The request is submitted by the next wait, which reports INVALID for a bad descriptor.
 
         Raises:
-            FileExistsError: it is reported already.
+            FileExistsError: it was added already.
         """
         if fd in self._requests:
             raise FileExistsError(errno.EEXIST, f"descriptor {fd} is polled already")
@@ -43,36 +43,36 @@ class RingPoll:
         if request is None:
             raise FileNotFoundError(errno.ENOENT, f"descriptor {fd} is not polled")
         if request.mask != mask:
-            self._forget(request)
+            self._cancel_request(request)
             self._arm_later(fd, mask)
 
     def remove(self, fd: int) -> None:
-        """Report `fd` no more.
+        """Stop reporting `fd`.
 
-        The kernel is told at once: a poll request holds the file open, so a socket that is closed now
-        would else send its FIN only with the next wait.
+        The request is cancelled at once, with a system call. It holds the file open, so the FIN of a socket that is
+        closed next would otherwise be sent only after the next wait.
         """
         request = self._requests.pop(fd, None)
-        if request is not None and self._forget(request) and not self._closed:
+        if request is not None and self._cancel_request(request) and not self._closed:
             self.ring.flush()
 
     def wait(self, timeout_s: float | None) -> Ready:
-        """What is ready within `timeout_s` seconds (None: no limit). Callbacks of the ring's other users run."""
+        """What is ready within `timeout_s` seconds (None: no limit). Callbacks of the ring's other users run, too."""
         self.enter(timeout_s)
         return self.collect()
 
     def enter(self, timeout_s: float | None) -> None:
-        """The first half of `wait`: submit everything, and wait for completions; nothing is called back."""
+        """The first half of `wait`: submit all requests and wait for completions, without calling back."""
         unarmed, self._unarmed = self._unarmed, []
         poll_add = self.ring.poll_add
         for request in unarmed:
             if request.live:
-                request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.patient)
-        if timeout_s != 0 or not self.ring.is_idle():  # a busy loop asks in every turn
+                request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.multishot)
+        if timeout_s != 0 or not self.ring.is_idle():  # saves a system call in each turn of a busy loop
             self.ring.enter(timeout_s)
 
     def collect(self) -> Ready:
-        """The second half: call back the ring's other users, and tell what is ready."""
+        """The second half of `wait`: call back the ring's other users, and return what is ready."""
         self.ring.call_back()
         ready, self._ready = self._ready, []
         return [(request.fd, request.ready) for request in ready if request.live]
@@ -83,18 +83,18 @@ class RingPoll:
         self.ring.close()
 
     def forsake(self) -> None:
-        """In a forked child: leave the ring alone, which is the parent's."""
+        """In a forked child: close the copy of the parent's ring."""
         self._closed = True
         self.ring.forsake()
 
     def completed(self, request: "_Request", more: bool) -> None:
-        """A request has completed: report it, if it is what was asked for, and make it again before the next wait."""
+        """A request has completed: report its events, if any, and submit it again before the next wait."""
         if not request.ready:
             if not more:
                 self._unarmed.append(request)
             return
         if more:
-            self._forget(request)
+            self._cancel_request(request)
             request = request.copy()
             self._requests[request.fd] = request
         self._unarmed.append(request)
@@ -104,8 +104,8 @@ class RingPoll:
         request = self._requests[fd] = _Request(self, fd, mask)
         self._unarmed.append(request)
 
-    def _forget(self, request: "_Request") -> bool:
-        """Whether the kernel had to be told, which it is not of a request that is not made again yet."""
+    def _cancel_request(self, request: "_Request") -> bool:
+        """Cancel a request. False if the kernel has none, because it is not submitted (again) yet."""
         request.live = False
         if not request.token or self._closed:
             return False
@@ -116,27 +116,29 @@ class RingPoll:
 class _Request:
     """The interest in one descriptor, from add() to remove().
 
-    It outlives its descriptor: a completion that comes after remove() finds `live` false, even if the
-    descriptor's number has a new owner by then.
+    It may outlive its descriptor: a completion that comes after remove() finds `live` false, even if the descriptor's
+    number has been reused.
 
-    A poll request also completes when the peer has shut down its sending side (POLLRDHUP), asked for or not.
-    Where that was not asked for, it would complete again and again to no purpose, as when we wait to send
-    to a half-closed peer. The request is `patient` then: a multishot, which completes when something happens.
+    A poll request also completes when the peer has shut down its sending side (POLLRDHUP), whether asked for or not. If
+    that is all, as when we wait to send to a half-closed peer, a one-shot request would complete again and again. The
+    next request is then `multishot`, which completes only when something new happens.
     """
 
-    __slots__ = ("fd", "live", "mask", "patient", "poller", "ready", "token")
+    __slots__ = ("fd", "live", "mask", "multishot", "poller", "ready", "token")
 
     def __init__(self, poller: RingPoll, fd: int, mask: int) -> None:
         self.poller = poller
         self.fd = fd
         self.mask = mask
         self.live = True
-        self.patient = False
-        self.token = 0  # 0: the kernel has no request of ours now
+        self.multishot = False
+        self.token = 0
+        """Of the request in the kernel; 0: there is none."""
         self.ready = 0
+        """The bits to be reported."""
 
     def copy(self) -> "_Request":
-        """The same interest and news in a new request, for a multishot that is cancelled has a completion to come."""
+        """A new request with the same contents: a cancelled multishot still has a completion to come."""
         request = _Request(self.poller, self.fd, self.mask)
         request.ready = self.ready
         return request
@@ -145,13 +147,13 @@ class _Request:
         if not flags & MORE:
             self.token = 0
         if self.live:
-            self.ready = res & (self.mask | _UNASKED) if res >= 0 else _bits(-res)
-            self.patient = res > 0 and not self.ready
+            self.ready = res & (self.mask | _ALWAYS_REPORTED) if res >= 0 else _bits(-res)
+            self.multishot = res > 0 and not self.ready
             self.poller.completed(self, bool(flags & MORE))
 
 
 def _bits(code: int) -> int:
-    """What poll(2) would report where a poll request fails."""
+    """The bits that poll(2) would report where a poll request fails with `code`."""
     if code == errno.ECANCELED:
-        return 0  # by Ring.cancel_fd of somebody else; the interest goes on
+        return 0  # by a call of Ring.cancel_fd; the descriptor is still of interest
     return INVALID if code == errno.EBADF else ERROR

@@ -1,4 +1,4 @@
-"""Files without blocking the loop. asyncio has none.
+"""File operations that do not block the loop, which asyncio does not have.
 
     status = await fs.stat(path)
     data = await fs.read_bytes(path)
@@ -8,28 +8,27 @@
     async with fs.watch(directory) as changes:
         async for change in changes: ...
 
-What the kernel can answer from its caches is answered at once, without giving way to other tasks more than now and
-then. The rest the kernel does on a `UringLoop` while the loop goes on, and hands back what is done together with all
-other completions. On every other loop, asyncio's own included, the threads of the loop's executor do it. What is called
-and what comes back is the same; errors are the OSErrors of `os`, with the path.
+What the kernel has in its caches is read at once, in the loop's thread. Everything else is done by the kernel through
+the ring of a `UringLoop`, and by threads of the executor on every other loop, asyncio's own included. Calls and results
+are the same on all loops. Errors are OSErrors as of `os`, with the path.
 """
 
 import asyncio
 import os
 from typing import Any, cast
 
+from septet.loop.fs._backend import FileBackend, StrPath
 from septet.loop.fs._cached import CachedFiles
 from septet.loop.fs._file import File, flags_of
 from septet.loop.fs._ring import RingFiles
 from septet.loop.fs._threads import ThreadFiles
-from septet.loop.fs._verbs import Files, Path
 from septet.loop.fs._watch import Change, Watch
 
 __all__ = ["Change", "File", "Watch", "listdir", "open", "read_bytes", "stat", "watch", "write_bytes"]
 
 
-def _files() -> Files:
-    """Who moves the bytes for the running loop, which keeps it: it lives as long as the loop."""
+def _files() -> FileBackend:
+    """The backend of the running loop, which is kept as an attribute of the loop."""
     loop: Any = asyncio.get_running_loop()
     try:
         return loop._septet_files  # type: ignore[no-any-return]
@@ -38,38 +37,50 @@ def _files() -> Files:
         return files
 
 
-def _backend(loop: asyncio.AbstractEventLoop) -> Files:
-    """Who may wait for the disk."""
+def _backend(loop: asyncio.AbstractEventLoop) -> FileBackend:
+    """The backend for what the caches do not have."""
     ring = getattr(loop, "ring", None)
     return ThreadFiles() if ring is None else RingFiles(ring)
 
 
-async def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
-    """What os.stat() tells of `path`."""
+async def stat(path: StrPath, *, follow_symlinks: bool = True) -> os.stat_result:
+    """The result of os.stat(path).
+
+    Raises:
+        OSError: as os.stat().
+        ValueError: `path` contains a null byte. So do all functions here that take a path.
+    """
     return await _files().stat(path, follow_symlinks)
 
 
-async def read_bytes(path: Path) -> bytes:
-    """The whole of a file, as it was while it was read."""
+async def read_bytes(path: StrPath) -> bytes:
+    """The contents of a file. Not atomic: a concurrent write may be seen in part.
+
+    Raises:
+        io.UnsupportedOperation: it is a pipe, a socket or a terminal.
+    """
     return await _files().read_whole(path)
 
 
-async def write_bytes(path: Path, data: bytes) -> int:
-    """Make the file anew with this content, and return its length. Not atomic: for that, write beside and rename."""
+async def write_bytes(path: StrPath, data: bytes) -> int:
+    """Truncate or create the file, write `data`, and return its length.
+
+    Not atomic: to replace a file atomically, write another file and rename it.
+    """
     async with await open(path, "wb") as file:
         return await file.write(data)
 
 
-async def open(path: Path, mode: str = "rb", *, permissions: int = 0o666) -> File:
-    """A file open for reading or writing, always of bytes.
+async def open(path: StrPath, mode: str = "rb", *, permissions: int = 0o666) -> File:
+    """Open a file for reading or writing bytes.
 
     Args:
-        mode: as in the built-in open(): rb, r+b, wb, w+b, ab, a+b, xb or x+b.
-        permissions: of a file that is made, less the process's umask.
+        mode: as of the built-in open(): rb, r+b, wb, w+b, ab, a+b, xb or x+b.
+        permissions: of a file that is created, less the process's umask.
 
     Raises:
         ValueError: there is no such mode.
-        io.UnsupportedOperation: it is a pipe or a terminal, which the loop's connect_read_pipe() is for.
+        io.UnsupportedOperation: it is a pipe or a terminal; use the loop's connect_read_pipe().
     """
     flags = flags_of(mode)
     files = _files()
@@ -77,12 +88,12 @@ async def open(path: Path, mode: str = "rb", *, permissions: int = 0o666) -> Fil
     return File(files, fd, path)
 
 
-async def listdir(path: Path = ".") -> list[str]:
-    """The names in a directory, in no order; by a thread on every loop, since io_uring has no such operation."""
+async def listdir(path: StrPath = ".") -> list[str]:
+    """The names in a directory, in no order. Uses a thread on every loop, because io_uring has no such operation."""
     loop = asyncio.get_running_loop()
     return cast(list[str], await loop.run_in_executor(None, os.listdir, os.fsdecode(path)))
 
 
-def watch(path: Path) -> Watch:
-    """What happens to a file, or to a directory and the files in it; see `Watch`."""
+def watch(path: StrPath) -> Watch:
+    """Changes of a file, or of a directory and the files in it; see `Watch`."""
     return Watch(path)

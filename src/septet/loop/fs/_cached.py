@@ -1,44 +1,71 @@
-"""What the kernel can answer from its caches is answered at once, in the loop's own thread, for it waits for nothing.
+"""What the kernel has in its caches is read at once, in the loop's thread, because that cannot block.
 
-openat2(2) opens what the cache of names knows (RESOLVE_CACHED), preadv2(2) reads what the page cache holds
-(RWF_NOWAIT), and both say so where they would have to wait. io_uring tries the same before it hands an operation to a
-thread of its own; asked directly, it costs no queue, no Future and no switch of tasks, nor a thread of the executor.
-All the rest, and every error, is left to the backend, which may wait.
+openat2(2) with RESOLVE_CACHED (Linux 5.12) opens only what the cache of names has, preadv2(2) with RWF_NOWAIT reads
+only what the page cache has; both fail where they would have to wait. io_uring tries the same before it uses a kernel
+thread. Done directly, it needs no queue, no Future, no task switch and no thread. Everything else, and every
+error, is left to another backend.
 """
 
 import asyncio
+import ctypes
 import os
 
-from septet.loop.fs._verbs import FIRST_READ, Files, Path, encoded, position
-from septet.pollers._openat2 import CachedOpener
+from septet.loop.fs._backend import FIRST_READ, FileBackend, StrPath, encoded, position
+from septet.pollers._uring_abi import OPEN_HOW
 
-IN_A_ROW = 64
-"""Answers at once, until others have their turn: who reads a thousand cached files would else keep them all waiting."""
+ANSWERS_PER_YIELD = 64
+"""After so many answers from the caches, other tasks get a turn. Otherwise a task that reads a thousand cached files
+would keep all of them waiting."""
 
 READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 
-# O_NONBLOCK is for pipes, devices and leases, whose open(2) may wait for somebody else.
-_to_read = CachedOpener(os.O_RDONLY | os.O_NONBLOCK)
-_to_ask = CachedOpener(os.O_PATH)
-_to_ask_of_link = CachedOpener(os.O_PATH | os.O_NOFOLLOW)
+_RESOLVE_CACHED = 0x20
+
+# Python's `os` has no openat2, and neither have older C libraries, so the call goes through syscall(2).
+# The call does not block and so need not release the GIL: PyDLL. Passing ctypes objects instead of declaring `argtypes`
+# saves a third of its cost.
+_syscall = ctypes.PyDLL(None).syscall
+_syscall.restype = ctypes.c_long
+_SYS_OPENAT2 = ctypes.c_long(437)  # the same number on every architecture except alpha
+_AT_FDCWD = ctypes.c_long(-100)
+_HOW_SIZE = ctypes.c_size_t(OPEN_HOW.size)
+
+
+class CachedOpener:
+    """Opens paths with the given flags of open(2), where that does not block."""
+
+    def __init__(self, flags: int) -> None:
+        self._how = ctypes.create_string_buffer(OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, _RESOLVE_CACHED))
+        self._how_at = ctypes.c_void_p(ctypes.addressof(self._how))
+
+    def open(self, path: bytes) -> int:
+        """The descriptor, or -1 for every error; the other backend then raises it. `path` must have no null byte."""
+        fd: int = _syscall(_SYS_OPENAT2, _AT_FDCWD, path, self._how_at, _HOW_SIZE)
+        return fd
+
+
+# O_NONBLOCK, because open(2) of pipes, devices and leased files may block.
+_opener = CachedOpener(os.O_RDONLY | os.O_NONBLOCK)
+_path_opener = CachedOpener(os.O_PATH)
+_link_opener = CachedOpener(os.O_PATH | os.O_NOFOLLOW)
 
 
 class CachedFiles:
-    """The caches before another backend, for one loop."""
+    """Tries the caches first, then another backend. One for each loop."""
 
-    def __init__(self, backend: Files) -> None:
+    def __init__(self, backend: FileBackend) -> None:
         self._backend = backend
         self._buffer = memoryview(bytearray(FIRST_READ))
         self._answers = 0
 
-    def _is_long_row(self) -> bool:
-        """Counts one more."""
+    def _must_yield(self) -> bool:
+        """Count an answer; True for every ANSWERS_PER_YIELD-th."""
         self._answers += 1
-        return not self._answers % IN_A_ROW
+        return not self._answers % ANSWERS_PER_YIELD
 
-    async def open(self, path: Path, flags: int, permissions: int) -> int:
+    async def open(self, path: StrPath, flags: int, permissions: int) -> int:
         if flags == READ_ONLY:
-            fd = _to_read.open(encoded(path))
+            fd = _opener.open(encoded(path))
             if fd >= 0:
                 os.set_blocking(fd, True)
                 return fd
@@ -47,10 +74,10 @@ class CachedFiles:
     async def close(self, fd: int) -> None:
         await self._backend.close(fd)
 
-    async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
-        if self._is_long_row():
+    async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
+        if self._must_yield():
             await asyncio.sleep(0)
-        fd = (_to_ask if follow_symlinks else _to_ask_of_link).open(encoded(path))
+        fd = (_path_opener if follow_symlinks else _link_opener).open(encoded(path))
         if fd < 0:
             return await self._backend.stat(path, follow_symlinks)
         try:
@@ -59,7 +86,7 @@ class CachedFiles:
             os.close(fd)
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
-        if self._is_long_row():
+        if self._must_yield():
             await asyncio.sleep(0)
         if size <= FIRST_READ:
             try:
@@ -69,22 +96,22 @@ class CachedFiles:
                 pass
         return await self._backend.read(fd, size, offset)
 
-    async def read_whole(self, path: Path) -> bytes:
-        if self._is_long_row():
+    async def read_whole(self, path: StrPath) -> bytes:
+        if self._must_yield():
             await asyncio.sleep(0)
-        fd = _to_read.open(encoded(path))
+        fd = _opener.open(encoded(path))
         if fd < 0:
             return await self._backend.read_whole(path)
         try:
-            data = self._whole(fd)
+            data = self._read_cached(fd)
             if data is None:
                 position(fd, path)
         finally:
             os.close(fd)
         return await self._backend.read_whole(path) if data is None else data
 
-    def _whole(self, fd: int) -> bytes | None:
-        """A small file; None if it is no such file, or not all of it is in the page cache."""
+    def _read_cached(self, fd: int) -> bytes | None:
+        """The contents of a small file; None if it is larger or not completely in the page cache."""
         try:
             length = os.preadv(fd, [self._buffer], 0, os.RWF_NOWAIT)
             return bytes(self._buffer[:length]) if length == os.lseek(fd, 0, os.SEEK_END) else None

@@ -1,4 +1,4 @@
-"""An open file: a descriptor and a position. The position is kept here, so that a cancelled read loses nothing."""
+"""An open file: a descriptor and a position. The position is kept here, so that a cancelled read loses no data."""
 
 import asyncio
 import io
@@ -7,10 +7,10 @@ import warnings
 from types import TracebackType
 from typing import Self
 
-from septet.loop.fs._verbs import Files, Path, position
+from septet.loop.fs._backend import FileBackend, StrPath, position
 
 CHUNK = 256 * 1024
-"""Bytes of a read to the end of a file that has grown beyond the size it told."""
+"""Bytes per read at the end of a file that is longer than fstat(2) says."""
 
 _FLAGS = {
     "r": os.O_RDONLY,
@@ -21,7 +21,11 @@ _FLAGS = {
 
 
 def flags_of(mode: str) -> int:
-    """open(2)'s flags for a mode of the built-in open(), which must be binary."""
+    """The flags of open(2) for a binary mode of the built-in open().
+
+    Raises:
+        ValueError: there is no such mode, or it is not binary.
+    """
     kind, rest = mode[:1], "".join(sorted(mode[1:]))
     if kind not in _FLAGS or rest not in ("b", "+b"):
         raise ValueError(f"mode {mode!r}: it must be rb, wb, ab or xb, or one of these with +")
@@ -30,9 +34,13 @@ def flags_of(mode: str) -> int:
 
 
 class File:
-    """Made by `septet.loop.fs.open`. One operation at a time: two reads at once would read the same bytes."""
+    """An open file, made by `septet.loop.fs.open`; an asynchronous context manager.
 
-    def __init__(self, files: Files, fd: int, path: Path) -> None:
+    One operation at a time: two concurrent reads would return the same bytes. After close() all operations raise
+    ValueError.
+    """
+
+    def __init__(self, files: FileBackend, fd: int, path: StrPath) -> None:
         self._files = files
         self._fd = fd
         self._path = path
@@ -48,17 +56,21 @@ class File:
         return self._fd
 
     def tell(self) -> int:
-        """Where the next read or write begins, in bytes. With mode `a` writes go to the end all the same."""
+        """The position of the next read or write, in bytes. In mode `a`, writes go to the end of the file."""
         return self._position
 
     def seek(self, position: int) -> None:
-        """Have the next read or write begin there."""
+        """Set the position of the next read or write, in bytes from the beginning.
+
+        Raises:
+            ValueError: it is negative.
+        """
         if position < 0:
             raise ValueError(f"negative position {position}")
         self._position = position
 
     async def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, b"" at the end of the file; without `size`, all to the end."""
+        """Read at most `size` bytes, b"" at the end of the file; without `size`, everything to the end."""
         if size < 0:
             return await self._read_rest()
         data = await self._files.read(self._open(), size, self._position)
@@ -76,11 +88,11 @@ class File:
                     return b"".join(pieces)
                 pieces.append(data)
         except asyncio.CancelledError:
-            self._position = start  # nobody got what was read
+            self._position = start  # what was read is discarded
             raise
 
     async def write(self, data: bytes) -> int:
-        """Write all of it, and return how much that was."""
+        """Write all of `data`, and return its length."""
         rest = bytes(data)
         while rest:
             written = await self._files.write(self._open(), rest, self._position)
@@ -89,15 +101,15 @@ class File:
         return len(data)
 
     async def fsync(self, *, data_only: bool = False) -> None:
-        """Return when the disk has it: fsync(2), or fdatasync(2)."""
+        """Return when the data is on the disk: fsync(2), or fdatasync(2) if `data_only`."""
         await self._files.fsync(self._open(), data_only)
 
     def stat(self) -> os.stat_result:
-        """What os.fstat() tells; that never waits for a disk."""
+        """The result of os.fstat(), which never waits for the disk."""
         return os.fstat(self._open())
 
     async def close(self) -> None:
-        """Close the file; again does nothing."""
+        """Close the file. Further calls do nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             await self._files.close(fd)

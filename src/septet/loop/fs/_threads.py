@@ -1,4 +1,4 @@
-"""Files by the threads of the loop's executor: what every loop can do. A whole file is one errand, not four."""
+"""The file backend of all other loops: threads of the loop's executor. A whole file is read in one call, not four."""
 
 import asyncio
 import os
@@ -7,23 +7,23 @@ from functools import partial
 from threading import Lock
 from typing import TypeVar
 
-from septet.loop.fs._verbs import Path, position, refuse_directory
+from septet.loop.fs._backend import StrPath, position, refuse_directory
 
 T = TypeVar("T")
 
 
 class ThreadFiles:
-    """A thread cannot be stopped: who is cancelled leaves it to finish alone."""
+    """One for each loop. A thread cannot be stopped: after a cancellation it finishes its call alone."""
 
     def __init__(self) -> None:
-        self._guards: dict[int, _Guard] = {}
-        """Of descriptors that are open, and with which a thread has had to do."""
+        self._locks: dict[int, _DescriptorLock] = {}
+        """The locks of the open descriptors that a thread has used."""
 
-    def _guard(self, fd: int) -> "_Guard":
-        return self._guards.setdefault(fd, _Guard())
+    def _lock_of(self, fd: int) -> "_DescriptorLock":
+        return self._locks.setdefault(fd, _DescriptorLock())
 
-    async def open(self, path: Path, flags: int, permissions: int) -> int:
-        opening = _do(_open, path, flags, permissions)
+    async def open(self, path: StrPath, flags: int, permissions: int) -> int:
+        opening = _in_thread(_open, path, flags, permissions)
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -31,39 +31,42 @@ class ThreadFiles:
             raise
 
     async def close(self, fd: int) -> None:
-        # Shielded: an errand that no thread has begun yet is dropped when its task is cancelled.
-        guard = self._guard(fd)
-        del self._guards[fd]
-        await asyncio.shield(_do(guard.close, fd))
+        # Shielded: cancelling the task would drop the call if no thread has begun it yet.
+        guard = self._lock_of(fd)
+        del self._locks[fd]
+        await asyncio.shield(_in_thread(guard.close, fd))
 
-    async def stat(self, path: Path, follow_symlinks: bool) -> os.stat_result:
-        return await _do(partial(os.stat, path, follow_symlinks=follow_symlinks))
+    async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
+        return await _in_thread(partial(os.stat, path, follow_symlinks=follow_symlinks))
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
-        return await _do(self._guard(fd).do, os.pread, fd, size, offset)
+        return await _in_thread(self._lock_of(fd).do, os.pread, fd, size, offset)
 
-    async def read_whole(self, path: Path) -> bytes:
-        return await _do(_read_whole, path)
+    async def read_whole(self, path: StrPath) -> bytes:
+        return await _in_thread(_read_whole, path)
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
-        return await _do(self._guard(fd).do, os.pwrite, fd, data, offset)
+        return await _in_thread(self._lock_of(fd).do, os.pwrite, fd, data, offset)
 
     async def fsync(self, fd: int, data_only: bool) -> None:
-        await _do(self._guard(fd).do, os.fdatasync if data_only else os.fsync, fd)
+        await _in_thread(self._lock_of(fd).do, os.fdatasync if data_only else os.fsync, fd)
 
 
-class _Guard:
-    """Of a descriptor: an errand that was left alone must not meet it closed, when its number may be another file's."""
+class _DescriptorLock:
+    """Serialises close() with operations still running in a thread after their task was cancelled.
+
+    A closed descriptor's number may already be another file's.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._closed = False
 
-    def do(self, errand: Callable[..., T], fd: int, *args: object) -> T:
+    def do(self, call: Callable[..., T], fd: int, *args: object) -> T:
         with self._lock:
             if self._closed:
-                raise ValueError("the file is closed")  # which nobody hears
-            return errand(fd, *args)
+                raise ValueError("the file is closed")  # its task was cancelled, so that no caller sees this
+            return call(fd, *args)
 
     def close(self, fd: int) -> None:
         with self._lock:
@@ -71,21 +74,21 @@ class _Guard:
             os.close(fd)
 
 
-def _do(errand: Callable[..., T], *args: object) -> "asyncio.Future[T]":
-    return asyncio.get_running_loop().run_in_executor(None, errand, *args)
+def _in_thread(call: Callable[..., T], *args: object) -> "asyncio.Future[T]":
+    return asyncio.get_running_loop().run_in_executor(None, call, *args)
 
 
-def _open(path: Path, flags: int, permissions: int) -> int:
-    """Not waiting for the other end of a pipe, which is refused anyway: nothing could stop a thread that does."""
+def _open(path: StrPath, flags: int, permissions: int) -> int:
+    """os.open(), but without waiting for the other end of a pipe, from which nothing could free the thread."""
     try:
         fd = os.open(path, flags | os.O_NONBLOCK, permissions)
     except BlockingIOError:
-        return os.open(path, flags, permissions)  # somebody's lease, which the kernel breaks after lease-break-time
+        return os.open(path, flags, permissions)  # a lease (fcntl(2)), which the kernel breaks after lease-break-time
     os.set_blocking(fd, True)
     return fd
 
 
-def _read_whole(path: Path) -> bytes:
+def _read_whole(path: StrPath) -> bytes:
     fd = _open(path, os.O_RDONLY | os.O_CLOEXEC, 0)
     try:
         position(fd, path)

@@ -1,6 +1,6 @@
-"""What happens to files: inotify(7). Its descriptor is readable when something has happened; any loop can wait for it.
+"""Changes of files: inotify(7), whose descriptor is readable when something has happened, so any loop can wait for it.
 
-The C library has wrappers for its three calls and Python has none, hence `ctypes`.
+The C library has wrappers for its three system calls and Python does not; hence `ctypes`.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from septet.loop.fs._verbs import Path
+from septet.loop.fs._backend import StrPath
 
 EVENT = struct.Struct("iIII")
 """struct inotify_event: watch descriptor, mask, cookie, length of the name that follows."""
@@ -19,41 +19,45 @@ EVENT = struct.Struct("iIII")
 KINDS = {
     0x002: "modified",
     0x004: "attributes",
-    0x008: "written",  # closed by one who had it open for writing: its content is whole
+    0x008: "written",  # closed after writing: the contents are complete
     0x040: "moved away",
     0x080: "moved here",
     0x100: "created",
     0x200: "deleted",
     0x400: "gone",  # the watched file or directory itself
-    0x800: "renamed",  # that, too
-    0x4000: "overflow",  # the kernel had no room for more: look for yourself
+    0x800: "renamed",  # the watched file or directory itself
+    0x4000: "overflow",  # the kernel's queue was full: events are missing
 }
+"""The kinds of a `Change`, by the bits of inotify(7)."""
+
 _MASK = sum(KINDS) & 0xFFF
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
 class Change:
-    """One event: what happened (a word of `KINDS`), and to which path."""
+    """One event."""
 
     kind: str
+    """What happened, one of the values of `KINDS`."""
     path: str
+    """The file or directory, as the watched path joined with the name."""
 
 
 class Watch:
-    """An asynchronous iterator of `Change`s, which begins when it is entered and ends with its block.
+    """An asynchronous iterator of `Change`s, to be used in an `async with` block, which begins and ends the watching.
 
         async with fs.watch("/etc/app") as changes:
             async for change in changes:
                 print(change.kind, change.path)
 
-    Files in subdirectories are not seen.
+    Changes in subdirectories are not reported.
 
     Raises:
-        OSError: when it is entered: there is no such file, or fs.inotify.max_user_watches is used up (ENOSPC).
+        OSError: on entering the block: there is no such file, or fs.inotify.max_user_watches is reached (ENOSPC).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StrPath) -> None:
         self._path = os.fspath(path)
         self._fd = -1
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
@@ -90,6 +94,6 @@ class Watch:
             at += EVENT.size + length
             name = data[at - length : at].rstrip(b"\0")
             kind = KINDS.get(mask & 0xFFFF & ~0x8000)
-            if kind:  # else IN_IGNORED, which follows on "gone"
+            if kind:  # otherwise IN_IGNORED, which follows "gone"
                 path = os.path.join(self._path, os.fsdecode(name)) if name else self._path
                 self._changes.put_nowait(Change(kind, path))

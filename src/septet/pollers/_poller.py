@@ -1,0 +1,59 @@
+"""What the readiness pollers have in common: the event bits and the interface `Poller`.
+
+On Linux poll(2), epoll(7) and the poll requests of io_uring use the same numbers, so the bits go to the kernel as they
+are. `ERROR`, `HANGUP` and `INVALID` are reported whether asked for or not.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+READABLE = 0x001
+"""POLLIN: recv, accept or read would not block; also at the end of the stream."""
+
+WRITABLE = 0x004
+"""POLLOUT: send or write would not block; a connect has finished."""
+
+ERROR = 0x008
+"""POLLERR."""
+
+HANGUP = 0x010
+"""POLLHUP: both directions are shut down."""
+
+INVALID = 0x020
+"""POLLNVAL: the descriptor is not open. Not from `Epoll`, which drops closed descriptors."""
+
+EXCLUSIVE = 1 << 28
+"""EPOLLEXCLUSIVE: of several processes that wait for one listener, wake one instead of all."""
+
+Ready = list[tuple[int, int]]
+"""Pairs of a descriptor and the bits that are set for it, as the kernel reported them."""
+
+
+class Poller(Protocol):
+    """Level-triggered readiness: a descriptor is reported as long as its condition holds.
+
+    A poller belongs to one thread, and to the process that made it.
+    """
+
+    @property
+    def wait(self) -> Callable[[float | None], Ready]:
+        """`wait(timeout_s)` returns what is ready within `timeout_s` seconds (None: no limit, 0: does not block).
+
+        Signal handlers run while it waits (PEP 475). If the handler does not raise, it goes on waiting or returns an
+        empty list early.
+        """
+
+    def add(self, fd: int, mask: int) -> None:
+        """Start to report a descriptor that is not reported yet."""
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Report other events of a descriptor that was added."""
+
+    def remove(self, fd: int) -> None:
+        """Stop reporting a descriptor. No error if it has been closed already, as often happens during clean-up."""
+
+    def close(self) -> None:
+        """Release the poller's own resources; the descriptors stay open."""
+
+    def forsake(self) -> None:
+        """In a forked child: close its copy, without changing the kernel's list, which the parent still uses."""
