@@ -106,7 +106,7 @@ def _find_room(config: Config) -> None:
 
 def _run(config: Config, site: Site, listeners: tuple[Listener, ...]) -> None:
     stop = Stop()
-    in_flight = InFlight(config.limit_concurrency)
+    in_flight = InFlight(config.limit_concurrency, config.limit_spool)
     admission = in_flight if config.limit_concurrency else None
     figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
 

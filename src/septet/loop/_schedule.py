@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from septet.loop._interest import Interest
@@ -28,6 +28,9 @@ LONGEST_WAIT_S = 24 * 3600.0
 
 FEW_CANCELLED = 100
 """As in asyncio: cancelled timers stay where they are until there are more than so many, and more than living ones."""
+
+SHORTAGE_S = 0.01
+"""Before the next turn after one for which memory was lacking."""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -147,19 +150,27 @@ class Schedule(asyncio.SelectorEventLoop):
         That is the order of asyncio, on which its users rely: what was ready when the poller was asked precedes what
         it reports. What these callbacks make ready runs in the next turn.
         """
-        ready, timers, interest = self._ready, self._scheduled, self._interest
-        interest.changed.clear()
-        if ready or self._stopping:
-            events = interest.wait(0)
-        else:
-            events = interest.wait(self._until_first_timer() if timers else None)
-        if timers and timers[0][0] < self.time() + self._clock_resolution:
-            self._run_with_timers(events)
-            return
-        if ready:
-            self._run_ready()
-        if events:
-            self._process_events(events)
+        try:
+            ready, timers, interest = self._ready, self._scheduled, self._interest
+            interest.changed.clear()
+            if ready or self._stopping:
+                events = interest.wait(0)
+            else:
+                events = interest.wait(self._until_first_timer() if timers else None)
+            if timers and timers[0][0] < self.time() + self._clock_resolution:
+                self._run_with_timers(events)
+                return
+            if ready:
+                self._run_ready()
+            if events:
+                self._process_events(events)
+        except MemoryError as exc:  # ours: what callbacks raise is dealt with there
+            self._lack_memory(exc)
+
+    def _lack_memory(self, exc: MemoryError) -> None:
+        """The turn is over, and the next one finds what this one has left: no event is lost by it."""
+        self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
+        sleep(SHORTAGE_S)
 
     turn = _run_once
     """One turn, in whichever thread calls, without being for asyncio the loop that runs there.

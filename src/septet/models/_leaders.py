@@ -40,7 +40,7 @@ from septet.http.events import Request
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called
 from septet.models._service import Stop
-from septet.models._shortage import Shortage
+from septet.models._shortage import Shortage, reason
 from septet.pollers import READABLE, Poll
 
 log = logging.getLogger("septet")
@@ -118,9 +118,9 @@ class Member:
         if not self.leads:
             return function(*arguments)
         self.baton.append(None)
-        if self._leaders.watcher_sleeps:
-            self._leaders.wake_watcher()
         try:
+            if self._leaders.watcher_sleeps:
+                self._leaders.wake_watcher()
             return function(*arguments)
         finally:
             try:
@@ -214,7 +214,12 @@ class Leaders:
         """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
         self._threads = 1
         self._start(self._lead)
-        self._watch()
+        while not self._over:
+            try:
+                self._watch()
+            except (MemoryError, OSError) as error:
+                self._shortage.tell(f"cannot watch the application: {reason(error)}", "the server goes on")
+                time.sleep(TICK_S)
         self._left.wait(END_S)
         os.close(self._alarm)
         self._alarm = -1
@@ -294,6 +299,10 @@ class Leaders:
             try:
                 job(member)
             except BaseException as error:  # of the loop: what the application raises does not come here
+                if isinstance(error, MemoryError) and member.leads:
+                    self._shortage.tell("a step of the loop failed: out of memory", "the server goes on")
+                    job = self._lead
+                    continue
                 self._failure = error
                 self.end()
                 self._left.set()
@@ -354,8 +363,9 @@ class Leaders:
     def _send_away(self, connection: Answering, application: Called, path: bytes) -> bool:
         with self._lock:
             self._away += 1
-        if self._assign(partial(self._answer_away, connection, application, path)):
-            return True
+        with suppress(MemoryError):
+            if self._assign(partial(self._answer_away, connection, application, path)):
+                return True
         with self._lock:
             self._away -= 1
         return False

@@ -33,7 +33,7 @@ from septet.models._leaders import Due, Leaders
 from septet.models._link import Link
 from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._service import Service, Stop
-from septet.models._shortage import ACCEPT_PAUSE_S
+from septet.models._shortage import ACCEPT_PAUSE_S, reason
 from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
 from septet.session import STOPPING_S, Session
@@ -78,8 +78,8 @@ class Connection(Link):
         reactor = self._reactor
         target = reactor.only or reactor.site.find(session)
         if isinstance(target, Wsgi):
-            self._answering = True
             reactor.due.append((self, target, session.http.request))
+            self._answering = True
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -128,8 +128,11 @@ class Connection(Link):
         """Others have had their turn meanwhile."""
         with self.lock:
             self._turns = 0
-            if self.session.want is RUN:
-                self.carry(RUN)
+            try:
+                if self.session.want is RUN:
+                    self.carry(RUN)
+            except Exception:
+                self.fail()
 
     # What the loop calls
 
@@ -157,11 +160,13 @@ class Connection(Link):
             self.carry(self.session.lose())
 
     def end(self) -> None:
-        self._notify()
-        if not self._answering:  # else its thread does so when it is done with the body
-            self.session.close()
-        forked.release(self.sock)
-        self._reactor.forget(self)
+        try:
+            self._notify()
+            if not self._answering:  # else its thread does so when it is done with the body
+                self.session.close()
+        finally:
+            forked.release(self.sock)
+            self._reactor.forget(self)
 
     def forsake(self) -> None:
         """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
@@ -245,13 +250,16 @@ class Connection(Link):
 
     def _attend_now(self) -> None:
         with self.lock:
-            self.attend(self.session.want)
+            try:
+                self.attend(self.session.want)
+            except Exception:
+                self.fail()
 
     def _keep(self, session: Session) -> None:
         """See to what the client does not take; wait for the client, when it has become too much."""
         ahead = self._ahead
         if ahead is None:
-            ahead = self._ahead = RunAhead()
+            ahead = self._ahead = RunAhead(self._reactor.service.in_flight.spool)
         until = monotonic() + SLOW_S
         while ahead.is_full(session):
             if ahead.slow:
@@ -398,26 +406,30 @@ class Reactor:
                 return
             except ConnectionError:
                 continue  # it has left already
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self.pause(listener, error)
                 return
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
-        connection = self.connect(sock, Session(self.service.rules, address, listener.reached(sock)))
-        self._connections.add(connection)
+        connection = None
         try:
+            connection = self.connect(sock, Session(self.service.rules, address, listener.reached(sock)))
+            self._connections.add(connection)
             connection.attend(connection.session.want)
-        except OSError as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
-            self.service.shortage.tell(f"cannot watch a client: {error.strerror}")
-            connection.end()
+        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+            self.service.shortage.tell(f"cannot watch a client: {reason(error)}", "the connection is cut")
+            if connection is None:
+                sock.close()
+            else:
+                connection.attend(CLOSE)
 
     def connect(self, sock: socket, session: Session) -> Connection:
         return Connection(self, sock, session)
 
-    def pause(self, listener: Listener, error: OSError) -> None:
+    def pause(self, listener: Listener, error: BaseException) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
-        self.service.shortage.tell(f"cannot accept clients: {error.strerror}")
+        self.service.shortage.tell(f"cannot accept clients: {reason(error)}")
         self.shut(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
 

@@ -65,9 +65,14 @@ class RingPoll:
         """The first half of `wait`: submit everything, and wait for completions; nothing is called back."""
         unarmed, self._unarmed = self._unarmed, []
         poll_add = self.ring.poll_add
-        for request in unarmed:
-            if request.live:
-                request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.patient)
+        rest = iter(unarmed)
+        try:
+            for request in rest:
+                if request.live:
+                    request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.patient)
+        except BaseException:
+            self._unarmed = [request, *rest]
+            raise
         if timeout_s != 0 or not self.ring.is_idle():  # a busy loop asks in every turn
             self.ring.enter(timeout_s)
 
