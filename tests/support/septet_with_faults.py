@@ -5,7 +5,7 @@ fail, and how, stands in a file that all processes of the server map, so that a 
 see `faults`, which also reads what is written here. Nothing of the interpreter is replaced: builtin methods such as
 `socket.send` cannot be, and a profiling function that raises is removed by the interpreter when it does.
 
-To be run as a script, with SEPTET_FAULTS naming a directory.
+To be run as a script, with FAULTS_DIRECTORY naming a directory.
 """
 
 import ast
@@ -28,7 +28,7 @@ MODE, SITE, SKIP, KIND, FIRED, ROUND = range(6)
 WORDS = 6
 OFF, RECORD, FAIL = range(3)
 
-_directory = Path(os.environ["FAULTS"])
+_directory = Path(os.environ["FAULTS_DIRECTORY"])
 _sites: list[str] = []
 _seen: set[int] = set()
 _round = 0

@@ -140,7 +140,8 @@ class Door:
                     self.pause(f"cannot accept clients: {reason(error)}")
         finally:
             self.stay_away()
-            self._poller.close()
+            if self.stop.ordered:  # else the thread has failed, and will go on
+                self._poller.close()
 
     def _admit_ready(self) -> Iterator[Client]:
         # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
@@ -317,8 +318,12 @@ class _Watch:
 
 def serve(client: Client, door: Door, turn: Turn) -> None:
     """The whole life of a connection, in this thread."""
-    with door.figures.connection() if door.figures else nullcontext():
-        _serve(client, door, turn)
+    try:
+        with door.figures.connection() if door.figures else nullcontext():
+            _serve(client, door, turn)
+    except Exception:  # for want of memory, before it has begun
+        log.exception("a connection failed, and is cut")
+        client.sock.close()
 
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:

@@ -29,7 +29,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident, get_native_id
@@ -299,14 +298,15 @@ class Leaders:
             try:
                 job(member)
             except BaseException as error:  # of the loop: what the application raises does not come here
-                if isinstance(error, MemoryError) and member.leads:
-                    self._shortage.tell("a step of the loop failed: out of memory", "the server goes on")
+                if not isinstance(error, MemoryError):
+                    self._failure = error
+                    self.end()
+                    self._left.set()
+                    return
+                self._shortage.tell("a step between two answers failed: out of memory", "the server goes on")
+                if member.leads:
                     job = self._lead
                     continue
-                self._failure = error
-                self.end()
-                self._left.set()
-                return
             del job  # an idle thread keeps nothing of what it has answered
             with self._lock:
                 self._idle += 1
@@ -363,9 +363,11 @@ class Leaders:
     def _send_away(self, connection: Answering, application: Called, path: bytes) -> bool:
         with self._lock:
             self._away += 1
-        with suppress(MemoryError):
+        try:
             if self._assign(partial(self._answer_away, connection, application, path)):
                 return True
+        except MemoryError:
+            pass
         with self._lock:
             self._away -= 1
         return False
@@ -373,22 +375,27 @@ class Leaders:
     def _answer_away(self, connection: Answering, application: Called, path: bytes, me: Member) -> None:
         """Answer a request whose path is known to be slow."""
         began = time.monotonic()
-        connection.answer(application, me.call)
-        if time.monotonic() - began >= QUICK_S:
-            self._remember(path)
-        elif (left := self._slow.get(path, 0)) > 1:
-            self._slow[path] = left - 1
-        else:
-            self._slow.pop(path, None)
-        self._go_on_away(me)
+        try:
+            connection.answer(application, me.call)
+            if time.monotonic() - began >= QUICK_S:
+                self._remember(path)
+            elif (left := self._slow.get(path, 0)) > 1:
+                self._slow[path] = left - 1
+            else:
+                self._slow.pop(path, None)
+        finally:
+            self._go_on_away(me)
 
     def _go_on_away(self, me: Member) -> None:
         """Give the place back that an answer had beside the leader's; if it was the last, to the next that is due."""
         while True:
             following = None
-            with self._lock, suppress(IndexError):  # the leader may be quicker
-                if self._away >= self._limit:
-                    following = self._due.popleft()
+            with self._lock:
+                if self._away >= self._limit and self._due:
+                    try:
+                        following = self._due.popleft()
+                    except IndexError:  # the leader was quicker
+                        pass
             if following is None:
                 break
             connection, application, _ = following

@@ -460,8 +460,8 @@ class Reactor:
 
     def attend(self, task: "Task[None]") -> None:
         """Wait for a request's task at the end; asyncio itself would not even keep it from being collected."""
-        self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        self._tasks.add(task)
 
     def _task_done(self, task: "Task[None]") -> None:
         self._tasks.discard(task)

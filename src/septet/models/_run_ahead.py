@@ -19,7 +19,7 @@ MEMORY_BYTES = 1 << 20
 """What waits in memory before anything is done about it."""
 
 FILE_BYTES = 32 << 20
-"""The temporary file of one answer at most; when all of it has gone, it is written from its beginning again."""
+"""The temporary file of one answer at most; when all of it has gone, another one may be begun."""
 
 SLOW_S = 0.05
 """A client that has not made room in memory within this time is slow: a file costs more than so short a wait."""
@@ -60,8 +60,13 @@ class RunAhead:
         return session.in_memory > MEMORY_BYTES and not self._goes_on(session)
 
     def _goes_on(self, session: Session) -> bool:
-        """What is in memory may go to the file."""
-        if not self._is_in_file(session):
+        """What is in memory may go to the file.
+
+        One that is full, or has to make room, is left when all of it has gone, and another one begun. It is not written
+        from its beginning again: what sendfile(2) has sent is in the socket as pages of the file, not as a copy.
+        """
+        if (self._short or self._written >= self._bound) and self._file and not self._is_in_file(session):
+            self._file = None
             self._written = 0
         return self.slow and not self._short and self._written < self._bound
 
