@@ -565,4 +565,7 @@ class Session:
 
     def fail(self) -> Want:
         """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""
-        return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+        try:
+            return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+        except MemoryError:  # perhaps for the same want
+            return self.lose()
