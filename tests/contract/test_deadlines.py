@@ -67,10 +67,9 @@ def test_idle_connection(model: str) -> None:
         connection.assert_closed()
 
 
+@pytest.mark.parametrize("model", LOOPS)
 def test_many_idle_connections(model: str) -> None:
     """A loop does not look at all of them in one turn, but it comes to each."""
-    if model not in LOOPS:
-        pytest.skip("one connection at a time, or a thread for each")
     with serve(model, "wsgi", "--keep-alive-timeout", "1") as server, connections(server.address, 620) as clients:
         for client in clients:
             client.assert_closed()

@@ -8,8 +8,8 @@ with it and is its task for good. If it has ended, and has left no trace on the 
 That saves a seventh of the instructions of a small answer: a Task, its Handle and its Context, and their way through
 the loop.
 
-What tells that nothing is left are reference counts and private parts of asyncio's tasks. Elsewhere than in the versions
-of Python with which that was tried, each request has a task as asyncio makes it.
+What tells that nothing is left are reference counts and private parts of asyncio's tasks. Elsewhere than in versions of
+Python with which that was tried, each request has a task as asyncio makes it.
 """
 
 import asyncio
