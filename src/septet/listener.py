@@ -92,7 +92,11 @@ class Listener:
             if error.errno in _FAILED_EARLIER:
                 raise ConnectionAbortedError(error.errno, error.strerror) from error
             raise
-        sock = self._socket(descriptor)
+        try:
+            sock = self._socket(descriptor)
+        except MemoryError:
+            os.close(descriptor)  # nothing else knows it
+            raise
         sock.setblocking(False)
         return sock, None if self.unix_path is not None else (name[0], name[1])
 
@@ -116,7 +120,11 @@ class Listener:
 
     def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
         """The same for a client that the kernel has accepted already; its descriptor does not wait."""
-        sock = self._socket(descriptor)
+        try:
+            sock = self._socket(descriptor)
+        except MemoryError:
+            os.close(descriptor)
+            raise
         if self.unix_path is not None:
             return sock, None
         try:

@@ -150,7 +150,7 @@ def make_service(
     config: Config, site: Site, listeners: tuple[Listener, ...], stop: Stop, ready: Callable[[int], None]
 ) -> Service:
     """What a model is given to serve. Raises Failed."""
-    in_flight = InFlight(config.limit_concurrency)
+    in_flight = InFlight(config.limit_concurrency, config.limit_spool)
     admission = in_flight if config.limit_concurrency else None
     figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
     return Service(

@@ -389,8 +389,8 @@ class Session:
 
     def _leave(self) -> None:
         assert self._rules.admission is not None
-        self._admitted = False
         self._rules.admission.leave()
+        self._admitted = False
 
     def _await_request(self) -> Want:
         """For a phase that goes on, the time goes on too: a head may not be prolonged byte by byte."""
@@ -416,6 +416,7 @@ class Session:
                 self.body = self.body or BytesIO()
                 self.body.seek(0)
         except ProtocolError as fault:
+            self.drop_body()
             return self.refuse(fault)
         except ClientGone as gone:  # it may still read (RFC 9112 section 8), as where the application reads the body
             return self.refuse(ProtocolError(400, str(gone)))
@@ -564,4 +565,7 @@ class Session:
 
     def fail(self) -> Want:
         """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""
-        return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+        try:
+            return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+        except MemoryError:  # perhaps for the same want
+            return self.lose()

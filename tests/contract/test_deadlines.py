@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Connection
+from support.client import Connection, connections
 from support.messages import byte_by_byte, render
-from support.models import carries_concurrently
+from support.models import LOOPS, carries_concurrently
 from support.processes import has_open
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -65,6 +65,14 @@ def test_idle_connection(model: str) -> None:
         assert connection.request("GET", "/").status == 200
         assert_others_are_served(server, model)
         connection.assert_closed()
+
+
+@pytest.mark.parametrize("model", LOOPS)
+def test_many_idle_connections(model: str) -> None:
+    """A loop does not look at all of them in one turn, but it comes to each."""
+    with serve(model, "wsgi", "--keep-alive-timeout", "1") as server, connections(server.address, 620) as clients:
+        for client in clients:
+            client.assert_closed()
 
 
 def test_slow_header(model: str) -> None:

@@ -565,12 +565,16 @@ class AsgiThread:
             if not cycle.answered:
                 cycle.give_up()
             task = None
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._task_done)
-            cycle.let_go()
-        if exchange.calls:
-            exchange.carry(RUN)
+        try:
+            if task is not None:
+                task.add_done_callback(self._task_done)
+                self._tasks.add(task)
+                cycle.let_go()
+            if exchange.calls:
+                exchange.carry(RUN)
+        except MemoryError:
+            log.exception("a connection failed, and is cut")
+            exchange.cut()
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -27,7 +27,7 @@ from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
-from septet.models._shortage import ACCEPT_PAUSE_S
+from septet.models._shortage import ACCEPT_PAUSE_S, reason
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
 from septet.session import Session
 
@@ -134,32 +134,40 @@ class Door:
         """Clients as they come, until the order to stop."""
         try:
             while not self.stop.ordered:
-                # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
-                ready = self._others.wait(0) if self.waits else ()
-                self.will_return()
-                for descriptor, _ in ready or self._poller.wait(None):
-                    if descriptor not in self._listeners:
-                        self.stop.heard()
-                    elif not self.stop.ordered:
-                        yield from self._admit(descriptor)
+                try:
+                    yield from self._admit_ready()
+                except MemoryError as error:
+                    self.pause(f"cannot accept clients: {reason(error)}")
         finally:
             self.stay_away()
-            self._poller.close()
+            if self.stop.ordered:  # else the thread has failed, and will go on
+                self._poller.close()
+
+    def _admit_ready(self) -> Iterator[Client]:
+        # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
+        ready = self._others.wait(0) if self.waits else ()
+        self.will_return()
+        for descriptor, _ in ready or self._poller.wait(None):
+            if descriptor not in self._listeners:
+                self.stop.heard()
+            elif not self.stop.ordered:
+                yield from self._admit(descriptor)
 
     def _admit(self, descriptor: int) -> Iterator[Client]:
         listener = self._listeners[descriptor]
         try:
             sock, address = listener.accept()
+            client = Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
         except (BlockingIOError, ConnectionError):
             return  # somebody else was quicker, or the client has left already
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not self.stop.ordered:  # else another thread has shut the doors
-                self.pause(f"cannot accept clients: {error.strerror}")
+                self.pause(f"cannot accept clients: {reason(error)}")
             return
         if self.waits:
             self.waits = False
             self._acceptors.accept()
-        yield Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
+        yield client
 
     def pause(self, why: str) -> None:
         """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""
@@ -310,15 +318,19 @@ class _Watch:
 
 def serve(client: Client, door: Door, turn: Turn) -> None:
     """The whole life of a connection, in this thread."""
-    with door.figures.connection() if door.figures else nullcontext():
-        _serve(client, door, turn)
+    try:
+        with door.figures.connection() if door.figures else nullcontext():
+            _serve(client, door, turn)
+    except Exception:  # for want of memory, before it has begun
+        log.exception("a connection failed, and is cut")
+        client.sock.close()
 
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
-    forked.sockets.add(sock)
     want = READ
     try:
+        forked.sockets.add(sock)
         watch = session.delivery = _Watch(client, door)
         while want is not CLOSE:
             want = watch.wait()
@@ -330,9 +342,11 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
-        session.close()
-        forked.sockets.discard(sock)
-        forked.release(sock)
+        try:
+            session.close()
+        finally:
+            forked.sockets.discard(sock)
+            forked.release(sock)
 
 
 def _not_yet(session: Session) -> None:

@@ -29,7 +29,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident, get_native_id
@@ -40,7 +39,7 @@ from septet.http.events import Request
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called
 from septet.models._service import Stop
-from septet.models._shortage import Shortage
+from septet.models._shortage import Shortage, reason
 from septet.pollers import READABLE, Poll
 
 log = logging.getLogger("septet")
@@ -118,9 +117,9 @@ class Member:
         if not self.leads:
             return function(*arguments)
         self.baton.append(None)
-        if self._leaders.watcher_sleeps:
-            self._leaders.wake_watcher()
         try:
+            if self._leaders.watcher_sleeps:
+                self._leaders.wake_watcher()
             return function(*arguments)
         finally:
             try:
@@ -214,7 +213,12 @@ class Leaders:
         """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
         self._threads = 1
         self._start(self._lead)
-        self._watch()
+        while not self._over:
+            try:
+                self._watch()
+            except (MemoryError, OSError) as error:
+                self._shortage.tell(f"cannot watch the application: {reason(error)}", "the server goes on")
+                time.sleep(TICK_S)
         self._left.wait(END_S)
         os.close(self._alarm)
         self._alarm = -1
@@ -294,10 +298,15 @@ class Leaders:
             try:
                 job(member)
             except BaseException as error:  # of the loop: what the application raises does not come here
-                self._failure = error
-                self.end()
-                self._left.set()
-                return
+                if not isinstance(error, MemoryError):
+                    self._failure = error
+                    self.end()
+                    self._left.set()
+                    return
+                self._shortage.tell("a step between two answers failed: out of memory", "the server goes on")
+                if member.leads:
+                    job = self._lead
+                    continue
             del job  # an idle thread keeps nothing of what it has answered
             with self._lock:
                 self._idle += 1
@@ -354,8 +363,11 @@ class Leaders:
     def _send_away(self, connection: Answering, application: Called, path: bytes) -> bool:
         with self._lock:
             self._away += 1
-        if self._assign(partial(self._answer_away, connection, application, path)):
-            return True
+        try:
+            if self._assign(partial(self._answer_away, connection, application, path)):
+                return True
+        except MemoryError:
+            pass
         with self._lock:
             self._away -= 1
         return False
@@ -363,22 +375,27 @@ class Leaders:
     def _answer_away(self, connection: Answering, application: Called, path: bytes, me: Member) -> None:
         """Answer a request whose path is known to be slow."""
         began = time.monotonic()
-        connection.answer(application, me.call)
-        if time.monotonic() - began >= QUICK_S:
-            self._remember(path)
-        elif (left := self._slow.get(path, 0)) > 1:
-            self._slow[path] = left - 1
-        else:
-            self._slow.pop(path, None)
-        self._go_on_away(me)
+        try:
+            connection.answer(application, me.call)
+            if time.monotonic() - began >= QUICK_S:
+                self._remember(path)
+            elif (left := self._slow.get(path, 0)) > 1:
+                self._slow[path] = left - 1
+            else:
+                self._slow.pop(path, None)
+        finally:
+            self._go_on_away(me)
 
     def _go_on_away(self, me: Member) -> None:
         """Give the place back that an answer had beside the leader's; if it was the last, to the next that is due."""
         while True:
             following = None
-            with self._lock, suppress(IndexError):  # the leader may be quicker
-                if self._away >= self._limit:
-                    following = self._due.popleft()
+            with self._lock:
+                if self._away >= self._limit and self._due:
+                    try:
+                        following = self._due.popleft()
+                    except IndexError:  # the leader was quicker
+                        pass
             if following is None:
                 break
             connection, application, _ = following

@@ -46,8 +46,8 @@ class Link:
     def ready(self, mask: int) -> None:
         """The loop's call: the socket is ready for what was watched for, or broken, which trying will show."""
         session = self.session
-        want = session.phase.want
         try:
+            want = session.phase.want
             if want is READ:
                 want = receive(session, self.sock)
             elif want is RUN:  # while the application runs, only an error tells that the client is gone
@@ -56,18 +56,27 @@ class Link:
                     self.attend(want)
             self.carry(want)
         except Exception:
-            log.exception("a connection failed, and is cut")
-            self.carry(session.lose())
+            self.fail()
+
+    def fail(self) -> None:
+        """Cut the connection, whatever went wrong with it. While the exception is handled."""
+        log.exception("a connection failed, and is cut")
+        self.carry(self.session.lose())
 
     def carry(self, want: Want) -> None:
-        """Carry the session on from `want`, and watch for what it waits for then."""
+        """Carry the session on from `want`, and watch for what it waits for then. What goes wrong cuts the connection:
+        the application, which may be the caller, cannot mend it."""
         session = self.session
-        after = carry(want, session, self.sock, self.turn)
-        cycle = self.cycle
-        if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
-            self.cycle = None
-        if after is WRITE or after is CLOSE or self._mask != READABLE or session.http.ended:
-            self.attend(after)
+        try:
+            after = carry(want, session, self.sock, self.turn)
+            cycle = self.cycle
+            if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
+                self.cycle = None
+            if after is WRITE or after is CLOSE or self._mask != READABLE or session.http.ended:
+                self.attend(after)
+        except Exception:
+            log.exception("a connection failed, and is cut")
+            self.attend(session.lose())
 
     def attend(self, want: Want) -> None:
         """Have the loop watch for what the session waits for."""
@@ -99,16 +108,19 @@ class Link:
         old = self._mask
         if mask == old:
             return
-        self._mask = mask
         if not mask:
             self.loop.unwatch(self._descriptor)
         elif old:
             self.loop.rewatch(self._descriptor, mask)
         else:
             self.loop.watch(self._descriptor, mask, self.ready)
+        self._mask = mask  # of a call that has failed there is nothing to undo
 
     def check_deadline(self, now: float) -> None:
         """End the session's phase if its time is up; `now` in seconds of the loop's clock."""
-        deadline = self.session.deadline(now)
-        if deadline is not None and now >= deadline:
-            self.carry(expire(self.session, self.sock))
+        try:
+            deadline = self.session.deadline(now)
+            if deadline is not None and now >= deadline:
+                self.carry(expire(self.session, self.sock))
+        except Exception:
+            self.fail()

@@ -33,7 +33,7 @@ from septet.models._leaders import Due, Leaders
 from septet.models._link import Link
 from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._service import Service, Stop
-from septet.models._shortage import ACCEPT_PAUSE_S
+from septet.models._shortage import ACCEPT_PAUSE_S, reason
 from septet.models._tasks import Starter
 from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
 from septet.session import STOPPING_S, Session
@@ -42,6 +42,9 @@ log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
+
+LOOKED_AT_ONCE = 500
+"""Connections whose deadlines are looked at in one turn of the loop: half a millisecond."""
 
 TURNS_AT_ONCE = 16
 """Of a client that sends its requests in one piece; then the others come first."""
@@ -78,8 +81,8 @@ class Connection(Link):
         reactor = self._reactor
         target = reactor.only or reactor.site.find(session)
         if isinstance(target, Wsgi):
-            self._answering = True
             reactor.due.append((self, target, session.http.request))
+            self._answering = True
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -128,8 +131,11 @@ class Connection(Link):
         """Others have had their turn meanwhile."""
         with self.lock:
             self._turns = 0
-            if self.session.want is RUN:
-                self.carry(RUN)
+            try:
+                if self.session.want is RUN:
+                    self.carry(RUN)
+            except Exception:
+                self.fail()
 
     # What the loop calls
 
@@ -157,11 +163,13 @@ class Connection(Link):
             self.carry(self.session.lose())
 
     def end(self) -> None:
-        self._notify()
-        if not self._answering:  # else its thread does so when it is done with the body
-            self.session.close()
-        forked.release(self.sock)
-        self._reactor.forget(self)
+        try:
+            self._notify()
+            if not self._answering:  # else its thread does so when it is done with the body
+                self.session.close()
+        finally:
+            forked.release(self.sock)
+            self._reactor.forget(self)
 
     def forsake(self) -> None:
         """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
@@ -245,13 +253,16 @@ class Connection(Link):
 
     def _attend_now(self) -> None:
         with self.lock:
-            self.attend(self.session.want)
+            try:
+                self.attend(self.session.want)
+            except Exception:
+                self.fail()
 
     def _keep(self, session: Session) -> None:
         """See to what the client does not take; wait for the client, when it has become too much."""
         ahead = self._ahead
         if ahead is None:
-            ahead = self._ahead = RunAhead()
+            ahead = self._ahead = RunAhead(self._reactor.service.in_flight.spool)
         until = monotonic() + SLOW_S
         while ahead.is_full(session):
             if ahead.slow:
@@ -398,26 +409,30 @@ class Reactor:
                 return
             except ConnectionError:
                 continue  # it has left already
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self.pause(listener, error)
                 return
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
-        connection = self.connect(sock, Session(self.service.rules, address, listener.reached(sock)))
-        self._connections.add(connection)
+        connection = None
         try:
+            connection = self.connect(sock, Session(self.service.rules, address, listener.reached(sock)))
+            self._connections.add(connection)
             connection.attend(connection.session.want)
-        except OSError as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
-            self.service.shortage.tell(f"cannot watch a client: {error.strerror}")
-            connection.end()
+        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+            self.service.shortage.tell(f"cannot watch a client: {reason(error)}", "the connection is cut")
+            if connection is None:
+                sock.close()
+            else:
+                connection.attend(CLOSE)
 
     def connect(self, sock: socket, session: Session) -> Connection:
         return Connection(self, sock, session)
 
-    def pause(self, listener: Listener, error: OSError) -> None:
+    def pause(self, listener: Listener, error: BaseException) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
-        self.service.shortage.tell(f"cannot accept clients: {error.strerror}")
+        self.service.shortage.tell(f"cannot accept clients: {reason(error)}")
         self.shut(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
 
@@ -436,9 +451,16 @@ class Reactor:
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
         self._look = self.loop.call_later(min(longest_s, shortest / 4), self._look_round)
+        self._look_at(list(self._connections))
+
+    def _look_at(self, connections: list[Connection]) -> None:
+        """Some in this turn of the loop and the rest in the next ones, for those who are not late not to wait."""
         now = self.loop.time()
-        for connection in list(self._connections):
+        for connection in connections[-LOOKED_AT_ONCE:]:
             connection.check_deadline(now)
+        del connections[-LOOKED_AT_ONCE:]
+        if connections:
+            self.loop.call_soon(self._look_at, connections)
 
     def _tell(self, figures: Figures) -> None:
         self.loop.call_later(figures.interval_s, self._tell, figures)
@@ -448,8 +470,8 @@ class Reactor:
 
     def attend(self, task: "Task[None]") -> None:
         """Wait for a request's task at the end; asyncio itself would not even keep it from being collected."""
-        self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        self._tasks.add(task)
 
     def _task_done(self, task: "Task[None]") -> None:
         self._tasks.discard(task)

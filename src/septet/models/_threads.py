@@ -17,7 +17,7 @@ class Crew:
         self._working: set[threading.Thread] = set()
 
     def start(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """Call `run` in a thread of its own. Raises RuntimeError when the system gives none."""
+        """Call `run` in a thread of its own. Raises RuntimeError when the system gives none, and MemoryError."""
 
         def work() -> None:
             try:
@@ -31,7 +31,7 @@ class Crew:
         self._working.add(thread)
         try:
             thread.start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             self._working.discard(thread)
             raise
 

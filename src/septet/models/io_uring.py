@@ -13,7 +13,6 @@ Where applications run is as under epoll.
 """
 
 import errno
-import logging
 import os
 from contextlib import suppress
 from functools import partial
@@ -27,13 +26,12 @@ from septet.loop.uring import UringLoop
 from septet.models._link import UNREAD_LIMIT
 from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
 from septet.models._service import Service
+from septet.models._shortage import reason
 from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring, obstacle
 from septet.session import Session
 
 __all__ = ["obstacle", "run"]
-
-log = logging.getLogger("septet")
 
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"
@@ -78,8 +76,7 @@ class RingConnection(Connection):
             try:
                 self._take(result, flags, data)
             except Exception:  # a segment that was not taken in must not be missed: what follows would be misread
-                log.exception("a connection failed, and is cut")
-                self.carry(self.session.lose())
+                self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
         if not flags & MORE:
@@ -105,14 +102,16 @@ class RingConnection(Connection):
         self.carry(want)
 
     def end(self) -> None:
-        if not self._answering:
-            self.session.close()
-        if self._receive:
-            with suppress(OSError):
-                self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
-        self._close_when_idle()
-        self._notify()
-        self._reactor.forget(self)
+        try:
+            self._notify()
+            if not self._answering:
+                self.session.close()
+        finally:
+            if self._receive:
+                with suppress(OSError):
+                    self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
+            self._close_when_idle()
+            self._reactor.forget(self)
 
     def _close_when_idle(self) -> None:
         """A descriptor is closed when nothing in the ring refers to it any more."""
@@ -157,12 +156,20 @@ class RingReactor(Reactor):
             if self.service.stop.ordered:  # accepted by the kernel before it was told
                 os.close(result)
             else:
-                self.admit(listener, *listener.adopt(result))
+                self._adopt(listener, result)
         elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
             self.open(listener)
+
+    def _adopt(self, listener: Listener, descriptor: int) -> None:
+        try:
+            sock, address = listener.adopt(descriptor)
+        except (OSError, MemoryError) as error:
+            self.service.shortage.tell(f"cannot accept a client: {reason(error)}", "the connection is cut")
+        else:
+            self.admit(listener, sock, address)
 
     def _close(self) -> None:
         super()._close()

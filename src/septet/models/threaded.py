@@ -23,9 +23,9 @@ def run(service: Service) -> None:
         for client in door:
             try:
                 crew.start(_serve, service, door, client, asgi)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 client.sock.close()
-                door.pause(f"cannot start a thread for a client: {error}")
+                door.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
         crew.wait()
 
 
@@ -33,4 +33,5 @@ def _serve(service: Service, door: Door, client: Client, asgi: AsgiThread | None
     try:
         serve(client, door, turns(service, client, asgi))
     finally:
+        client.sock.close()  # if there was not even memory for `serve`
         close_bell_of_this_thread()

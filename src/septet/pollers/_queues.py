@@ -173,9 +173,10 @@ class Queues:
 
     def reap(self) -> list[Completion]:
         """Take all completions that have come, in their order."""
-        late, self._late = self._late, []
+        late = self._late
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
+            self._late = []
             return late
         fence = self._fence
         if fence is not None:
@@ -187,8 +188,11 @@ class Queues:
             completions = [*abi.CQE.iter_unpack(self._cqes[first:]), *abi.CQE.iter_unpack(self._cqes[:last])]
         if fence is not None:
             fence()  # and before writing the head, which frees their slots
+        found = late + completions if late else completions
+        # From here on nothing can fail: what is not taken for want of memory stays where it is.
+        self._late = []
         self._cq_head = self._words[self._cq_head_at] = tail
-        return late + completions if late else completions
+        return found
 
     def enable(self) -> None:
         """Bind the ring to the calling thread."""

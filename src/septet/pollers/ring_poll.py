@@ -65,9 +65,14 @@ class RingPoll:
         """The first half of `wait`: submit all requests and wait for completions, without calling back."""
         unarmed, self._unarmed = self._unarmed, []
         poll_add = self.ring.poll_add
-        for request in unarmed:
-            if request.live:
-                request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.multishot)
+        rest = iter(unarmed)
+        try:
+            for request in rest:
+                if request.live:
+                    request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.multishot)
+        except BaseException:
+            self._unarmed = [request, *rest]
+            raise
         if timeout_s != 0 or not self.ring.is_idle():  # saves a system call in each turn of a busy loop
             self.ring.enter(timeout_s)
 
