@@ -40,10 +40,11 @@ class RunAhead:
             return False
         return session.in_memory > MEMORY_BYTES
 
-    def put_away(self, session: Session) -> OSError | None:
+    def put_away(self, session: Session) -> str | None:
         """Move what has lined up in memory to the file, if there is more of it than memory is for.
 
-        Gives the error for which that is impossible. Then memory is all there is.
+        Gives the reason for which that is impossible. Then memory is all there is. (Not the exception: its traceback
+        leads to the caller's frame, so a caller that holds it keeps itself, and our file, in a cycle.)
         """
         later = session.later
         if not self.slow or session.in_memory <= MEMORY_BYTES or self._in_file(session) >= self._bound:
@@ -59,7 +60,7 @@ class RunAhead:
         except OSError as error:
             later.extend(pieces)
             self._bound = 0
-            return error
+            return error.strerror or str(error)
         return None
 
     def _write(self, data: bytes) -> FileRegion:
