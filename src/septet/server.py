@@ -19,6 +19,7 @@ from septet.apps.wsgi import Wsgi
 from septet.config import Config
 from septet.errors import Failed, UsageError
 from septet.extensions import parse_extensions
+from septet.heap import share_heap
 from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
@@ -43,6 +44,7 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
 
     `said` of the configuration already is logged with what is to be said of it beside its application.
     """
+    share_heap()
     configure(config.log_level)
     _take_signals_as_they_are_meant()
     config = _with_absolute_paths(config)
