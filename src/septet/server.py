@@ -19,13 +19,13 @@ from septet.apps.wsgi import Wsgi
 from septet.config import Config
 from septet.errors import Failed, UsageError
 from septet.extensions import parse_extensions
-from septet.heap import share_heap
 from septet.http.incoming import Limits
 from septet.http.vetting import Vetting
 from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
 from septet.models._children import bound_exit, leave
 from septet.models._figures import Figures
+from septet.models._heap import share_heap
 from septet.models._in_flight import InFlight
 from septet.models._room import shortfall
 from septet.models._service import Service, Stop

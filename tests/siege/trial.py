@@ -157,7 +157,7 @@ class _Trial:
             outcome.failures += list(dict.fromkeys(field.failures))[:5]
         self._judge_regulars(field)
         if self.server.running:
-            self._after(before)
+            self._after(before, field)
         self._judge_log()
 
     def _judge_regulars(self, field: Field) -> None:
@@ -171,10 +171,12 @@ class _Trial:
             lost = [sentence for regular in self.regulars for sentence in regular.lost]
             outcome.failures.append(f"{outcome.lost} requests lost, {field.may_lose} allowed: {'; '.join(lost[:3])}")
 
-    def _after(self, before: Look) -> None:
+    def _after(self, before: Look, field: Field) -> None:
         """The server lives, answers at once, has given back what it took, and ends at once."""
         server, outcome = self.server, self.outcome
         soon_s = SOON_S * self.settings.patience
+        if field.takes_all:  # clients who have left are in the queue, before ours
+            becomes_true(self._is_answered, WAITING_PATIENCE_S)
         for number in range(REQUESTS_AFTER):
             began = monotonic()
             ask_all(server.address, f"after-{number}")
@@ -187,6 +189,13 @@ class _Trial:
         if after.memory > before.memory + MEMORY_BYTES:
             outcome.failures.append(f"memory grew from {before.memory >> 20} to {after.memory >> 20} MB")
         self._stop()
+
+    def _is_answered(self) -> bool:
+        try:
+            ask_all(self.server.address, "at-last")
+        except (AssertionError, OSError):
+            return False
+        return True
 
     def _rest(self, before: Look | None) -> Look:
         """When nothing changes any more, or all is as before."""
