@@ -7,8 +7,9 @@ from siege import abrupt, shortage, slow, workers
 from siege.field import Field
 from support.models import LOOPS, MODELS, WITH_WORKERS
 
-ONE_CLIENT_EACH = ("iterative", "preforked", "prethreaded")
-"""Models with a fixed number of threads or processes, each of which has one client at a time."""
+FEW_AT_ONCE = ("iterative", "preforked", "prethreaded", "forking")
+"""Models in which 300 clients at once keep others waiting: they have a fixed number of threads or processes with one
+client each; forking starts a process for each, which takes seconds for so many."""
 
 ASGI_MODELS = ("threaded", "prethreaded", "epoll", "io_uring")
 """An ASGI application runs on the loop that moves the bytes, or on one in a thread of its own: two of each."""
@@ -48,9 +49,9 @@ class Attack:
 ATTACKS = (
     Attack(workers.stalled_worker, models=WITH_WORKERS, workers=3),
     Attack(workers.killed_workers, workers=4),
-    Attack(slow.slow_heads, waits=ONE_CLIENT_EACH),
-    Attack(slow.slow_bodies, waits=ONE_CLIENT_EACH, asgi=True),
-    Attack(slow.slow_readers, waits=ONE_CLIENT_EACH, asgi=True),
+    Attack(slow.slow_heads, waits=FEW_AT_ONCE),
+    Attack(slow.slow_bodies, waits=FEW_AT_ONCE, asgi=True),
+    Attack(slow.slow_readers, waits=FEW_AT_ONCE, asgi=True),
     Attack(slow.idle, models=LOOPS, weight=2.0),
     Attack(slow.half_closed, asgi=True),
     Attack(slow.paused_client),
