@@ -128,7 +128,7 @@ def paused_client(field: Field) -> None:
     pauses = 0
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as client:
         try:
-            while pauses < field.count(8) and not field.over and client.poll() is None:
+            while pauses < max(3, field.count(8)) and not (field.over and pauses) and client.poll() is None:
                 time.sleep(0.2)
                 client.send_signal(signal.SIGSTOP)
                 time.sleep(PAUSE_S)

@@ -16,7 +16,7 @@ BIG = pattern(5_000_000)
 
 def main(host: str, port: int) -> None:
     count = 0
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while not count or not select.select([sys.stdin], [], [], 0)[0]:
         with Connection((host, port)) as client:
             assert client.request("GET", "/big").body == BIG, "another body came down"
             answer = client.request("POST", "/upload", body=BIG)

@@ -30,7 +30,7 @@ WAITING_PATIENCE_S = 60.0
 """The same where attackers take all that the model has."""
 
 DESCRIPTORS = 2
-"""More or fewer than before, in each process. A thread of a pool has one of its own beside."""
+"""More or fewer than before, in each process. A thread of a pool has one of its own, from its first client on."""
 
 THREADS = 17
 """More than before in each process: a pool grows with the requests that come at once, up to eight for each CPU."""
@@ -67,7 +67,7 @@ class Look:
         return (
             self.processes == before.processes
             and before.descriptors - DESCRIPTORS * before.processes <= self.descriptors
-            and self.descriptors <= before.descriptors + DESCRIPTORS * before.processes + new_threads
+            and self.descriptors <= before.descriptors + DESCRIPTORS * before.processes + self.threads
             and new_threads <= THREADS * before.processes
         )
 
