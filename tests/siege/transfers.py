@@ -19,6 +19,7 @@ def main(host: str, port: int) -> None:
     while not count or not select.select([sys.stdin], [], [], 0)[0]:
         with Connection((host, port)) as client:
             assert client.request("GET", "/big").body == BIG, "another body came down"
+        with Connection((host, port)) as client:  # the first may have been told `close`, if others wait
             answer = client.request("POST", "/upload", body=BIG)
             assert json.loads(answer.body)["digest"] == digest(BIG), "another body came up"
         count += 2
