@@ -26,6 +26,7 @@ from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
 from septet.models._children import bound_exit, leave
 from septet.models._figures import Figures
+from septet.models._heap import share_heap
 from septet.models._in_flight import InFlight
 from septet.models._room import shortfall
 from septet.models._service import Service, Stop
@@ -45,6 +46,7 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
     For a process that does nothing else. `said` of the configuration already is logged with what is to be said of it
     beside its application.
     """
+    share_heap()
     configure(config.log_level)
     take_signals_as_they_are_meant()
     for remark in said:

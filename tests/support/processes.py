@@ -127,5 +127,12 @@ def _entries(directory: str) -> list[str]:
 
 def private_memory(pid: int) -> int:
     """Bytes that `pid` and its living descendants share with no other process: Private_* in smaps_rollup, proc(5)."""
-    lines = [line for member in tree(pid) for line in Path(f"/proc/{member.pid}/smaps_rollup").read_text().splitlines()]
+    return sum(_private_memory(member.pid) for member in tree(pid))
+
+
+def _private_memory(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))

@@ -86,6 +86,18 @@ def receive_compactly(session: Session, sock: socket.socket) -> Want:
     return session.receive(data)
 
 
+def receive_into(buffer: memoryview, session: Session, sock: socket.socket) -> Want:
+    """The same, by way of a buffer that nothing else uses meanwhile: without it poll and epoll grew by 7 MB in 150,000
+    mixed requests."""
+    try:
+        data = bytes(buffer[: sock.recv_into(buffer)])
+    except BlockingIOError:
+        return session.want
+    except OSError:
+        return session.lose()
+    return session.receive(data)
+
+
 def expire(session: Session, sock: socket.socket) -> Want:
     """The session's deadline has passed.
 

@@ -11,7 +11,7 @@ from socket import socket
 from septet.apps.asgi import Cycle
 from septet.http.states import CLOSE, READ, RUN, WRITE, Want
 from septet.loop import ReadinessLoop
-from septet.models._carry import carry, expire, receive
+from septet.models._carry import RECEIVE_BYTES, carry, expire, receive_into
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.session import Session
 
@@ -19,6 +19,9 @@ log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
 """Bytes that a client may send ahead while the application runs; from there on the kernel keeps them."""
+
+_buffer = memoryview(bytearray(RECEIVE_BYTES))
+"""For the thread of the loop, of which a process has one; it never hands the loop over while it receives."""
 
 
 class Link:
@@ -49,9 +52,9 @@ class Link:
         try:
             want = session.phase.want
             if want is READ:
-                want = receive(session, self.sock)
+                want = receive_into(_buffer, session, self.sock)
             elif want is RUN:  # while the application runs, only an error tells that the client is gone
-                want = session.lose() if mask & (ERROR | HANGUP) else receive(session, self.sock)
+                want = session.lose() if mask & (ERROR | HANGUP) else receive_into(_buffer, session, self.sock)
                 if session.http.pending > UNREAD_LIMIT:
                     self.attend(want)
             self.carry(want)

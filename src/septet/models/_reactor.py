@@ -273,9 +273,9 @@ class Connection(Link):
                 ahead.slow = True
         if session.lost:
             raise ClientGone("the client went away, or read too slowly")
-        error = ahead.put_away(session)
-        if error is not None:
-            self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {error.strerror}")
+        why_not = ahead.put_away(session)
+        if why_not is not None:
+            self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {why_not}")
 
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""

@@ -70,10 +70,11 @@ class RunAhead:
             self._written = 0
         return self.slow and not self._short and self._written < self._bound
 
-    def put_away(self, session: Session) -> OSError | None:
+    def put_away(self, session: Session) -> str | None:
         """Move what has lined up in memory to the file, if there is more of it than memory is for.
 
-        Gives the error for which that is impossible. Then memory is all there is.
+        Gives the reason for which that is impossible. Then memory is all there is. (Not the exception: its traceback
+        leads to the caller's frame, so a caller that holds it keeps itself, and our file, in a cycle.)
         """
         later = session.later
         if session.in_memory <= MEMORY_BYTES:
@@ -92,7 +93,7 @@ class RunAhead:
         except OSError as error:
             later.extend(pieces)
             self._bound = 0
-            return error
+            return error.strerror or str(error)
         if region is None:
             later.extend(pieces)
             self._short = True
