@@ -5,6 +5,7 @@ A process is named by its pid *and* start time, so that a reused pid is never ta
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,26 @@ def _wanted_share(pid: int) -> float:
 def _runnable_ns(pid: int) -> int:
     """Time on a CPU and in its queue: the first two fields of schedstat (sched-stats.rst of the kernel)."""
     return sum(sum(each[:2]) for each in _schedstats(pid).values())
+
+
+def slept_s(pid: int, over: Callable[[], bool]) -> float:
+    """For how long, until `over()`, no thread of `pid` and its descendants had anything to do.
+
+    So a wait for a time-out shows, and what takes long because others have the CPU does not.
+    """
+    total_s, at, before = 0.0, time.monotonic(), _sleepers(pid)
+    while not over():
+        time.sleep(0.005)
+        now, found = time.monotonic(), _sleepers(pid)
+        if found and found == before:
+            total_s += now - at
+        at, before = now, found
+    return total_s
+
+
+def _sleepers(pid: int) -> dict[str, tuple[int, ...]]:
+    """What the scheduler has counted of each thread; nothing unless all are asleep."""
+    return _schedstats(pid) if _all_asleep(pid) else {}
 
 
 def await_idle(pid: int) -> None:
