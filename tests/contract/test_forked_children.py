@@ -12,6 +12,7 @@ import pytest
 
 from support.messages import render
 from support.models import EVENT_DRIVEN, MODELS
+from support.pool import Pool
 from support.processes import Process, process
 from support.server import Server, serve
 
@@ -23,7 +24,14 @@ HOW = [*((model,) for model in MODELS), ("epoll", "--threads", "0"), ("epoll", "
 
 
 @pytest.fixture(params=HOW, ids=" ".join)
-def forking_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
+def forking_server(servers: Pool, request: pytest.FixtureRequest, interface: str) -> Server:
+    """A server that goes on, whatever the children of its application do."""
+    model, *options = request.param
+    return servers.get(model, interface, *options, app=APP.format(interface))
+
+
+@pytest.fixture(params=HOW, ids=" ".join)
+def own_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
     model, *options = request.param
     with serve(model, interface, *options, app=APP.format(interface)) as server:
         yield server
@@ -40,11 +48,11 @@ def kept_child(server: Server) -> Iterator[Process]:
         os.kill(child.pid, signal.SIGKILL)
 
 
-def test_child_has_nothing_of_the_server(forking_server: Server) -> None:
-    with forking_server.connect() as other:
-        if forking_server.ready[0].model != "iterative":
+def test_child_has_nothing_of_the_server(own_server: Server) -> None:
+    with own_server.connect() as other:
+        if own_server.ready[0].model != "iterative":
             other.send(b"GET / HT")  # a client in another thread, or on the same loop
-        told, _, status = forking_server.get("/looks_around").body.decode().rpartition(" ")
+        told, _, status = own_server.get("/looks_around").body.decode().rpartition(" ")
     assert status == "0"
     assert json.loads(told) == {"open": [], "handled": [], "blocked": [], "wakeup": -1}
 
@@ -76,13 +84,13 @@ def test_connection_ends_though_a_child_goes_on(forking_server: Server) -> None:
         os.kill(child, signal.SIGKILL)
 
 
-def test_port_is_free_though_a_child_goes_on(forking_server: Server) -> None:
-    with kept_child(forking_server) as child:
-        forking_server.process.send_signal(signal.SIGTERM)
-        assert forking_server.process.wait(PROMPT_S) == 0
+def test_port_is_free_though_a_child_goes_on(own_server: Server) -> None:
+    with kept_child(own_server) as child:
+        own_server.process.send_signal(signal.SIGTERM)
+        assert own_server.process.wait(PROMPT_S) == 0
         assert child.running
-        assert isinstance(forking_server.address, tuple)
-        with socket.create_server(forking_server.address, family=socket.AF_INET):
+        assert isinstance(own_server.address, tuple)
+        with socket.create_server(own_server.address, family=socket.AF_INET):
             pass
 
 
