@@ -24,7 +24,7 @@ from septet.http.events import ClientGone, Part, ResponseHead
 from septet.http.states import CLOSE, DRAIN, HEAD, IDLE, LINGER, PREFACE, READ, RUN, WRITE, Want
 from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
-from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
+from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell_of_this_thread
 from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
@@ -78,6 +78,7 @@ class Door:
         self._acceptors = service.in_flight.acceptors
         self.waits = False
         """The thread is counted among those that wait for clients."""
+        self.failed_at = -ACCEPT_PAUSE_S
         self._seen_waiting = _SeenWaiting(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
@@ -115,20 +116,17 @@ class Door:
         lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
         seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
         stalled_at = accepted if now - seen.first >= STALLED_S else None
-        self.waits = self._acceptors.volunteer(self._somebody_waits, stalled_at)
-        return self.waits
+        return self._acceptors.volunteer(self, self._somebody_waits, stalled_at)
 
     def will_return(self) -> None:
         """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
         if self.watched and not self.waits:
-            self.waits = True
-            self._acceptors.wait()
+            self._acceptors.wait(self)
 
     def stay_away(self) -> None:
         """The client needs its thread still."""
         if self.waits:
-            self.waits = False
-            self._acceptors.leave()
+            self._acceptors.leave(self)
 
     def __iter__(self) -> Iterator[Client]:
         """Clients as they come, until the order to stop."""
@@ -144,7 +142,11 @@ class Door:
                         yield from self._admit(descriptor)
         finally:
             self.stay_away()
-            self._poller.close()
+
+    def close(self) -> None:
+        """The thread accepts no more."""
+        self.stay_away()
+        self._poller.close()
 
     def _admit(self, descriptor: int) -> Iterator[Client]:
         listener = self._listeners[descriptor]
@@ -157,8 +159,7 @@ class Door:
                 self.pause(f"cannot accept clients: {error.strerror}")
             return
         if self.waits:
-            self.waits = False
-            self._acceptors.accept()
+            self._acceptors.accept(self)
         yield Client(sock, Session(self._rules, address, listener.reached(sock)), self._kept[descriptor])
 
     def pause(self, why: str) -> None:
@@ -330,9 +331,48 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
-        session.close()
-        forked.sockets.discard(sock)
+        try:
+            _end(sock, session)
+        finally:  # again, should the first have been struck by an exception of another thread
+            _end(sock, session)
+
+
+def _end(sock: socket, session: Session) -> None:
+    """Once or twice: a client that is not let go would wait for ever."""
+    session.close()
+    forked.sockets.discard(sock)
+    if sock.fileno() >= 0:
         forked.release(sock)
+
+
+def serve_all(service: Service, door: Door, asgi: AsgiThread | None) -> None:
+    """Serve one client after another, until the order to stop.
+
+    An exception that comes out of there is one that another thread has raised in this one, as time-outs of
+    applications do, too late. It has cost the client that was served. Then this goes on.
+    """
+    failure: BaseException | None = None
+    while not service.stop.ordered:
+        try:
+            if failure is not None:
+                failure = _tell_and_pause(failure, door)
+            for client in door:
+                serve(client, door, turns(service, client, asgi))
+        except BaseException as error:
+            # Nothing is called here: there is the next round for that, in which another one may come.
+            failure = error
+
+
+def _tell_and_pause(failure: BaseException, door: Door) -> None:
+    """What comes again and again must not keep the process busy: then nobody is let in for a moment."""
+    if forked.stranger:
+        forked.leave(failure)
+    log.error("a thread failed, and goes on", exc_info=failure)
+    close_bell_of_this_thread()
+    now = monotonic()
+    if now - door.failed_at < ACCEPT_PAUSE_S:
+        door.pause("a thread failed")
+    door.failed_at = now
 
 
 def _not_yet(session: Session) -> None:
