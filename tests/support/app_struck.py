@@ -6,7 +6,6 @@ PyThreadState_SetAsyncExc(3) has no regard for what its thread is doing by then:
 import asyncio
 import ctypes
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,12 +39,13 @@ def _strike_late(thread: int, kind: type[BaseException]) -> None:
 
 
 def _struck_at_random(times: int) -> None:
-    """Every thread but the main one, which no application interrupts, and the one that is the event loop of all."""
-    safe = {threading.main_thread().ident, threading.get_ident()}
-    safe |= {thread.ident for thread in threading.enumerate() if thread.name == "septet-loop"}
+    """Every thread but the main one, which no application interrupts, and the one that is the event loop of all; once
+    it has begun: before that, nobody can know of it."""
+    safe = (threading.main_thread(), threading.current_thread())
     lots = random.Random(17)
     for _ in range(times):
-        threads = [thread for thread in sys._current_frames() if thread not in safe]
+        living = [one for one in threading.enumerate() if one not in safe and one.name != "septet-loop"]
+        threads = [thread.ident for thread in living if thread.is_alive() and thread.ident]
         if threads:
             strike(lots.choice(threads), lots.choice(list(KINDS.values())))
         time.sleep(lots.uniform(0.0005, 0.015))

@@ -355,7 +355,8 @@ def serve_all(service: Service, door: Door, asgi: AsgiThread | None) -> None:
     while not service.stop.ordered:
         try:
             if failure is not None:
-                failure = _tell_and_pause(failure, door)
+                _tell_and_pause(failure, door)
+                failure = None
             for client in door:
                 serve(client, door, turns(service, client, asgi))
         except BaseException as error:

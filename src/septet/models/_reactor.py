@@ -79,7 +79,7 @@ class Connection(Link):
         target = reactor.only or reactor.site.find(session)
         if isinstance(target, Wsgi):
             self._answering = True
-            reactor.due.append((self, target, session.http.request))
+            reactor.due += ((self, target, session.http.request),)  # without a call: nothing comes between the two
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -230,11 +230,35 @@ class Connection(Link):
 
     def _break(self) -> None:
         """Something is wrong that is no fault of the application's."""
+        self.abandon()
+        log.exception("a connection failed, and is cut")
+
+    def abandon(self) -> None:
         with self.lock:
             self.session.lose()
             self._answered()
         self._reactor.call_on_loop(self._attend_now)
-        log.exception("a connection failed, and is cut")
+
+    def set_right(self) -> None:
+        """The loop was kept from something by an exception: see what is to be done, whatever has been."""
+        try:
+            with self.lock:
+                if self._descriptor < 0:
+                    self.end()
+                    return
+                self._turns = 0
+                self.watch_anew()
+                if self.session.want is RUN and not self._answering:
+                    self.carry(RUN)
+                else:
+                    self.attend(self.session.want)
+        except Exception:
+            self._break()
+
+    def watch_anew(self) -> None:
+        """Nothing is watched; `attend` has the loop watch what is wanted."""
+        self._mask = 0
+        self.loop.unwatch(self._descriptor)
 
     def _settle(self, want: Want) -> None:
         """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
@@ -326,6 +350,9 @@ class Reactor:
         """Of all connections, where one thread has them all: it never waits."""
         self.stopping = False
         self._ended = False
+        self._cut_later: TimerHandle | None = None
+        self._paused: set[Listener] = set()
+        """Listeners that are to be opened again."""
         self._connections: set[Connection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -345,7 +372,7 @@ class Reactor:
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
         limit = service.threads or default_threads()
-        return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done)
+        return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done, self.set_right)
 
     def run(self) -> None:
         """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
@@ -419,11 +446,31 @@ class Reactor:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
         self.service.shortage.tell(f"cannot accept clients: {error.strerror}")
         self.shut(listener)
+        self._paused.add(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
 
     def _reopen(self, listener: Listener) -> None:
-        if not self.stopping:
+        if listener in self._paused and not self.stopping:
+            self._paused.discard(listener)
             self.open(listener)
+
+    def set_right(self) -> None:
+        """An exception of another thread has kept the loop from something, or one of ours: look at all there is."""
+        for connection in list(self._connections):
+            connection.set_right()
+        if self._look is not None:
+            self._look.cancel()
+        self._look_round()
+        if self.stopping:
+            self._wind_down()
+            return
+        for listener in self.service.listeners:
+            self._paused.discard(listener)
+            self.open_anew(listener)
+
+    def open_anew(self, listener: Listener) -> None:
+        self.shut(listener)
+        self.open(listener)
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -463,6 +510,9 @@ class Reactor:
             return
         self.loop.unwatch(self.runner.order)
         self.stopping = True
+        self._wind_down()
+
+    def _wind_down(self) -> None:
         for listener in self.service.listeners:
             self.shut(listener)
         self.service.shut_doors()
@@ -471,7 +521,8 @@ class Reactor:
         if self._look is not None:
             self._look.cancel()
         self._look_round()
-        self.loop.call_later(self.service.graceful_timeout, self._cut)
+        if self._cut_later is None:
+            self._cut_later = self.loop.call_later(self.service.graceful_timeout, self._cut)
         self.end_if_done()
 
     def end_if_done(self) -> None:

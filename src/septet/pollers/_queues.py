@@ -10,6 +10,7 @@ import mmap
 import os
 import time
 import weakref
+from collections import deque
 from threading import Lock
 from typing import NoReturn
 
@@ -75,7 +76,7 @@ class Queues:
         self._enabled = False
         self._fence = Fence() if shared else None
         self._sq_tail = self._cq_head = self._prepared = 0
-        self._late: list[Completion] = []  # taken from the queue already, and to be harvested first
+        self._late: deque[Completion] = deque()  # taken from the queue already, and to be harvested first
         try:
             fd, params = _create(entries, _FLAGS if shared else _FLAGS | _ONE_THREAD)
             try:
@@ -156,8 +157,7 @@ class Queues:
         if code >= 0:
             self._prepared -= code
         elif code in _TRY_AGAIN:
-            self._late = self.harvest()  # with those that were late already
-            if not self._late:
+            if not self.harvest():  # with those that were late already
                 time.sleep(SHORTAGE_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
@@ -170,12 +170,12 @@ class Queues:
         """How many completions `harvest` would give now."""
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
-    def harvest(self) -> list[Completion]:
-        """Take all completions that have come, in one go and in their order."""
-        late, self._late = self._late, []
+    def harvest(self) -> "deque[Completion]":
+        """Take all completions that have come, in one go and in their order: behind those that have been taken, and not
+        been removed by the caller, which does so one by one."""
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
-            return late
+            return self._late
         fence = self._fence
         if fence is not None:
             fence()  # the completions are read after the tail that says that they are there
@@ -186,8 +186,10 @@ class Queues:
             completions = [*abi.CQE.iter_unpack(self._cqes[first:]), *abi.CQE.iter_unpack(self._cqes[:last])]
         if fence is not None:
             fence()  # and before the head that gives their places back
+        # Without a call, so that no exception of another thread comes in between.
+        self._late += completions
         self._cq_head = self._words[self._cq_head_at] = tail
-        return late + completions if late else completions
+        return self._late
 
     def enable(self) -> None:
         """Bind the ring to the calling thread."""
