@@ -473,6 +473,13 @@ class Session:
         return self.http.content_ended
 
     @property
+    def content_complete(self) -> bool:
+        return self.http.content_complete
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self.http.complain_of_excess(request, given, promised)
+
+    @property
     def answered(self) -> bool:
         return self.http.answered
 

@@ -253,6 +253,13 @@ class SharedExchange:
         return self._session.http.content_ended
 
     @property
+    def content_complete(self) -> bool:
+        return self._session.http.content_complete
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self._session.complain_of_excess(request, given, promised)
+
+    @property
     def answered(self) -> bool:
         return self._complete
 

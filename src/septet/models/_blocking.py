@@ -18,6 +18,7 @@ from time import monotonic, sleep
 from typing import NamedTuple, cast
 
 from septet import forked
+from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.http.events import ClientGone, Part, ResponseHead
@@ -28,7 +29,7 @@ from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell
 from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
 from septet.models._shortage import ACCEPT_PAUSE_S
-from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
+from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Epoll, Poll
 from septet.session import Session
 
 log = logging.getLogger("septet")
@@ -188,6 +189,8 @@ class _Watch:
         for descriptor in (self._sock.fileno(), self._order):
             self._interruptible.add(descriptor, READABLE)
         self._mask = READABLE
+        self._half_closed_at: float | None = None
+        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
 
     # What an application that is called asks of its client's thread, which is its own
 
@@ -204,12 +207,16 @@ class _Watch:
         self._write(self._session.inform(interim))
 
     def look(self) -> None:
-        if self._mask:
-            self._alone.modify(self._sock.fileno(), 0)  # errors and the end of both directions are told in any case
-            self._mask = 0
-        if self._alone.wait(0):
-            self._session.lose()
-            raise ClientGone("the client went away")
+        if self._mask != RDHUP:
+            self._alone.modify(self._sock.fileno(), RDHUP)  # errors and the end of both directions are told in any case
+            self._mask = RDHUP
+        for _, found in self._alone.wait(0):
+            now = monotonic()
+            if self._half_closed_at is None:
+                self._half_closed_at = now
+            if found & (ERROR | HANGUP) or now - self._half_closed_at >= HALF_CLOSED_S:
+                self._session.lose()
+                raise ClientGone("the client went away")
 
     def give_up(self) -> None:
         self._write(self._session.fail())
@@ -359,6 +366,7 @@ def serve_all(service: Service, door: Door, asgi: AsgiThread | None) -> None:
                 failure = None
             for client in door:
                 serve(client, door, turns(service, client, asgi))
+                del client  # nothing of it is kept while this waits for the next one
         except BaseException as error:
             # Nothing is called here: there is the next round for that, in which another one may come.
             failure = error

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from septet import forked
+from septet.apps._channel import HALF_CLOSED_S
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
@@ -35,7 +36,7 @@ from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._service import Service, Stop
 from septet.models._shortage import ACCEPT_PAUSE_S
 from septet.models._tasks import Starter
-from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
+from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.session import STOPPING_S, Session
 
 log = logging.getLogger("septet")
@@ -54,7 +55,7 @@ class Connection(Link):
     does so under `lock`. Implements `http.events.Delivery` and `_leaders.Answering`.
     """
 
-    __slots__ = ("_ahead", "_answering", "_reactor", "_room", "_turns", "lock")
+    __slots__ = ("_ahead", "_answering", "_half_closed_at", "_reactor", "_room", "_turns", "lock")
 
     def __init__(self, reactor: "Reactor", sock: socket, session: Session) -> None:
         super().__init__(reactor.loop, sock, session)
@@ -62,6 +63,8 @@ class Connection(Link):
         self.lock = reactor.lock or RLock()
         self._answering = False
         """An application that is called has the session's request, or its turn will come; the next one has to wait."""
+        self._half_closed_at: float | None = None
+        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
         self._ahead: RunAhead | None = None
         self._room: Condition | None = None
         """Notified when the client has taken something, if an application waits for that."""
@@ -293,11 +296,21 @@ class Connection(Link):
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
         session = self.session
-        if not session.lost and self._reactor.runner.leads() and _is_broken(self.sock):
+        if not session.lost and self._has_left():
             with self.lock:
                 self._settle(session.lose())
         if session.lost:
             raise ClientGone("the client went away")
+
+    def _has_left(self) -> bool:
+        poller = Poll()
+        poller.add(self._descriptor, RDHUP)  # errors and the end of both directions are told in any case: poll(2)
+        for _, found in poller.wait(0):
+            now = monotonic()
+            if self._half_closed_at is None:
+                self._half_closed_at = now
+            return bool(found & (ERROR | HANGUP)) or now - self._half_closed_at >= HALF_CLOSED_S
+        return False
 
     def await_body(self) -> None:
         raise AssertionError("a body is collected before its request has its turn")
@@ -322,12 +335,6 @@ class Connection(Link):
             self._settle(carry(session.want, session, self.sock, self.turn))
         elif deadline is not None and monotonic() >= deadline:
             self._settle(carry(expire(session, self.sock), session, self.sock, self.turn))
-
-
-def _is_broken(sock: socket) -> bool:
-    poller = Poll()
-    poller.add(sock.fileno(), 0)  # errors and the end of both directions are told in any case: poll(2)
-    return bool(poller.wait(0))
 
 
 class Reactor:
@@ -587,6 +594,7 @@ class OnLoop:
             for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
                 connection, application, _ = due.popleft()
                 connection.answer(application, operator.call)
+                connection = None  # nothing of it is kept while the loop waits
             self.busy = bool(due)
             if due:
                 self._loop.call_soon(_nothing)  # look who else has come, without waiting

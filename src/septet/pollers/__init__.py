@@ -5,8 +5,20 @@
 it is *complete*: another thing, with an interface of its own.
 """
 
-from septet.pollers._verbs import ERROR, EXCLUSIVE, HANGUP, INVALID, READABLE, WRITABLE, Poller, Ready
+from septet.pollers._verbs import ERROR, EXCLUSIVE, HANGUP, INVALID, RDHUP, READABLE, WRITABLE, Poller, Ready
 from septet.pollers.epoll import Epoll
 from septet.pollers.poll import Poll
 
-__all__ = ["ERROR", "EXCLUSIVE", "HANGUP", "INVALID", "READABLE", "WRITABLE", "Epoll", "Poll", "Poller", "Ready"]
+__all__ = [
+    "ERROR",
+    "EXCLUSIVE",
+    "HANGUP",
+    "INVALID",
+    "RDHUP",
+    "READABLE",
+    "WRITABLE",
+    "Epoll",
+    "Poll",
+    "Poller",
+    "Ready",
+]

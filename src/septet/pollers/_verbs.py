@@ -11,6 +11,7 @@ READABLE = 0x001  # POLLIN: recv, accept or read would not block (end of stream 
 WRITABLE = 0x004  # POLLOUT: send or write would not block; a connect has finished
 ERROR = 0x008  # POLLERR
 HANGUP = 0x010  # POLLHUP: both directions are shut
+RDHUP = 0x2000  # POLLRDHUP: the peer sends no more
 INVALID = 0x020  # POLLNVAL, from Poll alone: the descriptor is not open (epoll forgets a closed one)
 EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: of several processes that wait on one listener, wake one and not all
 
