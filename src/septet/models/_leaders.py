@@ -31,13 +31,12 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, get_ident, get_native_id
-from typing import Any, NamedTuple, Protocol
+from threading import Event, Lock, Thread, get_ident
+from typing import Any
 
 from septet import forked
-from septet.http.events import Request
 from septet.loop import ReadinessLoop
-from septet.models._answer import Called
+from septet.models._member import Answering, Birth, Due, Job, Member, Relief
 from septet.models._service import Stop
 from septet.models._shortage import Shortage
 from septet.pollers import READABLE, Poll
@@ -58,9 +57,6 @@ QUICK_ANSWERS = 32
 
 QUICK_S = 0.001
 
-DOWN = (None,)
-"""A baton on the table. Added without a call, so that no exception of another thread comes between that and `try`."""
-
 MOST_FAILURES = 8
 """In a row: then the loop is broken, and not only its thread struck by an exception of another one."""
 
@@ -71,115 +67,6 @@ ALONE_S = 1.0
 
 END_S = 1.0
 """For the leader to come out of the loop at the end."""
-
-
-class Answering(Protocol):
-    """A connection whose request is complete."""
-
-    def answer(self, application: Called, call: Callable[..., Any]) -> None:
-        """Run the application, calling its functions by `call`."""
-
-    def abandon(self) -> None:
-        """Cut it, if it is there still: its request is not answered any more."""
-
-    def await_room(self, timeout_s: float | None) -> None:
-        """Wait until the loop has sent something of what was given for the client."""
-
-    def make_room(self, timeout_s: float | None) -> None:
-        """Wait until something can be sent, and send it."""
-
-
-Item = tuple[Any, Called, Request]
-"""An `Answering`, the application for it, and its request."""
-
-Due = deque[Item]
-
-
-class Member:
-    """One of the threads, which alone writes here; but any may take its baton."""
-
-    __slots__ = (
-        "_clock",
-        "_leaders",
-        "_schedstat",
-        "away",
-        "baton",
-        "idle",
-        "item",
-        "leads",
-        "relief",
-        "request",
-        "serial",
-    )
-
-    def __init__(self, leaders: "Leaders") -> None:
-        self._leaders = leaders
-        self.baton: list[None] = []
-        """Not empty while this thread leads and is in a call of the application."""
-        self.leads = False
-        self.away = False
-        """It is counted among those that answer beside the leader."""
-        self.idle = False
-        """It is counted among the followers that wait for a job."""
-        self.item: Item | None = None
-        """What it answers."""
-        self.relief: Relief | None = None
-        self.request: Request | None = None
-        """Which is answered while leading. (The connection may have come to its next one before `close` returns.)"""
-        self.serial = 0
-        """Grows with every answer that is made while leading."""
-        self._clock = time.pthread_getcpuclockid(get_ident())
-        try:
-            self._schedstat = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # the kernel keeps no such figures (CONFIG_SCHED_INFO), or no descriptor is left
-            self._schedstat = -1
-
-    def forsake(self) -> None:
-        if self._schedstat >= 0:
-            os.close(self._schedstat)
-
-    def wanted_cpu_s(self) -> float:
-        """Seconds that this thread has run or was ready to run, though others had the processor; for any thread.
-
-        On a busy machine a thread that computes may get nothing for many milliseconds, and seems to wait.
-        """
-        if self._schedstat < 0:
-            return time.clock_gettime(self._clock)
-        ran_ns, ready_ns, _ = os.pread(self._schedstat, 100, 0).split()  # proc_pid_schedstat(5)
-        return (int(ran_ns) + int(ready_ns)) / 1e9
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of the application. The lead may be lost meanwhile: `leads` tells afterwards."""
-        if not self.leads:
-            return function(*arguments)
-        self.baton += DOWN
-        try:
-            if self._leaders.watcher_sleeps:
-                self._leaders.wake_watcher()
-            return function(*arguments)
-        finally:
-            try:
-                del self.baton[0]
-            except IndexError:  # one of two threads gets it, and it was not this one
-                self.leads = False
-
-
-class Relief(NamedTuple):
-    """Take the baton of a leader, if it is still in the call in which it was seen, and lead instead."""
-
-    leader: Member
-    serial: int
-    waits: bool
-
-
-Job = tuple[Relief | None, Item | None]
-"""One or the other."""
-
-
-class Birth:
-    """Of a thread: whether it counts is settled between itself and who starts it, whatever comes in between."""
-
-    counted = began = void = False
 
 
 class Leaders:
@@ -456,6 +343,7 @@ class Leaders:
         for _ in self._jobs:
             self._news.put(None)
         if not me.leads:
+            self._wake_leader()  # which may wait for this
             log.error("a thread failed, and goes on", exc_info=failure)
             return
         self._failures += 1
@@ -464,13 +352,13 @@ class Leaders:
             self.end()
             self._left.set()
             return
-        log.error("a thread failed, and goes on", exc_info=failure)
         self._set_right()
+        log.error("a thread failed, and goes on", exc_info=failure)
 
     def _loop_failed(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback of ours raised, and may have left something undone."""
-        loop.default_exception_handler(context)
         loop.call_later(SET_RIGHT_S, self._set_right)
+        loop.default_exception_handler(context)
 
     # What threads do
 

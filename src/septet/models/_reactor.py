@@ -30,8 +30,9 @@ from septet.models._application_loop import run_through, run_until, start_applic
 from septet.models._carry import carry, expire
 from septet.models._cpus import default_threads
 from septet.models._figures import Figures
-from septet.models._leaders import Due, Leaders
+from septet.models._leaders import Leaders
 from septet.models._link import Link
+from septet.models._member import Due
 from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._service import Service, Stop
 from septet.models._shortage import ACCEPT_PAUSE_S
