@@ -30,6 +30,7 @@ import time
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from typing import Any
@@ -343,7 +344,9 @@ class Leaders:
         for _ in self._jobs:
             self._news.put(None)
         if not me.leads:
-            self._wake_leader()  # which may wait for this
+            self._wake_leader()  # which may wait for this, and for what this was about to tell it
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._set_right)
             log.error("a thread failed, and goes on", exc_info=failure)
             return
         self._failures += 1
