@@ -68,7 +68,9 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
     _find_room(config)
+    forked.begin()
     site = load_site(config, application)
+    _end_strangers(None, None, None)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
         for listener in listeners:
@@ -78,7 +80,7 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
 
 
 def _end_strangers(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-    """A child that an asynchronous application has forked, and that came back to the event loop, ends there."""
+    """A child that the application has forked, and that came back to what loads it or to the event loop, ends there."""
     if forked.stranger:
         forked.leave(error)
 

@@ -51,7 +51,8 @@ LINGER_BYTES = 1 << 20
 """What is passed over at most after our last answer: a client that sends more has had its chance."""
 
 STOPPING_S = 0.3
-"""From the order to stop on, for a head whose rest is on its way, and for the end of a client that has its answer."""
+"""From the order to stop on, for a head or a body whose rest is on its way before the application is called, and for
+the end of a client that has its answer."""
 
 JOINED_BYTES = 65536
 """Output is joined into pieces of about this size: one send(2) each, and no copy of what is larger."""
@@ -231,9 +232,10 @@ class Session:
         if phase.timeout is None:
             return None
         timeout: float = getattr(self._rules.timeouts, phase.timeout)
-        if self.http.stopping and (phase is HEAD or phase is LINGER):
+        stops = self.http.stopping and self._is_held_by_client
+        if stops:
             timeout = min(timeout, STOPPING_S)
-        if phase.paced:
+        if phase.paced and not stops:
             pace = self._pace
             if pace is None or pace.timeout != timeout:
                 pace = self._pace = Pace(timeout, self._rules.timeouts.rate)
@@ -258,6 +260,8 @@ class Session:
         """The deadline has passed."""
         if self.http.stopping and self.phase is HEAD:
             return self.lose()
+        if self.http.stopping and self._is_held_by_client and self.phase is BODY:
+            return self.refuse(ProtocolError(503, "the server stops, and the body has not come"))
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
         late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
@@ -272,14 +276,20 @@ class Session:
     def stop(self) -> Want:
         """Take no further request: end now if nothing is in flight, else after the answer.
 
-        A head of which some has come is given STOPPING_S for its rest.
+        A head of which some has come is given STOPPING_S for its rest, and so is a body that we collect.
         """
         self.http.stopping = True
         if self.phase in (IDLE, DRAIN, PREFACE):
             return self._enter(OVER)
-        if self.phase is HEAD or self.phase is LINGER:
+        if self._is_held_by_client:
             self.since = None
         return self.phase.want
+
+    @property
+    def _is_held_by_client(self) -> bool:
+        """No application has been called, or it has answered: nothing is in flight, though the client is not done."""
+        phase = self.phase
+        return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
 
     def lose(self) -> Want:
         """The client cannot be reached any more."""
@@ -424,7 +434,9 @@ class Session:
             self.drop_body()
             self._rules.lacking(f"cannot store the body of a request: {error.strerror}")
             return self.refuse(ProtocolError(500, "the body could not be stored"))
-        return self.want_body() if part is None else self._enter(TURN)
+        if part is not None:
+            return self._enter(TURN)
+        return READ if self.phase is BODY else self.want_body()  # one phase: byte by byte it is not prolonged
 
     def _drain(self) -> Want:
         """Pass over what the application left of the body, then go on to the next request."""
@@ -460,6 +472,13 @@ class Session:
     @property
     def content_ended(self) -> bool:
         return self.http.content_ended
+
+    @property
+    def content_complete(self) -> bool:
+        return self.http.content_complete
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self.http.complain_of_excess(request, given, promised)
 
     @property
     def answered(self) -> bool:

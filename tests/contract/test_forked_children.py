@@ -102,3 +102,14 @@ def test_what_a_child_does_to_the_order_to_stop(model: str) -> None:
             with kept_child(server) as child:
                 os.kill(child.pid, signal.SIGTERM)
         assert server.get("/").body == b"fine"
+
+
+@pytest.mark.parametrize("how", [("epoll",), ("iterative",), ("epoll", "--workers", "2")], ids=" ".join)
+def test_child_that_is_forked_when_the_application_is_imported(how: tuple[str, ...]) -> None:
+    """It comes back from there, and does not become a second server."""
+    model, *options = how
+    with serve(model, "wsgi", *options, app=APP.format("wsgi"), environment={"FORKS_AT_IMPORT": "1"}) as server:
+        assert server.get("/").body == b"fine"
+        assert "the child goes on" in server.stderr()
+        assert "the child ended with 0" in server.stderr()
+        assert server.stderr().count("listening") == 1

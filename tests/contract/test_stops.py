@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,34 @@ def test_half_a_head(model: str, interface: str) -> None:
         connection.send(b"GET / HTTP/1.1\r\nHo")
         assert stop_takes(server) < SOON_S
         connection.assert_closed()
+
+
+@pytest.mark.parametrize("rest", [b"", b"." * 1000], ids=["silence", "trickle"])
+def test_half_a_body(model: str, rest: bytes) -> None:
+    """Of a request whose application has not been called, or has answered already: it is not in flight."""
+    with serve(model, "wsgi", "--min-rate", "0", app=APP) as server, server.connect() as connection:
+        connection.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nhalf")
+        if model not in LOOPS:
+            assert connection.read_response().status == 200
+        over = threading.Event()
+
+        def trickle() -> None:
+            for byte in rest:
+                with suppress(OSError):
+                    connection.send(bytes([byte]))
+                if over.wait(0.05):
+                    return
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        try:
+            assert stop_takes(server) < SOON_S
+        finally:
+            over.set()
+            sender.join()
+        if model in LOOPS and not rest:
+            response = connection.read_response()
+            assert (response.status, response.closes) == (503, True)
 
 
 def test_client_that_does_not_come_to_an_end(model: str) -> None:

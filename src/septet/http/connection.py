@@ -127,6 +127,11 @@ class Connection(Incoming):
         given more than it promised."""
         return self._contentless or self._remaining == _TOLD
 
+    @property
+    def content_complete(self) -> bool:
+        """All that the answer's Content-Length has promised was given."""
+        return self._remaining == 0
+
     def end_of_file(self) -> bytes:
         """What follows a FileRegion that was the last part: the end of its chunk, and of the chunks."""
         end, self._chunk_end = self._chunk_end, b""

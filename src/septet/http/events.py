@@ -243,6 +243,13 @@ class Exchange(Protocol):
         """Nothing more of the answer's content may be sent, though the application has not said that it is complete."""
 
     @property
+    def content_complete(self) -> bool:
+        """All that the answer's Content-Length has promised was given."""
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        """The application gives more, after the exchange has ended for the client."""
+
+    @property
     def answered(self) -> bool:
         """The answer is complete as far as the application is concerned."""
 

@@ -253,6 +253,13 @@ class SharedExchange:
         return self._session.http.content_ended
 
     @property
+    def content_complete(self) -> bool:
+        return self._session.http.content_complete
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self._session.complain_of_excess(request, given, promised)
+
+    @property
     def answered(self) -> bool:
         return self._complete
 
@@ -330,8 +337,8 @@ class SharedExchange:
         timeout = None
         with bell.lock:
             bell.sleep()
-        begin()
         try:
+            begin()
             while True:
                 ready = bell.wait(timeout)
                 with bell.lock:
@@ -352,10 +359,12 @@ class SharedExchange:
                     watched = mask
                     bell.poller.modify(descriptor, mask)
         finally:
-            bell.poller.remove(descriptor)
-            if not self._left:
-                self._lose()
-                change()
+            try:
+                bell.poller.remove(descriptor)
+            finally:
+                if not self._left:
+                    self._lose()
+                    change()
 
     def _advance(self, ready: int, timed_out: bool) -> bool:
         """Receive and send what can be, with the lock. Whether the application may be waiting for what has happened."""
@@ -476,6 +485,7 @@ class AsgiThread:
         """Have the loop call this. From any thread, and from a signal handler."""
         self._inbox.append(call)
         if not self._rung:
+            # No exception of another thread can come between the two: it would come with a call.
             self._rung = True
             if self._bell >= 0:
                 os.eventfd_write(self._bell, 1)

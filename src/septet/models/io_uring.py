@@ -71,6 +71,12 @@ class RingConnection(Connection):
         if mask not in (READABLE, WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
+    def watch_anew(self) -> None:
+        super().watch_anew()
+        self._polled = 0
+        if not self._ring.has(self._receive):
+            self._receive = 0
+
     def _received(self, result: int, flags: int, data: bytes) -> None:
         with self.lock:
             try:
@@ -129,6 +135,7 @@ class RingReactor(Reactor):
     def __init__(self, service: Service, loop: UringLoop) -> None:
         super().__init__(service, loop)
         self._ring = loop.ring
+        self._ring.interrupted = _cut
         self._accepts: dict[Listener, int] = {}
         self.closing: set[socket] = set()
         """To be closed when their receives are out of the ring."""
@@ -139,6 +146,14 @@ class RingReactor(Reactor):
             self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
+
+    def set_right(self) -> None:
+        cast(UringLoop, self.loop).arm_anew()
+        super().set_right()
+
+    def open_anew(self, listener: Listener) -> None:
+        if not self._ring.has(self._accepts.get(listener, 0)):
+            super().open_anew(listener)
 
     def connect(self, sock: socket, session: Session) -> Connection:
         # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
@@ -175,3 +190,10 @@ class RingReactor(Reactor):
         super()._close()
         for sock in self.closing:  # with the ring, whatever was in it is gone
             sock.close()
+
+
+def _cut(callback: object) -> None:
+    """An exception has come before or while this was called: what it was to be told may be lost."""
+    connection = getattr(callback, "__self__", None)
+    if isinstance(connection, RingConnection):
+        connection.abandon()

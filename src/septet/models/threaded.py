@@ -26,6 +26,7 @@ def run(service: Service) -> None:
             except (RuntimeError, MemoryError) as error:
                 client.sock.close()
                 door.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
+            del client  # nothing of it is kept while this waits for the next one
         crew.wait()
 
 
