@@ -32,7 +32,7 @@ class Life:
     def __init__(self, pieces: Iterable[bytes], way: str, limits: Limits | None = None) -> None:
         self._pieces: Iterator[bytes] = iter(pieces)
         self._way = way
-        self.session = Watched(Rules(limits or Limits(), spool=io.BytesIO if way == "collected" else None))
+        self.session = Watched(Rules(limits=limits or Limits(), spool=io.BytesIO if way == "collected" else None))
         self._waits = way == "waited for"
         if self._waits:
             ByHand(self.session).await_body = self._flush  # type: ignore[method-assign]
