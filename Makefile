@@ -6,10 +6,11 @@ BIN = $(VENV)/bin
 PYTEST_ARGS ?= -n 4 --dist loadfile
 FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
+SIEGE_ARGS ?=
 BENCH_ARGS ?= --users 20,100,1000
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps soak docs format clean
+.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps soak siege docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -45,6 +46,9 @@ apps:  ## Django, Flask, FastAPI and other real applications under every model, 
 soak: $(READY)  ## Ten minutes of bad guests on each loop; nothing may be left (SOAK_SECONDS=600)
 	@for loop in poll epoll io_uring; do \
 		$(BIN)/python tests/loop/soak.py --backend $$loop --seconds $(SOAK_SECONDS) || exit 1; done
+
+siege: $(READY)  ## Attack every model in every way, a quarter of an hour (SIEGE_ARGS="--models epoll", "--help", "--memory 200000")
+	$(BIN)/python tests/siege/run.py $(SIEGE_ARGS)
 
 docs: $(READY)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

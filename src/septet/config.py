@@ -211,6 +211,16 @@ class Config:
         metavar="BYTES",
     )
 
+    limit_spool: int = option(
+        1 << 30,
+        _LIMITS,
+        "poll, epoll, io_uring with WSGI: most bytes of bodies and answers in temporary files, in all processes "
+        "together. A body that finds no room is answered 503, one that is larger alone 413; an answer waits. 0 is no "
+        "limit.",
+        rule=Number("a whole number of bytes", 0),
+        metavar="BYTES",
+    )
+
     limit_concurrency: int = option(
         0,
         _LIMITS,

@@ -259,6 +259,14 @@ class Exchange(Protocol):
         """Nothing more of the answer's content may be sent, though the application has not said that it is complete."""
 
     @property
+    def content_complete(self) -> bool:
+        """All that the answer's Content-Length has promised was given."""
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        """The application has given more bytes of content than its Content-Length says, after the answer has ended for the
+        client. `request` is the one that it answered: the exchange may be at the next one."""
+
+    @property
     def answered(self) -> bool:
         """The answer is complete as far as the application is concerned."""
 

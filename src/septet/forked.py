@@ -32,6 +32,8 @@ copied = False
 """Whether the application has forked here: there may be copies of every descriptor in a process that knows nothing of
 them (such as one that was accepted at that moment)."""
 
+_begun = False
+
 Handler = Callable[[int, FrameType | None], Any]
 
 
@@ -49,6 +51,12 @@ _masks: dict[int, set[int]] = {}
 """Of threads that are about to fork."""
 _our_fork: int | None = None
 """The thread in which the server forks a process of its own."""
+
+
+def begin() -> None:
+    """This process serves from now on: before it has handlers it loads the application, which may fork, too."""
+    global _begun
+    _begun = True
 
 
 def register(thing: Ours) -> None:
@@ -120,7 +128,7 @@ def _after() -> None:
 def _in_child() -> None:
     global stranger
     if _our_fork != get_ident():
-        stranger = stranger or bool(_handlers)
+        stranger = stranger or _begun or bool(_handlers)
         if _handlers:
             signal.set_wakeup_fd(-1)
         for number, handler in _handlers.items():

@@ -57,6 +57,7 @@ class Listener:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._family = int(sock.family)
+        self._accepted = iter(sock._accept, None)  # type: ignore[attr-defined]
         name = sock.getsockname()
         self.unix_path: str | None = None
         if sock.family == socket.AF_UNIX:
@@ -87,14 +88,21 @@ class Listener:
         """
         try:
             # What socket.accept calls; itself it takes half as long again, for two enums of the family and the type.
-            descriptor, name = self.sock._accept()  # type: ignore[attr-defined]
+            # No exception of another thread can come before the socket is made, and the descriptor be lost: that would
+            # come with a call that the interpreter sees, and an iterator's is none.
+            for descriptor, name in self._accepted:  # noqa: B007
+                break
+            try:
+                sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
+            except MemoryError:
+                os.close(descriptor)  # nothing else knows it
+                raise
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
                 raise ConnectionAbortedError(error.errno, error.strerror) from error
             raise
-        sock = self._socket(descriptor)
         sock.setblocking(False)
-        return sock, None if self.unix_path is not None else (name[0], name[1])
+        return cast(socket.socket, sock), None if self.unix_path is not None else (name[0], name[1])
 
     def reached(self, sock: socket.socket) -> tuple[str, int | None]:
         """The address that the client of this socket has connected to: a wildcard is none, and tells applications
@@ -116,7 +124,11 @@ class Listener:
 
     def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
         """The same for a client that the kernel has accepted already; its descriptor does not wait."""
-        sock = self._socket(descriptor)
+        try:
+            sock = self._socket(descriptor)
+        except MemoryError:
+            os.close(descriptor)
+            raise
         if self.unix_path is not None:
             return sock, None
         try:

@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from typing import IO
+from typing import IO, TextIO
 
 from septet.errors import Failed
 from septet.protocol import ServerExchange
@@ -15,7 +15,7 @@ from septet.streams import Sink, was_closed
 
 def configure(level: str) -> None:
     """Send what `septet` and its applications log to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if not isinstance(log, _GuardedLogger):
@@ -23,6 +23,26 @@ def configure(level: str) -> None:
 
 
 log = logging.getLogger("septet")
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Takes its lock as Python does since 3.13. Before, an exception that another thread raises in the one that logs
+    could come between the lock and its `try`; and then nobody could log any more."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        found = self.filter(record)
+        if found:
+            assert self.lock is not None, "a handler of the standard library has a lock"
+            with self.lock:
+                self.emit(
+                    found if isinstance(found, logging.LogRecord) else record
+                )  # Python 3.12 lets filters replace it
+        return bool(found)
+
+    def flush(self) -> None:
+        assert self.lock is not None, "a handler of the standard library has a lock"
+        with self.lock:
+            self.stream.flush()
 
 
 class _GuardedLogger(logging.Logger):

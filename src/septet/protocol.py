@@ -42,7 +42,7 @@ Nothing here is safe in threads: a protocol is one carrier's at a time. A carrie
 from collections import deque
 from typing import Any, NamedTuple, Protocol
 
-from septet.exchange import Delivery, Exchange, FileRegion, Part, Request, Want
+from septet.exchange import Delivery, Exchange, FileRegion, Part, Want
 
 READ, RUN, WRITE, CLOSE, EITHER = Want
 
@@ -88,10 +88,6 @@ class ServerExchange(Exchange, Protocol):
 
     def completed_by(self, part: Part) -> bool:
         """With this part the answer's Content-Length is reached."""
-
-    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """The application has given more bytes of content than its Content-Length says; `request` is the one that it
-        answered, for the exchange may be at the next one."""
 
 
 class ServerProtocol(Protocol):

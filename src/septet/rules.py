@@ -8,7 +8,8 @@ from septet.exchange import Request
 from septet.http.incoming import Limits
 
 STOPPING_S = 0.3
-"""From the order to stop on, for a head whose rest is on its way, and for the end of a client that has its answer."""
+"""From the order to stop on, for a head or a body whose rest is on its way before the application is called, and for
+the end of a client that has its answer."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
 from septet.models._children import bound_exit, leave
 from septet.models._figures import Figures
+from septet.models._heap import share_heap
 from septet.models._in_flight import InFlight
 from septet.models._room import shortfall
 from septet.models._service import Service, Stop
@@ -45,6 +46,7 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
     For a process that does nothing else. `said` of the configuration already is logged with what is to be said of it
     beside its application.
     """
+    share_heap()
     configure(config.log_level)
     take_signals_as_they_are_meant()
     for remark in said:
@@ -66,7 +68,9 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
     _find_room(config)
+    forked.begin()
     site = load_site(config, application)
+    _end_strangers(None, None, None)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
         for listener in listeners:
@@ -76,7 +80,7 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
 
 
 def _end_strangers(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-    """A child that an asynchronous application has forked, and that came back to the event loop, ends there."""
+    """A child that the application has forked, and that came back to what loads it or to the event loop, ends there."""
     if forked.stranger:
         forked.leave(error)
 
@@ -150,7 +154,7 @@ def make_service(
     config: Config, site: Site, listeners: tuple[Listener, ...], stop: Stop, ready: Callable[[int], None]
 ) -> Service:
     """What a model is given to serve. Raises Failed."""
-    in_flight = InFlight(config.limit_concurrency)
+    in_flight = InFlight(config.limit_concurrency, config.limit_spool)
     admission = in_flight if config.limit_concurrency else None
     figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
     return Service(

@@ -225,9 +225,10 @@ class Session:
         if phase.timeout is None:
             return None
         timeout: float = getattr(self._rules.timeouts, phase.timeout)
-        if self.http.stopping and (phase is HEAD or phase is LINGER):
+        stops = self.http.stopping and self._is_held_by_client
+        if stops:
             timeout = min(timeout, STOPPING_S)
-        if phase.paced:
+        if phase.paced and not stops:
             pace = self._pace
             if pace is None or pace.timeout != timeout:
                 pace = self._pace = Pace(timeout, self._rules.timeouts.rate)
@@ -251,6 +252,8 @@ class Session:
         """The deadline has passed."""
         if self.http.stopping and self.phase is HEAD:
             return self.lose()
+        if self.http.stopping and self._is_held_by_client and self.phase is BODY:
+            return self.refuse(ProtocolError(503, "the server stops, and the body has not come"))
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
         late = ProtocolError(408, f"the {self.phase.name} of the request did not come in time")
@@ -265,14 +268,20 @@ class Session:
     def stop(self) -> Want:
         """Take no further request: end now if nothing is in flight, else after the answer.
 
-        A head of which some has come is given STOPPING_S for its rest.
+        A head of which some has come is given STOPPING_S for its rest, and so is a body that we collect.
         """
         self.http.stopping = True
         if self.phase in (IDLE, DRAIN, PREFACE):
             return self._enter(OVER)
-        if self.phase is HEAD or self.phase is LINGER:
+        if self._is_held_by_client:
             self.since = None
         return self.phase.want
+
+    @property
+    def _is_held_by_client(self) -> bool:
+        """No application has been called, or it has answered: nothing is in flight, though the client is not done."""
+        phase = self.phase
+        return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
 
     def lose(self) -> Want:
         self.lost = True
@@ -375,8 +384,8 @@ class Session:
 
     def _leave(self) -> None:
         assert self._rules.admission is not None
-        self._admitted = False
         self._rules.admission.leave()
+        self._admitted = False
 
     def _await_request(self) -> Want:
         """For a phase that goes on, the time goes on too: a head may not be prolonged byte by byte."""
@@ -402,6 +411,7 @@ class Session:
                 self.body = self.body or BytesIO()
                 self.body.seek(0)
         except ProtocolError as fault:
+            self.drop_body()
             return self.refuse(fault)
         except ClientGone as gone:  # it may still read (RFC 9112 section 8), as where the application reads the body
             return self.refuse(ProtocolError(400, str(gone)))
@@ -409,7 +419,9 @@ class Session:
             self.drop_body()
             self._rules.lacking(f"cannot store the body of a request: {error.strerror}")
             return self.refuse(ProtocolError(500, "the body could not be stored"))
-        return self.want_body() if part is None else self._enter(TURN)
+        if part is not None:
+            return self._enter(TURN)
+        return READ if self.phase is BODY else self.want_body()  # one phase: byte by byte it is not prolonged
 
     def _drain(self) -> Want:
         """Pass over what the application left of the body, then go on to the next request."""
@@ -459,6 +471,10 @@ class Session:
     @property
     def content_ended(self) -> bool:
         return self.http.content_ended
+
+    @property
+    def content_complete(self) -> bool:
+        return self.http.content_complete
 
     @property
     def answered(self) -> bool:
@@ -569,4 +585,7 @@ class Session:
 
     def fail(self) -> Want:
         """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""
-        return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+        try:
+            return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+        except MemoryError:  # perhaps for the same want
+            return self.lose()

@@ -3,6 +3,18 @@
 A test that takes `server` gets a server that it shares with all others of its (model, interface); it may do
 anything but stop it or leave it unwell: after every test the server must run and have logged no exception of its
 own. Tests about starting, stopping and limits start servers of their own with `serve`.
+
+Which models a test runs under follows from what could make its result differ:
+
+- Every model (the default): whatever depends on how bytes, files, time and processes are handled. That is delivery in
+  pieces, streaming and back-pressure, sendfile(2), deadlines, disconnects, stops, workers, accepting, and execution.
+- `each_style`, a blocking model and an event-driven one: how an application is called and what becomes of its mistakes.
+  The models of a style share that code (`models/_blocking.py`, `models/_reactor.py`).
+- `engine_decides`, one model: parsing, limits, the meaning of fields, the choice of a static file. The session and the
+  HTTP engine do that before a model has a part in it; their own tests are in `tests/http` and `tests/test_session*.py`.
+- `cases(...)`: some parameters under every model and the rest under one.
+
+No case runs nowhere: what is not under every model is under `epoll`, with every interface it concerns.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -13,7 +25,8 @@ from uuid import uuid4
 import pytest
 
 from support.models import CONFIGURATIONS, INTERFACES, MODELS, Configuration, io_uring_refusal
-from support.server import Server, serve
+from support.pool import Pool
+from support.server import Server
 from support.static_tree import make_static_tree
 
 _STDERR_SHOWN = 4000
@@ -51,34 +64,6 @@ def _models(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("model")
     if "configuration" in request.fixturenames:
         yield request.getfixturevalue("configuration").model
-
-
-class Pool:
-    """The shared servers, each started when it is first asked for."""
-
-    def __init__(self, static: Path) -> None:
-        self._static = static
-        self._servers: dict[tuple[str, ...], Server] = {}
-
-    def get(self, model: str, interface: str, *options: str, app: str | None = None) -> Server:
-        key = (model, interface, app or "", *options)
-        server = self._servers.get(key)
-        if server is None or not server.running:
-            static = ("--static", f"/files={self._static}")
-            server = serve(model, interface, "--graceful-timeout", "5", *static, *options, app=app)
-            self._servers[key] = server.__enter__()
-        return server
-
-    def stop(self) -> None:
-        """Stop all, then report the first that did not stop well."""
-        errors: list[AssertionError] = []
-        for server in self._servers.values():
-            try:
-                server.__exit__(None, None, None)
-            except AssertionError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,34 @@ def test_empty_parts_do_not_hide_that_the_client_has_left(configuration: Configu
         assert server.get("/").body == b"fine"
 
 
+@pytest.mark.parametrize("end", ["reset", "close"])
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+def test_an_answer_without_content_notices_that_the_client_has_left(
+    configuration: Configuration, token: str, end: str
+) -> None:
+    """Others are served then, where one thread serves all; by an end in order a client may mean to wait a while."""
+    model, options = configuration
+    with serve(model, "wsgi", *options, app=f"{APP}:wsgi") as server:
+        with server.connect() as connection:
+            connection.send(render("GET", f"/nothing?token={token}"))
+            server.journal.wait_for(f"begun {token}")
+            if end == "reset":
+                connection.reset()
+        server.journal.wait_for(f"closed {token}")
+        assert server.get("/").body == b"fine"
+
+
+@each_model
+def test_an_asgi_answer_ends_with_its_content_length(asgi: Server, token: str) -> None:
+    """Its last message is not waited for; what it says too much is told."""
+    with asgi.connect() as connection:
+        assert connection.request("GET", f"/length?gate={token}").body == b"12345"
+        assert connection.request("GET", "/").body == b"fine"
+        asgi.journal.open_gate(token)
+        asgi.journal.wait_for(f"passed {token}")
+        assert asgi.stderr().count("but its Content-Length is 5") == 1
+
+
 @pytest.mark.parametrize("model", ["prethreaded", "epoll", "iterative"])
 def test_an_answer_ends_with_its_content_length(model: str, token: str) -> None:
     with serve(model, "wsgi", app=f"{APP}:wsgi") as server, server.connect() as connection:

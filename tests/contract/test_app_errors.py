@@ -4,7 +4,7 @@ import pytest
 
 from support.behaviour import BAD_FIELDS
 from support.client import Response, Truncated
-from support.marks import asgi_only, wsgi_only
+from support.marks import asgi_only, each_style, wsgi_only
 from support.messages import render
 from support.server import Server
 from support.waiting import wait_until
@@ -27,12 +27,14 @@ def assert_logged(server: Server, token: str) -> None:
     assert "Traceback (most recent call last)" in server.stderr()
 
 
+@each_style
 @pytest.mark.parametrize("when", ["before start", "after start"])
 def test_error_before_bytes_are_out(server: Server, when: str, token: str) -> None:
     assert_500(server, f"/fail?when={when.replace(' ', '+')}&token={token}")
     assert_logged(server, token)
 
 
+@each_style
 @wsgi_only
 def test_error_at_the_first_part(server: Server, token: str) -> None:
     assert_500(server, f"/fail?when=first+part&token={token}")
@@ -68,10 +70,12 @@ def test_error_when_the_answer_is_complete(server: Server, interface: str, token
     assert server.get("/").status == 200
 
 
+@each_style
 def test_no_answer_at_all(server: Server) -> None:
     assert_500(server, "/silent")
 
 
+@each_style
 @pytest.mark.parametrize("kind", sorted(BAD_FIELDS))
 def test_field_that_would_split_the_response(server: Server, kind: str) -> None:
     """Nothing of what the application made of the answer may be on the wire."""
@@ -79,12 +83,14 @@ def test_field_that_would_split_the_response(server: Server, kind: str) -> None:
     assert "x-injected" not in str(response).lower()
 
 
+@each_style
 @wsgi_only
 def test_status_that_would_split_the_response(server: Server) -> None:
     response = assert_500(server, "/bad-status")
     assert "x-injected" not in str(response).lower()
 
 
+@each_style
 @wsgi_only
 def test_exc_info_replaces_an_answer_that_is_not_out(server: Server, token: str) -> None:
     response = server.get(f"/replaced?token={token}")
@@ -103,6 +109,7 @@ def test_exc_info_raises_again_when_bytes_are_out(server: Server, token: str) ->
     assert_logged(server, token)
 
 
+@each_style
 @wsgi_only
 def test_second_start_response_is_refused(server: Server, token: str) -> None:
     assert_500(server, f"/started-twice?token={token}")
@@ -119,6 +126,7 @@ def test_return_in_the_middle_of_an_answer(server: Server) -> None:
     assert server.get("/").status == 200
 
 
+@each_style
 @asgi_only
 @pytest.mark.parametrize("kind", ["unknown", "body first", "start twice"])
 def test_message_out_of_turn(server: Server, kind: str, token: str) -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 
-from support.app_raises import RAISED
+from support.app_raises import PLACES, RAISED
+from support.client import Malformed, Truncated
 from support.messages import render
 from support.models import LOOPS, MODELS
-from support.server import serve
+from support.server import Server, serve
 
 WITH_THREADS = [(model, "--threads", number) for model in LOOPS for number in ("2", "0")]
 
@@ -29,3 +30,31 @@ def test_the_rest_of_a_failed_answer_is_nobody_elses(model: str, interface: str)
         assert connection.read_response().status == 500
         assert connection.read_response().body == b"fine"
         connection.assert_closed()
+
+
+#: What becomes of a request: these, and nothing else.
+ENDS = {"200", "500", "cut"}
+
+
+def end_of(server: Server, target: str) -> str:
+    try:
+        return str(server.get(target).status)
+    except (Truncated, Malformed, ConnectionError):
+        return "cut"
+
+
+@pytest.mark.parametrize("how", [*((model,) for model in MODELS), *WITH_THREADS], ids=" ".join)
+def test_whatever_an_application_raises_wherever_it_does(how: tuple[str, ...], interface: str) -> None:
+    """In a method of its iterable, after its answer has begun or ended, in what it leaves behind on the loop."""
+    model, *options = how
+    options += ["--threads", "2"] if model == "prethreaded" else []
+    options += ["--workers", "1"] if model == "preforked" else []
+    if interface == "wsgi":
+        targets = ["recursion", "headers", "status", *(f"write-{name}" for name in RAISED)]
+        targets += [f"{place}.{name}" for place in PLACES for name in RAISED]
+    else:
+        targets = ["recursion", *(f"{when}-{name}" for when in ("waits", "task", "begun", "after") for name in RAISED)]
+    with serve(model, interface, *options, app=f"support.app_raises:{interface}") as server:
+        for target in targets[:: 5 if model == "forking" else 1]:  # a process for each takes its time
+            assert end_of(server, f"/{target}") in ENDS, target
+            assert server.get("/").body == b"fine", target

@@ -6,7 +6,7 @@ import pytest
 
 from support.app_says import BODIES, FILE, HEADS, MISTAKEN
 from support.client import Truncated
-from support.marks import asgi_only, wsgi_only
+from support.marks import asgi_only, each_style, wsgi_only
 from support.messages import pattern, render
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -40,6 +40,7 @@ def assert_logged_once(server: Server, words: str, before: int) -> None:
     assert server.stderr()[before:].count(words) == 1
 
 
+@each_style
 @pytest.mark.parametrize("name", [*HEADS, *BODIES])
 def test_what_is_no_answer_is_a_500(talker: Server, name: str) -> None:
     before = len(talker.stderr())
@@ -49,6 +50,7 @@ def test_what_is_no_answer_is_a_500(talker: Server, name: str) -> None:
     assert_logged_once(talker, f"the application raised at GET /{name}", before)
 
 
+@each_style
 @pytest.mark.parametrize("name", BODIES)
 def test_part_that_is_no_content_cuts_the_answer(talker: Server, name: str) -> None:
     before = len(talker.stderr())
@@ -58,6 +60,7 @@ def test_part_that_is_no_content_cuts_the_answer(talker: Server, name: str) -> N
     assert_logged_once(talker, f"the application raised at GET /mid-{name}", before)
 
 
+@each_style
 @pytest.mark.parametrize("name", ["short", "short-parts"])
 def test_less_than_its_length_closes_the_connection(talker: Server, name: str) -> None:
     before = len(talker.stderr())
@@ -67,6 +70,7 @@ def test_less_than_its_length_closes_the_connection(talker: Server, name: str) -
     assert_logged_once(talker, f"GET /{name} {MISTAKEN[name][3]}", before)
 
 
+@each_style
 @pytest.mark.parametrize("name", ["long", "long-parts", "no-content", "not-modified"])
 def test_excess_is_left_out(talker: Server, name: str) -> None:
     before = len(talker.stderr())
@@ -78,6 +82,7 @@ def test_excess_is_left_out(talker: Server, name: str) -> None:
     assert_logged_once(talker, words, before)
 
 
+@each_style
 @pytest.mark.parametrize("name", ["long", "short"])
 def test_nobody_complains_of_the_content_of_a_head_request(talker: Server, name: str) -> None:
     before = len(talker.stderr())
@@ -87,6 +92,7 @@ def test_nobody_complains_of_the_content_of_a_head_request(talker: Server, name:
     assert f"/{name} has" not in talker.stderr()[before:]
 
 
+@each_style
 def test_fields_of_the_connection_are_the_servers(talker: Server) -> None:
     with talker.connect() as connection:
         response = connection.request("GET", "/ours")
@@ -98,6 +104,7 @@ def test_fields_of_the_connection_are_the_servers(talker: Server) -> None:
 # WSGI
 
 
+@each_style
 @wsgi_only
 def test_write_kept_from_an_earlier_request(talker: Server) -> None:
     """It reaches no later answer of the connection: it raises, where it is called."""
@@ -108,6 +115,7 @@ def test_write_kept_from_an_earlier_request(talker: Server) -> None:
         assert connection.request("GET", "/").body == b"fine"
 
 
+@each_style
 @wsgi_only
 def test_text_that_is_written_is_a_500(talker: Server) -> None:
     assert talker.get("/write-text").status == 500
@@ -126,6 +134,7 @@ def test_error_after_writing(talker: Server) -> None:
 # Interim answers
 
 
+@each_style
 def test_early_hints(talker: Server) -> None:
     with talker.connect() as connection:
         response = connection.request("GET", "/hints")
@@ -147,6 +156,7 @@ def test_early_hints_do_not_wait_for_the_answer(talker: Server, token: str) -> N
         assert connection.read_response().body == b"fine"
 
 
+@each_style
 def test_early_hints_are_not_for_http_1_0(talker: Server) -> None:
     with talker.connect() as connection:
         connection.send(render("GET", "/hints", version="1.0"))
@@ -154,6 +164,7 @@ def test_early_hints_are_not_for_http_1_0(talker: Server) -> None:
         assert (response.body, response.interim) == (b"fine", ())
 
 
+@each_style
 def test_hint_that_would_split_the_response(talker: Server) -> None:
     response = talker.get("/bad-hints")
     assert (response.status, response.interim) == (500, ())
@@ -162,6 +173,7 @@ def test_hint_that_would_split_the_response(talker: Server) -> None:
 # Extensions of ASGI
 
 
+@each_style
 @asgi_only
 @pytest.mark.parametrize("asks", [True, False])
 def test_trailers(talker: Server, asks: bool) -> None:
@@ -174,6 +186,7 @@ def test_trailers(talker: Server, asks: bool) -> None:
     assert talker.get("/trailers").body == b"onetwo"
 
 
+@each_style
 @asgi_only
 def test_trailer_that_would_be_framing(talker: Server) -> None:
     with talker.connect() as connection, pytest.raises(Truncated):
@@ -190,6 +203,7 @@ def test_path_is_sent(talker: Server, method: str) -> None:
         assert connection.request("GET", "/").body == b"fine"
 
 
+@each_style
 @asgi_only
 def test_path_that_leads_nowhere_is_the_applications_to_handle(talker: Server) -> None:
     assert talker.get("/no-path").body == b"the application has found another way"

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from support.client import connections
-from support.marks import asgi_only
+from support.marks import asgi_only, each_style, engine_decides
 from support.messages import render
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -14,6 +14,7 @@ from support.waiting import wait_until
 pytestmark = asgi_only
 
 
+@engine_decides
 def test_scope(server: Server) -> None:
     info = json.loads(server.get("/info?a=b", "X-Field: value").body)
     assert info["type"] == "http"
@@ -25,15 +26,18 @@ def test_scope(server: Server) -> None:
     assert set(info["kinds"]) == {"bytesbytes"}
 
 
+@engine_decides
 def test_raw_path_is_as_the_client_sent_it(server: Server) -> None:
     assert json.loads(server.get("/%69nfo").body)["raw_path"] == "/%69nfo"
 
 
+@each_style
 def test_factory(model: str, interface: str) -> None:
     with serve(model, interface, "--factory", "--interface", "asgi", app="support.apps_asgi:factory") as server:
         assert server.get("/").status == 200
 
 
+@each_style
 @pytest.mark.parametrize("size", [0, 1, 1_000_000])
 def test_answer_in_one_message(server: Server, size: int) -> None:
     with server.connect() as connection:

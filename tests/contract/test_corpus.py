@@ -14,6 +14,7 @@ from corpus.cases import CASES, Answer, Case, Seen
 from support.client import Connection
 from support.feeding import TAIL
 from support.laws import REFUSALS
+from support.marks import engine_decides
 from support.messages import DELIVERIES
 from support.server import Server
 
@@ -24,6 +25,7 @@ ENOUGH = 4
 """Failures that are told of at once."""
 
 
+@engine_decides
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_corpus(server: Server, interface: str, delivery: str) -> None:
     wrong: list[str] = []

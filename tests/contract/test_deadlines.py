@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.client import Connection
+from support.client import Connection, connections
 from support.messages import byte_by_byte, render
-from support.models import carries_concurrently
+from support.models import LOOPS, carries_concurrently
 from support.processes import has_open
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -67,6 +67,14 @@ def test_idle_connection(model: str) -> None:
         connection.assert_closed()
 
 
+@pytest.mark.parametrize("model", LOOPS)
+def test_many_idle_connections(model: str) -> None:
+    """A loop does not look at all of them in one turn, but it comes to each."""
+    with serve(model, "wsgi", "--keep-alive-timeout", "1") as server, connections(server.address, 620) as clients:
+        for client in clients:
+            client.assert_closed()
+
+
 def test_slow_header(model: str) -> None:
     """A byte now and then is no progress: the deadline is for the complete header."""
     with serve(model, "wsgi", "--header-timeout", str(SHORT_S)) as server, server.connect() as connection:
@@ -89,14 +97,17 @@ def test_stalled_body(model: str, interface: str, framing: str) -> None:
 
 def test_slow_body_that_progresses(model: str, interface: str) -> None:
     """The deadline is for progress: a body may take longer than it in all."""
-    body = b"progress" * 4
-    with serve(model, interface, "--body-timeout", "1", "--min-rate", "10") as server, server.connect() as connection:
+    limit_s = 2.0  # so that a busy machine can hold the client up for a second, and the server does not notice
+    body = b"progress" * 8
+    options = ["--body-timeout", str(limit_s), "--min-rate", "1"]
+    with serve(model, interface, *options) as server, server.connect() as connection:
         start = time.monotonic()
         connection.send(render("POST", "/", f"Content-Length: {len(body)}"))
-        for byte in byte_by_byte(body):
-            assert not connection.has_data(within_s=1.2 / len(body))
+        for number, byte in enumerate(byte_by_byte(body), start=1):
+            due = start + 1.1 * limit_s * number / len(body)
+            assert not connection.has_data(within_s=max(0.0, due - time.monotonic()))
             connection.send(byte)
-        assert time.monotonic() - start > 1
+        assert time.monotonic() - start > limit_s
         assert connection.read_response().status == 200
 
 
@@ -119,9 +130,17 @@ def test_reader_that_reads_a_little_now_and_then(model: str, interface: str, tok
             connection.send(render("GET", f"/endless?token={token}"))
             assert_others_are_served(server, model)
             closed = f"closed {token}"
-            wait_until(lambda: server.journal.count(closed) or not connection.read_some(2048), "it is cut", PATIENCE_S)
+            wait_until(lambda: server.journal.count(closed) or not read_a_little(connection), "it is cut", PATIENCE_S)
             server.journal.wait_for(closed)
         assert not server.complaints()
+
+
+def read_a_little(connection: Connection) -> bytes:
+    """Nothing at the end, which is a reset if the server has not sent all."""
+    try:
+        return connection.read_some(2048)
+    except ConnectionResetError:
+        return b""
 
 
 def test_reader_that_does_not_read(model: str, interface: str, token: str) -> None:
@@ -137,14 +156,14 @@ def test_reader_that_does_not_read(model: str, interface: str, token: str) -> No
 
 def test_static_file_that_nobody_reads(model: str, static_tree: Path) -> None:
     """The same for bytes that no application makes; the file is closed, though the client is still connected."""
-    options = ["--write-timeout", str(SHORT_S), "--static", f"/files={static_tree}"]
+    options = ["--write-timeout", "2", "--static", f"/files={static_tree}"]  # so that it is open when we look
     with serve(model, "wsgi", *options) as server:
         with Connection(server.address, receive_buffer=4096) as connection:
             connection.send(render("GET", "/files/big.bin") * 10)
             assert connection.read_head().status == 200
-            assert_others_are_served(server, model)
             file = static_tree / "big.bin"
             assert has_open(server.pid, file)
+            assert_others_are_served(server, model)
             wait_until(lambda: not has_open(server.pid, file), "the server gives up", PATIENCE_S)
 
 
@@ -155,9 +174,10 @@ def test_kernel_keeps_nothing_for_a_client_who_does_not_read(
     """The connection is reset: closed otherwise, it would stay in FIN-WAIT-1 with all that is not taken."""
     options = ["--write-timeout", str(SHORT_S), "--static", f"/files={static_tree}"]
     with serve(model, interface, *options) as server, Connection(server.address, receive_buffer=4096) as connection:
+        assert connection.request("GET", "/").status == 200
+        assert kernel_keeps(server, connection)  # while no deadline runs that could have passed on a busy machine
         connection.send(render("GET", target) * 10)
         assert connection.read_head().status == 200
-        assert kernel_keeps(server, connection)
         wait_until(lambda: not kernel_keeps(server, connection), "the connection is forgotten", PATIENCE_S)
 
 
@@ -171,9 +191,10 @@ def kernel_keeps(server: Server, connection: Connection) -> bool:
 def test_prompt_client_is_not_disturbed(model: str) -> None:
     """Every deadline is short, and passes several times over while the client keeps it."""
     names = ("keep-alive", "header", "body", "write")
-    options = [word for name in names for word in (f"--{name}-timeout", "1")]
+    limit_s = 2.0  # see above
+    options = [word for name in names for word in (f"--{name}-timeout", str(limit_s))]
     with serve(model, "asgi", *options) as server, server.connect() as connection:
         start = time.monotonic()
-        while time.monotonic() - start < 1.5:
+        while time.monotonic() - start < 1.2 * limit_s:
             assert connection.request("POST", "/", body=b"body").status == 200
             assert not connection.has_data(within_s=0.1)

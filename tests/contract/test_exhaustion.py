@@ -3,16 +3,21 @@
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from socket import SO_RCVBUF, SOL_SOCKET
+from time import sleep
 
 import pytest
 
 from support.client import Connection, connections
 from support.messages import render
-from support.processes import lowest_free_descriptor, rests, tree
+from support.processes import lowest_free_descriptor, open_descriptors, rests, tree
 from support.server import Server, serve
 from support.waiting import wait_until
 
 COMPLAINT = "cannot accept clients: Too many open files"
+
+#: s; a client that makes no room in this time is slow, and what it does not take goes to a file.
+SLOW_S = 0.05
 
 #: Twice the descriptors that `app_few_descriptors` leaves to its process.
 CLIENTS = 80
@@ -95,3 +100,27 @@ def answered(clients: list[Connection]) -> list[Connection]:
         assert client.read_response().status == 200
         client.close()
     return ready
+
+
+@pytest.mark.parametrize("model", ["poll", "epoll", "io_uring"])
+def test_answer_that_cannot_be_kept_in_a_file(model: str) -> None:
+    """A client who reads slowly gets it all the same, from memory; and the file that was begun is closed after it."""
+    with serve(model, "wsgi") as server:
+
+        def read_slowly() -> None:
+            with Connection(server.address, receive_buffer=4096) as client:
+                client.send(render("GET", "/send?size=5000000&parts=100"))
+                wait_until(client.has_data, "the answer has begun")
+                sleep(2 * SLOW_S)
+                client.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 20)  # it has been slow for long enough
+                assert len(client.read_response().body) == 5_000_000
+
+        read_slowly()  # afterwards all is open that is opened once
+        before = open_descriptors(server.pid)
+        for process in tree(server.pid):
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        for _ in range(4):
+            read_slowly()
+        assert "cannot keep an answer for a slow client: File too large" in server.stderr()
+        wait_until(lambda: open_descriptors(server.pid) <= before, "all files are closed", timeout_s=3.0)
+        assert not server.complaints()

@@ -8,6 +8,7 @@ import pytest
 from support.client import Connection, connections
 from support.messages import render
 from support.models import LOOPS
+from support.processes import await_idle
 from support.server import serve
 from support.waiting import wait_until
 
@@ -74,7 +75,8 @@ def test_alone_it_is_kept(model: str, options: list[str], interface: str) -> Non
             response = connection.request("GET", "/")
             assert response.status == 200
             assert not response.closes
-            assert not connection.has_data(within_s=0.1)
+            await_idle(server.pid)
+            connection.assert_nothing_more()
 
 
 def test_idle_connections_of_every_model(model: str, interface: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from support.messages import render
 from support.models import EVENT_DRIVEN, MODELS
+from support.pool import Pool
 from support.processes import Process, process
 from support.server import Server, serve
 
@@ -23,7 +24,14 @@ HOW = [*((model,) for model in MODELS), ("epoll", "--threads", "0"), ("epoll", "
 
 
 @pytest.fixture(params=HOW, ids=" ".join)
-def forking_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
+def forking_server(servers: Pool, request: pytest.FixtureRequest, interface: str) -> Server:
+    """A server that goes on, whatever the children of its application do."""
+    model, *options = request.param
+    return servers.get(model, interface, *options, app=APP.format(interface))
+
+
+@pytest.fixture(params=HOW, ids=" ".join)
+def own_server(request: pytest.FixtureRequest, interface: str) -> Iterator[Server]:
     model, *options = request.param
     with serve(model, interface, *options, app=APP.format(interface)) as server:
         yield server
@@ -40,11 +48,11 @@ def kept_child(server: Server) -> Iterator[Process]:
         os.kill(child.pid, signal.SIGKILL)
 
 
-def test_child_has_nothing_of_the_server(forking_server: Server) -> None:
-    with forking_server.connect() as other:
-        if forking_server.ready[0].model != "iterative":
+def test_child_has_nothing_of_the_server(own_server: Server) -> None:
+    with own_server.connect() as other:
+        if own_server.ready[0].model != "iterative":
             other.send(b"GET / HT")  # a client in another thread, or on the same loop
-        told, _, status = forking_server.get("/looks_around").body.decode().rpartition(" ")
+        told, _, status = own_server.get("/looks_around").body.decode().rpartition(" ")
     assert status == "0"
     assert json.loads(told) == {"open": [], "handled": [], "blocked": [], "wakeup": -1}
 
@@ -76,13 +84,13 @@ def test_connection_ends_though_a_child_goes_on(forking_server: Server) -> None:
         os.kill(child, signal.SIGKILL)
 
 
-def test_port_is_free_though_a_child_goes_on(forking_server: Server) -> None:
-    with kept_child(forking_server) as child:
-        forking_server.process.send_signal(signal.SIGTERM)
-        assert forking_server.process.wait(PROMPT_S) == 0
+def test_port_is_free_though_a_child_goes_on(own_server: Server) -> None:
+    with kept_child(own_server) as child:
+        own_server.process.send_signal(signal.SIGTERM)
+        assert own_server.process.wait(PROMPT_S) == 0
         assert child.running
-        assert isinstance(forking_server.address, tuple)
-        with socket.create_server(forking_server.address, family=socket.AF_INET):
+        assert isinstance(own_server.address, tuple)
+        with socket.create_server(own_server.address, family=socket.AF_INET):
             pass
 
 
@@ -94,3 +102,14 @@ def test_what_a_child_does_to_the_order_to_stop(model: str) -> None:
             with kept_child(server) as child:
                 os.kill(child.pid, signal.SIGTERM)
         assert server.get("/").body == b"fine"
+
+
+@pytest.mark.parametrize("how", [("epoll",), ("iterative",), ("epoll", "--workers", "2")], ids=" ".join)
+def test_child_that_is_forked_when_the_application_is_imported(how: tuple[str, ...]) -> None:
+    """It comes back from there, and does not become a second server."""
+    model, *options = how
+    with serve(model, "wsgi", *options, app=APP.format("wsgi"), environment={"FORKS_AT_IMPORT": "1"}) as server:
+        assert server.get("/").body == b"fine"
+        assert "the child goes on" in server.stderr()
+        assert "the child ended with 0" in server.stderr()
+        assert server.stderr().count("listening") == 1

@@ -14,7 +14,7 @@ import pytest
 
 from support.client import Connection, connections
 from support.messages import render
-from support.processes import children, rests, threads
+from support.processes import await_idle, children, is_stopped, threads
 from support.server import APP_DIR, Server, serve
 from support.waiting import wait_until
 
@@ -28,6 +28,9 @@ EIGHT = [
 #: s; a client that asks nothing for a second may have to leave.
 ACTIVE_S = 1.0
 
+#: s; a free thread that has accepted nobody for a second is not taken for free: a little less is about that.
+STALLED_S = 0.9
+
 
 def keep(server: Server, clients: list[Connection]) -> None:
     """Let each client be served once, by a thread of its own from then on, and be idle for a while."""
@@ -40,10 +43,14 @@ def keep(server: Server, clients: list[Connection]) -> None:
 def test_newcomers_take_the_free_threads(model: str, options: list[str], interface: str) -> None:
     with serve(model, interface, *options) as server, connections(server.address, 4) as kept:
         keep(server, kept)
-        until = monotonic() + 0.5
+        slowest_s, until = 0.0, monotonic() + 0.5
         while monotonic() < until:
+            began = monotonic()
             assert server.get("/").status == 200
-            assert not any(client.has_data() for client in kept)
+            slowest_s = max(slowest_s, monotonic() - began)
+            if slowest_s > STALLED_S:
+                return  # the machine has given the free ones no time, and the server must not take them for free
+            assert not any(client.has_data() for client in kept), slowest_s
         for client in kept:
             assert not client.request("POST", "/", body=b"x").closes
 
@@ -53,7 +60,7 @@ def test_one_makes_room_for_one(model: str, options: list[str]) -> None:
     with serve(model, "wsgi", *options) as server, connections(server.address, 8) as kept, server.connect() as newcomer:
         keep(server, kept)
         assert newcomer.request("GET", "/").status == 200
-        sleep(0.3)
+        await_idle(server.pid)
         assert sum(client.has_data() for client in kept) == 1
 
 
@@ -93,7 +100,7 @@ def test_kept_and_new_clients_beside_each_other(model: str, options: list[str]) 
     with serve(model, "wsgi", *options) as server:
         # A thread that has not begun to wait is not free.
         wait_until(lambda: threads(server.pid) >= (11 if len(options) == 4 else 9), "all threads have started")
-        wait_until(lambda: rests(server.pid), "they wait")
+        await_idle(server.pid)
         clients = [Thread(target=noting, args=(ask, server)) for ask in [ask_on_one_connection] * 4 + [ask_anew] * 2]
         for client in clients:
             client.start()
@@ -144,4 +151,5 @@ def test_a_worker_that_is_stopped_is_not_free(options: list[str]) -> None:
             other = next(child.pid for child in children(server.pid) if child.pid != worker)
             os.kill(other, signal.SIGSTOP)
             stack.callback(os.kill, other, signal.SIGCONT)
+            wait_until(lambda: is_stopped(other), "it has stopped: until then it may accept a client, and leave it")
             assert server.get("/").status == 200

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.marks import cases
 from support.models import MODELS
 from support.server import APP_DIR, serve
 from support.waiting import wait_until
@@ -39,14 +40,16 @@ def test_several_workers(model: str) -> None:
         assert server.journal.count("started") == server.journal.count("stopped") == processes
 
 
-@pytest.mark.parametrize(
-    ("app", "reason"),
-    [
+@cases(
+    "app,reason",
+    everywhere=[
         ("refuses", "the database is not there"),
+        ("raises", "DeliberateError: deliberate: the database is not there"),
+    ],
+    once=[
         ("exits", "deliberate: the database is not there"),
         ("exits_with_number", "it called sys.exit(0)"),
         ("exits_at_once", "deliberate: at once"),
-        ("raises", "DeliberateError: deliberate: the database is not there"),
         ("interrupts", "KeyboardInterrupt"),
     ],
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.marks import engine_decides
 from support.messages import chunked, render
 from support.server import Server, serve
 
@@ -15,10 +16,12 @@ def request_line(size: int) -> str:
     return "/" + "a" * (size - len("GET / HTTP/1.1"))
 
 
+@engine_decides
 def test_request_line_within_the_limit(server: Server) -> None:
     assert server.get(request_line(8190)).status == 200
 
 
+@engine_decides
 @pytest.mark.parametrize("data", [render("GET", request_line(8195)), b"GET /" + b"a" * 9000], ids=["ended", "endless"])
 def test_request_line_over_the_limit(server: Server, data: bytes) -> None:
     with server.connect() as connection:
@@ -28,10 +31,12 @@ def test_request_line_over_the_limit(server: Server, data: bytes) -> None:
         connection.assert_closed()
 
 
+@engine_decides
 def test_header_block_within_the_limit(server: Server) -> None:
     assert server.get("/", *(f"X-{number}: {'v' * 6000}" for number in range(10))).status == 200
 
 
+@engine_decides
 @pytest.mark.parametrize("end", [b"\r\n\r\n", b""], ids=["ended", "endless"])
 def test_header_block_over_the_limit(server: Server, end: bytes) -> None:
     fields = b"".join(b"X-%d: %s\r\n" % (number, b"v" * 6000) for number in range(12))
@@ -42,10 +47,12 @@ def test_header_block_over_the_limit(server: Server, end: bytes) -> None:
         connection.assert_closed()
 
 
+@engine_decides
 def test_as_many_fields_as_allowed(server: Server) -> None:
     assert server.get("/", *(f"X-{number}: v" for number in range(99))).status == 200  # and Host
 
 
+@engine_decides
 def test_too_many_fields(server: Server) -> None:
     with server.connect() as connection:
         connection.send_if_possible(render("GET", "/", *(f"X-{number}: v" for number in range(100))))

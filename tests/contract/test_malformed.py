@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from support.marks import engine_decides
 from support.messages import render
 from support.server import Server
+
+pytestmark = engine_decides
 
 HOST = b"Host: example.test\r\n"
 

@@ -9,9 +9,9 @@ import pytest
 from support.client import Connection
 from support.messages import render
 from support.models import MODELS
-from support.processes import open_descriptors, threads
+from support.processes import await_idle, open_descriptors, threads
 from support.server import Server, serve
-from support.waiting import becomes_true, wait_until
+from support.waiting import wait_until
 
 APP = "support.app_one_loop:app"
 
@@ -220,7 +220,8 @@ def test_stopping_waits_for_what_goes_on_after_an_answer(model: str, token: str)
             server.journal.wait_for(f"at gate {token}")
             server.send_signal(signal.SIGTERM)
             connection.assert_closed()
-        assert not becomes_true(lambda: not server.running, timeout_s=0.3)
+        await_idle(server.pid)
+        assert server.running
         server.journal.open_gate(token)
         assert server.wait(PROMPT_S) == 0
         assert server.journal.count(f"went on {token}") == 1

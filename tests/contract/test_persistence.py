@@ -8,8 +8,11 @@ import signal
 import pytest
 
 from support.behaviour import digest
+from support.marks import each_style
 from support.messages import byte_by_byte, chunked, pattern, random_pieces, render
+from support.processes import await_idle
 from support.server import Server, serve
+from support.waiting import wait_until
 
 
 def test_http_1_1_stays_open(server: Server) -> None:
@@ -21,6 +24,7 @@ def test_http_1_1_stays_open(server: Server) -> None:
         connection.assert_nothing_more()
 
 
+@each_style
 @pytest.mark.parametrize("option", ["close", "Close", "x-own, close", "close , x-own"])
 def test_close_is_obeyed(server: Server, option: str) -> None:
     with server.connect() as connection:
@@ -37,6 +41,7 @@ def test_requests_after_close_are_not_answered(server: Server) -> None:
         connection.assert_closed()
 
 
+@each_style
 def test_http_1_0_closes(server: Server) -> None:
     with server.connect() as connection:
         connection.send(render("GET", "/", version="1.0"))
@@ -44,6 +49,7 @@ def test_http_1_0_closes(server: Server) -> None:
         connection.assert_closed()
 
 
+@each_style
 @pytest.mark.parametrize("option", ["keep-alive", "Keep-Alive"])
 def test_http_1_0_keeps_alive_on_demand(server: Server, option: str) -> None:
     with server.connect() as connection:
@@ -125,7 +131,9 @@ def test_signal_of_the_application_ends_no_idle_connection(model: str) -> None:
     """A signal wakes whoever waits; only the order to stop, or somebody at the door, is a reason to let a client go."""
     with serve(model, "wsgi", app="support.app_handles_signals:wsgi") as server, server.connect() as idle:
         worker = int(idle.request("GET", "/").body)
-        for _ in range(3):
+        for number in range(1, 4):
             os.kill(worker, signal.SIGUSR1)
-            assert not idle.has_data(within_s=0.2), "it was closed"
+            wait_until(lambda number=number: server.journal.count(f"handled {worker}") == number, "it is handled")
+            await_idle(server.pid)
+            assert not idle.has_data(), "it was closed"
         assert int(idle.request("GET", "/").body) == worker

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from support.client import Connection
+from support.marks import each_style, engine_decides
 from support.messages import byte_by_byte, render
 from support.proxy_headers import LOCAL, OVER_TLS, UNIX, binary, line, tcp
 from support.server import Server, serve
@@ -58,6 +59,7 @@ def ask(connection: Connection, *fields: str) -> dict[str, Any]:
     return read(connection)
 
 
+@engine_decides
 def test_client_scheme_and_host_of_a_trusted_proxy(server: Server) -> None:
     with server.connect() as connection:
         for fields, port in ((FORWARDED, 0), ((RFC7239,), 4711)):
@@ -66,6 +68,7 @@ def test_client_scheme_and_host_of_a_trusted_proxy(server: Server) -> None:
             assert seen["fields"]["host"] == "shop.example"
 
 
+@engine_decides
 def test_nothing_passes_from_one_request_to_the_next(server: Server) -> None:
     """One after the other, and at once; by heads that the server has seen before and by new ones."""
     requests = [
@@ -95,6 +98,7 @@ def test_nothing_passes_from_one_request_to_the_next(server: Server) -> None:
 ENDLESS = "X-Forwarded-For: " + ", ".join(["127.0.0.1"] * 4000)
 
 
+@engine_decides
 @pytest.mark.parametrize(
     "field",
     ["X-Forwarded-Proto: gopher", "X-Forwarded-For: nobody", 'Forwarded: for="', ENDLESS],
@@ -107,6 +111,7 @@ def test_nonsense_of_a_trusted_proxy_is_refused(server: Server, field: str) -> N
         connection.assert_closed()
 
 
+@engine_decides
 def test_strangers_are_not_believed(proxied: Server) -> None:
     with proxied.connect() as connection:
         seen = ask(connection, *FORWARDED, RFC7239, "X-Real-IP: 10.0.0.1", "X_Forwarded_For: 10.0.0.1", "A: b")
@@ -115,6 +120,7 @@ def test_strangers_are_not_believed(proxied: Server) -> None:
         assert seen["fields"] == {"host": "example.test", "a": "b"}
 
 
+@each_style
 def test_proxy_header_of_a_stranger_is_refused(proxied: Server) -> None:
     for header in (HEADER, tcp("198.51.100.7", "198.51.100.8")):
         with proxied.connect() as connection:
@@ -123,6 +129,7 @@ def test_proxy_header_of_a_stranger_is_refused(proxied: Server) -> None:
             connection.assert_closed()
 
 
+@engine_decides
 def test_proxy_header_is_required_of_a_proxy(proxied: Server) -> None:
     with from_proxy(proxied) as connection:
         connection.send_if_possible(render("GET", "/"))
@@ -132,6 +139,7 @@ def test_proxy_header_is_required_of_a_proxy(proxied: Server) -> None:
         connection.assert_closed()
 
 
+@each_style
 @pytest.mark.parametrize(
     ("header", "scheme"),
     [(HEADER, "http"), (tcp("198.51.100.7", "198.51.100.8", OVER_TLS), "https")],
@@ -148,6 +156,7 @@ def test_proxy_header_names_the_client(proxied: Server, header: bytes, scheme: s
                 assert seen["server"] == ["198.51.100.8", 443]
 
 
+@engine_decides
 def test_fields_count_if_the_client_that_the_header_names_is_a_proxy_too(proxied: Server) -> None:
     with from_proxy(proxied) as connection:
         connection.send(line("203.0.113.9", "198.51.100.8"))
@@ -155,12 +164,14 @@ def test_fields_count_if_the_client_that_the_header_names_is_a_proxy_too(proxied
         assert ask(connection)["client"] == ["203.0.113.9", 4711]
 
 
+@engine_decides
 def test_proxy_that_asks_for_itself(proxied: Server) -> None:
     with from_proxy(proxied) as connection:
         connection.send(binary(command=LOCAL))
         assert ask(connection)["client"] == list(connection.socket.getsockname())
 
 
+@engine_decides
 @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", binary(bytes(216), family=UNIX)], ids=["v1", "AF_UNIX"])
 def test_client_whom_the_proxy_does_not_name_is_not_believed(proxied: Server, header: bytes) -> None:
     with from_proxy(proxied) as connection:
@@ -170,6 +181,7 @@ def test_client_whom_the_proxy_does_not_name_is_not_believed(proxied: Server, he
             assert (seen["scheme"], seen["fields"]) == ("http", {"host": "example.test", "a": "b"})
 
 
+@each_style
 def test_access_log_has_the_client(proxied: Server, token: str) -> None:
     with from_proxy(proxied) as connection:
         connection.send(HEADER)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable
+from itertools import product
 
 import pytest
 
 from support.behaviour import digest
 from support.client import Connection, Response
-from support.marks import wsgi_only
+from support.marks import cases, each_style, engine_decides, wsgi_only
 from support.messages import byte_by_byte, chunked, pattern, random_pieces, render
 from support.models import EVENT_DRIVEN
 from support.server import Server
@@ -38,19 +39,22 @@ def whole(data: bytes) -> list[bytes]:
     return [data]
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize(
-    ("size", "deliver"),
-    [
-        (0, whole),
-        (1, whole),
-        (1 << 16, whole),
-        (10 * MIB, whole),
-        (0, byte_by_byte),
-        (1, byte_by_byte),
-        (300, byte_by_byte),
-        (1000, random_pieces),
-        (1 << 16, random_pieces),
+EMPTY_OR_A_BYTE = [(size, deliver) for size in (0, 1) for deliver in (whole, byte_by_byte)]
+IN_PIECES = [
+    (1 << 16, whole),
+    (10 * MIB, whole),
+    (300, byte_by_byte),
+    (1000, random_pieces),
+    (1 << 16, random_pieces),
+]
+
+
+@cases(
+    "framing,size,deliver",
+    everywhere=[(framing, *one) for framing in FRAMINGS[:2] for one in IN_PIECES],
+    once=[
+        *((framing, *one) for framing in FRAMINGS for one in EMPTY_OR_A_BYTE),
+        *((FRAMINGS[2], *one) for one in IN_PIECES),
     ],
 )
 def test_body_is_read(server: Server, framing: str, size: int, deliver: Deliver) -> None:
@@ -61,6 +65,7 @@ def test_body_is_read(server: Server, framing: str, size: int, deliver: Deliver)
         assert connection.request("GET", "/").status == 200
 
 
+@each_style
 @wsgi_only
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("how", ["all", "minus", "pieces", "lines", "short-lines", "readlines", "iterate"])
@@ -73,9 +78,14 @@ def test_ways_of_reading(server: Server, framing: str, how: str) -> None:
         assert json.loads(connection.read_response().body)["path"] == "/next"
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-@pytest.mark.parametrize("size", [10, 1 << 16, 10 * MIB])
-@pytest.mark.parametrize("how", ["none", "first"])
+@cases(
+    "framing,size,how",
+    everywhere=product(FRAMINGS[:2], [1 << 16, 10 * MIB], ["none", "first"]),
+    once=[
+        *product(FRAMINGS[:2], [10], ["none", "first"]),
+        *product(FRAMINGS[2:], [10, 1 << 16, 10 * MIB], ["none", "first"]),
+    ],
+)
 def test_unread_body_is_never_taken_for_a_request(server: Server, framing: str, size: int, how: str) -> None:
     """Drained within a bound, or the connection is closed; the first answer arrives in either case."""
     smuggled = render("GET", "/smuggled")
@@ -98,6 +108,7 @@ def assert_next_or_closed(connection: Connection, closes: bool) -> None:
         assert json.loads(connection.read_response().body)["path"] == "/next"
 
 
+@each_style
 @pytest.mark.parametrize("framing", FRAMINGS)
 def test_small_unread_body_keeps_the_connection(server: Server, framing: str) -> None:
     """A bounded body that has come with its request costs nothing to drain."""
@@ -107,7 +118,7 @@ def test_small_unread_body_keeps_the_connection(server: Server, framing: str) ->
         assert connection.request("GET", "/next").status == 200
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
+@cases("framing", everywhere=FRAMINGS[:2], once=FRAMINGS[2:])
 def test_continue_is_sent_when_the_application_reads(server: Server, framing: str) -> None:
     """RFC 9110, section 10.1.1, as curl does it: the body waits for the 100."""
     head, _, body = framed(b"the body", framing, "/read?how=all", "Expect: 100-continue").partition(b"\r\n\r\n")
@@ -141,6 +152,7 @@ def test_continue_is_not_sent_when_the_application_never_reads(server: Server, m
             connection.assert_closed()
 
 
+@engine_decides
 def test_http_1_0_gets_no_continue(server: Server) -> None:
     """RFC 9110, section 10.1.1: an expectation in an HTTP/1.0 request is ignored."""
     with server.connect() as connection:
@@ -150,12 +162,14 @@ def test_http_1_0_gets_no_continue(server: Server) -> None:
         assert not response.interim
 
 
+@engine_decides
 def test_get_with_a_body(server: Server) -> None:
     with server.connect() as connection:
         response = connection.request("GET", "/read?how=all", body=b"a body")
         assert_received(response, b"a body")
 
 
+@each_style
 @pytest.mark.parametrize("reason", ["post without length", "get"])
 def test_no_body(server: Server, reason: str) -> None:
     """RFC 9112, section 6.3: a request without a length has no body; reading it must not wait for one."""
@@ -176,6 +190,7 @@ def test_body_that_breaks_off_ends_alike_everywhere(server: Server, expected: st
         connection.assert_closed()
 
 
+@engine_decides
 @pytest.mark.parametrize("line", [b"zz", b"5\n", b"5;a\nb", b"0\r\nA: b\n", b"2\r\nabc"])
 def test_chunks_that_cannot_become_valid_are_refused_at_once(server: Server, line: bytes) -> None:
     """The client sends nothing more; by default it would have half a minute for that."""

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
+from itertools import product
 
 import pytest
 
 from support.client import Connection, Response, Truncated
-from support.marks import wsgi_only
+from support.marks import cases, each_style, engine_decides, wsgi_only
 from support.messages import pattern, render
 from support.models import carries_concurrently
 from support.server import Server
@@ -26,8 +27,11 @@ def assert_open(connection: Connection) -> None:
     assert json.loads(connection.request("GET", "/next").body)["path"] == "/next"
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("parts", [1, 7])
+@cases(
+    "size,parts",
+    everywhere=[(1000, 7), (1 << 16, 1), (10 * MIB, 1), (10 * MIB, 7)],
+    once=[(0, 1), (0, 7), (1, 1), (1, 7), (1000, 1), (1 << 16, 7)],
+)
 def test_with_content_length(server: Server, size: int, parts: int) -> None:
     with server.connect() as connection:
         response = get_on(connection, f"/send?size={size}&parts={parts}&length=auto")
@@ -36,8 +40,11 @@ def test_with_content_length(server: Server, size: int, parts: int) -> None:
         assert_open(connection)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("options", ["parts=2", "parts=7&empty", "parts=1000&empty"])
+@cases(
+    "size,options",
+    everywhere=product(SIZES, ["parts=7&empty"]),
+    once=product(SIZES, ["parts=2", "parts=1000&empty"]),
+)
 def test_without_content_length(server: Server, size: int, options: str) -> None:
     """Chunked; an empty part must not become the empty chunk that ends the body."""
     with server.connect() as connection:
@@ -48,7 +55,7 @@ def test_without_content_length(server: Server, size: int, options: str) -> None
         assert_open(connection)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@cases("size", everywhere=[1000, 10 * MIB], once=[0, 1, 1 << 16])
 def test_without_content_length_on_http_1_0(server: Server, size: int) -> None:
     """HTTP/1.0 knows no chunks: the body ends with the connection, whatever the client asked for."""
     with server.connect() as connection:
@@ -61,14 +68,18 @@ def test_without_content_length_on_http_1_0(server: Server, size: int) -> None:
 
 
 @wsgi_only
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("options", ["", "&length=auto", "&parts=100&empty"])
+@cases(
+    "size,options",
+    everywhere=product([1000, 10 * MIB], ["", "&parts=100&empty"]),
+    once=[*product([0, 1, 1 << 16], ["", "&parts=100&empty"]), *product(SIZES, ["&length=auto"])],
+)
 def test_write_callable(server: Server, size: int, options: str) -> None:
     with server.connect() as connection:
         assert get_on(connection, f"/write?size={size}{options}").body == pattern(size)
         assert_open(connection)
 
 
+@each_style
 @wsgi_only
 def test_write_callable_before_an_iterable(server: Server) -> None:
     assert server.get("/write?size=1000&end").body == pattern(1000) + b"end"
@@ -121,6 +132,7 @@ def test_back_pressure(server: Server, token: str, model: str, interface: str) -
     assert int(parts) < bound, "so many parts of 64 KiB were taken for a client that had read one head"
 
 
+@each_style
 @pytest.mark.parametrize(
     "target", ["/send?size=1000&length=auto", "/send?size=1000&parts=7", "/fields", "/files/plain.txt", "/files/none"]
 )
@@ -136,6 +148,7 @@ def test_head_is_get_without_the_body(server: Server, target: str) -> None:
         assert_open(connection)
 
 
+@engine_decides
 @pytest.mark.parametrize("code", [204, 304])
 @pytest.mark.parametrize("body", ["", "&body=forbidden"])
 def test_statuses_without_a_body(server: Server, code: int, body: str) -> None:
@@ -147,12 +160,14 @@ def test_statuses_without_a_body(server: Server, code: int, body: str) -> None:
         assert_open(connection)
 
 
+@engine_decides
 @pytest.mark.parametrize("code", [200, 201, 303, 404, 418, 503, 599])
 def test_status(server: Server, code: int) -> None:
     response = server.get(f"/status?code={code}&body=text")
     assert (response.status, response.body) == (code, b"text")
 
 
+@engine_decides
 def test_response_fields(server: Server) -> None:
     """In order, repeated, in Latin-1; the application's own Date and Server are not given a second."""
     response = server.get("/fields")
@@ -163,6 +178,7 @@ def test_response_fields(server: Server) -> None:
     assert response.get("server") == "the application's own"
 
 
+@engine_decides
 @pytest.mark.parametrize("target", ["/", "/files/plain.txt", "/files/none", "/fail?when=before start&token="])
 def test_fields_of_the_server(server: Server, target: str) -> None:
     """RFC 9110, section 6.6.1: an origin server with a clock must send Date."""
@@ -174,6 +190,7 @@ def test_fields_of_the_server(server: Server, target: str) -> None:
     assert date.endswith(" GMT")
 
 
+@each_style
 def test_longer_than_its_content_length(server: Server) -> None:
     """What exceeds it would be taken for the next answer: left out, or the error is told by 500 or a cut connection."""
     with server.connect() as connection:

@@ -11,13 +11,14 @@ from urllib.parse import quote
 
 import pytest
 
+from support.marks import cases, engine_decides
 from support.messages import render
 from support.server import Server
 from support.static_tree import BIG, FILES, SECRET
 from support.waiting import wait_until
 
 
-@pytest.mark.parametrize("name", sorted(FILES))
+@cases("name", everywhere=["big.bin", "plain.txt"], once=sorted({*FILES} - {"big.bin", "plain.txt"}))
 def test_file(server: Server, name: str) -> None:
     content, media_type = FILES[name]
     response = server.get(f"/files/{quote(name)}")
@@ -26,10 +27,12 @@ def test_file(server: Server, name: str) -> None:
     assert (response.get("content-type") or "").partition(";")[0] == media_type
 
 
+@engine_decides
 def test_text_says_its_character_set(server: Server) -> None:
     assert (server.get("/files/plain.txt").get("content-type") or "").replace(" ", "").lower().endswith("charset=utf-8")
 
 
+@engine_decides
 @pytest.mark.parametrize(
     ("target", "body"),
     [
@@ -50,6 +53,7 @@ def test_target(server: Server, target: str, body: bytes) -> None:
         assert (response.status, response.body) == (200, body)
 
 
+@engine_decides
 @pytest.mark.parametrize("target", ["/files", "/files/directory"])
 def test_directory_without_a_slash(server: Server, target: str) -> None:
     """Relative links of its index would lead astray: the client is sent to the right name, with its query."""
@@ -58,12 +62,14 @@ def test_directory_without_a_slash(server: Server, target: str) -> None:
     assert (response.get("location") or "").removeprefix("http://example.test") == f"{target}/?a=b"
 
 
+@engine_decides
 def test_redirect_stays_on_the_server(server: Server) -> None:
     """A Location that begins with two slashes would name another host."""
     response = server.get("//files/directory")
     assert not (response.get("location") or "").startswith("//")
 
 
+@engine_decides
 @pytest.mark.parametrize("target", ["/files/none", "/files/bare/", "/files/plain.txt/", "/files/plain.txt/more"])
 def test_not_found(server: Server, target: str) -> None:
     response = server.get(target)
@@ -71,6 +77,7 @@ def test_not_found(server: Server, target: str) -> None:
     assert response.framing == "length"
 
 
+@engine_decides
 @pytest.mark.parametrize(
     "target",
     [
@@ -110,10 +117,12 @@ def test_no_way_out(server: Server, target: str) -> None:
         assert response.status in (400, 403, 404)
 
 
+@engine_decides
 def test_sibling_prefix_belongs_to_the_application(server: Server) -> None:
     assert json.loads(server.get("/files_secret/a").body)["path"] == "/files_secret/a"
 
 
+@engine_decides
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_other_methods(server: Server, method: str) -> None:
     with server.connect() as connection:
@@ -124,6 +133,7 @@ def test_other_methods(server: Server, method: str) -> None:
             assert connection.request("GET", "/files/plain.txt").body == b"plain text\n"
 
 
+@engine_decides
 def test_head(server: Server) -> None:
     with server.connect() as connection:
         response = connection.request("HEAD", "/files/big.bin")
@@ -131,6 +141,7 @@ def test_head(server: Server) -> None:
         assert connection.request("GET", "/files/plain.txt").status == 200
 
 
+@engine_decides
 def test_last_modified(server: Server, static_tree: Path) -> None:
     stamp = server.get("/files/plain.txt").get("last-modified")
     assert stamp is not None
@@ -143,6 +154,7 @@ def test_last_modified(server: Server, static_tree: Path) -> None:
     assert server.get("/files/plain.txt", "If-Modified-Since: nonsense").status == 200
 
 
+@engine_decides
 def test_entity_tag(server: Server) -> None:
     tag = server.get("/files/plain.txt").get("etag")
     assert tag is not None
@@ -155,6 +167,7 @@ def test_entity_tag(server: Server) -> None:
     assert server.get("/files/plain.txt", 'If-None-Match: "other"').status == 200
 
 
+@engine_decides
 def test_entity_tag_outweighs_the_date(server: Server) -> None:
     """RFC 9110, section 13.1.3: If-Modified-Since is ignored beside If-None-Match."""
     stamp = server.get("/files/plain.txt").get("last-modified")
@@ -172,6 +185,7 @@ def assert_not_modified(server: Server, field: str) -> None:
         assert connection.request("GET", "/files/plain.txt").status == 200
 
 
+@engine_decides
 def test_changed_file_gets_a_new_tag(server: Server, static_tree: Path, token: str) -> None:
     """Changed twice within a second, which Last-Modified alone cannot tell."""
     file = static_tree / f"{token}.txt"

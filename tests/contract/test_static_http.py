@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Connection
+from support.marks import engine_decides
 from support.server import Server
 from support.static_tree import BIG
 from support.waiting import wait_until
@@ -52,6 +53,7 @@ def test_parts(server: Server, spans: list[tuple[int, int]]) -> None:
         assert connection.request("GET", "/files/plain.txt").body == b"plain text\n"
 
 
+@engine_decides
 @pytest.mark.parametrize(
     ("field", "status", "length"),
     [
@@ -71,6 +73,7 @@ def test_conditions(server: Server, field: str, status: int, length: int | None)
         assert connection.request("GET", "/files/plain.txt").body == b"plain text\n"
 
 
+@engine_decides
 def test_coded_files(server: Server, static_tree: Path, token: str) -> None:
     """One that is held in memory and one that is not."""
     contents = {None: b"page" * 50_000, "gzip": b"zipped" * 50_000, "br": b"short"}
@@ -86,6 +89,7 @@ def test_coded_files(server: Server, static_tree: Path, token: str) -> None:
             )
 
 
+@engine_decides
 def test_options(server: Server) -> None:
     with server.connect() as connection:
         response = connection.request("OPTIONS", "/files/plain.txt")

@@ -1,5 +1,6 @@
 """A WebSocket that is asked for where there is none: the request is an ordinary one, and one warning says so."""
 
+from support.marks import each_style
 from support.server import serve
 
 HANDSHAKE = (
@@ -10,6 +11,7 @@ HANDSHAKE = (
 )
 
 
+@each_style
 def test_websocket_is_warned_of_once(model: str, interface: str) -> None:
     with serve(model, interface) as server:
         assert server.get("/info", "Connection: Upgrade", "Upgrade: h2c").status == 200

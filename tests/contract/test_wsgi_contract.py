@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Response
-from support.marks import wsgi_only
+from support.marks import cases, each_style, wsgi_only
 from support.messages import chunked, pattern, render
 from support.server import Server, serve
 
@@ -61,9 +61,13 @@ def test_validator_finds_nothing(model: str, interface: str) -> None:
         assert not server.complaints()
 
 
+@each_style
 def test_factory(model: str, interface: str) -> None:
     with serve(model, interface, "--factory", app="support.apps_wsgi:factory") as server:
         assert server.get("/").status == 200
+
+
+STRETCHES = ["", "&at=1000000", "&at=3000000", "&length=1000", "&at=10&length=1000"]
 
 
 @pytest.fixture
@@ -73,8 +77,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["file", "memory"])
-@pytest.mark.parametrize("options", ["", "&at=1000000", "&at=3000000", "&length=1000", "&at=10&length=1000"])
+@cases("kind,options", everywhere=[("file", each) for each in STRETCHES], once=[("memory", each) for each in STRETCHES])
 def test_file_wrapper(server: Server, file: Path, kind: str, options: str) -> None:
     """From the file's position, and no further than the Content-Length that the application gave."""
     with server.connect() as connection:

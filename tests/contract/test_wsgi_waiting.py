@@ -15,13 +15,12 @@ from support.client import Connection
 from support.messages import render
 from support.models import CONFIGURATIONS, LOOPS, Configuration
 from support.observed import assert_own, observed, read_in_turns
+from support.processes import await_idle
 from support.server import Server, serve
-from support.waiting import becomes_true, wait_until
+from support.waiting import wait_until
 
 APP = "support.apps_execution:app"
 
-#: s; for what must not happen.
-A_WHILE_S = 0.2
 #: s; far from the 20 s that a client waits otherwise: what is right comes at once.
 PROMPT_S = 5.0
 
@@ -103,7 +102,8 @@ def test_one_answer_at_a_time_to_its_end(server: Server, token: str) -> None:
         (own,) = ask_at_gate([waiting], token)
         await_at_gate(server, token, 1)
         quick.send(render("GET", f"/enter?token={token}", "Connection: close"))
-        assert not quick.has_data(A_WHILE_S)
+        await_idle(server.pid)
+        assert not quick.has_data()
         server.journal.open_gate(token)
         assert waiting.read_response().body == b"firstrest"
         assert quick.read_response().status == 200
@@ -124,7 +124,8 @@ def test_as_many_at_a_time_as_threads(server: Server, configuration: Configurati
     with clients_of(server, clients, gate=token) as waiting:
         tokens = ask_at_gate(waiting, token, more)
         await_at_gate(server, token, at_once)
-        assert not becomes_true(lambda: server.journal.count(f"at gate {token}") > at_once, A_WHILE_S)
+        await_idle(server.pid)
+        assert server.journal.count(f"at gate {token}") == at_once
         server.journal.open_gate(token)
         for client in waiting:
             assert client.read_response().body == (b"rest" if more else b"firstrest")
@@ -226,7 +227,8 @@ def test_answers_in_threads_are_finished_at_a_stop(configuration: Configuration,
         tokens = ask_at_gate(clients, token)
         await_at_gate(server, token, count)
         server.send_signal(signal.SIGTERM)
-        assert not becomes_true(lambda: not server.running, A_WHILE_S)
+        await_idle(server.pid)
+        assert server.running
         server.journal.open_gate(token)
         for client in clients:
             assert client.read_response().body == b"firstrest"
@@ -246,7 +248,8 @@ def test_what_is_kept_for_clients_is_sent_at_a_stop(configuration: Configuration
         for own in tokens:
             observed(server, own)
         server.send_signal(signal.SIGTERM)
-        assert not becomes_true(lambda: not server.running, A_WHILE_S)
+        await_idle(server.pid)
+        assert server.running
         for response, own in zip(read_in_turns(clients), tokens, strict=True):
             assert_own(response, own, LARGE // 50, 50)
         assert server.wait() == 0

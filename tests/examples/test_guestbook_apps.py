@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from urllib.parse import urlencode
 
 import pytest
@@ -17,6 +18,9 @@ FORM = "Content-Type: application/x-www-form-urlencoded"
 APPS = {"wsgi": "support.app_guestbook:wsgi", "asgi": "septet.examples.guestbook:asgi"}
 
 
+STORES = ("sqlite", "redis")
+
+
 def serve_guestbook(interface: str, url: str, *options: str) -> Server:
     return Server(APPS[interface], *options, environment={"GUESTBOOK_STORE": url})
 
@@ -24,6 +28,19 @@ def serve_guestbook(interface: str, url: str, *options: str) -> Server:
 @pytest.fixture(params=APPS)
 def server(request: pytest.FixtureRequest, store_url: str) -> Iterator[Server]:
     with serve_guestbook(request.param, store_url) as running:
+        yield running
+        assert_ends_well(running)
+
+
+@pytest.fixture(scope="module", params=product(APPS, STORES), ids="-".join)
+def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for tests to which it is all the same what others have written and how often the page was seen."""
+    interface, store = request.param
+    if store == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('store')}/book.sqlite3"
+    else:
+        url = request.getfixturevalue("redis_server").url
+    with serve_guestbook(interface, url) as running:
         yield running
         assert_ends_well(running)
 
@@ -63,8 +80,8 @@ def test_the_guestbook_works_under_every_model(model: str, interface: str, store
         assert_ends_well(server)
 
 
-def test_a_page_is_complete_and_safe(server: Server) -> None:
-    page = server.get("/guestbook")
+def test_a_page_is_complete_and_safe(lasting: Server) -> None:
+    page = lasting.get("/guestbook")
     assert page.status == 200
     assert page.get("Content-Type") == "text/html; charset=utf-8"
     assert page.get("Cache-Control") == "no-cache"
@@ -106,20 +123,20 @@ def test_the_latest_remarks_come_first_and_old_ones_are_not_shown(server: Server
     assert [int(number) for number in shown] == list(range(REMARKS_SHOWN + 1, 1, -1))
 
 
-def test_a_chunked_form_is_taken(server: Server) -> None:
-    with server.connect() as connection:
+def test_a_chunked_form_is_taken(lasting: Server) -> None:
+    with lasting.connect() as connection:
         connection.send(f"POST /guestbook HTTP/1.1\r\nHost: a\r\n{FORM}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         for piece in (b"name=A", b"da&rem", b"ark=in+pieces"):
             connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         connection.send(b"0\r\n\r\n")
         assert connection.read_response("POST").status == 303
-    assert b"in pieces" in server.get("/guestbook").body
+    assert b"in pieces" in lasting.get("/guestbook").body
 
 
 @pytest.mark.parametrize("path", ["/", "/guestbook/"])
-def test_other_addresses_of_the_page_lead_to_it(server: Server, path: str) -> None:
+def test_other_addresses_of_the_page_lead_to_it(lasting: Server, path: str) -> None:
     for method in ("GET", "HEAD"):
-        answer = server.request(method, path)
+        answer = lasting.request(method, path)
         assert (answer.status, answer.get("Location")) == (303, "/guestbook")
 
 
@@ -127,27 +144,27 @@ def test_other_addresses_of_the_page_lead_to_it(server: Server, path: str) -> No
     "path",
     ["/nothing", "/guestbook/static", "/guestbook/static/", "/guestbook/static/../page.py", "/guestbook/static/a%2fb"],
 )
-def test_what_is_not_there_is_404(server: Server, path: str) -> None:
-    answer = server.get(path)
+def test_what_is_not_there_is_404(lasting: Server, path: str) -> None:
+    answer = lasting.get(path)
     assert answer.status == 404
     assert b'href="/guestbook"' in answer.body
 
 
-def test_other_methods_are_told_what_is_possible(server: Server) -> None:
-    page, file = server.request("PUT", "/guestbook", body=b"x"), server.request("POST", "/guestbook/static/style.css")
+def test_other_methods_are_told_what_is_possible(lasting: Server) -> None:
+    page, file = lasting.request("PUT", "/guestbook", body=b"x"), lasting.request("POST", "/guestbook/static/style.css")
     assert (page.status, page.get("Allow")) == (405, "GET, HEAD, POST")
     assert (file.status, file.get("Allow")) == (405, "GET, HEAD")
 
 
-def test_a_refused_form_comes_back_as_it_was_written(server: Server) -> None:
-    answer = sign(server, "", "not <lost>")
+def test_a_refused_form_comes_back_as_it_was_written(lasting: Server) -> None:
+    answer = sign(lasting, "", "not <lost>")
     assert answer.status == 400
     assert b"Please write a name" in answer.body
     assert b"\nnot &lt;lost&gt;</textarea>" in answer.body
 
 
-def test_another_media_type_is_415(server: Server) -> None:
-    assert server.request("POST", "/guestbook", "Content-Type: text/plain", body=b"name=a&remark=b").status == 415
+def test_another_media_type_is_415(lasting: Server) -> None:
+    assert lasting.request("POST", "/guestbook", "Content-Type: text/plain", body=b"name=a&remark=b").status == 415
 
 
 def test_too_large_a_form_is_413_whatever_its_framing(server: Server) -> None:
@@ -163,21 +180,21 @@ def test_too_large_a_form_is_413_whatever_its_framing(server: Server) -> None:
 @pytest.mark.parametrize(
     ("name", "media_type"), [("style.css", "text/css; charset=utf-8"), ("book.svg", "image/svg+xml")]
 )
-def test_static_files(server: Server, name: str, media_type: str) -> None:
+def test_static_files(lasting: Server, name: str, media_type: str) -> None:
     path = f"/guestbook/static/{name}"
-    file = server.get(path)
+    file = lasting.get(path)
     assert (file.status, file.get("Content-Type")) == (200, media_type)
     assert "max-age" in (file.get("Cache-Control") or "")
     assert file.body
-    head = server.request("HEAD", path)
+    head = lasting.request("HEAD", path)
     assert (head.status, head.get("Content-Length"), head.body) == (200, str(len(file.body)), b"")
-    again = server.get(path, f"If-None-Match: {file.get('ETag')}")
+    again = lasting.get(path, f"If-None-Match: {file.get('ETag')}")
     assert (again.status, again.body) == (304, b"")
-    assert server.get(path, 'If-None-Match: "other"').status == 200
+    assert lasting.get(path, 'If-None-Match: "other"').status == 200
 
 
-def test_the_page_names_only_files_that_are_there(server: Server) -> None:
-    names = set(re.findall(rb'(?:href|src)="([^"]+)"', server.get("/guestbook").body))
+def test_the_page_names_only_files_that_are_there(lasting: Server) -> None:
+    names = set(re.findall(rb'(?:href|src)="([^"]+)"', lasting.get("/guestbook").body))
     assert names == {b"/guestbook/static/style.css", b"/guestbook/static/book.svg"}
 
 

@@ -8,10 +8,9 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -116,17 +115,18 @@ def milliseconds(text: str) -> float:
     raise AssertionError(text)
 
 
-def agree(ratios: list[float], tolerance: float) -> bool:
-    return 1 / tolerance < statistics.median(ratios) < tolerance
+def agree(ratio: float, tolerance: float) -> bool:
+    return 1 / tolerance < ratio < tolerance
+
+
+def best(runs: Iterable[Run]) -> Run:
+    """The best of each figure: what other work on the machine does to a run is no property of the client."""
+    rates, *others = zip(*runs, strict=True)
+    return Run(max(rates), *map(min, others))
 
 
 def in_turns(theirs: Callable[[str, int], Run], url: str, mode: str, users: int = USERS) -> list[tuple[Run, Run]]:
     return [(theirs(url, users), ours(url, mode, users)) for _ in range(ROUNDS)]
-
-
-def least_cpu(pairs: list[tuple[Run, Run]]) -> tuple[float, float]:
-    theirs, own = (min(run.cpu_us for run in runs) for runs in zip(*pairs, strict=True))
-    return theirs, own
 
 
 needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
@@ -140,9 +140,10 @@ def test_throughput_and_percentiles(theirs: Callable[[str, int], Run], mode: str
     with serving(tmp_path, "--model", "prethreaded", "--threads", str(USERS_OF_DELAY)) as url:
         pairs = in_turns(theirs, url + "wait", mode, USERS_OF_DELAY)
     assert all(our.p50_ms >= DELAY_MS for _, our in pairs), pairs
-    assert agree([our.requests_per_s / their.requests_per_s for their, our in pairs], 1.35), pairs
-    assert agree([our.p50_ms / their.p50_ms for their, our in pairs], 1.35), pairs
-    assert agree([our.p75_ms / their.p75_ms for their, our in pairs], 1.5), pairs
+    theirs_best, ours_best = map(best, zip(*pairs, strict=True))
+    assert agree(ours_best.requests_per_s / theirs_best.requests_per_s, 1.35), pairs
+    assert agree(ours_best.p50_ms / theirs_best.p50_ms, 1.35), pairs
+    assert agree(ours_best.p75_ms / theirs_best.p75_ms, 1.5), pairs
 
 
 @needs_wrk
@@ -150,5 +151,5 @@ def test_cost(tmp_path: Path) -> None:
     """1.1 of wrk's CPU time for a request, on a machine that has nothing else to do."""
     with serving(tmp_path) as url:
         pairs = in_turns(wrk, url, "keep-alive")
-    their_us, our_us = least_cpu(pairs)
-    assert our_us < 1.3 * their_us, pairs
+    theirs, own = map(best, zip(*pairs, strict=True))
+    assert own.cpu_us < 1.3 * theirs.cpu_us, pairs

@@ -240,7 +240,7 @@ def test_latency_is_that_of_the_server() -> None:
     with ScriptedServer(slow) as server:
         figures = load(server.url, duration_s=1.0)
         latency = figures["latency_us"]
-        assert 50_000 <= latency["p50"] < 200_000
+        assert latency["p50"] >= 50_000
         # Little's law: N users = rate x latency. One request of each user at either end is not in the window.
         users = figures["requests_per_s"] * latency["mean"] / 1e6
         assert users == pytest.approx(4, rel=0.2)

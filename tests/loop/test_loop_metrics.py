@@ -48,11 +48,17 @@ def test_events(loop: ReadinessLoop, run: Run) -> None:
 
 def test_time_in_which_the_loop_does_not_run_counts_as_nothing(loop: ReadinessLoop, run: Run) -> None:
     loop.metrics()
-    run(asyncio.sleep(0))
+    ran_s = timed(lambda: run(asyncio.sleep(0)))
     time.sleep(0.2)
-    run(asyncio.sleep(0))
-    metrics = loop.metrics()
-    assert metrics.longest_turn_s < 0.2
+    ran_s += timed(lambda: run(asyncio.sleep(0)))
+    assert loop.metrics().longest_turn_s < ran_s
+
+
+def timed(act: Callable[[], object]) -> float:
+    """What it took by the clock: no turn of a loop that it runs has lasted longer, however busy the machine is."""
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
 
 
 def test_laps(loop: ReadinessLoop, run: Run) -> None:
@@ -65,9 +71,9 @@ def test_laps(loop: ReadinessLoop, run: Run) -> None:
     run(asyncio.sleep(0))  # a turn is counted when the next one begins
     first = loop.lap()
     assert first.longest_turn_s >= 0.05
-    run(asyncio.sleep(0.02))
+    took_s = timed(lambda: run(asyncio.sleep(0.02)))
     second = loop.lap()
-    assert second.longest_turn_s < 0.05
+    assert second.longest_turn_s < took_s
     assert second.idle_s >= 0.015
     total = loop.metrics()
     assert total.longest_turn_s == first.longest_turn_s

@@ -8,7 +8,7 @@ from weakref import ref
 import pytest
 
 from septet.loop import EpollLoop
-from septet.models._tasks import Starter
+from septet.models._tasks import Starter, may_reuse
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -233,3 +233,40 @@ def test_task_factory_of_the_application_is_asked() -> None:
 
     run(scene)
     assert began == made
+
+
+@pytest.mark.parametrize(
+    ("version", "implementation", "gil", "expected"),
+    [
+        ((3, 11), "cpython", True, True),
+        ((3, 12), "cpython", True, True),
+        ((3, 13), "cpython", True, True),
+        ((3, 13), "cpython", False, False),
+        ((3, 14), "cpython", True, False),
+        ((3, 11), "pypy", True, False),
+    ],
+)
+def test_spares_are_used_where_they_were_tried(
+    version: tuple[int, int], implementation: str, gil: bool, expected: bool
+) -> None:
+    assert may_reuse(version, implementation, gil) is expected
+
+
+def test_elsewhere_each_request_has_a_task() -> None:
+    seen: list[object] = []
+
+    async def work() -> None:
+        seen.append(asyncio.current_task())
+        variable.set("mine")
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        starter = Starter(loop, reuses=False)
+        tasks = [starter.start(work()) for _ in range(2)]
+        await asyncio.gather(*filter(None, tasks))
+        assert seen == tasks
+        assert len(set(tasks)) == 2
+        assert variable.get() == "unset"
+        starter.close()
+
+    asyncio.run(scene())

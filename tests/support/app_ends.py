@@ -44,6 +44,17 @@ def empties(start_response, query):
         journal.write(f"closed {query['token']}")
 
 
+def nothing(start_response, query):
+    """No content at all, for ever."""
+    start_response("200 OK", [])
+    journal.write(f"begun {query['token']}")
+    try:
+        while True:
+            yield b""
+    finally:
+        journal.write(f"closed {query['token']}")
+
+
 def empty_writes(start_response, query):
     write = start_response("200 OK", [])
     try:
@@ -84,6 +95,7 @@ WSGI = {
     "/": plain,
     "/log-raises": log_raises,
     "/empties": empties,
+    "/nothing": nothing,
     "/empty-writes": empty_writes,
     "/endless": endless,
     "/length": length,
@@ -99,6 +111,15 @@ async def asgi(scope, receive, send):
 
 async def fine(receive, send, query):
     await answer(send, b"fine")
+
+
+async def length_and_wait(receive, send, query):
+    """All of the content, and then a wait before the last message, which says more than was promised."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+    await journal.pass_gate_async(query["gate"])
+    await send({"type": "http.response.body", "body": b"6"})
+    journal.write(f"passed {query['gate']}")
 
 
 async def unless_left(receive, send, query):
@@ -158,6 +179,7 @@ def raise_deliberately():
 ASGI = {
     "/": fine,
     "/log-raises": log_raises_too,
+    "/length": length_and_wait,
     "/unless-left": unless_left,
     "/goes-on": goes_on,
     "/endless": stream,

@@ -15,6 +15,13 @@ from support.apps_asgi import Receive, Scope, Send
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1)
 
 
+if os.environ.get("FORKS_AT_IMPORT"):
+    if child := os.fork():
+        print("the child ended with", os.waitpid(child, 0)[1], file=sys.stderr)
+    else:
+        print("the child goes on", file=sys.stderr)
+
+
 def _inherited() -> list[str]:
     """What a child has open beside files, and beside the two ends of the pipe by which it tells."""
     links = [_target(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd") if int(entry) > 2]

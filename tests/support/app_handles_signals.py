@@ -5,7 +5,9 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-signal.signal(signal.SIGUSR1, lambda number, frame: None)
+from support import journal
+
+signal.signal(signal.SIGUSR1, lambda number, frame: journal.write(f"handled {os.getpid()}"))
 
 
 def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

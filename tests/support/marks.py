@@ -1,6 +1,29 @@
-"""Marks for tests whose subject exists in one application interface only."""
+"""Marks that say where a test runs: in one application interface, or not under every process model."""
+
+from collections.abc import Iterable
+from itertools import product
 
 import pytest
 
+from support.models import ENGINE_MODEL, MODELS, STYLES
+
 wsgi_only = pytest.mark.parametrize("interface", ["wsgi"])
 asgi_only = pytest.mark.parametrize("interface", ["asgi"])
+
+#: For what is decided before a model has a part in it: the rule is in the docstring of `contract/conftest.py`.
+engine_decides = pytest.mark.parametrize("model", [ENGINE_MODEL])
+
+#: For what depends on who calls the application: the thread that carries the connection, or an event loop.
+each_style = pytest.mark.parametrize("model", STYLES)
+
+
+def cases(
+    names: str, *, everywhere: Iterable[object] = (), once: Iterable[object] = (), models: Iterable[str] = MODELS
+) -> pytest.MarkDecorator:
+    """Parametrize `names` and the model: what is `everywhere` under each of `models`, what is `once` under one."""
+    pairs = [*product(everywhere, models), *product(once, [ENGINE_MODEL])]
+    return pytest.mark.parametrize(f"{names},model", [(*_listed(case), model) for case, model in pairs])
+
+
+def _listed(case: object) -> tuple[object, ...]:
+    return case if isinstance(case, tuple) else (case,)

@@ -14,6 +14,12 @@ EVENT_DRIVEN = frozenset({"poll", "epoll", "io_uring"})
 #: Those, in the order in which they are listed.
 LOOPS = tuple(model for model in MODELS if model in EVENT_DRIVEN)
 
+#: Where a test runs whose result the HTTP engine decides alone.
+ENGINE_MODEL = "epoll"
+
+#: A model for each way to call the application: from the thread that carries the connection, and beside an event loop.
+STYLES = ("prethreaded", ENGINE_MODEL)
+
 #: Every model that takes --workers.
 WITH_WORKERS = tuple(model for model in MODELS if model != "forking")
 

@@ -5,12 +5,15 @@ A process is named by its pid *and* start time, so that a reused pid is never ta
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-WINDOW_S = 0.5
-#: Of one CPU, in a window: a loop that is woken in vain takes all of it.
-IDLE_SHARE = 0.3
+from support.waiting import wait_until
+
+WINDOW_S = 0.25
+#: Of a window in which a process computes or would: a loop that is woken in vain does so all the time.
+IDLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ def tree(pid: int) -> list[Process]:
     return found
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether each of its threads has been stopped by a signal."""
+    states = [_stat(f"{pid}/task/{task}") for task in _entries(f"/proc/{pid}/task")]
+    return bool(states) and all(state is not None and state[0] == "T" for state in states)
+
+
 def open_descriptors(pid: int) -> int:
     """How many descriptors `pid` and its descendants have open together."""
     return sum(len(_entries(f"/proc/{member.pid}/fd")) for member in tree(pid))
@@ -67,28 +76,67 @@ def lowest_free_descriptor(pid: int) -> int:
 
 
 def rests(pid: int) -> bool:
-    """Whether a window comes soon in which `pid` and its descendants hardly compute."""
-    return any(_share_of_cpu(pid) < IDLE_SHARE for _ in range(10))
+    """Whether a window comes soon in which `pid` and its descendants hardly want the CPU.
+
+    Waiting for the CPU counts like having it: so a loop without rest shows on a busy machine, too, which lets it have a
+    small share only.
+    """
+    return any(_wanted_share(pid) < IDLE_SHARE for _ in range(20))
 
 
-def _share_of_cpu(pid: int) -> float:
-    before = cpu_seconds(pid)
+def _wanted_share(pid: int) -> float:
+    before, began = _runnable_ns(pid), time.monotonic_ns()
     time.sleep(WINDOW_S)  # a measurement takes its time
-    return (cpu_seconds(pid) - before) / WINDOW_S
+    return (_runnable_ns(pid) - before) / (time.monotonic_ns() - began)
 
 
-def cpu_seconds(pid: int) -> float:
-    """What `pid` and its living descendants have computed so far, in user and in kernel mode."""
-    return sum(_ticks(member.pid) for member in tree(pid)) / os.sysconf("SC_CLK_TCK")
+def _runnable_ns(pid: int) -> int:
+    """Time on a CPU and in its queue: the first two fields of schedstat (sched-stats.rst of the kernel)."""
+    return sum(sum(each[:2]) for each in _schedstats(pid).values())
 
 
-def _ticks(pid: int) -> int:
-    """utime and stime: fields 14 and 15 of /proc/PID/stat."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(fields[11]) + int(fields[12])
+def slept_s(pid: int, over: Callable[[], bool]) -> float:
+    """For how long, until `over()`, no thread of `pid` and its descendants had anything to do.
+
+    So a wait for a time-out shows, and what takes long because others have the CPU does not.
+    """
+    total_s, at, before = 0.0, time.monotonic(), _sleepers(pid)
+    while not over():
+        time.sleep(0.005)
+        now, found = time.monotonic(), _sleepers(pid)
+        if found and found == before:
+            total_s += now - at
+        at, before = now, found
+    return total_s
+
+
+def _sleepers(pid: int) -> dict[str, tuple[int, ...]]:
+    """What the scheduler has counted of each thread; nothing unless all are asleep."""
+    return _schedstats(pid) if _all_asleep(pid) else {}
+
+
+def await_idle(pid: int) -> None:
+    """Return once each thread of `pid` and its descendants waits: asleep, and not scheduled between two looks."""
+    wait_until(lambda: _all_asleep(pid) and _schedstats(pid) == _schedstats(pid) and _all_asleep(pid), f"{pid} is idle")
+
+
+def _all_asleep(pid: int) -> bool:
+    states = (_stat(f"{member.pid}/task/{task}") for member, task in _threads(pid))
+    return all(state is None or state[0] in "SZ" for state in states)
+
+
+def _schedstats(pid: int) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for member, task in _threads(pid):
+        try:
+            found[task] = tuple(map(int, Path(f"/proc/{member.pid}/task/{task}/schedstat").read_text().split()))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def _threads(pid: int) -> list[tuple[Process, str]]:
+    return [(member, task) for member in tree(pid) for task in _entries(f"/proc/{member.pid}/task")]
 
 
 def has_open(pid: int, path: Path) -> bool:
@@ -102,8 +150,11 @@ def threads(pid: int) -> int:
     return sum(len(_entries(f"/proc/{member.pid}/task")) for member in tree(pid))
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """State letter and start time: fields 3 and 22 of /proc/PID/stat, counted after the command's last `)`."""
+def _stat(pid: int | str) -> tuple[str, int] | None:
+    """State letter and start time of a process or, as PID/task/TID, of a thread.
+
+    They are fields 3 and 22 of /proc/PID/stat, counted after the command's last `)`.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -127,5 +178,12 @@ def _entries(directory: str) -> list[str]:
 
 def private_memory(pid: int) -> int:
     """Bytes that `pid` and its living descendants share with no other process: Private_* in smaps_rollup, proc(5)."""
-    lines = [line for member in tree(pid) for line in Path(f"/proc/{member.pid}/smaps_rollup").read_text().splitlines()]
+    return sum(_private_memory(member.pid) for member in tree(pid))
+
+
+def _private_memory(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Private_"))

@@ -44,6 +44,7 @@ class Channel:
         "_head",
         "_held",
         "_link",
+        "_promised",
         "_request",
         "_surplus",
         "_trailers",
@@ -65,6 +66,8 @@ class Channel:
         self._trailers: Trailers | None = None
         self._surplus: int | None = None
         """Bytes that the application has sent since its answer had ended without its word; None: it has not."""
+        self._promised: int | None = None
+        """The Content-Length that the answer has reached; None: it has not, or has been told of what came after it."""
         self._all_read = False
         self._half_closed_at: float | None = None
         """When it was seen that the client sends no more, on the loop's clock."""
@@ -207,6 +210,9 @@ class Channel:
     async def _pass_over(self, count: int, last: bool) -> None:
         """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
         assert self._surplus is not None, "the answer has ended"
+        if count and self._promised is not None:
+            self._exchange.complain_of_excess(self._request, self._promised + count, self._promised)
+            self._promised = None
         self._surplus += count + PART_BYTES
         if self._surplus > SURPLUS_BYTES:
             raise ClientGone("nothing more of this answer is wanted")
@@ -250,9 +256,13 @@ class Channel:
         else:
             assert self._head is not None, "content has its turn after the head"
             want = exchange.respond(self._head, content, False)
-        if exchange.content_ended:  # HEAD, 204, 304, or more than was promised: the client has its whole answer
+        # HEAD, 204, 304, or all that was promised, or more: the client has its whole answer. (Of a file it has it when
+        # the file has gone, for which the application waits.)
+        kept = exchange.content_complete and self._trailers is None and type(content) is bytes
+        if kept or exchange.content_ended:
             want = exchange.push(b"", True)
             self._surplus = 0
+            self._promised = self._head.content_length if kept and self._head is not None else None
             self.answered = True
             self.wake()
         return want

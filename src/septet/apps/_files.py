@@ -26,6 +26,15 @@ class OwnedDescriptor:
         os.close(self.number)
 
 
+def owned(descriptor: int) -> OwnedDescriptor:
+    """What was just opened; it is closed if there is no memory for that."""
+    try:
+        return OwnedDescriptor(descriptor)
+    except MemoryError:
+        os.close(descriptor)
+        raise
+
+
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
     """A file from where it stands to its end; None if its bytes are not those that `read` gives, or no descriptor is
     free for it. (Files of the kernel's own, in /proc and /sys, say that they are empty, or what they might hold at
@@ -43,4 +52,4 @@ def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
         descriptor = os.dup(raw.fileno())
     except (OSError, ValueError):  # a pipe, a closed file, too many open files: reading will tell
         return None
-    return FileRegion(descriptor, offset, max(0, status.st_size - offset), owner=OwnedDescriptor(descriptor))
+    return FileRegion(descriptor, offset, max(0, status.st_size - offset), owner=owned(descriptor))

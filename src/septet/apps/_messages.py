@@ -10,7 +10,7 @@ from collections.abc import Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from septet.apps._files import OwnedDescriptor
+from septet.apps._files import owned
 from septet.exchange import Fields, FileRegion, Request, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
@@ -67,7 +67,7 @@ def region_of(message: Message) -> FileRegion:
     if offset is None:
         _seek(file, end)
     own = os.dup(descriptor)
-    return FileRegion(own, start, end - start, owner=OwnedDescriptor(own))
+    return FileRegion(own, start, end - start, owner=owned(own))
 
 
 def _whole(name: str, number: Any) -> int:
@@ -96,7 +96,7 @@ def path_region(message: Message) -> FileRegion:
         raise ValueError(f"the path of a file to send is absolute, not {path!r}")
     # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    owner = OwnedDescriptor(descriptor)
+    owner = owned(descriptor)
     status = _status_of(descriptor)
     return FileRegion(descriptor, 0, status.st_size, (status.st_size, status.st_mtime_ns), owner)
 

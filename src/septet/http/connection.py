@@ -130,6 +130,11 @@ class Connection(Incoming):
             return chunk + b"0\r\n\r\n" if last else chunk
         return body if count == len(body) else body[:count]
 
+    @property
+    def content_complete(self) -> bool:
+        """All that the answer's Content-Length has promised was given."""
+        return self._remaining == 0
+
     def end_of_file(self) -> bytes:
         """What follows a FileRegion that was the last part: the end of its chunk, and of the chunks."""
         end, self._chunk_end = self._chunk_end, b""

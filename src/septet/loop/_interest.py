@@ -63,13 +63,17 @@ class Interest(selectors.BaseSelector):
         return key
 
     def watch(self, fd: int, mask: int, watcher: Watcher) -> None:
-        """Add a descriptor, whose watcher is called with the bits that are set.
+        """Add a descriptor, whose watcher is called with the bits that are set; or raise, and have done nothing.
 
         Raises:
             RuntimeError: it is in the list already.
         """
         self._add(fd, mask)
-        self.watchers[fd] = watcher
+        try:
+            self.watchers[fd] = watcher
+        except MemoryError:
+            self._poller.remove(fd)
+            raise
 
     def rewatch(self, fd: int, mask: int) -> None:
         """Change the events of a descriptor that was added with `watch`."""
@@ -86,8 +90,8 @@ class Interest(selectors.BaseSelector):
     def _add(self, fd: int, mask: int) -> None:
         if fd in self.watchers or fd in self.keys:
             raise RuntimeError(f"file descriptor {fd} is watched already")
-        self._poller.add(fd, mask)
         self.changed.add(fd)
+        self._poller.add(fd, mask)
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """Remove a descriptor, which may be closed already, as in `selectors.BaseSelector`."""

@@ -53,7 +53,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from septet.loop._interest import Interest
@@ -67,6 +67,9 @@ MAX_WAIT_S = 24 * 3600.0
 
 MIN_CANCELLED_TIMERS = 100
 """Cancelled timers are removed from the heap if there are more of them, and more than half of all, as in asyncio."""
+
+SHORTAGE_S = 0.01
+"""Before the next turn after one for which memory was lacking."""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -182,19 +185,27 @@ class Schedule(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         """Ask the poller; then run ready callbacks, events and due timers, in this order (see the module's top)."""
-        ready, timers, interest = self._ready, self._scheduled, self._interest
-        interest.changed.clear()
-        if ready or self._stopping:
-            events = interest.wait(0)
-        else:
-            events = interest.wait(self._seconds_to_first_timer() if timers else None)
-        if timers and timers[0][0] < self.time() + self._clock_resolution:
-            self._run_with_timers(events)
-            return
-        if ready:
-            self._run_ready()
-        if events:
-            self._process_events(events)
+        try:
+            ready, timers, interest = self._ready, self._scheduled, self._interest
+            interest.changed.clear()
+            if ready or self._stopping:
+                events = interest.wait(0)
+            else:
+                events = interest.wait(self._seconds_to_first_timer() if timers else None)
+            if timers and timers[0][0] < self.time() + self._clock_resolution:
+                self._run_with_timers(events)
+                return
+            if ready:
+                self._run_ready()
+            if events:
+                self._process_events(events)
+        except MemoryError as exc:  # our own: what callbacks raise is handled where they are called
+            self._lack_memory(exc)
+
+    def _lack_memory(self, exc: MemoryError) -> None:
+        """End the turn; the next one finds what this one has left, so no event is lost."""
+        self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
+        sleep(SHORTAGE_S)
 
     turn = _run_once
     """One turn, in the calling thread, without setting asyncio's running loop.

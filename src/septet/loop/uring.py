@@ -172,6 +172,11 @@ class UringLoop(ReadinessLoop):
     def _process_events(self, event_list: Ready) -> None:
         super()._process_events(self._ring_poll.collect())
 
+    def arm_anew(self) -> None:
+        """After an exception that another thread has raised in this one, in the midst of a turn: see that nothing that
+        is watched is forgotten."""
+        self._ring_poll.arm_anew()
+
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:

@@ -14,11 +14,19 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from mmap import mmap
 from os import close, memfd_create
 from threading import Lock
+from typing import Protocol
 
 from septet import forked
 
 _HIGHEST = 0
 """Where the number of the highest slot stands."""
+
+
+class Waiting(Protocol):
+    """A thread that accepts clients."""
+
+    waits: bool
+    """It is counted among those that wait for one."""
 
 
 class Acceptors:
@@ -29,7 +37,8 @@ class Acceptors:
         self.extend(1)
         self._threads = Lock()
         """Of this process, which share its slot."""
-        self._volunteering = Lock()
+        self._volunteer: Waiting | None = None
+        """The thread that is about to decide."""
         self._processes = memfd_create("septet-acceptors")
         """For a lock between processes, which the kernel takes from one that dies (fcntl(2))."""
         forked.register(self)
@@ -39,21 +48,30 @@ class Acceptors:
 
     # For the threads that accept
 
-    def wait(self) -> None:
-        """The calling thread waits for a client from now on."""
-        with self._threads:
-            self._waiting[self._slot] += 1
+    # A count and the thread's own word change in one stretch without a call: an exception that another thread raises in
+    # this one (PyThreadState_SetAsyncExc) comes before or after both.
 
-    def accept(self) -> None:
+    def wait(self, thread: Waiting) -> None:
+        """The calling thread waits for a client from now on, if it did not already."""
+        with self._threads:
+            if not thread.waits:
+                self._waiting[self._slot] += 1
+                thread.waits = True
+
+    def accept(self, thread: Waiting) -> None:
         """It waits no more: it has accepted one."""
         with self._threads:
-            self._waiting[self._slot] -= 1
+            if thread.waits:
+                self._waiting[self._slot] -= 1
+                thread.waits = False
             self._note_accepted()
 
-    def leave(self) -> None:
+    def leave(self, thread: Waiting) -> None:
         """It waits no more."""
         with self._threads:
-            self._waiting[self._slot] -= 1
+            if thread.waits:
+                self._waiting[self._slot] -= 1
+                thread.waits = False
 
     def _note_accepted(self) -> None:
         self._accepted[self._slot] = (self._accepted[self._slot] + 1) & 0xFFFFFFFF
@@ -67,24 +85,27 @@ class Acceptors:
         """A number that changes with each client who is accepted."""
         return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
 
-    def volunteer(self, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
+    def volunteer(self, thread: Waiting, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
         """Let the calling thread, which has an idle client, wait for another one, if it is `needed` and no other
         thread waits: of many that ask, one at a time is taken.
 
         `stalled_at` is the number of accepted clients at which those that wait appear to stand still.
         """
-        with self._alone() as alone:
+        with self._alone(thread) as alone:
             # In this order: a thread that has just accepted the client has been counted until then.
             if not alone or (self.waiting and self.accepted != stalled_at) or not needed():
                 return False
-            self.wait()
+            self.wait(thread)
             self._note_accepted()  # or the next one would take the same threads for stalled at once
             return True
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _alone(self, thread: Waiting) -> Iterator[bool]:
         """Whether no other thread or process is in here; not waited for, as a process may be stopped inside."""
-        if not self._volunteering.acquire(blocking=False):
+        with self._threads:
+            if self._volunteer is None:
+                self._volunteer = thread
+        if self._volunteer is not thread:  # (it may be still, where an exception has kept it from leaving)
             yield False
             return
         try:
@@ -98,7 +119,7 @@ class Acceptors:
             finally:
                 lockf(self._processes, LOCK_UN)
         finally:
-            self._volunteering.release()
+            self._volunteer = None
 
     # For `InFlight`, which gives out the slots
 

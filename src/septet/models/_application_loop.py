@@ -31,7 +31,8 @@ def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
         try:
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt) as error:
-            if task.done():
+            # A callback may raise in the turn in which the work is done: the next run is short, and has its result.
+            if task.done() and not task.cancelled() and task.exception() is error:
                 raise
             _tell(error)
         except RuntimeError:

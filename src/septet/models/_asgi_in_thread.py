@@ -258,6 +258,13 @@ class SharedExchange:
         return self._exchange.extended
 
     @property
+    def content_complete(self) -> bool:
+        return self._exchange.content_complete
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self._exchange.complain_of_excess(request, given, promised)
+
+    @property
     def answered(self) -> bool:
         return self._complete
 
@@ -335,8 +342,8 @@ class SharedExchange:
         timeout = None
         with bell.lock:
             bell.sleep()
-        begin()
         try:
+            begin()
             while True:
                 ready = bell.wait(timeout)
                 with bell.lock:
@@ -357,10 +364,12 @@ class SharedExchange:
                     watched = mask
                     bell.poller.modify(descriptor, mask)
         finally:
-            bell.poller.remove(descriptor)
-            if not self._left:
-                self._lose()
-                change()
+            try:
+                bell.poller.remove(descriptor)
+            finally:
+                if not self._left:
+                    self._lose()
+                    change()
 
     def _advance(self, ready: int, timed_out: bool) -> bool:
         """Receive and send what can be, with the lock. Whether the application may be waiting for what has happened."""
@@ -483,6 +492,7 @@ class AsgiThread:
         """Have the loop call this. From any thread, and from a signal handler."""
         self._inbox.append(call)
         if not self._rung:
+            # No exception of another thread can come between the two: it would come with a call.
             self._rung = True
             if self._bell >= 0:
                 os.eventfd_write(self._bell, 1)
@@ -572,12 +582,16 @@ class AsgiThread:
             if not cycle.answered:
                 cycle.give_up()
             task = None
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._task_done)
-            cycle.let_go()
-        if exchange.calls:
-            exchange.carry(RUN)
+        try:
+            if task is not None:
+                task.add_done_callback(self._task_done)
+                self._tasks.add(task)
+                cycle.let_go()
+            if exchange.calls:
+                exchange.carry(RUN)
+        except MemoryError:
+            log.exception("a connection failed, and is cut")
+            exchange.cut()
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -18,16 +18,17 @@ from time import monotonic, sleep
 from typing import NamedTuple, cast
 
 from septet import forked
+from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
-from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
+from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell_of_this_thread
 from septet.models._carry import Turn, carry, expire, receive_compactly
 from septet.models._service import Service
-from septet.models._shortage import ACCEPT_PAUSE_S
-from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Epoll, Poll
+from septet.models._shortage import ACCEPT_PAUSE_S, reason
+from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Epoll, Poll
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
@@ -73,6 +74,7 @@ class Door:
         self._acceptors = service.in_flight.acceptors
         self.waits = False
         """The thread is counted among those that wait for clients."""
+        self.failed_at = -ACCEPT_PAUSE_S
         self._seen_waiting = _SeenWaiting(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
@@ -110,51 +112,58 @@ class Door:
         lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
         seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
         stalled_at = accepted if now - seen.first >= STALLED_S else None
-        self.waits = self._acceptors.volunteer(self._somebody_waits, stalled_at)
-        return self.waits
+        return self._acceptors.volunteer(self, self._somebody_waits, stalled_at)
 
     def will_return(self) -> None:
         """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
         if self.watched and not self.waits:
-            self.waits = True
-            self._acceptors.wait()
+            self._acceptors.wait(self)
 
     def stay_away(self) -> None:
         """The client needs its thread still."""
         if self.waits:
-            self.waits = False
-            self._acceptors.leave()
+            self._acceptors.leave(self)
 
     def __iter__(self) -> Iterator[Client]:
         """Clients as they come, until the order to stop."""
         try:
             while not self.stop.ordered:
-                # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
-                ready = self._others.wait(0) if self.waits else ()
-                self.will_return()
-                for descriptor, _ in ready or self._poller.wait(None):
-                    if descriptor not in self._listeners:
-                        self.stop.heard()
-                    elif not self.stop.ordered:
-                        yield from self._admit(descriptor)
+                try:
+                    yield from self._admit_ready()
+                except MemoryError as error:
+                    self.pause(f"cannot accept clients: {reason(error)}")
         finally:
             self.stay_away()
-            self._poller.close()
+
+    def _admit_ready(self) -> Iterator[Client]:
+        # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
+        ready = self._others.wait(0) if self.waits else ()
+        self.will_return()
+        for descriptor, _ in ready or self._poller.wait(None):
+            if descriptor not in self._listeners:
+                self.stop.heard()
+            elif not self.stop.ordered:
+                yield from self._admit(descriptor)
+
+    def close(self) -> None:
+        """The thread accepts no more."""
+        self.stay_away()
+        self._poller.close()
 
     def _admit(self, descriptor: int) -> Iterator[Client]:
         listener = self._listeners[descriptor]
         try:
             sock, address = listener.accept()
+            client = Client(sock, self._service.accepted(listener, sock, address), self._kept[descriptor])
         except (BlockingIOError, ConnectionError):
             return  # somebody else was quicker, or the client has left already
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not self.stop.ordered:  # else another thread has shut the doors
-                self.pause(f"cannot accept clients: {error.strerror}")
+                self.pause(f"cannot accept clients: {reason(error)}")
             return
         if self.waits:
-            self.waits = False
-            self._acceptors.accept()
-        yield Client(sock, self._service.accepted(listener, sock, address), self._kept[descriptor])
+            self._acceptors.accept(self)
+        yield client
 
     def pause(self, why: str) -> None:
         """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""
@@ -182,6 +191,8 @@ class _Watch:
         for descriptor in (self._sock.fileno(), self._order):
             self._interruptible.add(descriptor, READABLE)
         self._mask = READABLE
+        self._half_closed_at: float | None = None
+        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
 
     # What an application that is called asks of its client's thread, which is its own
 
@@ -198,12 +209,16 @@ class _Watch:
         self._write(self._session.exchange.inform(status, fields))
 
     def look(self) -> None:
-        if self._mask:
-            self._alone.modify(self._sock.fileno(), 0)  # errors and the end of both directions are told in any case
-            self._mask = 0
-        if self._alone.wait(0):
-            self._session.lose()
-            raise ClientGone("the client went away")
+        if self._mask != RDHUP:
+            self._alone.modify(self._sock.fileno(), RDHUP)  # errors and the end of both directions are told in any case
+            self._mask = RDHUP
+        for _, found in self._alone.wait(0):
+            now = monotonic()
+            if self._half_closed_at is None:
+                self._half_closed_at = now
+            if found & (ERROR | HANGUP) or now - self._half_closed_at >= HALF_CLOSED_S:
+                self._session.lose()
+                raise ClientGone("the client went away")
 
     def give_up(self) -> None:
         self._write(self._session.exchange.fail())
@@ -311,15 +326,19 @@ class _Watch:
 
 def serve(client: Client, door: Door, turn: Turn) -> None:
     """The whole life of a connection, in this thread."""
-    with door.figures.connection() if door.figures else nullcontext():
-        _serve(client, door, turn)
+    try:
+        with door.figures.connection() if door.figures else nullcontext():
+            _serve(client, door, turn)
+    except Exception:  # for want of memory, before it has begun
+        log.exception("a connection failed, and is cut")
+        client.sock.close()
 
 
 def _serve(client: Client, door: Door, turn: Turn) -> None:
     sock, session, _ = client
-    forked.sockets.add(sock)
     want = READ
     try:
+        forked.sockets.add(sock)
         watch = session.delivery = _Watch(client, door)
         while want is not CLOSE:
             want = watch.wait()
@@ -331,9 +350,50 @@ def _serve(client: Client, door: Door, turn: Turn) -> None:
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
-        session.close()
-        forked.sockets.discard(sock)
+        try:
+            _end(sock, session)
+        finally:  # again, should the first have been struck by an exception of another thread
+            _end(sock, session)
+
+
+def _end(sock: socket, session: ServerProtocol) -> None:
+    """Once or twice: a client that is not let go would wait for ever."""
+    session.close()
+    forked.sockets.discard(sock)
+    if sock.fileno() >= 0:
         forked.release(sock)
+
+
+def serve_all(service: Service, door: Door, asgi: AsgiThread | None) -> None:
+    """Serve one client after another, until the order to stop.
+
+    An exception that comes out of there is one that another thread has raised in this one, as time-outs of
+    applications do, too late. It has cost the client that was served. Then this goes on.
+    """
+    failure: BaseException | None = None
+    while not service.stop.ordered:
+        try:
+            if failure is not None:
+                _tell_and_pause(failure, door)
+                failure = None
+            for client in door:
+                serve(client, door, turns(service, client, asgi))
+                del client  # nothing of it is kept while this waits for the next one
+        except BaseException as error:
+            # Nothing is called here: there is the next round for that, in which another one may come.
+            failure = error
+
+
+def _tell_and_pause(failure: BaseException, door: Door) -> None:
+    """What comes again and again must not keep the process busy: then nobody is let in for a moment."""
+    if forked.stranger:
+        forked.leave(failure)
+    log.error("a thread failed, and goes on", exc_info=failure)
+    close_bell_of_this_thread()
+    now = monotonic()
+    if now - door.failed_at < ACCEPT_PAUSE_S:
+        door.pause("a thread failed")
+    door.failed_at = now
 
 
 def _not_yet(exchange: ServerExchange) -> None:

@@ -50,6 +50,10 @@ def fork(run: Callable[[], int]) -> int:
             child = os.fork()
         if not child:
             _settle(parent)
+    except BaseException:
+        if os.getpid() != parent:  # a child that cannot begin must not go on as a second parent
+            os._exit(1)
+        raise
     finally:
         if os.getpid() == parent:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *WITHOUT_MEANING))

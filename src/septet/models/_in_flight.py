@@ -12,6 +12,7 @@ from threading import Lock
 
 from septet import forked
 from septet.models._acceptors import Acceptors
+from septet.models._spool import Spool
 
 SLOTS = 1 << 16
 """For as many processes; memory that is not written to is not taken (256 KiB in all)."""
@@ -23,7 +24,7 @@ _HIGHEST = 0
 class InFlight:
     """Implements `session.Admission`. A process that forks none has the first slot for itself."""
 
-    def __init__(self, limit: int = 0) -> None:
+    def __init__(self, limit: int = 0, spool_limit: int = 0) -> None:
         self._limit = limit
         self._counts = memoryview(mmap(-1, 4 * SLOTS)).cast("I")
         self._counts[_HIGHEST] = 1
@@ -34,6 +35,8 @@ class InFlight:
         """Of this process, which share its slot."""
         self.acceptors = Acceptors(SLOTS)
         """In the same slots: who has ended waits for no client either."""
+        self.spool = Spool(SLOTS, spool_limit)
+        """And the kernel has freed its temporary files."""
         forked.register(self)
 
     def forsake(self) -> None:
@@ -50,10 +53,13 @@ class InFlight:
         counts, slot = self._counts, self._slot
         with self._threads:
             counts[slot] += 1
-            if sum(counts[1 : counts[_HIGHEST] + 1]) <= self._limit:
-                return True
-            counts[slot] -= 1
-            return False
+            admitted = False
+            try:
+                admitted = sum(counts[1 : counts[_HIGHEST] + 1]) <= self._limit
+                return admitted
+            finally:
+                if not admitted:
+                    counts[slot] -= 1
 
     def leave(self) -> None:
         """A request that was counted is in flight no more."""
@@ -72,15 +78,18 @@ class InFlight:
         self._next += 1
         self._counts[_HIGHEST] = slot
         self.acceptors.extend(slot)
+        self.spool.extend(slot)
         return slot
 
     def occupy(self, slot: int) -> None:
         """In the child: from now on this is our slot."""
         self._slot = slot
         self.acceptors.occupy(slot)
+        self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """The process that had the slot has ended, or could not be forked."""
         self._counts[slot] = 0
         self.acceptors.vacate(slot)
+        self.spool.vacate(slot)
         heappush(self._free, slot)

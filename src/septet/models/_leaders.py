@@ -27,20 +27,19 @@ The main thread is the watcher. It runs no application, so it hears signals at o
 import logging
 import os
 import time
+from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, get_ident, get_native_id
-from typing import Any, Protocol
+from threading import Event, Lock, Thread, get_ident
+from typing import Any
 
 from septet import forked
-from septet.exchange import Request
 from septet.loop import ReadinessLoop
-from septet.models._answer import Called
+from septet.models._member import Answering, Birth, Due, Job, Member, Relief
 from septet.models._service import Stop
-from septet.models._shortage import Shortage
+from septet.models._shortage import Shortage, reason
 from septet.pollers import READABLE, Poll
 
 log = logging.getLogger("septet")
@@ -59,80 +58,16 @@ QUICK_ANSWERS = 32
 
 QUICK_S = 0.001
 
+MOST_FAILURES = 8
+"""In a row: then the loop is broken, and not only its thread struck by an exception of another one."""
+
+SET_RIGHT_S = 0.1
+
 ALONE_S = 1.0
 """How long a leader waits for a follower that moves the bytes instead."""
 
 END_S = 1.0
 """For the leader to come out of the loop at the end."""
-
-
-class Answering(Protocol):
-    """A connection whose request is complete."""
-
-    def answer(self, application: Called, call: Callable[..., Any]) -> None:
-        """Run the application, calling its functions by `call`."""
-
-    def await_room(self, timeout_s: float | None) -> None:
-        """Wait until the loop has sent something of what was given for the client."""
-
-    def make_room(self, timeout_s: float | None) -> None:
-        """Wait until something can be sent, and send it."""
-
-
-class Member:
-    """One of the threads, which alone writes here; but any may take its baton."""
-
-    __slots__ = ("_clock", "_leaders", "_schedstat", "baton", "leads", "request", "serial")
-
-    def __init__(self, leaders: "Leaders") -> None:
-        self._leaders = leaders
-        self.baton: list[None] = []
-        """Not empty while this thread leads and is in a call of the application."""
-        self.leads = False
-        self.request: Request | None = None
-        """Which is answered while leading. (The connection may have come to its next one before `close` returns.)"""
-        self.serial = 0
-        """Grows with every answer that is made while leading."""
-        self._clock = time.pthread_getcpuclockid(get_ident())
-        try:
-            self._schedstat = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # the kernel keeps no such figures (CONFIG_SCHED_INFO), or no descriptor is left
-            self._schedstat = -1
-
-    def forsake(self) -> None:
-        if self._schedstat >= 0:
-            os.close(self._schedstat)
-
-    def wanted_cpu_s(self) -> float:
-        """Seconds that this thread has run or was ready to run, though others had the processor; for any thread.
-
-        On a busy machine a thread that computes may get nothing for many milliseconds, and seems to wait.
-        """
-        if self._schedstat < 0:
-            return time.clock_gettime(self._clock)
-        ran_ns, ready_ns, _ = os.pread(self._schedstat, 100, 0).split()  # proc_pid_schedstat(5)
-        return (int(ran_ns) + int(ready_ns)) / 1e9
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of the application. The lead may be lost meanwhile: `leads` tells afterwards."""
-        if not self.leads:
-            return function(*arguments)
-        self.baton.append(None)
-        if self._leaders.watcher_sleeps:
-            self._leaders.wake_watcher()
-        try:
-            return function(*arguments)
-        finally:
-            try:
-                self.baton.pop()
-            except IndexError:  # one of two threads gets it, and it was not this one
-                self.leads = False
-
-
-Due = deque[tuple[Any, Called, Request]]
-"""Each an `Answering`, the application for it, and its request."""
-
-Job = Callable[[Member], None]
 
 
 class Leaders:
@@ -143,9 +78,19 @@ class Leaders:
     """
 
     def __init__(
-        self, loop: ReadinessLoop, due: Due, limit: int, stop: Stop, shortage: Shortage, done: Callable[[], None]
+        self,
+        loop: ReadinessLoop,
+        due: Due,
+        limit: int,
+        stop: Stop,
+        shortage: Shortage,
+        done: Callable[[], None],
+        set_right: Callable[[], None],
     ) -> None:
         self.order = stop.order_fileno
+        self._set_right = set_right
+        """Called by the leader, when an exception may have kept the loop from something."""
+        loop.set_exception_handler(self._loop_failed)
         self._done = done
         """Called by the leader, when the order to stop has come, after answers: perhaps they were the last."""
         self._loop = loop
@@ -153,14 +98,16 @@ class Leaders:
         self._stop = stop
         self._shortage = shortage
         self._due = due
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
+        self._jobs: deque[Job] = deque()
         """For followers."""
+        self._news: SimpleQueue[None] = SimpleQueue()
+        """That there are jobs."""
         self._lock = Lock()
         """Of the three counts."""
         self._away = 0
-        """Answers that are made by threads other than the leader."""
+        """Answers that are made by threads other than the leader, or wait for one."""
         self._idle = 0
-        """Followers that wait for a job, less the jobs that wait for a follower."""
+        """Followers that wait for a job."""
         self._threads = 0
         self._members: dict[int, Member] = {}
         """By the thread's identity."""
@@ -171,6 +118,8 @@ class Leaders:
         """A follower has been told to take the leader's baton, and has not come to it yet."""
         self._over = False
         self._left = Event()
+        self._failures = 0
+        """Of the leader, in a row, since the loop has last come through a turn."""
         self._failure: BaseException | None = None
         self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.watcher_sleeps = False
@@ -213,8 +162,15 @@ class Leaders:
     def run(self) -> None:
         """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
         self._threads = 1
-        self._start(self._lead)
-        self._watch()
+        self._start(Birth())
+        while not self._over:
+            try:
+                self._watch()
+            except (MemoryError, OSError) as error:
+                self._shortage.tell(f"cannot watch the application: {reason(error)}", "the server goes on")
+                time.sleep(TICK_S)
+        for _ in range(self._threads):  # which end, if they are idle
+            self._news.put(None)
         self._left.wait(END_S)
         os.close(self._alarm)
         self._alarm = -1
@@ -240,7 +196,7 @@ class Leaders:
             if seen == (member, member.serial) and not self._relieving:
                 waits = cpu_s - seen_cpu_s < TICK_S / 2
                 self._relieving = True
-                if not self._assign(partial(self._relieve, member, member.serial, waits)):
+                if not self._assign(Relief(member, member.serial, waits)):
                     self._relieving = False
             seen, seen_cpu_s = (member, member.serial), cpu_s
 
@@ -264,129 +220,253 @@ class Leaders:
 
     # Jobs and threads
 
-    def _assign(self, job: Job) -> bool:
-        """Give a follower something to do; False if there is none, and the system gives no more threads."""
-        with self._lock:
-            fresh = self._idle <= 0 and self._threads <= self._limit
-            if fresh:
-                self._threads += 1
-            else:
-                self._idle -= 1
-        if not fresh:
-            self._jobs.put(job)
-            return True
+    def _assign(self, relief: Relief | None, giver: Member | None = None) -> bool:
+        """Have a follower relieve the leader, or answer what its `giver` has, and count that as away. False if there is
+        no follower, and the system gives no more threads."""
+        birth = Birth()
+        job: Job = relief, giver.item if giver is not None else None
         try:
-            self._start(job)
-        except RuntimeError as error:
             with self._lock:
-                self._threads -= 1
+                # As many jobs as followers that will take them?
+                if len(self._jobs) >= self._idle and self._threads <= self._limit:
+                    birth.counted = True
+                    self._threads += 1
+                self._jobs += (job,)
+                if giver is not None:
+                    giver.item = None
+                    self._away += 1
+            if birth.counted:
+                self._start(birth)
+            else:
+                self._news.put(None)
+        except BaseException as error:
+            given = self._take_back(birth, job, giver)
+            if not isinstance(error, RuntimeError):
+                raise
             self._shortage.tell(f"cannot start a thread: {error}")
-            return False
+            return given
         return True
 
-    def _start(self, job: Job) -> None:
-        Thread(target=self._work, args=(job,), name=f"septet-{self._threads}", daemon=True).start()
+    def _take_back(self, birth: Birth, job: Job, giver: Member | None) -> bool:
+        """Whether there is nothing to be taken back: a thread has begun, or another one has taken the job."""
+        with self._lock:
+            if birth.began:
+                return True
+            if birth.counted and not birth.void:
+                birth.void = True
+                self._threads -= 1
+            if job not in self._jobs:
+                return True
+            self._jobs.remove(job)
+            if giver is not None:
+                giver.item = job[1]
+                self._away -= 1
+        return False
 
-    def _work(self, job: Job) -> None:
-        """The life of a thread."""
-        member = self._members[get_ident()] = Member(self)
+    def _start(self, birth: Birth) -> None:
+        Thread(target=self._live, args=(birth,), name=f"septet-{self._threads}", daemon=True).start()
+
+    def _live(self, birth: Birth) -> None:
         while True:
             try:
-                job(member)
-            except BaseException as error:  # of the loop: what the application raises does not come here
-                self._failure = error
-                self.end()
-                self._left.set()
+                self._work(birth)
                 return
-            del job  # an idle thread keeps nothing of what it has answered
-            with self._lock:
+            except BaseException:  # at the one place where `_work` does not expect it
+                pass
+
+    def _work(self, birth: Birth) -> None:
+        """The life of a thread. What the application raises does not come here, but what other threads raise in this
+        one does (PyThreadState_SetAsyncExc), at any call; and what the loop raises.
+
+        It has cost the request that was answered. What a thread is to do and what it counts for stands in its `Member`
+        and changes in stretches without a call, so the thread can go on from there.
+        """
+        failure: BaseException | None = None
+        while not self._failure:
+            try:
+                if failure is not None:
+                    self._recover(failure)
+                    failure = None
+                me = self._member(birth)
+                if me is None:
+                    return
+                while not (self._over and me.is_free()):
+                    self._do_next(me)
+                me.forsake()
+                return
+            except BaseException as error:
+                failure = error  # and nothing else: there is the next round for that, in which another one may come
+
+    def _member(self, birth: Birth) -> Member | None:
+        """What the thread is; None if it has begun too late."""
+        with self._lock:
+            if birth.void:
+                return None
+            birth.began = True
+        identity = get_ident()
+        me = self._members.get(identity)
+        if me is None:
+            me = Member(self)
+            me.leads = self._leader is None  # the first one
+            self._members[identity] = me
+        return me
+
+    def _do_next(self, me: Member) -> None:
+        if me.leads:
+            self._lead(me)
+        elif me.item is not None:
+            self._answer_away(me)
+        elif me.away:
+            self._go_on_away(me)
+        elif me.relief is not None:
+            self._relieve(me)
+        else:
+            self._await_job(me)
+
+    def _await_job(self, me: Member) -> None:
+        """Take a job, or wait until there may be one."""
+        with self._lock:
+            if self._jobs:
+                me.relief, me.item = self._jobs[0]
+                me.away = me.item is not None
+                del self._jobs[0]
+                if me.idle:
+                    me.idle = False
+                    self._idle -= 1
+                return
+            if not me.idle:
+                me.idle = True
                 self._idle += 1
-            job = self._jobs.get()
+        self._news.get()
+
+    def _recover(self, failure: BaseException) -> None:
+        """Set right what the exception may have left undone. Ends the server if the loop cannot go on."""
+        if forked.stranger:
+            forked.leave(failure)
+        me = self._members.get(get_ident())
+        if me is None:
+            return
+        if me.item is not None:
+            me.item[0].abandon()
+            me.item = None
+        me.request = None
+        for _ in self._jobs:
+            self._news.put(None)
+        if not me.leads:
+            self._wake_leader()  # which may wait for this, and for what this was about to tell it
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._set_right)
+            log.error("a thread failed, and goes on", exc_info=failure)
+            return
+        self._failures += 1
+        if self._failures >= MOST_FAILURES:
+            self._failure = failure
+            self.end()
+            self._left.set()
+            return
+        self._set_right()
+        log.error("a thread failed, and goes on", exc_info=failure)
+
+    def _loop_failed(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback of ours raised, and may have left something undone."""
+        loop.call_later(SET_RIGHT_S, self._set_right)
+        loop.default_exception_handler(context)
 
     # What threads do
 
-    def _relieve(self, leader: Member, serial: int, waits: bool, me: Member) -> None:
-        """Take the baton of a leader that is still in the call in which it was seen, and lead instead."""
-        self._relieving = False
-        if leader.serial != serial:
-            return
-        try:
-            leader.baton.pop()
-        except IndexError:  # the call has come back
-            return
+    def _relieve(self, me: Member) -> None:
+        assert me.relief is not None
+        leader, serial, waits = me.relief
+        with self._lock:
+            self._relieving = False
+            me.relief = None
+            if leader.serial != serial:
+                return
+            try:
+                del leader.baton[0]
+            except IndexError:  # the call has come back
+                return
+            leader.leads = False
+            leader.away = True
+            self._away += 1
+            me.leads = True
+            self._leader = me
         request = leader.request
         if waits and request is not None:
             self._remember(request.path)
-        with self._lock:
-            self._away += 1
-        self._lead(me)
 
     def _lead(self, me: Member) -> None:
         """Run the loop, and the application for what is due; until the end, or until a follower leads."""
         self._leader = me
-        me.leads = True
         due, loop = self._due, self._loop
         while not self._over:
-            for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
-                if self._away >= self._limit:
-                    break
-                try:
-                    connection, application, request = due.popleft()
-                except IndexError:  # a follower was quicker
-                    break
-                if self._slow and request.path in self._slow and self._send_away(connection, application, request.path):
-                    continue
-                me.serial += 1
-                me.request = request
-                connection.answer(application, me.call)
-                me.request = None
-                if not me.leads:
-                    self._go_on_away(me)
-                    return
+            if due and not self._answer_due(me):
+                return
             if self._stop.ordered:
                 self._done()
             if due and self._away < self._limit:
                 loop.call_soon(_nothing)  # look who else has come, without waiting
             loop.turn()
+            self._failures = 0
         me.leads = False
         self._left.set()
 
-    def _send_away(self, connection: Answering, application: Called, path: bytes) -> bool:
-        with self._lock:
-            self._away += 1
-        if self._assign(partial(self._answer_away, connection, application, path)):
-            return True
-        with self._lock:
-            self._away -= 1
-        return False
+    def _answer_due(self, me: Member) -> bool:
+        """Whether this thread still leads. (Here, and not in `_lead`, for while that waits nothing is to be kept.)"""
+        due = self._due
+        for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
+            if self._away >= self._limit:
+                break
+            try:
+                # Without a call, so that what is taken is never lost; for other threads it is one step, too.
+                me.item = connection, application, request = due[0]
+                del due[0]
+            except IndexError:  # a follower was quicker
+                break
+            if self._slow and request.path in self._slow and self._send_away(me):
+                continue
+            me.serial += 1
+            me.request = request
+            connection.answer(application, me.call)
+            me.item = me.request = None
+            if not me.leads:
+                return False
+        return True
 
-    def _answer_away(self, connection: Answering, application: Called, path: bytes, me: Member) -> None:
+    def _send_away(self, me: Member) -> bool:
+        return self._assign(None, me)
+
+    def _answer_away(self, me: Member) -> None:
         """Answer a request whose path is known to be slow."""
+        assert me.item is not None
+        connection, application, request = me.item
         began = time.monotonic()
         connection.answer(application, me.call)
+        me.item = None
+        path = request.path
         if time.monotonic() - began >= QUICK_S:
             self._remember(path)
         elif (left := self._slow.get(path, 0)) > 1:
             self._slow[path] = left - 1
         else:
             self._slow.pop(path, None)
-        self._go_on_away(me)
 
     def _go_on_away(self, me: Member) -> None:
         """Give the place back that an answer had beside the leader's; if it was the last, to the next that is due."""
-        while True:
-            following = None
-            with self._lock, suppress(IndexError):  # the leader may be quicker
-                if self._away >= self._limit:
-                    following = self._due.popleft()
-            if following is None:
-                break
-            connection, application, _ = following
-            connection.answer(application, me.call)
         with self._lock:
-            self._away -= 1
-        if self._due or self._stop.ordered:
-            self._wake_leader()
+            if self._away >= self._limit and self._due:  # the leader may be quicker
+                me.item = self._due[0]
+                del self._due[0]
+            else:
+                me.away = False
+                self._away -= 1
+        if me.item is None:
+            if self._due or self._stop.ordered:
+                self._wake_leader()
+            return
+        connection, application, _ = me.item
+        connection.answer(application, me.call)
+        me.item = None
 
     def _wake_leader(self) -> None:
         try:

@@ -11,7 +11,7 @@ from socket import socket
 from septet.apps.asgi import Cycle
 from septet.exchange import Want
 from septet.loop import ReadinessLoop
-from septet.models._carry import carry, expire, receive
+from septet.models._carry import RECEIVE_BYTES, carry, expire, receive_into
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
@@ -19,6 +19,9 @@ log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
 """Bytes that a client may send ahead while the application runs; from there on the kernel keeps them."""
+
+_buffer = memoryview(bytearray(RECEIVE_BYTES))
+"""For the thread of the loop, of which a process has one; it never hands the loop over while it receives."""
 
 
 class Link:
@@ -46,30 +49,39 @@ class Link:
     def ready(self, mask: int) -> None:
         """The loop's call: the socket is ready for what was watched for, or broken, which trying will show."""
         session = self.session
-        want = session.phase.want
         try:
+            want = session.phase.want
             if want is READ:
-                want = receive(session, self.sock)
+                want = receive_into(_buffer, session, self.sock)
             elif want is RUN:  # while the application runs, only an error tells that the client is gone
-                want = session.lose() if mask & (ERROR | HANGUP) else receive(session, self.sock)
+                want = session.lose() if mask & (ERROR | HANGUP) else receive_into(_buffer, session, self.sock)
                 if session.unread > UNREAD_LIMIT:
                     self.attend(want)
             elif want is EITHER and mask & READABLE:
-                want = receive(session, self.sock)
+                want = receive_into(_buffer, session, self.sock)
             self.carry(want)
         except Exception:
-            log.exception("a connection failed, and is cut")
-            self.carry(session.lose())
+            self.fail()
+
+    def fail(self) -> None:
+        """Cut the connection, whatever went wrong with it. While the exception is handled."""
+        log.exception("a connection failed, and is cut")
+        self.carry(self.session.lose())
 
     def carry(self, want: Want) -> None:
-        """Carry the session on from `want`, and watch for what it waits for then."""
+        """Carry the session on from `want`, and watch for what it waits for then. What goes wrong cuts the connection:
+        the application, which may be the caller, cannot mend it."""
         session = self.session
-        after = carry(want, session, self.sock, self.turn)
-        cycle = self.cycle
-        if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
-            self.cycle = None
-        if (after is not READ and after is not RUN) or self._mask != READABLE or session.ended:
-            self.attend(after)
+        try:
+            after = carry(want, session, self.sock, self.turn)
+            cycle = self.cycle
+            if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
+                self.cycle = None
+            if (after is not READ and after is not RUN) or self._mask != READABLE or session.ended:
+                self.attend(after)
+        except Exception:
+            log.exception("a connection failed, and is cut")
+            self.attend(session.lose())
 
     def attend(self, want: Want) -> None:
         """Have the loop watch for what the session waits for."""
@@ -103,16 +115,19 @@ class Link:
         old = self._mask
         if mask == old:
             return
-        self._mask = mask
         if not mask:
             self.loop.unwatch(self._descriptor)
         elif old:
             self.loop.rewatch(self._descriptor, mask)
         else:
             self.loop.watch(self._descriptor, mask, self.ready)
+        self._mask = mask  # of a call that has failed there is nothing to undo
 
     def check_deadline(self, now: float) -> None:
         """End the session's phase if its time is up; `now` in seconds of the loop's clock."""
-        deadline = self.session.deadline(now)
-        if deadline is not None and now >= deadline:
-            self.carry(expire(self.session, self.sock))
+        try:
+            deadline = self.session.deadline(now)
+            if deadline is not None and now >= deadline:
+                self.carry(expire(self.session, self.sock))
+        except Exception:
+            self.fail()

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from septet import forked
+from septet.apps._channel import HALF_CLOSED_S
 from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
@@ -28,13 +29,14 @@ from septet.models._application_loop import run_through, run_until, start_applic
 from septet.models._carry import carry, expire
 from septet.models._cpus import default_threads
 from septet.models._figures import Figures
-from septet.models._leaders import Due, Leaders
+from septet.models._leaders import Leaders
 from septet.models._link import Link
+from septet.models._member import Due
 from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._service import Service, Stop
-from septet.models._shortage import ACCEPT_PAUSE_S
+from septet.models._shortage import ACCEPT_PAUSE_S, reason
 from septet.models._tasks import Starter
-from septet.pollers import EXCLUSIVE, READABLE, WRITABLE, Poll
+from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
 from septet.rules import STOPPING_S
 
@@ -42,6 +44,9 @@ log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
+
+LOOKED_AT_ONCE = 500
+"""Connections whose deadlines are looked at in one turn of the loop: half a millisecond."""
 
 TURNS_AT_ONCE = 16
 """Of a client that sends its requests in one piece; then the others come first."""
@@ -54,7 +59,7 @@ class Connection(Link):
     does so under `lock`. Implements `exchange.Delivery` and `_leaders.Answering`.
     """
 
-    __slots__ = ("_ahead", "_answering", "_reactor", "_room", "_turns", "lock")
+    __slots__ = ("_ahead", "_answering", "_half_closed_at", "_reactor", "_room", "_turns", "lock")
 
     def __init__(self, reactor: "Reactor", sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor.loop, sock, session)
@@ -62,6 +67,8 @@ class Connection(Link):
         self.lock = reactor.lock or RLock()
         self._answering = False
         """An application that is called has the session's request, or its turn will come; the next one has to wait."""
+        self._half_closed_at: float | None = None
+        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
         self._ahead: RunAhead | None = None
         self._room: Condition | None = None
         """Notified when the client has taken something, if an application waits for that."""
@@ -78,8 +85,9 @@ class Connection(Link):
         reactor = self._reactor
         target = reactor.only or reactor.site.find(exchange)
         if isinstance(target, Wsgi):
+            # Without a call, so that no exception of another thread comes between the two; first what may lack memory.
+            reactor.due += ((self, target, exchange.request),)
             self._answering = True
-            reactor.due.append((self, target, exchange.request))
             return None
         if self._turns < TURNS_AT_ONCE:
             self._turns += 1
@@ -129,8 +137,11 @@ class Connection(Link):
         """Others have had their turn meanwhile."""
         with self.lock:
             self._turns = 0
-            if self.session.phase.want is RUN:
-                self.carry(RUN)
+            try:
+                if self.session.phase.want is RUN:
+                    self.carry(RUN)
+            except Exception:
+                self.fail()
 
     # What the loop calls
 
@@ -158,11 +169,13 @@ class Connection(Link):
             self.carry(self.session.lose())
 
     def end(self) -> None:
-        self._notify()
-        if not self._answering:  # else its thread does so when it is done with the body
-            self.session.close()
-        forked.release(self.sock)
-        self._reactor.forget(self)
+        try:
+            self._notify()
+            if not self._answering:  # else its thread does so when it is done with the body
+                self.session.close()
+        finally:
+            forked.release(self.sock)
+            self._reactor.forget(self)
 
     def forsake(self) -> None:
         """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
@@ -231,11 +244,35 @@ class Connection(Link):
 
     def _break(self) -> None:
         """Something is wrong that is no fault of the application's."""
+        self.abandon()
+        log.exception("a connection failed, and is cut")
+
+    def abandon(self) -> None:
         with self.lock:
             self.session.lose()
             self._answered()
         self._reactor.call_on_loop(self._attend_now)
-        log.exception("a connection failed, and is cut")
+
+    def set_right(self) -> None:
+        """The loop was kept from something by an exception: see what is to be done, whatever has been."""
+        try:
+            with self.lock:
+                if self._descriptor < 0:
+                    self.end()
+                    return
+                self._turns = 0
+                self.watch_anew()
+                if self.session.phase.want is RUN and not self._answering:
+                    self.carry(RUN)
+                else:
+                    self.attend(self.session.phase.want)
+        except Exception:
+            self._break()
+
+    def watch_anew(self) -> None:
+        """Nothing is watched; `attend` has the loop watch what is wanted."""
+        self._mask = 0
+        self.loop.unwatch(self._descriptor)
 
     def _settle(self, want: Want) -> None:
         """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
@@ -246,13 +283,16 @@ class Connection(Link):
 
     def _attend_now(self) -> None:
         with self.lock:
-            self.attend(self.session.phase.want)
+            try:
+                self.attend(self.session.phase.want)
+            except Exception:
+                self.fail()
 
     def _keep(self, exchange: ServerExchange) -> None:
         """See to what the client does not take; wait for the client, when it has become too much."""
         ahead = self._ahead
         if ahead is None:
-            ahead = self._ahead = RunAhead()
+            ahead = self._ahead = RunAhead(self._reactor.service.in_flight.spool)
         until = monotonic() + SLOW_S
         while ahead.is_full(exchange):
             if ahead.slow:
@@ -263,18 +303,28 @@ class Connection(Link):
                 ahead.slow = True
         if exchange.lost:
             raise ClientGone("the client went away, or read too slowly")
-        error = ahead.put_away(exchange)
-        if error is not None:
-            self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {error.strerror}")
+        why_not = ahead.put_away(exchange)
+        if why_not is not None:
+            self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {why_not}")
 
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
         session = self.session
-        if not session.lost and self._reactor.runner.leads() and _is_broken(self.sock):
+        if not session.lost and self._has_left():
             with self.lock:
                 self._settle(session.lose())
         if session.lost:
             raise ClientGone("the client went away")
+
+    def _has_left(self) -> bool:
+        poller = Poll()
+        poller.add(self._descriptor, RDHUP)  # errors and the end of both directions are told in any case: poll(2)
+        for _, found in poller.wait(0):
+            now = monotonic()
+            if self._half_closed_at is None:
+                self._half_closed_at = now
+            return bool(found & (ERROR | HANGUP)) or now - self._half_closed_at >= HALF_CLOSED_S
+        return False
 
     def await_body(self) -> None:
         raise AssertionError("a body is collected before its request has its turn")
@@ -301,12 +351,6 @@ class Connection(Link):
             self._settle(carry(expire(session, self.sock), session, self.sock, self.turn))
 
 
-def _is_broken(sock: socket) -> bool:
-    poller = Poll()
-    poller.add(sock.fileno(), 0)  # errors and the end of both directions are told in any case: poll(2)
-    return bool(poller.wait(0))
-
-
 class Reactor:
     """Serves on one loop until the order to stop. Belongs to the thread that calls `run`."""
 
@@ -327,6 +371,9 @@ class Reactor:
         """Of all connections, where one thread has them all: it never waits."""
         self.stopping = False
         self._ended = False
+        self._cut_later: TimerHandle | None = None
+        self._paused: set[Listener] = set()
+        """Listeners that are to be opened again."""
         self._connections: set[Connection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -346,7 +393,7 @@ class Reactor:
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
         limit = service.threads or default_threads()
-        return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done)
+        return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done, self.set_right)
 
     def run(self) -> None:
         """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
@@ -399,32 +446,56 @@ class Reactor:
                 return
             except ConnectionError:
                 continue  # it has left already
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self.pause(listener, error)
                 return
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
-        connection = self.connect(sock, self.service.accepted(listener, sock, address))
-        self._connections.add(connection)
+        connection = None
         try:
+            connection = self.connect(sock, self.service.accepted(listener, sock, address))
+            self._connections.add(connection)
             connection.attend(connection.session.phase.want)
-        except OSError as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
-            self.service.shortage.tell(f"cannot watch a client: {error.strerror}")
-            connection.end()
+        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+            self.service.shortage.tell(f"cannot watch a client: {reason(error)}", "the connection is cut")
+            if connection is None:
+                sock.close()
+            else:
+                connection.attend(CLOSE)
 
     def connect(self, sock: socket, session: ServerProtocol) -> Connection:
         return Connection(self, sock, session)
 
-    def pause(self, listener: Listener, error: OSError) -> None:
+    def pause(self, listener: Listener, error: BaseException) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
-        self.service.shortage.tell(f"cannot accept clients: {error.strerror}")
+        self.service.shortage.tell(f"cannot accept clients: {reason(error)}")
         self.shut(listener)
+        self._paused.add(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
 
     def _reopen(self, listener: Listener) -> None:
-        if not self.stopping:
+        if listener in self._paused and not self.stopping:
+            self._paused.discard(listener)
             self.open(listener)
+
+    def set_right(self) -> None:
+        """An exception of another thread has kept the loop from something, or one of ours: look at all there is."""
+        for connection in list(self._connections):
+            connection.set_right()
+        if self._look is not None:
+            self._look.cancel()
+        self._look_round()
+        if self.stopping:
+            self._wind_down()
+            return
+        for listener in self.service.listeners:
+            self._paused.discard(listener)
+            self.open_anew(listener)
+
+    def open_anew(self, listener: Listener) -> None:
+        self.shut(listener)
+        self.open(listener)
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -437,9 +508,16 @@ class Reactor:
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
         self._look = self.loop.call_later(min(longest_s, shortest / 4), self._look_round)
+        self._look_at(list(self._connections))
+
+    def _look_at(self, connections: list[Connection]) -> None:
+        """Some in this turn of the loop and the rest in the next ones, for those who are not late not to wait."""
         now = self.loop.time()
-        for connection in list(self._connections):
+        for connection in connections[-LOOKED_AT_ONCE:]:
             connection.check_deadline(now)
+        del connections[-LOOKED_AT_ONCE:]
+        if connections:
+            self.loop.call_soon(self._look_at, connections)
 
     def _tell(self, figures: Figures) -> None:
         self.loop.call_later(figures.interval_s, self._tell, figures)
@@ -449,8 +527,8 @@ class Reactor:
 
     def attend(self, task: "Task[None]") -> None:
         """Wait for a request's task at the end; asyncio itself would not even keep it from being collected."""
-        self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        self._tasks.add(task)
 
     def _task_done(self, task: "Task[None]") -> None:
         self._tasks.discard(task)
@@ -464,6 +542,9 @@ class Reactor:
             return
         self.loop.unwatch(self.runner.order)
         self.stopping = True
+        self._wind_down()
+
+    def _wind_down(self) -> None:
         for listener in self.service.listeners:
             self.shut(listener)
         self.service.shut_doors()
@@ -472,7 +553,8 @@ class Reactor:
         if self._look is not None:
             self._look.cancel()
         self._look_round()
-        self.loop.call_later(self.service.graceful_timeout, self._cut)
+        if self._cut_later is None:
+            self._cut_later = self.loop.call_later(self.service.graceful_timeout, self._cut)
         self.end_if_done()
 
     def end_if_done(self) -> None:
@@ -537,6 +619,7 @@ class OnLoop:
             for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
                 connection, application, _ = due.popleft()
                 connection.answer(application, operator.call)
+                connection = None  # nothing of it is kept while the loop waits
             self.busy = bool(due)
             if due:
                 self._loop.call_soon(_nothing)  # look who else has come, without waiting

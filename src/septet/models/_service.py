@@ -12,7 +12,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from socket import socket
-from tempfile import SpooledTemporaryFile, gettempdir
+from tempfile import gettempdir
 from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
@@ -24,15 +24,11 @@ from septet.models._figures import Figures
 from septet.models._in_flight import InFlight
 from septet.models._shortage import Shortage
 from septet.models._signals import log_signals_without_meaning
+from septet.models._spool import Body
 from septet.pollers import READABLE, Poll
 from septet.protocol import ServerProtocol
 from septet.rules import Rules
 from septet.session import Session
-
-SPOOL_BYTES = 1 << 20
-"""A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress
-do the same at 16 KiB and 512 KiB)."""
-
 
 CUT_MARGIN_S = 0.25
 """What is left for a model to end by itself when its time is up, before the process is ended over it."""
@@ -252,8 +248,8 @@ class Service:
         with suppress(OSError):  # found now, while there are descriptors to try directories with
             gettempdir()
         lacking = partial(Shortage().tell, meanwhile="it is answered 500")
-        return replace(self, rules=replace(self.rules, spool=_spool, lacking=lacking))
-
-
-def _spool() -> SpooledTemporaryFile[bytes]:
-    return SpooledTemporaryFile(SPOOL_BYTES)
+        spool, limits = self.in_flight.spool, self.rules.limits
+        if spool.limit and not 0 < limits.body <= spool.limit:  # what alone is too much need not be begun
+            limits = replace(limits, body=spool.limit)
+        rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking)
+        return replace(self, rules=rules)

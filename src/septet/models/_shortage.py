@@ -14,6 +14,11 @@ EPISODE_S = 10.0
 at once."""
 
 
+def reason(error: BaseException) -> str:
+    """What was lacking, in words."""
+    return getattr(error, "strerror", None) or ("out of memory" if isinstance(error, MemoryError) else repr(error))
+
+
 class Shortage:
     """One line in the log for each episode, whichever thread of the process meets it."""
 

@@ -16,8 +16,21 @@ class Crew:
     def __init__(self) -> None:
         self._working: set[threading.Thread] = set()
 
+    def keep(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
+        """`start` a thread that calls `run` again when that fails."""
+
+        def again() -> None:
+            while True:
+                try:
+                    run(*args, **kwargs)
+                    return
+                except BaseException:
+                    log.exception("a thread failed, and begins anew")
+
+        self.start(again)
+
     def start(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """Call `run` in a thread of its own. Raises RuntimeError when the system gives none."""
+        """Call `run` in a thread of its own. Raises RuntimeError when the system gives none, and MemoryError."""
 
         def work() -> None:
             try:
@@ -31,7 +44,7 @@ class Crew:
         self._working.add(thread)
         try:
             thread.start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             self._working.discard(thread)
             raise
 

@@ -16,6 +16,7 @@ from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import Client, Door, hall, serve, turns
 from septet.models._children import Brood, take_orders
 from septet.models._service import Service, Stop
+from septet.models._shortage import reason
 
 TAKES = ()
 CONCURRENCY = "processes"
@@ -28,8 +29,8 @@ def run(service: Service) -> None:
         for client in door:
             try:
                 children.fork(partial(_serve_and_exit, service, door, client))
-            except OSError as error:
-                door.pause(f"cannot fork for a client: {error.strerror}")
+            except (OSError, MemoryError) as error:
+                door.pause(f"cannot fork for a client: {reason(error)}")
             client.sock.close()  # not released: the child goes on with it
         children.wait()
 

@@ -13,7 +13,6 @@ Where applications run is as under epoll.
 """
 
 import errno
-import logging
 import os
 from contextlib import suppress
 from functools import partial
@@ -27,13 +26,12 @@ from septet.loop.uring import UringLoop
 from septet.models._link import UNREAD_LIMIT
 from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
 from septet.models._service import Service
+from septet.models._shortage import reason
 from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring, obstacle
 from septet.protocol import ServerProtocol
 
 __all__ = ["obstacle", "run"]
-
-log = logging.getLogger("septet")
 
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"
@@ -74,13 +72,18 @@ class RingConnection(Connection):
         if not mask & (READABLE | WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
+    def watch_anew(self) -> None:
+        super().watch_anew()
+        self._polled = 0
+        if not self._ring.has(self._receive):
+            self._receive = 0
+
     def _received(self, result: int, flags: int, data: bytes) -> None:
         with self.lock:
             try:
                 self._take(result, flags, data)
             except Exception:  # a segment that was not taken in must not be missed: what follows would be misread
-                log.exception("a connection failed, and is cut")
-                self.carry(self.session.lose())
+                self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
         if not flags & MORE:
@@ -106,14 +109,16 @@ class RingConnection(Connection):
         self.carry(want)
 
     def end(self) -> None:
-        if not self._answering:
-            self.session.close()
-        if self._receive:
-            with suppress(OSError):
-                self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
-        self._close_when_idle()
-        self._notify()
-        self._reactor.forget(self)
+        try:
+            self._notify()
+            if not self._answering:
+                self.session.close()
+        finally:
+            if self._receive:
+                with suppress(OSError):
+                    self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
+            self._close_when_idle()
+            self._reactor.forget(self)
 
     def _close_when_idle(self) -> None:
         """A descriptor is closed when nothing in the ring refers to it any more."""
@@ -131,6 +136,7 @@ class RingReactor(Reactor):
     def __init__(self, service: Service, loop: UringLoop) -> None:
         super().__init__(service, loop)
         self._ring = loop.ring
+        self._ring.interrupted = _cut
         self._accepts: dict[Listener, int] = {}
         self.closing: set[socket] = set()
         """To be closed when their receives are out of the ring."""
@@ -141,6 +147,14 @@ class RingReactor(Reactor):
             self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
+
+    def set_right(self) -> None:
+        cast(UringLoop, self.loop).arm_anew()
+        super().set_right()
+
+    def open_anew(self, listener: Listener) -> None:
+        if not self._ring.has(self._accepts.get(listener, 0)):
+            super().open_anew(listener)
 
     def connect(self, sock: socket, session: ServerProtocol) -> Connection:
         # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
@@ -158,14 +172,29 @@ class RingReactor(Reactor):
             if self.service.stop.ordered:  # accepted by the kernel before it was told
                 os.close(result)
             else:
-                self.admit(listener, *listener.adopt(result))
+                self._adopt(listener, result)
         elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
             self.open(listener)
 
+    def _adopt(self, listener: Listener, descriptor: int) -> None:
+        try:
+            sock, address = listener.adopt(descriptor)
+        except (OSError, MemoryError) as error:
+            self.service.shortage.tell(f"cannot accept a client: {reason(error)}", "the connection is cut")
+        else:
+            self.admit(listener, sock, address)
+
     def _close(self) -> None:
         super()._close()
         for sock in self.closing:  # with the ring, whatever was in it is gone
             sock.close()
+
+
+def _cut(callback: object) -> None:
+    """An exception has come before or while this was called: what it was to be told may be lost."""
+    connection = getattr(callback, "__self__", None)
+    if isinstance(connection, RingConnection):
+        connection.abandon()

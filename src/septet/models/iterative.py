@@ -10,12 +10,11 @@ so nothing needs a lock; and one slow client keeps everybody waiting.
                                     └───────────────────────┘
 """
 
-from septet.models._blocking import Door, hall, serve, turns
+from septet.models._blocking import Door, hall, serve_all
 from septet.models._service import Service
 
 
 def run(service: Service) -> None:
     door = Door(service, shares=True)
     with hall(service) as asgi:
-        for client in door:
-            serve(client, door, turns(service, client, asgi))
+        serve_all(service, door, asgi)

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from septet.errors import Failed
 from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
-from septet.models._blocking import Door, hall, serve, turns
+from septet.models._blocking import Door, hall, serve_all
 from septet.models._cpus import default_threads
 from septet.models._service import Service
 from septet.models._threads import Crew
@@ -45,7 +45,7 @@ def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> 
     """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
     for started in range(count):
         try:
-            crew.start(_accept_and_serve, service, Door(service, shares=True, main=False), asgi)
+            crew.keep(_accept_and_serve, service, Door(service, shares=True, main=False), asgi)
         except (RuntimeError, OSError) as error:
             if not started:
                 raise Failed(f"cannot start a thread: {error}") from None
@@ -54,12 +54,9 @@ def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> 
 
 
 def _accept_and_serve(service: Service, door: Door, asgi: AsgiThread | None) -> None:
-    while not service.stop.ordered:
-        try:
-            for client in door:
-                serve(client, door, turns(service, client, asgi))
-        except BaseException:  # such as one that the application has raised in this thread from another, too late
-            log.exception("a thread failed, and goes on")
-            door.pause("a thread failed")
-        finally:
-            close_bell_of_this_thread()
+    try:
+        serve_all(service, door, asgi)
+    finally:
+        close_bell_of_this_thread()
+        if service.stop.ordered:
+            door.close()

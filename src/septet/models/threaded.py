@@ -23,9 +23,10 @@ def run(service: Service) -> None:
         for client in door:
             try:
                 crew.start(_serve, service, door, client, asgi)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 client.sock.close()
-                door.pause(f"cannot start a thread for a client: {error}")
+                door.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
+            del client  # nothing of it is kept while this waits for the next one
         crew.wait()
 
 
@@ -33,4 +34,5 @@ def _serve(service: Service, door: Door, client: Client, asgi: AsgiThread | None
     try:
         serve(client, door, turns(service, client, asgi))
     finally:
+        client.sock.close()  # if there was not even memory for `serve`
         close_bell_of_this_thread()

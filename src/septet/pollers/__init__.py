@@ -5,8 +5,20 @@ only where it is used, because it needs ctypes) is io_uring, which does an opera
 its interface is its own.
 """
 
-from septet.pollers._poller import ERROR, EXCLUSIVE, HANGUP, INVALID, READABLE, WRITABLE, Poller, Ready
+from septet.pollers._poller import ERROR, EXCLUSIVE, HANGUP, INVALID, RDHUP, READABLE, WRITABLE, Poller, Ready
 from septet.pollers.epoll import Epoll
 from septet.pollers.poll import Poll
 
-__all__ = ["ERROR", "EXCLUSIVE", "HANGUP", "INVALID", "READABLE", "WRITABLE", "Epoll", "Poll", "Poller", "Ready"]
+__all__ = [
+    "ERROR",
+    "EXCLUSIVE",
+    "HANGUP",
+    "INVALID",
+    "RDHUP",
+    "READABLE",
+    "WRITABLE",
+    "Epoll",
+    "Poll",
+    "Poller",
+    "Ready",
+]

@@ -19,6 +19,9 @@ ERROR = 0x008
 HANGUP = 0x010
 """POLLHUP: both directions are shut down."""
 
+RDHUP = 0x2000
+"""POLLRDHUP: the peer sends no more."""
+
 INVALID = 0x020
 """POLLNVAL: the descriptor is not open. Not from `Epoll`, which drops closed descriptors."""
 

@@ -11,6 +11,7 @@ import mmap
 import os
 import time
 import weakref
+from collections import deque
 from threading import Lock
 from typing import NoReturn
 
@@ -77,7 +78,7 @@ class Queues:
         self._enabled = False
         self._fence = Fence() if shared else None
         self._sq_tail = self._cq_head = self._prepared = 0
-        self._late: list[Completion] = []
+        self._late: deque[Completion] = deque()
         """Completions that were taken from the queue and not called back yet; `reap` returns them first."""
         try:
             fd, params = _create(entries, _FLAGS if shared else _FLAGS | _ONE_THREAD)
@@ -157,8 +158,7 @@ class Queues:
         if code >= 0:
             self._prepared -= code
         elif code in _TRY_AGAIN:
-            self._late = self.reap()  # including those that were in _late
-            if not self._late:
+            if not self.reap():  # including those that were in _late
                 time.sleep(RETRY_DELAY_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
@@ -171,12 +171,12 @@ class Queues:
         """The number of completions that `reap` would return now."""
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
-    def reap(self) -> list[Completion]:
-        """Take all completions that have come, in their order."""
-        late, self._late = self._late, []
+    def reap(self) -> "deque[Completion]":
+        """Take all completions that have come, in their order, behind those that were taken and not removed yet; the
+        caller removes them one by one."""
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
-            return late
+            return self._late
         fence = self._fence
         if fence is not None:
             fence()  # read the completions after the tail that published them
@@ -187,8 +187,10 @@ class Queues:
             completions = [*abi.CQE.iter_unpack(self._cqes[first:]), *abi.CQE.iter_unpack(self._cqes[:last])]
         if fence is not None:
             fence()  # and before writing the head, which frees their slots
+        # Without a call, so that no exception of another thread comes in between.
+        self._late += completions
         self._cq_head = self._words[self._cq_head_at] = tail
-        return late + completions if late else completions
+        return self._late
 
     def enable(self) -> None:
         """Bind the ring to the calling thread."""

@@ -125,6 +125,9 @@ class Ring(SocketOperations, FileOperations, Queues):
         report: Report | None = None,
     ) -> None:
         self.report = report
+        self.interrupted: Callable[[Callback], None] | None = None
+        """Told, before that, which callback has not been called, or not to its end: also for exceptions that another
+        thread has raised in this one."""
         self._buffer_shape = (buffers, buffer_size)
         self._buffers: ProvidedBuffers | None = None
         self._callbacks: dict[int, Callback] = {}
@@ -198,39 +201,44 @@ class Ring(SocketOperations, FileOperations, Queues):
     def call_back(self) -> None:
         """The second half of `wait`, after `enter`: call back for each completion."""
         callbacks, kept, buffers = self._callbacks, self._pinned, self._buffers
-        rest = iter(self.reap())
-        for token, res, flags in rest:
-            if flags & MORE:
-                callback = callbacks.get(token)
-            else:
-                callback = callbacks.pop(token, None)
-                if kept:
-                    kept.pop(token, None)
-            data = b""
-            if flags & abi.CQE_BUFFER and buffers is not None:
-                try:
-                    data = buffers.take(flags >> 16, res)
-                except MemoryError:
-                    buffers.give_back(flags >> 16)
-                    res = -errno.ENOMEM  # as if the kernel had had no memory
-            if callback is None:
-                continue  # a cancel that failed and has no callback
+        complete = self.reap()
+        for _ in range(len(complete)):
+            token, res, flags = complete[0]
+            del complete[0]
+            callback = None
             try:
-                callback(res, flags, data)
+                callback = callbacks.get(token)
+                if not flags & MORE:
+                    callbacks.pop(token, None)
+                    if kept:
+                        kept.pop(token, None)
+                data = b""
+                if flags & abi.CQE_BUFFER and buffers is not None:
+                    try:
+                        data = buffers.take(flags >> 16, res)
+                    except MemoryError:
+                        buffers.give_back(flags >> 16)
+                        res = -errno.ENOMEM  # to the receiver as if the kernel had had none
+                if callback is not None:  # else a cancel that failed, which nobody wanted to know
+                    callback(res, flags, data)
             except BaseException as exc:
-                if not self._reported(exc, callback):
-                    self._late = [*rest, *self._late]
-                    raise
+                self._failed(exc, callback or callbacks.get(token))
 
     def flush(self) -> None:
         """Submit what is prepared, without waiting. Its completions are called back by the next `wait`."""
         self.enter(0)
 
-    def _reported(self, exc: BaseException, callback: Callback) -> bool:
-        if self.report is None or isinstance(exc, SystemExit | KeyboardInterrupt):
-            return False
+    def has(self, token: int) -> bool:
+        """Whether the operation has a completion to come."""
+        return token in self._callbacks
+
+    def _failed(self, exc: BaseException, callback: Callback | None) -> None:
+        """Report the exception, or raise it."""
+        if self.interrupted is not None and callback is not None:
+            self.interrupted(callback)
+        if self.report is None or callback is None or isinstance(exc, SystemExit | KeyboardInterrupt):
+            raise exc
         self.report(exc, callback)
-        return True
 
     def _provide_buffers(self) -> ProvidedBuffers:
         count, size = self._buffer_shape
@@ -256,7 +264,9 @@ class Ring(SocketOperations, FileOperations, Queues):
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         self.enter(0)
         while True:
-            for token, res, flags in self.reap():
+            complete = self.reap()
+            while complete:
+                token, res, flags = complete.popleft()
                 if token in self._accepts and res >= 0:
                     os.close(res)  # accepted, and no callback will take it
                 if not flags & MORE:

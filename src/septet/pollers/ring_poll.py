@@ -6,6 +6,7 @@ the wait, are one system call.
 """
 
 import errno
+from collections import deque
 
 from septet.pollers._poller import ERROR, HANGUP, INVALID, Ready
 from septet.pollers.ring import MORE, Ring
@@ -19,7 +20,7 @@ class RingPoll:
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
         self._requests: dict[int, _Request] = {}
-        self._unarmed: list[_Request] = []
+        self._unarmed: deque[_Request] = deque()
         self._ready: list[_Request] = []
         self._closed = False
 
@@ -63,11 +64,12 @@ class RingPoll:
 
     def enter(self, timeout_s: float | None) -> None:
         """The first half of `wait`: submit all requests and wait for completions, without calling back."""
-        unarmed, self._unarmed = self._unarmed, []
-        poll_add = self.ring.poll_add
-        for request in unarmed:
+        unarmed, poll_add = self._unarmed, self.ring.poll_add
+        for _ in range(len(unarmed)):
+            request = unarmed[0]
             if request.live:
                 request.token = poll_add(request.fd, request.mask, request.complete, multishot=request.multishot)
+            del unarmed[0]
         if timeout_s != 0 or not self.ring.is_idle():  # saves a system call in each turn of a busy loop
             self.ring.enter(timeout_s)
 
@@ -76,6 +78,11 @@ class RingPoll:
         self.ring.call_back()
         ready, self._ready = self._ready, []
         return [(request.fd, request.ready) for request in ready if request.live]
+
+    def arm_anew(self) -> None:
+        """Make every request again that an exception has kept from it."""
+        self._unarmed.clear()
+        self._unarmed += [request for request in self._requests.values() if not self.ring.has(request.token)]
 
     def close(self) -> None:
         """Cancel all requests and close the ring."""

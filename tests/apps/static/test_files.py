@@ -226,7 +226,7 @@ def test_open_file_is_the_one_that_was_found(root: Path, an_hour_ahead: Callable
     files = Files(Tree(str(root / "public")), b"", an_hour_ahead)
     found = files.find(b"large").only
     assert found is not None
-    os.close(files.open(found))
+    files.open(found)
     let_clock_tick(root)
     path.write_bytes(bytes(IN_MEMORY + 1))
     with pytest.raises(Changed):

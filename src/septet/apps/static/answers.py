@@ -10,7 +10,7 @@ from septet.apps.static.ranges import Multipart, Piece, Span, select
 from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
-Open = Callable[[Representation], int]
+Open = Callable[[Representation], OwnedDescriptor]
 """Gives a descriptor of the file in the state in which it was found, or raises."""
 
 _BOUNDARY_BYTES = 16
@@ -69,8 +69,7 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
-    descriptor = open_file(found)
-    parts = _Pieces(descriptor, found.version, pieces)
+    parts = _Pieces(open_file(found), found.version, pieces)
     first = next(parts)
     return head, first, None if isinstance(first, FileRegion) else parts
 
@@ -80,8 +79,8 @@ class _Pieces:
 
     whole = False
 
-    def __init__(self, descriptor: int, version: tuple[int, int], pieces: Iterable[Piece]) -> None:
-        self._owner: OwnedDescriptor | None = OwnedDescriptor(descriptor)
+    def __init__(self, file: OwnedDescriptor, version: tuple[int, int], pieces: Iterable[Piece]) -> None:
+        self._owner: OwnedDescriptor | None = file
         self._version = version
         self._pieces = iter(pieces)
 

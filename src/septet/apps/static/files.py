@@ -15,6 +15,7 @@ from functools import cached_property
 from hashlib import blake2b
 from threading import Lock
 
+from septet.apps._files import OwnedDescriptor, owned
 from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
 from septet.apps.static.media import media_type, own_coding
@@ -139,13 +140,12 @@ class Files:
             raise
         return self._recall(resolved) or self._look(resolved)
 
-    def open(self, found: Representation) -> int:
-        """A descriptor of the file in the state in which it was found. Raises OSError and Changed."""
-        descriptor = self._tree.open(found.name)
-        if identity(os.fstat(descriptor)) == found.identity:
-            return descriptor
-        os.close(descriptor)
-        raise Changed
+    def open(self, found: Representation) -> OwnedDescriptor:
+        """The file in the state in which it was found. Raises OSError and Changed."""
+        file = owned(self._tree.open(found.name))
+        if identity(os.fstat(file.number)) != found.identity:
+            raise Changed
+        return file
 
     def _look(self, name: bytes) -> Resource:
         """Open a plain name and what stands beside it. Raises as `find` does, and `LINK_MET`."""

@@ -1,0 +1,93 @@
+"""A WSGI application whose threads are struck by exceptions of other threads, as watchdogs and time-outs do it.
+
+PyThreadState_SetAsyncExc(3) has no regard for what its thread is doing by then: it may have come back to the server.
+"""
+
+import asyncio
+import ctypes
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from support import journal
+from support.apps_asgi import Receive, Scope, Send
+from support.behaviour import parameters
+
+
+class Deliberate(BaseException):
+    """What no library catches."""
+
+
+KINDS: dict[str, type[BaseException]] = {
+    "exit": SystemExit,
+    "interrupt": KeyboardInterrupt,
+    "error": RuntimeError,
+    "memory": MemoryError,
+    "own": Deliberate,
+}
+
+
+def strike(thread: int, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
+
+
+def _strike_late(thread: int, kind: type[BaseException]) -> None:
+    strike(thread, kind)
+    journal.write("struck")
+
+
+def _struck_at_random(times: int) -> None:
+    """Every thread but the main one, which no application interrupts, and the one that is the event loop of all; once
+    it has begun: before that, nobody can know of it."""
+    safe = (threading.main_thread(), threading.current_thread())
+    lots = random.Random(17)
+    for _ in range(times):
+        living = [one for one in threading.enumerate() if one not in safe and one.name != "septet-loop"]
+        threads = [thread.ident for thread in living if thread.is_alive() and thread.ident]
+        if threads:
+            strike(lots.choice(threads), lots.choice(list(KINDS.values())))
+        time.sleep(lots.uniform(0.0005, 0.015))
+    journal.write("struck")
+
+
+def _hail(query: dict[str, str]) -> None:
+    threading.Thread(target=_struck_at_random, args=(int(query["times"]),), daemon=True).start()
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes] | Iterator[bytes]:
+    query = parameters(environ["QUERY_STRING"])
+    path = environ["PATH_INFO"]
+    if path == "/gate":
+        journal.pass_gate(query["gate"])
+    elif path == "/waits":
+        time.sleep(0.004)
+    elif path == "/late":  # in the thread that has answered, when it comes to run again
+        threading.Timer(0.03, _strike_late, (threading.get_ident(), KINDS[query["kind"]])).start()
+    elif path == "/inside":
+        strike(threading.get_ident(), KINDS[query["kind"]])
+    elif path == "/hail":
+        _hail(query)
+    start_response("200 OK", [])
+    return _parts() if path == "/parts" else [b"fine"]
+
+
+def _parts() -> Iterator[bytes]:
+    for part in (b"fi", b"n", b"e"):
+        time.sleep(0.001)
+        yield part
+
+
+async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        raise RuntimeError("deliberate: it is not known here")
+    query = parameters(scope["query_string"].decode("latin-1"))
+    if scope["path"] == "/gate":
+        await journal.pass_gate_async(query["gate"])
+    elif scope["path"] == "/waits":
+        await asyncio.sleep(0.004)
+    elif scope["path"] == "/hail":
+        _hail(query)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"fine"})
