@@ -263,8 +263,8 @@ class Exchange(Protocol):
         """All that the answer's Content-Length has promised was given."""
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """The application has given more bytes of content than its Content-Length says, after the answer has ended for the
-        client. `request` is the one that it answered: the exchange may be at the next one."""
+        """The application has given more bytes of content than its Content-Length says, after the answer has ended for
+        the client. `request` is the one that it answered: the exchange may be at the next one."""
 
     @property
     def answered(self) -> bool:

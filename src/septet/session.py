@@ -51,6 +51,7 @@ class Session:
         "notes",
         "output",
         "phase",
+        "request",
         "server",
         "since",
     )
@@ -60,6 +61,8 @@ class Session:
         self.client = client
         self.server = server
         self.http = Connection(rules.limits, rules.stamp, rules.complain)
+        self.request = self.http.request
+        """The codec's, without a call: it is asked for several times in each exchange."""
         self._unnamed = False
         """A proxy passes on what somebody sends, and does not say who."""
         self.phase: Phase = PREFACE if rules.prefaced and rules.prefaced(self.peer) else IDLE
@@ -138,7 +141,8 @@ class Session:
             return self._pass_over(data)
         http = self.http
         if phase is IDLE and http.begin(data):
-            if not self._admits(http.request):
+            self.request = request = http.request
+            if not self._admits(request):
                 return self.phase.want
             self.phase = TURN
             self.since = None
@@ -207,7 +211,7 @@ class Session:
         if not http.keep_alive or http.stopping:
             return self._enter(OVER)
         if http.at_rest:
-            http.request = BETWEEN
+            http.request = self.request = BETWEEN
             self.phase = IDLE
             self.since = None
             return READ
@@ -263,6 +267,7 @@ class Session:
             return self._enter(TURN)
         if self.phase is HEAD:
             self.http.begin_nothing()
+            self.request = self.http.request
         return self.refuse(late)
 
     def stop(self) -> Want:
@@ -334,9 +339,11 @@ class Session:
         try:
             request = http.next_request()
         except ProtocolError as fault:
+            self.request = http.request
             return self.refuse(fault)
         if request is None:
             return self._await_request()
+        self.request = request
         if not self._admits(request):
             return self.phase.want
         if request.has_body and self._rules.spool:
@@ -362,7 +369,7 @@ class Session:
         answer."""
         if self._rules.vet is not None:
             try:
-                self.http.request = self._rules.vet(request, self.peer)
+                self.http.request = self.request = self._rules.vet(request, self.peer)
             except ProtocolError as fault:
                 self.refuse(fault)
                 return False
@@ -394,7 +401,7 @@ class Session:
         phase = HEAD if self.http.pending or self.phase is HEAD else IDLE
         if self.phase is phase:
             return READ
-        self.http.request = BETWEEN
+        self.http.request = self.request = BETWEEN
         return self._enter(phase)
 
     def _fill_spool(self) -> Want:
@@ -445,10 +452,6 @@ class Session:
         return self.respond(head, text.encode() + b"\n", True)
 
     # What application interfaces ask and tell: `Exchange`
-
-    @property
-    def request(self) -> Request:
-        return self.http.request
 
     @property
     def responding(self) -> bool:
@@ -545,7 +548,7 @@ class Session:
 
     @property
     def extended(self) -> bool:
-        return self.http.extended
+        return self.request.version != "1.0"
 
     def _queue(self, data: bytes, body: Part) -> Want:
         """Send `data` after what waits already, and then `body` if that is a file."""

@@ -200,12 +200,13 @@ class Connection(Link):
             self._break()
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
-        session, exchange = self.session, self.session.exchange
+        exchange = self.session.exchange
         with self.lock:
             want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
             if last:
                 self._finish(want)
                 return
+            session = self.session
             want = carry(want, session, self.sock, self.turn)
             # Mostly the loop watches for the right thing already.
             if (want is not READ and want is not RUN) or self._mask != READABLE:
