@@ -1,9 +1,9 @@
 """What MkDocs does for this documentation beyond turning Markdown into pages.
 
-- The option reference is made from `septet.config`, so it cannot go stale.
+- The option reference is made from `septet.settings.config`, so it cannot go stale.
 - `![what it shows](picture:NAME)` becomes a drawing of `pictures`, inside the page, where it takes the page's colours.
 - `table:NAME` on a line of its own becomes a table made from the code.
-- A name of our code, written `` `models/_carry.py:carry` ``, must exist, and so must the verb and the options of every
+- A name of our code, written `` `models/_drive.py:carry` ``, must exist, and so must the verb and the options of every
   command `septet ...` that a page shows: a warning, and so a failed build, if not.
 """
 
@@ -26,8 +26,8 @@ from pictures import PICTURES, TABLES
 
 import septet
 from septet.cli import septet as command
-from septet.command import LateCommand
-from septet.reference import page as options_page
+from septet.settings.command import LateCommand
+from septet.settings.reference import page as options_page
 
 log = logging.getLogger("mkdocs.hooks.septet")
 

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 with atheris.instrument_imports(include=["septet"]):
     from septet.exchange import ProtocolError
-    from septet.http.forwarded import hops, walk
-    from septet.http.proxy_protocol import MAX_HEADER, MAX_LINE, SIGNATURE, Header, decode
+    from septet.proxies.forwarded import hops, walk
+    from septet.proxies.proxy_protocol import MAX_HEADER, MAX_LINE, SIGNATURE, Header, decode
 
 NAMES = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
 PREFIXES = (b"", b"PROXY TCP4 192.0.2.1 ", b"PROXY TCP6 ::1 ", SIGNATURE + b"\x21\x11", SIGNATURE + b"\x21\x21\x00")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from septet.address import Address, parse_address
+from septet.net.address import Address, parse_address
 
 
 @pytest.mark.parametrize(

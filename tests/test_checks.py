@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from septet.checks import check, check_serves_something
-from septet.config import Config
 from septet.errors import UsageError
 from septet.models import names, takes
+from septet.settings.checks import check, check_serves_something
+from septet.settings.config import Config
 
 WITH_THREADS = [name for name in names() if "threads" in takes(name)]
 

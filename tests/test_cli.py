@@ -42,7 +42,7 @@ def test_help_names_every_verb_and_imports_none_of_their_work() -> None:
     assert all(f"\n  {verb} " in done.stdout for verb in ("serve", "models", "bench", "load", "trace", "compare"))
     code = "import septet.cli, sys; print(*sorted(name for name in sys.modules if name.startswith('septet.')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = ("septet.lab", "septet.server", "septet.session", "septet.http", "septet.loop", "septet.apps")
+    heavy = ("septet.lab", "septet.server", "septet.session.http1", "septet.http", "septet.loop", "septet.apps")
     assert not [name for name in loaded if name.startswith(heavy)]
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from septet.command import LateCommand, run
 from septet.errors import Failed, UsageError
+from septet.settings.command import LateCommand, run
 
 
 def failing_with(error: BaseException) -> click.Command:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from septet.config import OPTIONS, Config
+from septet.settings.config import OPTIONS, Config
 
 
 def test_config_is_frozen() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from septet.checks import check
-from septet.config import Config
 from septet.errors import UsageError
-from septet.extensions import parse_extensions
+from septet.settings.checks import check
+from septet.settings.config import Config
+from septet.settings.extensions import parse_extensions
 
 
 @pytest.mark.parametrize(

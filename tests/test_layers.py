@@ -197,7 +197,7 @@ def test_nobody_imports_the_top() -> None:
 def test_one_birthplace_of_connections() -> None:
     """Which protocol a client speaks is decided in one place; carriers know `ServerProtocol` and no more."""
     importers = {module_of(found.path) for found in all_imports() if layer(found.module) == "session"}
-    assert importers == {"septet.models._service"}
+    assert importers == {"septet.service"}
 
 
 def test_settings_know_nothing_of_serving() -> None:
@@ -237,8 +237,8 @@ def test_protocol_does_no_input_or_output(name: str) -> None:
     [
         ("import septet.models\n", "septet.models"),
         ("from septet.models import epoll\n", "septet.models.epoll"),
-        ("from ..session import Session\n", "septet.session"),
-        ("from .. import session\n", "septet.session"),
+        ("from ..session import Session\n", "septet.session.http1"),
+        ("from .. import session\n", "septet.session.http1"),
         ("from . import grammar\n", "septet.http.grammar"),
         ("def late():\n    import socket\n", "socket"),
         ("from time import monotonic\n", "time"),
@@ -247,7 +247,7 @@ def test_protocol_does_no_input_or_output(name: str) -> None:
 def test_imports_are_found(source: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader above would make every test here pass if it saw nothing."""
     package = tmp_path / "septet"
-    for name in ("models/epoll.py", "http/grammar.py", "session.py"):
+    for name in ("models/epoll.py", "http/grammar.py", "session/http1.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).touch()
     (package / "http" / "one.py").write_text(source)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from septet.address import Address, parse_address
 from septet.errors import Failed
-from septet.listener import Listener, is_of_one_client, open_listeners
+from septet.net.address import Address, parse_address
+from septet.net.listener import Listener, is_of_one_client, open_listeners
 from support.waiting import wait_until
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from septet.mount import Mount, check_cache_control, parse_mount
+from septet.settings.mount import Mount, check_cache_control, parse_mount
 
 
 @pytest.mark.parametrize(

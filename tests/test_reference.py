@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from septet.config import OPTIONS
-from septet.reference import page
+from septet.settings.config import OPTIONS
+from septet.settings.reference import page
 
 
 def test_every_option_is_on_the_page() -> None:
@@ -20,5 +20,5 @@ def test_every_option_is_on_the_page() -> None:
 
 def test_module_writes_the_page(tmp_path: Path) -> None:
     target = tmp_path / "reference" / "options.md"
-    subprocess.run([sys.executable, "-m", "septet.reference", str(target)], check=True)
+    subprocess.run([sys.executable, "-m", "septet.settings.reference", str(target)], check=True)
     assert target.read_text("utf-8") == page()

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from septet.config import OPTIONS, Config
 from septet.models import names, takes
-from septet.remarks import of_application, of_config, of_environment
+from septet.settings.config import OPTIONS, Config
+from septet.settings.hints import of_application, of_config, of_environment
 
 FLAGS = {option.name: option.flag for option in OPTIONS}
 

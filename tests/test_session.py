@@ -8,9 +8,9 @@ import pytest
 from septet.exchange import ClientGone, FileRegion
 from septet.http.connection import CONTINUE
 from septet.http.incoming import Limits
-from septet.http.states import ANSWER, BODY, DRAIN, HEAD, IDLE, TURN
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
+from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, TURN
 from support.carrier import CLIENT, SERVER, ByHand, Watched, ok, write_all
 from support.messages import byte_by_byte, chunked, render
 

@@ -6,9 +6,9 @@ import pytest
 
 from septet.exchange import ClientGone
 from septet.http.connection import CONTINUE
-from septet.http.states import BODY, DRAIN, HEAD, IDLE, LINGER
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules, Timeouts
+from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER
 from support.carrier import Watched, ok, write_all
 from support.messages import byte_by_byte, render
 

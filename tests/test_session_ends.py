@@ -6,10 +6,10 @@ import io
 import pytest
 
 from septet.http.incoming import Limits
-from septet.http.states import ANSWER, DRAIN, IDLE, LINGER, OVER, TURN
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
-from septet.session import LINGER_BYTES, Session
+from septet.session.http1 import LINGER_BYTES, Session
+from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, OVER, TURN
 from support.carrier import Watched, ok, write_all
 from support.messages import render
 

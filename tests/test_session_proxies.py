@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from septet.http.states import HEAD, IDLE, PREFACE
-from septet.http.vetting import Vetting
 from septet.logs import AccessLog
 from septet.protocol import CLOSE, READ, RUN, WRITE
+from septet.proxies.filter import Vetting
 from septet.rules import Rules, Timeouts
-from septet.session import Session
+from septet.session.http1 import Session
+from septet.session.phases import HEAD, IDLE, PREFACE
 from support.carrier import CLIENT, SERVER, Watched, ok, write_all
 from support.messages import byte_by_byte, render
 from support.proxy_headers import LOCAL, OVER_TLS, UDP4, UNIX, binary, line, tcp

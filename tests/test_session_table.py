@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from septet.exchange import ClientGone, Want
 from septet.http.incoming import Limits
-from septet.http.vetting import Vetting
 from septet.protocol import CLOSE, READ, RUN, WRITE
+from septet.proxies.filter import Vetting
 from septet.rules import Rules
 from support.carrier import Watched, ok
 from support.messages import chunked, render

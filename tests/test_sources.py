@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.config import OPTIONS, Config
 from septet.errors import UsageError
 from septet.models import names, takes
-from septet.options import Option
-from septet.sources import Resolved, as_toml, resolve
+from septet.settings.config import OPTIONS, Config
+from septet.settings.options import Option
+from septet.settings.sources import Resolved, as_toml, resolve
 
 WITH_THREADS = [name for name in names() if "threads" in takes(name)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from septet.trust import Trust, parse_peers
+from septet.proxies.trust import Trust, parse_peers
 
 
 @pytest.mark.parametrize(

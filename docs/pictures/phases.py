@@ -1,4 +1,4 @@
-"""The phases of a session, drawn from `septet.http.states.FOLLOWS`: the picture and two tables.
+"""The phases of a session, drawn from `septet.session.phases.FOLLOWS`: the picture and two tables.
 
 The picture leaves out the ways to the end, which nearly every phase has, and a phase that follows itself; the tables
 have everything.
@@ -7,8 +7,8 @@ have everything.
 import math
 
 from pictures.drawing import Drawing
-from septet.http import states
-from septet.http.states import FOLLOWS, OVER, Phase
+from septet.session import phases
+from septet.session.phases import FOLLOWS, OVER, Phase
 
 MIDDLE = (200.0, 178.0)
 RADIUS = 132.0
@@ -63,8 +63,8 @@ def _rim(place: tuple[float, float], towards: tuple[float, float]) -> tuple[floa
 
 
 def _names() -> dict[Phase, str]:
-    """The names under which `states` has the phases."""
-    return {value: name for name, value in vars(states).items() if isinstance(value, Phase)}
+    """The names under which `phases` has the phases."""
+    return {value: name for name, value in vars(phases).items() if isinstance(value, Phase)}
 
 
 def wants() -> str:
@@ -78,7 +78,7 @@ def wants() -> str:
 
 
 def _unbounded(phase: Phase) -> str:
-    return "as long as the application takes" if phase.want is states.RUN else "-"
+    return "as long as the application takes" if phase.want is phases.RUN else "-"
 
 
 def transitions() -> str:

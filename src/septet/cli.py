@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from septet import __version__, sources, streams
+from septet import __version__, streams
 from septet import models as process_models
-from septet.checks import check_serves_something
-from septet.command import LateCommand, ServeCommand, Verbs, config_parameters, run, typed
+from septet.settings import sources
+from septet.settings.checks import check_serves_something
+from septet.settings.command import LateCommand, ServeCommand, Verbs, config_parameters, run, typed
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any
 
 from septet import forked, models, server
-from septet.checks import check, check_serves_something, refuse
-from septet.config import OPTIONS, Config
 from septet.errors import Failed, UsageError
 from septet.logs import configure
-from septet.models._service import Service, Stop
-from septet.options import did_you_mean
+from septet.service import Service, Stop
+from septet.settings.checks import check, check_serves_something, refuse
+from septet.settings.config import OPTIONS, Config
+from septet.settings.options import did_you_mean
 
 _OPTIONS = {option.name: option for option in OPTIONS}
 

@@ -10,32 +10,33 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from septet import forked, models, remarks
-from septet.address import parse_address
+from septet import forked, models
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
-from septet.config import Config
 from septet.errors import Failed, UsageError
-from septet.extensions import parse_extensions
 from septet.http.incoming import Limits
-from septet.http.vetting import Vetting
-from septet.listener import Listener, open_listeners
 from septet.logs import AccessLog, configure
-from septet.models._children import bound_exit, leave
-from septet.models._figures import Figures
-from septet.models._heap import share_heap
-from septet.models._in_flight import InFlight
-from septet.models._room import shortfall
-from septet.models._service import Service, Stop
-from septet.models._supervise import supervise
-from septet.mount import parse_mount
+from septet.net.address import parse_address
+from septet.net.listener import Listener, open_listeners
+from septet.processes.capacity import shortfall
+from septet.processes.children import bound_exit, leave
+from septet.processes.heap import share_heap
+from septet.processes.in_flight import InFlight
+from septet.processes.metrics import Figures
+from septet.processes.supervisor import supervise
+from septet.proxies.filter import Vetting
+from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts
+from septet.service import Service, Stop
+from septet.settings import hints
+from septet.settings.config import Config
+from septet.settings.extensions import parse_extensions
+from septet.settings.mount import parse_mount
 from septet.spans import Observers, SpanLog
 from septet.stamp import stamper
-from septet.trust import Trust
 
 log = logging.getLogger("septet")
 
@@ -187,7 +188,7 @@ def load_site(config: Config, application: Any = None) -> Site:
         return Site(None, tuple(directories))
     kind = interface(application) if config.interface == "auto" else config.interface
     check_callable(name, application, kind)
-    for remark in remarks.of_application(config, kind):
+    for remark in hints.of_application(config, kind):
         log.warning("%s", remark)
     log.debug("%s is served as %s", name, kind.upper())
     if config.span_log:

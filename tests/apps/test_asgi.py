@@ -10,10 +10,10 @@ import pytest
 from septet.apps._channel import GATHERED_BYTES
 from septet.apps.asgi import Asgi
 from septet.exchange import ClientGone, Want
-from septet.extensions import NAMES, parse_extensions
 from septet.protocol import CLOSE, WRITE
 from septet.rules import Rules
-from septet.session import Session
+from septet.session.http1 import Session
+from septet.settings.extensions import NAMES, parse_extensions
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, answered, body, run
 from support.carrier import Watched, write_all
 from support.messages import render

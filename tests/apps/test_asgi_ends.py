@@ -9,8 +9,8 @@ import pytest
 
 from septet.apps import _channel
 from septet.apps.asgi import Asgi, Cycle
-from septet.http.states import IDLE
 from septet.protocol import RUN, WRITE
+from septet.session.phases import IDLE
 from support.asgi_by_hand import GET, START, Hand, Receive, Send, answered, body, run
 from support.carrier import Watched, write_all
 from support.messages import render

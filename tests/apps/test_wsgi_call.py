@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from septet.apps.wsgi import Wsgi
-from septet.http.states import IDLE
 from septet.rules import Rules
+from septet.session.phases import IDLE
 from support.messages import render
 
 Run = Callable[..., Any]

@@ -11,7 +11,7 @@ import pytest
 from septet.apps.wsgi import REMEMBERED_SERVERS, Wsgi
 from septet.protocol import RUN
 from septet.rules import Rules
-from septet.session import Session
+from septet.session.http1 import Session
 from support.carrier import Watched
 from support.messages import render
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.exchange import ProtocolError
-from septet.http.proxy_protocol import MAX_HEADER, MAX_LINE, Endpoints, Header, decode
+from septet.proxies.proxy_protocol import MAX_HEADER, MAX_LINE, Endpoints, Header, decode
 from support.proxy_headers import LOCAL, OVER_TLS, SIGNATURE, TCP4, TCP6, UDP4, UNIX, UNSPEC, binary, line, tcp
 
 IPV4 = struct.pack("!4s4sHH", bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]), 4711, 443)

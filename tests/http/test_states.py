@@ -1,8 +1,8 @@
 """The table of phases is whole, and says what the phases say."""
 
-from septet.http.states import ANSWER, FOLLOWS, IDLE, LINGER, OVER, PREFACE, TURN
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.rules import Timeouts
+from septet.session.phases import ANSWER, FOLLOWS, IDLE, LINGER, OVER, PREFACE, TURN
 
 PHASES = tuple(FOLLOWS)
 

@@ -6,7 +6,7 @@ import pytest
 
 from septet.exchange import ProtocolError, Request
 from septet.http.request_head import parse_request
-from septet.http.vetting import REMEMBERED_BYTES, REMEMBERED_CLIENTS, Vetting
+from septet.proxies.filter import REMEMBERED_BYTES, REMEMBERED_CLIENTS, Vetting
 
 PROXY, STRANGER = "192.0.2.1", "203.0.113.9"
 

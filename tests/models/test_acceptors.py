@@ -3,8 +3,8 @@
 import os
 import threading
 
-from septet.models._acceptors import Acceptors
-from septet.models._in_flight import InFlight
+from septet.processes.acceptors import Acceptors
+from septet.processes.in_flight import InFlight
 
 
 def always() -> bool:

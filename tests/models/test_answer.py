@@ -9,7 +9,7 @@ import pytest
 
 from septet.exchange import ClientGone, Exchange, FileRegion, Response
 from septet.protocol import CLOSE, RUN
-from septet.session import Session
+from septet.session.http1 import Session
 from support.carrier import ByHand, Watched, ok, take_turn
 from support.messages import render
 

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from septet.http.states import BODY
 from septet.models._asgi_in_thread import Bell, SharedExchange
-from septet.models._service import Stop
 from septet.pollers import READABLE
 from septet.protocol import READ, RUN
 from septet.rules import Rules
-from septet.session import Session
+from septet.service import Stop
+from septet.session.http1 import Session
+from septet.session.phases import BODY
 from support.messages import render
 
 STOP = cast(Stop, SimpleNamespace(ordered=False))

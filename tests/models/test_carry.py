@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from septet.exchange import FileRegion, Want
-from septet.http.states import ANSWER, DRAIN, IDLE, LINGER, TURN
-from septet.models._carry import RECEIVE_BYTES, Turn, carry, receive
+from septet.models._drive import RECEIVE_BYTES, Turn, carry, receive
 from septet.protocol import CLOSE, READ, RUN, WRITE
-from septet.session import Session
+from septet.session.http1 import Session
+from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, TURN
 from support.carrier import Watched, ok
 from support.messages import pattern, render
 

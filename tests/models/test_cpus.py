@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from septet.models import _cpus
-from septet.models._cpus import cgroup_cpus, usable_cpus
+from septet.processes import cpus as cpus_module
+from septet.processes.cpus import cgroup_cpus, usable_cpus
 
 
 def tree(root: Path, files: dict[str, str], group: str = "/") -> float | None:
@@ -60,7 +60,7 @@ def test_no_control_groups(tmp_path: Path) -> None:
 def test_usable_cpus(monkeypatch: pytest.MonkeyPatch, bound: int, quota: float | None, cpus: int) -> None:
     """Part of a CPU counts as one: a worker that is throttled is better than none."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(bound)))
-    monkeypatch.setattr(_cpus, "cgroup_cpus", lambda: quota)
+    monkeypatch.setattr(cpus_module, "cgroup_cpus", lambda: quota)
     assert usable_cpus() == cpus
 
 

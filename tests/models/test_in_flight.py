@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from septet import forked
-from septet.models._in_flight import SLOTS, InFlight
+from septet.processes.in_flight import SLOTS, InFlight
 
 
 def test_limit_and_room_again() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.models._room import THREAD_BYTES, WORKER_BYTES, shortfall
+from septet.processes.capacity import THREAD_BYTES, WORKER_BYTES, shortfall
 
 
 def room(root: Path, files: dict[str, str], group: str = "0::/a/b\n") -> tuple[Path, Path]:

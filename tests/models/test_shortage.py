@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from septet.models import _shortage
-from septet.models._shortage import EPISODE_S, Shortage
+from septet.processes import resource_exhaustion
+from septet.processes.resource_exhaustion import EPISODE_S, Shortage
 
 
 def test_one_line_for_each_episode(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -13,7 +13,7 @@ def test_one_line_for_each_episode(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     instants = (0.0, 1.0, EPISODE_S + 0.5, EPISODE_S * 3)  # the third follows the second, the fourth nothing
     with caplog.at_level(logging.ERROR, "septet"):
         for instant in instants:
-            monkeypatch.setattr(_shortage, "monotonic", lambda now=instant: now)
+            monkeypatch.setattr(resource_exhaustion, "monotonic", lambda now=instant: now)
             shortage.tell("cannot do it")
     assert [record.getMessage() for record in caplog.records] == [
         "cannot do it; clients wait until it can be done again"

@@ -1,6 +1,6 @@
 """The fixture application, which no client reaches: each gets back what it sends. Not to be imported by a test."""
 
-from septet.models._service import Service
+from septet.service import Service
 from support import apps_asgi, apps_wsgi
 from support.other_protocols import Echo
 

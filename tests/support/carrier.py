@@ -7,11 +7,11 @@ from typing import Any
 
 from septet.exchange import ClientGone, Exchange, Fields, Part, Response, ResponseHead, Want
 from septet.http.head import response_head
-from septet.http.states import FOLLOWS
 from septet.models._answer import answer
 from septet.protocol import READ, WRITE, Phase
 from septet.rules import Rules
-from septet.session import Session
+from septet.session.http1 import Session
+from septet.session.phases import FOLLOWS
 
 CLIENT = ("192.0.2.1", 50000)
 SERVER = ("192.0.2.2", 80)

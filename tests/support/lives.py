@@ -15,9 +15,9 @@ from septet.exchange import ClientGone, Request
 from septet.http.connection import CONTINUE
 from septet.http.head import response_head
 from septet.http.incoming import Limits
-from septet.http.states import LINGER
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
+from septet.session.phases import LINGER
 from support.carrier import ByHand, Watched, write_all
 
 WAYS = ("collected", "asked for", "waited for")

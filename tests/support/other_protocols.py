@@ -6,7 +6,7 @@ byte, and so has to see those of files. A worse cipher would be hard to find.
 
 from septet.exchange import FileRegion, Want
 from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase, ServerExchange
-from septet.session import Session
+from septet.session.http1 import Session
 
 KEY = bytes(number ^ 0x5A for number in range(256))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("septet.models", "septet.pollers", "septet.loop", "septet.http", "septet.apps")
-MODULES = ("septet.session", "septet.listener", "septet.forked")
+MODULES = ("septet.session.http1", "septet.net.listener", "septet.forked")
 
 #: Words of the file `state`.
 MODE, SITE, SKIP, KIND, FIRED, ROUND = range(6)

@@ -9,9 +9,9 @@ from septet.exchange import ClientGone, ProtocolError, Request
 from septet.http.body import ChunkedDecoder, LengthDecoder
 from septet.http.grammar import CRLF
 from septet.http.memory import Memory
-from septet.http.proxy_protocol import Header, decode
 from septet.http.request_head import parse_request
 from septet.http.unfinished import UnfinishedHead
+from septet.proxies.proxy_protocol import Header, decode
 
 DRAIN_LIMIT = 65536
 """Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""

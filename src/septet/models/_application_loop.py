@@ -13,8 +13,8 @@ from typing import Any
 from septet.apps._lifespan import Lifespan
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
-from septet.models._service import Stop
 from septet.pollers import READABLE
+from septet.service import Stop
 
 log = logging.getLogger("septet")
 

@@ -74,13 +74,13 @@ from septet.errors import Failed
 from septet.exchange import Delivery, Fields, Part, Request, ResponseHead, Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._carry import carry, expire, receive_compactly
-from septet.models._children import leave
+from septet.models._drive import carry, expire, receive_compactly
 from septet.models._link import UNREAD_LIMIT
-from septet.models._service import Service, Stop
 from septet.models._tasks import Starter
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE, Poll
+from septet.processes.children import leave
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.service import Service, Stop
 
 log = logging.getLogger("septet")
 

@@ -22,14 +22,14 @@ from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
-from septet.listener import has_been_deferred
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell_of_this_thread
-from septet.models._carry import Turn, carry, expire, receive_compactly
-from septet.models._service import Service
-from septet.models._shortage import ACCEPT_PAUSE_S, reason
+from septet.models._drive import Turn, carry, expire, receive_compactly
+from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Epoll, Poll
+from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.service import Service
 
 log = logging.getLogger("septet")
 

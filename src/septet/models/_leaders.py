@@ -38,9 +38,9 @@ from typing import Any
 from septet import forked
 from septet.loop import ReadinessLoop
 from septet.models._member import Answering, Birth, Due, Job, Member, Relief
-from septet.models._service import Stop
-from septet.models._shortage import Shortage, reason
 from septet.pollers import READABLE, Poll
+from septet.processes.resource_exhaustion import Shortage, reason
+from septet.service import Stop
 
 log = logging.getLogger("septet")
 

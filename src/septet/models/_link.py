@@ -11,7 +11,7 @@ from socket import socket
 from septet.apps.asgi import Cycle
 from septet.exchange import Want
 from septet.loop import ReadinessLoop
-from septet.models._carry import RECEIVE_BYTES, carry, expire, receive_into
+from septet.models._drive import RECEIVE_BYTES, carry, expire, receive_into
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 

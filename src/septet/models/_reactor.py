@@ -22,23 +22,23 @@ from septet.apps._lifespan import Lifespan
 from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
-from septet.listener import Listener
 from septet.loop import ReadinessLoop
 from septet.models._answer import Called, answer, answer_at_once
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._carry import carry, expire
-from septet.models._cpus import default_threads
-from septet.models._figures import Figures
+from septet.models._drive import carry, expire
 from septet.models._leaders import Leaders
 from septet.models._link import Link
 from septet.models._member import Due
 from septet.models._run_ahead import SLOW_S, RunAhead
-from septet.models._service import Service, Stop
-from septet.models._shortage import ACCEPT_PAUSE_S, reason
 from septet.models._tasks import Starter
+from septet.net.listener import Listener
 from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Poll
+from septet.processes.cpus import default_threads
+from septet.processes.metrics import Figures
+from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
 from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
 from septet.rules import STOPPING_S
+from septet.service import Service, Stop
 
 log = logging.getLogger("septet")
 

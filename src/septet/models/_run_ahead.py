@@ -12,7 +12,7 @@ import tempfile
 
 from septet.apps._files import OwnedDescriptor
 from septet.exchange import FileRegion
-from septet.models._spool import Spool
+from septet.processes.spool import Spool
 from septet.protocol import ServerExchange
 
 MEMORY_BYTES = 1 << 20

@@ -14,7 +14,7 @@ with the loop (see `_leaders`).
 
 from septet.loop import EpollLoop
 from septet.models._reactor import Reactor
-from septet.models._service import Service
+from septet.service import Service
 
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"

@@ -14,9 +14,9 @@ from functools import partial
 from septet.errors import Failed
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import Client, Door, hall, serve, turns
-from septet.models._children import Brood, take_orders
-from septet.models._service import Service, Stop
-from septet.models._shortage import reason
+from septet.processes.children import Brood, take_orders
+from septet.processes.resource_exhaustion import reason
+from septet.service import Service, Stop
 
 TAKES = ()
 CONCURRENCY = "processes"

@@ -21,15 +21,15 @@ from typing import cast
 
 from septet import forked
 from septet.apps.wsgi import Wsgi
-from septet.listener import Listener, is_of_one_client
 from septet.loop.uring import UringLoop
 from septet.models._link import UNREAD_LIMIT
 from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
-from septet.models._service import Service
-from septet.models._shortage import reason
+from septet.net.listener import Listener, is_of_one_client
 from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring, obstacle
+from septet.processes.resource_exhaustion import reason
 from septet.protocol import ServerProtocol
+from septet.service import Service
 
 __all__ = ["obstacle", "run"]
 

@@ -11,7 +11,7 @@ so nothing needs a lock; and one slow client keeps everybody waiting.
 """
 
 from septet.models._blocking import Door, hall, serve_all
-from septet.models._service import Service
+from septet.service import Service
 
 
 def run(service: Service) -> None:

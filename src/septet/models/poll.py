@@ -14,7 +14,7 @@ Where applications run is as under epoll.
 
 from septet.loop import PollLoop
 from septet.models._reactor import Reactor
-from septet.models._service import Service
+from septet.service import Service
 
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"

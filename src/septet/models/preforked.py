@@ -11,9 +11,9 @@ the first worker that is done. A worker that dies takes one client with it, and 
 """
 
 from septet.models import iterative
-from septet.models._cpus import usable_cpus
-from septet.models._service import Service
-from septet.models._supervise import supervise
+from septet.processes.cpus import usable_cpus
+from septet.processes.supervisor import supervise
+from septet.service import Service
 
 CONCURRENCY = "processes"
 

@@ -17,9 +17,9 @@ from dataclasses import replace
 from septet.errors import Failed
 from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
 from septet.models._blocking import Door, hall, serve_all
-from septet.models._cpus import default_threads
-from septet.models._service import Service
-from septet.models._threads import Crew
+from septet.processes.cpus import default_threads
+from septet.processes.threads import Crew
+from septet.service import Service
 
 TAKES = ("workers", "threads")
 CONCURRENCY = "threads"

@@ -10,8 +10,8 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
 
 from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
 from septet.models._blocking import Client, Door, hall, serve, turns
-from septet.models._service import Service
-from septet.models._threads import Crew
+from septet.processes.threads import Crew
+from septet.service import Service
 
 CONCURRENCY = "threads"
 

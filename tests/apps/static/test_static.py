@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 import pytest
 
 from septet.apps.static import IN_MEMORY, Static
-from septet.mount import parse_mount
+from septet.settings.mount import parse_mount
 from support.messages import pattern, render
 
 Run = Callable[..., Any]

@@ -1,17 +1,20 @@
-"""The reference page of the options, made from `Config`: `python -m septet.reference docs/reference/options.md`."""
+"""The reference page of the options, made from `Config`.
+
+`python -m septet.settings.reference docs/reference/options.md` writes it.
+"""
 
 import sys
 from itertools import groupby
 from pathlib import Path
 
-from septet.command import default_of
-from septet.config import OPTIONS
-from septet.options import Option
+from septet.settings.command import default_of
+from septet.settings.config import OPTIONS
+from septet.settings.options import Option
 
 _HEAD = """\
 # Options of `septet serve`
 
-<!-- Made from septet.config by `python -m septet.reference`; change it there. -->
+<!-- Made from septet.settings.config by `python -m septet.settings.reference`; change it there. -->
 
 Every option can be given in three places. The first that has it wins:
 

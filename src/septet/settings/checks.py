@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from septet import models
-from septet.address import SPELLINGS
-from septet.config import OPTIONS, Config
 from septet.errors import UsageError
-from septet.mount import parse_mount
-from septet.trust import parse_peers
+from septet.net.address import SPELLINGS
+from septet.proxies.trust import parse_peers
+from septet.settings.config import OPTIONS, Config
+from septet.settings.mount import parse_mount
 
 
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:

@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from septet import models
-from septet.checks import nobody_is_believed
-from septet.config import OPTIONS, Config
-from septet.elsewhere import hint
-from septet.options import did_you_mean
+from septet.settings.checks import nobody_is_believed
+from septet.settings.config import OPTIONS, Config
+from septet.settings.options import did_you_mean
+from septet.settings.other_servers import hint
 
 _PREFIX = "SEPTET_"
 _KNOWN = {option.variable.removeprefix(_PREFIX) for option in OPTIONS} | {"CONFIG"}

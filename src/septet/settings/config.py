@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 
 from septet import models
-from septet.address import SPELLINGS, parse_address
-from septet.extensions import OFFERED, parse_extensions
-from septet.extensions import SYNTAX as EXTENSIONS
-from septet.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
-from septet.options import Number, OneOf, Option, Spelled, option, options_of
-from septet.trust import SYNTAX as PEERS
-from septet.trust import UNIX, parse_peers
+from septet.net.address import SPELLINGS, parse_address
+from septet.proxies.trust import SYNTAX as PEERS
+from septet.proxies.trust import UNIX, parse_peers
+from septet.settings.extensions import OFFERED, parse_extensions
+from septet.settings.extensions import SYNTAX as EXTENSIONS
+from septet.settings.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
+from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"

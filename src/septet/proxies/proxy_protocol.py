@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 from septet.exchange import ProtocolError
-from septet.http.addresses import canonical_ip
+from septet.proxies.addresses import canonical_ip
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 """Of version 2, section 2.2."""

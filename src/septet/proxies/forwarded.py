@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from septet.exchange import Fields, ProtocolError
-from septet.http.addresses import Node, parse_node
 from septet.http.grammar import WHITESPACE, is_host
+from septet.proxies.addresses import Node, parse_node
 
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 """Some proxies name the scheme of the WebSocket that the client would like to have."""

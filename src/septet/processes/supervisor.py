@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from septet import forked
 from septet.errors import Failed, Refused
-from septet.models._children import finish, fork, leave, take_orders
-from septet.models._service import Service, Stop, is_readable
 from septet.pollers import READABLE, Poll
+from septet.processes.children import finish, fork, leave, take_orders
+from septet.service import Service, Stop, is_readable
 
 log = logging.getLogger("septet")
 

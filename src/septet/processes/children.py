@@ -15,9 +15,9 @@ from types import FrameType
 from typing import NoReturn
 
 from septet import forked
-from septet.models._in_flight import InFlight
-from septet.models._service import Stop
-from septet.models._signals import WITHOUT_MEANING, log_again
+from septet.processes.in_flight import InFlight
+from septet.processes.signals import WITHOUT_MEANING, log_again
+from septet.service import Stop
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)

@@ -15,9 +15,9 @@ from septet.http.connection import CONTINUE, Connection
 from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import ASKING, BETWEEN
 from septet.http.pace import Pace
-from septet.http.states import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PREFACE, TURN
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.rules import STOPPING_S, Rules
+from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PREFACE, TURN
 
 RETRY_AFTER_S = 1
 """What a client is told that was not admitted: requests are short, or there would be no point in asking again."""

@@ -18,13 +18,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from septet import models, remarks
-from septet.address import parse_address
-from septet.checks import check, refuse
-from septet.config import OPTIONS, Config
-from septet.elsewhere import hint
+from septet import models
 from septet.errors import UsageError
-from septet.options import Option, did_you_mean
+from septet.net.address import parse_address
+from septet.settings import hints
+from septet.settings.checks import check, refuse
+from septet.settings.config import OPTIONS, Config
+from septet.settings.options import Option, did_you_mean
+from septet.settings.other_servers import hint
 
 _FIRST_PASSED = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
@@ -65,7 +66,7 @@ def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | No
     config = Config(**{name: one.value for name, one in found.items()})
     called = {option.name: option.flag for option in OPTIONS} | {name: one.called for name, one in found.items()}
     check(config, called)
-    said = (*unheard, *remarks.of_environment(environ), *remarks.of_config(config, called))
+    said = (*unheard, *hints.of_environment(environ), *hints.of_config(config, called))
     return Resolved(config, {name: one.source for name, one in found.items()}, said)
 
 

@@ -10,8 +10,8 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple, cast
 
 from septet import forked
-from septet.address import Address
 from septet.errors import Failed
+from septet.net.address import Address
 
 _FAILED_EARLIER = {
     errno.EPERM,

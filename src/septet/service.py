@@ -19,16 +19,16 @@ from typing import NoReturn
 
 from septet import forked
 from septet.apps.site import Site
-from septet.listener import Listener
-from septet.models._figures import Figures
-from septet.models._in_flight import InFlight
-from septet.models._shortage import Shortage
-from septet.models._signals import log_signals_without_meaning
-from septet.models._spool import Body
+from septet.net.listener import Listener
 from septet.pollers import READABLE, Poll
+from septet.processes.in_flight import InFlight
+from septet.processes.metrics import Figures
+from septet.processes.resource_exhaustion import Shortage
+from septet.processes.signals import log_signals_without_meaning
+from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
 from septet.rules import Rules
-from septet.session import Session
+from septet.session.http1 import Session
 
 CUT_MARGIN_S = 0.25
 """What is left for a model to end by itself when its time is up, before the process is ended over it."""

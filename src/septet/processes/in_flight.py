@@ -11,8 +11,8 @@ from mmap import mmap
 from threading import Lock
 
 from septet import forked
-from septet.models._acceptors import Acceptors
-from septet.models._spool import Spool
+from septet.processes.acceptors import Acceptors
+from septet.processes.spool import Spool
 
 SLOTS = 1 << 16
 """For as many processes; memory that is not written to is not taken (256 KiB in all)."""

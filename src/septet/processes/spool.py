@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from septet import forked
 from septet.exchange import ProtocolError
-from septet.models._shortage import Shortage
+from septet.processes.resource_exhaustion import Shortage
 
 BODY_BYTES = 1 << 20
 """A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress

@@ -8,10 +8,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from septet.config import OPTIONS
-from septet.elsewhere import hint
 from septet.errors import Failed, SeptetError
-from septet.options import Option
+from septet.settings.config import OPTIONS
+from septet.settings.options import Option
+from septet.settings.other_servers import hint
 
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
