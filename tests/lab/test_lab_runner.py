@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from septet.errors import Failed, UsageError
-from septet.lab import bench, client, results
+from septet.lab import bench, client, known_models, results
 from septet.lab.display import Lines
 from septet.lab.experiment import GUESTBOOK, Cell, Experiment, Run
 from septet.lab.runner import run_cell
@@ -197,16 +197,16 @@ def test_out_that_cannot_be_written(experiment: Experiment, tmp_path: Path) -> N
 
 def test_choice_of_models() -> None:
     known = ("iterative", "poll", "epoll")
-    assert bench.choose_models(None, known) == known
-    assert bench.choose_models("epoll, iterative,epoll", known) == ("epoll", "iterative")
+    assert known_models.choose_models(None, known) == known
+    assert known_models.choose_models("epoll, iterative,epoll", known) == ("epoll", "iterative")
     with pytest.raises(UsageError, match="--models: 'select' is not among iterative, poll, epoll"):
-        bench.choose_models("epoll,select", known)
+        known_models.choose_models("epoll,select", known)
     with pytest.raises(UsageError, match="--models"):
-        bench.choose_models(",", known)
+        known_models.choose_models(",", known)
 
 
 def test_models_are_those_of_the_server() -> None:
-    assert set(bench.model_names()) >= {"iterative", "forking", "epoll"}
+    assert set(known_models.model_names()) >= {"iterative", "forking", "epoll"}
 
 
 def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> None:

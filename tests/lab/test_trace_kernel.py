@@ -5,11 +5,11 @@ import struct
 
 import pytest
 
+from septet.lab.threads.reasons import interpreter_ranges
+from septet.lab.threads.sockets import Kind, read_sockets, waits
+from septet.lab.threads.states import Call, State
 from septet.lab.trace import perf
 from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
-from septet.lab.trace.sockets import Kind, read_sockets, waits
-from septet.lab.trace.states import Call, State
-from septet.lab.trace.why import interpreter_ranges
 
 PID, TID = 10, 11
 

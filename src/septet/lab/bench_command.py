@@ -22,6 +22,7 @@ from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.client import Load
 from septet.lab.cluster import options as cluster_options
 from septet.lab.experiment import Experiment, Run
+from septet.lab.known_models import choose_models, model_names, unsupported_options
 from septet.lab.load import LoadError
 from septet.lab.server import LOOPBACK
 from septet.lab.verdicts import DOUBT_MARK
@@ -146,7 +147,6 @@ def _load(
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
-    from septet.lab import bench as benching
     from septet.lab import contenders
 
     app = application(name)
@@ -155,7 +155,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
-    models = benching.choose_models(options["models"], benching.model_names())
+    models = choose_models(options["models"], model_names())
     return Experiment(
         out=options["out"] or output.dated("bench"),
         models=models,
@@ -169,7 +169,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         repeats=options["repeats"],
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
-        lacking=benching.lacking(models, [name for name, _ in sweeps]) if sweeps else {},
+        lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
         profile=options["profile"],
         serve_options=(profile.options if profile else ()) + arguments.serve_options(options["serve_options"]),

@@ -18,10 +18,10 @@ from septet.errors import Failed
 from septet.lab import client, machine, output
 from septet.lab.client import Hear, Load, LoadLost
 from septet.lab.experiment import Experiment, Run
-from septet.lab.gil import GilWatch
 from septet.lab.load import LoadError, Plan, read_scenario
 from septet.lab.sampler import Sampler
 from septet.lab.server import Server, free_port
+from septet.lab.threads.gil import GilWatch
 from septet.lab.verdicts import judge
 
 

@@ -52,7 +52,7 @@ class Usage:
     queue_depth: int | None = None  # connections that waited for accept(2); None where the kernel does not tell
     queue_backlog: int | None = None  # how many may
     queue_overflows: int = 0  # SYNs and connections that found it full, on this machine (TcpExt ListenOverflows)
-    gil_share: float | None = None  # see `septet.lab.gil`
+    gil_share: float | None = None  # see `septet.lab.threads.gil`
     samples: int = 0
     machine_busy_s: float = 0.0  # the CPU time of everything on this machine, so that foreign load can be told
     machine_steal_s: float = 0.0

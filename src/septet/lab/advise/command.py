@@ -22,8 +22,8 @@ from septet.lab.advise.limits import limits
 from septet.lab.advise.measure import Bench, is_asynchronous
 from septet.lab.applications import application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
-from septet.lab.bench import choose_models, model_names
 from septet.lab.experiment import Experiment
+from septet.lab.known_models import choose_models, model_names
 from septet.lab.pinning import pinning
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from septet.lab.threads.states import State
 from septet.lab.trace.recorder import Recording
-from septet.lab.trace.states import State
 from septet.lab.trace.tracing import Plan, Trace
 
 WAYS = {

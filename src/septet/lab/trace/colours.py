@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from septet.lab.trace.states import State
+from septet.lab.threads.states import State
 
 FULL, HALF, BAND, LINE = 0.78, 0.46, 0.26, 0.08  # of a lane's height
 

@@ -11,6 +11,7 @@ import click
 from septet.errors import Failed
 from septet.lab import arguments, ending, output
 from septet.lab.experiment import GUESTBOOK_PATH
+from septet.lab.known_models import choose_models, model_names
 
 MODELS = "iterative,threaded,epoll"
 WAYS = ("auto", "switches", "samples", "spans")
@@ -46,7 +47,6 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     Serves APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, under each model, lets a few users come,
     and records for a second every switch of every thread: running, ready but without a CPU, or blocked, and why.
     """
-    from septet.lab.bench import choose_models, model_names
     from septet.lab.trace import report  # now: what is missing is missed before anything is recorded
     from septet.lab.trace.tracing import Plan, Trace
     from septet.lab.trace.tracing import trace as record

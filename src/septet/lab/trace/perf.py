@@ -19,8 +19,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+from septet.lab.threads.states import Call
 from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
-from septet.lab.trace.states import Call
 
 _SYSCALL = {"x86_64": 298, "aarch64": 241}  # perf_event_open, from asm/unistd.h
 _PAGE = mmap.PAGESIZE

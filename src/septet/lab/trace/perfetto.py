@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from septet.lab.threads.states import Interval
 from septet.lab.trace.requests import intervals
 from septet.lab.trace.rows import names
-from septet.lab.trace.states import Interval
 from septet.lab.trace.tracing import Trace
 
 USERS_PID = 0  # the kernel gives it to no process that could be seen here

@@ -14,10 +14,10 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from septet.lab.threads.states import IDLE, NEGLIGIBLE, State
 from septet.lab.trace.colours import FULL, LINE, LOOKS
 from septet.lab.trace.rows import Row
 from septet.lab.trace.shares import columns
-from septet.lab.trace.states import IDLE, NEGLIGIBLE, State
 
 WIDTH = 900
 ROW, USER_ROW, GAP = 34, 22, 12  # heights, and the space between threads and users

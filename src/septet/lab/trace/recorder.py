@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from septet.errors import Failed
+from septet.lab.threads.reasons import Reasons
+from septet.lab.threads.states import Call, Sample, State
+from septet.lab.threads.tasks import Tasks
 from septet.lab.trace.perf import Switches
-from septet.lab.trace.records import Record, Sample, SwitchedOut
-from septet.lab.trace.states import Call, State
-from septet.lab.trace.tasks import Tasks
+from septet.lab.trace.records import Record, SwitchedOut
 from septet.lab.trace.timeline import Lane, explain, from_samples, lanes
-from septet.lab.trace.why import Reasons
 
 WAYS = ("switches", "samples", "spans")
 _LOOK_EVERY_S = {"switches": 0.001, "samples": 0.002}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from septet.lab.trace.states import Call, State
+from septet.lab.threads.states import Call
 
 
 class SwitchedIn(NamedTuple):
@@ -43,12 +43,3 @@ class Died(NamedTuple):
 
 
 Record = SwitchedIn | SwitchedOut | Born | Died
-
-
-class Sample(NamedTuple):
-    """One look at a thread in /proc. RUNNING is told from RUNNABLE where that can be told."""
-
-    time: int
-    pid: int
-    tid: int
-    state: State

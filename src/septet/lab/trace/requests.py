@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from septet.lab.trace.states import Interval, State
+from septet.lab.threads.states import Interval, State
 from septet.lab.trace.timeline import Lane
 
 Span = dict[str, Any]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from septet.lab.threads.states import Interval, State
 from septet.lab.trace.requests import Request, from_turns, intervals
-from septet.lab.trace.states import Interval, State
 from septet.lab.trace.timeline import Lane
 from septet.lab.trace.tracing import Trace
 

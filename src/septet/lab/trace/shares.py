@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from septet.lab.trace.states import Interval, State
+from septet.lab.threads.states import Interval, State
 
 Shares = dict[State, float]
 

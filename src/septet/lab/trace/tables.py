@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from septet.lab.threads.states import IDLE, State
 from septet.lab.trace.rows import Row, rows
 from septet.lab.trace.shares import Shares, shares
-from septet.lab.trace.states import IDLE, State
 from septet.lab.trace.tracing import Trace
 
 _IDLE = "idle"

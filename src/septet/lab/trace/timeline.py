@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
 
-from septet.lab.trace.records import Born, Died, Record, Sample, SwitchedIn, SwitchedOut
-from septet.lab.trace.states import Call, Interval, State
+from septet.lab.threads.states import Call, Interval, Sample, State
+from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
 
 Why = Callable[[int, Call], State | None]
 """What a thread of this process waits for at this call, if that is known."""

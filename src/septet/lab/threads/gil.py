@@ -1,7 +1,8 @@
 """How much of their time a server's threads wait for the GIL: by looking at them, twenty times a second.
 
-A thread that waits is in futex(2) on the interpreter's own lock (see `septet.lab.trace.why`). With more than a few
-dozen threads a look would take the server's time, and there is no figure; nor with an interpreter that has no GIL.
+A thread that waits is in futex(2) on the lock of the interpreter (see `septet.lab.threads.reasons`). With more than
+a few dozen threads looking would take CPU time from the server, so there is no figure; nor is there one for an
+interpreter without a GIL.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-from septet.lab.trace.states import State
-from septet.lab.trace.tasks import Tasks
-from septet.lab.trace.why import Reasons
+from septet.lab.threads.reasons import Reasons
+from septet.lab.threads.states import State
+from septet.lab.threads.tasks import Tasks
 
 THREADS_MAX = 64
 LOOKS_MIN = 50  # of threads that were busy; a share of fewer says nothing

@@ -12,9 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from septet.lab.sampler import processes_of
-from septet.lab.trace.records import Sample
-from septet.lab.trace.states import Call, State
-from septet.lab.trace.why import Reasons
+from septet.lab.threads.reasons import Reasons
+from septet.lab.threads.states import Call, Sample, State
 
 _PROCESSES_EVERY_NS = 200_000_000  # all of /proc is read for it, which takes milliseconds
 _THREADS_EVERY_NS = 10_000_000

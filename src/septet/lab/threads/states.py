@@ -81,3 +81,12 @@ class Interval(NamedTuple):
     end: int
     state: State
     call: Call | None = None
+
+
+class Sample(NamedTuple):
+    """One look at a thread in /proc. RUNNING is told from RUNNABLE where that can be told."""
+
+    time: int
+    pid: int
+    tid: int
+    state: State

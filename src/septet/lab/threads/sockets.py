@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from pathlib import Path
 
-from septet.lab.trace.states import State
+from septet.lab.threads.states import State
 
 _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 _FRESH_NS = 20_000_000  # how long an answer is believed: descriptors are closed and their numbers used again
