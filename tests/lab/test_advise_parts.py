@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from septet.errors import UsageError
-from septet.lab.advise.knee import Outcome
-from septet.lab.advise.limits import limits
+from septet.lab.advise.capacity_search import Outcome
+from septet.lab.advise.extrapolation import Service, basis, capacity, latency_s, parse_rate, plan
+from septet.lab.advise.machine_limits import limits
 from septet.lab.advise.measure import duration_s
-from septet.lab.advise.plan import basis, parse_rate, plan
-from septet.lab.advise.queueing import Service, capacity, latency_s
 from septet.lab.advise.trial import outcome, read_trial
 from septet.lab.advise.usl import Usl
 from septet.lab.pinning import Pinning

@@ -7,16 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.advise.advice import Advice, decide
-from septet.lab.advise.bottleneck import bottleneck
-from septet.lab.advise.candidate import Candidate
-from septet.lab.advise.elsewhere import elsewhere
-from septet.lab.advise.findings import Finding, Look, Search, Step
-from septet.lab.advise.knee import Bracket
-from septet.lab.advise.nature import Nature, amid_others, nature
-from septet.lab.advise.ranking import rank
-from septet.lab.advise.search import next_step
-from septet.lab.advise.words import answer, not_held, values
+from septet.lab.advise.advice import Advice, bottleneck, decide
+from septet.lab.advise.advice_text import answer, elsewhere, not_held, values
+from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
+from septet.lab.advise.capacity_search import Bracket
+from septet.lab.advise.search import next_step, rank
+from septet.lab.advise.workload_profile import Nature, amid_others, nature
 from septet.lab.experiment import Experiment
 from support.made_up_machine import World, trial
 

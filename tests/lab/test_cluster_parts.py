@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 import septet
 from septet.errors import Failed, UsageError
-from septet.lab.cluster import options
-from septet.lab.cluster.clocks import Offset, Ping, offset
-from septet.lab.cluster.outcome import outcome
-from septet.lab.cluster.places import Host, Places
-from septet.lab.cluster.remote import Remote
-from septet.lab.cluster.roster import Worker, check_url, roster
-from septet.lab.cluster.worker import describe
+from septet.lab.cluster import cluster_spec
+from septet.lab.cluster.cluster_spec import Host, Places
+from septet.lab.cluster.coordinator import Remote, outcome
+from septet.lab.cluster.worker_side import describe
+from septet.lab.cluster.workers import Offset, Ping, Worker, check_url, offset, roster
 from septet.lab.load import Plan
 from septet.lab.pinning import Pinning, pinning
 from septet.lab.verdicts import judge
@@ -136,7 +134,7 @@ def test_other_addresses_mean_the_same_everywhere() -> None:
 @pytest.fixture(scope="module")
 def raw() -> dict[str, Any]:
     """Counts of a real run, at half a CPU."""
-    from septet.lab.load.phases import OwnCue, carry_out
+    from septet.lab.load.run import OwnCue, carry_out
 
     with ScriptedServer(keep_answering) as server:
         plan = Plan(server.url, users=2, warmup_s=0.1, duration_s=0.2)
@@ -178,14 +176,14 @@ def test_only_what_was_used_here_is_ours(raw: dict[str, Any]) -> None:
 @pytest.mark.parametrize("text", ["0.0.0.0", "::", "here", ""])
 def test_an_address_that_nobody_can_load(text: str) -> None:
     with pytest.raises(UsageError, match="--host: "):
-        options.host(text)
+        cluster_spec.host(text)
 
 
 def test_cpus_of_a_cluster_are_its_own() -> None:
-    assert options.pinned("ssh:anna", (7, 9), pin=True) == Pinning((), (7, 9))
-    assert options.pinned("tcp://h:1", (), pin=True) == Pinning()
-    assert options.pinned("local:2", (), pin=True) == options.pinned(None, (), pin=True) == pinning()
-    assert options.pinned("local:2", (0,), pin=True) == pinning()._replace(client=(0,))
-    assert options.pinned(None, (), pin=False) == Pinning()
+    assert cluster_spec.pinned("ssh:anna", (7, 9), pin=True) == Pinning((), (7, 9))
+    assert cluster_spec.pinned("tcp://h:1", (), pin=True) == Pinning()
+    assert cluster_spec.pinned("local:2", (), pin=True) == cluster_spec.pinned(None, (), pin=True) == pinning()
+    assert cluster_spec.pinned("local:2", (0,), pin=True) == pinning()._replace(client=(0,))
+    assert cluster_spec.pinned(None, (), pin=False) == Pinning()
     with pytest.raises(UsageError, match="without --cluster, --pin does it"):
-        options.pinned(None, (1,), pin=True)
+        cluster_spec.pinned(None, (1,), pin=True)

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from septet.errors import Failed
 from septet.lab import results, tables
+from septet.lab.caveats import remarks
 from septet.lab.display import Board
 from septet.lab.experiment import Cell, Experiment, Run
-from septet.lab.remarks import remarks
 from support.made_up_results import MIXED, failed, results_of, valid
 
 

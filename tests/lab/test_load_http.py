@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from septet.lab.load import LoadError, Plan, Target, run
 from septet.lab.load.answer import Answer, Malformed
-from septet.lab.load.cookies import Jar
+from septet.lab.load.requests import Jar
 from septet.lab.load_command import load as command
 from support.scripted_server import ANSWER, Connection, ScriptedServer, keep_answering
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from septet.lab.load import LoadError, Plan, limits, run
-from septet.lab.load.door import Door
+from septet.lab.load.closed_loop import Door
 from septet.lab.load.limits import prepare
-from septet.lab.load.listener import queue_of
-from septet.lab.load.warmup import Warmup
+from septet.lab.load.listen_queue import queue_of
+from septet.lab.load.run import Warmup
 from support.scripted_server import ScriptedServer, keep_answering
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from septet.lab.load import ANY_LENGTH, LoadError, Plan, Target, read_scenario, run
-from septet.lab.load.deck import deck
+from septet.lab.load.requests import deck
 from support.scripted_server import ANSWER, BODY, CLOSING_ANSWER, Connection, ScriptedServer, keep_answering
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from septet.lab.report.findings import findings
-from septet.lab.report.landmarks import focus, landmarks
+from septet.lab.report.findings import findings, focus, landmarks
 from septet.lab.report.metrics import number
 from septet.lab.results import Results
 from septet.lab.summary import summaries

@@ -11,8 +11,7 @@ import pytest
 
 from septet.lab import palette
 from septet.lab.report import drawing, scales
-from septet.lab.report.drawing import NARROW, WIDE, Form
-from septet.lab.report.pictures import Picture
+from septet.lab.report.drawing import NARROW, WIDE, Form, Picture
 from septet.lab.report.save import save, sections
 from septet.lab.results import Results
 from septet.lab.summary import summaries

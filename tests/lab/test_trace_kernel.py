@@ -9,7 +9,7 @@ from septet.lab.threads.reasons import interpreter_ranges
 from septet.lab.threads.sockets import Kind, read_sockets, waits
 from septet.lab.threads.states import Call, State
 from septet.lab.trace import perf
-from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
+from septet.lab.trace.timeline import Born, Died, Record, SwitchedIn, SwitchedOut
 
 PID, TID = 10, 11
 

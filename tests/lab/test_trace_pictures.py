@@ -14,7 +14,7 @@ from septet.lab.trace.colours import LOOKS
 from septet.lab.trace.recorder import Recording
 from septet.lab.trace.requests import Request, Turn
 from septet.lab.trace.rows import busiest, cut, names, pack, rows
-from septet.lab.trace.shares import columns, shares
+from septet.lab.trace.tables import columns, shares
 from septet.lab.trace.timeline import Lane
 from septet.lab.trace.tracing import Plan, Trace
 

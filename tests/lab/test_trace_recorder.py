@@ -20,7 +20,7 @@ from septet.lab.threads.states import State
 from septet.lab.threads.tasks import Tasks
 from septet.lab.trace import perf
 from septet.lab.trace.recorder import Recorder
-from septet.lab.trace.records import Born, Died, SwitchedIn, SwitchedOut
+from septet.lab.trace.timeline import Born, Died, SwitchedIn, SwitchedOut
 from support.waiting import wait_until
 
 WAITS = Path(__file__).parent.parent / "support" / "waits.py"

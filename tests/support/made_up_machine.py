@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from septet.lab.advise.candidate import Candidate
-from septet.lab.advise.findings import Look, Search, Situation, Step
-from septet.lab.advise.knee import Bracket, Knee, Outcome
-from septet.lab.advise.nature import Nature
+from septet.lab.advise.candidates import Candidate, Look, Search, Situation, Step
+from septet.lab.advise.capacity_search import Bracket, Knee, Outcome
 from septet.lab.advise.search import next_step
 from septet.lab.advise.trial import Trial
+from septet.lab.advise.workload_profile import Nature
 
 TRIAL = Trial(
     rate=None,

@@ -15,12 +15,12 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, client, cluster, ending, output, profiles
+from septet.lab import arguments, client, cluster, interrupts, output, profiles
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.client import Load
-from septet.lab.cluster import options as cluster_options
+from septet.lab.cluster import cluster_spec
 from septet.lab.experiment import Experiment, Run
 from septet.lab.known_models import choose_models, model_names, unsupported_options
 from septet.lab.load import LoadError
@@ -86,7 +86,7 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     from septet.lab import results
     from septet.lab.report import save  # noqa: F401  now: what is missing is missed before an hour of measuring
 
-    ending.term_as_interrupt()
+    interrupts.term_as_interrupt()
     if resume is not None:
         _check_unchanged(click.get_current_context())
         recorded, experiment = benching.taken_up(resume)
@@ -174,15 +174,15 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         profile=options["profile"],
         serve_options=(profile.options if profile else ()) + arguments.serve_options(options["serve_options"]),
         model_options=dict(profile.model_options) if profile else {},
-        host=cluster_options.host(options["host"]),
+        host=cluster_spec.host(options["host"]),
         cluster=options["cluster"],
-        pinned=cluster_options.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
+        pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **{field: options[option] for option, field in FIELDS.items()},
     )
 
 
 def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
-    from septet.lab import remarks, results, summary, tables
+    from septet.lab import caveats, results, summary, tables
     from septet.lab.report.save import save
 
     if not recorded["runs"]:
@@ -192,7 +192,7 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(recorded, most))
-    for sentence in remarks.remarks(recorded, DOUBT_MARK):
+    for sentence in caveats.remarks(recorded, DOUBT_MARK):
         click.echo("\n" + sentence)
     click.echo(output.DRAWING, err=True)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, cluster, ending
+from septet.lab import arguments, cluster, interrupts
 from septet.lab import load as generator
 from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.load import LoadError, NobodyListens, Plan
@@ -76,7 +76,7 @@ def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
 
 
 def _from(places: str, plan: Plan) -> dict[str, Any]:
-    ending.term_as_interrupt()
+    interrupts.term_as_interrupt()
     with cluster.opened(places) as found:
         found.check_reach(plan.url)
         return found.load(plan, lambda event, details: None)

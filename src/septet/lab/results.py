@@ -15,7 +15,7 @@ import septet
 from septet.errors import Failed
 from septet.lab import machine, output
 from septet.lab.experiment import Cell, Experiment, Run
-from septet.lab.layout import complaint
+from septet.lab.results_schema import complaint
 
 SCHEMA = 2
 NAME = "results.json"

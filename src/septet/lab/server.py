@@ -1,7 +1,7 @@
 """A server under test: any command that listens on the port it is given, from its start to the last of its processes.
 
-It gets a session of its own, which is how its processes are found (see the sampler), and how Ctrl-C at our terminal
-does not reach it before we have written down what was measured.
+It gets a session of its own: its processes are found by it (see the sampler), and Ctrl-C at our terminal does not reach
+the server before what was measured is written down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 
 from septet.errors import Failed
 from septet.lab import sampler
-from septet.lab.guard import Guard
 from septet.lab.load import bound_to
 
 PORTS = range(20000, 32000)  # below the ports that the kernel gives to clients: ours must not take the server's
@@ -203,3 +202,30 @@ class Server:
                     pass
             time.sleep(POLL_S)
         return killed
+
+
+SCRIPT = 'read -r _; kill -s KILL -- "-$1"'
+
+
+class Guard:
+    """Kills the process group of a server when we are killed by KILL, which runs no `finally`; until it is dismissed.
+
+    A shell waits at a pipe of which we have the other end. However we end, the kernel closes that, and the shell kills
+    the process group. PR_SET_PDEATHSIG (prctl(2)) would do less: it is not inherited, so it reaches the first process
+    of the server and no worker; it comes when the thread ends that started the server, not the process; and it must be
+    set between fork and exec, which is no place for Python.
+    """
+
+    def __init__(self, group: int) -> None:
+        # A session of its own: what ends us by way of our terminal or our group must not end the guard.
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", SCRIPT, "guard", str(group)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        with self._shell:  # closes the pipe and waits
+            self._shell.kill()

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, ending, output
-from septet.lab.advise import plan as planning
-from septet.lab.advise import words
+from septet.lab import arguments, interrupts, output
+from septet.lab.advise import advice_text, extrapolation
 from septet.lab.advise.advice import Advice, decide, service
-from septet.lab.advise.course import Course
-from septet.lab.advise.evidence import Evidence
-from septet.lab.advise.findings import Search, Situation
-from septet.lab.advise.limits import limits
+from septet.lab.advise.advice_file import Evidence
+from septet.lab.advise.candidates import Search, Situation
+from septet.lab.advise.machine_limits import limits
 from septet.lab.advise.measure import Bench, is_asynchronous
+from septet.lab.advise.search_run import Course
 from septet.lab.applications import application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
 from septet.lab.experiment import Experiment
@@ -27,7 +26,7 @@ from septet.lab.known_models import choose_models, model_names
 from septet.lab.pinning import pinning
 
 if TYPE_CHECKING:
-    from septet.lab.advise.display import Told
+    from septet.lab.advise.progress_display import Told
 
 FIRST = "epoll"  # with which the application is looked at, whether it may be advised or not
 START_TIMEOUT_S = 30.0
@@ -78,18 +77,18 @@ def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: f
     Looks at APP (MODULE:ATTRIBUTE) alone, then searches: for each candidate the highest rate of requests of which 99 %
     are answered in time. Requests come at fixed instants, so that a server that stalls cannot hide it.
     """
-    from septet.lab.advise.display import display  # now: what is missing is missed before anything is measured
+    from septet.lab.advise.progress_display import display  # now: what is missing is missed before anything is measured
 
-    asked = Asked(_time(p99), budget * 60, planning.parse_rate(plan) if plan else None)
+    asked = Asked(_time(p99), budget * 60, extrapolation.parse_rate(plan) if plan else None)
     experiment = _experiment(app, options)
     evidence = Evidence(experiment, ["septet", *sys.argv[1:]], asdict(asked))
-    ending.term_as_interrupt()
+    interrupts.term_as_interrupt()
     with evidence.kept():
         with display(asked.budget_s) as told, Bench(experiment, asked.p99_s, evidence.runs) as bench:
             course = Course(bench, asked.p99_s, asked.budget_s, told)
             search = Search(_situation(experiment, course, told, options))
             if search.situation.nature.wall_s < asked.p99_s:  # else no search can help
-                course.run(search, lambda: evidence.write(words.values(None, search, experiment)))
+                course.run(search, lambda: evidence.write(advice_text.values(None, search, experiment)))
         return _tell(search, experiment, asked, evidence, as_json)
 
 
@@ -97,23 +96,23 @@ def _tell(search: Search, experiment: Experiment, asked: Asked, evidence: Eviden
     """Write down and print what was found. Raises Failed when nothing held the target."""
     advice = decide(search, asked.p99_s)
     rows = _rows(advice, search, asked.plan, asked.p99_s) if advice is not None and asked.plan else []
-    values = {**words.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}
+    values = {**advice_text.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}
     evidence.write(values, finished=True)
     if as_json:
         click.echo(json.dumps(values))
     elif advice is not None:
-        lines = words.answer(advice, search, experiment)
+        lines = advice_text.answer(advice, search, experiment)
         if asked.plan:
-            lines += ["", *words.extrapolation(asked.plan, rows, advice, search.situation.cpus)]
+            lines += ["", *advice_text.extrapolation(asked.plan, rows, advice, search.situation.cpus)]
         click.echo("\n" + "\n".join([*lines, "", str(evidence.path)]))
     if advice is None:
-        raise Failed(f"{words.not_held(search, asked.p99_s)}; what was measured is in {evidence.path}")
+        raise Failed(f"{advice_text.not_held(search, asked.p99_s)}; what was measured is in {evidence.path}")
     return 0
 
 
-def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[planning.Row]:
+def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[extrapolation.Row]:
     one = service(advice.chosen, search)
-    return planning.plan(rate, one, target_s, advice.law_of_workers, advice.chosen.memory_bytes)
+    return extrapolation.plan(rate, one, target_s, advice.law_of_workers, advice.chosen.memory_bytes)
 
 
 def _situation(experiment: Experiment, course: Course, told: Told, options: dict[str, Any]) -> Situation:

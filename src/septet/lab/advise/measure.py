@@ -16,7 +16,7 @@ from typing import Any
 
 from septet.errors import Failed
 from septet.lab import client, machine
-from septet.lab.advise.candidate import Candidate
+from septet.lab.advise.candidates import Candidate
 from septet.lab.advise.trial import Trial, read_trial
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.runner import carried_out, plan_for, started

@@ -1,18 +1,16 @@
-"""Which candidate to look at next, and why: a list of rules, of which the first that has something to say decides.
+"""Which candidate to measure next, and which of those measured comes first.
 
-There are hundreds of combinations of a model, workers and threads, and minutes for all. So each is looked at for a
-reason, which is printed, and in two ways: a *gauge*, a second under as many users as it can serve, shows what it
-carries at most; the *knee*, several trials long, shows what it holds within the target, and is looked for only where
-the gauge promises something.
+There are hundreds of combinations of a model, workers and threads, and only minutes for all. The first rule of `RULES`
+that has a step to propose decides, and its reason is printed. A candidate is measured in two ways. A *saturation run*,
+a second under as many users as it can serve, shows the most that it carries. The *capacity search*, several trials
+long, shows what it holds within the target, and is made only where the saturation run promises something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from septet.lab.advise.candidate import LOOPS, POOL, PROCESSES, Candidate
-from septet.lab.advise.findings import Finding, Look, Search, Step
-from septet.lab.advise.ranking import ALIKE, first_two
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Look, Search, Step
 from septet.lab.advise.trial import milliseconds
 
 THREADS_FIRST = 8
@@ -266,3 +264,47 @@ RULES: tuple[Rule, ...] = (
 )
 
 LAST_RULES: tuple[Rule, ...] = (_one_knee_at_least, _check_the_first_two)
+
+
+ALIKE = 0.95  # of the best: what carries that much carries the same
+SAME_COST = 1.1  # times the CPU for a request
+PROBABLE = 0.7  # of the best, in two gauges on a machine that is not quiet
+DEARER = 1.25  # times the CPU for a request: of two that the load generator could not drive to their limit
+
+
+def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
+    """Who is to be advised, and the best of another model."""
+    ranked = rank(findings)
+    if not ranked:
+        return None, None
+    chosen = ranked[0]
+    return chosen, next((each for each in ranked[1:] if each.candidate.model != chosen.candidate.model), None)
+
+
+def rank(findings: list[Finding]) -> list[Finding]:
+    """Those that hold the target: first who carries as much as the best, the simplest of them first; then the rest."""
+    known = [each for each in findings if each.capacity]
+    if not known:
+        return []
+    best = max(known, key=lambda each: each.capacity)
+    alike = [each for each in known if _reaches(each) >= ALIKE * best.capacity or _may_reach(each, best)]
+    limited = [each for each in alike if each.bracket is not None and each.bracket.at_least]
+    cheapest = min((each.cpu_s for each in limited), default=0.0)
+    dear = [each for each in limited if each.cpu_s > DEARER * cheapest]
+    first = [each for each in alike if each not in dear]
+    first.sort(key=lambda each: (each.candidate.effort, -each.capacity))
+    rest = [each for each in known if each not in first]
+    return first + sorted(rest, key=lambda each: -each.capacity)
+
+
+def _may_reach(finding: Finding, best: Finding) -> bool:
+    """A capacity in doubt is not held against who costs no more: on a busy machine CPU time is what can be believed."""
+    assert finding.bracket is not None, "it has a capacity"
+    same_cost = finding.cpu_s <= SAME_COST * best.cpu_s
+    return finding.bracket.in_doubt and same_cost and finding.most >= PROBABLE * best.most
+
+
+def _reaches(finding: Finding) -> float:
+    """The highest rate that it may hold for all we know, as far as that was found out."""
+    assert finding.bracket is not None, "it has a capacity"
+    return float((finding.bracket.low * (finding.bracket.high or finding.bracket.low)) ** 0.5)

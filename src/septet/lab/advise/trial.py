@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from septet.lab.advise.knee import Outcome
+from septet.lab.advise.capacity_search import Outcome
 from septet.lab.verdicts import CLIENT_SHARE_MAX, ERROR_SHARE_MAX, judge
 
 BEHIND_SHARE = 0.03  # of the requests due: as many as these unanswered at the end of the window, and the queue grows

@@ -5,16 +5,12 @@ more on each worker, as on this machine. Latencies are taken on one machine's cl
 that only the common start needs clocks to be compared. Whatever is missing at the end has failed the run: fewer users
 than were asked for, unseen, would be worse than none.
 
-    places        what the user writes: local:N, ssh:HOST,..., tcp://SCHEDULER
-    options       and what else `septet bench` is told of them
-    launch        a scheduler and workers of our own, on this machine or by ssh
-    worker        the functions that run on the workers
-    roster        which workers there are, and whether they will do
-    patience      calls to those who may not answer
-    clocks        how far their clocks are from ours
-    remote        the leader of their processes
-    outcome       figures, with each worker's part
-    cluster       all of it together, as the commands use it
+    cluster_spec    what the command line says: local:N, ssh:HOST,..., tcp://SCHEDULER
+    launch          a scheduler and workers of our own, on this machine or by ssh
+    workers         which workers there are, whether they can be used, their clocks
+    worker_side     the functions that run on the workers
+    coordinator     starts and coordinates the load processes; figures with each worker's part
+    cluster         all of it together, as the commands use it
 
 Dask is imported by `launch` and `cluster` alone, and they only when `--cluster` is given: it is the extra [cluster].
 """
@@ -26,7 +22,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from septet.errors import UsageError
-from septet.lab.cluster.places import Places
+from septet.lab.cluster.cluster_spec import Places
 
 if TYPE_CHECKING:
     from septet.lab.cluster.cluster import Cluster

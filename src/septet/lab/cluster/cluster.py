@@ -11,11 +11,9 @@ from distributed import Client
 
 from septet.errors import Failed
 from septet.lab.client import LoadLost
-from septet.lab.cluster import worker as there
-from septet.lab.cluster.clocks import PINGS, Offset, Ping, offset
-from septet.lab.cluster.outcome import outcome
-from septet.lab.cluster.remote import RemoteCrew
-from septet.lab.cluster.roster import Worker, check_url, machines, roster
+from septet.lab.cluster import worker_side
+from septet.lab.cluster.coordinator import RemoteCrew, outcome
+from septet.lab.cluster.workers import PINGS, Offset, Ping, Worker, check_url, machines, offset, roster
 from septet.lab.load import LoadError, Notify, Plan
 
 UNCERTAINTY_MAX_NS = 50_000_000
@@ -29,7 +27,7 @@ class Cluster:
         self._client = client
         self.text = text  # as the user named it
         names = {address: worker["name"] for address, worker in client.scheduler_info()["workers"].items()}
-        self.workers = roster(names, client.run(there.describe, on_error="return"))
+        self.workers = roster(names, client.run(worker_side.describe, on_error="return"))
 
     def machines(self) -> dict[str, Any]:
         """Each worker's versions and machine, for a results file."""
@@ -39,7 +37,7 @@ class Cluster:
         """Raises Failed when the URL does not lead from every worker to one and the same listener."""
         check_url(url, self.workers, cure)
         for worker in self.workers:
-            answer = self._client.run(there.why_unreachable, url, workers=[worker.address])[worker.address]
+            answer = self._client.run(worker_side.why_unreachable, url, workers=[worker.address])[worker.address]
             if answer is not None:
                 raise Failed(f"worker {worker.name} does not reach {url} ({answer}): {cure}")
 
@@ -82,7 +80,7 @@ class Cluster:
     def _ping(self, worker: Worker) -> Ping:
         sent_ns = time.monotonic_ns()
         try:
-            there_ns = self._client.run(there.clock, workers=[worker.address])[worker.address]
+            there_ns = self._client.run(worker_side.clock, workers=[worker.address])[worker.address]
         except Exception:  # whatever Dask makes of a worker that has gone
             raise LoadLost(f"worker {worker.name} was lost") from None
         return Ping(sent_ns, there_ns, time.monotonic_ns())

@@ -1,8 +1,8 @@
-"""A Dask client whose scheduler has its workers: those of a cluster that is there, or some that are started for us.
+"""A Dask client whose scheduler has its workers: those of a running cluster, or workers that are started for this run.
 
-Ours have a scheduler in this process, on the loopback. A worker on another machine is started by ssh(1), which also
-carries its two connections (to our scheduler, and from it) through its own: no port is opened to a network, and what
-it takes to log in is between the user and ssh.
+Workers that we start have a scheduler in this process, on the loopback. A worker on another machine is started by
+ssh(1), whose connection also carries the two connections of the worker (to our scheduler, and from it): no port is
+opened to a network, and logging in is between the user and ssh.
 """
 
 # mypy: allow-untyped-calls
@@ -15,8 +15,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -24,8 +25,7 @@ import dask
 from distributed import Client, LocalCluster
 
 from septet.errors import Failed
-from septet.lab.cluster.patience import within
-from septet.lab.cluster.places import Host, Places
+from septet.lab.cluster.cluster_spec import Host, Places
 from septet.lab.server import LOOPBACK, free_port
 
 START_S = 60.0  # for the workers; a Python with Dask may take ten seconds to start on a busy machine
@@ -174,3 +174,15 @@ def _await_workers(client: Client, started: list[Started]) -> None:
             missing = ", ".join(each.title for each in started if each.title not in came)
             raise Failed(f"--cluster: no worker came from {missing} within {START_S:g} s")
         time.sleep(POLL_S)
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    """Wait for the call so long, and no longer; what it returns or raises is nobody's concern."""
+
+    def attempt() -> None:
+        with contextlib.suppress(Exception):
+            call()
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)

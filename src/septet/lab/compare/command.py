@@ -8,14 +8,14 @@ import click
 
 from septet.errors import Failed, UsageError
 from septet.lab import results
-from septet.lab.compare import words
+from septet.lab.compare import comparison_text
 from septet.lab.compare.comparison import BELIEVED, WORSE
 from septet.lab.compare.comparison import compare as compared
 from septet.lab.compare.differences import differences
 from septet.lab.compare.metrics import DEFAULT, METRICS
 from septet.lab.results import Results
 
-FORMATS = {"table": words.text, "markdown": words.markdown, "json": words.as_json}
+FORMATS = {"table": comparison_text.text, "markdown": comparison_text.markdown, "json": comparison_text.as_json}
 PATH = click.Path(path_type=Path)
 
 
@@ -62,7 +62,7 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_
     found = compared(before, after, tuple(dict.fromkeys(metrics or DEFAULT)), tolerance / 100, believed)
     if not found.rows:
         raise UsageError(f"{a} and {b} have no cell in common")
-    click.echo(FORMATS[form](found, words.heading(before, after), differences(before, after)))
+    click.echo(FORMATS[form](found, comparison_text.heading(before, after), differences(before, after)))
     worse = len(list(found.with_outcome(WORSE)))
     if worse:
         raise Failed(f"{'1 figure' if worse == 1 else f'{worse} figures'} got worse beyond noise")

@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .follower import follow, refuse, say
-from .plan import MODES, LoadError, Plan, merged
-from .run import run
-from .scenario import read
+from .plan import MODES, LoadError, Plan, merged, read
+from .processes import follow, refuse, run, say
 
 NUMBERS: dict[str, tuple[type, str]] = {
     "users": (int, "simultaneous users; with a rate: the most requests under way"),

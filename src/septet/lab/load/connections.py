@@ -15,16 +15,12 @@ from collections import deque
 from itertools import cycle
 from typing import Any
 
-from .aim import Aim
 from .answer import Answer, Framing, Malformed
-from .cookies import Jar
-from .deck import deck
-from .left import Left
 from .limits import Way, spare_descriptors
 from .plan import NobodyListens, Plan
-from .requests import Encoder
+from .requests import Encoder, Jar, deck
+from .state import Aim, Left, User, kind_of
 from .tally import Tally
-from .user import User, kind_of
 
 RECEIVE_BYTES = 65536  # more costs the allocator's time: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)
 BACK_OFF_NS = 100_000_000  # after an error, so that a dead server does not make a busy loop

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .listener import Queue, queue_of
+from .listen_queue import Queue, queue_of
 from .plan import LoadError, Plan, socket_path, split
 
 SPARE_DESCRIPTORS = 32  # standard streams, epoll, name resolution, and what the caller has open

@@ -17,8 +17,8 @@ from .answer import Framing
 from .limits import Way
 from .loop import Loop, Notify
 from .plan import Plan
+from .state import User
 from .tally import Tally
-from .user import User
 
 COARSE_NS = 2_000_000  # epoll_wait(2) counts milliseconds, and Python rounds up to the next one
 NEVER_NS = 1 << 62

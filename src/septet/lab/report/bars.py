@@ -8,10 +8,21 @@ from functools import partial
 import altair as alt
 
 from septet.lab.palette import style_of
-from septet.lab.report.drawing import INK, Form, Paper, Part, Row, Specification, colour, finished
+from septet.lab.report.drawing import (
+    INK,
+    Form,
+    Paper,
+    Part,
+    Picture,
+    Row,
+    Section,
+    Specification,
+    Table,
+    colour,
+    finished,
+)
 from septet.lab.report.metrics import SIDE_BY_SIDE, Metric, text
 from septet.lab.report.over_users import HEADINGS
-from septet.lab.report.pictures import Picture, Section, Table
 from septet.lab.summary import Summary
 
 BAR = 22  # pixels, with the space to the next

@@ -1,7 +1,7 @@
-"""What all pictures have in common: two widths, the letters, title and notes, SVG and PNG without a browser, the dark.
+"""What all pictures share: two widths, fonts, title and notes, SVG and PNG without a browser, dark colours.
 
-A picture exists wide and narrow, since letters that are made for a desk cannot be read when they are shrunk to the
-width of a phone. It is drawn for light paper; for the dark, a style sheet exchanges the colours, in files and on the
+A picture exists wide and narrow, because letters that are made for a desk cannot be read when they are shrunk to the
+width of a phone. It is drawn for light paper; for dark mode a style sheet exchanges the colours, in files and on the
 page alike, whether vl-convert or a browser has drawn the SVG.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,3 +187,28 @@ def _notes(notes: Sequence[str]) -> Specification:
         "width": WIDE.width,
         "height": 18 * len(lines),
     }
+
+
+Table = Sequence[Sequence[str]]
+"""Lines of cells, the first of which has the headings; the first cell of each is a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """`name` is that of its files, `short` what a choice between pictures of one section calls it."""
+
+    name: str
+    short: str
+    title: str
+    shows: str
+    draw: Callable[[Form], Specification]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Pictures of one subject, of which the page shows one at a time, and the table of all that is in them."""
+
+    title: str
+    remark: str
+    pictures: Sequence[Picture]
+    table: Table

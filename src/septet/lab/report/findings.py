@@ -1,22 +1,45 @@
-"""What the figures let anybody say, in plain words, and nothing that they do not.
+"""What the figures allow to be said, in sentences, and at which numbers of users.
 
-Of two contenders one is ahead only when their 95 % intervals do not meet; those need three runs of each. Figures that
-are noisy, or those of a server that answered with errors, are not ranked. Where the load generator was the limit the
-server may be faster than it looks: then its figure is "at least", and nobody is said to be ahead of it.
+Of two contenders one is ahead only when their 95 % intervals do not meet; an interval needs three runs of each. Figures
+that are noisy, and those of a server that answered with errors, are not ranked. Where the load generator was the limit
+the server may be faster than it looks: then its figure is "at least", and no other contender is said to be ahead of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from septet.lab.remarks import enumerated, spans
-from septet.lab.report.landmarks import landmarks
+from septet.lab.caveats import enumerated, spans
 from septet.lab.report.metrics import CPU, MEMORY, P99, RATE, Metric
 from septet.lab.results import Results
 from septet.lab.summary import Summary, summaries
+
+MOST_OF_THEM = 0.75
+
+
+def focus(cells: Sequence[Summary]) -> int:
+    """The greatest number of users that most contenders could serve: there is more to see than where all are idle."""
+    served = _served(cells)
+    if not served:
+        return max(cell.users for cell in cells)
+    enough = MOST_OF_THEM * max(served.values())
+    return max(users for users, contenders in served.items() if contenders >= enough)
+
+
+def landmarks(cells: Sequence[Summary]) -> list[int]:
+    """That, and the greatest number that more than one of them, or whoever there is, could serve."""
+    served = _served(cells)
+    several = [users for users, contenders in served.items() if contenders > 1]
+    return sorted({focus(cells), max(several or served or [focus(cells)])})
+
+
+def _served(cells: Sequence[Summary]) -> Counter[int]:
+    return Counter(cell.users for cell in cells if cell.figures)
+
 
 RANKED = ("valid", "client-limited")
 CLIFF = 0.6  # of the rate before: what falls further from one number of users to the next is told

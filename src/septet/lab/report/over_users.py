@@ -8,9 +8,8 @@ from functools import partial
 from septet.lab.profiles import seed_curves
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point
-from septet.lab.report.drawing import Form
+from septet.lab.report.drawing import Form, Picture, Section, Table
 from septet.lab.report.metrics import ALL, ERRORS, RATE, Metric, text
-from septet.lab.report.pictures import Picture, Section, Table
 from septet.lab.report.scales import Scale, users_scale, values_scale
 from septet.lab.results import Results
 from septet.lab.summary import Summary

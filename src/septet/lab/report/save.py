@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from septet.lab.remarks import remarks
-from septet.lab.report import bars, distribution, drawing, over_users, traces
-from septet.lab.report.captions import caption
-from septet.lab.report.drawing import WIDE, Frame
-from septet.lab.report.landmarks import focus
+from septet.lab.caveats import remarks
+from septet.lab.report import bars, distribution, drawing, over_users
+from septet.lab.report import page as pages
+from septet.lab.report.drawing import WIDE, Frame, Picture, Section
+from septet.lab.report.findings import focus
 from septet.lab.report.metrics import RATE
-from septet.lab.report.page import page, specifications
-from septet.lab.report.pictures import Picture, Section
+from septet.lab.report.page import caption, page, specifications
 from septet.lab.results import Results
 from septet.lab.summary import summaries
 
@@ -35,7 +34,7 @@ def save(results: Results, directory: Path, users: int | None = None, trace: Pat
             svg = drawing.svg(drawing.framed(drawn[picture.name][WIDE.name], frame))
             _save(picture, svg, directory if picture.name == RATE.name else directory / CHARTS)
     path = directory / PAGE
-    path.write_text(page(results, found, drawn, traces.read(trace or directory)))
+    path.write_text(page(results, found, drawn, pages.read_traces(trace or directory)))
     return [path, *(directory / f"{RATE.name}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
 
 

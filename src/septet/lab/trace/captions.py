@@ -1,4 +1,4 @@
-"""The words of the pictures: what was traced, how it was recorded, and what a reader must know to judge it."""
+"""The text of the pictures, and the names of files: what was traced, how it was recorded, what a reader must know."""
 
 from __future__ import annotations
 
@@ -84,3 +84,8 @@ def _crew(trace: Trace) -> str:
     running = sum(lane.total(State.RUNNING) for lane in lanes) / (trace.recording.end - trace.recording.start)
     who = "1 thread" if threads == 1 else f"{threads:,} threads" + (f" in {processes:,} processes" * (processes > 1))
     return f"{who}, running {running:.0%} of the time" + (" together" if threads > 1 else "")
+
+
+DIRECTORY = "trace"  # of an experiment's, below that of its results
+FIGURES = "trace.json"
+ZOOM, OVERVIEW = "zoom", "overview"  # pictures, each as .svg and .png

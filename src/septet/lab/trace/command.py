@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from septet.errors import Failed
-from septet.lab import arguments, ending, output
+from septet.lab import arguments, interrupts, output
 from septet.lab.experiment import GUESTBOOK_PATH
 from septet.lab.known_models import choose_models, model_names
 
@@ -64,7 +64,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     )
     chosen = choose_models(models, model_names())
     directory = output.make(out or output.dated("trace"))
-    ending.term_as_interrupt()
+    interrupts.term_as_interrupt()
     traces: list[Trace] = []
     failures: dict[str, list[str]] = {}
     for model in chosen:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from septet.errors import Failed
 from septet.lab.experiment import Experiment
 from septet.lab.trace import captions, report
-from septet.lab.trace.files import DIRECTORY
+from septet.lab.trace.captions import DIRECTORY
 from septet.lab.trace.tracing import Plan, Trace, trace
 
 ZOOM_MS = 30.0

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from septet.lab.threads.states import Call
-from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
+from septet.lab.trace.timeline import Born, Died, Record, SwitchedIn, SwitchedOut
 
 _SYSCALL = {"x86_64": 298, "aarch64": 241}  # perf_event_open, from asm/unistd.h
 _PAGE = mmap.PAGESIZE

@@ -17,7 +17,7 @@ import vl_convert
 from septet.lab.threads.states import IDLE, NEGLIGIBLE, State
 from septet.lab.trace.colours import FULL, LINE, LOOKS
 from septet.lab.trace.rows import Row
-from septet.lab.trace.shares import columns
+from septet.lab.trace.tables import columns
 
 WIDTH = 900
 ROW, USER_ROW, GAP = 34, 22, 12  # heights, and the space between threads and users

@@ -20,8 +20,7 @@ from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Call, Sample, State
 from septet.lab.threads.tasks import Tasks
 from septet.lab.trace.perf import Switches
-from septet.lab.trace.records import Record, SwitchedOut
-from septet.lab.trace.timeline import Lane, explain, from_samples, lanes
+from septet.lab.trace.timeline import Lane, Record, SwitchedOut, explain, from_samples, lanes
 
 WAYS = ("switches", "samples", "spans")
 _LOOK_EVERY_S = {"switches": 0.001, "samples": 0.002}

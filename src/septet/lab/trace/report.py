@@ -12,7 +12,7 @@ from typing import Any
 import septet
 from septet.lab import machine, output
 from septet.lab.trace import captions, perfetto, picture, tables
-from septet.lab.trace.files import FIGURES, OVERVIEW, ZOOM
+from septet.lab.trace.captions import FIGURES, OVERVIEW, ZOOM
 from septet.lab.trace.page import Figure, page
 from septet.lab.trace.picture import Panel
 from septet.lab.trace.rows import busiest, cut, rows

@@ -1,8 +1,11 @@
-"""From records to what each thread did when: the state machine behind the picture. Pure functions.
+"""From records of the kernel to what each thread did when: the state machine behind the picture. Pure functions.
 
-A thread's line is a sequence of intervals without gaps. A record ends one and says what the next one is; what was
-before the first record follows from it: who is switched out was running. Where two records contradict each other one
-between them was lost, and the time between is UNKNOWN rather than guessed.
+A recorder writes four kinds of record and samples (`septet.lab.threads.states`). Times are nanoseconds of
+CLOCK_MONOTONIC, `pid` is the process (the thread group of the kernel) and `tid` the thread.
+
+A thread's line is a sequence of intervals without gaps. A record ends one interval and says what the next one is; what
+was before the first record follows from it: a thread that is switched out was running. Where two records contradict
+each other one between them was lost, and the time between is UNKNOWN rather than guessed.
 """
 
 from __future__ import annotations
@@ -12,9 +15,45 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
 from septet.lab.threads.states import Call, Interval, Sample, State
-from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
+
+
+class SwitchedIn(NamedTuple):
+    """The thread got a CPU."""
+
+    time: int
+    pid: int
+    tid: int
+
+
+class SwitchedOut(NamedTuple):
+    """It lost the CPU: `preempted` while it could have gone on, else because it waits. `call` is where, if known."""
+
+    time: int
+    pid: int
+    tid: int
+    preempted: bool
+    call: Call | None
+
+
+class Born(NamedTuple):
+    """A thread began: the first of a process if `tid` is `pid`."""
+
+    time: int
+    pid: int
+    tid: int
+
+
+class Died(NamedTuple):
+    time: int
+    pid: int
+    tid: int
+
+
+Record = SwitchedIn | SwitchedOut | Born | Died
+
 
 Why = Callable[[int, Call], State | None]
 """What a thread of this process waits for at this call, if that is known."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from septet.lab.remarks import remarks, spans
+from septet.lab.caveats import remarks, spans
 from support.made_up_results import results_of, valid
 
 AXIS = (20, 50, 100, 200, 500)

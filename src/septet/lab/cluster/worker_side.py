@@ -1,8 +1,7 @@
-"""What runs on the workers: the load of one run, and what the leader asks and tells meanwhile.
+"""What runs on the workers of a cluster: the load of one run, and the calls of the coordinator meanwhile.
 
-`carry_out` is a task of Dask's, in a thread; it starts processes of the load generator, so that Dask's own work does
-not stand between a request and its answer. The other functions are called beside it, on the worker's event loop, and
-are short.
+`carry_out` is a Dask task, in a thread. It starts processes of the load generator, so that the work of Dask does not
+delay requests and answers. The other functions are short; Dask calls them on the event loop of the worker.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import septet
 from septet.lab import machine
 from septet.lab.load import LoadError, Plan
-from septet.lab.load.crew import Member, listen
+from septet.lab.load.processes import Member, listen
 
 LEASE_S = 10.0  # without a word from the leader, who has a word once a second: nobody is left to want the load
 REACH_S = 5.0

@@ -1,8 +1,8 @@
-"""The leader of load processes on other machines.
+"""The coordinator of load processes on other machines, and the figures of a run with the part of each worker.
 
-It hears them through a topic of the scheduler's and tells them their instants by calls, both of which take
+It receives their events through a topic of the Dask scheduler and sends them their start instants by calls. Both take
 milliseconds; no figure depends on that. Every second each worker is asked whether it is still there: Dask alone would
-wait for a dead one's return.
+wait for a dead worker to return.
 """
 
 # mypy: allow-untyped-calls
@@ -24,12 +24,12 @@ from distributed import Client, Future, KilledWorker
 
 from septet.errors import Failed
 from septet.lab.client import LoadLost
-from septet.lab.cluster import worker as there
-from septet.lab.cluster.clocks import Offset
-from septet.lab.cluster.patience import within
-from septet.lab.cluster.roster import Worker
-from septet.lab.load import LoadError, NobodyListens, Notify, Plan
-from septet.lab.load.leader import Leader
+from septet.lab.cluster import worker_side
+from septet.lab.cluster.launch import within
+from septet.lab.cluster.workers import Offset, Worker
+from septet.lab.load import Histogram, LoadError, NobodyListens, Notify, Plan
+from septet.lab.load.processes import Leader
+from septet.lab.load.tally import figures, unpacked
 
 ASK_S = 1.0
 SILENCE_S = 20.0
@@ -100,13 +100,13 @@ class RemoteCrew(Leader[Remote]):
 
     def interrupt(self) -> None:
         """All shall end now, with the counts so far."""
-        self._client.run(there.interrupt, self._run, workers=self._addresses(), on_error="return")
+        self._client.run(worker_side.interrupt, self._run, workers=self._addresses(), on_error="return")
 
     def _submit(self, worker: Worker) -> None:
         plans = {number: member.plan.values() for number, member in enumerate(self.members) if member.worker is worker}
         # Pinned to its worker, and never taken for the same work done before, or done again.
         how = {"workers": [worker.address], "allow_other_workers": False, "pure": False, "retries": 0}
-        future = self._client.submit(there.carry_out, self._run, plans, **how)
+        future = self._client.submit(worker_side.carry_out, self._run, plans, **how)
         self._futures[worker.address] = future
         future.add_done_callback(lambda future: self._inbox.put(lambda: self._done(worker, future)))
 
@@ -118,7 +118,7 @@ class RemoteCrew(Leader[Remote]):
         """Ask it every second whether it is there: in a thread, for a call to who has vanished takes its time."""
         while not over.wait(ASK_S):
             try:
-                answers = self._client.run(there.renew, self._run, workers=[worker.address], on_error="return")
+                answers = self._client.run(worker_side.renew, self._run, workers=[worker.address], on_error="return")
             except Exception as error:  # whatever it is, it is no answer
                 answers = {worker.address: error}
             answer = answers.get(worker.address)
@@ -146,7 +146,7 @@ class RemoteCrew(Leader[Remote]):
                 raise LoadLost(f"worker {worker.name} {what} {SILENCE_S:g} s")
 
     def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
-        """Its counts are there. Raises what it raised, with its name."""
+        """Its counts are worker_side. Raises what it raised, with its name."""
         try:
             raws = future.result()
         except NobodyListens as error:
@@ -167,7 +167,7 @@ class RemoteCrew(Leader[Remote]):
             number: instant_ns + member.clock.ahead_ns
             for number, (member, instant_ns) in enumerate(zip(self.members, instants_ns, strict=True))
         }
-        answers = self._client.run(there.tell, self._run, theirs, workers=self._addresses(), on_error="return")
+        answers = self._client.run(worker_side.tell, self._run, theirs, workers=self._addresses(), on_error="return")
         self._begin_ns = min(instants_ns)
         for worker in self._workers():
             if answers.get(worker.address) is False:
@@ -179,7 +179,7 @@ class RemoteCrew(Leader[Remote]):
 
         def kill() -> None:
             self._client.cancel(list(left.values()))  # who has not begun shall not
-            self._client.run(there.kill, self._run, workers=list(left), on_error="return")
+            self._client.run(worker_side.kill, self._run, workers=list(left), on_error="return")
 
         if left:
             within(KILL_S, kill)
@@ -189,3 +189,59 @@ class RemoteCrew(Leader[Remote]):
 
     def _addresses(self) -> list[str]:
         return list(self._heard_s)
+
+
+def outcome(plan: Plan, members: Sequence[Remote]) -> dict[str, Any]:
+    """Figures with `client.workers`, and `client.here_s`: CPU seconds that the load took of our own machine."""
+    found = figures(plan, [_raw(member) for member in members])
+    workers = list({member.worker.address: member.worker for member in members}.values())
+    parts = [_part([member for member in members if member.worker is worker], _shares(members)) for worker in workers]
+    found["client"] |= {
+        "cpu_share": max(part["cpu_share"] for part in parts),
+        "here_s": sum(_cpu_s(member) for member in members if member.worker.here),
+        "workers": parts,
+    }
+    return found
+
+
+def _raw(member: Remote) -> dict[str, Any]:
+    assert member.raw is not None, "a run without the counts of a member has failed"
+    return member.raw
+
+
+def _part(members: Sequence[Remote], shares: dict[object, float]) -> dict[str, Any]:
+    """What one worker did. Times in µs; its clock's offset against ours is that of the monotonic clocks."""
+    first, raws = members[0], [_raw(member) for member in members]
+    return {
+        "worker": first.worker.name,
+        "processes": len(members),
+        "users": sum(member.plan.users for member in members),
+        "answers": _merged(raws, "latency").count,
+        "errors": sum(sum(raw["errors"].values()) for raw in raws),
+        "cpu_share": max(shares[_cpu_of(member)] for member in members),
+        "send_late_us": unpacked(*(raw["send_late"] for raw in raws)).summary()["p99"],
+        "began_late_us": max(member.late_ns for member in members) // 1000,
+        "clock_ahead_us": first.clock.ahead_ns // 1000,
+        "clock_uncertainty_us": first.clock.uncertainty_ns // 1000,
+    }
+
+
+def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
+    return unpacked(*(target[name] for raw in raws for target in raw["targets"]))
+
+
+def _shares(members: Sequence[Remote]) -> dict[object, float]:
+    """Of one CPU, by process; processes that are bound to the same CPU of the same machine have one share together."""
+    shares: dict[object, float] = {}
+    for member in members:
+        shares[_cpu_of(member)] = shares.get(_cpu_of(member), 0.0) + _cpu_s(member) / _raw(member)["window_s"]
+    return shares
+
+
+def _cpu_of(member: Remote) -> object:
+    return (member.worker.kernel_id, member.plan.cpus) if member.plan.cpus else id(member)
+
+
+def _cpu_s(member: Remote) -> float:
+    used = _raw(member)["client"]
+    return float(used["user_s"] + used["system_s"])

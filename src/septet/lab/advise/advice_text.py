@@ -1,17 +1,22 @@
-"""The advice in words: what a person reads at the end, and what advice.json holds for programs."""
+"""The advice as text for people, as values for advice.json, and as command lines for gunicorn and uvicorn.
+
+Whether an application waits or computes is a property of the application, and so is the number of processes and threads
+that help: these carry over to other servers. What a server spends on a request does not: capacity must be measured.
+"""
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import asdict
 from typing import Any
 
 from septet.lab.advise.advice import Advice, Scale, price
-from septet.lab.advise.elsewhere import caution, elsewhere
-from septet.lab.advise.findings import Finding, Search
-from septet.lab.advise.plan import Row, basis
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search
+from septet.lab.advise.extrapolation import Row, basis
 from septet.lab.advise.trial import milliseconds
 from septet.lab.advise.usl import Usl
+from septet.lab.advise.workload_profile import Nature
 from septet.lab.experiment import Experiment
 from septet.lab.verdicts import ERROR_SHARE_MAX
 
@@ -232,3 +237,37 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _scale(scale: Scale) -> dict[str, Any]:
     fitted = asdict(scale.law) if scale.law is not None else None
     return {"model": scale.model, "by": scale.by, "points": scale.points, "law": fitted}
+
+
+SPARE_THREADS = 1.25
+
+
+def elsewhere(finding: Finding, nature: Nature, app: str, cpus: int) -> list[str]:
+    """Command lines for gunicorn and uvicorn; `app` is MODULE:ATTRIBUTE."""
+    candidate = finding.candidate
+    if nature.asynchronous:
+        workers = _workers(candidate, cpus)
+        return [
+            f"uvicorn --workers {workers} {app}",
+            f"gunicorn --worker-class uvicorn_worker.UvicornWorker --workers {workers} {app}",
+        ]
+    if nature.waits and candidate.model != PROCESSES:
+        threads = candidate.threads or math.ceil(SPARE_THREADS * finding.capacity * nature.wall_s)
+        workers = candidate.processes
+        return [f"gunicorn --worker-class gthread --workers {workers} --threads {max(1, threads)} {app}"]
+    return [f"gunicorn --worker-class sync --workers {_workers(candidate, cpus)} {app}"]
+
+
+def _workers(candidate: Candidate, cpus: int) -> int:
+    if candidate.model == PROCESSES:
+        return candidate.processes
+    return cpus if candidate.model in (*LOOPS, POOL) else candidate.processes
+
+
+def caution(nature: Nature) -> str:
+    """What does not carry over, in a sentence."""
+    if nature.asynchronous:
+        return "processes and their number carry over; the capacity does not"
+    if nature.waits:
+        return "the number of threads carries over; the capacity does not, and gthread lets idle clients hold no thread"
+    return "sync has no kept connections: put a proxy in front; the capacity does not carry over"

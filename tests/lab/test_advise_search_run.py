@@ -4,14 +4,13 @@ from typing import Any, cast
 
 import pytest
 
-from septet.lab.advise.candidate import Candidate
-from septet.lab.advise.course import STEPS_BACK, Course
-from septet.lab.advise.findings import Finding, Look, Search, Step
-from septet.lab.advise.knee import Bracket, Outcome
+from septet.lab.advise.advice_text import not_held, table
+from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
+from septet.lab.advise.capacity_search import Bracket, Outcome
 from septet.lab.advise.measure import Bench
-from septet.lab.advise.nature import Nature
+from septet.lab.advise.search_run import STEPS_BACK, Course
 from septet.lab.advise.trial import outcome
-from septet.lab.advise.words import not_held, table
+from septet.lab.advise.workload_profile import Nature
 from support.made_up_machine import World, trial
 
 TARGET_S = 0.05

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.lab.advise.knee import TOLERANCE, TRIALS_MAX, Knee, Outcome
+from septet.lab.advise.capacity_search import TOLERANCE, TRIALS_MAX, Knee, Outcome
 from support.made_up_machine import find, holding
 
 

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from septet.lab.advise.findings import Finding, Look, Step
-from septet.lab.advise.knee import Outcome
-from septet.lab.advise.nature import Nature
+from septet.lab.advise.candidates import Finding, Look, Step
+from septet.lab.advise.capacity_search import Outcome
 from septet.lab.advise.trial import milliseconds
+from septet.lab.advise.workload_profile import Nature
 from septet.lab.palette import style_of
 
 MARKS = {

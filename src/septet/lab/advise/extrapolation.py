@@ -1,21 +1,77 @@
-"""`--plan 100000rps`: what was measured on one machine, extended to many cores and machines. An extrapolation.
+"""Computed, not measured: requests that come at random, and `--plan 100000rps`, many cores and machines.
 
-Each core gets a process of what was advised. What a core carries comes from the measurement; that requests come at
-random, from the queue of `queueing`; that cores of one machine get in each other's way, from Gunther's law over workers
-where it was measured, and else from a range that is named. The backend is taken to keep up.
+The load generator sends requests at even intervals, so that two runs are alike. Users come at random (a Poisson
+process), in clusters, and queue at rates that an even stream passes through. A small simulation of a server as a queue
+says how much capacity that leaves.
+
+A plan gives each core a process of the advised candidate. What a core carries comes from the measurement; how cores of
+one machine slow each other down comes from Gunther's law over workers where that was measured, and else from a range
+that is named. The backend is assumed to keep up.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
+import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from septet.errors import UsageError
-from septet.lab.advise import queueing
-from septet.lab.advise.queueing import Service
 from septet.lab.advise.usl import Usl
+
+REQUESTS = 10_000
+WARMUP = 1_000  # of them, which find an empty server
+STEPS = 9  # of the bisection: 1 part in 500
+PERCENT = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What one request takes, in seconds, and what there is for all of them."""
+
+    cpu_s: float
+    wait_s: float
+    cpus: int
+    slots: int  # requests that may be in the application at one time
+
+    @property
+    def rate_max(self) -> float:
+        """Requests per second beyond which the queue grows for ever."""
+        return min(self.cpus / self.cpu_s, self.slots / (self.cpu_s + self.wait_s))
+
+
+def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PERCENT) -> float:
+    """The percentile of the latency when requests come at random, `rate` of them a second.
+
+    A request takes a thread, waits for the backend, then computes; threads and CPUs are had in the order of arrival.
+    """
+    chance = random.Random(seed)
+    slots, cpus = [0.0] * service.slots, [0.0] * service.cpus
+    now, latencies = 0.0, []
+    for _ in range(REQUESTS):
+        now += chance.expovariate(rate)
+        ready = max(now, slots[0]) + service.wait_s
+        done = max(ready, cpus[0]) + service.cpu_s
+        heapq.heapreplace(cpus, done)
+        heapq.heapreplace(slots, done)
+        latencies.append(done - now)
+    latencies = sorted(latencies[WARMUP:])
+    return latencies[min(len(latencies) - 1, int(len(latencies) * percent / 100))]
+
+
+def capacity(service: Service, target_s: float, seed: int = 0) -> float:
+    """The highest rate of random arrivals that holds the target, in requests per second; 0 if none does."""
+    low, high = 0.0, service.rate_max
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if latency_s(service, middle, seed) <= target_s:
+            low = middle
+        else:
+            high = middle
+    return low
+
 
 CORES = (4, 8, 16, 32, 64)
 SEEDS = (1, 2, 3)
@@ -88,7 +144,7 @@ def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, f
     slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
     slots = max(1, one.slots // one.cpus) * cores
     many = replace(one, cpu_s=one.cpu_s * slower, cpus=cores, slots=slots)
-    return queueing.capacity(many, target_s, seed)
+    return capacity(many, target_s, seed)
 
 
 def basis(law: Usl | None) -> str:

@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from septet.errors import Failed
-from septet.lab.advise.candidate import POOL, PROCESSES, Candidate
-from septet.lab.advise.findings import Finding, Look, Search, Situation, Step
-from septet.lab.advise.knee import Knee, Outcome
+from septet.lab.advise.candidates import POOL, PROCESSES, Candidate, Finding, Look, Search, Situation, Step
+from septet.lab.advise.capacity_search import Knee, Outcome
 from septet.lab.advise.measure import ANSWERS, SATURATED_TIMEOUT_S, Bench, duration_s
-from septet.lab.advise.nature import Nature, amid_others, nature
 from septet.lab.advise.search import next_step
 from septet.lab.advise.trial import Trial, outcome
+from septet.lab.advise.workload_profile import Nature, amid_others, nature
 
 START = 0.92  # of what a gauge showed: the knee is near it, unless the latency is the limit
 FLOOR = 0.1  # of the same: who does not hold that holds nothing
