@@ -7,20 +7,20 @@ import pytest
 from septet.lab.advise.advice_text import not_held, table
 from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
 from septet.lab.advise.capacity_search import Bracket, Outcome
-from septet.lab.advise.measure import Bench
-from septet.lab.advise.search_run import STEPS_BACK, Course
+from septet.lab.advise.measure import TrialRunner
+from septet.lab.advise.search_run import STEPS_BACK, SearchRun
 from septet.lab.advise.trial import outcome
-from septet.lab.advise.workload_profile import Nature
+from septet.lab.advise.workload_profile import WorkloadProfile
 from support.made_up_machine import World, trial
 
 TARGET_S = 0.05
 FOUND = 1000.0
 EPOLL = Candidate("epoll")
-NATURE = Nature(asynchronous=False, wall_s=0.001, cpu_s=0.001)
+NATURE = WorkloadProfile(asynchronous=False, wall_s=0.001, cpu_s=0.001)
 
 
 class Fresh:
-    """A `Bench` whose fresh servers hold this rate and no higher one; counts them."""
+    """A `TrialRunner` whose fresh servers hold this rate and no higher one; counts them."""
 
     def __init__(self, holds: float, from_rate: float = 0.0) -> None:
         self._holds = holds
@@ -43,9 +43,11 @@ def checked(holds: float, budget_s: float, from_rate: float = 0.0) -> tuple[Sear
     """What becomes of a bracket that began at 1,000/s."""
     search = World(NATURE, carries=lambda _: 2000.0).search()
     finding = search.of(EPOLL)
-    finding.bracket, finding.edge = Bracket(low=FOUND, high=1100.0), trial(rate=FOUND, p99_s=0.02)
+    finding.bracket, finding.highest_held = Bracket(low=FOUND, high=1100.0), trial(rate=FOUND, p99_s=0.02)
     fresh = Fresh(holds, from_rate)
-    Course(cast(Bench, fresh), TARGET_S, budget_s, cast(Any, Silent()))._take(search, Step(EPOLL, Look.CHECK, ""))
+    SearchRun(cast(TrialRunner, fresh), TARGET_S, budget_s, cast(Any, Silent()))._take(
+        search, Step(EPOLL, Look.CHECK, "")
+    )
     return search, finding, fresh
 
 
@@ -57,8 +59,8 @@ def test_what_is_said_to_be_held_was_held_by_a_fresh_server(holds: float, budget
     assert finding.bracket is not None
     assert finding.capacity <= holds
     if finding.capacity:
-        assert finding.edge is not None
-        assert finding.edge.rate == finding.capacity
+        assert finding.highest_held is not None
+        assert finding.highest_held.rate == finding.capacity
     if finding.capacity < FOUND:
         assert finding.bracket.high is not None
         assert holds < finding.bracket.high <= FOUND
@@ -73,7 +75,7 @@ def test_what_no_fresh_server_holds_is_refuted() -> None:
     search, finding, fresh = checked(STEPS_BACK[-1] * FOUND - 1, 60.0)
     assert finding.bracket is not None
     assert finding.bracket.refuted
-    assert finding.edge is None
+    assert finding.highest_held is None
     assert fresh.servers == 2 * len(STEPS_BACK)
     assert search.best is None
     assert "?" in table(search)[-1]
@@ -89,7 +91,7 @@ def test_what_is_held_at_the_edge_and_not_far_below_is_refuted() -> None:
     _, finding, _ = checked(FOUND, 60.0, from_rate=0.6 * FOUND)
     assert finding.bracket is not None
     assert finding.bracket.refuted
-    assert (finding.capacity, finding.edge) == (0.0, None)
+    assert (finding.capacity, finding.highest_held) == (0.0, None)
 
 
 def test_the_stand_in_holds_what_it_says() -> None:

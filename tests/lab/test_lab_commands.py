@@ -254,7 +254,7 @@ def test_load_of_a_port_on_which_nobody_listens() -> None:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
         result = septet("load", url, "--duration", "60")
     assert result.returncode == 1
-    assert result.stderr == f"septet: nobody listens at {url}: the connection was refused\n"
+    assert result.stderr == f"septet: nothing listens at {url}: the connection was refused\n"
     assert result.stdout == ""
 
 

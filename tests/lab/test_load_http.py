@@ -154,7 +154,7 @@ def test_unix_socket(tmp_path: Path, abstract: bool, mode: str) -> None:
 
 
 def test_unix_socket_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="nobody listens"):
+    with pytest.raises(LoadError, match="nothing listens"):
         load(f"unix:{tmp_path}/none")
     with pytest.raises(LoadError, match="unix:SOCKET"):
         load("unix:")

@@ -26,7 +26,7 @@ class LoadLost(Failed):
 GRACE_S = 60.0  # beyond the plan; thousands of connections take their time to open and to close
 
 
-def by_hand(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
+def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
     """The command that a results file shows, to be repeated by hand."""
     if cluster is None:
         return command(plan, scenario)

@@ -12,7 +12,7 @@ from septet.errors import Failed, UsageError
 from septet.lab import arguments, cluster, interrupts
 from septet.lab import load as generator
 from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
-from septet.lab.load import LoadError, NobodyListens, Plan
+from septet.lab.load import LoadError, NoListener, Plan
 
 
 @click.command(
@@ -47,10 +47,10 @@ that stalls cannot hide it; without, when the answer before it had come.""",
 @click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; instead of the URL's path.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first two]")
 @click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs.  [default: one process, anywhere]")
-@click.option("--cluster", "places", metavar="PLACES", help=cluster.HELP)
+@click.option("--cluster", "spec", metavar="PLACES", help=cluster.HELP)
 @click.option("--overflow", is_flag=True, help="More users may connect at once than the listener's queue holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
+def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
     """Load any server with simultaneous users.
 
     Each user sends the next request when the answer to the last one has come, or requests come at a fixed rate.
@@ -62,8 +62,8 @@ def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
 
     try:
         plan = _plan(url, options)
-        figures = generator.run(plan) if places is None else _from(places, plan)
-    except NobodyListens as error:
+        figures = generator.run(plan) if spec is None else _from(spec, plan)
+    except NoListener as error:
         raise Failed(str(error)) from None
     except LoadError as error:
         raise UsageError(str(error)) from None
@@ -75,9 +75,9 @@ def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
     return 0
 
 
-def _from(places: str, plan: Plan) -> dict[str, Any]:
+def _from(spec: str, plan: Plan) -> dict[str, Any]:
     interrupts.term_as_interrupt()
-    with cluster.opened(places) as found:
+    with cluster.opened(spec) as found:
         found.check_reach(plan.url)
         return found.load(plan, lambda event, details: None)
 

@@ -39,12 +39,12 @@ def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.l
         "repeat": run.repeat,
         "started": output.now(),
         "command": experiment.command(cell, port),
-        "load_command": client.by_hand(plan, experiment.scenario, experiment.cluster),
+        "load_command": client.shell_command(plan, experiment.scenario, experiment.cluster),
         "load_average_before": machine.load_average(),
     }
     try:
         with started(experiment, run, port, record) as server:
-            record["load"], record["usage"] = carried_out(plan, experiment, server, port, hear, load)
+            record["load"], record["usage"] = load_and_sample(plan, experiment, server, port, hear, load)
             server.check_alive()
             record["stop"] = server.stop()
     except LoadLost:
@@ -92,7 +92,7 @@ def _targets(scenario: Path | None) -> dict[str, Any]:
         raise Failed(f"--scenario: {error}") from None
 
 
-def carried_out(
+def load_and_sample(
     plan: Plan, experiment: Experiment, server: Server, port: int, hear: Hear, load: Load = client.load
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures of the load generator, and what the server used while they were taken. Raises Failed."""

@@ -81,7 +81,7 @@ class Server:
         self._stop_timeout_s = stop_timeout_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def __enter__(self) -> Server:
@@ -95,7 +95,7 @@ class Server:
                     stderr=self._output,
                     start_new_session=True,
                 )
-                self._guard = Guard(self._process.pid)
+                self._watchdog = Watchdog(self._process.pid)
         except OSError as error:
             self.__exit__()
             raise Failed(f"the server could not be started: {error}") from None
@@ -107,8 +107,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._kill_session()
-        if self._guard is not None:
-            self._guard.dismiss()
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
         self._output.close()
 
     @property
@@ -207,7 +207,7 @@ class Server:
 SCRIPT = 'read -r _; kill -s KILL -- "-$1"'
 
 
-class Guard:
+class Watchdog:
     """Kills the process group of a server when we are killed by KILL, which runs no `finally`; until it is dismissed.
 
     A shell waits at a pipe of which we have the other end. However we end, the kernel closes that, and the shell kills

@@ -17,35 +17,38 @@ from septet.lab.advise.usl import Usl, fit
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How throughput grows with one number of a model, as measured: (number, requests/s when saturated)."""
+    """How throughput grows with the number of threads or workers of a model, as measured."""
 
     model: str
-    by: str  # "threads" or "workers"
+    by: str
+    """"threads" or "workers"."""
     points: tuple[tuple[int, float], ...]
+    """(number, requests/s when saturated)."""
     law: Usl | None
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Times in seconds, rates in requests per second."""
+    """The candidate to run, and what is known about it. Times in seconds, rates in requests per second."""
 
     target_s: float
     chosen: Finding
     limit: Bottleneck
     runner_up: Finding | None
     runner_up_limit: Bottleneck | None
-    at_random: float | None  # the capacity for requests that come at random, computed; None: nothing to compute it from
+    at_random: float | None
+    """The capacity for requests that come at random, computed; None: it cannot be computed."""
     scales: tuple[Scale, ...]
 
     @property
     def law_of_workers(self) -> Usl | None:
-        """Gunther's law over workers of the chosen model, where that was measured."""
+        """Gunther's law over the workers of the chosen model; None where that was not measured."""
         laws = (each.law for each in self.scales if each.by == "workers" and each.model == self.chosen.candidate.model)
         return next(laws, None)
 
 
 def decide(search: Search, target_s: float) -> Advice | None:
-    """None: nothing held the target at any rate."""
+    """The advice; None when no candidate held the target at any rate."""
     chosen, other = first_two(list(search.findings.values()))
     if chosen is None:
         return None
@@ -61,10 +64,10 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 
 def service(finding: Finding, search: Search) -> extrapolation.Service:
-    """The candidate as a queue. What it was seen to carry counts for more than the CPU time that was charged to it."""
+    """The candidate as a queue. The rate that it carried counts for more than the CPU time that was charged to it."""
     situation = search.situation
-    nature = situation.nature
-    slots = finding.candidate.at_once(nature.asynchronous, situation.users)
+    profile = situation.profile
+    slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     cpus = min(situation.cpus, finding.candidate.processes)
     most = max(finding.most, finding.capacity)
     cpu_s = max(finding.cpu_s, 1e-7)
@@ -72,7 +75,7 @@ def service(finding: Finding, search: Search) -> extrapolation.Service:
         cpu_s = cpus / most
     elif slots < situation.users:
         cpu_s = min(cpu_s, cpus / most)
-    return extrapolation.Service(cpu_s, nature.wait_s if nature.waits else 0.0, cpus, slots)
+    return extrapolation.Service(cpu_s, profile.wait_s if profile.waits else 0.0, cpus, slots)
 
 
 def _at_random(finding: Finding, search: Search, target_s: float) -> float | None:
@@ -81,7 +84,7 @@ def _at_random(finding: Finding, search: Search, target_s: float) -> float | Non
 
 
 def scales(search: Search) -> tuple[Scale, ...]:
-    """Every ladder of threads or workers that has more than one rung, with Gunther's law through it."""
+    """Every series of threads or workers with more than one point, with Gunther's law through it."""
     found = []
     models = dict.fromkeys(candidate.model for candidate in search.findings)
     for model in models:
@@ -99,46 +102,54 @@ def _ladders(search: Search, model: str) -> list[tuple[str, Candidate | None]]:
 
 
 PRICES = {
-    "epoll": "one loop for all: a request that blocks holds up everybody in its process",
+    "epoll": "one loop for all: a request that blocks holds up all others in its process",
     "poll": "the kernel reads the whole list of clients each time: many idle ones cost time",
     "io_uring": "the kernel must permit io_uring, which many containers do not",
     POOL: "a client that is slow, or keeps its connection, holds a thread",
-    "threaded": "nothing bounds the number of threads: a crowd of clients is a crowd of threads",
+    "threaded": "nothing bounds the number of threads: there are as many as clients",
     PROCESSES: "each process has its own memory and its own database connections",
     "forking": "a fork for each connection",
-    "iterative": "one client at a time: a slow one keeps everybody waiting",
+    "iterative": "one client at a time: a slow one keeps all others waiting",
 }
 
 
 def price(candidate: Candidate) -> str:
-    """What is to be known about a model before it is chosen, in a clause; "" for one that nothing is known of."""
+    """The price of a model, in a clause, to be known before it is chosen; "" when none is known."""
     if candidate.model != POOL and candidate.threads:
         return "two numbers to understand: a loop for the clients, threads for the application"
     return PRICES.get(candidate.model, "")
 
 
-BUSY = 0.85  # of what there is: used up, for all that the kernel does beside it is charged to nobody
-BUSY_IF_NOISY = 0.5  # the same when other programs took a part of it
-GIL_SHARE = 0.2  # of the time in which threads wanted to run
+BUSY = 0.85
+"""Share of the CPUs from which on they count as used up: the kernel does work for the load that no process is charged.
+"""
+BUSY_IF_NOISY = 0.5
+"""That share when other programs took a part of the CPUs."""
+GIL_SHARE = 0.2
+"""Share of the time in which threads want to run; above it the GIL is named."""
 
 _GIL_WAIT = "of the time in which its threads want to run, they wait {:.0%} for the GIL"
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """`what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, latency, unknown."""
+    """What limits a candidate.
+
+    `what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, latency, unknown.
+    """
 
     what: str
     sentence: str
 
 
 def bottleneck(finding: Finding, situation: Situation) -> Bottleneck:
-    """The first of the usual suspects that the trials at the edge convict."""
-    trials = [each for each in (finding.beyond, finding.edge, finding.gauge) if each is not None and not each.failure]
+    """What limits the candidate: the first cause that explains the trials around its capacity."""
+    known = (finding.lowest_failed, finding.highest_held, finding.saturation)
+    trials = [each for each in known if each is not None and not each.failure]
     if not trials:
         return Bottleneck("unknown", "no trial came to an end")
-    for suspect in (_memory, _backlog, _threads, _cpu, _gil, _generator):
-        if (found := suspect(finding, trials, situation)) is not None:
+    for cause in (_memory, _backlog, _threads, _cpu, _gil, _generator):
+        if (found := cause(finding, trials, situation)) is not None:
             return found
     return _backend(trials, situation)
 
@@ -151,24 +162,24 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Only without errors of another kind below the edge: far above it every queue runs over."""
-    edge = finding.edge
-    if edge is None or not edge.queue_overflows:
+    """Overflows count only at the highest rate that was held: far above it every queue overflows."""
+    highest_held = finding.highest_held
+    if highest_held is None or not highest_held.queue_overflows:
         return None
     return Bottleneck("backlog", "connections found the listener's queue full: raise --backlog and net.core.somaxconn")
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """All places in the application are taken, and those who hold them wait."""
-    nature = situation.nature
-    places = finding.candidate.at_once(nature.asynchronous, situation.users)
-    if not nature.waits or places >= situation.users or _share(trials) > BUSY * min(situation.cpus, places):
+    """All threads are taken by requests that wait."""
+    profile = situation.profile
+    places = finding.candidate.at_once(profile.asynchronous, situation.users)
+    if not profile.waits or places >= situation.users or _share(trials) > BUSY * min(situation.cpus, places):
         return None
-    if finding.most < BUSY * places / nature.wall_s:
+    if finding.most < BUSY * places / profile.wall_s:
         return None
     where = "on the loop" if finding.candidate.model in LOOPS and not finding.candidate.threads else "in each thread"
     where = where if places > 1 or "loop" in where else "in its one thread"
-    sentence = f"{places} at a time, each for {milliseconds(nature.wall_s)}, most of which it waits {where}"
+    sentence = f"{places} at a time, each for {milliseconds(profile.wall_s)}, most of which it waits {where}"
     return Bottleneck("threads", sentence)
 
 
@@ -199,15 +210,15 @@ def _gil(finding: Finding, trials: list[Trial], situation: Situation) -> Bottlen
 def _generator(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
     if finding.bracket is None or not finding.bracket.at_least:
         return None
-    if finding.beyond is None:
+    if finding.lowest_failed is None:
         return Bottleneck("unknown", "nothing is used up: the search was over before it found the limit")
     return Bottleneck("load generator", "nothing of the server is used up: the load generator could not ask for more")
 
 
 def _backend(trials: list[Trial], situation: Situation) -> Bottleneck:
     p50 = max((each.p50_s or 0.0 for each in trials[:2]), default=0.0)
-    if situation.nature.waits and p50 > 1.2 * situation.nature.wall_s:
-        alone = milliseconds(situation.nature.wall_s)
+    if situation.profile.waits and p50 > 1.2 * situation.profile.wall_s:
+        alone = milliseconds(situation.profile.wall_s)
         sentence = f"neither CPU nor threads are used up; what it waits for takes {milliseconds(p50)}, alone {alone}"
         return Bottleneck("backend", sentence)
     return Bottleneck("latency", "nothing is used up: single requests take longer than the target allows")

@@ -1,6 +1,6 @@
 """advice.json: all that was measured, run by run, and what was concluded from it.
 
-Written after every candidate, so that Ctrl-C, or the end of the machine, costs one of them and no more.
+Written after every candidate, so that Ctrl-C or a crash costs no more than one of them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ NAME = "advice.json"
 SCHEMA = 1
 
 
-class Evidence:
-    """The file, and what is in it so far; `runs` is appended to by who measures."""
+class AdviceFile:
+    """The file, and what is in it so far. TrialRunner appends to `runs`."""
 
     def __init__(self, experiment: Experiment, command: list[str], asked: dict[str, Any]) -> None:
         self._directory = experiment.out
@@ -28,7 +28,7 @@ class Evidence:
             "schema": SCHEMA,
             "septet": septet.__version__,
             "started": output.now(),
-            "finished": None,  # stays so when it was interrupted
+            "finished": None,  # stays None when the search is interrupted
             "command": command,
             "machine": machine.describe(),
             "asked": asked,
@@ -41,7 +41,7 @@ class Evidence:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """The directory is there; it is gone again if nothing was written into it. Raises Failed."""
+        """Make the directory; remove it on leaving if nothing was written into it. Raises Failed."""
         new = not self._directory.exists()
         output.make(self._directory)
         try:

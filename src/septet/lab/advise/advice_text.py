@@ -16,23 +16,25 @@ from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Find
 from septet.lab.advise.extrapolation import Row, basis
 from septet.lab.advise.trial import milliseconds
 from septet.lab.advise.usl import Usl
-from septet.lab.advise.workload_profile import Nature
+from septet.lab.advise.workload_profile import WorkloadProfile
 from septet.lab.experiment import Experiment
 from septet.lab.verdicts import ERROR_SHARE_MAX
 
-WIDTH = 14  # of the names
-WORTH_SAYING = 0.97  # of the capacity: less than this
+WIDTH = 14
+"""Width of the column of names."""
+WORTH_SAYING = 0.97
+"""The capacity for requests at random is told when it is less than this share of the measured one."""
 
 
 def serve_line(finding: Finding, experiment: Experiment) -> str:
-    """What to type."""
+    """The command line that runs the candidate."""
     words = [*experiment.app_words, *finding.candidate.options, *experiment.serve_options]
     return shlex.join(["septet", "serve", *words])
 
 
 def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
-    """Paragraphs, each a line or several."""
-    chosen, nature = advice.chosen, search.situation.nature
+    """The advice for people, line by line."""
+    chosen, profile = advice.chosen, search.situation.profile
     lines = [
         f"Run it under {chosen.candidate.label}:",
         "",
@@ -47,14 +49,14 @@ def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
     if advice.runner_up is not None:
         lines += ["", *_runner_up(advice, advice.runner_up)]
     lines += ["", *table(search)]
-    if others := _elsewhere(advice, search, experiment):
+    if others := _other_server_commands(advice, search, experiment):
         lines += ["", "For gunicorn or uvicorn:", "", *(f"    {line}" for line in others)]
-        lines += ["", f"{_sentence(caution(nature))}."]
+        lines += ["", f"{_sentence(what_carries_over(profile))}."]
     return lines
 
 
 def table(search: Search) -> list[str]:
-    """Everything that was looked at."""
+    """The table of all candidates that were measured."""
     labels = {finding.candidate: finding.candidate.label for finding in search.findings.values()}
     width = max(map(len, labels.values()))
     lines = [f"{'looked at':<{width}}  {'saturated/s':>11}  {'in time/s':>9}  {'memory MB':>9}  {'CPU µs':>7}"]
@@ -74,15 +76,15 @@ def _within(finding: Finding) -> str:
 
 
 def capacity(finding: Finding, target_s: float) -> str:
-    """The rate and its interval."""
+    """The capacity with its interval, and what speaks against it."""
     bracket = finding.bracket
-    assert bracket is not None, "who has a capacity has a bracket"
+    assert bracket is not None, "a candidate with a capacity has a bracket"
     at_least = "at least " if bracket.at_least else ""
     text = f"{at_least}{bracket.low:,.0f} requests/s with 99 % within {milliseconds(target_s)}"
     if bracket.high is not None:
         text += f" (between {bracket.low:,.0f} and {bracket.high:,.0f})"
-    if finding.edge is not None and finding.edge.answers < 1000:
-        text += f"; p99 of {finding.edge.answers:,} answers only"
+    if finding.highest_held is not None and finding.highest_held.answers < 1000:
+        text += f"; p99 of {finding.highest_held.answers:,} answers only"
     if bracket.in_doubt or bracket.wavered:
         text += "; in doubt, the machine was not quiet"
     if not finding.checked:
@@ -91,8 +93,8 @@ def capacity(finding: Finding, target_s: float) -> str:
 
 
 def costs(finding: Finding) -> str:
-    """Memory, processes, threads and CPU time, at the edge."""
-    trial = finding.edge or finding.gauge
+    """Memory, processes, threads and CPU time, at the highest rate that was held."""
+    trial = finding.highest_held or finding.saturation
     assert trial is not None, "something was measured"
     memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
     processes = f"{trial.processes} process{'es' * (trial.processes != 1)}"
@@ -101,7 +103,7 @@ def costs(finding: Finding) -> str:
 
 
 def scaling(scale: Scale) -> str:
-    """The points of a ladder, and the law through them if there is one."""
+    """The points of a series, and the law through them if there is one."""
     points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
     return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
 
@@ -127,14 +129,15 @@ def _runner_up(advice: Advice, other: Finding) -> list[str]:
 
 
 def _difference(chosen: Finding, other: Finding) -> str:
-    """What changes in numbers, where it is more than nothing."""
+    """The differences between the two in numbers, where they are large enough to matter."""
     differences = []
     ratio = other.capacity / chosen.capacity
     if abs(ratio - 1) > 0.05:
         differences.append(f"{abs(ratio - 1):.0%} {'more' if ratio > 1 else 'less'} capacity")
+    here, there = chosen.highest_held, other.highest_held
     for name, mine, its in (
-        ("memory", chosen.edge and chosen.edge.memory_bytes, other.edge and other.edge.memory_bytes),
-        ("CPU a request", chosen.edge and chosen.edge.cpu_s, other.edge and other.edge.cpu_s),
+        ("memory", here and here.memory_bytes, there and there.memory_bytes),
+        ("CPU a request", here and here.cpu_s, there and there.cpu_s),
     ):
         if mine and its and not 0.9 < its / mine < 1.1:
             differences.append(f"{its / mine:.1f} times the {name}")
@@ -143,13 +146,13 @@ def _difference(chosen: Finding, other: Finding) -> str:
 
 def not_held(search: Search, target_s: float) -> str:
     """Why there is no advice, in a sentence."""
-    wall_s = search.situation.nature.wall_s
+    wall_s = search.situation.profile.wall_s
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)
         return f"one request alone takes {alone}: no model brings 99 % of many below {target}"
-    beyond = [each.beyond for each in search.findings.values() if each.beyond is not None]
-    if beyond and all(each.error_share > ERROR_SHARE_MAX for each in beyond):
-        share = min(each.error_share for each in beyond)
+    failed = [each.lowest_failed for each in search.findings.values() if each.lowest_failed is not None]
+    if failed and all(each.error_share > ERROR_SHARE_MAX for each in failed):
+        share = min(each.error_share for each in failed)
         return f"requests fail at every rate that was tried, {share:.2%} of them at best: that comes before any latency"
     if any(each.bracket is not None and each.bracket.refuted for each in search.findings.values()):
         return (
@@ -193,8 +196,8 @@ def _microseconds(seconds: float) -> str:
 def values(advice: Advice | None, search: Search, experiment: Experiment) -> dict[str, Any]:
     """The advice as plain values; "advice" is None when nothing held the target, or nothing is decided yet."""
     found = [_finding(each) for each in search.findings.values()]
-    nature = {**asdict(search.situation.nature), "waits": search.situation.nature.waits}
-    common = {"nature": nature, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
+    profile = {**asdict(search.situation.profile), "waits": search.situation.profile.waits}
+    common = {"nature": profile, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
     if advice is None:
         return {**common, "advice": None}
     return {
@@ -208,20 +211,20 @@ def values(advice: Advice | None, search: Search, experiment: Experiment) -> dic
             "runner_up": _finding(advice.runner_up) if advice.runner_up is not None else None,
             "runner_up_limit": asdict(advice.runner_up_limit) if advice.runner_up_limit is not None else None,
             "scales": [_scale(each) for each in advice.scales],
-            "elsewhere": _elsewhere(advice, search, experiment),
+            "elsewhere": _other_server_commands(advice, search, experiment),
         },
     }
 
 
-def _elsewhere(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
-    """Of files no other server is told."""
+def _other_server_commands(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
+    """No commands for static files: other servers cannot be told to serve them."""
     app, *_ = experiment.app_words
     situation = search.situation
-    return [] if app.startswith("--") else elsewhere(advice.chosen, situation.nature, app, situation.cpus)
+    return [] if app.startswith("--") else other_server_commands(advice.chosen, situation.profile, app, situation.cpus)
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    trial = finding.edge or finding.gauge
+    trial = finding.highest_held or finding.saturation
     return {
         "candidate": asdict(finding.candidate),
         "requests_per_s": finding.capacity or None,
@@ -229,7 +232,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "saturated_requests_per_s": finding.most or None,
         "memory_bytes": trial.memory_bytes if trial is not None else None,
         "cpu_s": trial.cpu_s if trial is not None else None,
-        "failure": finding.gauge.failure if finding.gauge is not None else None,
+        "failure": finding.saturation.failure if finding.saturation is not None else None,
         "checked": finding.checked,
     }
 
@@ -242,17 +245,17 @@ def _scale(scale: Scale) -> dict[str, Any]:
 SPARE_THREADS = 1.25
 
 
-def elsewhere(finding: Finding, nature: Nature, app: str, cpus: int) -> list[str]:
+def other_server_commands(finding: Finding, profile: WorkloadProfile, app: str, cpus: int) -> list[str]:
     """Command lines for gunicorn and uvicorn; `app` is MODULE:ATTRIBUTE."""
     candidate = finding.candidate
-    if nature.asynchronous:
+    if profile.asynchronous:
         workers = _workers(candidate, cpus)
         return [
             f"uvicorn --workers {workers} {app}",
             f"gunicorn --worker-class uvicorn_worker.UvicornWorker --workers {workers} {app}",
         ]
-    if nature.waits and candidate.model != PROCESSES:
-        threads = candidate.threads or math.ceil(SPARE_THREADS * finding.capacity * nature.wall_s)
+    if profile.waits and candidate.model != PROCESSES:
+        threads = candidate.threads or math.ceil(SPARE_THREADS * finding.capacity * profile.wall_s)
         workers = candidate.processes
         return [f"gunicorn --worker-class gthread --workers {workers} --threads {max(1, threads)} {app}"]
     return [f"gunicorn --worker-class sync --workers {_workers(candidate, cpus)} {app}"]
@@ -264,10 +267,10 @@ def _workers(candidate: Candidate, cpus: int) -> int:
     return cpus if candidate.model in (*LOOPS, POOL) else candidate.processes
 
 
-def caution(nature: Nature) -> str:
-    """What does not carry over, in a sentence."""
-    if nature.asynchronous:
+def what_carries_over(profile: WorkloadProfile) -> str:
+    """What carries over to other servers and what does not, in a sentence."""
+    if profile.asynchronous:
         return "processes and their number carry over; the capacity does not"
-    if nature.waits:
+    if profile.waits:
         return "the number of threads carries over; the capacity does not, and gthread lets idle clients hold no thread"
     return "sync has no kept connections: put a proxy in front; the capacity does not carry over"

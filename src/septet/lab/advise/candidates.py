@@ -7,24 +7,26 @@ from enum import Enum
 
 from septet.lab.advise.capacity_search import Bracket
 from septet.lab.advise.trial import Trial
-from septet.lab.advise.workload_profile import Nature
+from septet.lab.advise.workload_profile import WorkloadProfile
 
-LOOPS = ("poll", "epoll", "io_uring")  # one thread for all clients
+LOOPS = ("poll", "epoll", "io_uring")
+"""Models with one thread for all clients."""
 POOL = "prethreaded"
 PROCESSES = "preforked"
 TAKES_THREADS = (*LOOPS, POOL)
 
-# The simpler, the fewer numbers there are to choose and the fewer things can go wrong. Of two candidates that carry
-# the same, the simpler one is advised.
+# Effort: how many numbers there are to choose, and how many things can go wrong. Of two candidates that carry the same,
+# the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
-_EFFORT_OF_A_SECOND_POOL = 3  # threads beside a loop
+_EFFORT_OF_A_SECOND_POOL = 3
+"""Threads beside a loop."""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model with its workers and threads; None where `septet serve` is not told a number."""
+    """A model with its workers and threads; None where `septet serve` is given no number."""
 
     model: str
     workers: int | None = None
@@ -32,7 +34,7 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """As a person would say it: "epoll, 2 workers, 16 threads"."""
+        """For people: "epoll, 2 workers, 16 threads"."""
         numbers = [("worker", self.workers), ("thread", self.threads)]
         return ", ".join([self.model, *(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers if n is not None)])
 
@@ -53,7 +55,7 @@ class Candidate:
 
     @property
     def effort(self) -> int:
-        """How much there is to choose and to watch; see above."""
+        """How much there is to configure and to watch."""
         effort = _EFFORT.get(self.model, _UNKNOWN_EFFORT)
         if self.model in LOOPS and self.threads:
             effort += _EFFORT_OF_A_SECOND_POOL
@@ -62,20 +64,24 @@ class Candidate:
         return effort
 
     def at_once(self, asynchronous: bool, users: int) -> int:
-        """How many of so many users' requests the application is in at the same time, at most."""
+        """How many requests of so many users the application handles at the same time, at most."""
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
         own = self.threads if self.model in TAKES_THREADS and self.threads else 1
         return max(1, min(users, own * self.processes))
 
 
-PROMISING = 0.85  # of the best capacity so far: a gauge that shows less ends the matter
+PROMISING = 0.85
+"""Share of the best capacity so far: a candidate whose saturation run shows less is not searched."""
 
 
 class Look(Enum):
-    GAUGE = "gauge"
-    KNEE = "knee"
-    CHECK = "check"  # the knee's result, once more, longer, on a fresh server
+    """How a candidate is measured in a step."""
+
+    SATURATION = "saturation"
+    CAPACITY = "capacity"
+    CHECK = "check"
+    """The result of the capacity search once more, for longer, on a fresh server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +93,23 @@ class Step:
 
 @dataclass(slots=True)
 class Finding:
-    """What is known of a candidate."""
+    """What is known of a candidate. Trials are None until they are made."""
 
     candidate: Candidate
-    gauge: Trial | None = None
+    saturation: Trial | None = None
+    """The saturation run."""
     bracket: Bracket | None = None
-    edge: Trial | None = None  # the trial at the bracket's low end
-    beyond: Trial | None = None  # the one that was not held above it
+    highest_held: Trial | None = None
+    """The trial at the low end of the bracket."""
+    lowest_failed: Trial | None = None
+    """The lowest trial above it that was not held."""
     checked: bool = False
 
     @property
     def most(self) -> float:
         """Requests per second when it is saturated; 0 when it does not work."""
-        return self.gauge.answered_per_s if self.gauge is not None and not self.gauge.answered_nothing else 0.0
+        run = self.saturation
+        return run.answered_per_s if run is not None and not run.answered_nothing else 0.0
 
     @property
     def capacity(self) -> float:
@@ -108,14 +118,17 @@ class Finding:
 
     @property
     def cpu_s(self) -> float:
-        """Of the server for a request; 0 when unknown. The smaller one: noise only adds."""
-        trials = [each for each in (self.edge, self.gauge) if each is not None and each.answers]
+        """CPU seconds of the server for a request; 0 when unknown.
+
+        The lesser of two trials, because noise only adds.
+        """
+        trials = [each for each in (self.highest_held, self.saturation) if each is not None and each.answers]
         return min((each.cpu_s for each in trials), default=0.0)
 
     @property
     def memory_bytes(self) -> int | None:
-        """At the edge of the bracket, else when it was saturated."""
-        trial = self.edge or self.gauge
+        """Memory at the highest rate that was held, else when it was saturated."""
+        trial = self.highest_held or self.saturation
         return trial.memory_bytes if trial is not None else None
 
 
@@ -123,12 +136,14 @@ class Finding:
 class Situation:
     """What does not change during a search."""
 
-    nature: Nature
+    profile: WorkloadProfile
     cpus: int
     users: int
     memory_bytes: int
-    models: tuple[str, ...]  # that may be advised, in the order in which they were named
-    named: bool = False  # by the user: each of them is looked at
+    models: tuple[str, ...]
+    """Models that may be advised, in the order in which they were named."""
+    named: bool = False
+    """Whether the user named the models: then each of them is measured."""
 
 
 @dataclass(slots=True)
@@ -143,33 +158,33 @@ class Search:
 
     @property
     def best(self) -> Finding | None:
-        """The finding of the highest capacity."""
+        """The finding with the highest capacity."""
         known = [finding for finding in self.findings.values() if finding.capacity]
         return max(known, key=lambda finding: finding.capacity, default=None)
 
     @property
-    def knows_a_knee(self) -> bool:
+    def knows_a_capacity(self) -> bool:
         return any(finding.bracket is not None for finding in self.findings.values())
 
     @property
     def pool(self) -> str:
-        """The model whose number of threads is varied: one that has nothing else, or a loop with threads beside it."""
+        """The model whose number of threads is varied: prethreaded, else a loop with threads beside it."""
         models = self.situation.models
         return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
-        """Findings that differ in `by` ("threads" or "workers") alone, in its order."""
+        """Findings that differ only in `by` ("threads" or "workers"), in the order of that number."""
         found = []
         for finding in self.findings.values():
             each = finding.candidate
             rest = "threads" if by == "workers" else "workers"
             same = getattr(each, rest) == (getattr(like, rest) if like is not None else None)
             number = getattr(each, by) or (1 if by == "workers" and like is not None else None)
-            if each.model == model and same and number is not None and finding.gauge is not None:
+            if each.model == model and same and number is not None and finding.saturation is not None:
                 found.append((number, finding))
         return sorted(found, key=lambda pair: pair[0])
 
     def promises(self, candidate: Candidate) -> bool:
-        """Whether its knee may come near the best."""
+        """Whether the capacity of the candidate may come near the best."""
         finding, best = self.findings.get(candidate), self.best
         return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

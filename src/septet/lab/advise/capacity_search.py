@@ -1,11 +1,11 @@
-"""The highest rate that a server holds a latency target at, found in few trials.
+"""Finds the highest rate at which a server holds a latency target, in few trials.
 
 A state machine without a clock or a network: it says which rate to try, is told how that went, and ends with a
-bracket. What it knows is its history, and every answer is worked out from that anew, so no state can go stale.
+bracket. All it stores is the list of trials; every answer is computed from that anew, so no state can go stale.
 
-Trials lie. One that is held can be believed, for whatever disturbs a run makes it slower. One that is broken may have
-met a neighbour's work: therefore the lowest broken rate, on which the result rests, is tried a second time before the
-search ends, and a rate with as many votes for as against it is tried until there is a majority.
+Trials can mislead. A trial that is held can be believed, because any disturbance makes a run slower. A trial that is
+broken may have met the work of other programs. So the lowest broken rate, on which the result rests, is tried a second
+time before the search ends, and a rate with as many trials held as broken is tried until there is a majority.
 """
 
 from __future__ import annotations
@@ -15,11 +15,16 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
-TOLERANCE = 0.06  # of the rate: the bracket in which the search ends
-COARSE = 0.25  # the same where the load generator is the limit, and nothing more exact can be known
-GROWTH = (1.12, 1.25, 1.5, 2.0)  # what the highest held rate is multiplied by while nothing is broken, step by step
-SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)  # what the lowest broken one is, while nothing is held
-DISTURBANCES_MAX = 2  # of one rate; then a disturbed trial counts as a broken one, and the result is in doubt
+TOLERANCE = 0.06
+"""The search ends when the bracket is this narrow, as a share of the rate."""
+COARSE = 0.25
+"""The tolerance where the load generator is the limit, and nothing more exact can be known."""
+GROWTH = (1.12, 1.25, 1.5, 2.0)
+"""The highest held rate is multiplied by these, one after the other, while no rate is broken."""
+SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
+"""The lowest broken rate is multiplied by these, one after the other, while no rate is held."""
+DISTURBANCES_MAX = 2
+"""After so many disturbed trials of one rate they count as broken, and the result is in doubt."""
 TRIALS_MAX = 14
 
 
@@ -28,24 +33,32 @@ class Outcome(Enum):
 
     HELD = "held"
     BROKEN = "broken"
-    LIMITED = "client-limited"  # the load generator could not do more: nothing is known about the server
-    DISTURBED = "disturbed"  # not held, but other programs were at work
+    LIMITED = "client-limited"
+    """The load generator could not do more: nothing is known about the server."""
+    DISTURBED = "disturbed"
+    """Not held, but other programs were at work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
     """Rates in requests per second: `low` was held; `high`, the next that was tried, was not."""
 
-    low: float  # 0: none was held
-    high: float | None  # None: nobody found out, because the load generator (or the number of trials) was the limit
+    low: float
+    """0: no rate was held."""
+    high: float | None
+    """None: not found, because the load generator (or the number of trials) was the limit."""
     at_least: bool = False
-    in_doubt: bool = False  # what is broken above `low` may be the machine's fault
-    wavered: bool = False  # a rate was held one time and broken another
-    refuted: bool = False  # a fresh server held neither what was found nor less: `low` is 0, for nothing is known
+    """Whether the capacity may be higher than `low` by an unknown amount."""
+    in_doubt: bool = False
+    """Whether other programs may be the reason why `high` was broken."""
+    wavered: bool = False
+    """Whether a rate was held one time and broken another."""
+    refuted: bool = False
+    """Whether a fresh server held neither the result nor a lower rate; then `low` is 0, because nothing is known."""
     trials: int = 0
 
 
-class Knee:
+class CapacitySearch:
     """The search for one server, beginning at the rate `start`, never below `floor` (both in requests per second)."""
 
     def __init__(self, start: float, floor: float = 1.0, tolerance: float = TOLERANCE) -> None:
@@ -54,7 +67,8 @@ class Knee:
         self._tolerance = tolerance
         self._trials: list[tuple[float, Outcome]] = []
 
-    def told(self, rate: float, outcome: Outcome) -> None:
+    def record(self, rate: float, outcome: Outcome) -> None:
+        """Take the outcome of a trial."""
         self._trials.append((rate, outcome))
 
     def next_rate(self) -> float | None:
@@ -75,7 +89,7 @@ class Knee:
             return low * _step(GROWTH, self._run_of(Outcome.HELD))
         if cap is not None and (high is None or cap <= high):
             return None if cap <= low * (1 + COARSE) else math.sqrt(low * cap)
-        assert high is not None, "one of the two is there"
+        assert high is not None, "either high or cap is known"
         if high > low * (1 + self._tolerance):
             return math.sqrt(low * high)
         return high if self._votes(high)[Outcome.BROKEN] < 2 else None
@@ -92,7 +106,7 @@ class Knee:
             trials=len(self._trials),
         )
 
-    # What the history says.
+    # Computed from the trials.
 
     def _rates(self) -> list[float]:
         return sorted({rate for rate, _ in self._trials})
@@ -100,7 +114,7 @@ class Knee:
     def _votes(self, rate: float) -> Counter[Outcome]:
         votes = Counter(outcome for tried, outcome in self._trials if tried == rate)
         if votes[Outcome.DISTURBED] >= DISTURBANCES_MAX and not votes[Outcome.HELD]:
-            votes[Outcome.BROKEN] += 2  # it never came to rest: that is all there is to say
+            votes[Outcome.BROKEN] += 2  # every trial was disturbed: the rate counts as broken
         return votes
 
     def _disturbances(self, rate: float) -> int:
@@ -122,7 +136,7 @@ class Knee:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """The highest rate that was held below all that were broken; 0 without one."""
+        """The highest rate that was held and is below all broken ones; 0 without one."""
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
         return max((rate for rate in held if high is None or rate < high), default=0.0)
@@ -131,12 +145,12 @@ class Knee:
         return min(filter(self._is_broken, self._rates()), default=None)
 
     def _cap(self) -> float | None:
-        """The lowest rate at which the load generator gave up, if nothing was held there another time."""
+        """The lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
         limited = {rate for rate, outcome in self._trials if outcome is Outcome.LIMITED}
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """How many of the last trials in a row went like that, the last one not counted."""
+        """How many trials in a row ended like that, counted from the last one, which is left out."""
         run = 0
         for _, each in reversed(self._trials):
             if each is not outcome:

@@ -22,19 +22,22 @@ from septet.errors import UsageError
 from septet.lab.advise.usl import Usl
 
 REQUESTS = 10_000
-WARMUP = 1_000  # of them, which find an empty server
-STEPS = 9  # of the bisection: 1 part in 500
+WARMUP = 1_000
+"""So many requests, which find an empty server, are left out."""
+STEPS = 9
+"""Of the bisection: exact to 1 part in 500."""
 PERCENT = 99
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one request takes, in seconds, and what there is for all of them."""
+    """What one request takes, in seconds, and the CPUs and threads that all requests share."""
 
     cpu_s: float
     wait_s: float
     cpus: int
-    slots: int  # requests that may be in the application at one time
+    slots: int
+    """How many requests the application handles at a time."""
 
     @property
     def rate_max(self) -> float:
@@ -45,7 +48,7 @@ class Service:
 def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PERCENT) -> float:
     """The percentile of the latency when requests come at random, `rate` of them a second.
 
-    A request takes a thread, waits for the backend, then computes; threads and CPUs are had in the order of arrival.
+    A request takes a thread, waits for the backend, then computes; threads and CPUs are given in the order of arrival.
     """
     chance = random.Random(seed)
     slots, cpus = [0.0] * service.slots, [0.0] * service.cpus
@@ -75,9 +78,10 @@ def capacity(service: Service, target_s: float, seed: int = 0) -> float:
 
 CORES = (4, 8, 16, 32, 64)
 SEEDS = (1, 2, 3)
-MEASURING_SPREAD = 0.20  # of the time for a request: another processor, another day
-# What cores of a machine cost each other where nobody measured it: between nothing, and a hundredth in turn.
-ASSUMED = (0.0, 0.01)  # sigma
+MEASURING_SPREAD = 0.20
+"""By which share the time for a request may differ on another processor, or on another day."""
+ASSUMED = (0.0, 0.01)
+"""The range of sigma, by which cores of a machine slow each other down, where it was not measured."""
 _FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
 RATE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kM]?)\s*(?:rps|/s|req/s)?")
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
@@ -85,7 +89,7 @@ UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Machines of so many cores. Rates in requests per second, for one machine; `few` and `many` span what may be."""
+    """Machines of so many cores. Rates in requests per second, for one machine."""
 
     cores: int
     rate: float
@@ -93,12 +97,15 @@ class Row:
     rate_high: float
     machines: int
     few: int
+    """The least number of machines that may do, from `rate_high`."""
     many: int
-    memory_bytes: int | None  # of one machine
+    """The number of machines that does in the worst case, from `rate_low`."""
+    memory_bytes: int | None
+    """Of one machine."""
 
 
 def parse_rate(text: str) -> float:
-    """Requests per second, of "100000rps", "100k", "2.5k/s". Raises UsageError."""
+    """Requests per second that a text such as "100000rps", "100k" or "2.5k/s" means. Raises UsageError."""
     match = RATE.fullmatch(text.strip())
     rate = float(match[1].replace("_", "")) * UNITS[match[2]] if match else 0.0
     if not rate:
@@ -109,7 +116,7 @@ def parse_rate(text: str) -> float:
 def plan(
     rate: float, one: Service, target_s: float, law: Usl | None, memory_bytes: int | None, cores: Sequence[int] = CORES
 ) -> list[Row]:
-    """A row for each size of machine; `one` is what one process on one core was measured to be."""
+    """A row for each size of machine; `one` is one process on one core, as measured."""
     rows = []
     for number in cores:
         cases = sorted(_cases(one, target_s, law, number))
@@ -132,7 +139,7 @@ def plan(
 
 
 def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
-    """What a machine may carry: with the least friction and cost, with the most, and between them."""
+    """What a machine carries: in the best case, in the middle, and in the worst case."""
     frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
     costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
     return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]
@@ -150,7 +157,7 @@ def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, f
 def basis(law: Usl | None) -> str:
     """What the plan rests on, in a sentence."""
     if law is not None and law.trustworthy:
-        return f"cores get in each other's way as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
+        return f"cores slow each other down as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
     low, high = ASSUMED
     why = "was not measured" if law is None else f"follows no law (error {law.error:.0%})"
-    return f"how cores get in each other's way {why}: sigma between {low:g} and {high:g} is assumed"
+    return f"how cores slow each other down {why}: sigma between {low:g} and {high:g} is assumed"

@@ -1,7 +1,7 @@
-"""What a person sees while `septet advise` works: every step with its reason, and every trial under it.
+"""What is shown while `septet advise` works: every step with its reason, and every trial under it.
 
-On a terminal a line at the bottom tells what is being tried and how much of the time has gone; elsewhere there are
-plain lines. Both go to standard error, for the answer is what standard output is for.
+On a terminal a line at the bottom shows what is being tried and how much of the time is used; without a terminal there
+are plain lines. Both go to standard error, because standard output is for the advice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from septet.lab.advise.candidates import Finding, Look, Step
 from septet.lab.advise.capacity_search import Outcome
 from septet.lab.advise.trial import milliseconds
-from septet.lab.advise.workload_profile import Nature
+from septet.lab.advise.workload_profile import WorkloadProfile
 from septet.lab.palette import style_of
 
 MARKS = {
@@ -29,19 +29,19 @@ MARKS = {
 
 
 @contextmanager
-def display(budget_s: float) -> Iterator[Told]:
-    """The display that suits standard error."""
+def display(budget_s: float) -> Iterator[ProgressDisplay]:
+    """The display, with a progress line where standard error is a terminal."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        yield Told(console)
+        yield ProgressDisplay(console)
         return
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
-        yield Told(console, progress, budget_s)
+        yield ProgressDisplay(console, progress, budget_s)
 
 
-class Told:
-    """A `course.Listener`."""
+class ProgressDisplay:
+    """Prints the events of a search (`search_run.SearchObserver`)."""
 
     def __init__(self, console: Console, progress: Progress | None = None, budget_s: float = 0.0) -> None:
         self._console = console
@@ -50,23 +50,23 @@ class Told:
         self._begun = time.monotonic()
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line."""
         self._console.print(escape(text))
 
-    def nature(self, found: Nature) -> None:
-        self.say(found.told())
+    def profile(self, found: WorkloadProfile) -> None:
+        self.say(found.describe())
 
     def step(self, step: Step) -> None:
         colour = style_of(step.candidate.model).colour
-        title = {Look.GAUGE: "", Look.KNEE: ": its knee", Look.CHECK: ": checked"}[step.look]
+        title = {Look.SATURATION: "", Look.CAPACITY: ": capacity", Look.CHECK: ": check"}[step.look]
         self._console.print(f"[bold {colour}]{escape(step.candidate.label)}[/]{title} - {escape(step.reason)}")
         self._show(step.candidate.label)
 
-    def gauged(self, finding: Finding) -> None:
-        gauge = finding.gauge
-        assert gauge is not None, "it was gauged just now"
-        cpu = f"{gauge.cpu_s * 1e6:,.0f} µs of CPU a request"
-        self._console.print(f"  saturated: {gauge.answered_per_s:,.0f}/s, {cpu}{_doubt(gauge.verdict)}")
+    def saturated(self, finding: Finding) -> None:
+        saturation = finding.saturation
+        assert saturation is not None, "it was saturated just now"
+        cpu = f"{saturation.cpu_s * 1e6:,.0f} µs of CPU a request"
+        self._console.print(f"  saturated: {saturation.answered_per_s:,.0f}/s, {cpu}{_doubt(saturation.verdict)}")
 
     def tried(self, rate: float, how: Outcome, why: str) -> None:
         word, colour = MARKS[how]
@@ -74,17 +74,17 @@ class Told:
         self._show(None)
 
     def found(self, finding: Finding) -> None:
-        bracket, edge = finding.bracket, finding.edge
-        assert bracket is not None, "its knee was found just now"
+        bracket, highest_held = finding.bracket, finding.highest_held
+        assert bracket is not None, "its capacity was found just now"
         if bracket.refuted:
-            self._console.print("  not so: a fresh server held neither that nor less, so it is not counted")
+            self._console.print("  refuted: a fresh server held neither that rate nor a lower one: not counted")
             return
         if not bracket.low:
             self._console.print("  holds the target at no rate that was tried")
             return
         high = "" if bracket.high is None else f", not {bracket.high:,.0f}"
         least = "at least " if bracket.at_least else ""
-        p99 = f" with p99 {milliseconds(edge.p99_s)}" if edge is not None else ""
+        p99 = f" with p99 {milliseconds(highest_held.p99_s)}" if highest_held is not None else ""
         self._console.print(f"  holds {least}{bracket.low:,.0f}/s{p99}{high}")
 
     def dropped(self, finding: Finding, why: str) -> None:

@@ -1,6 +1,6 @@
 """Load from more than one machine: each worker of a Dask cluster carries out its share of one plan.
 
-Dask places the work and carries our few words; the load itself is made by processes of the load generator, one or
+Dask spec the work and carries our few words; the load itself is made by processes of the load generator, one or
 more on each worker, as on this machine. Latencies are taken on one machine's clock each and come back as buckets, so
 that only the common start needs clocks to be compared. Whatever is missing at the end has failed the run: fewer users
 than were asked for, unseen, would be worse than none.
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from septet.errors import UsageError
-from septet.lab.cluster.cluster_spec import Places
+from septet.lab.cluster.cluster_spec import ClusterSpec
 
 if TYPE_CHECKING:
     from septet.lab.cluster.cluster import Cluster
@@ -38,10 +38,10 @@ def opened(text: str) -> Iterator[Cluster]:
 
     Raises UsageError for what names none, or when Dask is not installed, and Failed when workers cannot be had.
     """
-    places = Places.read(text)
+    spec = ClusterSpec.read(text)
     try:
         from septet.lab.cluster import cluster, launch
     except ImportError:
         raise UsageError("--cluster needs Dask distributed: pip install 'septet[cluster]'") from None
-    with launch.connected(places) as client:
+    with launch.connected(spec) as client:
         yield cluster.Cluster(client, text)

@@ -12,8 +12,8 @@ from distributed import Client
 from septet.errors import Failed
 from septet.lab.client import LoadLost
 from septet.lab.cluster import worker_side
-from septet.lab.cluster.coordinator import RemoteCrew, outcome
-from septet.lab.cluster.workers import PINGS, Offset, Ping, Worker, check_url, machines, offset, roster
+from septet.lab.cluster.coordinator import ClusterCoordinator, outcome
+from septet.lab.cluster.workers import PINGS, Offset, Ping, Worker, check_url, machines, offset, usable_workers
 from septet.lab.load import LoadError, Notify, Plan
 
 UNCERTAINTY_MAX_NS = 50_000_000
@@ -27,7 +27,7 @@ class Cluster:
         self._client = client
         self.text = text  # as the user named it
         names = {address: worker["name"] for address, worker in client.scheduler_info()["workers"].items()}
-        self.workers = roster(names, client.run(worker_side.describe, on_error="return"))
+        self.workers = usable_workers(names, client.run(worker_side.describe, on_error="return"))
 
     def machines(self) -> dict[str, Any]:
         """Each worker's versions and machine, for a results file."""
@@ -48,14 +48,16 @@ class Cluster:
         worker cannot carry out its share, and LoadLost when a worker is lost.
         """
         check_url(plan.url, self.workers, CURE)
-        crew = RemoteCrew(self._client, plan, notify, [(worker, self._offset(worker)) for worker in self.workers])
-        with crew.mustered():
+        coordinator = ClusterCoordinator(
+            self._client, plan, notify, [(worker, self._offset(worker)) for worker in self.workers]
+        )
+        with coordinator.running():
             try:
-                members = crew.raws()
+                processes = coordinator.collect()
             except KeyboardInterrupt:
-                crew.interrupt()
-                members = crew.raws()
-        return outcome(replace(plan, processes=len(members)), members)
+                coordinator.interrupt()
+                processes = coordinator.collect()
+        return outcome(replace(plan, processes=len(processes)), processes)
 
     def load_cell(self, plan: Plan, hear: Notify, scenario: Path | None = None) -> dict[str, Any]:
         """The same for an experiment, to which an interrupted run is none. The scenario is in the plan."""

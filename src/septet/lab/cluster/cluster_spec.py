@@ -22,7 +22,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ClusterSpec:
     """Where the load shall come from: one of the three."""
 
     local: int = 0  # workers to start on this machine
@@ -30,7 +30,7 @@ class Places:
     scheduler: str | None = None  # of a cluster that is there already
 
     @classmethod
-    def read(cls, text: str) -> Places:
+    def read(cls, text: str) -> ClusterSpec:
         """Raises UsageError for anything else than local:N, ssh:HOST[=PYTHON],... and tcp://SCHEDULER:PORT."""
         kind, _, rest = text.partition(":")
         if kind == "local" and rest.isascii() and rest.isdigit() and int(rest):
@@ -74,11 +74,11 @@ def host(text: str) -> str:
     return str(address)
 
 
-def pinned(places: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
+def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
     """Which CPUs are the server's and which the users'; the latter may be of other machines."""
-    if cpus and places is None:
+    if cpus and spec is None:
         raise UsageError("--cpus: without --cluster, --pin does it")
-    if places is not None and not Places.read(places).local:
+    if spec is not None and not ClusterSpec.read(spec).local:
         return Pinning(client=cpus)
     ours = pinning() if pin else Pinning()
     return ours._replace(client=cpus) if cpus else ours

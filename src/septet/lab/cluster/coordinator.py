@@ -25,21 +25,21 @@ from distributed import Client, Future, KilledWorker
 from septet.errors import Failed
 from septet.lab.client import LoadLost
 from septet.lab.cluster import worker_side
-from septet.lab.cluster.launch import within
+from septet.lab.cluster.launch import call_with_timeout
 from septet.lab.cluster.workers import Offset, Worker
-from septet.lab.load import Histogram, LoadError, NobodyListens, Notify, Plan
-from septet.lab.load.processes import Leader
+from septet.lab.load import Histogram, LoadError, NoListener, Notify, Plan
+from septet.lab.load.processes import Coordinator
 from septet.lab.load.tally import figures, unpacked
 
 ASK_S = 1.0
 SILENCE_S = 20.0
 KILL_S = 5.0
 
-Message = Callable[[], None]  # what is to be done about it, in the leader's thread
+Message = Callable[[], None]  # what is to be done about it, in the coordinator's thread
 
 
 @dataclass
-class Remote:
+class RemoteProcess:
     """One load process."""
 
     worker: Worker
@@ -50,10 +50,10 @@ class Remote:
     late_ns: int = 0  # at the beginning of the window
 
 
-class RemoteCrew(Leader[Remote]):
+class ClusterCoordinator(Coordinator[RemoteProcess]):
     """All processes of one run."""
 
-    lead_ns = 1_000_000_000
+    notice_ns = 1_000_000_000
 
     def __init__(self, client: Client, plan: Plan, notify: Notify, workers: Sequence[tuple[Worker, Offset]]) -> None:
         super().__init__(plan, notify)
@@ -70,10 +70,10 @@ class RemoteCrew(Leader[Remote]):
         for index in range(of):
             worker, clock = workers[index // each]
             share = plan.share(index, of, here=each * machines[worker.network_id])
-            self.members.append(Remote(worker, share, clock))
+            self.processes.append(RemoteProcess(worker, share, clock))
 
     @contextmanager
-    def mustered(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """The processes are started on entering; on leaving none of them is left."""
         over = threading.Event()
         self._client.subscribe_topic(self._run, self._receive)
@@ -88,22 +88,24 @@ class RemoteCrew(Leader[Remote]):
                 self._client.unsubscribe_topic(self._run)
             self._kill()
 
-    def raws(self) -> list[Remote]:
+    def collect(self) -> list[RemoteProcess]:
         """Listen until each process has told what it counted. Raises Failed and LoadError when one does not."""
-        while self._told["measured"] < len(self.members) or any(member.raw is None for member in self.members):
+        while self._events["measured"] < len(self.processes) or any(process.raw is None for process in self.processes):
             try:
                 self._inbox.get(timeout=ASK_S)()
             except queue.Empty:
                 pass
             self._check_silence()
-        return self.members
+        return self.processes
 
     def interrupt(self) -> None:
         """All shall end now, with the counts so far."""
         self._client.run(worker_side.interrupt, self._run, workers=self._addresses(), on_error="return")
 
     def _submit(self, worker: Worker) -> None:
-        plans = {number: member.plan.values() for number, member in enumerate(self.members) if member.worker is worker}
+        plans = {
+            number: process.plan.values() for number, process in enumerate(self.processes) if process.worker is worker
+        }
         # Pinned to its worker, and never taken for the same work done before, or done again.
         how = {"workers": [worker.address], "allow_other_workers": False, "pure": False, "retries": 0}
         future = self._client.submit(worker_side.carry_out, self._run, plans, **how)
@@ -112,7 +114,7 @@ class RemoteCrew(Leader[Remote]):
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         _, said = event
-        self._inbox.put(lambda: self.hear(self.members[said["member"]], said["event"], said["details"]))
+        self._inbox.put(lambda: self.receive(self.processes[said["process"]], said["event"], said["details"]))
 
     def _watch(self, worker: Worker, over: threading.Event) -> None:
         """Ask it every second whether it is there: in a thread, for a call to who has vanished takes its time."""
@@ -149,8 +151,8 @@ class RemoteCrew(Leader[Remote]):
         """Its counts are worker_side. Raises what it raised, with its name."""
         try:
             raws = future.result()
-        except NobodyListens as error:
-            raise NobodyListens(f"worker {worker.name}: {error}") from None
+        except NoListener as error:
+            raise NoListener(f"worker {worker.name}: {error}") from None
         except LoadError as error:
             raise LoadError(f"worker {worker.name}: {error}") from None
         except KilledWorker:
@@ -158,14 +160,14 @@ class RemoteCrew(Leader[Remote]):
         except Exception as error:  # of Dask's, or a fault of ours
             raise Failed(f"worker {worker.name} did not do its share: {type(error).__name__}: {error}") from None
         for number, raw in raws.items():
-            self.members[number].late_ns = raw["begun_ns"] - self.members[number].clock.ahead_ns - self._begin_ns
-            self.hear(self.members[number], "raw", raw)
+            self.processes[number].late_ns = raw["begun_ns"] - self.processes[number].clock.ahead_ns - self._begin_ns
+            self.receive(self.processes[number], "raw", raw)
 
     def _tell(self, instants_ns: Sequence[int]) -> None:
         """One call to all. Raises Failed when one heard of its instant too late."""
         theirs = {
-            number: instant_ns + member.clock.ahead_ns
-            for number, (member, instant_ns) in enumerate(zip(self.members, instants_ns, strict=True))
+            number: instant_ns + process.clock.ahead_ns
+            for number, (process, instant_ns) in enumerate(zip(self.processes, instants_ns, strict=True))
         }
         answers = self._client.run(worker_side.tell, self._run, theirs, workers=self._addresses(), on_error="return")
         self._begin_ns = min(instants_ns)
@@ -174,7 +176,7 @@ class RemoteCrew(Leader[Remote]):
                 raise Failed(f"worker {worker.name} heard of the common start too late: the network is too slow")
 
     def _kill(self) -> None:
-        """Who is not reached in time ends by itself when the leader is silent."""
+        """Who is not reached in time ends by itself when the coordinator is silent."""
         left = {address: future for address, future in self._futures.items() if not future.done()}
 
         def kill() -> None:
@@ -182,45 +184,47 @@ class RemoteCrew(Leader[Remote]):
             self._client.run(worker_side.kill, self._run, workers=list(left), on_error="return")
 
         if left:
-            within(KILL_S, kill)
+            call_with_timeout(KILL_S, kill)
 
     def _workers(self) -> list[Worker]:
-        return list({member.worker.address: member.worker for member in self.members}.values())
+        return list({process.worker.address: process.worker for process in self.processes}.values())
 
     def _addresses(self) -> list[str]:
         return list(self._heard_s)
 
 
-def outcome(plan: Plan, members: Sequence[Remote]) -> dict[str, Any]:
+def outcome(plan: Plan, processes: Sequence[RemoteProcess]) -> dict[str, Any]:
     """Figures with `client.workers`, and `client.here_s`: CPU seconds that the load took of our own machine."""
-    found = figures(plan, [_raw(member) for member in members])
-    workers = list({member.worker.address: member.worker for member in members}.values())
-    parts = [_part([member for member in members if member.worker is worker], _shares(members)) for worker in workers]
+    found = figures(plan, [_raw(process) for process in processes])
+    workers = list({process.worker.address: process.worker for process in processes}.values())
+    parts = [
+        _part([process for process in processes if process.worker is worker], _shares(processes)) for worker in workers
+    ]
     found["client"] |= {
         "cpu_share": max(part["cpu_share"] for part in parts),
-        "here_s": sum(_cpu_s(member) for member in members if member.worker.here),
+        "here_s": sum(_cpu_s(process) for process in processes if process.worker.here),
         "workers": parts,
     }
     return found
 
 
-def _raw(member: Remote) -> dict[str, Any]:
-    assert member.raw is not None, "a run without the counts of a member has failed"
-    return member.raw
+def _raw(process: RemoteProcess) -> dict[str, Any]:
+    assert process.raw is not None, "a run that lacks the counts of a process has failed"
+    return process.raw
 
 
-def _part(members: Sequence[Remote], shares: dict[object, float]) -> dict[str, Any]:
+def _part(processes: Sequence[RemoteProcess], shares: dict[object, float]) -> dict[str, Any]:
     """What one worker did. Times in µs; its clock's offset against ours is that of the monotonic clocks."""
-    first, raws = members[0], [_raw(member) for member in members]
+    first, raws = processes[0], [_raw(process) for process in processes]
     return {
         "worker": first.worker.name,
-        "processes": len(members),
-        "users": sum(member.plan.users for member in members),
+        "processes": len(processes),
+        "users": sum(process.plan.users for process in processes),
         "answers": _merged(raws, "latency").count,
         "errors": sum(sum(raw["errors"].values()) for raw in raws),
-        "cpu_share": max(shares[_cpu_of(member)] for member in members),
+        "cpu_share": max(shares[_cpu_of(process)] for process in processes),
         "send_late_us": unpacked(*(raw["send_late"] for raw in raws)).summary()["p99"],
-        "began_late_us": max(member.late_ns for member in members) // 1000,
+        "began_late_us": max(process.late_ns for process in processes) // 1000,
         "clock_ahead_us": first.clock.ahead_ns // 1000,
         "clock_uncertainty_us": first.clock.uncertainty_ns // 1000,
     }
@@ -230,18 +234,18 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
     return unpacked(*(target[name] for raw in raws for target in raw["targets"]))
 
 
-def _shares(members: Sequence[Remote]) -> dict[object, float]:
+def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
     """Of one CPU, by process; processes that are bound to the same CPU of the same machine have one share together."""
     shares: dict[object, float] = {}
-    for member in members:
-        shares[_cpu_of(member)] = shares.get(_cpu_of(member), 0.0) + _cpu_s(member) / _raw(member)["window_s"]
+    for process in processes:
+        shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]
     return shares
 
 
-def _cpu_of(member: Remote) -> object:
-    return (member.worker.kernel_id, member.plan.cpus) if member.plan.cpus else id(member)
+def _cpu_of(process: RemoteProcess) -> object:
+    return (process.worker.kernel_id, process.plan.cpus) if process.plan.cpus else id(process)
 
 
-def _cpu_s(member: Remote) -> float:
-    used = _raw(member)["client"]
+def _cpu_s(process: RemoteProcess) -> float:
+    used = _raw(process)["client"]
     return float(used["user_s"] + used["system_s"])

@@ -25,7 +25,7 @@ import dask
 from distributed import Client, LocalCluster
 
 from septet.errors import Failed
-from septet.lab.cluster.cluster_spec import Host, Places
+from septet.lab.cluster.cluster_spec import ClusterSpec, Host
 from septet.lab.server import LOOPBACK, free_port
 
 START_S = 60.0  # for the workers; a Python with Dask may take ten seconds to start on a busy machine
@@ -47,12 +47,12 @@ SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o
 
 
 @contextmanager
-def connected(places: Places) -> Iterator[Client]:
+def connected(spec: ClusterSpec) -> Iterator[Client]:
     """A client of the cluster. Raises Failed when it is not there, or not whole."""
     # A task must not be tried again on another worker, nor anything be said behind our back.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _silence():
-        if places.scheduler is not None:
-            with _client(places.scheduler) as client:
+        if spec.scheduler is not None:
+            with _client(spec.scheduler) as client:
                 yield client
             return
         with (
@@ -62,13 +62,13 @@ def connected(places: Places) -> Iterator[Client]:
         ):
             started = [
                 stack.enter_context(_started(title, command))
-                for title, command in _commands(places, cluster.scheduler_address)
+                for title, command in _commands(spec, cluster.scheduler_address)
             ]
             try:
                 _await_workers(client, started)
                 yield client
             finally:  # workers that are told end at once; whoever is not there any more need not be told
-                within(STOP_S, lambda: client.retire_workers(list(client.nthreads()), close_workers=True))
+                call_with_timeout(STOP_S, lambda: client.retire_workers(list(client.nthreads()), close_workers=True))
 
 
 @contextmanager
@@ -114,12 +114,12 @@ class Started:
         raise Failed(f"--cluster: the worker on {self.title} ended with status {status}{words}")
 
 
-def _commands(places: Places, scheduler: str) -> Iterator[tuple[str, list[str]]]:
+def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str]]]:
     """What starts each worker, and where."""
-    for number in range(1, places.local + 1):
+    for number in range(1, spec.local + 1):
         name = f"local-{number}"
         yield name, [sys.executable, *_worker(name, scheduler, 0)]
-    for host in places.hosts:
+    for host in spec.hosts:
         yield host.name, _by_ssh(host, scheduler)
 
 
@@ -176,7 +176,7 @@ def _await_workers(client: Client, started: list[Started]) -> None:
         time.sleep(POLL_S)
 
 
-def within(seconds: float, call: Callable[[], object]) -> None:
+def call_with_timeout(seconds: float, call: Callable[[], object]) -> None:
     """Wait for the call so long, and no longer; what it returns or raises is nobody's concern."""
 
     def attempt() -> None:

@@ -18,92 +18,92 @@ from urllib.parse import urlsplit
 import septet
 from septet.lab import machine
 from septet.lab.load import LoadError, Plan
-from septet.lab.load.processes import Member, listen
+from septet.lab.load.processes import WorkerProcess, listen
 
-LEASE_S = 10.0  # without a word from the leader, who has a word once a second: nobody is left to want the load
+LEASE_S = 10.0  # without a word from the coordinator, who has a word once a second: nobody is left to want the load
 REACH_S = 5.0
 
 Say = Callable[[dict[str, Any]], None]
 
 
-class Party:
-    """The processes of one run on this worker, by their numbers in the whole crew."""
+class Participant:
+    """The processes of one run on this worker, by their numbers in the whole coordinator."""
 
     def __init__(self) -> None:
-        self.members: dict[int, Member] = {}
+        self.processes: dict[int, WorkerProcess] = {}
         self.renew()
 
     def renew(self) -> None:
         self._until = time.monotonic() + LEASE_S
 
-    def raws(self, say: Say) -> dict[int, dict[str, Any]]:
+    def collect(self, say: Say) -> dict[int, dict[str, Any]]:
         """What each process counted; `say` is told all else that they say. Raises LoadError as they do."""
-        numbers = {id(member): number for number, member in self.members.items()}
+        numbers = {id(process): number for number, process in self.processes.items()}
         raws: dict[int, dict[str, Any]] = {}
 
-        def hear(member: Member, event: str, details: dict[str, Any]) -> None:
-            number = numbers[id(member)]
+        def hear(process: WorkerProcess, event: str, details: dict[str, Any]) -> None:
+            number = numbers[id(process)]
             if event == "raw":
                 raws[number] = details
             else:
-                say({"member": number, "event": event, "details": details})
+                say({"process": number, "event": event, "details": details})
 
-        listen(self.members.values(), hear, self._check_lease)
+        listen(self.processes.values(), hear, self._check_lease)
         return raws
 
     def _check_lease(self) -> None:
         if time.monotonic() > self._until:
-            raise LoadError(f"nothing was heard of the leader for {LEASE_S:g} s")
+            raise LoadError(f"nothing was heard of the coordinator for {LEASE_S:g} s")
 
 
-_parties: dict[str, Party] = {}
+_participants: dict[str, Participant] = {}
 
 
 def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
     """Carry out these shares, one process each; returns their raw counts. Events go to the topic `run`."""
     from distributed import get_worker
 
-    worker, party = get_worker(), Party()
-    _parties[run] = party
+    worker, participant = get_worker(), Participant()
+    _participants[run] = participant
     try:
         for number, values in plans.items():
-            party.members[number] = Member(Plan.from_values(dict(values)))
-        return party.raws(lambda said: worker.log_event(run, said))
+            participant.processes[number] = WorkerProcess(Plan.from_values(dict(values)))
+        return participant.collect(lambda said: worker.log_event(run, said))
     finally:
-        del _parties[run]
-        for member in party.members.values():
-            member.end()
+        del _participants[run]
+        for process in participant.processes.values():
+            process.end()
 
 
 def renew(run: str) -> bool:
-    """The leader is there; whether the run is under way here."""
-    if (party := _parties.get(run)) is None:
+    """The coordinator is there; whether the run is under way here."""
+    if (participant := _participants.get(run)) is None:
         return False
-    party.renew()
+    participant.renew()
     return True
 
 
 def tell(run: str, instants_ns: Mapping[int, int]) -> bool:
     """Hand instants of this machine's clock to the processes; whether all of them are still to come."""
-    if (party := _parties.get(run)) is None:
+    if (participant := _participants.get(run)) is None:
         return True  # it has ended, and says so itself
-    for number, member in party.members.items():
-        member.tell(instants_ns[number])
-    return all(instants_ns[number] > time.monotonic_ns() for number in party.members)
+    for number, process in participant.processes.items():
+        process.tell(instants_ns[number])
+    return all(instants_ns[number] > time.monotonic_ns() for number in participant.processes)
 
 
 def interrupt(run: str) -> None:
     """End the run with the counts so far."""
-    if (party := _parties.get(run)) is not None:
-        for member in party.members.values():
-            member.interrupt()
+    if (participant := _participants.get(run)) is not None:
+        for process in participant.processes.values():
+            process.interrupt()
 
 
 def kill(run: str) -> None:
     """End the run at once; nobody wants its counts."""
-    if (party := _parties.get(run)) is not None:
-        for member in party.members.values():
-            member.process.kill()
+    if (participant := _participants.get(run)) is not None:
+        for process in participant.processes.values():
+            process.process.kill()
 
 
 def clock() -> int:
@@ -112,7 +112,7 @@ def clock() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """What the leader must know of this worker before it trusts it with a share."""
+    """What the coordinator must know of this worker before it trusts it with a share."""
     return {
         "septet": septet.__version__,
         "python": platform.python_version(),

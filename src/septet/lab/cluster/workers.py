@@ -38,7 +38,7 @@ class Worker:
         return self.kernel_id == kernel_id()
 
 
-def roster(names: Mapping[str, object], answers: Mapping[str, object]) -> tuple[Worker, ...]:
+def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -> tuple[Worker, ...]:
     """The workers that gave these answers to `describe`, by their addresses. Raises Failed when one will not do."""
     if not answers:
         raise Failed("the cluster has no workers")

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from .histogram import Histogram
 from .limits import check_users
-from .listen_queue import queue_of as listen_queue
+from .listen_queue import listen_queue as listen_queue
 from .loop import Notify
-from .plan import ANY_LENGTH, MODES, LoadError, NobodyListens, Plan, Target, merged
+from .plan import ANY_LENGTH, MODES, LoadError, NoListener, Plan, Target, merged
 from .plan import read as read_scenario
 from .processes import bound_to, run
 
@@ -32,7 +32,7 @@ __all__ = [
     "MODES",
     "Histogram",
     "LoadError",
-    "NobodyListens",
+    "NoListener",
     "Notify",
     "Plan",
     "Target",

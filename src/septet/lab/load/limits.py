@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .listen_queue import Queue, queue_of
+from .listen_queue import Queue, listen_queue
 from .plan import LoadError, Plan, socket_path, split
 
 SPARE_DESCRIPTORS = 32  # standard streams, epoll, name resolution, and what the caller has open
@@ -19,7 +19,7 @@ SOURCES_MAX = 250
 SOURCES_OF_CHURN = 8  # connections that ended keep their ports in TIME_WAIT for a while
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """How to reach the server."""
 
     family: socket.AddressFamily
@@ -28,7 +28,7 @@ class Way(NamedTuple):
     queue: Queue | None  # of the listener, when it is on this machine
 
 
-def prepare(plan: Plan) -> Way:
+def prepare(plan: Plan) -> Route:
     """Raise the limit of open files, resolve the host, and look at the way there.
 
     Raises LoadError when the URL is wrong, or when the users do not fit into this machine's limits.
@@ -37,13 +37,13 @@ def prepare(plan: Plan) -> Way:
     check_descriptors(-(-plan.users // max(1, len(plan.cpus))))
     path = socket_path(plan.url)
     if path is not None:
-        return Way(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)
+        return Route(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)
     family, address = _reachable(str(url.hostname), port, plan.timeout_s)
     sources = _sources(plan, str(address[0]))
-    queue = queue_of(family, str(address[0]), port)
+    queue = listen_queue(family, str(address[0]), port)
     if queue is not None and plan.limit_per_connection and not plan.overflow:
         _check_queue(plan, queue)
-    return Way(family, address, sources, queue)
+    return Route(family, address, sources, queue)
 
 
 def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFamily, Any]:

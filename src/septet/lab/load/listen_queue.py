@@ -31,7 +31,7 @@ class Queue(NamedTuple):
     backlog: int  # what listen(2) asked for, or somaxconn when that is less
 
 
-def queue_of(family: int, host: str, port: int) -> Queue | None:
+def listen_queue(family: int, host: str, port: int) -> Queue | None:
     """The queue of who listens at this address here; None when nobody does, or the kernel does not tell."""
     try:
         found = [Queue(depth, backlog) for own, depth, backlog in _listeners(family, port) if _takes(own, host)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .connections import Connections
-from .limits import Way
+from .limits import Route
 from .plan import Plan
 
 Notify = Callable[[str, dict[str, Any]], None]
@@ -26,8 +26,8 @@ def never() -> bool:
 class Loop(Connections):
     """Connections in time."""
 
-    def __init__(self, plan: Plan, way: Way, notify: Notify) -> None:
-        super().__init__(plan, way)
+    def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
+        super().__init__(plan, route)
         self._notify = notify
         self._expiry_ns = min(EXPIRY_NS, int(plan.timeout_s * 1e8))
         self._next_chores_ns = self._next_expiry_ns = self._next_progress_ns = 0
@@ -40,10 +40,10 @@ class Loop(Connections):
         """Do what is due, then wait for events, no longer than until that instant, which is after `now`."""
 
     @abstractmethod
-    def everybody_came(self) -> bool:
+    def all_arrived(self) -> bool:
         """Whether all users have come, and may go on."""
 
-    def go(self) -> None:
+    def release(self) -> None:
         """Everybody came, or had the time to."""
 
     def align(self, first_ns: int) -> None:
@@ -63,7 +63,7 @@ class Loop(Connections):
             for fd, events in self._events(now, until_ns):
                 user = by_fd.get(fd)
                 if user is None:
-                    self._left.close(fd)
+                    self._closing.close(fd)
                 elif user.unsent:
                     self._send(user)
                 else:
@@ -118,6 +118,6 @@ class Loop(Connections):
             "unanswered": len(unanswered),
             "longest_unanswered_us": max(unanswered, default=0) // 1000,
             "users_never_answered": self._never_answered(),
-            "expected_lengths": [aim.expected_length for aim in self._aims],
+            "expected_lengths": [target.expected_length for target in self._targets],
             "warmup": {"answers": self.warmup.answers, "errors": dict(self.warmup.errors)},
         }

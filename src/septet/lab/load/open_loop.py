@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 
 from .answer import Framing
-from .limits import Way
+from .limits import Route
 from .loop import Loop, Notify
 from .plan import Plan
 from .state import User
@@ -28,8 +28,8 @@ clock = time.monotonic_ns
 class OpenLoop(Loop):
     """Requests at a fixed rate, sent by whoever of the users is free; who has been free longest comes first."""
 
-    def __init__(self, plan: Plan, way: Way, notify: Notify) -> None:
-        super().__init__(plan, way, notify)
+    def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
+        super().__init__(plan, route, notify)
         assert plan.rate is not None, "a plan without a rate is for the closed loop"
         self._interval_ns = 1e9 / plan.rate
         self._first_ns = clock()
@@ -85,7 +85,7 @@ class OpenLoop(Loop):
 
     def _begin(self, user: User, now: int, due_ns: int = 0) -> None:
         super()._begin(user, now, due_ns)
-        user.series = self._tally_of(due_ns).series[user.aim.index]
+        user.series = self._tally_of(due_ns).series[user.target.index]
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
         user.series.due.append(now - user.due_ns)
@@ -97,7 +97,7 @@ class OpenLoop(Loop):
         while self._late and self._late[0] < oldest:
             self._tally_of(self._late.popleft()).errors["no free connection"] += 1
 
-    def everybody_came(self) -> bool:
+    def all_arrived(self) -> bool:
         return True  # they come when they are needed
 
     def measure(self) -> None:

@@ -29,7 +29,7 @@ from urllib.parse import SplitResult, urlsplit
 
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
-PLACE = "{user}"  # stands for the user's number
+USER_PLACEHOLDER = "{user}"  # stands for the user's number
 UNIX = "unix:"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -38,7 +38,7 @@ class LoadError(Exception):
     """The plan cannot be carried out; one sentence says why and what to change."""
 
 
-class NobodyListens(LoadError):
+class NoListener(LoadError):
     """The plan was right, but there is no server: the first connection of all was refused."""
 
 

@@ -1,8 +1,8 @@
 """A run of the load generator, in this process or with a process on each CPU that the plan names.
 
 The coordinator starts the processes, speaks to them by pipes, lets them begin the measured window at one instant, and
-adds their counts up. They share the clock of the machine. A process that fails ends the run. `Leader` is the part that
-does not depend on pipes: `septet.lab.cluster` has a coordinator of processes on other machines.
+adds their counts up. They share the clock of the machine. A process that fails ends the run. `Coordinator` is the part
+that does not depend on pipes: `septet.lab.cluster` has a coordinator of processes on other machines.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .limits import prepare
 from .loop import Notify
-from .plan import LoadError, NobodyListens, Plan
-from .run import OwnCue, Warmup, carry_out
+from .plan import LoadError, NoListener, Plan
+from .run import OwnStart, Warmup, carry_out
 from .tally import figures
 
 READ_BYTES = 1 << 20
@@ -38,19 +38,19 @@ Event = tuple[str, dict[str, Any]]
 def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, Any]:
     """Load the server as planned and return the figures of the time after the warm-up.
 
-    `notify` hears of "came", "progress" (four times a second), "measuring" and "measured". Ctrl-C ends the run early
-    with the figures so far, marked `interrupted`. Raises LoadError, before anything is sent, when it cannot be done
-    here, and when nobody listens at the URL.
+    `notify` is called with "came", "progress" (four times a second), "measuring" and "measured". Ctrl-C ends the run
+    early with the figures so far, marked `interrupted`. Raises LoadError, before anything is sent, when the plan
+    cannot be carried out here, and NoListener when nothing listens at the URL.
     """
     check_cpus(plan.cpus)
     if len(plan.cpus) > 1:
-        return figures(plan, lead(plan, notify))
+        return figures(plan, coordinate(plan, notify))
     with bound_to(plan.cpus):
-        return figures(plan, [carry_out(plan, notify, OwnCue(plan))])
+        return figures(plan, [carry_out(plan, notify, OwnStart(plan))])
 
 
 def check_cpus(cpus: tuple[int, ...]) -> None:
-    """Raises LoadError for one that this process may not use."""
+    """Raises LoadError for a CPU that this process may not use."""
     usable = os.sched_getaffinity(0)
     if wrong := [str(cpu) for cpu in cpus if cpu not in usable]:
         raise LoadError(f"CPU {wrong[0]} is not usable here; there are {', '.join(map(str, sorted(usable)))}")
@@ -60,7 +60,7 @@ def check_cpus(cpus: tuple[int, ...]) -> None:
 def bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
     """Bind this thread to the CPUs, if there are any, for as long as the context lasts.
 
-    A process that is started meanwhile begins with what this thread has (sched_setaffinity(2)).
+    Processes that are started meanwhile inherit the affinity of this thread (sched_setaffinity(2)).
     """
     before = os.sched_getaffinity(0)
     if cpus:
@@ -74,43 +74,47 @@ def bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
 # What any coordinator does.
 
 
-class Led(Protocol):
-    """One process, as far as it has told of itself."""
+class Coordinated(Protocol):
+    """What a coordinator knows of one process."""
 
     answers: int
+    """Answers so far, as the process reported last."""
     raw: dict[str, Any] | None
+    """All its counts, once it has finished."""
 
 
-P = TypeVar("P", bound=Led)
+P = TypeVar("P", bound=Coordinated)
 
 
-class Leader(ABC, Generic[P]):
-    """What the members have told, and what is to be said next."""
+class Coordinator(ABC, Generic[P]):
+    """Receives the events of the processes, and sends them the instants at which to begin."""
 
-    lead_ns: int  # from a cue to its instant, so that each process hears it in time
+    notice_ns: int
+    """How far ahead an instant is announced, so that each process receives it in time."""
 
     def __init__(self, plan: Plan, notify: Notify) -> None:
         self._plan = plan
         self._notify = notify
-        self._told: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
+        """How many processes have sent each event."""
         self._warmup: Warmup | None = Warmup(plan.warmup_s, plan.warmup_max_s)
-        self.members: list[P] = []
+        self.processes: list[P] = []
 
     @abstractmethod
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """Tell each member its instant of our clock."""
+        """Send each process its instant, as our clock counts."""
 
-    def hear(self, member: P, event: str, details: dict[str, Any]) -> None:
-        """What a member said."""
+    def receive(self, process: P, event: str, details: dict[str, Any]) -> None:
+        """Take an event that a process has sent."""
         if event == "raw":
-            member.raw = details
+            process.raw = details
             return
         if event == "progress":
-            member.answers = details["answers"]
-            self._progress(sum(each.answers for each in self.members))
+            process.answers = details["answers"]
+            self._progress(sum(each.answers for each in self.processes))
             return
-        self._told[event] += 1
-        if self._told[event] == len(self.members):
+        self._events[event] += 1
+        if self._events[event] == len(self.processes):
             if event == "ready":
                 self._align()
             else:
@@ -118,35 +122,35 @@ class Leader(ABC, Generic[P]):
 
     def _progress(self, answers: int) -> None:
         self._notify("progress", {"answers": answers})
-        came = self._told["ready"] == len(self.members)
-        if came and self._warmup is not None and self._warmup.over(time.monotonic(), answers):
+        arrived = self._events["ready"] == len(self.processes)
+        if arrived and self._warmup is not None and self._warmup.over(time.monotonic(), answers):
             self._warmup = None
-            self._tell([time.monotonic_ns() + self.lead_ns] * len(self.members))
+            self._tell([time.monotonic_ns() + self.notice_ns] * len(self.processes))
 
     def _align(self) -> None:
-        """Spread what becomes due over the processes, in turns."""
-        first_ns = time.monotonic_ns() + self.lead_ns
+        """Let the processes take turns at the requests of a common rate."""
+        first_ns = time.monotonic_ns() + self.notice_ns
         interval_ns = 0 if self._plan.rate is None else 1e9 / self._plan.rate
-        self._tell([first_ns + int(index * interval_ns) for index in range(len(self.members))])
+        self._tell([first_ns + int(index * interval_ns) for index in range(len(self.processes))])
 
 
 # A coordinator of processes on this machine.
 
 
-class Member:
-    """One process of the crew."""
+class WorkerProcess:
+    """One process of the load generator on this machine, and the pipes to it."""
 
     def __init__(self, plan: Plan) -> None:
         package = __package__ or "load"
         root = Path(__file__).parents[package.count(".") + 1]
         path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", package, "--follow"],
+            [sys.executable, "-m", package, "--worker-process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is for the leader, who passes it on
+            start_new_session=True,  # Ctrl-C is for the coordinator, which passes it on
         )
         self.answers = 0
         self.raw: dict[str, Any] | None = None
@@ -162,7 +166,7 @@ class Member:
         return self.process.stdout.fileno()
 
     def events(self) -> Iterator[Event]:
-        """What it has said since the last time. Raises LoadError when it refuses, or ends without its counts."""
+        """The events since the last call. Raises LoadError when the process refuses, or ends without its counts."""
         data = os.read(self.fileno(), READ_BYTES)
         if not data:
             raise LoadError(f"a process of the load generator ended with status {self.process.wait()} and no figures")
@@ -171,11 +175,11 @@ class Member:
             details = json.loads(line)
             event = details.pop("event")
             if event == "refused":
-                raise (LoadError if details["listens"] else NobodyListens)(details["reason"])
+                raise (LoadError if details["listens"] else NoListener)(details["reason"])
             yield event, details
 
     def interrupt(self) -> None:
-        """It shall end now, with what it has counted so far."""
+        """Let the process end now, with its counts so far."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> None:
@@ -184,72 +188,76 @@ class Member:
             pass
 
 
-Hear = Callable[[Member, str, dict[str, Any]], None]
+Receive = Callable[[WorkerProcess, str, dict[str, Any]], None]
 
 
-class Crew(Leader[Member]):
-    """The leader of processes on this machine, each on a CPU of its own."""
+class LocalCoordinator(Coordinator[WorkerProcess]):
+    """The coordinator of processes on this machine, each on a CPU of its own."""
 
-    lead_ns = 200_000_000
+    notice_ns = 200_000_000
 
-    def muster(self) -> None:
+    def start(self) -> None:
         of = len(self._plan.cpus)
         for index in range(of):
-            self.members.append(Member(self._plan.share(index, of)))
+            self.processes.append(WorkerProcess(self._plan.share(index, of)))
 
-    def raws(self) -> list[dict[str, Any]]:
-        """Listen until each process has told what it counted."""
-        listen([member for member in self.members if member.raw is None], self.hear)
-        return [member.raw for member in self.members if member.raw is not None]
+    def collect(self) -> list[dict[str, Any]]:
+        """Take events until each process has sent its counts."""
+        listen([process for process in self.processes if process.raw is None], self.receive)
+        return [process.raw for process in self.processes if process.raw is not None]
 
     def interrupt(self) -> None:
-        for member in self.members:
-            member.interrupt()
+        for process in self.processes:
+            process.interrupt()
 
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        for member, instant_ns in zip(self.members, instants_ns, strict=True):
-            member.tell(instant_ns)
+        for process, instant_ns in zip(self.processes, instants_ns, strict=True):
+            process.tell(instant_ns)
 
 
-def listen(members: Iterable[Member], hear: Hear, chore: Callable[[], None] = lambda: None) -> None:
-    """Hand on what they say until each has told what it counted; `chore` is called twice a second, or oftener."""
+def listen(processes: Iterable[WorkerProcess], receive: Receive, chore: Callable[[], None] = lambda: None) -> None:
+    """Pass their events to `receive` until each has sent its counts; `chore` is called at least twice a second."""
     with selectors.DefaultSelector() as selector:
-        for member in members:
-            selector.register(member, selectors.EVENT_READ, member)
+        for process in processes:
+            selector.register(process, selectors.EVENT_READ, process)
         while selector.get_map():
             chore()
             for key, _ in selector.select(CHORES_S):
                 for event, details in key.data.events():
-                    hear(key.data, event, details)
+                    receive(key.data, event, details)
                     if event == "raw":
                         selector.unregister(key.data)
 
 
-def lead(plan: Plan, notify: Notify) -> list[dict[str, Any]]:
+def coordinate(plan: Plan, notify: Notify) -> list[dict[str, Any]]:
     """Carry the plan out with one process on each of its CPUs; returns the raw counts of each."""
     prepare(plan)
-    crew = Crew(plan, notify)
+    coordinator = LocalCoordinator(plan, notify)
     try:
-        crew.muster()
+        coordinator.start()
         try:
-            return crew.raws()
+            return coordinator.collect()
         except KeyboardInterrupt:
-            crew.interrupt()
-            return crew.raws()
+            coordinator.interrupt()
+            return coordinator.collect()
     finally:
-        for member in crew.members:
-            member.end()
+        for process in coordinator.processes:
+            process.end()
 
 
 # A process that is coordinated.
 
 
-class LedCue:
-    """The cue of a process that is led."""
+class CoordinatedStart:
+    """The start signal of a process that is coordinated: lines on its standard input.
 
-    at_once = False  # the others are waited for
+    The first line is the plan; then come two instants, in nanoseconds of the monotonic clock: of the first request, and
+    of the beginning of the window.
+    """
 
-    def came(self) -> int:
+    at_once = False
+
+    def arrived(self) -> int:
         say("ready", {})
         return int(read_line())
 
@@ -260,14 +268,14 @@ class LedCue:
         return int(read_line())
 
 
-def follow() -> int:
-    """Exit status 0, or 2 when the plan is refused."""
+def run_worker_process() -> int:
+    """Carry out the plan that the coordinator sends. Exit status 0, or 2 when the plan is refused."""
     try:
         plan = Plan.from_values(json.loads(read_line()))
         if plan.cpus:
             check_cpus(plan.cpus)
             os.sched_setaffinity(0, plan.cpus)
-        say("raw", carry_out(plan, say, LedCue()))
+        say("raw", carry_out(plan, say, CoordinatedStart()))
     except LoadError as error:
         refuse(error)
         return 2
@@ -275,20 +283,20 @@ def follow() -> int:
 
 
 def read_line() -> str:
-    """The next line, and not a byte more: what is left must be seen by select(2)."""
+    """Read one line and not a byte more: select(2) must see what follows."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(STDIN, 1)
         if not byte:
-            raise LoadError("the leader has gone")
+            raise LoadError("the coordinator has gone")
         line += byte
     return line.decode()
 
 
 def refuse(error: LoadError) -> None:
-    say("refused", {"reason": str(error), "listens": not isinstance(error, NobodyListens)})
+    say("refused", {"reason": str(error), "listens": not isinstance(error, NoListener)})
 
 
 def say(event: str, details: dict[str, Any]) -> None:
-    """One event as a line of JSON on standard output."""
+    """Print one event as a line of JSON on standard output."""
     print(json.dumps({"event": event, **details}), flush=True)

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from urllib.parse import unquote_to_bytes
 
-from .plan import PLACE, LoadError, Plan, Target, merged, split
+from .plan import USER_PLACEHOLDER, LoadError, Plan, Target, merged, split
 
-DECKS = 16  # shuffled one after the other, so that the order does not repeat itself at once
+SHUFFLES = 16  # shuffled one after the other, so that the order does not repeat itself at once
 
 
-def deck(weights: list[int], seed: int = 0) -> list[int]:
+def target_order(weights: list[int], seed: int = 0) -> list[int]:
     """Indices of the weights, each as often as its weight says, in an order that is always the same.
 
-    Cards, and not dice: the shares are exact after every deck, so two runs ask for the same.
+    Cards, and not dice: the shares are exact after every target_order, so two runs ask for the same.
     """
     divisor = math.gcd(*weights)
     cards = [index for index, weight in enumerate(weights) for _ in range(weight // divisor)]
@@ -29,7 +29,7 @@ def deck(weights: list[int], seed: int = 0) -> list[int]:
         return cards
     chance = random.Random(seed)
     shuffled: list[int] = []
-    for _ in range(DECKS):
+    for _ in range(SHUFFLES):
         chance.shuffle(cards)
         shuffled += cards
     return shuffled
@@ -115,7 +115,7 @@ class Encoder:
         self._plan = plan
         self._targets = plan.all_targets()
         common = "".join(plan.headers)
-        self._personal = PLACE in common or any(_is_personal(target) for target in self._targets)
+        self._personal = USER_PLACEHOLDER in common or any(_has_placeholder(target) for target in self._targets)
         self._shared = self._encode(0, None)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
@@ -131,15 +131,18 @@ class Encoder:
 
     def _request(self, target: Target, user: int, cookies: Jar | None, close: bool) -> bytes:
         version = "HTTP/1.0" if self._plan.mode == "http10" else "HTTP/1.1"
-        body = target.body.replace(PLACE, str(user)).encode("utf-8", "surrogateescape")
-        path = target.path.replace(PLACE, str(user))
+        body = target.body.replace(USER_PLACEHOLDER, str(user)).encode("utf-8", "surrogateescape")
+        path = target.path.replace(USER_PLACEHOLDER, str(user))
         ours = self._ours.copy()
         if body or target.method in ("POST", "PUT", "PATCH"):
             ours.append(f"Content-Length: {len(body)}")
         if close:
             ours.append("Connection: close")
         headers = _in_order(tuple(ours), merged(self._plan.headers, target.headers))
-        lines = [f"{target.method} {path} {version}", *(header.replace(PLACE, str(user)) for header in headers)]
+        lines = [
+            f"{target.method} {path} {version}",
+            *(header.replace(USER_PLACEHOLDER, str(user)) for header in headers),
+        ]
         if " " in target.path or not all(line.isascii() and line.isprintable() for line in lines):
             raise LoadError("the path and headers may hold printable ASCII only; write other characters as %XX")
         head = "\r\n".join(lines).encode("ascii")
@@ -155,5 +158,5 @@ def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
     return (*hosts, *(header for header in (*asked, *kept) if header not in hosts))
 
 
-def _is_personal(target: Target) -> bool:
-    return any(PLACE in text for text in (target.path, target.body, *target.headers))
+def _has_placeholder(target: Target) -> bool:
+    return any(USER_PLACEHOLDER in text for text in (target.path, target.body, *target.headers))

@@ -12,35 +12,44 @@ from .loop import Loop, Notify
 from .open_loop import OpenLoop
 from .plan import Plan
 
-ARRIVAL_MAX_S = 30.0  # then those who could not come yet go on trying, in the warm-up and the window
+ARRIVAL_MAX_S = 30.0
+"""After this time users who could not connect yet go on trying during the warm-up and the window."""
 ARRIVAL_CHORES_NS = 1_000_000
 NEVER_NS = 1 << 62
+
+WINDOWS = 4
+"""The rate is steady when it was so for this many windows."""
+WINDOW_S = 0.25
+TOLERANCE = 0.05
+"""By which share of their mean windows may differ; more for rates so low that chance alone makes them differ more."""
+SIGMAS = 2.0
 clock = time.monotonic_ns
 
 
-class Cue(Protocol):
-    """Says when the window begins: the run itself, or who leads several."""
+class StartSignal(Protocol):
+    """Says when the window begins: decided by the process itself, or by the coordinator of several."""
 
-    at_once: bool  # without any warm-up: users still arrive in the window
+    at_once: bool
+    """Whether there is no warm-up: then users still arrive in the window."""
 
-    def came(self) -> int | None:
-        """All users have come; the instant of the first request of an open loop, None for now."""
+    def arrived(self) -> int | None:
+        """Called when all users have arrived; returns the instant of an open loop's first request, None for now."""
 
     def over(self, answers: int) -> bool:
         """Whether the warm-up is over."""
 
     def begin_ns(self) -> int:
-        """When the window begins."""
+        """The instant at which the window begins."""
 
 
-class OwnCue:
-    """For a process that is alone."""
+class OwnStart:
+    """The start signal of a process that runs alone."""
 
     def __init__(self, plan: Plan) -> None:
         self._warmup = Warmup(plan.warmup_s, plan.warmup_max_s)
         self.at_once = not (plan.warmup_s or plan.warmup_max_s)
 
-    def came(self) -> None:
+    def arrived(self) -> None:
         return None
 
     def over(self, answers: int) -> bool:
@@ -50,37 +59,37 @@ class OwnCue:
         return clock()
 
 
-def carry_out(plan: Plan, notify: Notify, cue: Cue) -> dict[str, Any]:
+def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
     """Load the server as planned, in this process; returns the raw counts. Ctrl-C ends it early, with those so far.
 
-    `notify` hears of "came", "progress" (four times a second), "measuring" and "measured". Raises LoadError, before
-    anything is sent, when it cannot be done here; and when nobody listens.
+    `notify` is called with "came", "progress" (four times a second), "measuring" and "measured". Raises LoadError,
+    before anything is sent, when the plan cannot be carried out here; and NoListener when nothing listens at the URL.
     """
-    way = prepare(plan)
-    loop = ClosedLoop(plan, way, notify) if plan.rate is None else OpenLoop(plan, way, notify)
+    route = prepare(plan)
+    loop = ClosedLoop(plan, route, notify) if plan.rate is None else OpenLoop(plan, route, notify)
     try:
-        interrupted = _phases(loop, plan, notify, cue)
+        interrupted = _phases(loop, plan, notify, start)
         notify("measured", {})
         return {**loop.raw(), "interrupted": interrupted}
     finally:
         loop.close()
 
 
-def _phases(loop: Loop, plan: Plan, notify: Notify, cue: Cue) -> bool:
-    """Whether it was interrupted."""
+def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
+    """Arrival, warm-up, window; returns whether Ctrl-C interrupted them."""
     try:
-        if not cue.at_once:
-            loop.run_until(clock() + int(ARRIVAL_MAX_S * 1e9), loop.everybody_came, ARRIVAL_CHORES_NS)
-            loop.align(cue.came() or clock())
+        if not start.at_once:
+            loop.run_until(clock() + int(ARRIVAL_MAX_S * 1e9), loop.all_arrived, ARRIVAL_CHORES_NS)
+            loop.align(start.arrived() or clock())
             notify("came", {})
-            loop.go()
-            loop.run_until(NEVER_NS, lambda: cue.over(loop.completed))
-            loop.run_until(cue.begin_ns())
-        loop.go()
+            loop.release()
+            loop.run_until(NEVER_NS, lambda: start.over(loop.completed))
+            loop.run_until(start.begin_ns())
+        loop.release()
         loop.measure()
         begun_ns = loop.tally.begun_ns
-        if cue.at_once:
-            loop.align(begun_ns)  # what is due belongs to the window, from its first request on
+        if start.at_once:
+            loop.align(begun_ns)  # from the first request on, all that becomes due belongs to the window
         notify("measuring", {})
         loop.run_until(begun_ns + int(plan.duration_s * 1e9))
         loop.end()
@@ -89,14 +98,11 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, cue: Cue) -> bool:
     return False
 
 
-WINDOWS = 4  # of them a rate must be steady
-WINDOW_S = 0.25
-TOLERANCE = 0.05  # of their mean; more for rates so low that chance alone makes them differ more
-SIGMAS = 2.0
-
-
 class Warmup:
-    """Told how many answers have come until when; says whether that is enough. Times in seconds, its clock any."""
+    """Decides when a warm-up is over: after its time, or when the rate of answers has become steady.
+
+    It is told how many answers have come until when, in seconds of any clock.
+    """
 
     def __init__(self, at_least_s: float, at_most_s: float) -> None:
         self._at_least_s = at_least_s
@@ -106,7 +112,7 @@ class Warmup:
         self._windows: deque[int] = deque(maxlen=WINDOWS)
 
     def over(self, now_s: float, answers: int) -> bool:
-        """Whether the warm-up is over, after `answers` since its beginning, the first call."""
+        """Whether the warm-up is over, after `answers` since the first call."""
         if self._begun_s is None:
             self._begun_s, self._mark = now_s, (now_s, answers)
         if now_s - self._mark[0] >= WINDOW_S:
@@ -118,9 +124,9 @@ class Warmup:
 
     @property
     def steady(self) -> bool:
-        """Whether the last windows differ from their mean by no more than they should."""
+        """Whether the last windows differ from their mean by no more than they may."""
         if len(self._windows) < WINDOWS:
             return False
         mean = sum(self._windows) / WINDOWS
-        allowed = max(TOLERANCE * mean, SIGMAS * mean**0.5)  # Poisson's deviation of a count
+        allowed = max(TOLERANCE * mean, SIGMAS * mean**0.5)  # the standard deviation of a count (Poisson)
         return mean > 0 and all(abs(each - mean) <= allowed for each in self._windows)
