@@ -40,7 +40,7 @@ SETTINGS = frozenset(
     }
 )
 #: What anybody but `http` may import.
-PLAIN = frozenset({"errors", "forked", ""})
+PLAIN = frozenset({"cgroups", "errors", "forked", ""})
 #: Which may import everything, and are imported by their one caller alone.
 TOP = frozenset({"__main__", "cli", "server"})
 

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from septet import cgroups
+
 SYSCTLS = (
     "net.core.somaxconn",
     "net.ipv4.tcp_max_syn_backlog",
@@ -61,11 +63,9 @@ def load_average() -> tuple[float, float, float]:
 
 
 def cgroup_limits() -> dict[str, str]:
-    """What limits this process's control group (cgroups(7), version 2); "max" where there is a file and no limit."""
-    membership = _read("/proc/self/cgroup") or ""
-    path = next((line[3:] for line in membership.splitlines() if line.startswith("0::")), "/")
-    texts = {name: _read(f"/sys/fs/cgroup{path.rstrip('/')}/{name}") for name in CGROUP_FILES}
-    return {name: text for name, text in texts.items() if text is not None}
+    """The limits of this process's own control group (cgroups(7), version 2); "max" where a limit could be set."""
+    own = next(cgroups.groups(""))  # version 2 alone has all files in one directory
+    return {name: text for name in CGROUP_FILES if (text := cgroups.read(own / name).strip())}
 
 
 def packages() -> dict[str, str]:

@@ -16,7 +16,7 @@ from septet.lab.advise import advice_text, extrapolation
 from septet.lab.advise.advice import Advice, decide, service
 from septet.lab.advise.advice_file import AdviceFile
 from septet.lab.advise.candidates import Search, Situation
-from septet.lab.advise.machine_limits import limits
+from septet.lab.advise.machine_limits import machine_limits
 from septet.lab.advise.measure import TrialRunner, is_asynchronous
 from septet.lab.advise.search_run import SearchRun
 from septet.lab.applications import application
@@ -127,7 +127,7 @@ def _situation(
     experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, options: dict[str, Any]
 ) -> Situation:
     """What is known before the search. Raises Failed when the application cannot be measured."""
-    usable = limits(experiment.pinned)
+    usable = machine_limits(experiment.pinned)
     for note in usable.notes:
         progress.say(note)
     try:
