@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.sampler import processes_of
+from septet.lab.proc import processes_of
 
 APP = """
 import time

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from septet.lab.compare import comparison_text
+from septet.lab.compare.command import DEFAULT
 from septet.lab.compare.comparison import BETTER, NO_DIFFERENCE, NOT_JUDGED, WORSE, Comparison, compare
 from septet.lab.compare.differences import differences
-from septet.lab.compare.metrics import DEFAULT, METRICS
+from septet.lab.metrics import COMPARED
 from septet.lab.results import Results
 from septet.lab.statistics import ratio
-from septet.lab.summary import FIGURES
 from support.made_up_results import failed, results_of, valid, with_errors
 
 Record = dict[str, Any]
@@ -37,8 +37,8 @@ def outcomes(found: Comparison, outcome: str) -> list[tuple[str, int | None, str
 
 
 def test_metrics_are_figures() -> None:
-    assert {metric.figure for metric in METRICS.values()} <= FIGURES.keys()
-    assert set(DEFAULT) <= METRICS.keys()
+    assert all(metric.figure is not None for metric in COMPARED.values())
+    assert set(DEFAULT) <= COMPARED.keys()
 
 
 def test_the_same_results() -> None:

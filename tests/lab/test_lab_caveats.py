@@ -2,7 +2,8 @@
 
 import pytest
 
-from septet.lab.caveats import remarks, spans
+from septet.lab.caveats import caveats, spans
+from septet.lab.summary import summaries
 from support.made_up_results import results_of, valid
 
 AXIS = (20, 50, 100, 200, 500)
@@ -30,7 +31,7 @@ def test_reasons_that_differ_in_numbers_are_one() -> None:
         cell["verdict"], cell["reason"] = "errors", f"{waiting:,} users had no answer by the end"
         cells.append(cell)
     cells.append(valid("poll", 20, 100.0))
-    assert remarks(results_of(*cells), "!") == [
+    assert caveats(results_of(*cells), summaries(results_of(*cells)), "!") == [
         "epoll at 20 to 100 users (!: errors): 3 to 1,200 users had no answer by the end"
     ]
 
@@ -42,7 +43,7 @@ def test_what_made_cells_fail_is_told_word_by_word() -> None:
         cell["verdict"], cell["reason"] = "failed", f"the server ended with status {status}"
         cell["failure"] = cell["reason"]
         cells.append(cell)
-    told = remarks(results_of(*cells), "!")
+    told = caveats(results_of(*cells), summaries(results_of(*cells)), "!")
     assert told == [
         "epoll at 20 users failed: the server ended with status 1",
         "epoll at 50 users failed: the server ended with status 2",

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from septet.lab.report.page import PICTURES, read_traces, specifications
 from septet.lab.report.page import page as html
 from septet.lab.report.save import sections
+from septet.lab.summary import summaries
 from support.colours import contrast
 from support.made_up_results import failed, results_of, valid
 from support.needs import lacking
@@ -37,8 +38,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("report")
     _trace(directory / "trace")
     path = directory / "report.html"
-    found = sections(recorded)
-    path.write_text(html(recorded, found, specifications(found), read_traces(directory)))
+    cells = summaries(recorded)
+    found = sections(recorded, cells)
+    path.write_text(html(recorded, cells, found, specifications(found), read_traces(directory)))
     return path
 
 

@@ -188,15 +188,15 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
     if not recorded["runs"]:
         raise click.Abort
     cells = summary.summaries(recorded)
-    click.echo(tables.rates(recorded))
+    click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
-        click.echo("\n" + tables.costs(recorded, most))
-    for sentence in caveats.remarks(recorded, DOUBT_MARK):
+        click.echo("\n" + tables.costs(cells, most))
+    for sentence in caveats.caveats(recorded, cells, DOUBT_MARK):
         click.echo("\n" + sentence)
     click.echo(output.DRAWING, err=True)
     try:
-        drawn = save(recorded, experiment.out)
+        drawn = save(recorded, cells, experiment.out)
     except OSError as error:  # the disk is full, most likely: the results are there, and can be drawn elsewhere
         raise output.unwritable(experiment.out, error) from None
     click.echo("\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *drawn]))

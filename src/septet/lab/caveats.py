@@ -10,18 +10,17 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from septet.lab.results import Results
-from septet.lab.summary import Summary, summaries
+from septet.lab.summary import Summary
 
 IN_DOUBT = ("errors", "client-limited", "noisy")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
-def remarks(results: Results, doubt_mark: str) -> list[str]:
+def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list[str]:
     """Sentences without a full stop, the most serious first; cells with one reason together.
 
     `doubt_mark` says how a figure that is not valid is marked where the sentences will stand.
     """
-    cells = summaries(results)
     axis = sorted({cell.users for cell in cells})
     sentences = _grouped(cells, axis, "failed", "failed")
     for verdict in IN_DOUBT:
@@ -44,7 +43,7 @@ def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def _places(cells: list[Summary], axis: Sequence[int]) -> str:
+def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
     """Where, with those contenders together that were there at the same numbers of users."""
     labels: dict[str, list[Summary]] = {}
     for cell in cells:
@@ -55,7 +54,7 @@ def _places(cells: list[Summary], axis: Sequence[int]) -> str:
     return "; ".join(f"{enumerated(names)} at {users}" for users, names in together.items())
 
 
-def _grouped(cells: list[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
+def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
     """A sentence for each reason and set of users, naming all the contenders that it befell.
 
     Reasons of one contender that differ in their numbers alone are one; what made a cell fail is told word by word.
@@ -84,7 +83,7 @@ def _range(numbers: Sequence[str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _users(cells: list[Summary], axis: Sequence[int]) -> str:
+def _users(cells: Sequence[Summary], axis: Sequence[int]) -> str:
     return f"{spans([cell.users for cell in cells], axis)} users"
 
 

@@ -10,7 +10,6 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def load_and_sample(
         if event == "measuring":
             sampler.start()
         elif event == "measured":
-            usage.update(asdict(sampler.stop()), gil_share=gil.share())
+            usage.update(sampler.stop(), gil_share=gil.share())
         hear(event, details)
 
     try:

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from septet.errors import Failed
-from septet.lab import sampler
+from septet.lab import proc
 from septet.lab.load import bound_to
 
 PORTS = range(20000, 32000)  # below the ports that the kernel gives to clients: ours must not take the server's
@@ -193,7 +193,7 @@ class Server:
             self._running.kill()
             self._running.wait()
             killed = 1
-        while alive := [process for process in sampler.processes_of(self.session) if process.alive]:
+        while alive := [process for process in proc.processes_of(self.session) if process.alive]:
             killed += len(alive)
             for process in alive:
                 try:

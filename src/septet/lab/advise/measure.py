@@ -19,8 +19,8 @@ from septet.lab import client, machine
 from septet.lab.advise.candidates import Candidate
 from septet.lab.advise.trial import Trial, read_trial
 from septet.lab.experiment import Cell, Experiment, Run
+from septet.lab.proc import processes_of
 from septet.lab.runner import load_and_sample, plan_for, started
-from septet.lab.sampler import processes_of
 from septet.lab.server import Server, free_port
 
 ANSWERS = 1000

@@ -12,9 +12,10 @@ from septet.lab.compare import comparison_text
 from septet.lab.compare.comparison import BELIEVED, WORSE
 from septet.lab.compare.comparison import compare as compared
 from septet.lab.compare.differences import differences
-from septet.lab.compare.metrics import DEFAULT, METRICS
+from septet.lab.metrics import COMPARED
 from septet.lab.results import Results
 
+DEFAULT = [name for name, metric in COMPARED.items() if metric.compare_by_default]
 FORMATS = {"table": comparison_text.text, "markdown": comparison_text.markdown, "json": comparison_text.as_json}
 PATH = click.Path(path_type=Path)
 
@@ -36,7 +37,7 @@ not valid on both sides, or ran only once, are shown and not judged.""",
     "--metric",
     "metrics",
     multiple=True,
-    type=click.Choice(list(METRICS), case_sensitive=False),
+    type=click.Choice(list(COMPARED), case_sensitive=False),
     help=f"What to compare; may be repeated.  [default: {', '.join(DEFAULT)}]",
 )
 @click.option(

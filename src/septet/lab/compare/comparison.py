@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from septet.lab.compare.metrics import METRICS
+from septet.lab.metrics import COMPARED
 from septet.lab.results import Results, run_of
 from septet.lab.statistics import LEVEL, Ratio, ratio
-from septet.lab.summary import FIGURES, Summary, summaries
+from septet.lab.summary import Summary, summaries
 
 WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
 BELIEVED = frozenset({"valid"})
@@ -44,7 +44,7 @@ class Row:
     users: int | None
     verdicts: tuple[str, str] = ("valid", "valid")
     reason: str | None = None  # of the worse of the two verdicts
-    changes: dict[str, Change] = field(default_factory=dict)  # by the names of METRICS; without those not known
+    changes: dict[str, Change] = field(default_factory=dict)  # by the names of COMPARED; without those not known
 
     @property
     def outcome(self) -> str | None:
@@ -81,7 +81,7 @@ class Comparison:
 def compare(
     a: Results, b: Results, metrics: Sequence[str], tolerance: float, believed: frozenset[str] = BELIEVED
 ) -> Comparison:
-    """Compare `metrics`, of METRICS.
+    """Compare `metrics`, of COMPARED.
 
     A figure is worse, or better, when its interval has 1 outside of it, and it has changed by more than `tolerance` (a
     share: 0.05). Cells are judged whose verdicts are all among `believed`.
@@ -109,7 +109,9 @@ class _Cell:
 
     def series(self, metric: str) -> Series | None:
         """The figure in each run; None where it is not known, or 0, of which nothing is a multiple."""
-        values = [FIGURES[METRICS[metric].figure](record) for record in self.records]
+        figure = COMPARED[metric].figure
+        assert figure is not None, "metrics that are compared are summed up"
+        values = [figure(record) for record in self.records]
         known = tuple(float(value) for value in values if value)
         return known if known and len(known) == len(values) else None
 
@@ -158,7 +160,7 @@ class _Plan:
             if known := self.series(name):
                 befores, afters = zip(*known, strict=True)
                 found = ratio(befores, afters, level)
-                outcome = _outcome(found, METRICS[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
+                outcome = _outcome(found, COMPARED[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
                 changes[name] = Change(found, outcome)
         return replace(self.empty, changes=changes)
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from .histogram import Histogram
 from .limits import check_users
-from .listen_queue import listen_queue as listen_queue
+from .listen_queue import ListenQueue, listen_queue
 from .loop import Notify
 from .plan import ANY_LENGTH, MODES, LoadError, NoListener, Plan, Target, merged
 from .plan import read as read_scenario
@@ -31,6 +31,7 @@ __all__ = [
     "ANY_LENGTH",
     "MODES",
     "Histogram",
+    "ListenQueue",
     "LoadError",
     "NoListener",
     "Notify",

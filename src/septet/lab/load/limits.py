@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .listen_queue import Queue, listen_queue
+from .listen_queue import ListenQueue, listen_queue
 from .plan import LoadError, Plan, socket_path, split
 
 SPARE_DESCRIPTORS = 32  # standard streams, epoll, name resolution, and what the caller has open
@@ -25,7 +25,7 @@ class Route(NamedTuple):
     family: socket.AddressFamily
     address: Any  # as socket.connect takes it
     sources: tuple[str, ...]  # addresses to come from, in turn; none: what the kernel chooses
-    queue: Queue | None  # of the listener, when it is on this machine
+    queue: ListenQueue | None  # of the listener, when it is on this machine
 
 
 def prepare(plan: Plan) -> Route:
@@ -118,7 +118,7 @@ def _ports() -> int | None:
     return high - low + 1
 
 
-def _check_queue(plan: Plan, queue: Queue) -> None:
+def _check_queue(plan: Plan, queue: ListenQueue) -> None:
     """Users who connect for every request may all stand in the listener's queue at the same time.
 
     A SYN that finds it full is dropped and sent again after 1, 3 and 7 s (RFC 6298): such a run measures that.

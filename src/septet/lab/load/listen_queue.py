@@ -24,20 +24,20 @@ ANSWER = struct.Struct("=BBBBHH16s16sI8sIIIII")  # struct inet_diag_msg
 ANSWERS_BYTES = 65536
 
 
-class Queue(NamedTuple):
+class ListenQueue(NamedTuple):
     """A listener's queue of connections that wait for accept(2); several listeners on one port are added up."""
 
     depth: int
     backlog: int  # what listen(2) asked for, or somaxconn when that is less
 
 
-def listen_queue(family: int, host: str, port: int) -> Queue | None:
+def listen_queue(family: int, host: str, port: int) -> ListenQueue | None:
     """The queue of who listens at this address here; None when nobody does, or the kernel does not tell."""
     try:
-        found = [Queue(depth, backlog) for own, depth, backlog in _listeners(family, port) if _takes(own, host)]
+        found = [ListenQueue(depth, backlog) for own, depth, backlog in _listeners(family, port) if _takes(own, host)]
     except OSError:
         return None
-    return Queue(sum(each.depth for each in found), sum(each.backlog for each in found)) if found else None
+    return ListenQueue(sum(each.depth for each in found), sum(each.backlog for each in found)) if found else None
 
 
 def _takes(own: bytes, host: str) -> bool:

@@ -27,6 +27,7 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
     below charts/. A trace below trace/, as `septet bench --trace` leaves one, comes into the page.
     """
     from septet.lab.report.save import save
+    from septet.lab.summary import summaries
 
     path = source / results.NAME if source.is_dir() else source
     recorded = results.read(path)
@@ -39,7 +40,7 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
     output.make(directory)
     click.echo(output.DRAWING, err=True)
     try:
-        drawn = save(recorded, directory, users, trace=path.parent)
+        drawn = save(recorded, summaries(recorded), directory, users, trace=path.parent)
     except OSError as error:
         raise output.unwritable(directory, error) from None
     click.echo("\n".join(map(str, drawn)))

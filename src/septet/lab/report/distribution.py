@@ -14,7 +14,7 @@ from septet.lab.load import Histogram
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point
 from septet.lab.report.drawing import Form, Picture, Section, Table
-from septet.lab.report.metrics import number
+from septet.lab.report.figure_text import number
 from septet.lab.report.scales import Scale, values_scale
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from septet.lab.caveats import enumerated, spans
-from septet.lab.report.metrics import CPU, MEMORY, P99, RATE, Metric
+from septet.lab.metrics import CPU, MEMORY, P99, RATE, Metric
 from septet.lab.results import Results
-from septet.lab.summary import Summary, summaries
+from septet.lab.summary import Summary
 
 MOST_OF_THEM = 0.75
 
@@ -46,9 +46,8 @@ CLIFF = 0.6  # of the rate before: what falls further from one number of users t
 NAMED_MAX = 3  # of those behind; of more the next and the last
 
 
-def findings(results: Results) -> list[str]:
-    """Sentences, the most important first."""
-    cells = summaries(results)
+def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
+    """Sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
     said = []
@@ -101,7 +100,7 @@ def _memory(cells: Sequence[Summary], users: int) -> str | None:
 
 def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str, other: str) -> str | None:
     """Who is best, by how much, and who cannot be told from it."""
-    known = [cell for cell in cells if cell.verdict in RANKED and metric.estimate(cell) is not None]
+    known = [cell for cell in cells if cell.verdict in RANKED and metric.estimate(cell.figures) is not None]
     if not known:
         return None
     standings = [standing for cell in known if (standing := _standing(metric, cell)) is not None]
@@ -128,7 +127,7 @@ def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str,
 
 def _standing(metric: Metric, cell: Summary) -> _Standing | None:
     """None where there is no interval."""
-    found = metric.estimate(cell)
+    found = metric.estimate(cell.figures)
     if found is None or found.low is None or found.high is None:
         return None
     open_end = cell.verdict == "client-limited" and metric in (RATE, P99)
@@ -141,7 +140,7 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
     figures = [
         f"{cell.label} {'at least ' * (cell.verdict == 'client-limited')}{_rounded(found.median)}"
         for cell in cells
-        if (found := metric.estimate(cell)) is not None
+        if (found := metric.estimate(cell.figures)) is not None
     ]
     if len(figures) == 1:
         return f"{where} {figures[0]} {metric.unit}; fewer than three runs, so how exact that is cannot be told."
@@ -181,7 +180,8 @@ def _figure(standing: _Standing) -> str:
 
 
 def _subject(metric: Metric) -> str:
-    return {RATE: "requests per second", P99: "p99 latency", CPU: "CPU time of a request", MEMORY: "memory"}[metric]
+    assert metric.chart is not None, "sentences are made of metrics with a chart"
+    return metric.chart.subject
 
 
 def _rounded(value: float) -> str:
@@ -192,7 +192,7 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
     """Where a contender's rate falls at once, rather than slowly."""
     said = []
     for line in _lines(cells):
-        told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell))]
+        told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]
         falls = [
             (after[1].median / before[1].median, before, after)
             for before, after in pairwise(told)

@@ -23,11 +23,12 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from septet.lab.caveats import remarks
+from septet.lab.caveats import caveats
 from septet.lab.report import drawing
 from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
 from septet.lab.report.findings import findings
 from septet.lab.results import Results, run_of
+from septet.lab.summary import Summary
 from septet.lab.trace import captions
 from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
@@ -51,15 +52,17 @@ class _Pictured:
     narrow: Markup
 
 
-def page(results: Results, sections: Sequence[Section], drawn: Drawn, traces: Traces | None) -> str:
-    """The page as HTML, of sections whose pictures are `drawn`."""
+def page(
+    results: Results, cells: Sequence[Summary], sections: Sequence[Section], drawn: Drawn, traces: Traces | None
+) -> str:
+    """The page as HTML. `cells` are the summaries of the results, `drawn` the pictures of the sections."""
     script = _read("page.js")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_read("page.html.jinja")).render(
         title=title(results),
         caption=caption(results),
-        findings=findings(results),
-        remarks=remarks(results, f"{DOUBT_MARK} or hollow"),
+        findings=findings(results, cells),
+        remarks=caveats(results, cells, f"{DOUBT_MARK} or hollow"),
         sections=[_for_template(section, drawn) for section in sections],
         traces=traces,
         machine=_machine(results),

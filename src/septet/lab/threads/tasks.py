@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from septet.lab.sampler import processes_of
+from septet.lab.proc import processes_of
 from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Call, Sample, State
 
