@@ -34,9 +34,10 @@ HELP = "Load from the workers of local:N, ssh:HOST,HOST,... or tcp://SCHEDULER:P
 
 @contextmanager
 def opened(text: str) -> Iterator[Cluster]:
-    """The cluster that `--cluster` names, with its workers there and looked at.
+    """The cluster that `--cluster` names, with all its workers connected and checked.
 
-    Raises UsageError for what names none, or when Dask is not installed, and Failed when workers cannot be had.
+    Raises UsageError for a text that names no cluster, or when Dask is not installed, and Failed when workers are
+    missing.
     """
     spec = ClusterSpec.read(text)
     try:

@@ -10,28 +10,33 @@ from urllib.parse import urlsplit
 from septet.errors import UsageError
 from septet.lab.pinning import Pinning, pinning
 
-SCHEMES = ("tcp", "tls")  # of Dask
+SCHEMES = ("tcp", "tls")
+"""Schemes of the addresses of Dask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that ssh(1) reaches, and Septet's Python there."""
+    """A machine that ssh(1) reaches, and the Python there that has Septet."""
 
-    name: str  # as ssh takes it: a name of ~/.ssh/config, or user@host
+    name: str
+    """As ssh takes it: a name of ~/.ssh/config, or user@host."""
     python: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """Where the load shall come from: one of the three."""
+    """Where the load comes from; one of the three is set."""
 
-    local: int = 0  # workers to start on this machine
-    hosts: tuple[Host, ...] = ()  # machines on which to start one each
-    scheduler: str | None = None  # of a cluster that is there already
+    local: int = 0
+    """Workers to start on this machine."""
+    hosts: tuple[Host, ...] = ()
+    """Machines on which to start one worker each."""
+    scheduler: str | None = None
+    """The address of the scheduler of a running cluster."""
 
     @classmethod
     def read(cls, text: str) -> ClusterSpec:
-        """Raises UsageError for anything else than local:N, ssh:HOST[=PYTHON],... and tcp://SCHEDULER:PORT."""
+        """Parse local:N, ssh:HOST[=PYTHON],... or tcp://SCHEDULER:PORT. Raises UsageError for other texts."""
         kind, _, rest = text.partition(":")
         if kind == "local" and rest.isascii() and rest.isdigit() and int(rest):
             return cls(local=int(rest))
@@ -43,7 +48,7 @@ class ClusterSpec:
 
 
 def _hosts(text: str) -> tuple[Host, ...]:
-    """Empty when one of them could be taken for an option of ssh, or comes twice."""
+    """The hosts; none when one could be taken for an option of ssh. Raises UsageError when one is named twice."""
     hosts = []
     for word in text.split(","):
         name, _, python = word.strip().partition("=")
@@ -64,7 +69,7 @@ def _is_address(text: str) -> bool:
 
 
 def host(text: str) -> str:
-    """What --host says: an address of this machine, and not all of them, for it stands in the URL, too."""
+    """--host: one address of this machine, which is also used in the URL."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -75,7 +80,7 @@ def host(text: str) -> str:
 
 
 def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
-    """Which CPUs are the server's and which the users'; the latter may be of other machines."""
+    """The CPUs of the server and of the users; the latter may be those of other machines."""
     if cpus and spec is None:
         raise UsageError("--cpus: without --cluster, --pin does it")
     if spec is not None and not ClusterSpec.read(spec).local:

@@ -35,23 +35,27 @@ ASK_S = 1.0
 SILENCE_S = 20.0
 KILL_S = 5.0
 
-Message = Callable[[], None]  # what is to be done about it, in the coordinator's thread
+Message = Callable[[], None]
+"""Handles a message, in the thread of the coordinator."""
 
 
 @dataclass
 class RemoteProcess:
-    """One load process."""
+    """One load process on a worker."""
 
     worker: Worker
-    plan: Plan  # its share
-    clock: Offset  # of its machine
+    plan: Plan
+    """Its share of the plan."""
+    clock: Offset
+    """Of its machine."""
     answers: int = 0
     raw: dict[str, Any] | None = None
-    late_ns: int = 0  # at the beginning of the window
+    late_ns: int = 0
+    """How late it began the window."""
 
 
 class ClusterCoordinator(Coordinator[RemoteProcess]):
-    """All processes of one run."""
+    """The coordinator of all processes of one run on a cluster."""
 
     notice_ns = 1_000_000_000
 
@@ -62,7 +66,8 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._futures: dict[str, Future[dict[int, dict[str, Any]]]] = {}
         self._heard_s = dict.fromkeys((worker.address for worker, _ in workers), time.monotonic())
-        self._begun: set[str] = set()  # addresses of workers on which the run is under way
+        self._begun: set[str] = set()
+        """Addresses of workers on which the run is under way."""
         self._begin_ns = 0
         each = max(1, len(plan.cpus))
         of = each * len(workers)
@@ -74,7 +79,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The processes are started on entering; on leaving none of them is left."""
+        """Start the processes on entering; on leaving none of them is left."""
         over = threading.Event()
         self._client.subscribe_topic(self._run, self._receive)
         try:
@@ -89,7 +94,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             self._kill()
 
     def collect(self) -> list[RemoteProcess]:
-        """Listen until each process has told what it counted. Raises Failed and LoadError when one does not."""
+        """Take messages until each process has sent its counts. Raises Failed and LoadError when one does not."""
         while self._events["measured"] < len(self.processes) or any(process.raw is None for process in self.processes):
             try:
                 self._inbox.get(timeout=ASK_S)()
@@ -99,14 +104,14 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
         return self.processes
 
     def interrupt(self) -> None:
-        """All shall end now, with the counts so far."""
+        """Let all processes end now, with the counts so far."""
         self._client.run(worker_side.interrupt, self._run, workers=self._addresses(), on_error="return")
 
     def _submit(self, worker: Worker) -> None:
         plans = {
             number: process.plan.values() for number, process in enumerate(self.processes) if process.worker is worker
         }
-        # Pinned to its worker, and never taken for the same work done before, or done again.
+        # Bound to its worker; Dask must not reuse an earlier result, nor run the task again.
         how = {"workers": [worker.address], "allow_other_workers": False, "pure": False, "retries": 0}
         future = self._client.submit(worker_side.carry_out, self._run, plans, **how)
         self._futures[worker.address] = future
@@ -117,20 +122,20 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
         self._inbox.put(lambda: self.receive(self.processes[said["process"]], said["event"], said["details"]))
 
     def _watch(self, worker: Worker, over: threading.Event) -> None:
-        """Ask it every second whether it is there: in a thread, for a call to who has vanished takes its time."""
+        """Ask the worker every second whether it is there; in a thread, because a call to a lost worker takes long."""
         while not over.wait(ASK_S):
             try:
                 answers = self._client.run(worker_side.renew, self._run, workers=[worker.address], on_error="return")
-            except Exception as error:  # whatever it is, it is no answer
+            except Exception as error:  # any exception means that there was no answer
                 answers = {worker.address: error}
             answer = answers.get(worker.address)
             self._inbox.put(lambda answer=answer: self._answered(worker, answer))  # type: ignore[misc]
 
     def _answered(self, worker: Worker, answer: object) -> None:
-        """What it said to `renew`. Raises LoadLost when it is not there any more.
+        """Take the answer to `renew`. Raises LoadLost when the worker has gone.
 
-        Where the run is no longer under way the counts are on their way, or a new process took the worker's place: then
-        they do not come, and that is silence.
+        False means that the run is not under way there: its counts are on their way, or a new process took the place of
+        the worker; then no counts come, and `_check_silence` notices.
         """
         if self._futures[worker.address].done():
             return
@@ -157,14 +162,14 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             raise LoadError(f"worker {worker.name}: {error}") from None
         except KilledWorker:
             raise LoadLost(f"worker {worker.name} was lost") from None
-        except Exception as error:  # of Dask's, or a fault of ours
+        except Exception as error:  # an error of Dask, or a fault in our code
             raise Failed(f"worker {worker.name} did not do its share: {type(error).__name__}: {error}") from None
         for number, raw in raws.items():
             self.processes[number].late_ns = raw["begun_ns"] - self.processes[number].clock.ahead_ns - self._begin_ns
             self.receive(self.processes[number], "raw", raw)
 
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """One call to all. Raises Failed when one heard of its instant too late."""
+        """Send the instants, in one call to all workers. Raises Failed when one received its instant too late."""
         theirs = {
             number: instant_ns + process.clock.ahead_ns
             for number, (process, instant_ns) in enumerate(zip(self.processes, instants_ns, strict=True))
@@ -176,11 +181,11 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
                 raise Failed(f"worker {worker.name} heard of the common start too late: the network is too slow")
 
     def _kill(self) -> None:
-        """Who is not reached in time ends by itself when the coordinator is silent."""
+        """Kill what is left. A worker that is not reached in time ends by itself when the coordinator is silent."""
         left = {address: future for address, future in self._futures.items() if not future.done()}
 
         def kill() -> None:
-            self._client.cancel(list(left.values()))  # who has not begun shall not
+            self._client.cancel(list(left.values()))  # tasks that have not begun do not begin
             self._client.run(worker_side.kill, self._run, workers=list(left), on_error="return")
 
         if left:
@@ -194,7 +199,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
 
 
 def outcome(plan: Plan, processes: Sequence[RemoteProcess]) -> dict[str, Any]:
-    """Figures with `client.workers`, and `client.here_s`: CPU seconds that the load took of our own machine."""
+    """The figures, with the part of each worker, and CPU seconds of the load generator on this machine (`here_s`)."""
     found = figures(plan, [_raw(process) for process in processes])
     workers = list({process.worker.address: process.worker for process in processes}.values())
     parts = [
@@ -214,7 +219,7 @@ def _raw(process: RemoteProcess) -> dict[str, Any]:
 
 
 def _part(processes: Sequence[RemoteProcess], shares: dict[object, float]) -> dict[str, Any]:
-    """What one worker did. Times in µs; its clock's offset against ours is that of the monotonic clocks."""
+    """The part of one worker. The offset is that of its monotonic clock against ours."""
     first, raws = processes[0], [_raw(process) for process in processes]
     return {
         "worker": first.worker.name,
@@ -235,7 +240,7 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """Of one CPU, by process; processes that are bound to the same CPU of the same machine have one share together."""
+    """CPU shares by process; processes that are bound to one CPU of one machine have one share together."""
     shares: dict[object, float] = {}
     for process in processes:
         shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]

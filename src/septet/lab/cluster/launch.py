@@ -28,13 +28,15 @@ from septet.errors import Failed
 from septet.lab.cluster.cluster_spec import ClusterSpec, Host
 from septet.lab.server import LOOPBACK, free_port
 
-START_S = 60.0  # for the workers; a Python with Dask may take ten seconds to start on a busy machine
+START_S = 60.0
+"""For the workers; a Python with Dask may take ten seconds to start on a busy machine."""
 CONNECT_S = 5.0
 STOP_S = 5.0
-DEATH_S = 20  # a worker whose scheduler has gone ends itself
+DEATH_S = 20
+"""A worker whose scheduler has gone ends itself after so many seconds."""
 POLL_S = 0.05
 WORKER = ("-m", "distributed.cli.dask_worker")
-# Its HTTP server cannot be turned off, but the dashboard can; port 8787 is left to whoever wants one.
+# The HTTP server of Dask cannot be turned off, but its dashboard can; so its usual port 8787 stays free for others.
 SCHEDULER = {
     "n_workers": 0,
     "host": LOOPBACK,
@@ -48,8 +50,8 @@ SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o
 
 @contextmanager
 def connected(spec: ClusterSpec) -> Iterator[Client]:
-    """A client of the cluster. Raises Failed when it is not there, or not whole."""
-    # A task must not be tried again on another worker, nor anything be said behind our back.
+    """A client of the cluster. Raises Failed when the scheduler or a worker is missing."""
+    # A task must not be tried again on another worker, and Dask must not log to the terminal.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _silence():
         if spec.scheduler is not None:
             with _client(spec.scheduler) as client:
@@ -67,13 +69,13 @@ def connected(spec: ClusterSpec) -> Iterator[Client]:
             try:
                 _await_workers(client, started)
                 yield client
-            finally:  # workers that are told end at once; whoever is not there any more need not be told
+            finally:  # workers end at once when they are told; those that have gone are not waited for
                 call_with_timeout(STOP_S, lambda: client.retire_workers(list(client.nthreads()), close_workers=True))
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep Dask's own remarks off the terminal: what matters becomes a sentence of ours."""
+    """Keep the log of Dask off the terminal: what matters becomes an error message of ours."""
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -96,7 +98,7 @@ def _client(address: str) -> Iterator[Client]:
 
 
 class Started:
-    """A worker that we started, or the ssh to it."""
+    """A worker that we started, or the ssh process of a worker elsewhere."""
 
     def __init__(self, title: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
         self.title = title
@@ -104,7 +106,7 @@ class Started:
         self._said = said
 
     def check_alive(self) -> None:
-        """Raises Failed, with its last words, when it has ended."""
+        """Raises Failed, with the last line of its output, when it has ended."""
         status = self._process.poll()
         if status is None:
             return
@@ -115,7 +117,7 @@ class Started:
 
 
 def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str]]]:
-    """What starts each worker, and where."""
+    """(name, command) of each worker to start."""
     for number in range(1, spec.local + 1):
         name = f"local-{number}"
         yield name, [sys.executable, *_worker(name, scheduler, 0)]
@@ -124,13 +126,13 @@ def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str
 
 
 def _worker(name: str, scheduler: str, port: int) -> list[str]:
-    """What follows the name of a Python."""
+    """The arguments of Python that start a worker."""
     address = ["--host", LOOPBACK, "--worker-port", str(port)]
     return [*WORKER, scheduler, "--name", name, *address, *WORKER_OPTIONS, "--death-timeout", str(DEATH_S)]
 
 
 def _by_ssh(host: Host, scheduler: str) -> list[str]:
-    """Two ports of the loopback mean the same at both ends: the scheduler's, and one for the worker."""
+    """The command that starts a worker by ssh, and forwards two ports: of our scheduler, and of the worker."""
     port, worker_port = scheduler.rpartition(":")[2], free_port()
     tunnels = ["-R", _forwarded(port), "-L", _forwarded(worker_port)]
     return [*SSH, *tunnels, host.name, shlex.join(["exec", host.python, *_worker(host.name, scheduler, worker_port)])]
@@ -145,7 +147,7 @@ def _started(title: str, command: list[str]) -> Iterator[Started]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
-                start_new_session=True,  # Ctrl-C is for us, who tell the workers
+                start_new_session=True,  # Ctrl-C is for the coordinator, which tells the workers
             )
         except OSError as error:
             raise Failed(f"--cluster: {command[0]} cannot be started: {error.strerror}") from None
@@ -164,7 +166,7 @@ def _forwarded(port: str | int) -> str:
 
 
 def _await_workers(client: Client, started: list[Started]) -> None:
-    """All of them, or Failed."""
+    """Wait until all workers are connected. Raises Failed when one does not come."""
     deadline = time.monotonic() + START_S
     while len(client.nthreads()) < len(started):
         for each in started:
@@ -177,7 +179,7 @@ def _await_workers(client: Client, started: list[Started]) -> None:
 
 
 def call_with_timeout(seconds: float, call: Callable[[], object]) -> None:
-    """Wait for the call so long, and no longer; what it returns or raises is nobody's concern."""
+    """Call in a thread and wait at most so long; results and exceptions are dropped."""
 
     def attempt() -> None:
         with contextlib.suppress(Exception):

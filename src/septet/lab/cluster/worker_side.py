@@ -20,14 +20,15 @@ from septet.lab import machine
 from septet.lab.load import LoadError, Plan
 from septet.lab.load.processes import WorkerProcess, listen
 
-LEASE_S = 10.0  # without a word from the coordinator, who has a word once a second: nobody is left to want the load
+LEASE_S = 10.0
+"""The run ends when the coordinator, which calls once a second, has not called for so long."""
 REACH_S = 5.0
 
 Say = Callable[[dict[str, Any]], None]
 
 
 class Participant:
-    """The processes of one run on this worker, by their numbers in the whole coordinator."""
+    """One run on this worker: its load processes, by their numbers among those of all workers."""
 
     def __init__(self) -> None:
         self.processes: dict[int, WorkerProcess] = {}
@@ -37,30 +38,30 @@ class Participant:
         self._until = time.monotonic() + LEASE_S
 
     def collect(self, say: Say) -> dict[int, dict[str, Any]]:
-        """What each process counted; `say` is told all else that they say. Raises LoadError as they do."""
+        """The counts of each process; `say` receives all other events. Raises LoadError as the processes do."""
         numbers = {id(process): number for number, process in self.processes.items()}
         raws: dict[int, dict[str, Any]] = {}
 
-        def hear(process: WorkerProcess, event: str, details: dict[str, Any]) -> None:
+        def receive(process: WorkerProcess, event: str, details: dict[str, Any]) -> None:
             number = numbers[id(process)]
             if event == "raw":
                 raws[number] = details
             else:
                 say({"process": number, "event": event, "details": details})
 
-        listen(self.processes.values(), hear, self._check_lease)
+        listen(self.processes.values(), receive, self._check_lease)
         return raws
 
     def _check_lease(self) -> None:
         if time.monotonic() > self._until:
-            raise LoadError(f"nothing was heard of the coordinator for {LEASE_S:g} s")
+            raise LoadError(f"the coordinator was silent for {LEASE_S:g} s")
 
 
 _participants: dict[str, Participant] = {}
 
 
 def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Carry out these shares, one process each; returns their raw counts. Events go to the topic `run`."""
+    """Carry out these shares, one process each; returns their raw counts. Events go to the Dask topic `run`."""
     from distributed import get_worker
 
     worker, participant = get_worker(), Participant()
@@ -76,7 +77,7 @@ def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 
 
 def renew(run: str) -> bool:
-    """The coordinator is there; whether the run is under way here."""
+    """Called every second by the coordinator; whether the run is under way here."""
     if (participant := _participants.get(run)) is None:
         return False
     participant.renew()
@@ -84,9 +85,9 @@ def renew(run: str) -> bool:
 
 
 def tell(run: str, instants_ns: Mapping[int, int]) -> bool:
-    """Hand instants of this machine's clock to the processes; whether all of them are still to come."""
+    """Pass instants of this machine's clock to the processes; whether all of them are in the future."""
     if (participant := _participants.get(run)) is None:
-        return True  # it has ended, and says so itself
+        return True  # the run has ended, which its task reports
     for number, process in participant.processes.items():
         process.tell(instants_ns[number])
     return all(instants_ns[number] > time.monotonic_ns() for number in participant.processes)
@@ -100,7 +101,7 @@ def interrupt(run: str) -> None:
 
 
 def kill(run: str) -> None:
-    """End the run at once; nobody wants its counts."""
+    """End the run at once, without its counts."""
     if (participant := _participants.get(run)) is not None:
         for process in participant.processes.values():
             process.process.kill()
@@ -112,7 +113,7 @@ def clock() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """What the coordinator must know of this worker before it trusts it with a share."""
+    """What the coordinator must know of this worker before it gives it a share."""
     return {
         "septet": septet.__version__,
         "python": platform.python_version(),
@@ -123,7 +124,7 @@ def describe() -> dict[str, Any]:
 
 
 def kernel_id() -> str:
-    """One running kernel, and so one machine, whatever containers call it (proc_sys_kernel(5))."""
+    """Identifies the running kernel, and so the machine, in containers too (proc_sys_kernel(5))."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -131,7 +132,7 @@ def kernel_id() -> str:
 
 
 def network_id() -> str:
-    """One network namespace of that kernel: where 127.0.0.1 is the same, and so are the ports."""
+    """Identifies the network namespace of that kernel, in which the loopback and the ports are shared."""
     try:
         return f"{kernel_id()} {os.readlink('/proc/self/ns/net')}"
     except OSError:
@@ -139,7 +140,7 @@ def network_id() -> str:
 
 
 def why_unreachable(url: str) -> str | None:
-    """None when somebody listens at the URL, as seen from here."""
+    """Why the URL cannot be reached from here; None when a connection was accepted."""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 80), timeout=REACH_S).close()

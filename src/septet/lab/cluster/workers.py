@@ -22,10 +22,12 @@ from septet.lab.load.plan import split
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker. Its load processes share a machine with all workers of the same kernel_id."""
+    """One worker. Workers with one kernel_id share a machine."""
 
-    address: str  # Dask's
-    name: str  # for people
+    address: str
+    """Its address within Dask."""
+    name: str
+    """For people."""
     septet: str
     python: str
     kernel_id: str
@@ -34,12 +36,12 @@ class Worker:
 
     @property
     def here(self) -> bool:
-        """Whether it runs on our own machine, and takes of its CPU time."""
+        """Whether it runs on this machine, and uses its CPU time."""
         return self.kernel_id == kernel_id()
 
 
 def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -> tuple[Worker, ...]:
-    """The workers that gave these answers to `describe`, by their addresses. Raises Failed when one will not do."""
+    """The workers, by the answers of their `describe`. Raises Failed when one cannot be used."""
     if not answers:
         raise Failed("the cluster has no workers")
     workers = []
@@ -56,12 +58,12 @@ def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -
 
 
 def _title(address: str, name: object) -> str:
-    """The name that a person gave it, else where it is."""
+    """The name that the user gave it, else its address."""
     return name if isinstance(name, str) and "://" not in name else address.partition("://")[2]
 
 
 def _check_versions(worker: Worker) -> None:
-    """The same code must count everywhere: Septet's version exactly, Python's as far as its speed goes."""
+    """Raises Failed for other code than here: another Septet, or another minor version of Python, whose speed differs."""
     ours, theirs = platform.python_version(), worker.python
     if worker.septet != septet.__version__:
         raise Failed(f"worker {worker.name} has septet {worker.septet}, and here is {septet.__version__}: take one")
@@ -70,12 +72,12 @@ def _check_versions(worker: Worker) -> None:
 
 
 def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
-    """Raises Failed for a loopback address where it is not ours: each worker would load itself, or a stranger."""
+    """Raises Failed for a loopback address when workers are elsewhere: each would load its own machine."""
     parts, port = split(url)
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except OSError:
-        return  # the workers may know better
+        return  # the workers may be able to resolve it
     if not any(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found):
         return
     ours = network_id()
@@ -84,7 +86,7 @@ def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
 
 
 def machines(workers: Sequence[Worker]) -> dict[str, Any]:
-    """What results say of them; no host name that the user did not give."""
+    """The workers for a results file; without host names that the user did not give."""
     return {
         worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
         for worker in workers
@@ -97,20 +99,23 @@ PINGS = 20
 class Ping(NamedTuple):
     """One round trip, in nanoseconds of the monotonic clocks."""
 
-    sent_ns: int  # ours
-    there_ns: int  # theirs
-    received_ns: int  # ours
+    sent_ns: int
+    """By our clock."""
+    there_ns: int
+    """By the clock of the other machine."""
+    received_ns: int
+    """By our clock."""
 
 
 class Offset(NamedTuple):
-    """Their clock minus ours, and by how much that may be wrong."""
+    """The other clock minus ours, and the largest error of that."""
 
     ahead_ns: int
     uncertainty_ns: int
 
 
 def offset(pings: Iterable[Ping]) -> Offset:
-    """From the ping with the least round trip. Raises ValueError without any."""
+    """The offset by the quickest ping. Raises ValueError without pings."""
     best = min(pings, key=lambda ping: ping.received_ns - ping.sent_ns)
     round_trip_ns = best.received_ns - best.sent_ns
     return Offset(best.there_ns - best.sent_ns - round_trip_ns // 2, (round_trip_ns + 1) // 2)

@@ -1,8 +1,8 @@
-"""The load generator: N users who each wait for an answer before they ask again, or requests at a fixed rate.
+"""The load generator: N users who each wait for the answer before the next request, or a fixed rate.
 
-A package of the standard library alone, which imports nothing from outside itself: copied to any host, it runs there
-as `python3 -m load URL`. It speaks to epoll(7) directly: a generator on asyncio takes four times the CPU of wrk for a
-request and would measure itself; this one stays beside wrk, because most of a loopback request's cost is the kernel's.
+It needs the standard library alone and imports nothing from outside this package: copied to any host, it runs there as
+`python3 -m load URL`. It uses epoll(7) directly. A generator on asyncio takes four times the CPU of wrk for a request
+and would measure itself; this one takes about as much as wrk, because most of the cost of a request is the kernel's.
 
     plan             what a run does; scenario files
     limits           whether this machine can do it, and how the server is reached

@@ -1,7 +1,7 @@
-"""What the kernel says about a listener on this machine: how long its queue is, and how long it may become.
+"""The queue of a listener on this machine: its length and its limit, from the kernel.
 
-By the socket diagnosis of netlink (sock_diag(7)), which needs no privilege and is what `ss -lt` shows. A listener on
-another machine, or in another network namespace, cannot be asked: nobody listens there as far as this kernel knows.
+By the socket diagnosis of netlink (sock_diag(7)), which needs no privilege and is what `ss -lt` shows. The kernel does
+not know listeners on other machines or in other network namespaces: for those there is no figure.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ ANSWERS_BYTES = 65536
 
 
 class ListenQueue(NamedTuple):
-    """A listener's queue of connections that wait for accept(2); several listeners on one port are added up."""
+    """Connections that wait for accept(2); several listeners on one port are added up."""
 
     depth: int
-    backlog: int  # what listen(2) asked for, or somaxconn when that is less
+    backlog: int
+    """The argument of listen(2), or somaxconn when that is less."""
 
 
 def listen_queue(family: int, host: str, port: int) -> ListenQueue | None:
-    """The queue of who listens at this address here; None when nobody does, or the kernel does not tell."""
+    """The queue of the listener at this address; None without a listener, or when the kernel gives no figure."""
     try:
         found = [ListenQueue(depth, backlog) for own, depth, backlog in _listeners(family, port) if _takes(own, host)]
     except OSError:

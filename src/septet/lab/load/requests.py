@@ -15,28 +15,33 @@ from urllib.parse import unquote_to_bytes
 
 from .plan import USER_PLACEHOLDER, LoadError, Plan, Target, merged, split
 
-SHUFFLES = 16  # shuffled one after the other, so that the order does not repeat itself at once
+SHUFFLES = 16
+"""Shuffled rounds after which the order repeats itself."""
 
 
 def target_order(weights: list[int], seed: int = 0) -> list[int]:
-    """Indices of the weights, each as often as its weight says, in an order that is always the same.
+    """Indices of the weights, each as often as its weight says, in random order; one seed gives one order.
 
-    Cards, and not dice: the shares are exact after every target_order, so two runs ask for the same.
+    As with a shuffled deck of cards, and unlike dice, the shares are exact after every round: two runs request the
+    same.
     """
     divisor = math.gcd(*weights)
-    cards = [index for index, weight in enumerate(weights) for _ in range(weight // divisor)]
-    if len(cards) == 1:
-        return cards
+    round = [index for index, weight in enumerate(weights) for _ in range(weight // divisor)]
+    if len(round) == 1:
+        return round
     chance = random.Random(seed)
     shuffled: list[int] = []
     for _ in range(SHUFFLES):
-        chance.shuffle(cards)
-        shuffled += cards
+        chance.shuffle(round)
+        shuffled += round
     return shuffled
 
 
 class Jar:
-    """One user's cookies: by name and path, values and when they end, in seconds since 1970."""
+    """The cookies of one user (RFC 6265): by name and path, their values and expiry in seconds since 1970.
+
+    A user visits one server by one name and without TLS, so Domain, Secure and the other attributes do not matter.
+    """
 
     __slots__ = ("_kept",)
 
@@ -44,7 +49,7 @@ class Jar:
         self._kept: dict[tuple[bytes, bytes], tuple[bytes, float]] = {}
 
     def take(self, values: Iterable[bytes], path: bytes, now: float) -> None:
-        """Put in what the values of Set-Cookie say in the answer to a request for `path`, a target with its query."""
+        """Store the cookies of an answer, from the values of Set-Cookie and the path (with query) of the request."""
         for text in values:
             pair, *attributes = [part.strip() for part in text.split(b";")]
             name, _, value = (part.strip() for part in pair.partition(b"="))
@@ -60,7 +65,7 @@ class Jar:
                 self._kept[key] = value, ends
 
     def drop_ended(self, now: float) -> bool:
-        """Whether there were some."""
+        """Remove expired cookies; whether there were any."""
         ended = [key for key, (_, ends) in self._kept.items() if ends <= now]
         for key in ended:
             del self._kept[key]
@@ -75,14 +80,14 @@ class Jar:
 
 
 def _end(said: dict[bytes, bytes], now: float) -> float:
-    """RFC 6265 section 5.3: Max-Age outweighs Expires; what makes no sense does not count."""
+    """When a cookie expires (RFC 6265 section 5.3): Max-Age outweighs Expires; invalid values are ignored."""
     age = said.get(b"max-age", b"")
     if age.removeprefix(b"-").isdigit():
         return now + int(age[:18])
     date = parsedate_tz(said.get(b"expires", b"").decode("latin-1"))
     try:
         return math.inf if date is None else mktime_tz(date)
-    except (ValueError, OverflowError):  # the 99th of a month
+    except (ValueError, OverflowError):  # such as the 99th of a month
         return math.inf
 
 
@@ -97,14 +102,16 @@ def _is_below(path: bytes, where: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What a user sends for each target, in their order."""
+    """The request for each target, in the order of the targets."""
 
-    keep: tuple[bytes, ...]  # on a connection that shall carry another request
-    last: tuple[bytes, ...]  # on one that shall not
+    keep: tuple[bytes, ...]
+    """On a connection that will carry another request."""
+    last: tuple[bytes, ...]
+    """On a connection that will carry no other."""
 
 
 class Encoder:
-    """Makes the requests of a plan. Raises LoadError at once for what HTTP does not allow in a head."""
+    """Makes the requests of a plan. Raises LoadError at once for characters that HTTP does not allow in a head."""
 
     def __init__(self, plan: Plan) -> None:
         url, _ = split(plan.url)
@@ -119,7 +126,7 @@ class Encoder:
         self._shared = self._encode(0, None)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
-        """What `user` sends now; the same object for all users when nothing in it is his own."""
+        """The requests of a user; one object for all users when their requests do not differ."""
         return self._encode(user, cookies) if self._personal or cookies else self._shared
 
     def _encode(self, user: int, cookies: Jar | None) -> Requests:
@@ -152,7 +159,7 @@ class Encoder:
 
 
 def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Host first (RFC 9110 section 7.2), then what was asked for, then the rest of ours that was not asked for."""
+    """Host first (RFC 9110 section 7.2), then the headers of the plan, then ours that the plan does not replace."""
     kept = merged(ours, asked)[: -len(asked) or None]
     hosts = [header for header in (*kept, *asked) if header.lower().startswith("host:")]
     return (*hosts, *(header for header in (*asked, *kept) if header not in hosts))
