@@ -1,9 +1,9 @@
 """Load from more than one machine: each worker of a Dask cluster carries out its share of one plan.
 
-Dask spec the work and carries our few words; the load itself is made by processes of the load generator, one or
-more on each worker, as on this machine. Latencies are taken on one machine's clock each and come back as buckets, so
-that only the common start needs clocks to be compared. Whatever is missing at the end has failed the run: fewer users
-than were asked for, unseen, would be worse than none.
+Dask distributes the work and carries a few messages; the load itself is made by processes of the load generator, one or
+more on each worker, as on this machine. Each latency is taken by the clock of one machine and comes back in a bucket,
+so only the common start needs clocks to be compared. A run fails when anything of it is missing at the end: figures of
+fewer users than were asked for would mislead.
 
     cluster_spec    what the command line says: local:N, ssh:HOST,..., tcp://SCHEDULER
     launch          a scheduler and workers of our own, on this machine or by ssh

@@ -153,7 +153,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
                 raise LoadLost(f"worker {worker.name} {what} {SILENCE_S:g} s")
 
     def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
-        """Its counts are worker_side. Raises what it raised, with its name."""
+        """Take the counts of a worker. Raises the error of its task, with the name of the worker."""
         try:
             raws = future.result()
         except NoListener as error:

@@ -63,7 +63,7 @@ def _title(address: str, name: object) -> str:
 
 
 def _check_versions(worker: Worker) -> None:
-    """Raises Failed for other code than here: another Septet, or another minor version of Python, whose speed differs."""
+    """Raises Failed for another Septet, or another minor version of Python, whose speed differs."""
     ours, theirs = platform.python_version(), worker.python
     if worker.septet != septet.__version__:
         raise Failed(f"worker {worker.name} has septet {worker.septet}, and here is {septet.__version__}: take one")
