@@ -202,8 +202,11 @@ def serving(app: str) -> bool:
         (["--serve-option", "'"], "--serve-option"),
         (["--duration", "nan"], "--duration"),
         (["--timeout", "inf"], "--timeout"),
-        (["--serve-option", "--threads 2 --model poll"], "--serve-option: --model is not yours to give"),
-        (["--resume", "there", "hello", "--users", "5"], "--resume goes on as it began, without APP, --users"),
+        (["--serve-option", "--threads 2 --model poll"], "--serve-option: --model cannot be given"),
+        (
+            ["--resume", "there", "hello", "--users", "5"],
+            "--resume continues with the options of the experiment, so without APP",
+        ),
         (["--sweep", "workers"], "--sweep: 'workers' is not of the form"),
         (["--servers", "apache"], "--servers: 'apache' is neither a .toml file nor among gunicorn-sync, "),
         (["helo"], "APP 'helo' is neither MODULE:ATTRIBUTE nor one of hello, "),

@@ -128,9 +128,9 @@ def test_board_shows_medians_curves_and_what_runs() -> None:
     for place, (users, rate) in enumerate([(20, 500.0), (100, 1000.0), (20, 700.0)]):
         run = Run(Cell("epoll", users), 1 + place // 2)
         board.begin(run)
-        board.hear("progress", {"answers": 0})
-        board.hear("measuring", {})
-        board.hear("progress", {"answers": 3})
+        board.receive("progress", {"answers": 0})
+        board.receive("measuring", {})
+        board.receive("progress", {"answers": 3})
         board.end(run, valid("epoll", users, rate))
     board.begin(Run(Cell("poll", 100), 2))
     console = Console(file=StringIO(), width=120)

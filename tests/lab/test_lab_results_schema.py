@@ -37,7 +37,7 @@ def test_what_is_whole_is_read(tmp_path: Path) -> None:
         (lambda found: found["runs"][0]["load"].update(requests_per_s=0), "load.requests_per_s is 0"),
         (lambda found: found["runs"][0]["load"].update(answers="many"), "load.answers is 'many'"),
         (lambda found: found["runs"][0]["load"].update(histogram_us={"a": 1}), "load.histogram_us is {'a': 1}"),
-        (lambda found: found["runs"][0]["load"].update(requests_per_s=float("nan")), "NaN is no number of JSON"),
+        (lambda found: found["runs"][0]["load"].update(requests_per_s=float("nan")), "NaN is not a JSON number"),
         (lambda found: found.update(schema=3), "holds no results of schema 2"),
     ],
 )
@@ -49,7 +49,7 @@ def test_what_is_damaged(damage: Callable[[Any], object], said: str, tmp_path: P
 def test_numbers_beyond_all_numbers(tmp_path: Path) -> None:
     path = results.write(results_of(valid("epoll", 20, 900)), tmp_path)
     path.write_text(path.read_text().replace('"requests_per_s":900', '"requests_per_s":1e999'))
-    with pytest.raises(Failed, match="1e999 is no number of JSON"):
+    with pytest.raises(Failed, match="1e999 is not a JSON number"):
         results.read(path)
 
 
@@ -58,7 +58,7 @@ def test_an_experiment_that_cannot_be_taken_up(tmp_path: Path) -> None:
     del recorded["experiment"]["server"]
     results.write(recorded, tmp_path)
     with pytest.raises(Failed, match=r"its experiment cannot be taken up .*'server'"):
-        bench.taken_up(tmp_path)
+        bench.interrupted(tmp_path)
 
 
 def test_half_of_a_file_does_not_stay(tmp_path: Path) -> None:

@@ -170,14 +170,14 @@ def test_what_was_interrupted_is_taken_up(experiment: Experiment) -> None:
     first, *rest = whole.runs()
     recorded["runs"].append(run_cell(whole, first, lambda event, details: None))
     results.write(recorded, whole.out)
-    again, experiment_again = bench.taken_up(whole.out)
+    again, experiment_again = bench.interrupted(whole.out)
     assert experiment_again == whole
     assert results.resume(again) == rest
     assert len(again["resumed"]) == 1
     results.finish(again)
     results.write(again, whole.out)
     with pytest.raises(Failed, match="is finished"):
-        bench.taken_up(whole.out)
+        bench.interrupted(whole.out)
 
 
 def test_a_server_is_tried_before_anything_is_measured(experiment: Experiment, tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> No
         return client.load(plan, hear, scenario)
 
     recorded = results.begin(experiment, [])
-    with pytest.raises(Failed, match="worker b was lost; with all there again: septet bench --resume "):
+    with pytest.raises(Failed, match="worker b was lost; with all workers back: septet bench --resume "):
         bench.run(experiment, recorded, runs, Lines(len(runs)), load)
-    found, taken_up = bench.taken_up(experiment.out)
+    found, taken_up = bench.interrupted(experiment.out)
     assert [record["users"] for record in found["runs"]] == [3]
     assert results.resume(found) == runs[1:]
     assert processes_with(taken_up.app) == []

@@ -1,4 +1,4 @@
-"""`septet bench`: all runs of an experiment, one after the other, written down as they come."""
+"""`septet bench`: all runs of an experiment, one after the other; each is stored when it ends."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from septet.lab.server import free_port
 
 
 def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: None) -> None:
-    """Start a server and see it answer, before an hour is spent on a typing error; `look` is called with its URL.
+    """Start a server and await an answer, before an hour is spent on a typing error; `look` is called with its URL.
 
-    When one contender fails another is tried, for that may be its own affair. Raises Failed, with the reason of the
-    first, when none of them serves the application; nothing is left on the disk then.
+    When one contender fails the next is tried, because the reason may lie with the contender. Raises Failed, with the
+    reason of the first, when none of them serves the application; nothing is left on the disk then.
     """
     directory = experiment.out
     new = not directory.exists()
@@ -53,7 +53,7 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str
 
 
 def _check_answer(experiment: Experiment, status: int) -> None:
-    """Raises Failed where every request would be an error."""
+    """Raises Failed when every request would be an error."""
     if status >= 400 and experiment.scenario is None:
         raise Failed(f"{experiment.path} is answered with status {status}; --path names what the users ask for")
 
@@ -66,24 +66,24 @@ def _one_each(experiment: Experiment) -> list[Cell]:
 
 
 def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Display, load: Load = client.load) -> None:
-    """Measure what is to be done. Results are written after each run: Ctrl-C loses the present one and no other.
+    """Carry out the runs. Results are written after each run: Ctrl-C loses the present run and no other.
 
-    Interrupted results have `finished` None. Raises Failed when they cannot be written, and, with what is finished
-    kept, when who sends the load is lost.
+    Interrupted results have `finished` None. Raises Failed when they cannot be written, and when a worker that sends
+    the load is lost; finished runs are kept.
     """
     write(recorded, experiment)
     try:
         for each in runs:
             display.begin(each)
-            record = run_cell(experiment, each, display.hear, load)
+            record = run_cell(experiment, each, display.receive, load)
             recorded["runs"].append(record)
             write(recorded, experiment)
             display.end(each, record)
     except KeyboardInterrupt:
         return
-    except LoadLost as lost:  # every later run would fail of it, and be charged to a server
+    except LoadLost as lost:  # every later run would fail for this reason, and be held against a server
         again = f"septet bench --resume {shlex.quote(str(experiment.out))}"
-        raise Failed(f"{lost}; with all there again: {again}") from None
+        raise Failed(f"{lost}; with all workers back: {again}") from None
     results.finish(recorded)
     write(recorded, experiment)
 
@@ -97,8 +97,8 @@ def write(recorded: Results, experiment: Experiment) -> None:
         raise output.unwritable(experiment.out, error) from None
 
 
-def taken_up(directory: Path) -> tuple[Results, Experiment]:
-    """An interrupted experiment, to be finished. Raises Failed when there is none in the directory."""
+def interrupted(directory: Path) -> tuple[Results, Experiment]:
+    """The interrupted experiment in the directory, to be resumed. Raises Failed when there is none."""
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:
         raise Failed(f"{directory} holds an experiment that is finished")

@@ -1,6 +1,6 @@
-"""What must be said beside the figures: which cells are not valid, and why.
+"""Caveats about the figures: which cells are not valid, and why.
 
-The same sentences stand under the tables and under the chart.
+The sentences are shown under the tables and under the charts.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
 def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list[str]:
-    """Sentences without a full stop, the most serious first; cells with one reason together.
+    """Sentences without a full stop, the most serious first; cells with one reason share a sentence.
 
-    `doubt_mark` says how a figure that is not valid is marked where the sentences will stand.
+    `cells` are the summaries of the results; `doubt_mark` is the mark of figures that are not valid.
     """
     axis = sorted({cell.users for cell in cells})
     sentences = _grouped(cells, axis, "failed", "failed")
@@ -33,7 +33,7 @@ def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list
 
 
 def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for each set of swept options that would mean nothing to some models."""
+    """A sentence for each set of swept options that some models do not take."""
     models: dict[str, list[str]] = {}
     for model, options in lacking.items():
         models.setdefault(enumerated([f"--{option}" for option in options]), []).append(model)
@@ -44,7 +44,7 @@ def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
-    """Where, with those contenders together that were there at the same numbers of users."""
+    """The contenders and numbers of users of cells; contenders with the same numbers share a clause."""
     labels: dict[str, list[Summary]] = {}
     for cell in cells:
         labels.setdefault(cell.label, []).append(cell)
@@ -55,25 +55,25 @@ def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
-    """A sentence for each reason and set of users, naming all the contenders that it befell.
+    """A sentence for each reason and set of users, with all contenders that it concerns.
 
-    Reasons of one contender that differ in their numbers alone are one; what made a cell fail is told word by word.
+    Reasons of one contender that differ only in their numbers count as one; the reason of a failure is told as it is.
     """
-    befallen: dict[tuple[str, str], list[Summary]] = {}
+    affected: dict[tuple[str, str], list[Summary]] = {}
     for cell in cells:
         if cell.verdict == verdict:
             reason = cell.reason or ""
             kind = reason if verdict == "failed" else NUMBER.sub("#", reason)
-            befallen.setdefault((cell.label, kind), []).append(cell)
+            affected.setdefault((cell.label, kind), []).append(cell)
     labels: dict[tuple[str, str], list[str]] = {}
-    for (label, _), group in befallen.items():
+    for (label, _), group in affected.items():
         told = _merged([cell.reason or "" for cell in group])
         labels.setdefault((_users(group, axis), told), []).append(label)
     return [f"{enumerated(names)} at {users} {words}: {reason}" for (users, reason), names in labels.items()]
 
 
 def _merged(reasons: Sequence[str]) -> str:
-    """Of sentences that differ in their numbers alone: the first, with the range of each number."""
+    """The first of sentences that differ only in their numbers, with the range of each number."""
     ranges = map(_range, zip(*map(NUMBER.findall, reasons), strict=True))
     return NUMBER.sub(lambda _: next(ranges), reasons[0])
 
@@ -88,7 +88,7 @@ def _users(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def spans(users: Sequence[int], axis: Sequence[int]) -> str:
-    """Numbers of users, three or more that are neighbours on the axis as a range."""
+    """Numbers of users as text; three or more that are neighbours on the axis become a range."""
     places = sorted(axis.index(number) for number in set(users))
     words: list[str] = []
     for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):

@@ -1,7 +1,7 @@
-"""How a verb is ended from outside: TERM is taken as Ctrl-C is, and unwinds through every `finally` on the way.
+"""Treats TERM like Ctrl-C, so that every `finally` runs.
 
-By default TERM ends a process where it stands, and what it started is left behind: servers, and load that nobody waits
-for. `timeout`, CI runners and service managers all send TERM first. KILL nobody sees; see `guard`.
+By default TERM ends a process at once and leaves behind what it started: servers, and load generators. `timeout`, CI
+runners and service managers all send TERM first. KILL cannot be caught; see `server.Watchdog`.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 def model_names() -> tuple[str, ...]:
-    """The models that `septet serve` knows, asked of it as any user would."""
+    """The models of `septet serve`, as `septet models` lists them."""
     return tuple(_asked("models", "--names").split())
 
 
 def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The models in a list with commas, in its order; all when there is no list. Raises UsageError for unknown ones."""
+    """The models in a list with commas, in its order; all without a list. Raises UsageError for unknown models."""
     if wanted is None:
         return known
     chosen = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
@@ -29,10 +29,10 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Those of the swept options that a model has no use for, by model.
+    """The swept options that each model does not take, by model.
 
-    Options for its size are what models differ in: `septet models` says which of them each takes; the others are for
-    all. Raises UsageError for one that none of the models takes.
+    Models differ in the options for their size: `septet models` says which of them each takes; all take the others.
+    Raises UsageError for an option that none of the models takes.
     """
     takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}
     sizes = set[str]().union(*takes.values())
@@ -44,7 +44,7 @@ def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str
 
 
 def _asked(*words: str) -> str:
-    """What `septet` answers."""
+    """The output of a `septet` command."""
     said = f"`septet {' '.join(words)}`"
     command = [sys.executable, "-m", "septet", *words]
     try:

@@ -83,7 +83,7 @@ class Chart:
     """How a metric is drawn."""
 
     name: str
-    """Of the files, and of links within the page."""
+    """The name of the files, and of links within the page."""
     title: str
     subject: str = ""
     """What sentences call it."""

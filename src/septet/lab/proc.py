@@ -1,7 +1,7 @@
 """What the kernel says about a server's processes and about the machine, read from /proc (proc(5)).
 
-A server is started in a session of its own; its processes are those of that session, whatever started them. The CPU
-time of a process that has ended is in the `cutime` and `cstime` of the process that waited for it.
+A server is started in a session of its own; its processes are those of that session, also those that others of them
+started. The CPU time of a process that has ended is in the `cutime` and `cstime` of the process that waited for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PROCESSES_READ_MAX = 32
-"""Of more processes so many are read and the sum is scaled: reading a thousand would hold them up."""
+"""How many processes are read; of more the sum is scaled, because reading a thousand would delay them."""
 
 
 @dataclass(frozen=True, slots=True)

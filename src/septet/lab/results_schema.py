@@ -1,7 +1,7 @@
-"""What a results file must hold so that anything can be made of it, looked at once, when it is read.
+"""The schema of a results file: what it must contain, checked once, when it is read.
 
-Files are edited by hand, cut off by full disks and written by programs of others. What does not fit is told with its
-place; found by whoever draws it, it would be a traceback.
+Files are edited by hand, cut off by full disks and written by other programs. An error names its place in the file;
+without this check it would be a traceback from the code that draws the figures.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any
 from septet.lab.verdicts import VERDICTS
 
 Check = Callable[[Any], bool]
-Shape = Mapping[str, Any]  # a name and a Check, or a Shape
+Shape = Mapping[str, Any]
+"""A Check or a Shape for each name."""
 
 
 def complaint(results: Any) -> str | None:
-    """The first thing in the results that does not fit, with its place, such as "runs[3].load.answers is missing"."""
+    """The first error in the results, with its place, such as "runs[3].load.answers is missing"; None without one."""
     return next(_complaints(results), None)
 
 

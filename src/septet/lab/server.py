@@ -26,13 +26,14 @@ from septet.errors import Failed
 from septet.lab import proc
 from septet.lab.load import bound_to
 
-PORTS = range(20000, 32000)  # below the ports that the kernel gives to clients: ours must not take the server's
+PORTS = range(20000, 32000)
+"""Below the ports that the kernel gives to clients, so that our clients do not take the port of the server."""
 POLL_S = 0.02
 LOOPBACK = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port of an address of ours on which nobody listens. Raises Failed."""
+    """A free TCP port of an address of this machine. Raises Failed."""
     for port in random.sample(PORTS, 100):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,7 +49,7 @@ def free_port(host: str = LOOPBACK) -> int:
 
 @contextmanager
 def _interruption_deferred() -> Iterator[None]:
-    """Hold INT and TERM back. Were they raised inside Popen, the process would be started and nobody would know it.
+    """Defer INT and TERM: if they were raised inside Popen, the process would run and its pid would be lost.
 
     Blocking them (pthread_sigmask) will not do: the child would inherit that, and could not be stopped with TERM.
     """
@@ -70,13 +71,14 @@ def _interruption_deferred() -> Iterator[None]:
 
 
 class Server:
-    """A context manager: on leaving, no process of the server is left; nor when we are killed before that."""
+    """A context manager: on leaving, no process of the server is left; nor when we are killed before."""
 
     def __init__(
         self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float, cpus: tuple[int, ...] = ()
     ) -> None:
         self._command = command
-        self._cpus = cpus  # it and its children are bound to these; none: to those that we are
+        self._cpus = cpus
+        """The server and its children are bound to these; none: to ours."""
         self._environment = {**os.environ, **environment}
         self._stop_timeout_s = stop_timeout_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
@@ -121,7 +123,7 @@ class Server:
         return self._running.pid
 
     def await_answer(self, url: str, timeout_s: float) -> int:
-        """The status of the first answer from `url`. Raises Failed when the server ends first, or the time is up."""
+        """The status of the first answer from `url`. Raises Failed when the server ends, or the time is up, before."""
         parts = urlsplit(url)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -139,14 +141,14 @@ class Server:
         raise Failed(f"no answer within {timeout_s:g} s of starting{self.last_words()}")
 
     def check_alive(self) -> None:
-        """Raises Failed, with what the server said last, when it has ended."""
+        """Raises Failed, with the end of its output, when the server has ended."""
         status = self._running.poll()
         if status is not None:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise Failed(f"the server {how}{self.last_words()}")
 
     def last_words(self, lines: int = 3) -> str:
-        """The end of the server's output, for a sentence that has said what happened."""
+        """The end of the server's output, to be appended to an error message."""
         file = self._output.fileno()
         # pread: the server writes through the same file description, whose offset is not ours to move.
         text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()
@@ -154,14 +156,14 @@ class Server:
         return ": " + " / ".join(said) if said else ""
 
     def before_stop(self) -> None:
-        """Mark where `stop` counts from: nothing but the server may end between this and `stop`."""
+        """Mark the beginning of what `stop` counts: no other child may end between this and `stop`."""
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def stop(self) -> dict[str, Any]:
-        """Stop it with TERM, with KILL when it does not; what it used in its whole life, by wait4(2).
+        """Stop the server with TERM, then with KILL; returns how it ended and what it used in its life, by wait4(2).
 
-        The figures hold the descendants that were waited for, threads and processes that ended included; after a KILL
-        they do not hold the workers, so `complete` is false.
+        The figures include descendants that were waited for, threads and processes that ended too; after a KILL they do
+        not include the workers, so `complete` is false.
         """
         begun = time.monotonic()
         self._running.send_signal(signal.SIGTERM)
@@ -187,7 +189,7 @@ class Server:
         }
 
     def _kill_session(self) -> int:
-        """Kill what is left of the session, the leader first so that it starts nobody anew; how many there were."""
+        """Kill what is left of the session, the first process first, so that it starts no other; returns how many."""
         killed = 0
         if self._running.poll() is None:
             self._running.kill()
@@ -217,9 +219,9 @@ class Watchdog:
     """
 
     def __init__(self, group: int) -> None:
-        # A session of its own: what ends us by way of our terminal or our group must not end the guard.
+        # A session of its own: a signal to our terminal or group must not end the watchdog.
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", SCRIPT, "guard", str(group)],
+            ["/bin/sh", "-c", SCRIPT, "watchdog", str(group)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ class Summary:
     """The known figures of `metrics.SUMMED_UP`, by key; empty when all runs failed."""
     runs: int
     latencies: Histogram
-    """Of all runs together."""
+    """The latencies of all runs together."""
 
     @property
     def model(self) -> str:

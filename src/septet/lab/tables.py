@@ -1,4 +1,4 @@
-"""Results as text tables of fixed columns, for the terminal and for wherever its output is piped to."""
+"""Results as text tables with fixed columns, for the terminal and for pipes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _column(metric: Metric, cell: Summary) -> str:
 
 
 def load_figures(figures: dict[str, Any]) -> str:
-    """The outcome of one load run."""
+    """The table of the figures of one load run."""
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
         ["answers", f"{figures['answers']:,} in {figures['window_s']:.2f} s"],
@@ -54,7 +54,7 @@ def load_figures(figures: dict[str, Any]) -> str:
 
 
 def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """What users waited: in all, and for what."""
+    """Rows of latencies: of requests, and of their parts."""
     latency = figures["latency_us"]
     for name, value in latency.items():
         if figures["answers"] >= ANSWERS_FOR.get(name, 0):
@@ -78,14 +78,14 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _workers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """What each worker of a cluster did."""
+    """A row for each worker of a cluster."""
     for each in figures["client"].get("workers", []):
         part = f"{each['users']:,}, {each['answers']:,}, {each['cpu_share']:.0%} of one"
         yield [f"worker {each['worker']}: users, answers, CPU", part]
 
 
 def aligned(rows: Iterable[list[str]]) -> str:
-    """The first column to the left, the others to the right."""
+    """A table as text: the first column is aligned to the left, the others to the right."""
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []

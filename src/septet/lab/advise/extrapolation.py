@@ -25,7 +25,7 @@ REQUESTS = 10_000
 WARMUP = 1_000
 """So many requests, which find an empty server, are left out."""
 STEPS = 9
-"""Of the bisection: exact to 1 part in 500."""
+"""Steps of the bisection: exact to 1 part in 500."""
 PERCENT = 99
 
 
@@ -101,7 +101,7 @@ class Row:
     many: int
     """The number of machines that does in the worst case, from `rate_low`."""
     memory_bytes: int | None
-    """Of one machine."""
+    """The memory of one machine."""
 
 
 def parse_rate(text: str) -> float:

@@ -1,7 +1,7 @@
 """What one run of the load generator says: the numbers that decide, and whether the latency target was held.
 
-A run that was held is believed whatever the machine did, because nothing makes a server faster than it is. A run that
-was not held counts against the server only if nothing else explains it.
+A run that was held is believed even if the machine was busy, because nothing makes a server faster than it is. A run
+that was not held counts against the server only if nothing else explains it.
 """
 
 from __future__ import annotations

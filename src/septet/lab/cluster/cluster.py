@@ -60,10 +60,10 @@ class Cluster:
                 processes = coordinator.collect()
         return outcome(replace(plan, processes=len(processes)), processes)
 
-    def load_cell(self, plan: Plan, hear: Notify, scenario: Path | None = None) -> dict[str, Any]:
+    def load_cell(self, plan: Plan, receive: Notify, scenario: Path | None = None) -> dict[str, Any]:
         """Carry out the plan of a cell (`client.Load`). Raises KeyboardInterrupt when the run was interrupted."""
         try:
-            figures = self.load(plan, hear)
+            figures = self.load(plan, receive)
         except LoadError as error:
             raise Failed(str(error)) from None
         if figures["interrupted"]:

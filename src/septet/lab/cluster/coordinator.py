@@ -47,7 +47,7 @@ class RemoteProcess:
     plan: Plan
     """Its share of the plan."""
     clock: Offset
-    """Of its machine."""
+    """The offset of the clock of its machine."""
     answers: int = 0
     raw: dict[str, Any] | None = None
     late_ns: int = 0

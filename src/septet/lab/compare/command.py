@@ -38,7 +38,7 @@ not valid on both sides, or ran only once, are shown and not judged.""",
     "metrics",
     multiple=True,
     type=click.Choice(list(COMPARED), case_sensitive=False),
-    help=f"What to compare; may be repeated.  [default: {', '.join(DEFAULT)}]",
+    help=f"Metric to compare; may be repeated.  [default: {', '.join(DEFAULT)}]",
 )
 @click.option(
     "--tolerance",
@@ -46,11 +46,16 @@ not valid on both sides, or ran only once, are shown and not judged.""",
     default=5.0,
     show_default=True,
     metavar="PERCENT",
-    help="Less of a change is none.",
+    help="A smaller change counts as none.",
 )
-@click.option("--judge-noisy", is_flag=True, help="Judge cells whose verdict is noisy as well.")
+@click.option("--judge-noisy", is_flag=True, help="Also judge cells whose verdict is noisy.")
 @click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)), default="table", show_default=True, help="Of what is printed."
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default="table",
+    show_default=True,
+    help="Of the output.",
 )
 def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_noisy: bool, form: str) -> int:
     """Compare two results of `septet bench`, cell by cell.
@@ -74,4 +79,4 @@ def _read(path: Path) -> Results:
     try:
         return results.read(path / results.NAME if path.is_dir() else path)
     except Failed as failure:
-        raise UsageError(str(failure)) from None  # status 1 is for what got worse
+        raise UsageError(str(failure)) from None  # status 1 means that something got worse

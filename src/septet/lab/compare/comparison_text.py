@@ -33,13 +33,13 @@ def _about(results: Results) -> str:
 
 
 def text(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """Everything, to be read in a terminal."""
+    """The comparison for a terminal."""
     blocks = [head, *([_differ(differences)] if differences else []), aligned(_table(found)), *sentences(found)]
     return "\n\n".join(blocks)
 
 
 def markdown(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """Everything, for a pull request."""
+    """The comparison as Markdown, for a pull request."""
     titles, *lines = _table(found)
     rows = [titles, ["---", *["--:"] * (len(titles) - 1)], *lines]
     table = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
@@ -82,7 +82,7 @@ def _figures(row: Row, metrics: Sequence[str]) -> list[str]:
 
 
 def _figure(change: Change) -> str:
-    """The ratio, its interval, and a word where it is one."""
+    """The ratio, its interval, and the outcome unless there is no difference."""
     value, low, high = change.ratio
     interval = "" if low is None or high is None else f" ({_times(low)}-{_times(high)})"
     word = {WORSE: " worse", BETTER: " better", NOT_JUDGED: " ?", NO_DIFFERENCE: ""}[change.outcome]
@@ -90,7 +90,7 @@ def _figure(change: Change) -> str:
 
 
 def _times(value: float) -> str:
-    """Two decimals; beyond a hundred or a hundredth the exact number tells nobody anything."""
+    """A ratio with two decimals; above 100 and below 0.01 only the limit."""
     return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 100 else ">100"
 
 
@@ -100,7 +100,7 @@ def _verdicts(row: Row) -> str:
 
 
 def sentences(found: Comparison) -> list[str]:
-    """What follows from the table, without a full stop, the worst first."""
+    """Sentences about the table, without a full stop, the worst first."""
     said = [_change(row, metric, WORSE) for row, metric in found.with_outcome(WORSE)]
     said += [_change(row, metric, BETTER) for row, metric in found.with_outcome(BETTER)]
     said += [_only(name, cells) for name, cells in (("A", found.only_a), ("B", found.only_b)) if cells]
@@ -122,7 +122,7 @@ def _only(name: str, cells: Sequence[Key]) -> str:
 
 
 def _left_out(found: Comparison) -> list[str]:
-    """Why figures are shown and not judged, with how many cells it befell."""
+    """Why figures are shown and not judged, with the number of cells."""
     counts: Counter[str] = Counter()
     for row in found.rows:
         doubted = [verdict for verdict in row.verdicts if verdict != "valid"]
@@ -155,7 +155,7 @@ def _differ(differences: Sequence[str]) -> str:
 
 
 def _cell(value: str) -> str:
-    """A word in bold for those who skim."""
+    """A cell of the table, with the outcome in bold."""
     for word in (WORSE, BETTER):
         if value.endswith(f" {word}"):
             return f"{value.removesuffix(word)}**{word}**"
@@ -163,7 +163,7 @@ def _cell(value: str) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Labels and reasons come from files and applications: nothing in them may mean anything."""
+    """Escape Markdown: labels and reasons come from files and applications."""
     for character in "\\`*_<>|[]":
         value = value.replace(character, "\\" + character)
     return " ".join(value.split())

@@ -27,7 +27,7 @@ class Framing(NamedTuple):
 
     status: int
     length: int
-    """Of the body in bytes, or CHUNKED, or UNTIL_CLOSE."""
+    """The length of the body in bytes, or CHUNKED, or UNTIL_CLOSE."""
     keep: bool
     """Whether another request may follow on the connection."""
     cookies: tuple[bytes, ...] = ()

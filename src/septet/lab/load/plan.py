@@ -58,7 +58,7 @@ class Target:
     name: str = ""
     """In the figures; "" for METHOD PATH."""
     status: int | None = None
-    """Of a right answer; None: 200 to 399."""
+    """The status of a right answer; None: 200 to 399."""
     expect_length: int | None = None
     """Bytes of the right body, or ANY_LENGTH; None: as in the first two answers."""
     expect_text: str = ""

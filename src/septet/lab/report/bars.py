@@ -1,4 +1,4 @@
-"""All contenders side by side at one number of users: a bar each, in one small picture for each metric."""
+"""All contenders side by side at one number of users: a small picture for each metric, with a bar for each."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ from septet.lab.report.figure_text import text
 from septet.lab.report.over_users import HEADINGS
 from septet.lab.summary import Summary
 
-BAR = 22  # pixels, with the space to the next
-GUTTER = 26  # between two columns
-ROOM = 0.36  # of a small picture's width, for the figure beyond the longest bar
+BAR = 22
+"""Pixels of a bar, with the space to the next one."""
+GUTTER = 26
+"""Pixels between two columns."""
+ROOM = 0.36
+"""Share of the width of a small picture, for the figure beyond the longest bar."""
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """Failed ones are there, with a word in place of a bar."""
+    """The section; failed contenders have a word in place of a bar."""
     here = [cell for cell in cells if cell.users == users]
     metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
     title = f"Side by side, at {users:,} users"

@@ -19,10 +19,11 @@ from septet.lab.results import Results
 from septet.lab.summary import Summary
 
 MOST_OF_THEM = 0.75
+"""Share of the contenders."""
 
 
 def focus(cells: Sequence[Summary]) -> int:
-    """The greatest number of users that most contenders could serve: there is more to see than where all are idle."""
+    """The largest number of users that most contenders could serve, where they differ most."""
     served = _served(cells)
     if not served:
         return max(cell.users for cell in cells)
@@ -31,7 +32,7 @@ def focus(cells: Sequence[Summary]) -> int:
 
 
 def landmarks(cells: Sequence[Summary]) -> list[int]:
-    """That, and the greatest number that more than one of them, or whoever there is, could serve."""
+    """That number, and the largest that more than one contender could serve (or one, where there is but one)."""
     served = _served(cells)
     several = [users for users, contenders in served.items() if contenders > 1]
     return sorted({focus(cells), max(several or served or [focus(cells)])})
@@ -42,8 +43,10 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 
 
 RANKED = ("valid", "client-limited")
-CLIFF = 0.6  # of the rate before: what falls further from one number of users to the next is told
-NAMED_MAX = 3  # of those behind; of more the next and the last
+CLIFF = 0.6
+"""A rate that falls below this share of the rate at the previous number of users is told."""
+NAMED_MAX = 3
+"""So many contenders behind the first are named; of more only the next and the last."""
 
 
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
@@ -62,7 +65,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """A contender's figure with its interval, so turned that more is better; `high` is infinite for "at least"."""
+    """The figure of a contender with its interval, negated where less is better; `high` is infinite for "at least"."""
 
     label: str
     value: float
@@ -72,7 +75,7 @@ class _Standing:
 
 
 def _at(cells: Sequence[Summary], users: int) -> list[str]:
-    """The sentences on one number of users."""
+    """The sentences about one number of users."""
     said = [sentence for tell in (_rates, _latencies, _cpu, _memory) if (sentence := tell(cells, users))]
     doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
     if doubtful:
@@ -99,7 +102,7 @@ def _memory(cells: Sequence[Summary], users: int) -> str | None:
 
 
 def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str, other: str) -> str | None:
-    """Who is best, by how much, and who cannot be told from it."""
+    """Which contender is best, by how much, and which do not differ from it beyond noise."""
     known = [cell for cell in cells if cell.verdict in RANKED and metric.estimate(cell.figures) is not None]
     if not known:
         return None
@@ -126,7 +129,7 @@ def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str,
 
 
 def _standing(metric: Metric, cell: Summary) -> _Standing | None:
-    """None where there is no interval."""
+    """The standing of a cell; None without an interval."""
     found = metric.estimate(cell.figures)
     if found is None or found.low is None or found.high is None:
         return None
@@ -150,14 +153,14 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[_Standing]) -> list[tuple[_Standing, str]]:
-    """With a word about its place, for those whose neighbours are left out."""
+    """The contenders to name, each with its place when others between them are left out."""
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
 
 
 def _ratio(leader: _Standing, other: _Standing, metric: Metric) -> str:
-    """From the worst to the best case of both intervals."""
+    """The ratio as text, from the worst to the best case of both intervals."""
     if metric.more_is_better:
         low, high = leader.low / other.high, leader.high / other.low
     else:
@@ -169,7 +172,7 @@ def _ratio(leader: _Standing, other: _Standing, metric: Metric) -> str:
 
 
 def _times(ratio: float) -> str:
-    """To the digits that a reader can use."""
+    """A ratio with as many digits as are of use."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
 
@@ -189,7 +192,7 @@ def _rounded(value: float) -> str:
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
-    """Where a contender's rate falls at once, rather than slowly."""
+    """Where the rate of a contender falls suddenly."""
     said = []
     for line in _lines(cells):
         told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]
@@ -208,7 +211,7 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 
 
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
-    """At which numbers of users contenders have this verdict."""
+    """A sentence about the numbers of users at which contenders have this verdict."""
     found = []
     axis = sorted({cell.users for cell in cells})
     for line in _lines(cells):

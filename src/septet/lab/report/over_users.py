@@ -1,4 +1,4 @@
-"""The seed's three pictures, of any metric: all numbers of users, those up to 1,000, those above."""
+"""A metric over the number of users, in three pictures as the seed had them: all, up to 1,000, above 1,000."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from septet.lab.report.scales import Scale, users_scale, values_scale
 from septet.lab.results import Results
 from septet.lab.summary import Summary
 
-SEED_EDGE = 1000  # where the seed divides its users into two pictures
-ENOUGH = 3  # numbers of users, for a picture of their own
+SEED_EDGE = 1000
+"""The number of users at which the seed divided its pictures."""
+ENOUGH = 3
+"""So many numbers of users are worth a picture of their own."""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
 
 
 def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
-    """One for each metric that any cell knows; errors only where there were some."""
+    """A section for each metric that some cell has; errors only when there were some."""
     known = [metric for metric in CHARTS if any(_worth_drawing(metric, cell) for cell in cells)]
     seed = results["experiment"]["profile"] == "seed"
     return [_section(metric, cells, seed) for metric in known or [RATE]]
@@ -102,7 +104,7 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """The seed's figures of the models and within the users that are drawn."""
+    """The figures of the seed, for the models and numbers of users that are drawn."""
     models = dict.fromkeys(point.model for point in points)
     return [
         Point(model, model, number, rate)

@@ -34,11 +34,12 @@ from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
 
 _HERE = Path(__file__).parent
-_VEGA = "window.vegaEmbed = vegaEmbed;"  # all that the page's script calls
+_VEGA = "window.vegaEmbed = vegaEmbed;"
+"""The function that the script of the page calls."""
 
 
 Drawn = dict[str, dict[str, Specification]]
-"""What Vega draws, by picture and form."""
+"""What Vega draws, by the names of picture and form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _packed_vega() -> str:
 
 
 def _packed(text: str) -> str:
-    """For a page: a third larger than what gzip makes of it. The same text is always packed the same."""
+    """A text for the page, compressed and in base64; equal texts give equal results."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
@@ -149,7 +150,7 @@ def _value(name: str, value: object) -> str:
 
 
 def _commands(results: Results) -> dict[str, Any]:
-    """For each line of the charts the commands of one run, at the greatest number of users that has any."""
+    """The commands of one run for each line of the charts, at the largest number of users that has any."""
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
         return {"commands": [], "commands_at": "no run"}
@@ -173,7 +174,7 @@ TRADE_MARKS = re.compile(r"\((R|TM)\)")
 
 
 def title(results: Results) -> str:
-    """Of the page."""
+    """The title of the page."""
     experiment = results["experiment"]
     contenders = [*experiment["models"], *(other["name"] for other in experiment["others"])]
     if len(contenders) == 1:
@@ -183,7 +184,7 @@ def title(results: Results) -> str:
 
 
 def caption(results: Results) -> list[str]:
-    """What was measured, and on what."""
+    """What was measured, and on which machine."""
     experiment, machine = results["experiment"], results["machine"]
     repeats = experiment["repeats"]
     runs = f"median of {repeats} runs" if repeats > 1 else "one run"
@@ -207,7 +208,7 @@ PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was rec
 
 @dataclass(frozen=True, slots=True)
 class TracePicture:
-    """`source` is the picture itself, as a data: URL. As an image of its own it can bring nothing into the page."""
+    """`source` is the picture as a data: URL: as an image it cannot run scripts in the page."""
 
     shows: str
     source: str
@@ -215,7 +216,7 @@ class TracePicture:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What `septet trace` has left."""
+    """What `septet trace` wrote."""
 
     pictures: Sequence[TracePicture]
     remarks: Sequence[str]
@@ -223,7 +224,7 @@ class Traces:
 
 
 def read_traces(directory: Path) -> Traces | None:
-    """What is in `directory`/trace; None without a trace, or when it cannot be read."""
+    """The trace in `directory`/trace; None without one, or when it cannot be read."""
     place = directory / DIRECTORY
     try:
         told = json.loads((place / FIGURES).read_text())
@@ -241,21 +242,21 @@ def _source(path: Path) -> str:
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:
-    """Which of the three ways it was, for each model where they differ."""
+    """How it was recorded, for each model where that differs."""
     said: dict[str, list[str]] = {}
     for each in told["models"]:
         said.setdefault(captions.WAYS[each["way"]], []).append(each["model"])
     ways = [f"{', '.join(models)}: {way}." if len(said) > 1 else f"{way}." for way, models in said.items()]
     lost = sum(each["lost"] for each in told["models"])
     return [
-        "Recorded separately, after all figures were taken: whoever records takes CPU time.",
+        "Recorded separately, after all figures were taken: recording takes CPU time.",
         *ways,
         *([f"{lost:,} records were lost."] if lost else []),
     ]
 
 
 def _table(told: dict[str, Any]) -> Table:
-    """The shares of all models, under every heading that any of them has."""
+    """The shares of all models, with every heading that one of them has."""
     shares = [share for each in told["models"] for share in each["shares"]]
     heads = list(dict.fromkeys(head for share in shares for head in share))
     return [heads, *([share.get(head, "") for head in heads] for share in shares)]

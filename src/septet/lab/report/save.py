@@ -1,4 +1,4 @@
-"""From results to files: the seed's picture, the page, and every picture by itself."""
+"""From results to files: the page, the picture of the rates beside it, and every other picture below charts/."""
 
 from __future__ import annotations
 

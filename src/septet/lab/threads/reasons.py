@@ -1,14 +1,12 @@
-"""What a system call is about, by its number: the numbers of x86-64 and of the generic table (aarch64 and others).
+"""What a blocked thread waits for: from its system call and the arguments, looked up in /proc while it is blocked.
 
-Only calls in which a server's thread may block for any time. Source: arch/x86/entry/syscalls/syscall_64.tbl and
+The tables have the numbers of system calls in which a server's thread may block for long, for x86-64 and for the
+generic table (aarch64 and others). Source: arch/x86/entry/syscalls/syscall_64.tbl and
 include/uapi/asm-generic/unistd.h of Linux.
 
-
-What a blocked thread waits for: from its system call and the call's arguments, looked up in /proc while it is true.
-
-The GIL is told by an address: CPython keeps its lock in a static variable, so a futex(2) within the mapping of the
-interpreter, or of libpython, is the GIL, and any other is a lock, a condition or a queue. That holds for CPython 3.11
-to 3.13 with a GIL, whoever serves with it.
+The GIL is recognised by an address: CPython keeps its lock in a static variable, so a futex(2) within the mapping of
+the interpreter, or of libpython, is the GIL, and any other is a lock, a condition or a queue. That holds for CPython
+3.11 to 3.13 with a GIL, in any server.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from septet.lab.threads.states import Call, State
 
 
 class About(Enum):
-    """What its first arguments are, and so where to look on."""
+    """What the first arguments of a system call are."""
 
     DESCRIPTOR = auto()  # the first is a descriptor that it reads, writes or connects
     POLL = auto()  # the first is an array of struct pollfd, the second its length
@@ -34,7 +32,7 @@ class About(Enum):
     FUTEX = auto()  # the first is the address of the word that it waits for
     SLEEP = auto()
     CHILD = auto()  # or a signal, which is how a parent waits for all of them
-    FILE = auto()  # a path or a disk file, in whatever argument
+    FILE = auto()  # a path or a disk file, in some argument
     SELECT = auto()
     LOCK = auto()  # of a file
 
@@ -73,9 +71,12 @@ ABOUT = _by_number(_X86_64 if platform.machine() == "x86_64" else _GENERIC)
 
 
 _POLLFD = struct.Struct("<ihh")
-_POLLED_MAX = 64  # descriptors of a poll(2) that are looked at; more is a loop, whatever they are
-_FRESH_NS = 20_000_000  # how long what was looked up is believed
-_IDLE_POLL = 4  # one client, the listener or two, and what orders to stop; more is a loop
+_POLLED_MAX = 64
+"""A poll(2) of more descriptors is an event loop, and is not looked at."""
+_FRESH_NS = 20_000_000
+"""How long a lookup is valid."""
+_IDLE_POLL = 4
+"""One client, one or two listeners, and a wake-up descriptor; a poll(2) of more is an event loop."""
 _INTERPRETER = re.compile(r"/(lib)?python[^/]*$")
 
 _ALWAYS: dict[About | None, State] = {
@@ -91,20 +92,22 @@ Range = tuple[int, int]
 
 
 class Reasons:
-    """Learns on the way: each look into /proc tells which system call an instruction address stands for."""
+    """Finds reasons. Each look into /proc also teaches it which system call belongs to an instruction address."""
 
     def __init__(self, ports: frozenset[int]) -> None:
         self._descriptors = Descriptors(ports)
-        self._numbers: dict[int, int] = {}  # system call by the address after its instruction
+        self._numbers: dict[int, int] = {}
+        """System calls by the address after their instruction."""
         self._interpreters: dict[int, list[Range]] = {}
         self._seen: dict[tuple[int, int, int, int], State] = {}
         self._recent: dict[tuple[int, int, int], tuple[int, State | None]] = {}
-        self._polls: dict[tuple[int, int], State] = {}  # by process and number of descriptors
+        self._polls: dict[tuple[int, int], State] = {}
+        """By process and number of descriptors."""
 
     def now(self, pid: int, number: int, call: Call) -> State:
-        """What a thread waits for that is in a system call this moment.
+        """What a thread waits for that is in a system call now.
 
-        glibc has an instruction of its own for each of its functions, so the address will tell the call later. Only
+        glibc has an instruction of its own for each of its functions, so the address identifies the call later. Only
         syscall(3) makes all calls from one address.
         """
         self._numbers[call.address] = number
@@ -113,10 +116,10 @@ class Reasons:
         return state
 
     def afterwards(self, pid: int, call: Call) -> State | None:
-        """What a thread waited for that left its CPU in this call, a moment ago; None if that cannot be told.
+        """What a thread waited for that left its CPU in this call a moment ago; None if that is not known.
 
-        Descriptors are still the same then. The array of a poll(2) may not be: most lie on a stack, or are freed. So
-        there it goes first by what was seen while it was true.
+        Descriptors are still the same then. The array of a poll(2) may not be: most are on a stack, or freed. So for
+        poll(2) what was seen while the thread was blocked comes first.
         """
         number = self._numbers.get(call.address)
         if number is None:
@@ -150,15 +153,15 @@ class Reasons:
         return None
 
     def _polled(self, pid: int, address: int, count: int) -> State | None:
-        """From the array of descriptors, if that is what lies there."""
+        """The state by the array of descriptors, if the memory holds one."""
         if not 0 < count <= _POLLED_MAX:
             return State.EVENTS if count else State.SLEEP
         data = _memory(pid, address, count * _POLLFD.size)
         kinds = {self._descriptors.kind(pid, descriptor) for descriptor, _, _ in _POLLFD.iter_unpack(data)}
-        if not kinds or None in kinds or Kind.FILE in kinds:  # nobody polls a file: this is something else by now
+        if not kinds or None in kinds or Kind.FILE in kinds:  # files are not polled: it is no longer the array
             return None
         if kinds >= {Kind.CLIENT, Kind.LISTENER} and count <= _IDLE_POLL:
-            kinds.discard(Kind.LISTENER)  # an idle client is waited for with an eye on the door
+            kinds.discard(Kind.LISTENER)  # a worker that waits for an idle client also watches the listener
         state = waits(kinds, State.EVENTS)
         if state is not None:
             self._polls[pid, count] = state
@@ -182,9 +185,9 @@ class Reasons:
 
 
 def interpreter_ranges(maps: list[str]) -> list[Range]:
-    """Where the interpreter's code and static variables lie, from the lines of /proc/PID/maps.
+    """The addresses of the interpreter's code and static variables, from the lines of /proc/PID/maps.
 
-    Variables that begin as zero (.bss) have no file: theirs is the anonymous mapping that joins on to the last one.
+    Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one.
     """
     ranges: list[Range] = []
     for line in maps:
@@ -197,7 +200,7 @@ def interpreter_ranges(maps: list[str]) -> list[Range]:
 
 
 def _memory(pid: int, address: int, size: int) -> bytes:
-    """Bytes of a process's memory; none if it may not be read."""
+    """Bytes of the memory of a process; empty if it may not be read."""
     try:
         descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -1,7 +1,7 @@
-"""What a descriptor of a server's process is, and so what it means to wait for it; read from /proc (proc(5)).
+"""What a descriptor of a server's process is, and what it means to wait for it; read from /proc (proc(5)).
 
-A socket is told by its local port: at a port where the server listens it is the listener or one of its clients, and
-any other is a connection to somebody whom the application asks: the database. Nothing of this is asked of the server.
+A socket is classified by its local port: at a port where the server listens it is the listener or one of its clients;
+any other socket is a connection of the application to a backend, such as a database. The server is not asked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from septet.lab.threads.states import State
 
 _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
-_FRESH_NS = 20_000_000  # how long an answer is believed: descriptors are closed and their numbers used again
+_FRESH_NS = 20_000_000
+"""How long a lookup is valid: descriptors are closed and their numbers used again."""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -26,14 +27,15 @@ class Kind(Enum):
     BACKEND = auto()
     FILE = auto()
     PROCESS = auto()  # a pidfd
-    INTERNAL = auto()  # eventfd, pipe, epoll and the like: a process among itself
+    INTERNAL = auto()
+    """eventfd, pipe, epoll and the like, within a process."""
 
 
 _NAMED = {"anon_inode:[pidfd]": Kind.PROCESS}
 
 
 class Descriptors:
-    """The descriptors of a server that listens on these TCP ports; every answer is remembered for a moment."""
+    """The descriptors of a server that listens on these TCP ports; every lookup is remembered for a moment."""
 
     def __init__(self, ports: frozenset[int]) -> None:
         self._ports = ports
@@ -41,7 +43,7 @@ class Descriptors:
         self._known: dict[tuple[int, int], tuple[int, Kind | None]] = {}
 
     def kind(self, pid: int, descriptor: int) -> Kind | None:
-        """None when it has been closed meanwhile, or cannot be told."""
+        """The kind of a descriptor; None when it has been closed meanwhile, or is not known."""
         now = time.monotonic_ns()
         at, kind = self._known.get((pid, descriptor), (0, None))
         if now - at > _FRESH_NS:
@@ -72,12 +74,12 @@ def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
             kind = (Kind.LISTENER if state == _LISTENING else Kind.CLIENT) if ours else Kind.BACKEND
             found[rest[5]] = kind
     for line in _lines(f"/proc/{pid}/net/unix"):
-        found[line.split()[6]] = Kind.BACKEND  # a socket pair looks the same; who polls it is not misled, see `waits`
+        found[line.split()[6]] = Kind.BACKEND  # a socket pair looks the same, see `waits`
     return found
 
 
 def _lines(path: str) -> list[str]:
-    """Without the first, which has the columns' names."""
+    """The lines of a file without the first, which has the names of the columns."""
     try:
         return Path(path).read_text(errors="replace").splitlines()[1:]
     except OSError:

@@ -1,6 +1,6 @@
 """What a thread can be doing, and an interval of doing it.
 
-Two states come from the scheduler (running, runnable), all others say what a blocked thread waits for. The order is
+Two states come from the scheduler (running, runnable); all others say what a blocked thread waits for. Their order is
 that of the legends.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class State(StrEnum):
-    """The value is what files hold; `label` is what people read."""
+    """The value is for files, `label` for people."""
 
     RUNNING = "running"
     RUNNABLE = "runnable"
@@ -28,7 +28,7 @@ class State(StrEnum):
     OTHER = "other"
     UNKNOWN = "unknown"
     APPLICATION = "application"
-    # Of requests, while no thread is busy with them:
+    # States of requests while no thread works on them:
     QUEUED = "queued"
     SUSPENDED = "suspended"
     RETURNING = "returning"
@@ -60,14 +60,14 @@ LABELS = {
 }
 
 IDLE = frozenset({State.CLIENT, State.ACCEPT, State.EVENTS, State.RING})
-"""Waits of a thread that has nothing to do: nobody is kept waiting by them."""
+"""Waits of a thread that has nothing to do; no request waits for it."""
 
 NEGLIGIBLE = IDLE | {State.RETURNING}
-"""Of no account where only shares can be shown."""
+"""States that are left out where only shares are shown."""
 
 
 class Call(NamedTuple):
-    """Where a thread was when it blocked: the instruction after its system call, and the call's first two arguments."""
+    """The system call in which a thread blocked: the address after its instruction, and its first two arguments."""
 
     address: int
     first: int
@@ -75,7 +75,7 @@ class Call(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """From `start` to `end`, nanoseconds of CLOCK_MONOTONIC. `call` is there when the kernel told it."""
+    """A state from `start` to `end`, in nanoseconds of CLOCK_MONOTONIC. `call` is set when the kernel reported it."""
 
     start: int
     end: int
@@ -84,7 +84,7 @@ class Interval(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One look at a thread in /proc. RUNNING is told from RUNNABLE where that can be told."""
+    """One look at a thread in /proc. RUNNING and RUNNABLE differ only where the kernel has the figures for it."""
 
     time: int
     pid: int

@@ -1,7 +1,7 @@
-"""Looking at threads: /proc/PID/task/TID, a few microseconds a thread (proc(5)).
+"""Samples threads from /proc/PID/task/TID, in a few microseconds a thread (proc(5)).
 
-Beside the switches it says why a thread is blocked; where there are no switches it is all there is. The files of each
-thread are opened once and read again and again.
+Where the kernel records switches, samples say why a thread is blocked; elsewhere samples are all there is. The files of
+each thread are opened once and read again and again.
 """
 
 from __future__ import annotations
@@ -15,20 +15,26 @@ from septet.lab.proc import processes_of
 from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Call, Sample, State
 
-_PROCESSES_EVERY_NS = 200_000_000  # all of /proc is read for it, which takes milliseconds
+_PROCESSES_EVERY_NS = 200_000_000
+"""How often processes are searched: all of /proc is read for it, which takes milliseconds."""
 _THREADS_EVERY_NS = 10_000_000
-_GLANCE_NS = 200_000  # a look that takes longer was interrupted, and nobody knows when it saw what it saw
-_NOT_IN_A_CALL = b"-1"  # blocked outside a system call: by a page fault
+_GLANCE_NS = 200_000
+"""A look that takes longer was interrupted, so the time of what it saw is not known."""
+_NOT_IN_A_CALL = b"-1"
+"""Blocked outside a system call, by a page fault."""
 
 
 @dataclass(slots=True)
 class _Task:
     pid: int
     stat: int
-    syscall: int  # -1 where it may not be read
+    syscall: int
+    """-1 where it may not be read."""
     schedstat: int
-    ran: int = 0  # nanoseconds on a CPU, and waiting for one, at the last look
+    ran: int = 0
+    """Nanoseconds on a CPU, at the last look."""
     waited: int = 0
+    """Nanoseconds of waiting for a CPU, at the last look."""
 
     def close(self) -> None:
         for descriptor in (self.stat, self.syscall, self.schedstat):
@@ -37,7 +43,7 @@ class _Task:
 
 
 class Tasks:
-    """All threads of a session (see `septet.lab.server`), as they come and go."""
+    """The threads of a session (see `septet.lab.server`), as they start and end."""
 
     def __init__(self, session: int, reasons: Reasons) -> None:
         self._session = session
@@ -51,7 +57,7 @@ class Tasks:
             self._tasks.pop(tid).close()
 
     def look(self) -> list[Sample]:
-        """A sample of each thread that lives; none of one that could not be told for certain."""
+        """A sample of each living thread whose state is certain."""
         self._look_round(time.monotonic_ns())
         samples = []
         for tid, task in list(self._tasks.items()):
@@ -68,7 +74,7 @@ class Tasks:
         return samples
 
     def waited_ns(self) -> dict[int, int]:
-        """How long each thread has been waiting for a CPU in its life, by tid; the kernel counts it exactly."""
+        """How long each thread has waited for a CPU in its life, by tid, as the kernel counts it."""
         found = {}
         for tid, task in self._tasks.items():
             with suppress(OSError, IndexError):
@@ -90,7 +96,7 @@ class Tasks:
     def _state(self, task: _Task, letter: bytes, words: list[bytes]) -> State | None:
         if letter == b"R":
             return self._on_a_cpu(task)
-        if words[:1] == [b"running"]:  # it was not, a moment ago: one of the two is not true any more, or not yet
+        if words[:1] == [b"running"]:  # the two files disagree: the state changed between the reads
             return None
         if not words or words[0] == _NOT_IN_A_CALL:
             return State.OTHER
@@ -98,7 +104,7 @@ class Tasks:
         return self._reasons.now(task.pid, int(words[0]), call)
 
     def _on_a_cpu(self, task: _Task) -> State:
-        """Running or only waiting to: whatever it has done more of since the last look."""
+        """RUNNING or RUNNABLE: the one that it was for longer since the last look."""
         try:
             ran, waited, _ = map(int, os.pread(task.schedstat, 64, 0).split())
         except (OSError, ValueError):  # a kernel without CONFIG_SCHED_INFO
@@ -109,7 +115,7 @@ class Tasks:
 
 
 def _read(task: _Task) -> tuple[bytes, list[bytes]]:
-    """The state's letter and, of a thread that is blocked, the fields of its system call where they may be read."""
+    """The letter of the state and, for a blocked thread, the fields of its system call where they may be read."""
     text = os.pread(task.stat, 512, 0)
     letter = text[text.rindex(b")") + 2 :][:1]
     blocked = letter != b"R" and task.syscall >= 0
@@ -117,7 +123,7 @@ def _read(task: _Task) -> tuple[bytes, list[bytes]]:
 
 
 def _open(pid: int, tid: int) -> _Task:
-    """Raises OSError when it has ended already. What is another user's, or not there, is -1."""
+    """Open the files of a thread; -1 for files that may not be read. Raises OSError when the thread has ended."""
     directory = f"/proc/{pid}/task/{tid}/"
     stat = os.open(directory + "stat", os.O_RDONLY | os.O_CLOEXEC)
     opened = []

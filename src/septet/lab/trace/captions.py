@@ -13,8 +13,8 @@ from septet.lab.trace.tracing import Plan, Trace
 
 WAYS = {
     "switches": "Recorded by perf_event_open: every switch of every thread",
-    "samples": "Recorded by looking into /proc every 2 ms: what was shorter is missing, boundaries are 1 ms wide",
-    "spans": "Recorded by the server alone: what its threads did in the kernel's eyes is not known",
+    "samples": "Recorded by looking into /proc every 2 ms: shorter states are missing, boundaries are 1 ms wide",
+    "spans": "Recorded by the server alone: what its threads did on CPUs is not known",
 }
 
 
@@ -62,21 +62,21 @@ def _lost(number: int) -> str:
 
 
 def model(trace: Trace) -> str:
-    """What stands below a model's name."""
+    """The line below the name of a model."""
     answered = [each for each in trace.requests if each.status]
     seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
     times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"
     said = f"{len(answered)} requests in {seconds:g} s, {times}"
-    return "; ".join([_crew(trace), said, *_wrong(trace)])
+    return "; ".join([_threads(trace), said, *_wrong(trace)])
 
 
 def _wrong(trace: Trace) -> list[str]:
-    """What did not go well, by kind: a picture of errors must not pass for one of the application."""
+    """Errors by kind: a picture of errors must not be taken for one of the application."""
     kinds = Counter(each.status for each in trace.requests if not each.status or each.status >= 400)
     return [f"{count} x status {status}" if status else f"{count} failed" for status, count in sorted(kinds.items())]
 
 
-def _crew(trace: Trace) -> str:
+def _threads(trace: Trace) -> str:
     lanes = trace.recording.lanes
     if not lanes:
         return "threads not seen"

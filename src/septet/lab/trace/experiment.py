@@ -1,4 +1,4 @@
-"""The trace that belongs to an experiment: each of its models, with a few users, once all figures are taken."""
+"""The trace of an experiment (`septet bench --trace`): each model with a few users, after the last run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ZOOM_MS = 30.0
 
 
 def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Record a second of each model into the experiment's directory, and tell of each how it went.
+    """Record a second of each model into the directory of the experiment, and report each with `tell`.
 
-    What cannot be traced is told and does no harm: the figures are there.
+    A model that cannot be traced is reported; the figures are stored already.
     """
     if len(experiment.app_words) != 1:
         tell("trace: only applications can be traced, not files")
@@ -30,7 +30,7 @@ def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Calla
         warmup_s=0.5,
         serve_options=experiment.serve_options,
         store=experiment.store,
-        cpus=experiment.pinned.server,  # on others its pools would be of another size
+        cpus=experiment.pinned.server,  # on other CPUs the default size of pools would differ
     )
     traces: list[Trace] = []
     for model in experiment.models:

@@ -1,4 +1,4 @@
-"""From traces to files: the pictures, the page, a file for Perfetto for each model, and the figures as JSON."""
+"""From traces to files: the pictures, the page, a Perfetto file for each model, and the figures as JSON."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _draw(traces: Sequence[Trace], plan: Plan, zoom_ms: float, about: dict[str, 
 
 
 def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
-    """One model's overview and its zoom."""
+    """The overview and the zoom of one model."""
     start, end = trace.recording.start, trace.recording.end
     found, subtitle = rows(trace)[0], captions.model(trace)
     since, until = busiest(trace.requests, start, end, int(zoom_ms * 1e6))
@@ -82,7 +82,7 @@ def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
 
 
 def notes(traces: Sequence[Trace]) -> list[str]:
-    """What a reader should know of single models: what is not drawn, what was lost, why it was no better way."""
+    """What readers must know of single models: what is not drawn, what was lost, why no better way was possible."""
     said = []
     for trace in traces:
         left_out = rows(trace)[1]

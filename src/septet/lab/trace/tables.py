@@ -16,7 +16,7 @@ Shares = dict[State, float]
 
 
 def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
-    """Of the time from `start` to `end`, 0 to 1. Less than 1 together where nothing is known, or nobody was there."""
+    """The shares of the time from `start` to `end`, 0 to 1; together less than 1 where intervals are missing."""
     found: Shares = defaultdict(float)
     for each in intervals:
         overlap = min(each.end, end) - max(each.start, start)
@@ -26,7 +26,7 @@ def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
 
 
 def columns(intervals: Iterable[Interval], start: int, end: int, number: int) -> Iterator[tuple[int, int, Shares]]:
-    """(start, end, shares) of so many stretches of equal length; equal neighbours come as one.
+    """(start, end, shares) of so many parts of equal length; equal neighbours are joined.
 
     The intervals are in order and do not overlap.
     """
@@ -63,7 +63,7 @@ _HEADS = {
 
 
 def table(traces: Sequence[Trace]) -> list[list[str]]:
-    """A line of heads, then one for each thread, or row of threads, of each model: percents of the recording."""
+    """The headings, then a line for each row of threads of each model, in percent of the recording."""
     lines = [(trace, row, _shares(trace, row)) for trace in traces for row in rows(trace)[0] if not row.user]
     present = [state for state in _HEADS if any(_percent(found.get(state, 0.0)) for _, _, found in lines)]
     heads = ["model", "thread", *(_HEADS[state] for state in present), _IDLE]
@@ -80,12 +80,12 @@ def _shares(trace: Trace, row: Row) -> Shares:
 
 
 def _percent(share: float) -> str:
-    """Nothing for less than half a thousandth."""
+    """A share in percent; "" for less than half a thousandth."""
     return f"{share * 100:.1f} %" if share >= 0.0005 else ""
 
 
 def text(lines: Sequence[Sequence[str]]) -> str:
-    """The table with its columns in line, names to the left and figures to the right."""
+    """The table as text with aligned columns, names to the left and figures to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

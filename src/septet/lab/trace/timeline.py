@@ -29,7 +29,7 @@ class SwitchedIn(NamedTuple):
 
 
 class SwitchedOut(NamedTuple):
-    """It lost the CPU: `preempted` while it could have gone on, else because it waits. `call` is where, if known."""
+    """The thread lost its CPU: `preempted` while it could have gone on, else because it waits, in `call` if known."""
 
     time: int
     pid: int
@@ -39,7 +39,7 @@ class SwitchedOut(NamedTuple):
 
 
 class Born(NamedTuple):
-    """A thread began: the first of a process if `tid` is `pid`."""
+    """A thread began: the first one of a process if `tid` is `pid`."""
 
     time: int
     pid: int
@@ -56,12 +56,12 @@ Record = SwitchedIn | SwitchedOut | Born | Died
 
 
 Why = Callable[[int, Call], State | None]
-"""What a thread of this process waits for at this call, if that is known."""
+"""Returns what a thread of this process waits for in this call, None if that is not known."""
 
 
 @dataclass(slots=True)
 class Lane:
-    """One thread, and what it did between `born` and the end."""
+    """One thread and its intervals."""
 
     pid: int
     tid: int
@@ -72,7 +72,7 @@ class Lane:
         return sum(each.end - each.start for each in self.intervals if each.state in states)
 
     def between(self, start: int, end: int) -> list[Interval]:
-        """The intervals in a stretch of time, cut off at its ends."""
+        """The intervals within a time, cut off at its ends."""
         first = max(0, bisect_left(self.intervals, start, key=attrgetter("start")) - 1)
         found = []
         for each in self.intervals[first:]:
@@ -84,7 +84,7 @@ class Lane:
 
 
 class _Machine:
-    """One thread as its records come. BLOCKED is OTHER until it is explained."""
+    """The state machine of one thread. A blocked thread is OTHER until `explain` finds the reason."""
 
     def __init__(self, pid: int, tid: int, since: int) -> None:
         self.lane = Lane(pid, tid)
@@ -100,7 +100,7 @@ class _Machine:
             case Born(time=time):
                 self._since = time
                 self._state = State.RUNNABLE
-            case Died(time=time):  # its last switch is not recorded any more
+            case Died(time=time):  # its last switch is not recorded
                 self._close(time, State.RUNNING)
                 self._dead = True
             case SwitchedIn(time=time):
@@ -124,7 +124,7 @@ class _Machine:
 
 
 def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
-    """What each thread did from `start` to `end`, by tid. The records may come in any order."""
+    """The lane of each thread from `start` to `end`, by tid. The records may come in any order."""
     machines: dict[int, _Machine] = {}
     for record in sorted(records, key=attrgetter("time")):
         if record.time > end:
@@ -138,10 +138,10 @@ def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
 
 
 def explain(lane: Lane, samples: list[Sample], why: Why) -> Lane:
-    """Say why it was blocked: what the call tells, else what was seen meanwhile in /proc.
+    """Replace OTHER by the reason: by the call, else by samples of that time.
 
-    `samples` are this thread's, in order of time. A look that finds a thread ready to run, while the kernel has
-    not given it a CPU yet, tells that it has been woken: from there on it is RUNNABLE.
+    `samples` are those of this thread, in order of time. A sample that finds the thread ready to run before the kernel
+    has given it a CPU shows that it has been woken: from there on it is RUNNABLE.
     """
     times = [sample.time for sample in samples]
     explained = []
@@ -166,9 +166,9 @@ def _explained(interval: Interval, seen: list[Sample], told: State | None) -> li
 
 
 def from_samples(samples: list[Sample], start: int, end: int) -> Lane:
-    """The line of a thread of which only samples are known: each stands for the time around it.
+    """The lane of a thread of which only samples are known: each stands for the time around it.
 
-    `samples` are one thread's, in order, and not empty. What was shorter than the time between two looks is not there.
+    `samples` are those of one thread, in order, and not empty. States shorter than the time between samples are missed.
     """
     first = samples[0]
     middles = [(left.time + right.time) // 2 for left, right in pairwise(samples)]
