@@ -261,7 +261,7 @@ METRICS: tuple[Metric, ...] = (
         meaning="share of the time in which threads want to run that they wait for the GIL; null where it is not known",
         unit="%",
         per_unit=0.01,
-        # Not from samples: `threads.gil` looks more often, and the runner adds what it saw.
+        # `threads.gil` looks more often than the sampler; the runner adds its share.
         sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
         figure=_usage("gil_share"),
         column=Column("waits for GIL", 5, ".0f"),
@@ -295,16 +295,8 @@ METRICS: tuple[Metric, ...] = (
         compare="switches/request",
         chart=Chart("switches", "Context switches of a request", "context switches", 6, unit_in_title=True),
     ),
-    Metric(
-        key="voluntary_switches",
-        meaning="those in which a thread waited for something",
-        figure=_switches("voluntary_switches"),
-    ),
-    Metric(
-        key="involuntary_switches",
-        meaning="those in which the kernel took the CPU away",
-        figure=_switches("involuntary_switches"),
-    ),
+    Metric(key="voluntary_switches", meaning="those of threads that wait", figure=_switches("voluntary_switches")),
+    Metric(key="involuntary_switches", meaning="the others of them", figure=_switches("involuntary_switches")),
     Metric(
         key="error_share",
         meaning="requests that failed",
