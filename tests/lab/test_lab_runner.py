@@ -214,7 +214,7 @@ def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> No
     experiment = replace(experiment, users=(3, 4, 5))
     runs = experiment.runs()
 
-    def load(plan: Any, hear: client.Hear, scenario: Path | None) -> dict[str, Any]:
+    def load(plan: Any, hear: client.Receive, scenario: Path | None) -> dict[str, Any]:
         if plan.users > 3:
             raise client.LoadLost("worker b was lost")
         return client.load(plan, hear, scenario)

@@ -40,13 +40,13 @@ def test_queue_of_a_listener_on_all_addresses() -> None:
 
 def test_the_door_keeps_the_queue_half_empty() -> None:
     with listener(8) as sock:
-        way = prepare(Plan(url_of(sock)))
-        door = ListenQueueGate(way)
-        assert door.admissible() == 4
-        with socket.create_connection(way.address):
-            assert door.admissible() == 3
-    assert door.admissible() == 1  # who knocks is told that it has gone
-    elsewhere = ListenQueueGate(way._replace(queue=None))
+        route = prepare(Plan(url_of(sock)))
+        gate = ListenQueueGate(route)
+        assert gate.admissible() == 4
+        with socket.create_connection(route.address):
+            assert gate.admissible() == 3
+    assert gate.admissible() == 1  # who knocks is told that it has gone
+    elsewhere = ListenQueueGate(route._replace(queue=None))
     assert elsewhere.admissible() == 64
     elsewhere.entering = 60
     assert elsewhere.admissible() == 4
@@ -137,7 +137,7 @@ def test_a_process_on_each_cpu() -> None:
         assert figures["plan"]["users"] == 5
         assert server.connections == 5
         counted = figures["answers"] + figures["warmup"]["answers"]
-        # Between the warm-up's cue and the window users go on, and are counted in neither process's window.
+        # Between the start signal and the window users go on, and are counted in neither process's window.
         assert 0 < counted <= server.requests
         assert sum(figures["histogram_us"].values()) == figures["answers"]
     assert {"came", "progress", "measuring", "measured"} <= set(events)

@@ -225,13 +225,13 @@ def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
     return name.strip(), found
 
 
-def _users(text: str, places: str | None) -> tuple[int, ...]:
+def _users(text: str, spec: str | None) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
     users = tuple(sorted({int(word) for word in words}))
     try:
-        generator.check_users(users[-1] if places is None else 1)  # workers check their own machine
+        generator.check_users(users[-1] if spec is None else 1)  # workers check their own machine
     except LoadError as error:
         raise UsageError(f"--users: {error}") from None
     return users

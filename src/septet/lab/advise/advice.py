@@ -172,14 +172,14 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
     """All threads are taken by requests that wait."""
     profile = situation.profile
-    places = finding.candidate.at_once(profile.asynchronous, situation.users)
-    if not profile.waits or places >= situation.users or _share(trials) > BUSY * min(situation.cpus, places):
+    slots = finding.candidate.at_once(profile.asynchronous, situation.users)
+    if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):
         return None
-    if finding.most < BUSY * places / profile.wall_s:
+    if finding.most < BUSY * slots / profile.wall_s:
         return None
     where = "on the loop" if finding.candidate.model in LOOPS and not finding.candidate.threads else "in each thread"
-    where = where if places > 1 or "loop" in where else "in its one thread"
-    sentence = f"{places} at a time, each for {milliseconds(profile.wall_s)}, most of which it waits {where}"
+    where = where if slots > 1 or "loop" in where else "in its one thread"
+    sentence = f"{slots} at a time, each for {milliseconds(profile.wall_s)}, most of which it waits {where}"
     return Bottleneck("threads", sentence)
 
 

@@ -130,11 +130,11 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
     if best is None or not situation.profile.blocks or not best.candidate.threads:
         return
     candidate = best.candidate
-    places = candidate.at_once(False, situation.users)
-    if best.most >= TAKEN * places / situation.profile.wall_s and 2 * best.candidate.threads <= THREADS_MAX:
+    slots = candidate.at_once(False, situation.users)
+    if best.most >= TAKEN * slots / situation.profile.wall_s and 2 * best.candidate.threads <= THREADS_MAX:
         more = Candidate(candidate.model, candidate.workers, 2 * best.candidate.threads)
         yield from _whole(
-            search, more, f"all {places} places in the application were taken: do twice as many carry more?"
+            search, more, f"all {slots} places in the application were taken: do twice as many carry more?"
         )
 
 

@@ -187,11 +187,11 @@ class SearchRun:
 
 def _saturating_users(candidate: Candidate, situation: Situation) -> int:
     """Enough users to keep the candidate busy, and few enough that all have a first answer within about a second."""
-    places = candidate.at_once(situation.profile.asynchronous, situation.users)
+    slots = candidate.at_once(situation.profile.asynchronous, situation.users)
     if candidate.model in (POOL, PROCESSES):
-        wanted = places  # with one more the pool would close connections to serve the last one
+        wanted = slots  # with one more the pool would close connections to serve the last one
     elif situation.profile.waits:
-        wanted = 2 * places
+        wanted = 2 * slots
     else:
         wanted = int(ARRIVAL_S / situation.profile.wall_s)
     return max(USERS_MIN, min(situation.users, wanted))
