@@ -139,7 +139,7 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
         with display(experiment, len(runs)) as shown:
             benching.run(experiment, recorded, runs, shown, load)
         if traced and recorded["finished"] is not None:
-            from septet.lab.trace.experiment import trace_experiment
+            from septet.lab.trace.experiment_trace import trace_experiment
 
             trace_experiment(experiment, recorded["command"], lambda line: click.echo(line, err=True))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from septet.lab.advise.advice import Advice, Scale, price
 from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search
-from septet.lab.advise.extrapolation import Row, basis
+from septet.lab.advise.extrapolation import MachineRow, basis
 from septet.lab.advise.trial import milliseconds
 from septet.lab.advise.usl import Usl
 from septet.lab.advise.workload_profile import WorkloadProfile
@@ -162,7 +162,7 @@ def not_held(search: Search, target_s: float) -> str:
     return f"no candidate held a p99 of {milliseconds(target_s)} at any rate that was tried"
 
 
-def extrapolation(rate: float, rows: list[Row], advice: Advice, cpus: int) -> list[str]:
+def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, cpus: int) -> list[str]:
     """The table of `--plan`, and what it rests on."""
     lines = [
         f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",

@@ -118,7 +118,7 @@ def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: Adv
     return 0
 
 
-def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[extrapolation.Row]:
+def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[extrapolation.MachineRow]:
     one = service(advice.chosen, search)
     return extrapolation.plan(rate, one, target_s, advice.law_of_workers, advice.chosen.memory_bytes)
 

@@ -88,7 +88,7 @@ UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MachineRow:
     """Machines of so many cores. Rates in requests per second, for one machine."""
 
     cores: int
@@ -115,7 +115,7 @@ def parse_rate(text: str) -> float:
 
 def plan(
     rate: float, one: Service, target_s: float, law: Usl | None, memory_bytes: int | None, cores: Sequence[int] = CORES
-) -> list[Row]:
+) -> list[MachineRow]:
     """A row for each size of machine; `one` is one process on one core, as measured."""
     rows = []
     for number in cores:
@@ -124,7 +124,7 @@ def plan(
         if low <= 0:
             continue
         rows.append(
-            Row(
+            MachineRow(
                 cores=number,
                 rate=middle,
                 rate_low=low,

@@ -40,7 +40,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparedRow:
     """A cell, or with `users` None a whole line."""
 
     label: str
@@ -62,7 +62,7 @@ class Row:
 class Comparison:
     """All rows, ordered by label; and the cells that only one of the two has."""
 
-    rows: list[Row]
+    rows: list[ComparedRow]
     metrics: tuple[str, ...]
     tolerance: float
     only_a: list[Key]
@@ -73,7 +73,7 @@ class Comparison:
         """How many figures were judged."""
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
-    def with_outcome(self, outcome: str) -> Iterable[tuple[Row, str | None]]:
+    def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:
         """The rows and metrics with this outcome; the metric is None where it follows from the verdicts."""
         for row in self.rows:
             if row.outcome == outcome:
@@ -147,7 +147,7 @@ def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int]]:
 class _Plan:
     """A row before it is computed, because its level depends on the number of rows."""
 
-    empty: Row
+    empty: ComparedRow
     pairs: list[tuple[_Cell, _Cell]]
     believed: bool
 
@@ -160,7 +160,7 @@ class _Plan:
         both = ((a.series(metric), b.series(metric)) for a, b in self.pairs)
         return [(before, after) for before, after in both if before and after]
 
-    def row(self, metrics: Sequence[str], level: float, tolerance: float) -> Row:
+    def row(self, metrics: Sequence[str], level: float, tolerance: float) -> ComparedRow:
         changes = {}
         for name in metrics:
             if known := self.series(name):
@@ -180,8 +180,8 @@ def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str
             worse = a.summary if verdicts[1] in believed else b.summary
             judged = believed.issuperset(verdicts)
             may += [(a, b)] if judged else []
-            plans.append(_Plan(Row(label, a.summary.users, verdicts, worse.reason), [(a, b)], judged))
-    return [*plans, _Plan(Row(label, None), may, True)] if len(may) > 1 else plans
+            plans.append(_Plan(ComparedRow(label, a.summary.users, verdicts, worse.reason), [(a, b)], judged))
+    return [*plans, _Plan(ComparedRow(label, None), may, True)] if len(may) > 1 else plans
 
 
 def _outcome(found: Ratio, more_is_better: bool, tolerance: float) -> str:

@@ -14,9 +14,9 @@ from septet.lab.compare.comparison import (
     WITHOUT_FIGURES,
     WORSE,
     Change,
+    ComparedRow,
     Comparison,
     Key,
-    Row,
 )
 from septet.lab.results import Results
 from septet.lab.tables import aligned
@@ -62,7 +62,7 @@ def as_json(found: Comparison, head: str, differences: Sequence[str]) -> str:
     )
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: ComparedRow) -> dict[str, Any]:
     changes = {name: {**change.ratio._asdict(), "outcome": change.outcome} for name, change in row.changes.items()}
     place = {"label": row.label, "users": row.users, "verdicts": row.verdicts, "reason": row.reason}
     return {**place, "outcome": row.outcome, "changes": changes}
@@ -73,11 +73,11 @@ def _table(found: Comparison) -> list[list[str]]:
     return [["B / A", *found.metrics, "verdicts"], *rows]
 
 
-def _place(row: Row) -> str:
+def _place(row: ComparedRow) -> str:
     return f"{row.label}, {'all' if row.users is None else format(row.users, ',')} users"
 
 
-def _figures(row: Row, metrics: Sequence[str]) -> list[str]:
+def _figures(row: ComparedRow, metrics: Sequence[str]) -> list[str]:
     return [_figure(row.changes[name]) if name in row.changes else NO_FIGURE for name in metrics]
 
 
@@ -94,7 +94,7 @@ def _times(value: float) -> str:
     return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 100 else ">100"
 
 
-def _verdicts(row: Row) -> str:
+def _verdicts(row: ComparedRow) -> str:
     before, after = row.verdicts
     return "" if before == after == "valid" else before if before == after else f"{before}, {after}"
 
@@ -107,7 +107,7 @@ def sentences(found: Comparison) -> list[str]:
     return [*said, *_left_out(found), _level(found)]
 
 
-def _change(row: Row, metric: str | None, outcome: str) -> str:
+def _change(row: ComparedRow, metric: str | None, outcome: str) -> str:
     if metric is None:
         before, after = row.verdicts
         return f"{outcome}: {_place(row)}: was {before}, is {after}: {row.reason}"

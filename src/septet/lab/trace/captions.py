@@ -9,7 +9,7 @@ from typing import Any
 
 from septet.lab.threads.states import State
 from septet.lab.trace.recorder import Recording
-from septet.lab.trace.tracing import Plan, Trace
+from septet.lab.trace.tracing import Trace, TracePlan
 
 WAYS = {
     "switches": "Recorded by perf_event_open: every switch of every thread",
@@ -18,16 +18,16 @@ WAYS = {
 }
 
 
-def title(plan: Plan) -> str:
+def title(plan: TracePlan) -> str:
     users = "one user" if plan.users == 1 else f"{plan.users} users"
     return f"Who runs, who waits: {users} of {plan.app or 'the guestbook'}"
 
 
-def overview(plan: Plan) -> str:
+def overview(plan: TracePlan) -> str:
     return f"All of {_seconds(plan.duration_s)}, in columns; {_setting(plan)}"
 
 
-def zoom(plan: Plan, length_ms: float) -> str:
+def zoom(plan: TracePlan, length_ms: float) -> str:
     return f"The {length_ms:g} ms with the most requests of {_seconds(plan.duration_s)}; {_setting(plan)}"
 
 
@@ -35,7 +35,7 @@ def _seconds(seconds: float) -> str:
     return "one second" if seconds == 1 else f"{seconds:g} seconds"
 
 
-def _setting(plan: Plan) -> str:
+def _setting(plan: TracePlan) -> str:
     connections = "keep their connections" if plan.keep_alive else "open a connection for every request"
     return f"GET {plan.path}; users {connections} and think for {plan.think_s * 1000:g} ms or so"
 

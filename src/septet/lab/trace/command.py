@@ -60,10 +60,10 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     records for a second every switch of every thread: running, ready but without a CPU, or blocked, and why.
     """
     from septet.lab.trace import report  # here, so that a missing package is found before anything is recorded
-    from septet.lab.trace.tracing import Plan, Trace
+    from septet.lab.trace.tracing import Trace, TracePlan
     from septet.lab.trace.tracing import trace as record
 
-    plan = Plan(
+    plan = TracePlan(
         app=app,
         path=arguments.path(path, "/" if app else GUESTBOOK_PATH),
         users=options["users"],
@@ -110,9 +110,9 @@ def _outcome(traced: Any) -> str:
 
 
 def _tell(written: list[Path], traces: list[Any]) -> int:
-    from septet.lab.trace import report, tables
+    from septet.lab.trace import report, share_table
 
-    click.echo(tables.text(tables.table(traces)))
+    click.echo(share_table.text(share_table.table(traces)))
     for note in report.notes(traces):
         click.echo("\n" + note)
     click.echo("\n" + "\n".join(str(path) for path in written))

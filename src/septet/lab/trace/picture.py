@@ -16,8 +16,8 @@ import vl_convert
 
 from septet.lab.threads.states import IDLE, NEGLIGIBLE, State
 from septet.lab.trace.colours import FULL, LINE, LOOKS
-from septet.lab.trace.rows import Row
-from septet.lab.trace.tables import columns
+from septet.lab.trace.rows import PictureRow
+from septet.lab.trace.share_table import columns
 
 WIDTH = 900
 ROW, USER_ROW, GAP = 34, 22, 12  # heights, and the space between threads and users
@@ -42,7 +42,7 @@ class Panel:
 
     title: str
     subtitle: str
-    rows: Sequence[Row]
+    rows: Sequence[PictureRow]
     start: int
     end: int
 
@@ -135,7 +135,7 @@ def _title(text: str, subtitle: str | Sequence[str], size: int) -> alt.TitlePara
     )
 
 
-def _places(rows: Sequence[Row]) -> Places:
+def _places(rows: Sequence[PictureRow]) -> Places:
     """(top, height) of each row, in pixels from the top of the panel."""
     places: Places = []
     top = 0.0

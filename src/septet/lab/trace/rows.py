@@ -17,13 +17,13 @@ USERS_MAX = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PictureRow:
     name: str
     intervals: tuple[Interval, ...]
     user: bool = False
 
 
-def rows(trace: Trace) -> tuple[list[Row], list[str]]:
+def rows(trace: Trace) -> tuple[list[PictureRow], list[str]]:
     """The rows, threads first, and a sentence for each kind of row that is left out."""
     start, end = trace.recording.start, trace.recording.end
     watched = trace.recording.lanes or tuple(from_turns(trace.requests))
@@ -33,7 +33,8 @@ def rows(trace: Trace) -> tuple[list[Row], list[str]]:
         notes.append(f"{len(users) - USERS_MAX} more users are not drawn")
     lanes = {lane.tid: lane for lane in trace.recording.lanes}
     drawn = [
-        Row(f"user {user}", _of_user(user, trace.requests, lanes, start, end), user=True) for user in users[:USERS_MAX]
+        PictureRow(f"user {user}", _of_user(user, trace.requests, lanes, start, end), user=True)
+        for user in users[:USERS_MAX]
     ]
     return threads + drawn, notes
 
@@ -45,7 +46,7 @@ def _of_user(
     return tuple(line.between(start, end))
 
 
-def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> tuple[list[Row], list[str]]:
+def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> tuple[list[PictureRow], list[str]]:
     """A row for each thread that ran, the first of each process first.
 
     Threads that live shorter than the recording, such as one for each connection, share rows: each takes the first row
@@ -56,10 +57,12 @@ def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> 
     lasting = [lane for lane in ran if _lasts(lane, start, end)]
     passing = sorted((lane for lane in ran if not _lasts(lane, start, end)), key=lambda lane: lane.intervals[0].start)
     lasting.sort(key=lambda lane: (lane.pid != first_pid, lane.pid, lane.tid != lane.pid, lane.tid))
-    found = [Row(name, tuple(lane.intervals)) for name, lane in zip(names(lasting, first_pid), lasting, strict=True)]
+    found = [
+        PictureRow(name, tuple(lane.intervals)) for name, lane in zip(names(lasting, first_pid), lasting, strict=True)
+    ]
     what = "processes" if any(lane.tid == lane.pid for lane in passing) else "threads"
     packed = pack(passing)
-    found += [Row(f"{what}, row {n}", row) for n, row in enumerate(packed, 1)]
+    found += [PictureRow(f"{what}, row {n}", row) for n, row in enumerate(packed, 1)]
     return found[:ROWS_MAX], notes + _left_out(len(found) - ROWS_MAX, "are not drawn")
 
 
@@ -102,9 +105,11 @@ def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
     return [tuple(row) for row in packed]
 
 
-def cut(rows: Iterable[Row], start: int, end: int) -> list[Row]:
+def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
     """The rows cut to a shorter time, without those that are empty in it."""
-    shorter = (Row(row.name, tuple(Lane(0, 0, list(row.intervals)).between(start, end)), row.user) for row in rows)
+    shorter = (
+        PictureRow(row.name, tuple(Lane(0, 0, list(row.intervals)).between(start, end)), row.user) for row in rows
+    )
     return [row for row in shorter if row.intervals]
 
 

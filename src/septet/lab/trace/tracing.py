@@ -30,7 +30,7 @@ _VISITORS_GRACE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TracePlan:
     """What to trace."""
 
     app: str | None = None
@@ -75,7 +75,7 @@ class Trace:
     requests: list[Request]
 
 
-def trace(plan: Plan, model: str) -> Trace:
+def trace(plan: TracePlan, model: str) -> Trace:
     """Record one model. Raises Failed; no process is left."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="septet-trace-") as directory:
@@ -101,7 +101,7 @@ def trace(plan: Plan, model: str) -> Trace:
     return Trace(model, command, first_pid, recording, during)
 
 
-def _environment(plan: Plan, scratch: Path) -> dict[str, str]:
+def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
     """The environment of the server: a new store for the guestbook, unless the user named one."""
     if plan.store is not None:
         return {STORE: plan.store}

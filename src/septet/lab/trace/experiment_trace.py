@@ -9,7 +9,7 @@ from septet.errors import Failed
 from septet.lab.experiment import Experiment
 from septet.lab.trace import captions, report
 from septet.lab.trace.captions import DIRECTORY
-from septet.lab.trace.tracing import Plan, Trace, trace
+from septet.lab.trace.tracing import Trace, TracePlan, trace
 
 ZOOM_MS = 30.0
 
@@ -22,7 +22,7 @@ def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Calla
     if len(experiment.app_words) != 1:
         tell("trace: only applications can be traced, not files")
         return
-    plan = Plan(
+    plan = TracePlan(
         app=experiment.app_words[0],
         path=experiment.path,
         think_s=0.001,

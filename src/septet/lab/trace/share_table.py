@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from septet.lab.threads.states import IDLE, Interval, State
-from septet.lab.trace.rows import Row, rows
+from septet.lab.trace.rows import PictureRow, rows
 from septet.lab.trace.tracing import Trace
 
 Shares = dict[State, float]
@@ -75,7 +75,7 @@ def table(traces: Sequence[Trace]) -> list[list[str]]:
     ]
 
 
-def _shares(trace: Trace, row: Row) -> Shares:
+def _shares(trace: Trace, row: PictureRow) -> Shares:
     return shares(row.intervals, trace.recording.start, trace.recording.end)
 
 
