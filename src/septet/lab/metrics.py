@@ -295,8 +295,10 @@ METRICS: tuple[Metric, ...] = (
         compare="switches/request",
         chart=Chart("switches", "Context switches of a request", "context switches", 6, unit_in_title=True),
     ),
-    Metric(key="voluntary_switches", meaning="those of threads that wait", figure=_switches("voluntary_switches")),
-    Metric(key="involuntary_switches", meaning="the others of them", figure=_switches("involuntary_switches")),
+    Metric(key="voluntary_switches", meaning="of threads that had to wait", figure=_switches("voluntary_switches")),
+    Metric(
+        key="involuntary_switches", meaning="of threads that lost the CPU", figure=_switches("involuntary_switches")
+    ),
     Metric(
         key="error_share",
         meaning="requests that failed",
@@ -388,7 +390,7 @@ def reference() -> str:
 
 def _shown(metric: Metric) -> str:
     places = [
-        "table" * (metric.column is not None),
+        "table" * (metric.column is not None or metric is RATE),
         "report" * (metric.chart is not None),
         f"compare: {metric.compare}" * bool(metric.compare),
         "`usage`" * (metric.sampled is not None),
