@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from septet.lab import results
+from septet.lab import metrics, results
 from support.made_up_results import failed, results_of, valid
 from support.scripted_server import ScriptedServer, answering_status, keep_answering
 from support.waiting import wait_until
@@ -40,10 +40,10 @@ def app(tmp_path: Path) -> str:
 
 
 def undocumented(recorded: dict[str, Any]) -> set[str]:
-    """Keys of a results file, down to those of `load` and the like, that its page of the reference does not name."""
+    """Keys of a results file, down to those of `load` and the like, that the reference does not name: its page, and that of the metrics."""
     run = recorded["runs"][0]
     parts = (recorded, run, run["load"], run["load"]["client"], run["usage"], run["stop"], run["stop"]["life"])
-    page = RESULTS_PAGE.read_text()
+    page = RESULTS_PAGE.read_text() + metrics.reference()
     return {key for part in parts for key in part if f"`{key}`" not in page}
 
 
