@@ -40,7 +40,7 @@ def app(tmp_path: Path) -> str:
 
 
 def undocumented(recorded: dict[str, Any]) -> set[str]:
-    """Keys of a results file, down to those of `load` and the like, that the pages of results and metrics do not name."""
+    """Keys of a results file, down to those of `load` and the like, that the pages of results and metrics lack."""
     run = recorded["runs"][0]
     parts = (recorded, run, run["load"], run["load"]["client"], run["usage"], run["stop"], run["stop"]["life"])
     page = RESULTS_PAGE.read_text() + metrics.reference()
