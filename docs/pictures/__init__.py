@@ -5,6 +5,7 @@ from functools import partial
 
 from pictures import flow, layers, leaders, models, phases, strictness
 from pictures.drawing import Drawing
+from septet.lab import metrics
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
     **{f"{name}-structure": partial(models.structure, model) for name, model in models.MODELS.items()},
@@ -19,4 +20,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "phases": phases.wants,
     "transitions": phases.transitions,
     "differences": strictness.differences,
+    "metrics": metrics.reference,
 }

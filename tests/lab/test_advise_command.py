@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.sampler import processes_of
+from septet.lab.proc import processes_of
 
 APP = """
 import time
@@ -81,7 +81,7 @@ def test_options_that_would_measure_something_else(tmp_path: Path, app: str) -> 
     for option in ("--model=poll", "--threads 2"):
         result = advise(app, "--p99", "50ms", "--serve-option", option, cwd=tmp_path)
         assert result.returncode == 2
-        assert "is not yours to give" in result.stderr
+        assert "cannot be given" in result.stderr
 
 
 def test_a_target_that_nobody_holds(tmp_path: Path, app: str) -> None:

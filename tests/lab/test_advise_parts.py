@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from septet.errors import UsageError
-from septet.lab.advise.knee import Outcome
-from septet.lab.advise.limits import limits
+from septet.lab.advise.capacity_search import Outcome
+from septet.lab.advise.extrapolation import Service, basis, capacity, latency_s, parse_rate, plan
+from septet.lab.advise.machine_limits import machine_limits
 from septet.lab.advise.measure import duration_s
-from septet.lab.advise.plan import basis, parse_rate, plan
-from septet.lab.advise.queueing import Service, capacity, latency_s
 from septet.lab.advise.trial import outcome, read_trial
 from septet.lab.advise.usl import Usl
 from septet.lab.pinning import Pinning
@@ -86,7 +85,7 @@ PINNED = Pinning(tuple(range(6)), (6, 7))
 
 
 def test_without_control_groups(tmp_path: Path) -> None:
-    found = limits(PINNED, tmp_path / "none", tmp_path / "membership")
+    found = machine_limits(PINNED, tmp_path / "none", tmp_path / "membership")
     assert found.cpus == 6
     assert found.memory_bytes > 100_000_000
     assert not found.shared
@@ -97,7 +96,7 @@ def test_the_group_around_ours_counts(tmp_path: Path) -> None:
     membership.write_text("0::/pod/container\n")
     group(root, "pod", cpu_max="400000 100000", memory_max="100000000")
     group(root, "pod/container", cpu_max="max 100000", memory_max="max")
-    found = limits(PINNED, root, membership)
+    found = machine_limits(PINNED, root, membership)
     assert found.cpus == 2, "four CPUs' worth of time, of which the users take two"
     assert found.memory_bytes == 100_000_000
     assert any("4 CPUs" in note for note in found.notes)
@@ -111,13 +110,13 @@ def test_control_groups_of_version_1(tmp_path: Path) -> None:
     (root / "cpu/cpu.cfs_quota_us").write_text("150000\n")
     (root / "cpu/cpu.cfs_period_us").write_text("100000\n")
     (root / "memory/memory.limit_in_bytes").write_text("50000000\n")
-    found = limits(PINNED, root, tmp_path / "membership")
+    found = machine_limits(PINNED, root, tmp_path / "membership")
     assert found.cpus == 1
     assert found.memory_bytes == 50_000_000
 
 
 def test_one_cpu_is_shared(tmp_path: Path) -> None:
-    found = limits(Pinning(), tmp_path / "none", tmp_path / "membership")
+    found = machine_limits(Pinning(), tmp_path / "none", tmp_path / "membership")
     assert found.shared
     assert "share" in found.notes[0]
 

@@ -7,23 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.advise.advice import Advice, decide
-from septet.lab.advise.bottleneck import bottleneck
-from septet.lab.advise.candidate import Candidate
-from septet.lab.advise.elsewhere import elsewhere
-from septet.lab.advise.findings import Finding, Look, Search, Step
-from septet.lab.advise.knee import Bracket
-from septet.lab.advise.nature import Nature, amid_others, nature
-from septet.lab.advise.ranking import rank
-from septet.lab.advise.search import next_step
-from septet.lab.advise.words import answer, not_held, values
+from septet.lab.advise.advice import Advice, bottleneck, decide
+from septet.lab.advise.advice_text import answer, not_held, other_server_commands, values
+from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
+from septet.lab.advise.capacity_search import Bracket
+from septet.lab.advise.search import next_step, rank
+from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
 from septet.lab.experiment import Experiment
 from support.made_up_machine import World, trial
 
-HELLO = Nature(asynchronous=False, wall_s=0.0002, cpu_s=0.0001)
-CPU = Nature(asynchronous=False, wall_s=0.0052, cpu_s=0.0051)
-WAIT = Nature(asynchronous=False, wall_s=0.0203, cpu_s=0.0003)
-AWAIT = Nature(asynchronous=True, wall_s=0.0203, cpu_s=0.0002)
+HELLO = WorkloadProfile(asynchronous=False, wall_s=0.0002, cpu_s=0.0001)
+CPU = WorkloadProfile(asynchronous=False, wall_s=0.0052, cpu_s=0.0051)
+WAIT = WorkloadProfile(asynchronous=False, wall_s=0.0203, cpu_s=0.0003)
+AWAIT = WorkloadProfile(asynchronous=True, wall_s=0.0203, cpu_s=0.0002)
 TARGET_S = 0.05
 
 
@@ -58,7 +54,7 @@ def test_what_waits_gets_threads() -> None:
     advice, _, steps = advised(World(WAIT, waits))
     assert (advice.chosen.candidate.threads or 0) >= 64 or advice.chosen.candidate.model == "threaded"
     assert advice.chosen.capacity > 2500
-    assert Step(Candidate("epoll"), Look.KNEE, "") not in [Step(s.candidate, s.look, "") for s in steps]
+    assert Step(Candidate("epoll"), Look.CAPACITY, "") not in [Step(s.candidate, s.look, "") for s in steps]
     pool = next(scale for scale in advice.scales if scale.by == "threads")
     assert [number for number, _ in pool.points][:4] == [8, 16, 32, 64]
     assert pool.law is not None
@@ -152,7 +148,7 @@ def test_memory_bounds_the_number_of_processes() -> None:
 def test_who_does_not_start_is_left() -> None:
     world = World(CPU, computes(1))
     search = world.search()
-    search.of(Candidate("epoll")).gauge = trial(answers=0, failure="the server ended with status 1")
+    search.of(Candidate("epoll")).saturation = trial(answers=0, failure="the server ended with status 1")
     steps = world.explore(search)
     assert Candidate("epoll") not in {step.candidate for step in steps}
     advice = decide(search, TARGET_S)
@@ -163,16 +159,16 @@ def test_who_does_not_start_is_left() -> None:
 def test_no_time_left_means_checking_what_is_known() -> None:
     world = World(WAIT, waits)
     search = world.search()
-    search.of(Candidate("threaded")).gauge = trial()
+    search.of(Candidate("threaded")).saturation = trial()
     search.of(Candidate("threaded")).bracket = Bracket(900, 950)
     step = next_step(search, in_time=False)
     assert step is not None
     assert (step.candidate.model, step.look) == ("threaded", Look.CHECK)
 
 
-@pytest.mark.parametrize(("nature", "carries"), [(WAIT, waits), (CPU, computes(1))])
-def test_what_is_advised_has_been_checked(nature: Nature, carries: Callable[[Candidate], float]) -> None:
-    world = World(nature, carries)
+@pytest.mark.parametrize(("profile", "carries"), [(WAIT, waits), (CPU, computes(1))])
+def test_what_is_advised_has_been_checked(profile: WorkloadProfile, carries: Callable[[Candidate], float]) -> None:
+    world = World(profile, carries)
     search = world.search()
     world.explore(search)
     advice = decide(search, TARGET_S)
@@ -190,7 +186,7 @@ def test_the_simple_one_is_checked_though_others_carry_a_little_more() -> None:
     }
     for candidate, low in carried.items():
         finding = search.of(candidate)
-        finding.gauge, finding.bracket = trial(), Bracket(low, low * 1.05)
+        finding.saturation, finding.bracket = trial(), Bracket(low, low * 1.05)
     checked = []
     while (step := next_step(search, in_time=False)) is not None:
         checked.append(step.candidate.label)
@@ -213,7 +209,7 @@ def test_the_simple_one_is_checked_though_others_carry_a_little_more() -> None:
 def test_what_limits_it(candidate: Candidate, values: dict[str, float], what: str) -> None:
     situation = World(WAIT, waits).search().situation
     one = trial(**values)
-    finding = Finding(candidate, gauge=one, bracket=Bracket(300, 320), edge=one, beyond=one)
+    finding = Finding(candidate, saturation=one, bracket=Bracket(300, 320), highest_held=one, lowest_failed=one)
     found = bottleneck(finding, situation)
     assert found.what == what
     assert found.sentence
@@ -226,21 +222,21 @@ def test_one_process_among_many_cpus_is_limited_by_the_gil() -> None:
 
 
 def test_nature_is_measured() -> None:
-    quick = nature(trial(p50_s=0.0003, cpu_s=0.0002), asynchronous=False)
+    quick = workload_profile(trial(p50_s=0.0003, cpu_s=0.0002), asynchronous=False)
     assert not quick.waits
-    sleepy = nature(trial(p50_s=0.0204, cpu_s=0.0003, answered_per_s=48), asynchronous=False)
+    sleepy = workload_profile(trial(p50_s=0.0204, cpu_s=0.0003, answered_per_s=48), asynchronous=False)
     assert sleepy.blocks
     assert sleepy.at_once(cpus=1) in (68, 69)
-    crowded = nature(trial(p50_s=0.033, cpu_s=0.005, delay_s=0.027), asynchronous=False)
+    crowded = workload_profile(trial(p50_s=0.033, cpu_s=0.005, delay_s=0.027), asynchronous=False)
     assert not crowded.waits, "it was ready to run, and another program had the CPU"
 
 
 def test_what_does_not_gain_from_company_does_not_wait() -> None:
     """A request alone may wait for what others would have to wait for as well, such as a lock."""
     alone = trial(p50_s=0.02, cpu_s=0.001, answered_per_s=49)
-    found = amid_others(nature(alone, False), alone, trial(answered_per_s=52))
+    found = profile_with_others(workload_profile(alone, False), alone, trial(answered_per_s=52))
     assert not found.waits
-    assert amid_others(nature(alone, False), alone, trial(answered_per_s=1200)).waits
+    assert profile_with_others(workload_profile(alone, False), alone, trial(answered_per_s=1200)).waits
 
 
 def test_the_answer_in_words_and_in_json() -> None:
@@ -272,13 +268,13 @@ def test_requests_that_fail_are_not_called_slow() -> None:
     world.explore(search)
     assert not_held(search, 0.05) == "no candidate held a p99 of 50 ms at any rate that was tried"
     for each in search.findings.values():
-        if each.gauge is not None:
-            each.beyond = replace(each.gauge, answers=990, errors=10)
+        if each.saturation is not None:
+            each.lowest_failed = replace(each.saturation, answers=990, errors=10)
     assert not_held(search, 0.05).startswith("requests fail at every rate that was tried, 1.00% of them at best")
 
 
 @pytest.mark.parametrize(
-    ("candidate", "nature", "line"),
+    ("candidate", "profile", "line"),
     [
         (Candidate("epoll"), CPU, "gunicorn --worker-class sync --workers 4 shop:app"),
         (
@@ -291,6 +287,6 @@ def test_requests_that_fail_are_not_called_slow() -> None:
         (Candidate("epoll", workers=4), AWAIT, "uvicorn --workers 4 shop:app"),
     ],
 )
-def test_for_other_servers(candidate: Candidate, nature: Nature, line: str) -> None:
+def test_for_other_servers(candidate: Candidate, profile: WorkloadProfile, line: str) -> None:
     finding = Finding(candidate, bracket=Bracket(1000, 1060))
-    assert elsewhere(finding, nature, "shop:app", cpus=4)[0] == line
+    assert other_server_commands(finding, profile, "shop:app", cpus=4)[0] == line

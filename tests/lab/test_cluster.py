@@ -18,7 +18,7 @@ from distributed import LocalCluster
 from septet.errors import Failed
 from septet.lab.cluster import opened
 from septet.lab.cluster.cluster import Cluster
-from septet.lab.load import LoadError, NobodyListens, Plan
+from septet.lab.load import LoadError, NoListener, Plan
 from septet.lab.verdicts import judge
 from support.processes import Process, children, tree
 from support.scripted_server import Connection, ScriptedServer, keep_answering
@@ -68,7 +68,7 @@ def started(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 def followers(pid: int) -> list[Process]:
     """The load processes below `pid`."""
-    return [each for each in tree(pid) if "--follow" in words_of(each)]
+    return [each for each in tree(pid) if "--worker-process" in words_of(each)]
 
 
 def words_of(process: Process) -> list[str]:
@@ -162,7 +162,7 @@ def test_what_a_worker_cannot_do(cluster: Cluster, changes: dict[str, Any], reas
 
 def test_nobody_listens(cluster: Cluster) -> None:
     url = "http://127.0.0.1:1/"
-    with pytest.raises(NobodyListens, match=r"worker 127\S+: nobody listens at"):
+    with pytest.raises(NoListener, match=r"worker 127\S+: nothing listens at"):
         load(cluster, url)
     with pytest.raises(Failed, match=rf"worker 127\S+ does not reach {url} \(Connection refused\): "):
         cluster.check_reach(url)
@@ -170,11 +170,11 @@ def test_nobody_listens(cluster: Cluster) -> None:
 
 def test_ctrl_c_ends_the_load(dask: LocalCluster) -> None:
     words = ["--users", "4", "--duration", "100", "--json", "--cluster", dask.scheduler_address]
-    with ScriptedServer(keep_answering) as server, started("load", server.url, *words) as leader:
+    with ScriptedServer(keep_answering) as server, started("load", server.url, *words) as coordinator:
         wait_until(lambda: server.requests > 100, "there is load", START_S)
-        leader.send_signal(signal.SIGINT)
-        said, complaint = leader.communicate(timeout=START_S)
-    assert leader.returncode == 0, complaint
+        coordinator.send_signal(signal.SIGINT)
+        said, complaint = coordinator.communicate(timeout=START_S)
+    assert coordinator.returncode == 0, complaint
     figures = json.loads(said)
     assert figures["interrupted"]
     assert figures["answers"] > 0
@@ -183,22 +183,22 @@ def test_ctrl_c_ends_the_load(dask: LocalCluster) -> None:
 
 def test_a_leader_that_is_killed_leaves_no_load_for_long(dask: LocalCluster) -> None:
     words = ["--users", "4", "--duration", "100", "--cluster", dask.scheduler_address]
-    with ScriptedServer(keep_answering) as server, started("load", server.url, *words) as leader:
+    with ScriptedServer(keep_answering) as server, started("load", server.url, *words) as coordinator:
         wait_until(lambda: server.requests > 100, "there is load", START_S)
-        leader.kill()
+        coordinator.kill()
         wait_until(lambda: not any(followers(worker.pid) for worker in dask.workers.values()), "it ends", START_S)
 
 
 def test_a_worker_that_dies_fails_the_run() -> None:
     """Never fewer users than were asked for: there are no figures."""
     words = ["--users", "4", "--duration", "100", "--cluster", "local:2"]
-    with ScriptedServer(keep_answering) as server, started("load", server.url, *words) as leader:
+    with ScriptedServer(keep_answering) as server, started("load", server.url, *words) as coordinator:
         wait_until(lambda: server.requests > 100, "there is load", START_S)
-        everybody = tree(leader.pid)
-        (victim,) = (each for each in children(leader.pid) if "local-2" in words_of(each))
+        everybody = tree(coordinator.pid)
+        (victim,) = (each for each in children(coordinator.pid) if "local-2" in words_of(each))
         os.kill(victim.pid, signal.SIGKILL)
-        said, complaint = leader.communicate(timeout=START_S)
-    assert (leader.returncode, said) == (1, "")
+        said, complaint = coordinator.communicate(timeout=START_S)
+    assert (coordinator.returncode, said) == (1, "")
     assert complaint == "septet: worker local-2 was lost\n"
     wait_until(lambda: not any(each.running for each in everybody), "all processes have ended")
 

@@ -1,4 +1,4 @@
-"""What a cluster's leader decides without a network: places, clocks, who will do, whose share of a CPU is whose."""
+"""What a cluster's coordinator decides without a network: spec, clocks, who will do, whose share of a CPU is whose."""
 
 import json
 import platform
@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 import septet
 from septet.errors import Failed, UsageError
-from septet.lab.cluster import options
-from septet.lab.cluster.clocks import Offset, Ping, offset
-from septet.lab.cluster.outcome import outcome
-from septet.lab.cluster.places import Host, Places
-from septet.lab.cluster.remote import Remote
-from septet.lab.cluster.roster import Worker, check_url, roster
-from septet.lab.cluster.worker import describe
+from septet.lab.cluster import cluster_spec
+from septet.lab.cluster.cluster_spec import ClusterSpec, Host
+from septet.lab.cluster.coordinator import RemoteProcess, outcome
+from septet.lab.cluster.worker_side import describe
+from septet.lab.cluster.workers import Offset, Ping, Worker, check_url, offset, usable_workers
 from septet.lab.load import Plan
 from septet.lab.pinning import Pinning, pinning
 from septet.lab.verdicts import judge
@@ -29,20 +27,20 @@ CLOCK = Offset(5, 1)
 
 
 @pytest.mark.parametrize(
-    ("text", "places"),
+    ("text", "spec"),
     [
-        ("local:2", Places(local=2)),
-        ("ssh:anna", Places(hosts=(Host("anna", sys.executable),))),
+        ("local:2", ClusterSpec(local=2)),
+        ("ssh:anna", ClusterSpec(hosts=(Host("anna", sys.executable),))),
         (
             "ssh:me@anna,berta=/opt/bin/python",
-            Places(hosts=(Host("me@anna", sys.executable), Host("berta", "/opt/bin/python"))),
+            ClusterSpec(hosts=(Host("me@anna", sys.executable), Host("berta", "/opt/bin/python"))),
         ),
-        ("tcp://10.0.0.1:8786", Places(scheduler="tcp://10.0.0.1:8786")),
-        ("tls://[::1]:8786", Places(scheduler="tls://[::1]:8786")),
+        ("tcp://10.0.0.1:8786", ClusterSpec(scheduler="tcp://10.0.0.1:8786")),
+        ("tls://[::1]:8786", ClusterSpec(scheduler="tls://[::1]:8786")),
     ],
 )
-def test_places(text: str, places: Places) -> None:
-    assert Places.read(text) == places
+def test_places(text: str, spec: ClusterSpec) -> None:
+    assert ClusterSpec.read(text) == spec
 
 
 NO_PLACES = (
@@ -54,12 +52,12 @@ NO_PLACES = (
 @pytest.mark.parametrize("text", NO_PLACES)
 def test_what_is_no_place(text: str) -> None:
     with pytest.raises(UsageError, match="is not of the form"):
-        Places.read(text)
+        ClusterSpec.read(text)
 
 
 def test_a_host_twice() -> None:
     with pytest.raises(UsageError, match="named twice"):
-        Places.read("ssh:anna,anna=/opt/python")
+        ClusterSpec.read("ssh:anna,anna=/opt/python")
 
 
 @given(
@@ -84,7 +82,7 @@ def test_no_pings_no_offset() -> None:
 
 def test_roster() -> None:
     ours = describe()
-    workers = roster(
+    workers = usable_workers(
         {"tcp://h:1": 0, "tcp://h:2": "anna", "tcp://h:3": "tcp://h:3"},
         dict.fromkeys(["tcp://h:1", "tcp://h:2", "tcp://h:3"], ours),
     )
@@ -106,12 +104,12 @@ def test_roster() -> None:
 )
 def test_who_will_not_do(answer: object, sentence: str) -> None:
     with pytest.raises(Failed, match=sentence):
-        roster({"tcp://h:1": "anna"}, {"tcp://h:1": answer})
+        usable_workers({"tcp://h:1": "anna"}, {"tcp://h:1": answer})
 
 
 def test_a_cluster_without_workers() -> None:
     with pytest.raises(Failed, match="the cluster has no workers"):
-        roster({}, {})
+        usable_workers({}, {})
 
 
 def worker(name: str, **changes: Any) -> Worker:
@@ -136,18 +134,18 @@ def test_other_addresses_mean_the_same_everywhere() -> None:
 @pytest.fixture(scope="module")
 def raw() -> dict[str, Any]:
     """Counts of a real run, at half a CPU."""
-    from septet.lab.load.phases import OwnCue, carry_out
+    from septet.lab.load.run import OwnStart, carry_out
 
     with ScriptedServer(keep_answering) as server:
         plan = Plan(server.url, users=2, warmup_s=0.1, duration_s=0.2)
-        counted = carry_out(plan, lambda event, details: None, OwnCue(plan))
+        counted = carry_out(plan, lambda event, details: None, OwnStart(plan))
         counted = json.loads(json.dumps(counted))
     return {**counted, "client": {"user_s": counted["window_s"] * 0.3, "system_s": counted["window_s"] * 0.2}}
 
 
-def members(raw: dict[str, Any], *of: tuple[Worker, tuple[int, ...]]) -> list[Remote]:
+def processes(raw: dict[str, Any], *of: tuple[Worker, tuple[int, ...]]) -> list[RemoteProcess]:
     plan = Plan("http://h/", users=2)
-    return [Remote(each, replace(plan, cpus=cpus), CLOCK, raw=raw) for each, cpus in of]
+    return [RemoteProcess(each, replace(plan, cpus=cpus), CLOCK, raw=raw) for each, cpus in of]
 
 
 def verdict(figures: dict[str, Any]) -> tuple[str, str | None]:
@@ -158,10 +156,10 @@ def verdict(figures: dict[str, Any]) -> tuple[str, str | None]:
 def test_processes_on_one_cpu_have_one_share(raw: dict[str, Any]) -> None:
     anna, berta = worker("anna"), worker("berta", kernel_id="elsewhere")
     plan = Plan("http://h/", users=4)
-    apart = outcome(plan, members(raw, (anna, (1,)), (anna, (2,)), (berta, (1,))))
+    apart = outcome(plan, processes(raw, (anna, (1,)), (anna, (2,)), (berta, (1,))))
     assert apart["client"]["cpu_share"] == pytest.approx(0.5)
     assert verdict(apart)[0] != "client-limited"
-    together = outcome(plan, members(raw, (berta, (1,)), (anna, (1,)), (worker("anna-2"), (1,))))
+    together = outcome(plan, processes(raw, (berta, (1,)), (anna, (1,)), (worker("anna-2"), (1,))))
     assert [part["cpu_share"] for part in together["client"]["workers"]] == pytest.approx([0.5, 1.0, 1.0])
     assert verdict(together) == ("client-limited", "worker anna used more than 85% of a CPU and may be the limit")
 
@@ -169,7 +167,7 @@ def test_processes_on_one_cpu_have_one_share(raw: dict[str, Any]) -> None:
 def test_only_what_was_used_here_is_ours(raw: dict[str, Any]) -> None:
     """The sampler sees our machine's CPUs, and no other's."""
     anna, berta = worker("anna"), worker("berta", kernel_id="elsewhere")
-    figures = outcome(Plan("http://h/", users=4), members(raw, (anna, ()), (berta, ())))
+    figures = outcome(Plan("http://h/", users=4), processes(raw, (anna, ()), (berta, ())))
     client = figures["client"]
     assert client["here_s"] == pytest.approx((client["user_s"] + client["system_s"]) / 2)
     assert figures["answers"] == 2 * sum(sum(target["latency"]["buckets"].values()) for target in raw["targets"])
@@ -178,14 +176,14 @@ def test_only_what_was_used_here_is_ours(raw: dict[str, Any]) -> None:
 @pytest.mark.parametrize("text", ["0.0.0.0", "::", "here", ""])
 def test_an_address_that_nobody_can_load(text: str) -> None:
     with pytest.raises(UsageError, match="--host: "):
-        options.host(text)
+        cluster_spec.host(text)
 
 
 def test_cpus_of_a_cluster_are_its_own() -> None:
-    assert options.pinned("ssh:anna", (7, 9), pin=True) == Pinning((), (7, 9))
-    assert options.pinned("tcp://h:1", (), pin=True) == Pinning()
-    assert options.pinned("local:2", (), pin=True) == options.pinned(None, (), pin=True) == pinning()
-    assert options.pinned("local:2", (0,), pin=True) == pinning()._replace(client=(0,))
-    assert options.pinned(None, (), pin=False) == Pinning()
+    assert cluster_spec.pinned("ssh:anna", (7, 9), pin=True) == Pinning((), (7, 9))
+    assert cluster_spec.pinned("tcp://h:1", (), pin=True) == Pinning()
+    assert cluster_spec.pinned("local:2", (), pin=True) == cluster_spec.pinned(None, (), pin=True) == pinning()
+    assert cluster_spec.pinned("local:2", (0,), pin=True) == pinning()._replace(client=(0,))
+    assert cluster_spec.pinned(None, (), pin=False) == Pinning()
     with pytest.raises(UsageError, match="without --cluster, --pin does it"):
-        options.pinned(None, (1,), pin=True)
+        cluster_spec.pinned(None, (1,), pin=True)

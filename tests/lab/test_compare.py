@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from septet.lab.compare import words
+from septet.lab.compare import comparison_text
+from septet.lab.compare.command import DEFAULT
 from septet.lab.compare.comparison import BETTER, NO_DIFFERENCE, NOT_JUDGED, WORSE, Comparison, compare
 from septet.lab.compare.differences import differences
-from septet.lab.compare.metrics import DEFAULT, METRICS
+from septet.lab.metrics import COMPARED
 from septet.lab.results import Results
 from septet.lab.statistics import ratio
-from septet.lab.summary import FIGURES
 from support.made_up_results import failed, results_of, valid, with_errors
 
 Record = dict[str, Any]
@@ -37,8 +37,8 @@ def outcomes(found: Comparison, outcome: str) -> list[tuple[str, int | None, str
 
 
 def test_metrics_are_figures() -> None:
-    assert {metric.figure for metric in METRICS.values()} <= FIGURES.keys()
-    assert set(DEFAULT) <= METRICS.keys()
+    assert all(metric.figure is not None for metric in COMPARED.values())
+    assert set(DEFAULT) <= COMPARED.keys()
 
 
 def test_the_same_results() -> None:
@@ -117,7 +117,7 @@ def test_a_single_run_is_shown_and_not_judged() -> None:
     assert change.ratio.value == pytest.approx(0.1)
     assert change.ratio.low is change.ratio.high is None
     assert change.outcome == NOT_JUDGED
-    said = words.sentences(found)
+    said = comparison_text.sentences(found)
     assert "not judged (?): 1 cell that ran only once on one side, which tells nothing of noise: take --repeats" in said
     assert said[-1] == "nothing could be judged"
 
@@ -133,7 +133,7 @@ def test_cells_in_doubt_are_shown_and_not_judged(verdict: str, swapped: bool) ->
     found = compared(a, b)
     assert not outcomes(found, WORSE)
     assert {change.outcome for change in found.rows[0].changes.values()} == {NOT_JUDGED}
-    assert f"not judged (?): 1 cell of which one side is {verdict}" in words.sentences(found)
+    assert f"not judged (?): 1 cell of which one side is {verdict}" in comparison_text.sentences(found)
 
 
 def test_noisy_cells_are_judged_when_told() -> None:
@@ -144,8 +144,8 @@ def test_noisy_cells_are_judged_when_told() -> None:
 def test_a_cell_that_newly_fails_is_worse() -> None:
     found = compared(runs("epoll", 20) + runs("epoll", 50), [*runs("epoll", 20), failed("epoll", 50, "it died")])
     assert outcomes(found, WORSE) == [("epoll", 50, None)]
-    assert words.sentences(found)[0] == "worse: epoll, 50 users: was valid, is failed: it died"
-    assert "failed" in words.text(found, "", [])
+    assert comparison_text.sentences(found)[0] == "worse: epoll, 50 users: was valid, is failed: it died"
+    assert "failed" in comparison_text.text(found, "", [])
 
 
 def test_a_cell_that_newly_has_errors_is_worse_though_it_is_faster() -> None:
@@ -154,15 +154,15 @@ def test_a_cell_that_newly_has_errors_is_worse_though_it_is_faster() -> None:
     assert outcomes(compared(errors, runs("epoll", 20)), BETTER) == [("epoll", 20, None)]
     both = compared(errors, errors)
     assert not outcomes(both, WORSE)
-    assert "not judged (?): 1 cell that failed on both sides" in words.sentences(both)
+    assert "not judged (?): 1 cell that failed on both sides" in comparison_text.sentences(both)
 
 
 def test_cells_of_one_side_only_are_named() -> None:
     a = runs("epoll", 20) + runs("epoll", 1000) + runs("poll", 20)
     found = compared(a, runs("epoll", 20) + runs("io_uring", 20))
     assert [row.label for row in found.rows] == ["epoll"]
-    assert "only in A: poll at 20 users; epoll at 1,000 users" in words.sentences(found)
-    assert "only in B: io_uring at 20 users" in words.sentences(found)
+    assert "only in A: poll at 20 users; epoll at 1,000 users" in comparison_text.sentences(found)
+    assert "only in B: io_uring at 20 users" in comparison_text.sentences(found)
 
 
 def test_settings_are_compared_with_their_like() -> None:
@@ -177,7 +177,7 @@ def test_figures_that_are_not_known_are_left_out() -> None:
     b[0]["usage"]["pss_bytes"] = None
     a[0]["usage"]["user_s"] = a[0]["usage"]["system_s"] = 0.0  # too short to be seen by the clock of /proc
     assert compared(a, b).rows[0].changes.keys() == {"requests/s", "p99"}
-    assert "-" in words.text(compared(a, b), "", []).splitlines()[3]
+    assert "-" in comparison_text.text(compared(a, b), "", []).splitlines()[3]
 
 
 def other(**changes: Any) -> Results:
@@ -219,7 +219,7 @@ def test_another_command_behind_a_name() -> None:
 
 def test_markdown_lets_nothing_of_the_application_through() -> None:
     bad = [failed("epoll", 20, "</td> | `rm`\n**boo**")]
-    text = words.markdown(compared(runs("epoll", 20), bad), "A: x|y", ["kernel: 1 in A, 2 in B"])
+    text = comparison_text.markdown(compared(runs("epoll", 20), bad), "A: x|y", ["kernel: 1 in A, 2 in B"])
     assert text.splitlines()[0] == "A: x\\|y"
     assert "kernel: 1 in A, 2 in B" in text.splitlines()[2]
     assert "\\</td\\> \\| \\`rm\\` \\*\\*boo\\*\\*" in text
@@ -229,13 +229,13 @@ def test_markdown_lets_nothing_of_the_application_through() -> None:
 
 
 def test_markdown_marks_what_is_worse() -> None:
-    text = words.markdown(compared(runs("epoll", 20), runs("epoll", 20, cpu=2)), "", [])
+    text = comparison_text.markdown(compared(runs("epoll", 20), runs("epoll", 20, cpu=2)), "", [])
     assert "2.00 (2.00-2.00) **worse**" in text
 
 
 def test_json_holds_everything() -> None:
     found = compared(runs("epoll", 20), runs("epoll", 20, cpu=2) + runs("poll", 20))
-    plain = json.loads(words.as_json(found, "A; B", ["x"]))
+    plain = json.loads(comparison_text.as_json(found, "A; B", ["x"]))
     assert plain["differences"] == ["x"]
     assert plain["only_b"] == [["poll", 20]]
     (row,) = plain["rows"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from septet.lab import results
+from septet.lab import metrics, results
 from support.made_up_results import failed, results_of, valid
 from support.scripted_server import ScriptedServer, answering_status, keep_answering
 from support.waiting import wait_until
@@ -40,10 +40,10 @@ def app(tmp_path: Path) -> str:
 
 
 def undocumented(recorded: dict[str, Any]) -> set[str]:
-    """Keys of a results file, down to those of `load` and the like, that its page of the reference does not name."""
+    """Keys of a results file, down to those of `load` and the like, that the pages of results and metrics lack."""
     run = recorded["runs"][0]
     parts = (recorded, run, run["load"], run["load"]["client"], run["usage"], run["stop"], run["stop"]["life"])
-    page = RESULTS_PAGE.read_text()
+    page = RESULTS_PAGE.read_text() + metrics.reference()
     return {key for part in parts for key in part if f"`{key}`" not in page}
 
 
@@ -202,8 +202,11 @@ def serving(app: str) -> bool:
         (["--serve-option", "'"], "--serve-option"),
         (["--duration", "nan"], "--duration"),
         (["--timeout", "inf"], "--timeout"),
-        (["--serve-option", "--threads 2 --model poll"], "--serve-option: --model is not yours to give"),
-        (["--resume", "there", "hello", "--users", "5"], "--resume goes on as it began, without APP, --users"),
+        (["--serve-option", "--threads 2 --model poll"], "--serve-option: --model cannot be given"),
+        (
+            ["--resume", "there", "hello", "--users", "5"],
+            "--resume continues with the options of the experiment, so without APP",
+        ),
         (["--sweep", "workers"], "--sweep: 'workers' is not of the form"),
         (["--servers", "apache"], "--servers: 'apache' is neither a .toml file nor among gunicorn-sync, "),
         (["helo"], "APP 'helo' is neither MODULE:ATTRIBUTE nor one of hello, "),
@@ -254,7 +257,7 @@ def test_load_of_a_port_on_which_nobody_listens() -> None:
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/"
         result = septet("load", url, "--duration", "60")
     assert result.returncode == 1
-    assert result.stderr == f"septet: nobody listens at {url}: the connection was refused\n"
+    assert result.stderr == f"septet: nothing listens at {url}: the connection was refused\n"
     assert result.stdout == ""
 
 

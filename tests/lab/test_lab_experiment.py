@@ -14,11 +14,11 @@ import pytest
 
 from septet.errors import UsageError
 from septet.examples.causes import asgi, burn, number, wsgi
-from septet.lab import bench, contenders, profiles
+from septet.lab import contenders, known_models, profiles
 from septet.lab.applications import SMALL, application
 from septet.lab.experiment import Cell, Experiment, Run
-from septet.lab.gil import GilWatch
 from septet.lab.pinning import Pinning, pinning
+from septet.lab.threads.gil import GilWatch
 from support.waiting import wait_until
 
 
@@ -51,10 +51,10 @@ def test_a_model_is_measured_once_without_the_options_that_it_lacks() -> None:
 
 def test_which_options_models_lack() -> None:
     """Asked of the server; --backlog is for all."""
-    found = bench.lacking(("iterative", "forking", "epoll"), ("threads", "workers", "backlog"))
+    found = known_models.unsupported_options(("iterative", "forking", "epoll"), ("threads", "workers", "backlog"))
     assert found == {"iterative": ("threads",), "forking": ("threads", "workers")}
     with pytest.raises(UsageError, match="--sweep: iterative, forking cannot be told --threads"):
-        bench.lacking(("iterative", "forking"), ("backlog", "threads"))
+        known_models.unsupported_options(("iterative", "forking"), ("backlog", "threads"))
 
 
 def test_each_repeat_has_its_own_order() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from septet.errors import Failed, UsageError
-from septet.lab import bench, client, results
+from septet.lab import bench, client, known_models, results
 from septet.lab.display import Lines
 from septet.lab.experiment import GUESTBOOK, Cell, Experiment, Run
 from septet.lab.runner import run_cell
@@ -170,14 +170,14 @@ def test_what_was_interrupted_is_taken_up(experiment: Experiment) -> None:
     first, *rest = whole.runs()
     recorded["runs"].append(run_cell(whole, first, lambda event, details: None))
     results.write(recorded, whole.out)
-    again, experiment_again = bench.taken_up(whole.out)
+    again, experiment_again = bench.interrupted(whole.out)
     assert experiment_again == whole
     assert results.resume(again) == rest
     assert len(again["resumed"]) == 1
     results.finish(again)
     results.write(again, whole.out)
     with pytest.raises(Failed, match="is finished"):
-        bench.taken_up(whole.out)
+        bench.interrupted(whole.out)
 
 
 def test_a_server_is_tried_before_anything_is_measured(experiment: Experiment, tmp_path: Path) -> None:
@@ -197,16 +197,16 @@ def test_out_that_cannot_be_written(experiment: Experiment, tmp_path: Path) -> N
 
 def test_choice_of_models() -> None:
     known = ("iterative", "poll", "epoll")
-    assert bench.choose_models(None, known) == known
-    assert bench.choose_models("epoll, iterative,epoll", known) == ("epoll", "iterative")
+    assert known_models.choose_models(None, known) == known
+    assert known_models.choose_models("epoll, iterative,epoll", known) == ("epoll", "iterative")
     with pytest.raises(UsageError, match="--models: 'select' is not among iterative, poll, epoll"):
-        bench.choose_models("epoll,select", known)
+        known_models.choose_models("epoll,select", known)
     with pytest.raises(UsageError, match="--models"):
-        bench.choose_models(",", known)
+        known_models.choose_models(",", known)
 
 
 def test_models_are_those_of_the_server() -> None:
-    assert set(bench.model_names()) >= {"iterative", "forking", "epoll"}
+    assert set(known_models.model_names()) >= {"iterative", "forking", "epoll"}
 
 
 def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> None:
@@ -214,15 +214,15 @@ def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> No
     experiment = replace(experiment, users=(3, 4, 5))
     runs = experiment.runs()
 
-    def load(plan: Any, hear: client.Hear, scenario: Path | None) -> dict[str, Any]:
+    def load(plan: Any, hear: client.Receive, scenario: Path | None) -> dict[str, Any]:
         if plan.users > 3:
             raise client.LoadLost("worker b was lost")
         return client.load(plan, hear, scenario)
 
     recorded = results.begin(experiment, [])
-    with pytest.raises(Failed, match="worker b was lost; with all there again: septet bench --resume "):
+    with pytest.raises(Failed, match="worker b was lost; with all workers back: septet bench --resume "):
         bench.run(experiment, recorded, runs, Lines(len(runs)), load)
-    found, taken_up = bench.taken_up(experiment.out)
+    found, taken_up = bench.interrupted(experiment.out)
     assert [record["users"] for record in found["runs"]] == [3]
     assert results.resume(found) == runs[1:]
     assert processes_with(taken_up.app) == []

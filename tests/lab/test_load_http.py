@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from septet.lab.load import LoadError, Plan, Target, run
 from septet.lab.load.answer import Answer, Malformed
-from septet.lab.load.cookies import Jar
+from septet.lab.load.requests import Jar
 from septet.lab.load_command import load as command
 from support.scripted_server import ANSWER, Connection, ScriptedServer, keep_answering
 
@@ -154,7 +154,7 @@ def test_unix_socket(tmp_path: Path, abstract: bool, mode: str) -> None:
 
 
 def test_unix_socket_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="nobody listens"):
+    with pytest.raises(LoadError, match="nothing listens"):
         load(f"unix:{tmp_path}/none")
     with pytest.raises(LoadError, match="unix:SOCKET"):
         load("unix:")

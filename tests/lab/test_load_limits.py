@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from septet.lab.load import LoadError, Plan, limits, run
-from septet.lab.load.door import Door
+from septet.lab.load.closed_loop import ListenQueueGate
 from septet.lab.load.limits import prepare
-from septet.lab.load.listener import queue_of
-from septet.lab.load.warmup import Warmup
+from septet.lab.load.listen_queue import listen_queue
+from septet.lab.load.run import Warmup
 from support.scripted_server import ScriptedServer, keep_answering
 
 
@@ -27,29 +27,29 @@ def url_of(sock: socket.socket) -> str:
 def test_queue_of_a_listener() -> None:
     with listener(5) as sock:
         port = sock.getsockname()[1]
-        assert queue_of(socket.AF_INET, "127.0.0.1", port) == (0, 5)
+        assert listen_queue(socket.AF_INET, "127.0.0.1", port) == (0, 5)
         with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
-            assert queue_of(socket.AF_INET, "127.0.0.1", port) == (2, 5)
-    assert queue_of(socket.AF_INET, "127.0.0.1", port) is None
+            assert listen_queue(socket.AF_INET, "127.0.0.1", port) == (2, 5)
+    assert listen_queue(socket.AF_INET, "127.0.0.1", port) is None
 
 
 def test_queue_of_a_listener_on_all_addresses() -> None:
     with listener(5, "0.0.0.0") as sock:
-        assert queue_of(socket.AF_INET, "127.0.0.1", sock.getsockname()[1]) == (0, 5)
+        assert listen_queue(socket.AF_INET, "127.0.0.1", sock.getsockname()[1]) == (0, 5)
 
 
 def test_the_door_keeps_the_queue_half_empty() -> None:
     with listener(8) as sock:
-        way = prepare(Plan(url_of(sock)))
-        door = Door(way)
-        assert door.room() == 4
-        with socket.create_connection(way.address):
-            assert door.room() == 3
-    assert door.room() == 1  # who knocks is told that it has gone
-    elsewhere = Door(way._replace(queue=None))
-    assert elsewhere.room() == 64
+        route = prepare(Plan(url_of(sock)))
+        gate = ListenQueueGate(route)
+        assert gate.admissible() == 4
+        with socket.create_connection(route.address):
+            assert gate.admissible() == 3
+    assert gate.admissible() == 1  # who knocks is told that it has gone
+    elsewhere = ListenQueueGate(route._replace(queue=None))
+    assert elsewhere.admissible() == 64
     elsewhere.entering = 60
-    assert elsewhere.room() == 4
+    assert elsewhere.admissible() == 4
 
 
 def test_users_come_no_faster_than_a_short_queue_takes_them() -> None:
@@ -137,7 +137,7 @@ def test_a_process_on_each_cpu() -> None:
         assert figures["plan"]["users"] == 5
         assert server.connections == 5
         counted = figures["answers"] + figures["warmup"]["answers"]
-        # Between the warm-up's cue and the window users go on, and are counted in neither process's window.
+        # Between the start signal and the window users go on, and are counted in neither process's window.
         assert 0 < counted <= server.requests
         assert sum(figures["histogram_us"].values()) == figures["answers"]
     assert {"came", "progress", "measuring", "measured"} <= set(events)

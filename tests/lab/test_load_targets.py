@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from septet.lab.load import ANY_LENGTH, LoadError, Plan, Target, read_scenario, run
-from septet.lab.load.deck import deck
+from septet.lab.load.requests import target_order
 from support.scripted_server import ANSWER, BODY, CLOSING_ANSWER, Connection, ScriptedServer, keep_answering
 
 
@@ -59,7 +59,7 @@ def test_weights_are_kept() -> None:
 
 @pytest.mark.parametrize("weights", [[1], [9, 1], [20, 30, 50], [1, 1]])
 def test_deck_has_exact_shares(weights: list[int]) -> None:
-    cards = Counter(deck(weights))
+    cards = Counter(target_order(weights))
     for index, weight in enumerate(weights):
         assert cards[index] * sum(weights) == weight * sum(cards.values())
 

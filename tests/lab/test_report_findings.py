@@ -2,9 +2,8 @@
 
 import pytest
 
-from septet.lab.report.findings import findings
-from septet.lab.report.landmarks import focus, landmarks
-from septet.lab.report.metrics import number
+from septet.lab.report.figure_text import number
+from septet.lab.report.findings import findings, focus, landmarks
 from septet.lab.results import Results
 from septet.lab.summary import summaries
 from support.made_up_results import Record, failed, results_of, valid, with_errors
@@ -18,8 +17,12 @@ def finished(*records: Record) -> Results:
     return {**results_of(*records, repeats=3), "finished": "2026-11-23T10:00:00+00:00"}
 
 
+def sentences(recorded: Results) -> list[str]:
+    return findings(recorded, summaries(recorded))
+
+
 def of_rates(recorded: Results) -> list[str]:
-    return [sentence for sentence in findings(recorded) if "requests/s" in sentence]
+    return [sentence for sentence in sentences(recorded) if "requests/s" in sentence]
 
 
 def test_one_is_ahead() -> None:
@@ -60,7 +63,7 @@ def test_one_run_is_no_ranking() -> None:
 
 
 def test_noisy_cells_are_not_ranked() -> None:
-    said = findings(finished(*thrice("epoll", 100, 4000), *thrice("poll", 100, 9000, around=0.3)))
+    said = sentences(finished(*thrice("epoll", 100, 4000), *thrice("poll", 100, 9000, around=0.3)))
     assert said[0] == "At 100 users epoll served 4,000 requests/s."
     assert "At 100 users not ranked: poll (noisy)." in said
     assert not any("poll" in sentence and "times" in sentence for sentence in said)
@@ -68,7 +71,7 @@ def test_noisy_cells_are_not_ranked() -> None:
 
 def test_errors_are_not_ranked() -> None:
     several = [with_errors("poll", 100, 9000, "120 of 8,000 requests failed") for _ in range(3)]
-    said = findings(finished(*thrice("epoll", 100, 4000), *({**each, "repeat": n} for n, each in enumerate(several))))
+    said = sentences(finished(*thrice("epoll", 100, 4000), *({**each, "repeat": n} for n, each in enumerate(several))))
     assert said[0] == "At 100 users epoll served 4,000 requests/s."
     assert said[-1] == "Answered with errors: poll at 100 users."
 
@@ -90,7 +93,7 @@ def test_a_busy_client_makes_at_least() -> None:
 
 def test_a_cliff_and_failures() -> None:
     lost = [failed("poll", users, "no answer", repeat) for users in (100, 1000) for repeat in (1, 2, 3)]
-    said = findings(
+    said = sentences(
         finished(
             *thrice("epoll", 10, 2000), *thrice("epoll", 100, 2100), *thrice("epoll", 1000, 500),
             *thrice("poll", 10, 2000), *lost,
@@ -101,9 +104,9 @@ def test_a_cliff_and_failures() -> None:
 
 
 def test_nothing_at_all() -> None:
-    assert findings(finished(failed("epoll", 10, "no"))) == ["Every cell failed; the reasons are below."]
-    assert findings({**results_of(), "finished": "now"}) == ["Nothing has been measured yet."]
-    interrupted = findings(results_of(*thrice("epoll", 10, 100)))
+    assert sentences(finished(failed("epoll", 10, "no"))) == ["Every cell failed; the reasons are below."]
+    assert sentences({**results_of(), "finished": "now"}) == ["Nothing has been measured yet."]
+    interrupted = sentences(results_of(*thrice("epoll", 10, 100)))
     assert interrupted[0] == "The experiment was interrupted: some of its cells are missing."
 
 
@@ -111,7 +114,7 @@ def test_less_is_better_for_what_it_costs() -> None:
     dear = thrice("forking", 100, 4000)
     for record in dear:
         record["usage"] = {**record["usage"], "user_s": 0.3, "pss_bytes": 90_000_000}
-    said = findings(finished(*thrice("epoll", 100, 4000), *dear))
+    said = sentences(finished(*thrice("epoll", 100, 4000), *dear))
     assert "At 100 users a request cost epoll 50 µs of CPU time; forking 6.4 times that." in said
     assert "At 100 users epoll took 25 MB; forking 3.6 times that." in said
 

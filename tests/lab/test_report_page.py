@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from septet.lab.report import traces
+from septet.lab.report.page import PICTURES, read_traces, specifications
 from septet.lab.report.page import page as html
-from septet.lab.report.page import specifications
 from septet.lab.report.save import sections
+from septet.lab.summary import summaries
 from support.colours import contrast
 from support.made_up_results import failed, results_of, valid
 from support.needs import lacking
@@ -38,8 +38,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("report")
     _trace(directory / "trace")
     path = directory / "report.html"
-    found = sections(recorded)
-    path.write_text(html(recorded, found, specifications(found), traces.read(directory)))
+    cells = summaries(recorded)
+    found = sections(recorded, cells)
+    path.write_text(html(recorded, cells, found, specifications(found), read_traces(directory)))
     return path
 
 
@@ -50,7 +51,7 @@ def _trace(directory: Path) -> None:
         {"model": "poll", "way": "samples", "records": 9, "lost": 0, "shares": [{"model": "poll", "GIL": "1 %"}]},
     ]
     (directory / "trace.json").write_text(json.dumps({"models": models}))
-    for name in traces.PICTURES:
+    for name in PICTURES:
         (directory / f"{name}.svg").write_text(SVG)
 
 
@@ -62,13 +63,13 @@ def test_words_remain_words(report: Path) -> None:
 
 
 def test_the_trace_says_how_it_was_recorded(report: Path) -> None:
-    told = traces.read(report.parent)
+    told = read_traces(report.parent)
     assert told is not None
     assert told.remarks[1].startswith("epoll: Recorded by perf_event_open")
     assert told.remarks[2].startswith("poll: Recorded by looking into /proc")
     assert told.remarks[3] == "2 records were lost."
     assert told.table == [["model", "idle", "GIL"], ["epoll", "90 %", ""], ["poll", "", "1 %"]]
-    assert traces.read(report) is None
+    assert read_traces(report) is None
 
 
 def chromium() -> str:

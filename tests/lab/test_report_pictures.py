@@ -11,8 +11,7 @@ import pytest
 
 from septet.lab import palette
 from septet.lab.report import drawing, scales
-from septet.lab.report.drawing import NARROW, WIDE, Form
-from septet.lab.report.pictures import Picture
+from septet.lab.report.drawing import NARROW, WIDE, Form, Picture
 from septet.lab.report.save import save, sections
 from septet.lab.results import Results
 from septet.lab.summary import summaries
@@ -23,7 +22,9 @@ REPEATED = results_of(*(valid("epoll", 20, rate, repeat=place) for place, rate i
 
 
 def pictures(recorded: Results) -> dict[str, Picture]:
-    return {picture.name: picture for section in sections(recorded) for picture in section.pictures}
+    return {
+        picture.name: picture for section in sections(recorded, summaries(recorded)) for picture in section.pictures
+    }
 
 
 def rates(recorded: Results, form: Form = WIDE) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def test_errors_have_a_picture_only_when_there_are_some() -> None:
     assert "errors" not in pictures(results_of(valid("epoll", 20, 100)))
     record = valid("epoll", 20, 100)
     record["load"]["errors"] = {"reset": 1000}
-    section = next(each for each in sections(results_of(record)) if each.pictures[0].name == "errors")
+    recorded = results_of(record)
+    section = next(each for each in sections(recorded, summaries(recorded)) if each.pictures[0].name == "errors")
     assert section.table == [["% of all requests", "20 users"], ["epoll", "50"]]
 
 
@@ -94,7 +96,7 @@ def test_sweeps_are_lines_of_their_own_in_the_colour_of_the_model() -> None:
 
 
 def test_distribution_merges_repeats_and_ends_at_the_last_request() -> None:
-    section = sections(REPEATED)[-1]
+    section = sections(REPEATED, summaries(REPEATED))[-1]
     ((_, rows),) = layers(section.pictures[0].draw(WIDE), "line")
     assert rows[-1]["x"] == 3000  # of which one is beyond it
     assert rows[-1]["y"] == pytest.approx(2.0, rel=0.01)
@@ -130,7 +132,7 @@ def texts_of(picture: dict[str, Any]) -> set[str | None]:
 
 
 def test_files(tmp_path: Path) -> None:
-    page, svg, png, charts = save(REPEATED, tmp_path)
+    page, svg, png, charts = save(REPEATED, summaries(REPEATED), tmp_path)
     assert page.name == "report.html"
     texts = [element.text for element in ElementTree.parse(svg).iter() if element.text]
     assert "Requests per second under each process model" in texts

@@ -5,11 +5,11 @@ import struct
 
 import pytest
 
+from septet.lab.threads.reasons import interpreter_ranges
+from septet.lab.threads.sockets import Kind, read_sockets, waits
+from septet.lab.threads.states import Call, State
 from septet.lab.trace import perf
-from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
-from septet.lab.trace.sockets import Kind, read_sockets, waits
-from septet.lab.trace.states import Call, State
-from septet.lab.trace.why import interpreter_ranges
+from septet.lab.trace.timeline import Born, Died, Record, SwitchedIn, SwitchedOut
 
 PID, TID = 10, 11
 
@@ -135,7 +135,7 @@ def test_sockets_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         "/proc/7/net/tcp": [head, *tcp],
         "/proc/7/net/unix": ["Num RefCount Protocol Flags Type St Inode", "0: 2 0 0 1 3 104", "0: 2 0 0 1 1 105 /s"],
     }
-    monkeypatch.setattr("septet.lab.trace.sockets._lines", lambda path: tables.get(path, [""])[1:])
+    monkeypatch.setattr("septet.lab.threads.sockets._lines", lambda path: tables.get(path, [""])[1:])
     assert read_sockets(7, frozenset([8000])) == {
         "101": Kind.LISTENER,
         "102": Kind.CLIENT,

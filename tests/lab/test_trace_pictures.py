@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from septet.lab.trace import captions, perfetto, report, tables
+from septet.lab.threads.states import Interval, State
+from septet.lab.trace import captions, perfetto, report, share_table
 from septet.lab.trace.colours import LOOKS
 from septet.lab.trace.recorder import Recording
 from septet.lab.trace.requests import Request, Turn
 from septet.lab.trace.rows import busiest, cut, names, pack, rows
-from septet.lab.trace.shares import columns, shares
-from septet.lab.trace.states import Interval, State
+from septet.lab.trace.share_table import columns, shares
 from septet.lab.trace.timeline import Lane
-from septet.lab.trace.tracing import Plan, Trace
+from septet.lab.trace.tracing import Trace, TracePlan
 
 MS = 1_000_000
 START, END = 1000 * MS, 1100 * MS
@@ -115,13 +115,13 @@ def test_shares() -> None:
 
 
 def test_table() -> None:
-    lines = tables.table([trace(MAIN, POOL)])
+    lines = share_table.table([trace(MAIN, POOL)])
     assert lines == [
         ["model", "thread", "running", "GIL", "idle"],
         ["threaded", "main thread", "10.0 %", "", "90.0 %"],
         ["threaded", "thread 1", "50.0 %", "50.0 %", ""],
     ]
-    assert tables.text(lines).splitlines()[1] == "threaded  main thread   10.0 %          90.0 %"
+    assert share_table.text(lines).splitlines()[1] == "threaded  main thread   10.0 %          90.0 %"
 
 
 def test_words() -> None:
@@ -134,7 +134,7 @@ def test_words() -> None:
     assert "/proc" in captions.method([trace(MAIN, way="samples").recording])
     assert "server alone" in captions.method([trace(way="spans").recording])
     assert "different ways" in captions.method([one.recording, trace(way="spans").recording])
-    assert captions.title(Plan(users=3)) == "Who runs, who waits: 3 users of the guestbook"
+    assert captions.title(TracePlan(users=3)) == "Who runs, who waits: 3 users of the guestbook"
 
 
 def test_every_state_has_a_look_and_a_label() -> None:
@@ -150,7 +150,7 @@ def busy() -> Trace:
 
 
 def test_files(busy: Trace, tmp_path: Path) -> None:
-    written = report.save([busy], Plan(), 30.0, ["septet", "trace", "<odd>"], tmp_path)
+    written = report.save([busy], TracePlan(), 30.0, ["septet", "trace", "<odd>"], tmp_path)
     assert [path.name for path in written] == [
         "trace.html",
         "zoom.svg",
@@ -174,7 +174,7 @@ def test_files(busy: Trace, tmp_path: Path) -> None:
 
 
 def test_page_asks_nobody_for_anything(busy: Trace, tmp_path: Path) -> None:
-    report.save([busy], Plan(), 30.0, ["septet", "trace", "<odd>"], tmp_path)
+    report.save([busy], TracePlan(), 30.0, ["septet", "trace", "<odd>"], tmp_path)
     html = (tmp_path / "trace.html").read_text()
     assert html.count("<svg") == 2
     assert "&lt;odd&gt;" in html

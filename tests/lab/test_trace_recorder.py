@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from septet.errors import Failed
+from septet.lab.threads.reasons import Reasons
+from septet.lab.threads.states import State
+from septet.lab.threads.tasks import Tasks
 from septet.lab.trace import perf
 from septet.lab.trace.recorder import Recorder
-from septet.lab.trace.records import Born, Died, SwitchedIn, SwitchedOut
-from septet.lab.trace.states import State
-from septet.lab.trace.tasks import Tasks
-from septet.lab.trace.why import Reasons
+from septet.lab.trace.timeline import Born, Died, SwitchedIn, SwitchedOut
 from support.waiting import wait_until
 
 WAITS = Path(__file__).parent.parent / "support" / "waits.py"

@@ -6,8 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from septet.lab.threads.states import Interval, State
 from septet.lab.trace.requests import Request, Turn, from_turns, intervals, join, read_spans
-from septet.lab.trace.states import Interval, State
 from septet.lab.trace.timeline import Lane
 
 PID, TID, PORT = 7, 8, 40000

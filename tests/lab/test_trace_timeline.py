@@ -5,9 +5,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from septet.lab.trace.records import Born, Died, Record, Sample, SwitchedIn, SwitchedOut
-from septet.lab.trace.states import Call, Interval, State
-from septet.lab.trace.timeline import Lane, explain, from_samples, lanes
+from septet.lab.threads.states import Call, Interval, Sample, State
+from septet.lab.trace.timeline import Born, Died, Lane, Record, SwitchedIn, SwitchedOut, explain, from_samples, lanes
 
 PID, TID = 10, 11
 CALL = Call(0x7F00, 5, 1)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from septet.cgroups import cpu_quota
 from septet.processes import cpus as cpus_module
-from septet.processes.cpus import cgroup_cpus, usable_cpus
+from septet.processes.cpus import usable_cpus
 
 
 def tree(root: Path, files: dict[str, str], group: str = "/") -> float | None:
@@ -16,7 +17,7 @@ def tree(root: Path, files: dict[str, str], group: str = "/") -> float | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (root / "self").write_text(f"12:cpu:/elsewhere\n0::{group}\n")
-    return cgroup_cpus(root / "cgroup", root / "self")
+    return cpu_quota(root / "cgroup", root / "self")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_version_1(tmp_path: Path, quota: str, cpus: float | None) -> None:
 
 
 def test_no_control_groups(tmp_path: Path) -> None:
-    assert cgroup_cpus(tmp_path / "none", tmp_path / "none") is None
+    assert cpu_quota(tmp_path / "none", tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_no_control_groups(tmp_path: Path) -> None:
 def test_usable_cpus(monkeypatch: pytest.MonkeyPatch, bound: int, quota: float | None, cpus: int) -> None:
     """Part of a CPU counts as one: a worker that is throttled is better than none."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(bound)))
-    monkeypatch.setattr(cpus_module, "cgroup_cpus", lambda: quota)
+    monkeypatch.setattr(cpus_module, "cpu_quota", lambda: quota)
     assert usable_cpus() == cpus
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from septet.lab.advise.candidate import Candidate
-from septet.lab.advise.findings import Look, Search, Situation, Step
-from septet.lab.advise.knee import Bracket, Knee, Outcome
-from septet.lab.advise.nature import Nature
+from septet.lab.advise.candidates import Candidate, Look, Search, Situation, Step
+from septet.lab.advise.capacity_search import Bracket, CapacitySearch, Outcome
 from septet.lab.advise.search import next_step
 from septet.lab.advise.trial import Trial
+from septet.lab.advise.workload_profile import WorkloadProfile
 
 TRIAL = Trial(
     rate=None,
@@ -41,14 +40,14 @@ def trial(**values: Any) -> Trial:
     return replace(TRIAL, **values)
 
 
-def find(knee: Knee, outcome: Callable[[float], Outcome]) -> tuple[Bracket, list[float]]:
+def find(capacity_search: CapacitySearch, outcome: Callable[[float], Outcome]) -> tuple[Bracket, list[float]]:
     """The search's result, and the rates that it tried, on a server whose trials go as `outcome` says."""
     tried = []
-    while (rate := knee.next_rate()) is not None:
+    while (rate := capacity_search.next_rate()) is not None:
         tried.append(rate)
-        knee.told(rate, outcome(rate))
+        capacity_search.record(rate, outcome(rate))
         assert len(tried) < 50, "it does not end"
-    return knee.result(), tried
+    return capacity_search.result(), tried
 
 
 def holding(capacity: float) -> Callable[[float], Outcome]:
@@ -60,7 +59,7 @@ def holding(capacity: float) -> Callable[[float], Outcome]:
 class World:
     """What a candidate carries when saturated, and how much of that in time."""
 
-    nature: Nature
+    profile: WorkloadProfile
     carries: Callable[[Candidate], float]
     in_time: Callable[[Candidate], float] = lambda candidate: 0.95
     cpus: int = 1
@@ -69,7 +68,7 @@ class World:
     models: tuple[str, ...] = ("preforked", "threaded", "prethreaded", "epoll", "io_uring")
 
     def search(self, **values: Any) -> Search:
-        situation = Situation(self.nature, self.cpus, self.users, 8_000_000_000, self.models)
+        situation = Situation(self.profile, self.cpus, self.users, 8_000_000_000, self.models)
         return Search(replace(situation, **values))
 
     def explore(self, search: Search) -> list[Step]:
@@ -84,14 +83,16 @@ class World:
     def _take(self, search: Search, step: Step) -> None:
         finding, most = search.of(step.candidate), self.carries(step.candidate)
         cpu_s = self.cpus / max(1.0, self.carries(step.candidate))
-        if step.look is Look.GAUGE:
-            finding.gauge = trial(answered_per_s=min(most, self.client_max), cpu_s=cpu_s, server_share=most * cpu_s)
-        elif step.look is Look.KNEE:
+        if step.look is Look.SATURATION:
+            finding.saturation = trial(
+                answered_per_s=min(most, self.client_max), cpu_s=cpu_s, server_share=most * cpu_s
+            )
+        elif step.look is Look.CAPACITY:
             capacity = self.in_time(step.candidate) * most
             limit = Outcome.LIMITED if capacity > self.client_max else Outcome.BROKEN
             held = min(capacity, self.client_max)
             start = min(most, self.client_max)
-            finding.bracket, _ = find(Knee(start), lambda rate: Outcome.HELD if rate <= held else limit)
-            finding.edge = trial(rate=finding.bracket.low, cpu_s=cpu_s, server_share=0.9)
+            finding.bracket, _ = find(CapacitySearch(start), lambda rate: Outcome.HELD if rate <= held else limit)
+            finding.highest_held = trial(rate=finding.bracket.low, cpu_s=cpu_s, server_share=0.9)
         else:
             finding.checked = True

@@ -1,5 +1,5 @@
 """The laboratory: measures one application under every process model.
 
-It runs `septet serve` as a separate process, like any other server, and shares no code with it: what is measured must
-not depend on what measures, and other servers can take the same place.
+It runs `septet serve` as a separate process, like any other server, and shares no code with it: the measurement must
+not depend on the server that it measures, and other servers can be measured in the same way.
 """

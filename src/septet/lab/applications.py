@@ -1,4 +1,4 @@
-"""What may be measured beside the user's own application: small ones that isolate one cause, by a single word."""
+"""The applications that can be measured by a single word: the guestbook, and small ones that isolate one cause."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ _CAUSES = "septet.examples.causes"
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """How a server is told what to serve, and what users ask for when nothing else is said."""
+    """An application to serve."""
 
     name: str
-    words: tuple[str, ...]  # for `septet serve`
+    words: tuple[str, ...]
+    """The arguments of `septet serve`."""
     path: str = "/"
+    """What users request by default."""
 
     @property
     def is_callable(self) -> bool:
-        """Whether it is MODULE:ATTRIBUTE, which any server can be told to serve."""
+        """Whether it is MODULE:ATTRIBUTE, which any server can serve, and not static files."""
         return not self.words[0].startswith("--")
 
 
 def application(name: str | None) -> Application:
-    """The application of that name: the guestbook without one, one of the small ones by its word, else the user's.
+    """The application of that name: without a name the guestbook, for a known word a small one, else the user's.
 
-    Raises UsageError for a single word that names none.
+    Raises UsageError for an unknown word.
     """
     if name is None or name == GUESTBOOK:
         return Application(GUESTBOOK, (GUESTBOOK,), GUESTBOOK_PATH)

@@ -1,6 +1,6 @@
-"""Words of the command line that more than one verb takes: their types, and how they are checked.
+"""Arguments of the command line that several verbs take: their types and checks.
 
-All functions raise UsageError for what is wrong.
+All functions raise UsageError for wrong values.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from septet.lab.load import ANY_LENGTH, LoadError
 
 
 class Finite(click.FloatRange):
-    """A range of numbers: NaN, which is in every range, and infinity, which no measurement is, are in none."""
+    """A range of numbers without NaN and infinity, which click would accept."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         number = float(super().convert(value, parameter, context))
-        return number if math.isfinite(number) else self.fail(f"{value} is no number of use.", parameter, context)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", parameter, context)
 
 
 POSITIVE = Finite(min=0, min_open=True)
@@ -30,18 +30,19 @@ NOT_NEGATIVE = Finite(min=0)
 COUNT = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-OURS = ("model", "bind")  # options of `septet serve` that say what is measured, and where
+OURS = ("model", "bind")
+"""Options of `septet serve` that the measurement sets."""
 
 
 def path(text: str | None, default: str) -> str:
-    """--path: what is asked for."""
+    """--path: the path that users request."""
     if text is not None and not text.startswith("/"):
         raise UsageError(f"--path: {text!r} does not begin with /")
     return text or default
 
 
 def scenario(file: Path | None) -> Path | None:
-    """--scenario: its absolute path, after a look into it."""
+    """--scenario: the absolute path of the file, after a check of its content."""
     if file is None:
         return None
     try:
@@ -52,19 +53,19 @@ def scenario(file: Path | None) -> Path | None:
 
 
 def serve_options(texts: tuple[str, ...], ours: tuple[str, ...] = OURS) -> tuple[str, ...]:
-    """--serve-option: the words as a shell would split them; without `ours`, which would measure something else."""
+    """--serve-option: the words as a shell splits them. Options among `ours` are refused."""
     try:
         words = tuple(word for text in texts for word in shlex.split(text))
     except ValueError as error:
         raise UsageError(f"--serve-option: {' '.join(texts)!r} is not what a shell would accept: {error}") from None
     for name in ours:
         if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in words):
-            raise UsageError(f"--serve-option: --{name} is not yours to give: the measurement sets it")
+            raise UsageError(f"--serve-option: --{name} cannot be given: the measurement sets it")
     return words
 
 
 def expect_length(text: str | None) -> int | None:
-    """--expect-length: bytes, ANY_LENGTH, or None when it was not given."""
+    """--expect-length: bytes, ANY_LENGTH, or None when the option was not given."""
     if text is None:
         return None
     if text == "any":
@@ -75,7 +76,7 @@ def expect_length(text: str | None) -> int | None:
 
 
 def cpus(text: str | None) -> tuple[int, ...]:
-    """--cpus: their numbers, each once; none when it was not given."""
+    """--cpus: the numbers, each once; empty when the option was not given."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if not all(word.isascii() and word.isdigit() for word in words):
         raise UsageError(f"--cpus: {text!r} is not a list of whole numbers, such as 2,3")

@@ -15,18 +15,19 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, client, cluster, ending, output, profiles
+from septet.lab import arguments, client, cluster, interrupts, output, profiles
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.client import Load
-from septet.lab.cluster import options as cluster_options
+from septet.lab.cluster import cluster_spec
 from septet.lab.experiment import Experiment, Run
+from septet.lab.known_models import choose_models, model_names, unsupported_options
 from septet.lab.load import LoadError
 from septet.lab.server import LOOPBACK
 from septet.lab.verdicts import DOUBT_MARK
 
-CLOSE_HELP = "A new connection for every request: every model then does the same work for a request.  [default]"
+CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
@@ -46,49 +47,56 @@ Examples:
 
 Small applications that isolate a cause: hello, cpu, wait, stream (each also as hello-asgi ...), static.
 
-Each run is a fresh server; each repeat visits all cells in an order drawn by lot. What failed is shown as failed, with
-its reason, and the rest goes on: the exit status is 1 only when every cell failed. Ctrl-C keeps what is finished.""",
+Each run has a fresh server; each repeat visits all cells in random order. A cell that fails is shown as failed, with
+the
+reason, and the others go on: the exit status is 1 only when every cell failed. Ctrl-C keeps the finished runs.""",
 )
 @click.argument("app", required=False)
-@click.option("--models", metavar="A,B,...", help="Which models.  [default: all]")
-@click.option("--servers", metavar="FILE.toml|A,B,...", help="Other servers beside them, from a file or by name.")
-@click.option("--profile", type=click.Choice(profiles.NAMES), help="Users, connections, pools and backlog together.")
+@click.option("--models", metavar="A,B,...", help="Models to measure.  [default: all]")
+@click.option("--servers", metavar="FILE.toml|A,B,...", help="Other servers to measure, from a file or by name.")
+@click.option("--profile", type=click.Choice(profiles.NAMES), help="A preset of users, connections, pools and backlog.")
 @click.option("--users", metavar="N,N,...", help="Simultaneous users.  [default: 20,100,500,1000]")
 @click.option("--repeats", type=COUNT, default=REPEATS, show_default=True, help="Runs of each cell.")
 @click.option("--duration", type=POSITIVE, default=0.8, show_default=True, help="Seconds measured in each run.")
-@click.option("--warmup", type=NOT_NEGATIVE, default=0.3, show_default=True, help="Seconds before them, at least.")
-@click.option("--warmup-max", type=NOT_NEGATIVE, default=0.6, show_default=True, help="Until steady, no longer.")
+@click.option("--warmup", type=NOT_NEGATIVE, default=0.3, show_default=True, help="Seconds of warm-up, at least.")
+@click.option(
+    "--warmup-max",
+    type=NOT_NEGATIVE,
+    default=0.6,
+    show_default=True,
+    help="Seconds of warm-up, at most.",
+)
 @click.option("--timeout", type=POSITIVE, default=10.0, show_default=True, help="Seconds a request may take.")
-@click.option("--path", help=f"What the users ask for.  [default: / of APP, else {GUESTBOOK_PATH}]")
-@click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; see `septet load`.")
+@click.option("--path", help=f"Path that the users request.  [default: / of APP, else {GUESTBOOK_PATH}]")
+@click.option("--scenario", type=FILE, help="TOML file of several targets with weights; see `septet load`.")
 @click.option("--close", "mode", flag_value="close", help=CLOSE_HELP)
-@click.option("--http10", "mode", flag_value="http10", help="The same in HTTP/1.0.")
+@click.option("--http10", "mode", flag_value="http10", help="A new HTTP/1.0 connection for every request.")
 @click.option("--keep-alive", "mode", flag_value="keep-alive", help="Each user keeps one connection.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
-@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
-@click.option("--sweep", "sweeps", multiple=True, metavar="X=A,B,...", help="Measure with each of these as --X.")
-@click.option("--pin/--no-pin", default=True, show_default=True, help="Keep server and users on CPUs of their own.")
-@click.option("--host", default=LOOPBACK, show_default=True, help="Address of ours at which servers are loaded.")
+@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
+@click.option("--sweep", "sweeps", multiple=True, metavar="X=A,B,...", help="Measure with each of these values of --X.")
+@click.option("--pin/--no-pin", default=True, show_default=True, help="Bind server and users to different CPUs.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address of this machine for the servers.")
 @click.option("--cluster", metavar="PLACES", help=cluster.HELP)
-@click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs of each worker of the cluster.")
-@click.option("--trace", is_flag=True, help="Trace a second of each model as well, after all figures are taken.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of the order of the runs.  [default: by lot]")
-@click.option("--resume", type=DIRECTORY, help="Take up the experiment that was interrupted there.")
+@click.option("--cpus", metavar="N,N,...", help="CPUs of each worker of the cluster; one process on each.")
+@click.option("--trace", is_flag=True, help="Also trace a second of each model, after the last run.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the order of the runs.  [default: random]")
+@click.option("--resume", type=DIRECTORY, help="Resume the interrupted experiment in this directory.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
 def bench(app: str | None, resume: Path | None, **options: Any) -> int:
-    """Load every model with a ramp of users, and chart it.
+    """Load every model with rising numbers of users, and draw charts.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
     Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table.
     """
     from septet.lab import bench as benching
     from septet.lab import results
-    from septet.lab.report import save  # noqa: F401  now: what is missing is missed before an hour of measuring
+    from septet.lab.report import save  # noqa: F401  here, so that a missing package is found before an hour of measuring
 
-    ending.term_as_interrupt()
+    interrupts.term_as_interrupt()
     if resume is not None:
         _check_unchanged(click.get_current_context())
-        recorded, experiment = benching.taken_up(resume)
+        recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
         experiment = _experiment(app, options)
@@ -99,7 +107,7 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
 
 
 def _check_unchanged(context: click.Context) -> None:
-    """An experiment goes on as it began. Raises UsageError for options that would have to be ignored."""
+    """Raises UsageError for options beside --resume: an experiment is resumed with the options that it began with."""
     given = [
         "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
         for each in context.command.params
@@ -107,7 +115,7 @@ def _check_unchanged(context: click.Context) -> None:
         and each.name not in ("resume", "trace")
     ]
     if given:
-        raise UsageError(f"--resume goes on as it began, without {', '.join(given)}")
+        raise UsageError(f"--resume continues with the options of the experiment, so without {', '.join(given)}")
 
 
 def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
@@ -119,7 +127,9 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
         load, look = _load(experiment, recorded, stack)
         if experiment.profile is not None and profiles.profile(experiment.profile).redis:
             output.make(experiment.out)
-            cpus = () if experiment.cluster else experiment.pinned.client  # a cluster's may be of other machines
+            cpus = (
+                () if experiment.cluster else experiment.pinned.client
+            )  # those of a cluster may belong to other machines
             experiment = experiment.with_store(stack.enter_context(redis(cpus)))
         if first:
             try:
@@ -129,7 +139,7 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
         with display(experiment, len(runs)) as shown:
             benching.run(experiment, recorded, runs, shown, load)
         if traced and recorded["finished"] is not None:
-            from septet.lab.trace.experiment import trace_experiment
+            from septet.lab.trace.experiment_trace import trace_experiment
 
             trace_experiment(experiment, recorded["command"], lambda line: click.echo(line, err=True))
 
@@ -137,7 +147,7 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load, Callable[[str], None]]:
-    """Where the load comes from, and what looks whether a URL is reached from there."""
+    """What carries out the load, and what checks that a URL can be reached from there."""
     if experiment.cluster is None:
         return client.load, lambda url: None
     found = stack.enter_context(cluster.opened(experiment.cluster))
@@ -146,7 +156,6 @@ def _load(
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
-    from septet.lab import bench as benching
     from septet.lab import contenders
 
     app = application(name)
@@ -155,7 +164,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
-    models = benching.choose_models(options["models"], benching.model_names())
+    models = choose_models(options["models"], model_names())
     return Experiment(
         out=options["out"] or output.dated("bench"),
         models=models,
@@ -169,35 +178,35 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         repeats=options["repeats"],
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
-        lacking=benching.lacking(models, [name for name, _ in sweeps]) if sweeps else {},
+        lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
         profile=options["profile"],
         serve_options=(profile.options if profile else ()) + arguments.serve_options(options["serve_options"]),
         model_options=dict(profile.model_options) if profile else {},
-        host=cluster_options.host(options["host"]),
+        host=cluster_spec.host(options["host"]),
         cluster=options["cluster"],
-        pinned=cluster_options.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
+        pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **{field: options[option] for option, field in FIELDS.items()},
     )
 
 
 def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
-    from septet.lab import remarks, results, summary, tables
+    from septet.lab import caveats, results, summary, tables
     from septet.lab.report.save import save
 
     if not recorded["runs"]:
         raise click.Abort
     cells = summary.summaries(recorded)
-    click.echo(tables.rates(recorded))
+    click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
-        click.echo("\n" + tables.costs(recorded, most))
-    for sentence in remarks.remarks(recorded, DOUBT_MARK):
+        click.echo("\n" + tables.costs(cells, most))
+    for sentence in caveats.caveats(recorded, cells, DOUBT_MARK):
         click.echo("\n" + sentence)
     click.echo(output.DRAWING, err=True)
     try:
-        drawn = save(recorded, experiment.out)
-    except OSError as error:  # the disk is full, most likely: the results are there, and can be drawn elsewhere
+        drawn = save(recorded, cells, experiment.out)
+    except OSError as error:  # probably the disk is full: the results are stored, and can be drawn elsewhere
         raise output.unwritable(experiment.out, error) from None
     click.echo("\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *drawn]))
     if recorded["finished"] is None:
@@ -216,13 +225,13 @@ def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
     return name.strip(), found
 
 
-def _users(text: str, places: str | None) -> tuple[int, ...]:
+def _users(text: str, spec: str | None) -> tuple[int, ...]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
     users = tuple(sorted({int(word) for word in words}))
     try:
-        generator.check_users(users[-1] if places is None else 1)  # workers look at their own machine
+        generator.check_users(users[-1] if spec is None else 1)  # workers check their own machine
     except LoadError as error:
         raise UsageError(f"--users: {error}") from None
     return users

@@ -1,4 +1,4 @@
-"""The load generator in a process of its own, so that neither our display nor our sampling slows it down."""
+"""Runs the load generator in a process of its own, so that display and sampling do not slow it down."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from typing import Any
 from septet.errors import Failed
 from septet.lab.load import ANY_LENGTH, Plan
 
-Hear = Callable[[str, dict[str, Any]], None]
-Load = Callable[[Plan, Hear, Path | None], dict[str, Any]]  # as `load` below, wherever it comes from
+Receive = Callable[[str, dict[str, Any]], None]
+Load = Callable[[Plan, Receive, Path | None], dict[str, Any]]
+"""`load` below, or a load from elsewhere."""
 
 
 class LoadLost(Failed):
-    """Who sends the load is gone: nothing was found out about the server, and the run is still to be done."""
+    """A worker that sends the load has gone: the run says nothing about the server and must be repeated."""
 
 
-GRACE_S = 60.0  # beyond the plan; thousands of connections take their time to open and to close
+GRACE_S = 60.0
+"""Time beyond the plan: thousands of connections take long to open and to close."""
 
 
-def by_hand(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
-    """The command that a results file shows, to be repeated by hand."""
+def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
+    """The command that repeats the load by hand, for results files."""
     if cluster is None:
         return command(plan, scenario)
     words = command(replace(plan, expect_length=None), scenario)
@@ -40,7 +42,7 @@ def by_hand(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]
 
 
 def command(plan: Plan, scenario: Path | None = None) -> list[str]:
-    """What starts the generator."""
+    """The command that starts the generator."""
     words = [sys.executable, "-m", "septet.lab.load", plan.url, "--users", str(plan.users), "--mode", plan.mode]
     times = {"warmup": plan.warmup_s, "duration": plan.duration_s, "timeout": plan.timeout_s}
     for name, seconds in times.items():
@@ -58,26 +60,26 @@ def command(plan: Plan, scenario: Path | None = None) -> list[str]:
     return [*words, *(["--scenario", str(scenario)] if scenario else [])]
 
 
-def load(plan: Plan, hear: Hear, scenario: Path | None = None) -> dict[str, Any]:
-    """Carry out the plan; `hear` is told the events as they come. Returns the figures; raises Failed without any."""
+def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str, Any]:
+    """Carry out the plan and return the figures; events go to `receive`. Raises Failed when there are no figures."""
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
             command(plan, scenario), stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
         ) as process,
     ):
-        # The plan bounds itself; this is for a generator that is stopped or starved.
+        # A plan takes limited time; the timer is for a generator that is stopped or gets no CPU.
         longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
         timer = threading.Timer(longest_s, process.kill)
         timer.start()
         try:
-            return _listen(process, hear, complaints)
+            return _listen(process, receive, complaints)
         finally:
             timer.cancel()
             process.kill()
 
 
-def _listen(process: subprocess.Popen[str], hear: Hear, complaints: Any) -> dict[str, Any]:
+def _listen(process: subprocess.Popen[str], receive: Receive, complaints: Any) -> dict[str, Any]:
     assert process.stdout is not None, "it was started with a pipe"
     for line in process.stdout:
         details = json.loads(line)
@@ -88,7 +90,7 @@ def _listen(process: subprocess.Popen[str], hear: Hear, complaints: Any) -> dict
             case "refused":
                 raise Failed(details["reason"])
             case event:
-                hear(event, details)
+                receive(event, details)
     status = process.wait()
     complaints.seek(0)
     said = complaints.read().strip().splitlines()[-1:]

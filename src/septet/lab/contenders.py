@@ -1,11 +1,11 @@
-"""What takes part in an experiment: the process models, and other servers, described by a table in a TOML file.
+"""Other servers that take part in an experiment beside the process models, described by tables of a TOML file.
 
     [gunicorn-gthread]
     command = "gunicorn --worker-class gthread --threads 16 --bind {host}:{port} {app}"
     environment = { GUNICORN_CMD_ARGS = "" }
 
-In the command {host}, {port} and {app} are filled in, and the names of `--sweep`; it is split as a shell would do it.
-A command whose first word is "python" runs this Python; others are looked for beside it first, then on PATH.
+In the command {host}, {port} and {app} are filled in, and the names of `--sweep`; it is split as a shell does it. A
+command whose first word is "python" runs this Python; others are searched beside it first, then on PATH.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ KEYS = frozenset({"command", "environment"})
 
 @dataclass(frozen=True, slots=True)
 class OtherServer:
-    """A server that is no `septet serve`."""
+    """A server other than `septet serve`."""
 
     name: str
-    command: str  # a template
+    command: str
+    """A template."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def places(self) -> frozenset[str]:
-        """Names that the template wants filled in."""
+    def fields(self) -> frozenset[str]:
+        """The names that the template has to be given."""
         return frozenset(name for _, name, _, _ in string.Formatter().parse(self.command) if name is not None)
 
     def words(self, values: Mapping[str, object]) -> list[str]:
-        """The command, word by word. Words are split before they are filled in: a value may hold a space."""
+        """The words of the command. They are split before values are filled in, since a value may contain a space."""
         words = [word.format_map(values) for word in shlex.split(self.command)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
@@ -48,7 +49,7 @@ class OtherServer:
 def read(text: str, sweeps: frozenset[str] = frozenset()) -> tuple[OtherServer, ...]:
     """The servers that `--servers` names: all of a TOML file, or some of the examples, with commas between them.
 
-    Raises UsageError for what is wrong in the file, or is not among the examples.
+    Raises UsageError for errors in the file, and for names that are not among the examples.
     """
     path = Path(text)
     if path.suffix == ".toml":
@@ -63,7 +64,7 @@ def read(text: str, sweeps: frozenset[str] = frozenset()) -> tuple[OtherServer, 
             )
         servers = tuple(examples[name] for name in names)
     for server in servers:
-        if missing := sorted(server.places - GIVEN - sweeps):
+        if missing := sorted(server.fields - GIVEN - sweeps):
             raise UsageError(f"--servers: the command of {server.name} has {{{missing[0]}}}, which nothing fills in")
     return servers
 
@@ -83,7 +84,7 @@ def _server(name: str, table: Any, path: Path) -> OtherServer:
     server = OtherServer(name, table["command"], {key: str(value) for key, value in environment.items()})
     try:
         shlex.split(server.command)
-        _ = server.places
+        _ = server.fields
     except ValueError as error:
         raise UsageError(f"--servers: the command of {name} in {path} cannot be read: {error}") from None
     if not server.command.strip():

@@ -1,4 +1,4 @@
-"""What a person sees while `septet bench` runs: the table filling up, or plain lines where there is no terminal."""
+"""What is shown while `septet bench` runs: the table as it fills, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Display(Protocol):
-    """Told what goes on."""
+    """Receives the events of an experiment."""
 
     def begin(self, run: Run) -> None: ...
 
-    def hear(self, event: str, details: dict[str, Any]) -> None:
+    def receive(self, event: str, details: dict[str, Any]) -> None:
         """An event of the load generator in the present run."""
 
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
@@ -33,19 +33,19 @@ class Display(Protocol):
 
 @contextmanager
 def display(experiment: Experiment, runs: int) -> Iterator[Display]:
-    """The display that suits standard error, for so many runs."""
+    """The display for standard error, a table on a terminal and lines elsewhere, for so many runs."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines(runs)
         return
     board = Board(experiment, runs)
-    # It vanishes at the end: the command prints the same table then, to standard output.
+    # The table is removed at the end, because the command then prints it to standard output.
     with Live(get_renderable=board.picture, console=console, refresh_per_second=8, transient=True):
         yield board
 
 
 class Lines:
-    """One line for each run, when it is done."""
+    """Prints one line for each run when it ends."""
 
     def __init__(self, runs: int) -> None:
         self._runs = runs
@@ -54,7 +54,7 @@ class Lines:
     def begin(self, run: Run) -> None:
         pass
 
-    def hear(self, event: str, details: dict[str, Any]) -> None:
+    def receive(self, event: str, details: dict[str, Any]) -> None:
         pass
 
     def end(self, run: Run, record: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ class Lines:
 
 
 class Board:
-    """The table of medians so far and each line's curve, the present run in it, and the time that remains."""
+    """A table of the medians so far with a small curve for each line, the present run, and the remaining time."""
 
     def __init__(self, experiment: Experiment, runs: int) -> None:
         self._experiment = experiment
@@ -91,7 +91,7 @@ class Board:
         repeat = f", repeat {run.repeat}" if self._experiment.repeats > 1 else ""
         self._progress.update(self._task, description=f"{run.cell.label}, {run.cell.users:,} users{repeat}")
 
-    def hear(self, event: str, details: dict[str, Any]) -> None:
+    def receive(self, event: str, details: dict[str, Any]) -> None:
         if event == "measuring":
             self._measuring_since = time.monotonic()
         elif event == "progress" and self._measuring_since is None:
@@ -127,7 +127,7 @@ class Board:
         return Group(table, self._progress)
 
     def _curve(self, label: str, top: float) -> str:
-        """The rates over the users so far, as a row of blocks of which the highest is `top`."""
+        """The rates so far over the numbers of users, as a row of blocks; the highest block is `top`."""
         points = [self._rates.get((label, users)) for users in self._experiment.users]
         return "".join(
             BLOCKS[min(len(BLOCKS) - 1, int(median(rates) / top * len(BLOCKS)))] if rates else " " for rates in points

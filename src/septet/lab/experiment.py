@@ -1,8 +1,8 @@
-"""What `septet bench` shall measure: a grid of cells, each of which is run several times.
+"""What `septet bench` measures: a grid of cells, each of which is run several times.
 
 A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
-Each repeat visits all cells in an order of its own, drawn by lot: what the machine does meanwhile, from a backup to
-the warmth of the room, then befalls all of them alike.
+Each repeat visits all cells in a random order of its own, so that other work of the machine, such as a backup, affects
+all of them alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ __all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
 
 STORE = "GUESTBOOK_STORE"
 
-Setting = tuple[tuple[str, str], ...]  # swept options and their values
+Setting = tuple[tuple[str, str], ...]
+"""Swept options and their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,13 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The contender and its setting, which is one line of a chart."""
+        """The contender and its setting: one line of a chart."""
         return " ".join([self.model, *(f"{name}={value}" for name, value in self.setting)])
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A cell, for the `repeat`-th time (from 1)."""
+    """The `repeat`-th run of a cell, from 1."""
 
     cell: Cell
     repeat: int = 1
@@ -52,40 +53,55 @@ class Run:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that is the same in every cell, and the axes. Times in seconds."""
+    """The axes of the grid, and all settings that are the same in every cell."""
 
     out: Path
-    models: tuple[str, ...]  # of `septet serve`
+    models: tuple[str, ...]
+    """Process models of `septet serve`."""
     users: tuple[int, ...] = (20, 100, 500, 1000)
-    app: str = GUESTBOOK  # as a person calls it
-    app_words: tuple[str, ...] = (GUESTBOOK,)  # as `septet serve` is told
+    app: str = GUESTBOOK
+    """Its name for people."""
+    app_words: tuple[str, ...] = (GUESTBOOK,)
+    """The arguments of `septet serve`."""
     path: str = GUESTBOOK_PATH
-    mode: str = "close"  # how the load generator connects: "close", "http10" or "keep-alive"
+    mode: str = "close"
+    """How the load generator connects: "close", "http10" or "keep-alive"."""
     duration_s: float = 1.0
-    warmup_s: float = 0.5  # at least
-    warmup_max_s: float = 2.0  # until the rate is steady, but no longer than this
-    timeout_s: float = 10.0  # for one request
-    start_timeout_s: float = 15.0  # for the server to answer for the first time
+    warmup_s: float = 0.5
+    """At least."""
+    warmup_max_s: float = 2.0
+    """The warm-up lasts until the rate is steady, but no longer than this."""
+    timeout_s: float = 10.0
+    """For one request."""
+    start_timeout_s: float = 15.0
+    """For the first answer of the server."""
     stop_timeout_s: float = 5.0
     expect_length: int | None = None
     scenario: Path | None = None
     repeats: int = 1
-    seed: int = 0  # of the lots
-    sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()  # options of `septet serve`, and the values of each
-    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of these, what a model has no use for
+    seed: int = 0
+    """Seed of the random order of runs."""
+    sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Options of `septet serve`, and the values of each."""
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The swept options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
     profile: str | None = None
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    store: str | None = None  # of the guestbook; None: a new SQLite file for each run, or what the user named
-    host: str = LOOPBACK  # an address of this machine, on which servers listen and are loaded
-    cluster: str | None = None  # where the load comes from (see `septet.lab.cluster`); None: from here
+    store: str | None = None
+    """The store of the guestbook; None: a new SQLite file for each run, unless the environment names a store."""
+    host: str = LOOPBACK
+    """The address of this machine at which servers listen and are loaded."""
+    cluster: str | None = None
+    """Where the load comes from (see `septet.lab.cluster`); None: from this machine."""
     pinned: Pinning = field(default_factory=Pinning)
-    server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")  # begins the command of each model
+    server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")
+    """The beginning of the command of each model."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Experiment:
-        """An experiment from what `values` gave, also by way of JSON."""
+        """The experiment that `values` gave, also after a passage through JSON."""
         lists = {name: tuple(values[name]) for name in ("models", "users", "app_words", "serve_options", "server")}
         return cls(
             **{
@@ -102,7 +118,7 @@ class Experiment:
         )
 
     def values(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """The experiment as plain values for JSON."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
     @property
@@ -119,7 +135,7 @@ class Experiment:
         ]
 
     def runs(self) -> list[Run]:
-        """Every cell as often as it is repeated; each repeat in its own order."""
+        """Every cell as often as it is repeated; each repeat in a random order of its own."""
         chance = random.Random(self.seed)
         runs = []
         for repeat in range(1, self.repeats + 1):
@@ -130,20 +146,20 @@ class Experiment:
         return runs
 
     def _settings(self, contender: str) -> list[Setting]:
-        """All combinations of swept values, of the options that this contender has."""
+        """All combinations of the values of those swept options that this contender takes."""
         swept = ([(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name))
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
-        """Whether a swept option means something to it: of another server, whether its command mentions it."""
+        """Whether a contender takes a swept option; another server does when its command mentions the name."""
         other = self._other(contender)
-        return option in other.places if other else option not in self.lacking.get(contender, ())
+        return option in other.fields if other else option not in self.lacking.get(contender, ())
 
     def _other(self, name: str) -> OtherServer | None:
         return next((other for other in self.others if other.name == name), None)
 
     def command(self, cell: Cell, port: int) -> list[str]:
-        """What starts the server of a cell."""
+        """The command that starts the server of a cell."""
         other = self._other(cell.model)
         if other is not None:
             return other.words({"host": self.host, "port": port, "app": self.app_words[0], **dict(cell.setting)})
@@ -154,10 +170,10 @@ class Experiment:
         return words
 
     def environment(self, scratch: Path, cell: Cell | None = None) -> dict[str, str]:
-        """Variables that a server gets beside those of ours: a new store in `scratch`, unless the user named one."""
+        """Environment variables for a server besides ours: a new store in `scratch`, unless the user named one."""
         other = self._other(cell.model) if cell is not None else None
         variables: dict[str, str] = {}
-        if other is not None:  # which may be installed beside us, in an environment that nobody has activated
+        if other is not None:  # it may be installed beside us, in an environment that is not activated
             beside = os.path.dirname(sys.executable)
             variables = {"PATH": os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]), **other.environment}
         if self.store is not None:

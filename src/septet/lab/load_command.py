@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, cluster, ending
+from septet.lab import arguments, cluster, interrupts
 from septet.lab import load as generator
 from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
-from septet.lab.load import LoadError, NobodyListens, Plan
+from septet.lab.load import LoadError, NoListener, Plan
 
 
 @click.command(
@@ -26,44 +26,44 @@ Examples:
   septet load unix:/run/app.sock:/guestbook
   septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
 
-A latency is counted from the instant at which its request was due: with --rate as the rate says, so that a server
-that stalls cannot hide it; without, when the answer before it had come.""",
+A latency is counted from the instant at which its request was due: with --rate by the rate, so that a server that
+stalls cannot hide it; without --rate when the answer before had come.""",
 )
 @click.argument("url")
 @click.option("--users", type=COUNT, default=Plan.users, show_default=True, help="Simultaneous users.")
-@click.option("--rate", type=POSITIVE, help="Requests due in a second, sent by users who are free (an open loop).")
+@click.option("--rate", type=POSITIVE, help="Requests due in a second, sent by free users (an open loop).")
 @click.option("--duration", type=POSITIVE, default=Plan.duration_s, show_default=True, help="Seconds measured.")
-@click.option("--warmup", type=NOT_NEGATIVE, default=Plan.warmup_s, show_default=True, help="Seconds before.")
+@click.option("--warmup", type=NOT_NEGATIVE, default=Plan.warmup_s, show_default=True, help="Seconds of warm-up.")
 @click.option("--warmup-max", type=NOT_NEGATIVE, default=0.0, help="Warm up until steady, at most so many seconds.")
 @click.option("--timeout", type=POSITIVE, default=Plan.timeout_s, show_default=True, help="Seconds a request may take.")
 @click.option("--keep-alive", "mode", flag_value="keep-alive", default=True, help="Users keep connections.  [default]")
 @click.option("--close", "mode", flag_value="close", help="A new connection for every request.")
-@click.option("--http10", "mode", flag_value="http10", help="The same in HTTP/1.0.")
+@click.option("--http10", "mode", flag_value="http10", help="A new HTTP/1.0 connection for every request.")
 @click.option("--per-connection", type=COUNT, help="Requests after which a user takes a new connection.")
-@click.option("--method", default=Plan.method, show_default=True, help="Of the requests.")
+@click.option("--method", default=Plan.method, show_default=True, help="Method of the requests.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request.")
-@click.option("--body", default="", help="Sent with every request; @FILE: what is in that file.")
+@click.option("--body", default="", help="Body of every request; @FILE: the content of that file.")
 @click.option("--cookies", is_flag=True, help="Users keep the cookies that the server gives them.")
-@click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; instead of the URL's path.")
+@click.option("--scenario", type=FILE, help="TOML file of several targets with weights; replaces the path of the URL.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first two]")
-@click.option("--cpus", metavar="N,N,...", help="A process on each of these CPUs.  [default: one process, anywhere]")
-@click.option("--cluster", "places", metavar="PLACES", help=cluster.HELP)
-@click.option("--overflow", is_flag=True, help="More users may connect at once than the listener's queue holds.")
+@click.option("--cpus", metavar="N,N,...", help="CPUs; one process on each.  [default: one process on any CPU]")
+@click.option("--cluster", "spec", metavar="PLACES", help=cluster.HELP)
+@click.option("--overflow", is_flag=True, help="Let more users connect at once than the listener's queue holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
+def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
     """Load any server with simultaneous users.
 
     Each user sends the next request when the answer to the last one has come, or requests come at a fixed rate.
-    `{user}` in path, headers or body stands for the user's number. Every answer is checked; errors are counted by kind,
-    and who met one rests for 100 ms.
+    `{user}` in path, headers or body stands for the number of the user. Every answer is checked; errors are counted by
+    kind, and a user rests for 100 ms after one.
     """
     from septet.lab import tables
     from septet.lab.verdicts import client_limit
 
     try:
         plan = _plan(url, options)
-        figures = generator.run(plan) if places is None else _from(places, plan)
-    except NobodyListens as error:
+        figures = generator.run(plan) if spec is None else _from(spec, plan)
+    except NoListener as error:
         raise Failed(str(error)) from None
     except LoadError as error:
         raise UsageError(str(error)) from None
@@ -75,9 +75,9 @@ def load(url: str, as_json: bool, places: str | None, **options: Any) -> int:
     return 0
 
 
-def _from(places: str, plan: Plan) -> dict[str, Any]:
-    ending.term_as_interrupt()
-    with cluster.opened(places) as found:
+def _from(spec: str, plan: Plan) -> dict[str, Any]:
+    interrupts.term_as_interrupt()
+    with cluster.opened(spec) as found:
         found.check_reach(plan.url)
         return found.load(plan, lambda event, details: None)
 

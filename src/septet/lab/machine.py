@@ -1,4 +1,4 @@
-"""The machine that the figures come from: without it they mean nothing to anybody else."""
+"""Describes the machine that the figures come from; without it they cannot be compared."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from septet import cgroups
 
 SYSCTLS = (
     "net.core.somaxconn",
@@ -26,7 +28,7 @@ BUILD_VARIABLES = ("CONFIG_ARGS", "PY_CFLAGS", "Py_GIL_DISABLED")
 
 
 def describe() -> dict[str, Any]:
-    """Processor, kernel, Python and the limits that a load test runs into. Holds no host or user name."""
+    """Processor, kernel, Python and the limits that matter for load tests. Without host and user names."""
     return {
         "cpu": cpu_model(),
         "cpus": os.cpu_count(),
@@ -48,7 +50,7 @@ def describe() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name as the kernel gives it, else the architecture."""
+    """The name of the processor by the kernel, else the architecture."""
     for line in (_read("/proc/cpuinfo") or "").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -61,21 +63,19 @@ def load_average() -> tuple[float, float, float]:
 
 
 def cgroup_limits() -> dict[str, str]:
-    """What limits this process's control group (cgroups(7), version 2); "max" where there is a file and no limit."""
-    membership = _read("/proc/self/cgroup") or ""
-    path = next((line[3:] for line in membership.splitlines() if line.startswith("0::")), "/")
-    texts = {name: _read(f"/sys/fs/cgroup{path.rstrip('/')}/{name}") for name in CGROUP_FILES}
-    return {name: text for name, text in texts.items() if text is not None}
+    """The limits of this process's own control group (cgroups(7), version 2); "max" where a limit could be set."""
+    own = next(cgroups.groups(""))  # version 2 alone has all files in one directory
+    return {name: text for name in CGROUP_FILES if (text := cgroups.read(own / name).strip())}
 
 
 def packages() -> dict[str, str]:
-    """Every package of this Python, and its version."""
+    """The packages of this Python and their versions."""
     found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
     return dict(sorted((name, version) for name, version in found if name))
 
 
 def _threads_per_core() -> int | None:
-    """More than 1: two CPUs may share one core, and are less than two."""
+    """Threads of a core; with more than 1, two CPUs may share one core and do less work than two."""
     siblings = _read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
     if siblings is None:
         return None

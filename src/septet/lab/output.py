@@ -1,4 +1,4 @@
-"""Where a verb writes what it found: its directory, and a file of records that is there whole or not at all."""
+"""Where a verb writes its results: the directory, and a file of records that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from septet.errors import Failed
 
 DRAWING = "drawing the pictures ..."
-"""It takes seconds, and nothing else tells of them."""
+"""Printed before drawing, which takes seconds."""
 
 
 def now() -> str:
-    """UTC, ISO 8601, to the second: what stands in files."""
+    """The time for files: UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def dated(verb: str) -> Path:
-    """The directory of a verb that was not given --out: verb-DATE-TIME, in local time, for a person looks for it."""
+    """The default of --out: verb-DATE-TIME, in local time, because people look for it."""
     return Path(f"{verb}-{datetime.datetime.now():%Y-%m-%d-%H%M%S}")
 
 
 def make(directory: Path) -> Path:
-    """The directory, which is there now, with those around it. Raises Failed when that is not possible."""
+    """Make the directory and its parents, and return it. Raises Failed when that is not possible."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,14 +35,14 @@ def make(directory: Path) -> Path:
 
 
 def unwritable(directory: Path, error: OSError) -> Failed:
-    """The sentence about a directory that cannot be written to."""
+    """The error for a directory that cannot be written to."""
     return Failed(f"--out: {directory} cannot be written to: {error.strerror}")
 
 
 def write_runs(path: Path, values: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
     """Write `values` as JSON, with `runs` as their last key, one run a line.
 
-    Raises OSError; the file is as it was then. A line each, so that two files can be laid side by side with line tools.
+    Raises OSError and leaves the old file then. One run a line, so that line tools can compare two files.
     """
     head = json.dumps({**values, "runs": []}, indent=1)
     lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)
@@ -51,5 +51,5 @@ def write_runs(path: Path, values: Mapping[str, Any], runs: Sequence[Mapping[str
         temporary.write_text(head.removesuffix("[]\n}") + f"[\n{lines}\n]\n}}\n")
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)  # half of a file helps nobody, least of all a disk that is full
+        temporary.unlink(missing_ok=True)  # half of a file is of no use, and the disk may be full
         raise

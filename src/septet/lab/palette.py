@@ -1,10 +1,9 @@
 """One fixed colour and line for each process model, in every picture, on white paper and on dark.
 
-The family gives the hue: processes brown and orange, threads pink and plum, event loops blue and green. The line tells
-apart within a family: made on demand dashed, made beforehand solid. The colours were searched for, not picked: seen by
-normal, deuteranope, protanope or tritanope eyes (after Machado, Oliveira and Fernandes, 2009) any two lie 22 or more
-apart in CIELAB, and each has a contrast of 3 to the paper, as WCAG 2.1 wants it of lines (1.4.11). A test holds them
-to that.
+The family gives the hue: processes brown and orange, threads pink and plum, event loops blue and green. Within a family
+the line differs: dashed for workers made on demand, solid for workers made beforehand. The colours were computed: with
+normal, deuteranope, protanope and tritanope vision (after Machado, Oliveira and Fernandes, 2009) any two are 22 or more
+apart in CIELAB, and each has a contrast of 3 to the paper, as WCAG 2.1 requires of lines (1.4.11). A test checks this.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Style:
 
     @property
     def middle(self) -> str:
-        """Half way between the two, for a terminal, of which nobody tells whether it is light or dark."""
+        """Half way between the two, for terminals, whose background is not known."""
         halves = zip(bytes.fromhex(self.colour[1:]), bytes.fromhex(self.dark[1:]), strict=True)
         return "#" + bytes(sum(pair) // 2 for pair in halves).hex()
 
@@ -38,7 +37,7 @@ STYLES = {
     "epoll": Style("#27297F", "#5E66E0"),
     "io_uring": Style("#12A868", "#3BE07A"),
 }
-OTHERS = (  # for other servers, and models that are new
+OTHERS = (  # for other servers and new models
     Style("#7A7A2A", "#B5B555", (2, 2)),
     Style("#008B9A", "#35B6C4", (2, 2)),
     Style("#A8323E", "#E0707B", (2, 2)),
@@ -47,5 +46,5 @@ OTHERS = (  # for other servers, and models that are new
 
 
 def style_of(model: str) -> Style:
-    """The model's own; a model without one gets one that depends on its name alone."""
+    """The style of a model; a model without one gets one of OTHERS, by its name."""
     return STYLES.get(model) or OTHERS[sum(model.encode()) % len(OTHERS)]

@@ -1,7 +1,7 @@
-"""Which CPUs the server gets, and which the users, so that neither takes the other's time.
+"""Which CPUs the server gets and which the users, so that they do not take each other's CPU time.
 
-A quarter of the CPUs for the users, at least one: for one CPU of the generator there are about three of work in the
-fastest of our models. With a single CPU nothing can be kept apart.
+The users get a quarter of the CPUs, at least one: one CPU of the generator keeps about three CPUs of the fastest model
+busy. A single CPU has to be shared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Pinning(NamedTuple):
-    """Two sets of CPUs that have none in common; both empty when nothing is bound."""
+    """Two disjoint sets of CPUs; both empty when nothing is bound."""
 
     server: tuple[int, ...] = ()
     client: tuple[int, ...] = ()

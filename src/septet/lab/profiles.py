@@ -1,8 +1,8 @@
-"""Experiments by name: `seed` repeats the one that Septet goes back to, `modern` is what browsers meet today.
+"""Presets of experiments: `seed` repeats the one that Septet goes back to, `modern` is closer to browsers of today.
 
-The seed loaded seven servers in C with up to 15,000 users, each of whom took a new HTTP/1.0 connection for every page
-of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with 10. What
-it measured is shipped as data, to be drawn beside ours.
+The seed loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for every page of a
+guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with 10. Its figures
+are shipped as data, and drawn beside ours.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ Curves = dict[str, list[tuple[int, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What an experiment sets when nothing else is said; options are those of `septet serve`."""
+    """Defaults of an experiment; options are those of `septet serve`."""
 
     users: tuple[int, ...]
     mode: str
-    options: tuple[str, ...]  # of every model
+    options: tuple[str, ...]
+    """Options of every model."""
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    redis: bool = False  # whether the guestbook keeps its book in a Redis of its own
+    """Options of single models."""
+    redis: bool = False
+    """Whether the guestbook is stored in a Redis of its own."""
 
 
 def seed_curves() -> Curves:
-    """The seed's requests per second: for each model its (users, rate), where it had one."""
+    """The requests per second that the seed measured: (users, rate) for each model."""
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -45,7 +48,7 @@ def _seed_users() -> tuple[int, ...]:
 
 
 def profile(name: str) -> Profile:
-    """Raises KeyError for an unknown name."""
+    """The preset of that name. Raises KeyError for an unknown name."""
     return {
         "seed": Profile(
             users=_seed_users(),

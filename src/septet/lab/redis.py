@@ -1,4 +1,4 @@
-"""A Redis of its own for an experiment whose profile keeps the guestbook there; nothing of it is kept on disk."""
+"""Runs a Redis for an experiment whose profile stores the guestbook there; nothing is kept on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_WITHIN_S = 10.0
 
 @contextmanager
 def redis(cpus: tuple[int, ...]) -> Iterator[str]:
-    """The URL of a Redis that runs on these CPUs until the context is left. Raises Failed without one."""
+    """The URL of a Redis that runs on these CPUs until the context is left. Raises Failed when it cannot run."""
     program = shutil.which("redis-server")
     if program is None:
         raise Failed("--profile seed keeps its guestbook in Redis: install redis-server, such as by apt-get")

@@ -1,7 +1,6 @@
 """results.json: raw figures, recorded once; every table and chart is made from it later.
 
-The layout is meant to be read by programs of later versions, and by people: one run a line, so that two files can be
-laid side by side with line tools.
+The layout is for programs of later versions and for people: one run a line, so that line tools can compare two files.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import septet
 from septet.errors import Failed
 from septet.lab import machine, output
 from septet.lab.experiment import Cell, Experiment, Run
-from septet.lab.layout import complaint
+from septet.lab.results_schema import complaint
 
 SCHEMA = 2
 NAME = "results.json"
@@ -24,23 +23,23 @@ Results = dict[str, Any]
 
 
 def begin(experiment: Experiment, command: list[str]) -> Results:
-    """Results without runs: what was asked for, by which command, and where."""
+    """Results without runs: the experiment, the command, and the machine."""
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
         "started": output.now(),
-        "finished": None,  # stays so when it was interrupted
+        "finished": None,  # stays None when it is interrupted
         "command": command,
-        "resumed": [],  # when it was taken up again
+        "resumed": [],  # the times at which it was resumed
         "machine": machine.describe(),
-        "workers": {},  # of a cluster, from which the load came
+        "workers": {},  # of the cluster that the load comes from
         "experiment": experiment.values(),
         "runs": [],
     }
 
 
 def resume(results: Results) -> list[Run]:
-    """The runs that are still to be done; notes that they are done now."""
+    """The remaining runs of an interrupted experiment; adds the time to `resumed`."""
     results["resumed"].append(output.now())
     done = {run_of(record) for record in results["runs"]}
     return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]
@@ -63,7 +62,7 @@ def write(results: Results, directory: Path) -> Path:
 
 
 def read(path: Path) -> Results:
-    """Raises Failed for what is no results file, one of another schema, or one that is damaged."""
+    """Read a results file. Raises Failed for another file, another schema, and for a damaged file."""
     try:
         results: Results = json.loads(path.read_text(), parse_constant=_refused, parse_float=_finite)
     except FileNotFoundError:
@@ -80,10 +79,10 @@ def read(path: Path) -> Results:
 
 
 def _refused(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _finite(text: str) -> float:
-    """JSON allows 1e999, of which Python makes infinity: nothing that was measured."""
+    """A float; 1e999, which is valid JSON and infinity in Python, is refused."""
     number = float(text)
     return number if math.isfinite(number) else _refused(text)

@@ -1,6 +1,6 @@
-"""One run of a cell: start a fresh server, wait until it answers, load it, watch what it uses, stop it.
+"""One run of a cell: start a fresh server, wait until it answers, load it, sample what it uses, stop it.
 
-Whatever happens the outcome is a record, and no process is left. A run that failed says why; the others go on.
+The outcome is a record in any case, and no process is left. The record of a run that failed says why; the others go on.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from septet.errors import Failed
 from septet.lab import client, machine, output
-from septet.lab.client import Hear, Load, LoadLost
+from septet.lab.client import Load, LoadLost, Receive
 from septet.lab.experiment import Experiment, Run
-from septet.lab.gil import GilWatch
 from septet.lab.load import LoadError, Plan, read_scenario
 from septet.lab.sampler import Sampler
 from septet.lab.server import Server, free_port
+from septet.lab.threads.gil import GilWatch
 from septet.lab.verdicts import judge
 
 
-def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.load) -> dict[str, Any]:
-    """Measure once; returns the record for results.json. `hear` is told how the load goes on.
+def run_cell(experiment: Experiment, run: Run, receive: Receive, load: Load = client.load) -> dict[str, Any]:
+    """Measure once; returns the record for results.json. `receive` gets the events of the load.
 
-    Raises LoadLost, for which no server is to blame.
+    Raises LoadLost, when the run says nothing about the server.
     """
     cell, port = run.cell, free_port(experiment.host)
     plan = plan_for(experiment, cell.users, port)
@@ -39,12 +38,12 @@ def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.l
         "repeat": run.repeat,
         "started": output.now(),
         "command": experiment.command(cell, port),
-        "load_command": client.by_hand(plan, experiment.scenario, experiment.cluster),
+        "load_command": client.shell_command(plan, experiment.scenario, experiment.cluster),
         "load_average_before": machine.load_average(),
     }
     try:
         with started(experiment, run, port, record) as server:
-            record["load"], record["usage"] = carried_out(plan, experiment, server, port, hear, load)
+            record["load"], record["usage"] = load_and_sample(plan, experiment, server, port, receive, load)
             server.check_alive()
             record["stop"] = server.stop()
     except LoadLost:
@@ -58,7 +57,7 @@ def run_cell(experiment: Experiment, run: Run, hear: Hear, load: Load = client.l
 
 @contextmanager
 def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any]) -> Iterator[Server]:
-    """The server of a run, as soon as it answers; its environment goes into the record. Raises Failed."""
+    """The server of a run, once it answers; its environment is added to the record. Raises Failed."""
     with tempfile.TemporaryDirectory(prefix="cell-", dir=experiment.out) as scratch:
         environment = experiment.environment(Path(scratch), run.cell)
         record["environment"] = _inherited() | environment
@@ -69,7 +68,7 @@ def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any])
 
 
 def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
-    """What the load generator shall do in a cell."""
+    """The plan of the load generator for a cell."""
     return Plan(
         url=experiment.url(port),
         users=users,
@@ -80,7 +79,7 @@ def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
         timeout_s=experiment.timeout_s,
         expect_length=experiment.expect_length,
         cpus=experiment.pinned.client[:users],
-        overflow=True,  # it is counted, and shown
+        overflow=True,  # overflows are counted and shown
         **_targets(experiment.scenario),
     )
 
@@ -92,23 +91,23 @@ def _targets(scenario: Path | None) -> dict[str, Any]:
         raise Failed(f"--scenario: {error}") from None
 
 
-def carried_out(
-    plan: Plan, experiment: Experiment, server: Server, port: int, hear: Hear, load: Load = client.load
+def load_and_sample(
+    plan: Plan, experiment: Experiment, server: Server, port: int, receive: Receive, load: Load = client.load
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of the load generator, and what the server used while they were taken. Raises Failed."""
+    """Load the server and sample it; returns the figures of the load and the usage. Raises Failed."""
     gil = GilWatch(server.session, port)
     sampler = Sampler(server.session, port, gil.look, experiment.host)
     usage: dict[str, Any] = {}
 
-    def heard(event: str, details: dict[str, Any]) -> None:
+    def received(event: str, details: dict[str, Any]) -> None:
         if event == "measuring":
             sampler.start()
         elif event == "measured":
-            usage.update(asdict(sampler.stop()), gil_share=gil.share())
-        hear(event, details)
+            usage.update(sampler.stop(), gil_share=gil.share())
+        receive(event, details)
 
     try:
-        figures = load(plan, heard, experiment.scenario)
+        figures = load(plan, received, experiment.scenario)
     finally:
         gil.close()
     server.before_stop()
@@ -116,7 +115,7 @@ def carried_out(
 
 
 def _inherited() -> dict[str, str]:
-    """The variables of our own environment that change what the server does; passwords in URLs are blanked."""
+    """Variables of our environment that change what the server does; passwords in URLs are blanked."""
     return {
         name: re.sub(r"://[^@/]*@", "://***@", value)
         for name, value in os.environ.items()

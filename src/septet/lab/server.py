@@ -1,7 +1,7 @@
 """A server under test: any command that listens on the port it is given, from its start to the last of its processes.
 
-It gets a session of its own, which is how its processes are found (see the sampler), and how Ctrl-C at our terminal
-does not reach it before we have written down what was measured.
+It gets a session of its own: its processes are found by it (see the sampler), and Ctrl-C at our terminal does not reach
+the server before what was measured is written down.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from septet.errors import Failed
-from septet.lab import sampler
-from septet.lab.guard import Guard
+from septet.lab import proc
 from septet.lab.load import bound_to
 
-PORTS = range(20000, 32000)  # below the ports that the kernel gives to clients: ours must not take the server's
+PORTS = range(20000, 32000)
+"""Below the ports that the kernel gives to clients, so that our clients do not take the port of the server."""
 POLL_S = 0.02
 LOOPBACK = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port of an address of ours on which nobody listens. Raises Failed."""
+    """A free TCP port of an address of this machine. Raises Failed."""
     for port in random.sample(PORTS, 100):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +49,7 @@ def free_port(host: str = LOOPBACK) -> int:
 
 @contextmanager
 def _interruption_deferred() -> Iterator[None]:
-    """Hold INT and TERM back. Were they raised inside Popen, the process would be started and nobody would know it.
+    """Defer INT and TERM: if they were raised inside Popen, the process would run and its pid would be lost.
 
     Blocking them (pthread_sigmask) will not do: the child would inherit that, and could not be stopped with TERM.
     """
@@ -71,18 +71,19 @@ def _interruption_deferred() -> Iterator[None]:
 
 
 class Server:
-    """A context manager: on leaving, no process of the server is left; nor when we are killed before that."""
+    """A context manager: on leaving, no process of the server is left; nor when we are killed before."""
 
     def __init__(
         self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float, cpus: tuple[int, ...] = ()
     ) -> None:
         self._command = command
-        self._cpus = cpus  # it and its children are bound to these; none: to those that we are
+        self._cpus = cpus
+        """The server and its children are bound to these; none: to ours."""
         self._environment = {**os.environ, **environment}
         self._stop_timeout_s = stop_timeout_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def __enter__(self) -> Server:
@@ -96,7 +97,7 @@ class Server:
                     stderr=self._output,
                     start_new_session=True,
                 )
-                self._guard = Guard(self._process.pid)
+                self._watchdog = Watchdog(self._process.pid)
         except OSError as error:
             self.__exit__()
             raise Failed(f"the server could not be started: {error}") from None
@@ -108,8 +109,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             self._kill_session()
-        if self._guard is not None:
-            self._guard.dismiss()
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
         self._output.close()
 
     @property
@@ -122,7 +123,7 @@ class Server:
         return self._running.pid
 
     def await_answer(self, url: str, timeout_s: float) -> int:
-        """The status of the first answer from `url`. Raises Failed when the server ends first, or the time is up."""
+        """The status of the first answer from `url`. Raises Failed when the server ends, or the time is up, before."""
         parts = urlsplit(url)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -140,14 +141,14 @@ class Server:
         raise Failed(f"no answer within {timeout_s:g} s of starting{self.last_words()}")
 
     def check_alive(self) -> None:
-        """Raises Failed, with what the server said last, when it has ended."""
+        """Raises Failed, with the end of its output, when the server has ended."""
         status = self._running.poll()
         if status is not None:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise Failed(f"the server {how}{self.last_words()}")
 
     def last_words(self, lines: int = 3) -> str:
-        """The end of the server's output, for a sentence that has said what happened."""
+        """The end of the server's output, to be appended to an error message."""
         file = self._output.fileno()
         # pread: the server writes through the same file description, whose offset is not ours to move.
         text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()
@@ -155,14 +156,14 @@ class Server:
         return ": " + " / ".join(said) if said else ""
 
     def before_stop(self) -> None:
-        """Mark where `stop` counts from: nothing but the server may end between this and `stop`."""
+        """Mark the beginning of what `stop` counts: no other child may end between this and `stop`."""
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def stop(self) -> dict[str, Any]:
-        """Stop it with TERM, with KILL when it does not; what it used in its whole life, by wait4(2).
+        """Stop the server with TERM, then with KILL; returns how it ended and what it used in its life, by wait4(2).
 
-        The figures hold the descendants that were waited for, threads and processes that ended included; after a KILL
-        they do not hold the workers, so `complete` is false.
+        The figures include descendants that were waited for, threads and processes that ended too; after a KILL they do
+        not include the workers, so `complete` is false.
         """
         begun = time.monotonic()
         self._running.send_signal(signal.SIGTERM)
@@ -188,13 +189,13 @@ class Server:
         }
 
     def _kill_session(self) -> int:
-        """Kill what is left of the session, the leader first so that it starts nobody anew; how many there were."""
+        """Kill what is left of the session, the first process first, so that it starts no other; returns how many."""
         killed = 0
         if self._running.poll() is None:
             self._running.kill()
             self._running.wait()
             killed = 1
-        while alive := [process for process in sampler.processes_of(self.session) if process.alive]:
+        while alive := [process for process in proc.processes_of(self.session) if process.alive]:
             killed += len(alive)
             for process in alive:
                 try:
@@ -203,3 +204,30 @@ class Server:
                     pass
             time.sleep(POLL_S)
         return killed
+
+
+SCRIPT = 'read -r _; kill -s KILL -- "-$1"'
+
+
+class Watchdog:
+    """Kills the process group of a server when we are killed by KILL, which runs no `finally`; until it is dismissed.
+
+    A shell waits at a pipe of which we have the other end. However we end, the kernel closes that, and the shell kills
+    the process group. PR_SET_PDEATHSIG (prctl(2)) would do less: it is not inherited, so it reaches the first process
+    of the server and no worker; it comes when the thread ends that started the server, not the process; and it must be
+    set between fork and exec, which is no place for Python.
+    """
+
+    def __init__(self, group: int) -> None:
+        # A session of its own: a signal to our terminal or group must not end the watchdog.
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", SCRIPT, "watchdog", str(group)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        with self._shell:  # closes the pipe and waits
+            self._shell.kill()

@@ -1,6 +1,6 @@
-"""What repeated runs let anybody say: a median with its interval, and by how much two series of runs differ.
+"""What repeated runs allow to be said: a median with its interval, and by how much two series of runs differ.
 
-From runs, never from requests: those of one run share its luck, and a million of them are still one throw of the dice.
+Computed from runs, never from requests: requests of one run depend on each other, so a million of them are one sample.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 LEVEL = 0.95
 RESAMPLES = 2000
-SEED = 0  # the same values give the same interval
+SEED = 0
+"""Fixed, so that the same values give the same interval."""
 
 
 class Estimate(NamedTuple):
-    """A median, and its interval; without one (None) when there are too few values."""
+    """A median and its interval; the interval is None when there are too few values."""
 
     median: float
     low: float | None
@@ -26,7 +27,7 @@ class Estimate(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """How many times as large, and its interval; without one (None) when there are too few values."""
+    """A ratio and its interval; the interval is None when there are too few values."""
 
     value: float
     low: float | None
@@ -34,7 +35,7 @@ class Ratio(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The percentile bootstrap of the median (Efron); None without values."""
+    """The median with its percentile bootstrap (Efron); None without values."""
     if not values:
         return None
     if len(values) < 3:
@@ -47,9 +48,9 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 @cache
 def _middles(count: int) -> list[tuple[int, int]]:
-    """Between which two of `count` ordered values the median lies, in each resample.
+    """The two ranks, of `count` ordered values, between which the median of each resample lies.
 
-    Which ranks are drawn does not depend on the values: drawn once, they serve every figure of every cell.
+    The ranks do not depend on the values: drawn once, they serve every figure of every cell.
     """
     chance = random.Random(SEED)
     resamples = (sorted(chance.choices(range(count), k=count)) for _ in range(RESAMPLES))
@@ -57,11 +58,11 @@ def _middles(count: int) -> list[tuple[int, int]]:
 
 
 def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]], level: float = LEVEL) -> Ratio:
-    """How many times as large the values after are as those before; of several pairs of series, on geometric average.
+    """The ratio of the values after to those before; for several pairs of series the geometric mean of their ratios.
 
     The ratio of geometric means, with Welch's interval of a difference, for logarithms. Not a bootstrap: three values
-    have but ten different resamples, so its ends never pass the extremes, and that is too narrow as soon as many
-    intervals shall hold at once. All values must be above 0, and each series must have one.
+    have only ten different resamples, so its ends never pass the extremes, which is too narrow when many intervals must
+    hold at once. All values must be above 0, and each series must have one.
     """
     pairs = [([*map(math.log, before)], [*map(math.log, after)]) for before, after in zip(befores, afters, strict=True)]
     shift = fmean(fmean(after) - fmean(before) for before, after in pairs)
@@ -79,7 +80,7 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
 
 @cache
 def _student(freedom: int, level: float) -> float:
-    """Between plus and minus which number Student's t lies with that probability."""
+    """The number for which Student's t lies between its negative and itself with that probability."""
     low, high = 0.0, math.pi / 2  # t = tan(angle) x sqrt(freedom)
     for _ in range(60):
         angle = (low + high) / 2
@@ -88,7 +89,7 @@ def _student(freedom: int, level: float) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """The probability of that: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4."""
+    """That probability: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4."""
     cosine, total = math.cos(angle), 0.0
     term = cosine if freedom % 2 else 1.0
     for power in range(2 + freedom % 2, freedom + 1, 2):

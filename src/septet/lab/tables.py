@@ -1,35 +1,41 @@
-"""Results as text tables of fixed columns, for the terminal and for wherever its output is piped to."""
+"""Results as text tables with fixed columns, for the terminal and for pipes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from septet.lab.results import Results
-from septet.lab.summary import Summary, summaries
+from septet.lab.metrics import COLUMNS, Metric
+from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
 
-ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}  # of fewer answers such a percentile says next to nothing
+ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}
+"""How many answers a percentile takes to be worth printing."""
 
 
-def rates(results: Results) -> str:
-    """Requests per second of each contender and number of users; "failed", and a "!" after what is not valid."""
-    cells = {(cell.label, cell.users): cell for cell in summaries(results)}
-    users = results["experiment"]["users"]
+def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
+    """Requests per second of each contender and number of users; "failed", and a "!" after doubtful figures."""
+    found = {(cell.label, cell.users): cell for cell in cells}
     headings = ["requests/s", *(f"{number:,} users " for number in users)]
-    labels = dict.fromkeys(label for label, _ in cells)
-    return aligned([headings, *([label, *(_rate(cells.get((label, number))) for number in users)] for label in labels)])
+    labels = dict.fromkeys(label for label, _ in found)
+    return aligned([headings, *([label, *(_rate(found.get((label, number))) for number in users)] for label in labels)])
 
 
-def costs(results: Results, users: int) -> str:
-    """What each contender took, and what its users waited, at one number of users."""
-    headings = [f"at {users:,} users", *COSTS]
-    measured = [cell for cell in summaries(results) if cell.users == users and cell.figures]
-    return aligned([headings, *([cell.label, *(text(cell) for text in COSTS.values())] for cell in measured)])
+def costs(cells: Sequence[Summary], users: int) -> str:
+    """The metrics that have a column, for each contender at one number of users."""
+    headings = [f"at {users:,} users", *(metric.column.heading for metric in COLUMNS if metric.column is not None)]
+    measured = [cell for cell in cells if cell.users == users and cell.figures]
+    return aligned([headings, *([cell.label, *(_column(metric, cell) for metric in COLUMNS)] for cell in measured)])
+
+
+def _column(metric: Metric, cell: Summary) -> str:
+    assert metric.column is not None, "it is one of COLUMNS"
+    found = metric.estimate(cell.figures)
+    return "-" if found is None else format(found.median, metric.column.form) + "%" * (metric.unit == "%")
 
 
 def load_figures(figures: dict[str, Any]) -> str:
-    """The outcome of one load run."""
+    """The table of the figures of one load run."""
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
         ["answers", f"{figures['answers']:,} in {figures['window_s']:.2f} s"],
@@ -48,7 +54,7 @@ def load_figures(figures: dict[str, Any]) -> str:
 
 
 def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """What users waited: in all, and for what."""
+    """Rows of latencies: of requests, and of their parts."""
     latency = figures["latency_us"]
     for name, value in latency.items():
         if figures["answers"] >= ANSWERS_FOR.get(name, 0):
@@ -72,14 +78,14 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _workers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """What each worker of a cluster did."""
+    """A row for each worker of a cluster."""
     for each in figures["client"].get("workers", []):
         part = f"{each['users']:,}, {each['answers']:,}, {each['cpu_share']:.0%} of one"
         yield [f"worker {each['worker']}: users, answers, CPU", part]
 
 
 def aligned(rows: Iterable[list[str]]) -> str:
-    """The first column to the left, the others to the right."""
+    """A table as text: the first column is aligned to the left, the others to the right."""
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
@@ -98,26 +104,6 @@ def _rate(cell: Summary | None) -> str:
     form = ",.0f" if rate.median >= 10 else ".1f"
     half_s = "" if rate.low is None or rate.high is None else f" ±{(rate.high - rate.low) / 2:{form}}"
     return format(rate.median, form) + half_s + (" " if cell.verdict == "valid" else DOUBT_MARK)
-
-
-def _figure(name: str, form: str = ",.0f", unit: float = 1.0) -> Callable[[Summary], str]:
-    def text(cell: Summary) -> str:
-        value = cell.median(name)
-        return "-" if value is None else format(value / unit, form)
-
-    return text
-
-
-COSTS: dict[str, Callable[[Summary], str]] = {
-    "p50 ms": _figure("p50_us", ",.1f", 1000),
-    "p99 ms": _figure("p99_us", ",.1f", 1000),
-    "CPU µs/request": _figure("cpu_us"),
-    "switches/request": _figure("switches", ".2f"),
-    "waits for GIL": _figure("gil_share", ".0%"),
-    "memory MB": _figure("pss_bytes", ",.0f", 1e6),
-    "processes": _figure("processes"),
-    "threads": _figure("threads"),
-}
 
 
 def _ms(us: float | None) -> str:

@@ -1,9 +1,9 @@
 """Whether the figures of a run, or of all runs of a cell, may be believed, and why not.
 
 valid            nothing speaks against them
-noisy            something else wanted the CPUs, or the repeats differ too much
-client-limited   the load generator was as busy as it can be: the server may be faster than that
-errors           requests failed or users were never served: the figures are those of the luckier ones
+noisy            other programs used the CPUs, or the repeats differ too much
+client-limited   the load generator was as busy as it can be: the server may be faster than its figures
+errors           requests failed or users were never served: the figures describe only the other requests
 failed           there are no figures
 """
 
@@ -13,23 +13,33 @@ from typing import Any
 
 from septet.lab.statistics import variation
 
-VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")  # from the best to the worst
-DOUBT_MARK = "!"  # in tables, after a figure that is not valid
+VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
+"""From the best to the worst."""
+DOUBT_MARK = "!"
+"""In tables, after a figure that is not valid."""
 
-ERROR_SHARE_MAX = 0.001  # of all requests; more, and the figures are not those of a healthy server
-CLIENT_SHARE_MAX = 0.85  # of a CPU; a closed loop whose client is this busy measures the client
-SEND_LATE_MAX_US = 1000  # p99 of an open loop's requests that found a free connection
-FOREIGN_SHARE_MAX = 0.25  # of all CPUs; the kernel's own work for the load, which nobody is charged for, stays below
-STEAL_SHARE_MAX = 0.02  # of all CPUs, taken by the hypervisor
-VARIATION_MAX = 0.10  # standard deviation of the repeats' rates, of their mean
-LITTLE_ERROR_MAX = 0.10  # of the number of users
-LITTLE_ANSWERS_MIN = 20  # for each user; of fewer, the requests under way at both ends are too large a part
+ERROR_SHARE_MAX = 0.001
+"""Share of all requests: with more errors the figures are not those of a healthy server."""
+CLIENT_SHARE_MAX = 0.85
+"""Share of a CPU: a closed loop whose client is busier than this measures the client."""
+SEND_LATE_MAX_US = 1000
+"""p99 of how late an open loop sent requests that found a free user."""
+FOREIGN_SHARE_MAX = 0.25
+"""Share of all CPUs that other programs may use; work of the kernel that no process is charged for stays below it."""
+STEAL_SHARE_MAX = 0.02
+"""Share of all CPUs that the hypervisor may take."""
+VARIATION_MAX = 0.10
+"""Standard deviation of the rates of the repeats, as a share of their mean."""
+LITTLE_ERROR_MAX = 0.10
+"""Deviation from Little's law, as a share of the number of users."""
+LITTLE_ANSWERS_MIN = 20
+"""Answers for each user; with fewer, requests under way at both ends of the window are too large a part."""
 
 Verdict = tuple[str, str | None]
 
 
 def judge(record: dict[str, Any], cpus: int) -> Verdict:
-    """The verdict on one run on a machine with so many CPUs, and its reason; None for a valid one."""
+    """The verdict on one run, on a machine with so many CPUs, and its reason, which is None for a valid run."""
     if "failure" in record:
         return "failed", record["failure"]
     load = record["load"]
@@ -48,7 +58,7 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
 
 
 def judge_all(records: list[dict[str, Any]]) -> Verdict:
-    """The verdict on a cell: the worst that more than half of its runs deserve; noisy also when the runs disagree."""
+    """The verdict on a cell: the median of its runs' verdicts; noisy also when the rates of the runs differ."""
     ranks = sorted(VERDICTS.index(record["verdict"]) for record in records)
     verdict = VERDICTS[ranks[len(ranks) // 2]]
     if any(record["verdict"] == "failed" for record in records):
@@ -79,8 +89,8 @@ def _errors(load: dict[str, Any]) -> str | None:
 
 
 def client_limit(load: dict[str, Any]) -> str | None:
-    """Why the figures of a load run may be the generator's own; None when nothing says so."""
-    for worker in load["client"].get("workers", []):  # one of many at its limit spoils the figures of all
+    """Why the load generator may have been the limit; None when it was not."""
+    for worker in load["client"].get("workers", []):  # one worker at its limit spoils the figures of all
         name = f"worker {worker['worker']}"
         if (objection := _client_limit(name, worker["cpu_share"], worker["send_late_us"])) is not None:
             return objection
@@ -110,7 +120,7 @@ def _noise(record: dict[str, Any], cpus: int) -> str | None:
 
 
 def _little(load: dict[str, Any]) -> str | None:
-    """Little's law: in a closed loop, users = rate x latency. When that is not so, users stood still unseen."""
+    """Little's law: in a closed loop users = rate x latency. Otherwise some users did nothing for a time."""
     plan = load["plan"]
     if plan["rate"] is not None or load["answers"] < LITTLE_ANSWERS_MIN * plan["users"]:
         return None

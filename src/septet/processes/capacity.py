@@ -10,7 +10,8 @@ from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NPROC, getrlimit
 from typing import NamedTuple
 
-CGROUP = Path("/sys/fs/cgroup")
+from septet.cgroups import CGROUP, groups, memory_limits, number, read
+
 PROC = Path("/proc")
 
 WORKER_BYTES = 3 << 20
@@ -38,47 +39,21 @@ def shortfall(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = 
 
 
 def _tasks(cgroup: Path, proc: Path) -> Iterator[Bound]:
-    running = _number(_read(proc / "loadavg").partition("/")[2]) or 0
+    running = number(read(proc / "loadavg").partition("/")[2]) or 0
     for name in ("kernel/pid_max", "kernel/threads-max"):
-        if most := _number(_read(proc / "sys" / name)):
+        if most := number(read(proc / "sys" / name)):
             yield Bound(most - running, name.replace("/", "."))
     most = getrlimit(RLIMIT_NPROC)[0]
     if most != RLIM_INFINITY and os.getuid() != 0:  # of those that the user has already nobody keeps count
         yield Bound(most, "ulimit -u")
-    for group in _groups(cgroup, proc, "pids"):
-        if most := _number(_read(group / "pids.max")):
-            yield Bound(most - (_number(_read(group / "pids.current")) or 0), "pids.max of the control group")
+    for group in groups("pids", cgroup, proc / "self/cgroup"):
+        if most := number(read(group / "pids.max")):
+            yield Bound(most - (number(read(group / "pids.current")) or 0), "pids.max of the control group")
 
 
 def _memory(cgroup: Path, proc: Path) -> Iterator[Bound]:
-    available = _read(proc / "meminfo").partition("MemAvailable:")[2]
-    if kilobytes := _number(available):
+    available = read(proc / "meminfo").partition("MemAvailable:")[2]
+    if kilobytes := number(available):
         yield Bound(kilobytes << 10, "the memory that is available")
-    for group in _groups(cgroup, proc, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            if most := _number(_read(group / name)):  # what is used of it may be a cache, which gives way
-                yield Bound(most, f"{name} of the control group")
-
-
-def _groups(cgroup: Path, proc: Path, controller: str) -> Iterator[Path]:
-    """The control group of this process as `controller` knows it, and those around it; see cgroups(7)."""
-    for line in _read(proc / "self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        root = cgroup / controller if controllers else cgroup  # version 1, or 2
-        group = root / path.lstrip("/")
-        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
-
-
-def _number(text: str) -> int | None:
-    """The first word, if it is a number; a limit may be "max" instead."""
-    word = text.split(maxsplit=1)[:1]
-    return int(word[0]) if word and word[0].isdecimal() else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    for most, name in memory_limits(cgroup, proc / "self/cgroup"):  # what is used of it may be a cache, which gives way
+        yield Bound(most, f"{name} of the control group")

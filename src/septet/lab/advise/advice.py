@@ -1,51 +1,54 @@
-"""The answer: which candidate, what it carries, what limits it, and what the runner-up would cost instead.
+"""The answer: which candidate, what it carries, what limits it, and the price of the runner-up.
 
-Of those that carry the same, within what was measured, the simplest: whoever advises more owes a reason.
+Among candidates that carry the same, within what was measured, the simplest is advised: more to configure needs a
+reason. What limits a candidate is read from what was used up when it no longer held the target.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from septet.lab.advise import queueing
-from septet.lab.advise.bottleneck import Bottleneck, bottleneck
-from septet.lab.advise.candidate import POOL, PROCESSES, Candidate
-from septet.lab.advise.findings import Finding, Search
-from septet.lab.advise.ranking import first_two
+from septet.lab.advise import extrapolation
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search, Situation
+from septet.lab.advise.search import MEMORY_SHARE, first_two
+from septet.lab.advise.trial import Trial, milliseconds
 from septet.lab.advise.usl import Usl, fit
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How throughput grows with one number of a model, as measured: (number, requests/s when saturated)."""
+    """How throughput grows with the number of threads or workers of a model, as measured."""
 
     model: str
-    by: str  # "threads" or "workers"
+    by: str
+    """"threads" or "workers"."""
     points: tuple[tuple[int, float], ...]
+    """(number, requests/s when saturated)."""
     law: Usl | None
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Times in seconds, rates in requests per second."""
+    """The candidate to run, and what is known about it. Times in seconds, rates in requests per second."""
 
     target_s: float
     chosen: Finding
     limit: Bottleneck
     runner_up: Finding | None
     runner_up_limit: Bottleneck | None
-    at_random: float | None  # the capacity for requests that come at random, computed; None: nothing to compute it from
+    at_random: float | None
+    """The capacity for requests that come at random, computed; None: it cannot be computed."""
     scales: tuple[Scale, ...]
 
     @property
     def law_of_workers(self) -> Usl | None:
-        """Gunther's law over workers of the chosen model, where that was measured."""
+        """Gunther's law over the workers of the chosen model; None where that was not measured."""
         laws = (each.law for each in self.scales if each.by == "workers" and each.model == self.chosen.candidate.model)
         return next(laws, None)
 
 
 def decide(search: Search, target_s: float) -> Advice | None:
-    """None: nothing held the target at any rate."""
+    """The advice; None when no candidate held the target at any rate."""
     chosen, other = first_two(list(search.findings.values()))
     if chosen is None:
         return None
@@ -60,11 +63,11 @@ def decide(search: Search, target_s: float) -> Advice | None:
     )
 
 
-def service(finding: Finding, search: Search) -> queueing.Service:
-    """The candidate as a queue. What it was seen to carry counts for more than the CPU time that was charged to it."""
+def service(finding: Finding, search: Search) -> extrapolation.Service:
+    """The candidate as a queue. The rate that it carried counts for more than the CPU time that was charged to it."""
     situation = search.situation
-    nature = situation.nature
-    slots = finding.candidate.at_once(nature.asynchronous, situation.users)
+    profile = situation.profile
+    slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     cpus = min(situation.cpus, finding.candidate.processes)
     most = max(finding.most, finding.capacity)
     cpu_s = max(finding.cpu_s, 1e-7)
@@ -72,16 +75,16 @@ def service(finding: Finding, search: Search) -> queueing.Service:
         cpu_s = cpus / most
     elif slots < situation.users:
         cpu_s = min(cpu_s, cpus / most)
-    return queueing.Service(cpu_s, nature.wait_s if nature.waits else 0.0, cpus, slots)
+    return extrapolation.Service(cpu_s, profile.wait_s if profile.waits else 0.0, cpus, slots)
 
 
 def _at_random(finding: Finding, search: Search, target_s: float) -> float | None:
-    found = queueing.capacity(service(finding, search), target_s)
+    found = extrapolation.capacity(service(finding, search), target_s)
     return min(found, finding.capacity) or None
 
 
 def scales(search: Search) -> tuple[Scale, ...]:
-    """Every ladder of threads or workers that has more than one rung, with Gunther's law through it."""
+    """Every series of threads or workers with more than one point, with Gunther's law through it."""
     found = []
     models = dict.fromkeys(candidate.model for candidate in search.findings)
     for model in models:
@@ -99,19 +102,127 @@ def _ladders(search: Search, model: str) -> list[tuple[str, Candidate | None]]:
 
 
 PRICES = {
-    "epoll": "one loop for all: a request that blocks holds up everybody in its process",
+    "epoll": "one loop for all: a request that blocks holds up all others in its process",
     "poll": "the kernel reads the whole list of clients each time: many idle ones cost time",
     "io_uring": "the kernel must permit io_uring, which many containers do not",
     POOL: "a client that is slow, or keeps its connection, holds a thread",
-    "threaded": "nothing bounds the number of threads: a crowd of clients is a crowd of threads",
+    "threaded": "nothing bounds the number of threads: there are as many as clients",
     PROCESSES: "each process has its own memory and its own database connections",
     "forking": "a fork for each connection",
-    "iterative": "one client at a time: a slow one keeps everybody waiting",
+    "iterative": "one client at a time: a slow one keeps all others waiting",
 }
 
 
 def price(candidate: Candidate) -> str:
-    """What is to be known about a model before it is chosen, in a clause; "" for one that nothing is known of."""
+    """The price of a model, in a clause, to be known before it is chosen; "" when none is known."""
     if candidate.model != POOL and candidate.threads:
         return "two numbers to understand: a loop for the clients, threads for the application"
     return PRICES.get(candidate.model, "")
+
+
+BUSY = 0.85
+"""Share of the CPUs from which on they count as used up: the kernel does work for the load that no process is charged.
+"""
+BUSY_IF_NOISY = 0.5
+"""That share when other programs took a part of the CPUs."""
+GIL_SHARE = 0.2
+"""Share of the time in which threads want to run; above it the GIL is named."""
+
+_GIL_WAIT = "of the time in which its threads want to run, they wait {:.0%} for the GIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """What limits a candidate.
+
+    `what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, latency, unknown.
+    """
+
+    what: str
+    sentence: str
+
+
+def bottleneck(finding: Finding, situation: Situation) -> Bottleneck:
+    """What limits the candidate: the first cause that explains the trials around its capacity."""
+    known = (finding.lowest_failed, finding.highest_held, finding.saturation)
+    trials = [each for each in known if each is not None and not each.failure]
+    if not trials:
+        return Bottleneck("unknown", "no trial came to an end")
+    for cause in (_memory, _backlog, _threads, _cpu, _gil, _generator):
+        if (found := cause(finding, trials, situation)) is not None:
+            return found
+    return _backend(trials, situation)
+
+
+def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
+    most = max(each.memory_bytes or 0 for each in trials)
+    if most < MEMORY_SHARE * situation.memory_bytes:
+        return None
+    return Bottleneck("memory", f"it takes {most / 1e6:,.0f} MB of the {situation.memory_bytes / 1e6:,.0f} it may use")
+
+
+def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
+    """Overflows count only at the highest rate that was held: far above it every queue overflows."""
+    highest_held = finding.highest_held
+    if highest_held is None or not highest_held.queue_overflows:
+        return None
+    return Bottleneck("backlog", "connections found the listener's queue full: raise --backlog and net.core.somaxconn")
+
+
+def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
+    """All threads are taken by requests that wait."""
+    profile = situation.profile
+    slots = finding.candidate.at_once(profile.asynchronous, situation.users)
+    if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):
+        return None
+    if finding.most < BUSY * slots / profile.wall_s:
+        return None
+    where = "on the loop" if finding.candidate.model in LOOPS and not finding.candidate.threads else "in each thread"
+    where = where if slots > 1 or "loop" in where else "in its one thread"
+    sentence = f"{slots} at a time, each for {milliseconds(profile.wall_s)}, most of which it waits {where}"
+    return Bottleneck("threads", sentence)
+
+
+def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
+    share, cpus = _share(trials), situation.cpus
+    noisy = any(each.verdict == "noisy" for each in trials)
+    if share < BUSY * cpus and not (noisy and share > BUSY_IF_NOISY * cpus):
+        return None
+    doubt = "" if share >= BUSY * cpus else ", while other programs took the rest"
+    gil = max((each.gil_share or 0.0 for each in trials), default=0.0)
+    waits = f"; {_GIL_WAIT.format(gil)}" if gil > GIL_SHARE else ""
+    of = "its CPU" if cpus == 1 else f"its {cpus} CPUs"
+    return Bottleneck("CPU", f"it uses {min(1.0, share / cpus):.0%} of {of}{doubt}{waits}")
+
+
+def _gil(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
+    processes = finding.candidate.processes
+    share = _share(trials)
+    gil = max((each.gil_share or 0.0 for each in trials), default=0.0)
+    if processes < situation.cpus and share > BUSY * processes:
+        one = "one process computes" if processes == 1 else f"{processes} processes compute"
+        return Bottleneck("GIL", f"{one} on {processes} of {situation.cpus} CPUs at a time (the GIL)")
+    if gil > GIL_SHARE:
+        return Bottleneck("GIL", _GIL_WAIT.format(gil))
+    return None
+
+
+def _generator(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
+    if finding.bracket is None or not finding.bracket.at_least:
+        return None
+    if finding.lowest_failed is None:
+        return Bottleneck("unknown", "nothing is used up: the search was over before it found the limit")
+    return Bottleneck("load generator", "nothing of the server is used up: the load generator could not ask for more")
+
+
+def _backend(trials: list[Trial], situation: Situation) -> Bottleneck:
+    p50 = max((each.p50_s or 0.0 for each in trials[:2]), default=0.0)
+    if situation.profile.waits and p50 > 1.2 * situation.profile.wall_s:
+        alone = milliseconds(situation.profile.wall_s)
+        sentence = f"neither CPU nor threads are used up; what it waits for takes {milliseconds(p50)}, alone {alone}"
+        return Bottleneck("backend", sentence)
+    return Bottleneck("latency", "nothing is used up: single requests take longer than the target allows")
+
+
+def _share(trials: list[Trial]) -> float:
+    return max(each.server_share for each in trials)

@@ -11,39 +11,43 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, ending, output
-from septet.lab.advise import plan as planning
-from septet.lab.advise import words
+from septet.lab import arguments, interrupts, output
+from septet.lab.advise import advice_text, extrapolation
 from septet.lab.advise.advice import Advice, decide, service
-from septet.lab.advise.course import Course
-from septet.lab.advise.evidence import Evidence
-from septet.lab.advise.findings import Search, Situation
-from septet.lab.advise.limits import limits
-from septet.lab.advise.measure import Bench, is_asynchronous
+from septet.lab.advise.advice_file import AdviceFile
+from septet.lab.advise.candidates import Search, Situation
+from septet.lab.advise.machine_limits import machine_limits
+from septet.lab.advise.measure import TrialRunner, is_asynchronous
+from septet.lab.advise.search_run import SearchRun
 from septet.lab.applications import application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
-from septet.lab.bench import choose_models, model_names
 from septet.lab.experiment import Experiment
+from septet.lab.known_models import choose_models, model_names
 from septet.lab.pinning import pinning
 
 if TYPE_CHECKING:
-    from septet.lab.advise.display import Told
+    from septet.lab.advise.progress_display import ProgressDisplay
 
-FIRST = "epoll"  # with which the application is looked at, whether it may be advised or not
+FIRST = "epoll"
+"""The model with which the application is profiled, even if it may not be advised."""
 START_TIMEOUT_S = 30.0
 SEARCHED = (*arguments.OURS, "workers", "threads")
-BUDGET_MIN = 3.0  # minutes
-LEFT_OUT = frozenset({"iterative", "forking", "poll"})  # unless named: others do the same better
+BUDGET_MINUTES = 3.0
+LEFT_OUT = frozenset({"iterative", "forking", "poll"})
+"""Models that are not searched unless they are named: others do the same better."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The question: a p99 within so many seconds, in so much time; and the rate in requests/s to plan for, if any."""
+    """What the user asks for."""
 
     p99_s: float
+    """The latency target."""
     budget_s: float
+    """How long the search may take."""
     plan: float | None
+    """The rate in requests/s to plan for, if any."""
 
 
 @click.command(
@@ -56,79 +60,84 @@ Examples:
 
 Small applications to try it on: hello, cpu, wait, stream (each also as hello-asgi ...).
 
-Every step is told with its reason. What was measured is kept in advice.json, run by run. The exit status is 1 when no
-model holds the target.""",
+Every step is printed with its reason. All runs are stored in advice.json. The exit status is 1 when no model holds the
+target.""",
 )
 @click.argument("app", required=False)
-@click.option("--p99", required=True, metavar="TIME", help="99 % of the answers shall come within it: 50ms, 0.2s.")
-@click.option("--models", metavar="A,B,...", help="Only these.  [default: all but iterative, forking and poll]")
-@click.option("--path", help="What the users ask for.  [default: / of APP]")
-@click.option("--scenario", type=FILE, help="Several targets with weights, in TOML; see `septet load`.")
-@click.option("--users", type=COUNT, help="Connections at the same time.  [default: 100, or as many as needed]")
+@click.option("--p99", required=True, metavar="TIME", help="Latency target for 99 % of the answers: 50ms, 0.2s.")
+@click.option("--models", metavar="A,B,...", help="Only these models.  [default: all but iterative, forking and poll]")
+@click.option("--path", help="Path that the users request.  [default: / of APP]")
+@click.option("--scenario", type=FILE, help="TOML file of several targets with weights; see `septet load`.")
+@click.option("--users", type=COUNT, help="Simultaneous connections.  [default: 100, or as many as needed]")
 @click.option("--keep-alive", "mode", flag_value="keep-alive", default=True, help="Users keep connections.  [default]")
 @click.option("--close", "mode", flag_value="close", help="A new connection for every request.")
-@click.option("--budget", type=POSITIVE, default=BUDGET_MIN, show_default=True, help="Minutes it may take.")
-@click.option("--plan", metavar="RATE", help="Extend the result to 100000rps: how many cores and machines?")
-@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
+@click.option("--budget", type=POSITIVE, default=BUDGET_MINUTES, show_default=True, help="Minutes for the search.")
+@click.option("--plan", metavar="RATE", help="Compute how many cores and machines a rate such as 100000rps takes.")
+@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
-@click.option("--out", type=DIRECTORY, help="Directory for what was measured.  [default: advise-DATE-TIME]")
+@click.option("--out", type=DIRECTORY, help="Directory for advice.json.  [default: advise-DATE-TIME]")
 def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: float, **options: Any) -> int:
-    """Find out which model, and how many workers and threads, for a latency target.
+    """Find the model, and the numbers of workers and threads, for a latency target.
 
-    Looks at APP (MODULE:ATTRIBUTE) alone, then searches: for each candidate the highest rate of requests of which 99 %
-    are answered in time. Requests come at fixed instants, so that a server that stalls cannot hide it.
+    Measures one request of APP (MODULE:ATTRIBUTE) alone, then searches: for each candidate the highest rate at which
+    99 % of the requests are answered in time. Requests become due at fixed instants, so that a server that stalls
+    cannot hide it.
     """
-    from septet.lab.advise.display import display  # now: what is missing is missed before anything is measured
+    from septet.lab.advise.progress_display import (
+        display,  # here, so that a missing package is found before anything is measured
+    )
 
-    asked = Asked(_time(p99), budget * 60, planning.parse_rate(plan) if plan else None)
+    asked = Asked(_time(p99), budget * 60, extrapolation.parse_rate(plan) if plan else None)
     experiment = _experiment(app, options)
-    evidence = Evidence(experiment, ["septet", *sys.argv[1:]], asdict(asked))
-    ending.term_as_interrupt()
-    with evidence.kept():
-        with display(asked.budget_s) as told, Bench(experiment, asked.p99_s, evidence.runs) as bench:
-            course = Course(bench, asked.p99_s, asked.budget_s, told)
-            search = Search(_situation(experiment, course, told, options))
-            if search.situation.nature.wall_s < asked.p99_s:  # else no search can help
-                course.run(search, lambda: evidence.write(words.values(None, search, experiment)))
-        return _tell(search, experiment, asked, evidence, as_json)
+    advice_file = AdviceFile(experiment, ["septet", *sys.argv[1:]], asdict(asked))
+    interrupts.term_as_interrupt()
+    with advice_file.kept():
+        with display(asked.budget_s) as progress, TrialRunner(experiment, asked.p99_s, advice_file.runs) as runner:
+            search_run = SearchRun(runner, asked.p99_s, asked.budget_s, progress)
+            search = Search(_situation(experiment, search_run, progress, options))
+            if search.situation.profile.wall_s < asked.p99_s:  # else no model can hold the target
+                search_run.run(search, lambda: advice_file.write(advice_text.values(None, search, experiment)))
+        return _tell(search, experiment, asked, advice_file, as_json)
 
 
-def _tell(search: Search, experiment: Experiment, asked: Asked, evidence: Evidence, as_json: bool) -> int:
-    """Write down and print what was found. Raises Failed when nothing held the target."""
+def _tell(search: Search, experiment: Experiment, asked: Asked, advice_file: AdviceFile, as_json: bool) -> int:
+    """Store and print the result. Raises Failed when no candidate held the target."""
     advice = decide(search, asked.p99_s)
     rows = _rows(advice, search, asked.plan, asked.p99_s) if advice is not None and asked.plan else []
-    values = {**words.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}
-    evidence.write(values, finished=True)
+    values = {**advice_text.values(advice, search, experiment), "plan": [asdict(row) for row in rows]}
+    advice_file.write(values, finished=True)
     if as_json:
         click.echo(json.dumps(values))
     elif advice is not None:
-        lines = words.answer(advice, search, experiment)
+        lines = advice_text.answer(advice, search, experiment)
         if asked.plan:
-            lines += ["", *words.extrapolation(asked.plan, rows, advice, search.situation.cpus)]
-        click.echo("\n" + "\n".join([*lines, "", str(evidence.path)]))
+            lines += ["", *advice_text.extrapolation(asked.plan, rows, advice, search.situation.cpus)]
+        click.echo("\n" + "\n".join([*lines, "", str(advice_file.path)]))
     if advice is None:
-        raise Failed(f"{words.not_held(search, asked.p99_s)}; what was measured is in {evidence.path}")
+        raise Failed(f"{advice_text.not_held(search, asked.p99_s)}; what was measured is in {advice_file.path}")
     return 0
 
 
-def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[planning.Row]:
+def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[extrapolation.MachineRow]:
     one = service(advice.chosen, search)
-    return planning.plan(rate, one, target_s, advice.law_of_workers, advice.chosen.memory_bytes)
+    return extrapolation.plan(rate, one, target_s, advice.law_of_workers, advice.chosen.memory_bytes)
 
 
-def _situation(experiment: Experiment, course: Course, told: Told, options: dict[str, Any]) -> Situation:
-    """What the search begins with. Raises Failed when the application cannot be measured."""
-    usable = limits(experiment.pinned)
+def _situation(
+    experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, options: dict[str, Any]
+) -> Situation:
+    """What is known before the search. Raises Failed when the application cannot be measured."""
+    usable = machine_limits(experiment.pinned)
     for note in usable.notes:
-        told.say(note)
+        progress.say(note)
     try:
-        nature = course.look_at(FIRST, is_asynchronous(experiment, FIRST))
+        profile = search_run.profile(FIRST, is_asynchronous(experiment, FIRST))
     except Failed as failure:
         raise Failed(f"{experiment.app} cannot be measured: {failure}") from None
     return Situation(
-        nature=nature,
+        profile=profile,
         cpus=usable.cpus,
-        users=options["users"] or nature.users(usable.cpus),
+        users=options["users"] or profile.users(usable.cpus),
         memory_bytes=usable.memory_bytes,
         models=experiment.models,
         named=options["models"] is not None,

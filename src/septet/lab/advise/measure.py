@@ -1,7 +1,7 @@
 """The part that touches the machine: one server at a time, and one run of the load generator after another.
 
-A server is kept while it is driven within its means. After a run that it did not hold it is replaced: what it still had
-in its queues would be the next run's affair.
+A server is kept as long as it holds what is asked of it. After a run that it did not hold it is replaced: requests that
+are still in its queues would spoil the next run.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from typing import Any
 
 from septet.errors import Failed
 from septet.lab import client, machine
-from septet.lab.advise.candidate import Candidate
+from septet.lab.advise.candidates import Candidate
 from septet.lab.advise.trial import Trial, read_trial
 from septet.lab.experiment import Cell, Experiment, Run
-from septet.lab.runner import carried_out, plan_for, started
-from septet.lab.sampler import processes_of
+from septet.lab.proc import processes_of
+from septet.lab.runner import load_and_sample, plan_for, started
 from septet.lab.server import Server, free_port
 
-ANSWERS = 1000  # of which the p99 is the tenth from the end
+ANSWERS = 1000
+"""The p99 of so many is the tenth from the end."""
 DURATION_MIN_S, DURATION_MAX_S = 1.0, 5.0
-TARGETS = 10  # windows hold this many times the target, so that a queue that grows has the time to show
+TARGETS = 10
+"""A window is at least this many times as long as the target, so that a growing queue has time to show."""
 WARMUP_S = 0.4
-TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0  # what takes longer than so many times the target is an error
+TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0
+"""A request that takes longer than so many times the target is an error."""
 SATURATED_TIMEOUT_S = 10.0
 LINES = 100
 
@@ -35,12 +38,12 @@ Record = dict[str, Any]
 
 
 def duration_s(rate: float, target_s: float, answers: int = ANSWERS, longest_s: float = DURATION_MAX_S) -> float:
-    """How long a rate is offered: until there are answers enough for a p99, or it becomes too long."""
+    """How long a rate is offered: until there are enough answers for a p99, within bounds."""
     return min(longest_s, max(DURATION_MIN_S, answers / rate, TARGETS * target_s))
 
 
 @dataclass(slots=True)
-class _Kept:
+class _RunningServer:
     """The server that runs now."""
 
     candidate: Candidate
@@ -49,34 +52,35 @@ class _Kept:
     record: Record
 
 
-class Bench:
-    """Runs one candidate's server at a time; a context manager, on leaving which none is left."""
+class TrialRunner:
+    """Runs the server of one candidate at a time. A context manager: on leaving, no server is left."""
 
     def __init__(self, experiment: Experiment, target_s: float, records: list[Record]) -> None:
         self._experiment = experiment
         self._target_s = target_s
-        self._records = records  # what was measured is appended here, raw
+        self._records = records
+        """The raw record of each run is appended here."""
         self._stack = ExitStack()
-        self._kept: _Kept | None = None
+        self._kept: _RunningServer | None = None
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> TrialRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.replace_server()
 
     def replace_server(self) -> None:
-        """The next run gets a new one."""
+        """End the present server; the next run gets a new one."""
         self._kept = None
         self._stack.close()
 
     def offer(self, candidate: Candidate, rate: float, users: int, window_s: float) -> Trial:
-        """An open loop: so many requests due in a second, whatever becomes of them."""
+        """Run an open loop: `rate` requests become due in a second, however many are answered."""
         timeout_s = max(TIMEOUT_MIN_S, TIMEOUT_TARGETS * self._target_s)
         return self._run(candidate, users, rate=rate, duration_s=window_s, timeout_s=timeout_s)
 
     def saturate(self, candidate: Candidate, users: int, at_least_s: float = 0.0) -> Trial:
-        """A closed loop: each user asks again when he has been answered; measured for so long at least."""
+        """Run a closed loop for at least so long: each user sends the next request after the last answer."""
         window_s = min(SATURATED_TIMEOUT_S, max(DURATION_MIN_S, at_least_s))
         return self._run(candidate, users, rate=None, duration_s=window_s, timeout_s=SATURATED_TIMEOUT_S)
 
@@ -95,7 +99,8 @@ class Bench:
             plan = replace(plan_for(self._experiment, users, kept.port), warmup_s=WARMUP_S, warmup_max_s=0.0, **values)
             record["load_command"] = client.command(plan, self._experiment.scenario)
             watch = _Watch(kept.server.session)
-            record["load"], record["usage"] = carried_out(plan, self._experiment, kept.server, kept.port, watch.hear)
+            outcome = load_and_sample(plan, self._experiment, kept.server, kept.port, watch.receive)
+            record["load"], record["usage"] = outcome
             record["scheduled"] = asdict(watch.seen)
             kept.server.check_alive()
         except Failed as failure:
@@ -104,33 +109,35 @@ class Bench:
         self._records.append(record)
         return read_trial(record, os.cpu_count() or 1)
 
-    def _server(self, candidate: Candidate) -> _Kept:
-        """The server of the candidate, new if another one runs. Raises Failed."""
+    def _server(self, candidate: Candidate) -> _RunningServer:
+        """The server of the candidate; a new one when another candidate's runs. Raises Failed."""
         if self._kept is None or self._kept.candidate != candidate:
             self.replace_server()
             run, port, record = Run(Cell(candidate.model, 1, candidate.setting)), free_port(), Record()
             record["command"] = self._experiment.command(run.cell, port)
             server = self._stack.enter_context(started(self._experiment, run, port, record))
-            self._kept = _Kept(candidate, port, server, record)
+            self._kept = _RunningServer(candidate, port, server, record)
         return self._kept
 
 
 @dataclass(slots=True)
 class Scheduled:
-    """What the kernel gave the threads of a server, in seconds: time on a CPU, and time of waiting for one."""
+    """Scheduling of the threads of a server, in seconds."""
 
     ran_s: float = 0.0
+    """Time on a CPU."""
     delayed_s: float = 0.0
+    """Time in which they were ready to run and waited for a CPU."""
 
 
 class _Watch:
-    """Takes the difference over the measured window; threads that ended in it are missed."""
+    """Measures the scheduling over the window; threads that end within it are missed."""
 
     def __init__(self, session: int) -> None:
         self._session = session
         self.seen = Scheduled()
 
-    def hear(self, event: str, details: dict[str, Any]) -> None:
+    def receive(self, event: str, details: dict[str, Any]) -> None:
         if event in ("measuring", "measured"):
             now, sign = scheduled(self._session), -1 if event == "measuring" else 1
             self.seen.ran_s += sign * now.ran_s
@@ -138,14 +145,14 @@ class _Watch:
 
 
 def scheduled(session: int) -> Scheduled:
-    """All threads of a session so far, to the nanosecond (proc(5), schedstat); zeros where the kernel does not tell.
+    """Scheduling of all threads of a session so far, in ns (proc(5), schedstat); zeros where the kernel has no figures.
 
-    /proc/PID/stat counts ticks of 10 ms: of an application that waits, a second of requests makes one or two of them.
+    /proc/PID/stat counts ticks of 10 ms, too coarse here: an application that waits uses one or two of them a second.
     """
     total = Scheduled()
     for process in processes_of(session):
         for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
-            with suppress(OSError):  # has ended meanwhile
+            with suppress(OSError):  # the thread has ended meanwhile
                 ran_ns, delayed_ns, _ = file.read_text().split()
                 total.ran_s += int(ran_ns) / 1e9
                 total.delayed_s += int(delayed_ns) / 1e9
@@ -153,9 +160,9 @@ def scheduled(session: int) -> Scheduled:
 
 
 def is_asynchronous(experiment: Experiment, model: str) -> bool:
-    """Whether the application speaks ASGI: `septet serve` says what it takes it for. Raises Failed.
+    """Whether the application speaks ASGI: `septet serve` logs how it serves it.
 
-    Also the first time that the application is started: what is wrong with it is said here.
+    This starts the application for the first time. Raises Failed when it cannot be started.
     """
     asking = replace(experiment, serve_options=(*experiment.serve_options, "--log-level", "debug"))
     with started(asking, Run(Cell(model, 1)), free_port(), {}) as server:

@@ -1,7 +1,7 @@
 """What one run of the load generator says: the numbers that decide, and whether the latency target was held.
 
-A run that was held is believed whatever the machine did, for nothing makes a server faster than it is. One that was
-not is held against the server only if nothing else explains it.
+A run that was held is believed even if the machine was busy, because nothing makes a server faster than it is. A run
+that was not held counts against the server only if nothing else explains it.
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from septet.lab.advise.knee import Outcome
+from septet.lab.advise.capacity_search import Outcome
 from septet.lab.verdicts import CLIENT_SHARE_MAX, ERROR_SHARE_MAX, judge
 
-BEHIND_SHARE = 0.03  # of the requests due: as many as these unanswered at the end of the window, and the queue grows
+BEHIND_SHARE = 0.03
+"""Share of the requests due: when more are unanswered at the end of the window, the queue grows."""
 BEHIND_REQUESTS = 4.0
-MISSED_SHARE = 0.8  # of what the ticks say: less was seen of a server whose threads or processes come and go
-LATE_SHARE = 0.2  # of the target: requests that the generator sent this late had no fair chance
+MISSED_SHARE = 0.8
+"""Share of the CPU time by ticks: when the scheduler's figures show less, threads or processes have ended unseen."""
+LATE_SHARE = 0.2
+"""Share of the target: requests that the generator sent later than this could not be answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Times in seconds where the name says so; shares of one CPU."""
+    """One run. Shares are of one CPU."""
 
-    rate: float | None  # requests due in a second; None: a closed loop
+    rate: float | None
+    """Requests due in a second; None: a closed loop."""
     users: int
     answered_per_s: float
     answers: int
@@ -32,11 +36,15 @@ class Trial:
     p99_s: float | None
     due: int
     window_s: float
-    late_p99_s: float  # sent after it was due, where a connection was free
+    late_p99_s: float
+    """p99 of how late requests were sent, where a connection was free."""
     client_share: float
-    cpu_s: float  # of the server, for one answer
-    delay_s: float  # for one answer: a thread of the server was ready to run, and another program had the CPU
-    server_share: float  # of one CPU: on which it ran, or wanted to
+    cpu_s: float
+    """CPU time of the server for one answer."""
+    delay_s: float
+    """Time for one answer in which a thread of the server was ready to run and waited for a CPU."""
+    server_share: float
+    """How much of one CPU the server used or wanted."""
     gil_share: float | None
     memory_bytes: int | None
     processes: int
@@ -56,7 +64,7 @@ class Trial:
 
     @property
     def fell_behind(self) -> bool:
-        """Fewer were answered in the window than became due in it: a queue grew, however short the wait still was."""
+        """Whether fewer requests were answered in the window than became due: then a queue grew."""
         if self.rate is None:
             return False
         missing = self.rate * self.window_s - self.answered_per_s * self.window_s
@@ -98,7 +106,7 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Seconds on a CPU, and seconds of waiting for one: exactly as scheduled, where no thread ended meanwhile."""
+    """Seconds on a CPU and seconds of waiting for one: by the scheduler, or by ticks where threads ended meanwhile."""
     ticks_s = record["usage"]["user_s"] + record["usage"]["system_s"]
     exact = record.get("scheduled") or {"ran_s": 0.0, "delayed_s": 0.0}
     if exact["ran_s"] < MISSED_SHARE * ticks_s or exact["ran_s"] <= 0:
@@ -134,7 +142,7 @@ def _objection(trial: Trial, target_s: float) -> str | None:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A time as people say it, three digits at most."""
+    """A time for people, with three digits at most."""
     if seconds is None:
         return "unknown"
     return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:,.3g} s"

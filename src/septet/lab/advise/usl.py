@@ -2,13 +2,14 @@
 
     X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))
 
-lambda is what one alone would carry; sigma what they queue for (a lock, the GIL, a CPU, the backend), kappa what each
-pays for every other (N. J. Gunther, "A General Theory of Computational Scalability Based on Rational Functions",
-arXiv:0808.1431). N / X is a polynomial in N, linear in three numbers that must not be negative: least squares, weighted
-so that relative errors count alike, once for each set of them that may be zero. No iteration, no start value.
+lambda is what one worker alone carries; sigma is the share of work that workers queue for (a lock, the GIL, a CPU, the
+backend), kappa what each pays for every other one (N. J. Gunther, "A General Theory of Computational Scalability Based
+on Rational Functions", arXiv:0808.1431). N / X is a polynomial in N, linear in three numbers that must not be negative:
+least squares, weighted so that relative errors count alike, once for each set of them that may be zero. No iteration,
+no start value.
 
-The law is smooth. A cliff, where one more worker costs a quarter of all throughput, is not its to explain: points from
-a cliff on are left out of the fit and named.
+The law is smooth. It does not explain a cliff, where one more worker costs a quarter of all throughput: points from a
+cliff on are left out of the fit and named.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-POINTS_MIN = 4  # for three parameters: with fewer there would be no error to speak of
-CLIFF = 0.75  # less than this part of the throughput before it, at a larger number
-TRUST_MAX = 0.10  # relative error up to which a fit may be extended
+POINTS_MIN = 4
+"""One more than there are parameters; with fewer a fit would have no error to judge it by."""
+CLIFF = 0.75
+"""There is a cliff where throughput falls below this share of that at the number before."""
+TRUST_MAX = 0.10
+"""The relative error up to which a fit may be extended."""
 
 Point = tuple[float, float]  # number, throughput
 
@@ -29,7 +33,8 @@ Point = tuple[float, float]  # number, throughput
 class Usl:
     """A fit. `error` is the root mean square of the relative residuals; `cliff` the first number beyond a cliff."""
 
-    rate: float  # lambda
+    rate: float
+    """lambda."""
     sigma: float
     kappa: float
     error: float
@@ -42,24 +47,24 @@ class Usl:
 
     @property
     def peak(self) -> float | None:
-        """The number at which throughput is highest; None: it only flattens, or grows for ever."""
+        """The number at which throughput is highest; None: it flattens, or grows without limit."""
         return max(1.0, ((1 - self.sigma) / self.kappa) ** 0.5) if self.kappa > 0 and self.sigma < 1 else None
 
     @property
     def ceiling(self) -> float | None:
-        """What no number exceeds; None: none is in sight."""
+        """The throughput that no number exceeds; None: there is no limit."""
         if self.peak is not None:
             return self.at(self.peak)
         return self.rate / self.sigma if self.sigma > 0 else None
 
     @property
     def trustworthy(self) -> bool:
-        """Whether it may be read beyond the points it was fitted to."""
+        """Whether it may be extended beyond the points it was fitted to."""
         return self.error <= TRUST_MAX
 
 
 def fit(points: Sequence[Point]) -> Usl | None:
-    """The law through the points below the first cliff; None where they are too few, or not throughput."""
+    """The law through the points below the first cliff; None when there are too few points, or no throughput."""
     cliff = cliff_of(points)
     law = _through([(n, x) for n, x in sorted(points) if cliff is None or n < cliff])
     return law and replace(law, cliff=cliff)
@@ -68,7 +73,7 @@ def fit(points: Sequence[Point]) -> Usl | None:
 def cliff_of(points: Sequence[Point]) -> float | None:
     """The first number where throughput falls far below that of the number before it, and below what the law says.
 
-    A law that bends down steeply falls as well, but not by surprise. None: there is no cliff.
+    A law that bends down steeply falls as well, but as predicted. None: there is no cliff.
     """
     ordered = sorted(points)
     for index in range(1, len(ordered)):
@@ -97,7 +102,7 @@ def _through(points: Sequence[Point]) -> Usl | None:
 
 
 def _terms(n: float) -> tuple[float, float, float]:
-    """Of N / X = a + b (N - 1) + c N (N - 1), with a = 1 / lambda, b = sigma a, c = kappa a."""
+    """The terms of N / X = a + b (N - 1) + c N (N - 1), with a = 1 / lambda, b = sigma a, c = kappa a."""
     return 1.0, n - 1, n * (n - 1)
 
 
@@ -130,7 +135,7 @@ def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
 
 
 def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
-    """The law of a, b and c. Without an a, one alone would carry without limit: that is none."""
+    """The law of a, b and c; None for a = 0, by which one worker would carry without limit."""
     a, b, c = weights
     return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None
 

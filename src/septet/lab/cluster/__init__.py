@@ -1,20 +1,16 @@
 """Load from more than one machine: each worker of a Dask cluster carries out its share of one plan.
 
-Dask places the work and carries our few words; the load itself is made by processes of the load generator, one or
-more on each worker, as on this machine. Latencies are taken on one machine's clock each and come back as buckets, so
-that only the common start needs clocks to be compared. Whatever is missing at the end has failed the run: fewer users
-than were asked for, unseen, would be worse than none.
+Dask distributes the work and carries a few messages; the load itself is made by processes of the load generator, one or
+more on each worker, as on this machine. Each latency is taken by the clock of one machine and comes back in a bucket,
+so only the common start needs clocks to be compared. A run fails when anything of it is missing at the end: figures of
+fewer users than were asked for would mislead.
 
-    places        what the user writes: local:N, ssh:HOST,..., tcp://SCHEDULER
-    options       and what else `septet bench` is told of them
-    launch        a scheduler and workers of our own, on this machine or by ssh
-    worker        the functions that run on the workers
-    roster        which workers there are, and whether they will do
-    patience      calls to those who may not answer
-    clocks        how far their clocks are from ours
-    remote        the leader of their processes
-    outcome       figures, with each worker's part
-    cluster       all of it together, as the commands use it
+    cluster_spec    what the command line says: local:N, ssh:HOST,..., tcp://SCHEDULER
+    launch          a scheduler and workers of our own, on this machine or by ssh
+    workers         which workers there are, whether they can be used, their clocks
+    worker_side     the functions that run on the workers
+    coordinator     starts and coordinates the load processes; figures with each worker's part
+    cluster         all of it together, as the commands use it
 
 Dask is imported by `launch` and `cluster` alone, and they only when `--cluster` is given: it is the extra [cluster].
 """
@@ -26,7 +22,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from septet.errors import UsageError
-from septet.lab.cluster.places import Places
+from septet.lab.cluster.cluster_spec import ClusterSpec
 
 if TYPE_CHECKING:
     from septet.lab.cluster.cluster import Cluster
@@ -38,14 +34,15 @@ HELP = "Load from the workers of local:N, ssh:HOST,HOST,... or tcp://SCHEDULER:P
 
 @contextmanager
 def opened(text: str) -> Iterator[Cluster]:
-    """The cluster that `--cluster` names, with its workers there and looked at.
+    """The cluster that `--cluster` names, with all its workers connected and checked.
 
-    Raises UsageError for what names none, or when Dask is not installed, and Failed when workers cannot be had.
+    Raises UsageError for a text that names no cluster, or when Dask is not installed, and Failed when workers are
+    missing.
     """
-    places = Places.read(text)
+    spec = ClusterSpec.read(text)
     try:
         from septet.lab.cluster import cluster, launch
     except ImportError:
         raise UsageError("--cluster needs Dask distributed: pip install 'septet[cluster]'") from None
-    with launch.connected(places) as client:
+    with launch.connected(spec) as client:
         yield cluster.Cluster(client, text)

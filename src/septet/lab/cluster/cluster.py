@@ -1,4 +1,4 @@
-"""A cluster as the commands use it: who its workers are, and one run of the load generator on all of them."""
+"""A cluster as the commands use it: its workers, and a run of the load generator on all of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from distributed import Client
 
 from septet.errors import Failed
 from septet.lab.client import LoadLost
-from septet.lab.cluster import worker as there
-from septet.lab.cluster.clocks import PINGS, Offset, Ping, offset
-from septet.lab.cluster.outcome import outcome
-from septet.lab.cluster.remote import RemoteCrew
-from septet.lab.cluster.roster import Worker, check_url, machines, roster
+from septet.lab.cluster import worker_side
+from septet.lab.cluster.coordinator import ClusterCoordinator, outcome
+from septet.lab.cluster.workers import PINGS, Offset, Ping, Worker, check_url, machines, offset, usable_workers
 from septet.lab.load import LoadError, Notify, Plan
 
 UNCERTAINTY_MAX_NS = 50_000_000
@@ -23,46 +21,49 @@ CURE = "name the server by an address that the workers reach"
 
 
 class Cluster:
-    """Its workers are those that were there when it was opened; all of them must stay."""
+    """The workers that were connected when the cluster was opened; all of them must stay."""
 
     def __init__(self, client: Client, text: str) -> None:
         self._client = client
-        self.text = text  # as the user named it
+        self.text = text
+        """As the user named it."""
         names = {address: worker["name"] for address, worker in client.scheduler_info()["workers"].items()}
-        self.workers = roster(names, client.run(there.describe, on_error="return"))
+        self.workers = usable_workers(names, client.run(worker_side.describe, on_error="return"))
 
     def machines(self) -> dict[str, Any]:
-        """Each worker's versions and machine, for a results file."""
+        """The versions and the machine of each worker, for a results file."""
         return machines(self.workers)
 
     def check_reach(self, url: str, cure: str = CURE) -> None:
-        """Raises Failed when the URL does not lead from every worker to one and the same listener."""
+        """Raises Failed unless all workers reach the same listener by the URL."""
         check_url(url, self.workers, cure)
         for worker in self.workers:
-            answer = self._client.run(there.why_unreachable, url, workers=[worker.address])[worker.address]
+            answer = self._client.run(worker_side.why_unreachable, url, workers=[worker.address])[worker.address]
             if answer is not None:
                 raise Failed(f"worker {worker.name} does not reach {url} ({answer}): {cure}")
 
     def load(self, plan: Plan, notify: Notify) -> dict[str, Any]:
         """Carry the plan out, each worker a share of it, on each of the plan's CPUs if it names some.
 
-        `notify` hears the same as from a run on this machine, and Ctrl-C does the same. Raises LoadError when a
-        worker cannot carry out its share, and LoadLost when a worker is lost.
+        `notify` and Ctrl-C work as in a run on this machine. Raises LoadError when a worker cannot carry out its share,
+        and LoadLost when a worker is lost.
         """
         check_url(plan.url, self.workers, CURE)
-        crew = RemoteCrew(self._client, plan, notify, [(worker, self._offset(worker)) for worker in self.workers])
-        with crew.mustered():
+        coordinator = ClusterCoordinator(
+            self._client, plan, notify, [(worker, self._offset(worker)) for worker in self.workers]
+        )
+        with coordinator.running():
             try:
-                members = crew.raws()
+                processes = coordinator.collect()
             except KeyboardInterrupt:
-                crew.interrupt()
-                members = crew.raws()
-        return outcome(replace(plan, processes=len(members)), members)
+                coordinator.interrupt()
+                processes = coordinator.collect()
+        return outcome(replace(plan, processes=len(processes)), processes)
 
-    def load_cell(self, plan: Plan, hear: Notify, scenario: Path | None = None) -> dict[str, Any]:
-        """The same for an experiment, to which an interrupted run is none. The scenario is in the plan."""
+    def load_cell(self, plan: Plan, receive: Notify, scenario: Path | None = None) -> dict[str, Any]:
+        """Carry out the plan of a cell (`client.Load`). Raises KeyboardInterrupt when the run was interrupted."""
         try:
-            figures = self.load(plan, hear)
+            figures = self.load(plan, receive)
         except LoadError as error:
             raise Failed(str(error)) from None
         if figures["interrupted"]:
@@ -70,7 +71,7 @@ class Cluster:
         return figures
 
     def _offset(self, worker: Worker) -> Offset:
-        """Raises Failed when it cannot be known well enough for a common start."""
+        """The offset of a worker's clock. Raises Failed when it is not exact enough for a common start."""
         found = offset([self._ping(worker) for _ in range(PINGS)])
         if found.uncertainty_ns > UNCERTAINTY_MAX_NS:
             raise Failed(
@@ -82,7 +83,7 @@ class Cluster:
     def _ping(self, worker: Worker) -> Ping:
         sent_ns = time.monotonic_ns()
         try:
-            there_ns = self._client.run(there.clock, workers=[worker.address])[worker.address]
-        except Exception:  # whatever Dask makes of a worker that has gone
+            there_ns = self._client.run(worker_side.clock, workers=[worker.address])[worker.address]
+        except Exception:  # Dask raises exceptions of many kinds for a worker that has gone
             raise LoadLost(f"worker {worker.name} was lost") from None
         return Ping(sent_ns, there_ns, time.monotonic_ns())

@@ -1,8 +1,8 @@
-"""A Dask client whose scheduler has its workers: those of a cluster that is there, or some that are started for us.
+"""A Dask client whose scheduler has its workers: those of a running cluster, or workers that are started for this run.
 
-Ours have a scheduler in this process, on the loopback. A worker on another machine is started by ssh(1), which also
-carries its two connections (to our scheduler, and from it) through its own: no port is opened to a network, and what
-it takes to log in is between the user and ssh.
+Workers that we start have a scheduler in this process, on the loopback. A worker on another machine is started by
+ssh(1), whose connection also carries the two connections of the worker (to our scheduler, and from it): no port is
+opened to a network, and logging in is between the user and ssh.
 """
 
 # mypy: allow-untyped-calls
@@ -15,8 +15,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -24,17 +25,18 @@ import dask
 from distributed import Client, LocalCluster
 
 from septet.errors import Failed
-from septet.lab.cluster.patience import within
-from septet.lab.cluster.places import Host, Places
+from septet.lab.cluster.cluster_spec import ClusterSpec, Host
 from septet.lab.server import LOOPBACK, free_port
 
-START_S = 60.0  # for the workers; a Python with Dask may take ten seconds to start on a busy machine
+START_S = 60.0
+"""For the workers; a Python with Dask may take ten seconds to start on a busy machine."""
 CONNECT_S = 5.0
 STOP_S = 5.0
-DEATH_S = 20  # a worker whose scheduler has gone ends itself
+DEATH_S = 20
+"""A worker whose scheduler has gone ends itself after so many seconds."""
 POLL_S = 0.05
 WORKER = ("-m", "distributed.cli.dask_worker")
-# Its HTTP server cannot be turned off, but the dashboard can; port 8787 is left to whoever wants one.
+# The HTTP server of Dask cannot be turned off, but its dashboard can; so its usual port 8787 stays free for others.
 SCHEDULER = {
     "n_workers": 0,
     "host": LOOPBACK,
@@ -47,12 +49,12 @@ SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o
 
 
 @contextmanager
-def connected(places: Places) -> Iterator[Client]:
-    """A client of the cluster. Raises Failed when it is not there, or not whole."""
-    # A task must not be tried again on another worker, nor anything be said behind our back.
+def connected(spec: ClusterSpec) -> Iterator[Client]:
+    """A client of the cluster. Raises Failed when the scheduler or a worker is missing."""
+    # A task must not be tried again on another worker, and Dask must not log to the terminal.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _silence():
-        if places.scheduler is not None:
-            with _client(places.scheduler) as client:
+        if spec.scheduler is not None:
+            with _client(spec.scheduler) as client:
                 yield client
             return
         with (
@@ -62,18 +64,18 @@ def connected(places: Places) -> Iterator[Client]:
         ):
             started = [
                 stack.enter_context(_started(title, command))
-                for title, command in _commands(places, cluster.scheduler_address)
+                for title, command in _commands(spec, cluster.scheduler_address)
             ]
             try:
                 _await_workers(client, started)
                 yield client
-            finally:  # workers that are told end at once; whoever is not there any more need not be told
-                within(STOP_S, lambda: client.retire_workers(list(client.nthreads()), close_workers=True))
+            finally:  # workers end at once when they are told; those that have gone are not waited for
+                call_with_timeout(STOP_S, lambda: client.retire_workers(list(client.nthreads()), close_workers=True))
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep Dask's own remarks off the terminal: what matters becomes a sentence of ours."""
+    """Keep the log of Dask off the terminal: what matters becomes an error message of ours."""
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -96,7 +98,7 @@ def _client(address: str) -> Iterator[Client]:
 
 
 class Started:
-    """A worker that we started, or the ssh to it."""
+    """A worker that we started, or the ssh process of a worker elsewhere."""
 
     def __init__(self, title: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
         self.title = title
@@ -104,7 +106,7 @@ class Started:
         self._said = said
 
     def check_alive(self) -> None:
-        """Raises Failed, with its last words, when it has ended."""
+        """Raises Failed, with the last line of its output, when it has ended."""
         status = self._process.poll()
         if status is None:
             return
@@ -114,23 +116,23 @@ class Started:
         raise Failed(f"--cluster: the worker on {self.title} ended with status {status}{words}")
 
 
-def _commands(places: Places, scheduler: str) -> Iterator[tuple[str, list[str]]]:
-    """What starts each worker, and where."""
-    for number in range(1, places.local + 1):
+def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str]]]:
+    """(name, command) of each worker to start."""
+    for number in range(1, spec.local + 1):
         name = f"local-{number}"
         yield name, [sys.executable, *_worker(name, scheduler, 0)]
-    for host in places.hosts:
+    for host in spec.hosts:
         yield host.name, _by_ssh(host, scheduler)
 
 
 def _worker(name: str, scheduler: str, port: int) -> list[str]:
-    """What follows the name of a Python."""
+    """The arguments of Python that start a worker."""
     address = ["--host", LOOPBACK, "--worker-port", str(port)]
     return [*WORKER, scheduler, "--name", name, *address, *WORKER_OPTIONS, "--death-timeout", str(DEATH_S)]
 
 
 def _by_ssh(host: Host, scheduler: str) -> list[str]:
-    """Two ports of the loopback mean the same at both ends: the scheduler's, and one for the worker."""
+    """The command that starts a worker by ssh, and forwards two ports: of our scheduler, and of the worker."""
     port, worker_port = scheduler.rpartition(":")[2], free_port()
     tunnels = ["-R", _forwarded(port), "-L", _forwarded(worker_port)]
     return [*SSH, *tunnels, host.name, shlex.join(["exec", host.python, *_worker(host.name, scheduler, worker_port)])]
@@ -145,7 +147,7 @@ def _started(title: str, command: list[str]) -> Iterator[Started]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
-                start_new_session=True,  # Ctrl-C is for us, who tell the workers
+                start_new_session=True,  # Ctrl-C is for the coordinator, which tells the workers
             )
         except OSError as error:
             raise Failed(f"--cluster: {command[0]} cannot be started: {error.strerror}") from None
@@ -164,7 +166,7 @@ def _forwarded(port: str | int) -> str:
 
 
 def _await_workers(client: Client, started: list[Started]) -> None:
-    """All of them, or Failed."""
+    """Wait until all workers are connected. Raises Failed when one does not come."""
     deadline = time.monotonic() + START_S
     while len(client.nthreads()) < len(started):
         for each in started:
@@ -174,3 +176,15 @@ def _await_workers(client: Client, started: list[Started]) -> None:
             missing = ", ".join(each.title for each in started if each.title not in came)
             raise Failed(f"--cluster: no worker came from {missing} within {START_S:g} s")
         time.sleep(POLL_S)
+
+
+def call_with_timeout(seconds: float, call: Callable[[], object]) -> None:
+    """Call in a thread and wait at most so long; results and exceptions are dropped."""
+
+    def attempt() -> None:
+        with contextlib.suppress(Exception):
+            call()
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)

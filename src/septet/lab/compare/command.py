@@ -8,14 +8,15 @@ import click
 
 from septet.errors import Failed, UsageError
 from septet.lab import results
-from septet.lab.compare import words
+from septet.lab.compare import comparison_text
 from septet.lab.compare.comparison import BELIEVED, WORSE
 from septet.lab.compare.comparison import compare as compared
 from septet.lab.compare.differences import differences
-from septet.lab.compare.metrics import DEFAULT, METRICS
+from septet.lab.metrics import COMPARED
 from septet.lab.results import Results
 
-FORMATS = {"table": words.text, "markdown": words.markdown, "json": words.as_json}
+DEFAULT = [name for name, metric in COMPARED.items() if metric.compare_by_default]
+FORMATS = {"table": comparison_text.text, "markdown": comparison_text.markdown, "json": comparison_text.as_json}
 PATH = click.Path(path_type=Path)
 
 
@@ -36,8 +37,8 @@ not valid on both sides, or ran only once, are shown and not judged.""",
     "--metric",
     "metrics",
     multiple=True,
-    type=click.Choice(list(METRICS), case_sensitive=False),
-    help=f"What to compare; may be repeated.  [default: {', '.join(DEFAULT)}]",
+    type=click.Choice(list(COMPARED), case_sensitive=False),
+    help=f"Metric to compare; may be repeated.  [default: {', '.join(DEFAULT)}]",
 )
 @click.option(
     "--tolerance",
@@ -45,11 +46,16 @@ not valid on both sides, or ran only once, are shown and not judged.""",
     default=5.0,
     show_default=True,
     metavar="PERCENT",
-    help="Less of a change is none.",
+    help="A smaller change counts as none.",
 )
-@click.option("--judge-noisy", is_flag=True, help="Judge cells whose verdict is noisy as well.")
+@click.option("--judge-noisy", is_flag=True, help="Also judge cells whose verdict is noisy.")
 @click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)), default="table", show_default=True, help="Of what is printed."
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    default="table",
+    show_default=True,
+    help="Of the output.",
 )
 def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_noisy: bool, form: str) -> int:
     """Compare two results of `septet bench`, cell by cell.
@@ -62,7 +68,7 @@ def compare(a: Path, b: Path, metrics: tuple[str, ...], tolerance: float, judge_
     found = compared(before, after, tuple(dict.fromkeys(metrics or DEFAULT)), tolerance / 100, believed)
     if not found.rows:
         raise UsageError(f"{a} and {b} have no cell in common")
-    click.echo(FORMATS[form](found, words.heading(before, after), differences(before, after)))
+    click.echo(FORMATS[form](found, comparison_text.heading(before, after), differences(before, after)))
     worse = len(list(found.with_outcome(WORSE)))
     if worse:
         raise Failed(f"{'1 figure' if worse == 1 else f'{worse} figures'} got worse beyond noise")
@@ -73,4 +79,4 @@ def _read(path: Path) -> Results:
     try:
         return results.read(path / results.NAME if path.is_dir() else path)
     except Failed as failure:
-        raise UsageError(str(failure)) from None  # status 1 is for what got worse
+        raise UsageError(str(failure)) from None  # status 1 means that something got worse

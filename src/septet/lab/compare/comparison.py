@@ -1,12 +1,12 @@
 """What changed from results A to results B: a pure function of the two.
 
-A cell is judged when its figures may be believed on both sides. So is each line of the chart, a contender in one
-setting, at all its judged numbers of users together: a change of five percent everywhere may hide in the noise of every
-cell, and not in that of all of them.
+A cell is judged when its figures may be believed on both sides. Each line of the chart (a contender in one setting) is
+judged too, over all its judged numbers of users: a change of five percent everywhere may be lost in the noise of every
+single cell, but not in that of all together.
 
-Many figures are judged at once, and one in twenty 95 % intervals misses. So each is given the level at which, by
-Bonferroni's inequality, all of them hold together in 95 of 100 comparisons: noise alone raises an alarm in no more than
-5 of 100, however many cells there are.
+Many figures are judged at once, and one in twenty 95 % intervals misses. So each gets the level at which, by
+Bonferroni's inequality, all hold together in 95 of 100 comparisons: noise alone raises an alarm in at most 5 of 100,
+however many cells there are.
 """
 
 from __future__ import annotations
@@ -15,49 +15,54 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from septet.lab.compare.metrics import METRICS
+from septet.lab.metrics import COMPARED
 from septet.lab.results import Results, run_of
 from septet.lab.statistics import LEVEL, Ratio, ratio
-from septet.lab.summary import FIGURES, Summary, summaries
+from septet.lab.summary import Summary, summaries
 
 WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
 BELIEVED = frozenset({"valid"})
-WITHOUT_FIGURES = frozenset({"errors", "failed"})  # a server that begins to fail got worse, whatever the figures are
+WITHOUT_FIGURES = frozenset({"errors", "failed"})
+"""A server that begins to fail got worse, even if its figures are better."""
 
-Key = tuple[str, int]  # a label and a number of users
-Series = tuple[float, ...]  # a figure of each run
+Key = tuple[str, int]
+"""A label and a number of users."""
+Series = tuple[float, ...]
+"""A figure of each run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure: how many times as large it is in B as in A."""
+    """One figure: the ratio of B to A, and what follows from it."""
 
     ratio: Ratio
     outcome: str
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A cell, or with `users` None the whole line that it belongs to."""
+class ComparedRow:
+    """A cell, or with `users` None a whole line."""
 
     label: str
     users: int | None
     verdicts: tuple[str, str] = ("valid", "valid")
-    reason: str | None = None  # of the worse of the two verdicts
-    changes: dict[str, Change] = field(default_factory=dict)  # by the names of METRICS; without those not known
+    reason: str | None = None
+    """The reason of the worse of the two verdicts."""
+    changes: dict[str, Change] = field(default_factory=dict)
+    """By the names of COMPARED; without figures that are not known."""
 
     @property
     def outcome(self) -> str | None:
-        """What the verdicts alone say: WORSE when B failed where A did not, BETTER the other way round."""
+        """The outcome by the verdicts alone: WORSE when B failed where A did not, BETTER the other way round."""
         failed = [verdict in WITHOUT_FIGURES for verdict in self.verdicts]
         return {(False, True): WORSE, (True, False): BETTER}.get((failed[0], failed[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All rows, those of one label together; and the cells that only one of the two has."""
+    """All rows, ordered by label; and the cells that only one of the two has."""
 
-    rows: list[Row]
+    rows: list[ComparedRow]
     metrics: tuple[str, ...]
     tolerance: float
     only_a: list[Key]
@@ -68,8 +73,8 @@ class Comparison:
         """How many figures were judged."""
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
-    def with_outcome(self, outcome: str) -> Iterable[tuple[Row, str | None]]:
-        """The rows and metrics that have it; the metric is None where it is the verdicts'."""
+    def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:
+        """The rows and metrics with this outcome; the metric is None where it follows from the verdicts."""
         for row in self.rows:
             if row.outcome == outcome:
                 yield row, None
@@ -81,10 +86,10 @@ class Comparison:
 def compare(
     a: Results, b: Results, metrics: Sequence[str], tolerance: float, believed: frozenset[str] = BELIEVED
 ) -> Comparison:
-    """Compare `metrics`, of METRICS.
+    """Compare these metrics of COMPARED.
 
-    A figure is worse, or better, when its interval has 1 outside of it, and it has changed by more than `tolerance` (a
-    share: 0.05). Cells are judged whose verdicts are all among `believed`.
+    A figure is worse, or better, when 1 is outside of its interval, and it changed by more than `tolerance` (a share,
+    such as 0.05). Cells are judged when both verdicts are among `believed`.
     """
     cells_a, cells_b = _cells(a), _cells(b)
     common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
@@ -105,17 +110,20 @@ class _Cell:
     """One cell of one of the two results."""
 
     summary: Summary
-    records: list[dict[str, Any]]  # of the runs that have figures
+    records: list[dict[str, Any]]
+    """The records of the runs that have figures."""
 
     def series(self, metric: str) -> Series | None:
-        """The figure in each run; None where it is not known, or 0, of which nothing is a multiple."""
-        values = [FIGURES[METRICS[metric].figure](record) for record in self.records]
+        """The figure in each run; None where one is not known, or 0, which has no ratio."""
+        figure = COMPARED[metric].figure
+        assert figure is not None, "metrics that are compared are summed up"
+        values = [figure(record) for record in self.records]
         known = tuple(float(value) for value in values if value)
         return known if known and len(known) == len(values) else None
 
 
 def _cells(results: Results) -> dict[Key, _Cell]:
-    """In the order of the tables."""
+    """The cells, in the order of the tables."""
     records: dict[Key, list[dict[str, Any]]] = {}
     for record in results["runs"]:
         if record["verdict"] != "failed":
@@ -126,7 +134,7 @@ def _cells(results: Results) -> dict[Key, _Cell]:
 
 
 def _label(cell: Any) -> str:
-    """The label that the cell would have had its options been swept in the order of the alphabet."""
+    """The label of a cell with its swept options in alphabetical order."""
     return str(replace(cell, setting=tuple(sorted(cell.setting))).label)
 
 
@@ -137,14 +145,14 @@ def _order(keys: list[Key]) -> Callable[[Key], tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A row that is not computed yet, since its level depends on how many there are."""
+    """A row before it is computed, because its level depends on the number of rows."""
 
-    empty: Row
+    empty: ComparedRow
     pairs: list[tuple[_Cell, _Cell]]
     believed: bool
 
     def judged(self, metric: str) -> bool:
-        """Whether there is anything to judge, and by what: a series of a single run has no interval."""
+        """Whether the metric can be judged: a series of a single run has no interval."""
         known = self.series(metric)
         return self.believed and bool(known) and all(len(each) > 1 for pair in known for each in pair)
 
@@ -152,19 +160,19 @@ class _Plan:
         both = ((a.series(metric), b.series(metric)) for a, b in self.pairs)
         return [(before, after) for before, after in both if before and after]
 
-    def row(self, metrics: Sequence[str], level: float, tolerance: float) -> Row:
+    def row(self, metrics: Sequence[str], level: float, tolerance: float) -> ComparedRow:
         changes = {}
         for name in metrics:
             if known := self.series(name):
                 befores, afters = zip(*known, strict=True)
                 found = ratio(befores, afters, level)
-                outcome = _outcome(found, METRICS[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
+                outcome = _outcome(found, COMPARED[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
                 changes[name] = Change(found, outcome)
         return replace(self.empty, changes=changes)
 
 
 def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str]) -> list[_Plan]:
-    """A row for each cell of the label, and one for all that may be judged when there are several."""
+    """A row for each cell of the label, and one for all judged cells together when there are several."""
     plans, may = [], []
     for a, b in pairs:
         if _label(a.summary.cell) == label:
@@ -172,8 +180,8 @@ def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str
             worse = a.summary if verdicts[1] in believed else b.summary
             judged = believed.issuperset(verdicts)
             may += [(a, b)] if judged else []
-            plans.append(_Plan(Row(label, a.summary.users, verdicts, worse.reason), [(a, b)], judged))
-    return [*plans, _Plan(Row(label, None), may, True)] if len(may) > 1 else plans
+            plans.append(_Plan(ComparedRow(label, a.summary.users, verdicts, worse.reason), [(a, b)], judged))
+    return [*plans, _Plan(ComparedRow(label, None), may, True)] if len(may) > 1 else plans
 
 
 def _outcome(found: Ratio, more_is_better: bool, tolerance: float) -> str:

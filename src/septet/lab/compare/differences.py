@@ -1,4 +1,4 @@
-"""What else is not the same in two results: figures from unlike machines or experiments say little about the change."""
+"""What else differs between two results: figures of different machines or experiments can hardly be compared."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PACKAGES_SHOWN = 8
 
 
 def differences(a: Results, b: Results) -> list[str]:
-    """Sentences without a full stop, the weightiest first."""
+    """Sentences without a full stop, the most important first."""
     return [
         *_changed(a["machine"], b["machine"], MACHINE),
         *_changed(a["experiment"], b["experiment"], EXPERIMENT),
@@ -56,7 +56,7 @@ def differences(a: Results, b: Results) -> list[str]:
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
-    """What only one of them has is unknown in the other, which may be of an older version: that is no difference."""
+    """Differences between two tables. A key that one lacks is left out: an older version may not have recorded it."""
     for key, title in titles.items():
         if key not in a or key not in b or a[key] == b[key]:
             continue
@@ -84,7 +84,7 @@ def _packages(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
 
 
 def _commands(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
-    """Other servers that go by one name and are started by two commands."""
+    """Other servers that have one name and two commands."""
     servers = {each["name"]: each["command"] for each in a["others"]}
     for each in b["others"]:
         if each["command"] != servers.get(each["name"], each["command"]):

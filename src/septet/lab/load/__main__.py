@@ -1,4 +1,4 @@
-"""`python3 -m load URL ...`: one JSON object a line for every event; the last one holds the figures."""
+"""`python3 -m load URL ...`: prints every event as a line of JSON; the last line holds the figures."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .follower import follow, refuse, say
-from .plan import MODES, LoadError, Plan, merged
-from .run import run
-from .scenario import read
+from .plan import MODES, LoadError, Plan, merged, read
+from .processes import refuse, run, run_worker_process, say
 
 NUMBERS: dict[str, tuple[type, str]] = {
     "users": (int, "simultaneous users; with a rate: the most requests under way"),
-    "rate": (float, "requests due in a second (default: at once after the answer)"),
-    "duration_s": (float, "seconds"),
-    "warmup_s": (float, "seconds before, not counted"),
-    "warmup_max_s": (float, "until the rate is steady, but no longer than this many seconds"),
-    "timeout_s": (float, "seconds a request"),
-    "requests_per_connection": (int, "then a new one"),
-    "expect_length": (int, "bytes; -1: any (default: as the first two answers)"),
+    "rate": (float, "requests due in a second (default: each user at once after the answer)"),
+    "duration_s": (float, "seconds measured"),
+    "warmup_s": (float, "seconds of warm-up, not counted"),
+    "warmup_max_s": (float, "warm up until the rate is steady, at most this many seconds"),
+    "timeout_s": (float, "seconds that a request may take"),
+    "requests_per_connection": (int, "then the user takes a new connection"),
+    "expect_length": (int, "bytes of a right body; -1: any (default: as the first two answers)"),
 }
 
 
 def main() -> int:
     """Exit status 0, or 2 when the plan cannot be carried out (event "refused")."""
     options = vars(_parser().parse_args())
-    if options.pop("follow"):
-        return follow()
+    if options.pop("worker_process"):
+        return run_worker_process()
     try:
         say("figures", run(_plan(options), say))
     except LoadError as error:
@@ -49,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--body", default=Plan.body)
     parser.add_argument("--scenario", type=Path, help="a TOML file of targets")
     parser.add_argument("--cookies", action="store_true", help="users keep what Set-Cookie gives them")
-    parser.add_argument("--cpus", default="", help="one process on each of these, such as 2,3")
+    parser.add_argument("--cpus", default="", help="one process on each of these CPUs, such as 2,3")
     parser.add_argument("--overflow", action="store_true", help="let the listener's queue overflow")
-    parser.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--worker-process", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

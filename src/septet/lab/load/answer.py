@@ -1,7 +1,7 @@
 """HTTP/1.x answers without I/O: bytes in, the extent of the answer out (RFC 9112 section 6).
 
-Only what a load generator must know: the status, where the answer ends, whether another request may follow. The server
-of this project has its own, complete HTTP; a generator that shared it would share its mistakes.
+It reads what a load generator needs: the status, where the answer ends, whether another request may follow. The server
+of this project has a complete HTTP of its own; a generator that shared it would share its mistakes.
 """
 
 from __future__ import annotations
@@ -11,26 +11,30 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
-CHUNKED, UNTIL_CLOSE = -1, -2  # what stands in `Framing.length` when no length was promised
+CHUNKED, UNTIL_CLOSE = -1, -2
+"""Values of `Framing.length` when the head announces no length."""
 HEAD_BYTES_MAX = 65536
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 
 class Malformed(Exception):
-    """What came is no HTTP/1.x answer."""
+    """The bytes are not an HTTP/1.x answer."""
 
 
 class Framing(NamedTuple):
-    """What a head says: the body's `length` in bytes, CHUNKED or UNTIL_CLOSE; `keep`: another request may follow."""
+    """What a head says about the answer."""
 
     status: int
     length: int
+    """The length of the body in bytes, or CHUNKED, or UNTIL_CLOSE."""
     keep: bool
-    cookies: tuple[bytes, ...] = ()  # the values of Set-Cookie
+    """Whether another request may follow on the connection."""
+    cookies: tuple[bytes, ...] = ()
+    """The values of Set-Cookie."""
 
 
-@lru_cache(maxsize=256)  # a server's heads differ in their Date, once a second
+@lru_cache(maxsize=256)  # heads of one server differ in their Date, once a second
 def parse_head(head: bytes) -> Framing:
     """Read a head without its final empty line (RFC 9112 sections 4, 6.3 and 9.3). Raises Malformed."""
     status_line, *lines = head.split(b"\r\n")
@@ -62,7 +66,7 @@ def parse_head(head: bytes) -> Framing:
 
 
 def _unfolded(lines: list[bytes]) -> list[bytes]:
-    """Lines that go on in the next one put together again: RFC 9112 section 5.2 lets a user agent do so."""
+    """Join lines that are continued in the next one, as RFC 9112 section 5.2 allows a user agent to."""
     if not any(line.startswith((b" ", b"\t")) for line in lines):
         return lines
     whole: list[bytes] = []
@@ -82,7 +86,7 @@ def _elements(value: bytes) -> list[bytes]:
 
 
 def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int:
-    """RFC 9112 section 6.3."""
+    """The length of the body, by RFC 9112 section 6.3."""
     if status < 200 or status in (204, 304):
         return 0
     if codings:
@@ -95,7 +99,7 @@ def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int
 
 
 class Place(Enum):
-    """Where in a chunked body the next line stands."""
+    """What the next line of a chunked body is."""
 
     SIZE = auto()
     DATA_END = auto()
@@ -103,9 +107,9 @@ class Place(Enum):
 
 
 class Answer:
-    """One answer that is not known yet: give it the bytes, it says when it is complete.
+    """Parses one answer: `feed` it the bytes until it is complete.
 
-    `bodiless`: it answers HEAD (RFC 9110 section 9.3.2). `body` holds the body, decoded, when `keeps_body`.
+    With `bodiless` it answers HEAD (RFC 9110 section 9.3.2). With `keeps_body`, `body` holds the decoded body.
     """
 
     # fmt: off
@@ -115,7 +119,8 @@ class Answer:
     # fmt: on
 
     def __init__(self, bodiless: bool = False, keeps_body: bool = False) -> None:
-        self.framing: Framing | None = None  # as soon as the head is there
+        self.framing: Framing | None = None
+        """None until the head is complete."""
         self.body_bytes = 0
         self.complete = False
         self.keeps_body = keeps_body
@@ -167,7 +172,7 @@ class Answer:
         self._unread = self._unread[taken:]
 
     def _take_chunks(self) -> bool:
-        """Take what has come of a chunked body (RFC 9112 section 7.1); True after its last line."""
+        """Take the available part of a chunked body (RFC 9112 section 7.1); True after its last line."""
         while True:
             if self._chunk_left > 0:
                 taken = min(self._chunk_left, len(self._unread))

@@ -1,35 +1,64 @@
-"""The closed loop: each user sends his next request when the answer to his last one has come.
+"""The closed loop: each user sends the next request when the answer to the last one has come.
 
-It says what N users at a time get. It cannot say what happens to users who keep coming while the server stalls, for a
-stalled server stalls the loop too: read its highest percentiles with that in mind, or set a rate.
+It shows what N users at a time get. It does not show what happens to users who keep coming while the server stalls,
+because a stalled server stalls the loop too: read its highest percentiles with that in mind, or set a rate.
 """
 
 from __future__ import annotations
 
 import time
 
-from .door import Door
-from .limits import Way
+from .limits import Route
+from .listen_queue import listen_queue
 from .loop import Loop, Notify
 from .plan import Plan
-from .user import User
+from .state import User
 
-ARRIVING_NS = 1_000_000  # how often the door is looked at while users are to come
+ARRIVING_NS = 1_000_000
+"""How often the listener's queue is looked at while users have yet to connect."""
+QUEUE_ELSEWHERE = 128
+"""Backlog assumed on another machine: somaxconn before Linux 5.4, and what most servers ask for."""
 clock = time.monotonic_ns
 
 
-class ClosedLoop(Loop):
-    """N users, of whom each always has a request under way, once all have come.
+class ListenQueueGate:
+    """Limits how many users connect at once, so that the listener's queue stays at most half full.
 
-    Until then who keeps his connection asks once and waits: a server that is kept busy by the first thousands accepts
-    the others so slowly that they would come for minutes.
+    A SYN that finds the queue full is sent again after 1 s, then after 3 s: users who connect too fast would measure
+    those delays.
     """
 
-    def __init__(self, plan: Plan, way: Way, notify: Notify) -> None:
-        super().__init__(plan, way, notify)
+    def __init__(self, route: Route, processes: int = 1) -> None:
+        self._route = route
+        self._processes = processes
+        """How many processes of the load generator share the queue."""
+        self.entering = 0
+        """Users who have begun to connect and have no answer yet."""
+
+    def admissible(self) -> int:
+        """How many more users may connect now."""
+        queue = self._route.queue
+        if queue is None:
+            return max(0, QUEUE_ELSEWHERE // 2 // self._processes - self.entering)
+        present = listen_queue(self._route.family, str(self._route.address[0]), self._route.address[1])
+        if present is None:
+            return 1  # the listener has gone: one connection is enough to find that out
+        return max(0, ((present.backlog + 1) // 2 - present.depth + self._processes - 1) // self._processes)
+
+
+class ClosedLoop(Loop):
+    """N users; once all have arrived, each always has a request under way.
+
+    Until then a user who keeps the connection sends one request and waits: a server that is kept busy by the first
+    thousands accepts the others so slowly that their arrival would take minutes.
+    """
+
+    def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
+        super().__init__(plan, route, notify)
         self._absent = self.users[::-1]
-        self._door = Door(way, plan.processes)
-        self._waiting: list[User] | None = None if self._limit else []  # for the others; None: nobody waits
+        self._gate = ListenQueueGate(route, plan.processes)
+        self._waiting: list[User] | None = None if self._limit else []
+        """Users who wait for the others to arrive; None: users do not wait."""
 
     def _free(self, user: User, now: int, /) -> None:
         if self._waiting is None:
@@ -44,27 +73,27 @@ class ClosedLoop(Loop):
         return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
-        """Let users come, but not more at once than the listener's queue takes."""
-        for _ in range(min(self._door.room(), len(self._absent))):
+        """Let users connect, as many as the listener's queue takes."""
+        for _ in range(min(self._gate.admissible(), len(self._absent))):
             user = self._absent.pop()
-            self._door.entering += 1
+            self._gate.entering += 1
             self._begin(user, clock())
 
     def _arrived(self, user: User) -> None:
         super()._arrived(user)
-        self._door.entering -= 1
+        self._gate.entering -= 1
 
-    def everybody_came(self) -> bool:
-        return not self._absent and (self._waiting is None or not self._door.entering)
+    def all_arrived(self) -> bool:
+        return not self._absent and (self._waiting is None or not self._gate.entering)
 
-    def go(self) -> None:
-        """Whoever waits for the others waits no more."""
+    def release(self) -> None:
+        """Let the users go on who wait for the others."""
         waiting, self._waiting = self._waiting or [], None
         for user in waiting:
             self._begin(user, clock())
 
     def measure(self) -> None:
         super().measure()
-        for user in self.users:  # what counts is when an answer came
+        for user in self.users:  # an answer counts in the window in which it comes
             if user.due_ns:
-                user.series = user.aim.series
+                user.series = user.target.series

@@ -1,7 +1,7 @@
 """The users' connections, in one thread over epoll(7): what the closed and the open loop share.
 
-The path of a request on a connection that is kept is one recv, one send and a share in one epoll_wait; the answer is
-known by being the same as the last one. All else (pieces, new heads, errors) may take its time.
+A request on a kept connection costs one recv, one send and a share of one epoll_wait; its answer is recognised by being
+equal to the last one. All other cases (answers in pieces, new heads, errors) may take longer.
 """
 
 from __future__ import annotations
@@ -15,74 +15,78 @@ from collections import deque
 from itertools import cycle
 from typing import Any
 
-from .aim import Aim
 from .answer import Answer, Framing, Malformed
-from .cookies import Jar
-from .deck import deck
-from .left import Left
-from .limits import Way, spare_descriptors
-from .plan import NobodyListens, Plan
-from .requests import Encoder
+from .limits import Route, spare_descriptors
+from .plan import NoListener, Plan
+from .requests import Encoder, Jar, target_order
+from .state import ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
-from .user import User, kind_of
 
-RECEIVE_BYTES = 65536  # more costs the allocator's time: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)
-BACK_OFF_NS = 100_000_000  # after an error, so that a dead server does not make a busy loop
+RECEIVE_BYTES = 65536
+"""More would cost time in the allocator: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)."""
+BACK_OFF_NS = 100_000_000
+"""How long a user rests after an error, so that a dead server does not make a busy loop."""
 UNLIMITED = 1 << 62
-IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): the port is chosen at connect(2), when the whole tuple is known
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect(2), when the address of the peer is known
 READABLE = select.EPOLLIN | select.EPOLLRDHUP
 clock = time.monotonic_ns
 
 
 class Connections(ABC):
-    """N users, each with at most one connection in use. What a user does next is for the loop to say: `_free`."""
+    """N users, each with at most one connection in use. A subclass decides what a user does next: `_free`."""
 
-    def __init__(self, plan: Plan, way: Way) -> None:
+    def __init__(self, plan: Plan, route: Route) -> None:
         self._plan = plan
-        self._way = way
+        self._route = route
         self._encoder = Encoder(plan)
-        self._aims = [Aim(index, target, plan.closes(target)) for index, target in enumerate(plan.all_targets())]
-        self._next_aim = cycle(self._aims[index] for index in deck([aim.target.weight for aim in self._aims])).__next__
+        self._targets = [
+            TargetState(index, target, plan.closes(target)) for index, target in enumerate(plan.all_targets())
+        ]
+        self._next_target = cycle(
+            self._targets[index] for index in target_order([target.definition.weight for target in self._targets])
+        ).__next__
         self._limit = plan.limit_per_connection
         self._epoll = select.epoll()
         self._by_fd: dict[int, User] = {}
-        self._left = Left(spare_descriptors(plan.users))
-        self._resting: deque[tuple[int, User]] = deque()  # after an error; the same delay for all keeps it sorted
-        self._met = False  # somebody answered, or took a connection at least
+        self._closing = ClosingConnections(spare_descriptors(plan.users))
+        self._resting: deque[tuple[int, User]] = deque()
+        """Until when users rest after an error; sorted, because the delay is the same for all."""
+        self._met = False
+        """Whether the server has accepted a connection, or answered."""
         self.users = [self._user(plan.first_user + number) for number in range(plan.users)]
         self.tally = self.warmup = self._new_tally()
 
     def _user(self, number: int) -> User:
-        return User(number, self._encoder.requests_of(number), self._aims[0])
+        return User(number, self._encoder.requests_of(number), self._targets[0])
 
     def _new_tally(self) -> Tally:
-        """A tally into which goes what begins from now on."""
-        tally = Tally(len(self._aims))
-        for aim, series in zip(self._aims, tally.series, strict=True):
-            aim.series = series
+        """A tally for the requests that begin from now on."""
+        tally = Tally(len(self._targets))
+        for target, series in zip(self._targets, tally.series, strict=True):
+            target.series = series
         return tally
 
     @abstractmethod
     def _free(self, user: User, now: int, /) -> None:
-        """The user has had his answer (or has rested after an error), and may be given another request."""
+        """The user has an answer, or has rested after an error, and may be given another request."""
 
     def _arrived(self, user: User) -> None:
-        """The user has had his first answer."""
+        """Called when the user has the first answer."""
         user.arrived = True
 
-    # A request, from its being due to its answer.
+    # A request, from when it is due to its answer.
 
     def _begin(self, user: User, now: int, due_ns: int = 0) -> None:
-        """Give the user the next request, due now or since `due_ns`. One function, for it is the common path."""
-        aim = user.aim = self._next_aim()
-        user.series = aim.series
+        """Give the user the next request, due now or since `due_ns`. One function, because it is the hot path."""
+        target = user.target = self._next_target()
+        user.series = target.series
         user.due_ns = due_ns or now
         user.started_ns = now
         if user.watched != READABLE:
             self._transmit(user)
             return
-        user.left -= 1
-        request = (user.requests.keep if user.left else user.requests.last)[aim.index]
+        user.remaining -= 1
+        request = (user.requests.keep if user.remaining else user.requests.last)[target.index]
         try:
             sent = user.send(request)
         except BlockingIOError:
@@ -98,12 +102,12 @@ class Connections(ABC):
         """Send the present request on a new connection."""
         if not self._open(user):
             return
-        user.left -= 1
-        user.unsent = (user.requests.keep if user.left else user.requests.last)[user.aim.index]
+        user.remaining -= 1
+        user.unsent = (user.requests.keep if user.remaining else user.requests.last)[user.target.index]
         self._send(user)
 
     def _send(self, user: User) -> None:
-        """Send what is unsent. On loopback a handshake is over by now; elsewhere EAGAIN makes us wait for it."""
+        """Send what is unsent. On loopback the handshake is over by now; elsewhere EAGAIN makes us wait for it."""
         try:
             user.unsent = user.unsent[user.send(user.unsent) :]
         except BlockingIOError:
@@ -128,16 +132,16 @@ class Connections(ABC):
         except OSError as error:
             self._broken(user, error)
             return
-        aim = user.aim
-        if data == aim.known and user.answer is None and user.due_ns:
+        target = user.target
+        if data == target.known and user.answer is None and user.due_ns:
             now = clock()
             user.series.whole.append(now - user.started_ns)
-            self._complete(user, aim.framing, aim.known_bytes, now, events)
+            self._complete(user, target.framing, target.known_bytes, now, events)
         else:
             self._receive_unknown(user, data, events)
 
     def _receive_unknown(self, user: User, data: bytes, events: int) -> None:
-        """Whatever is not a known answer in one piece."""
+        """Take bytes that are not a known answer in one piece."""
         now = clock()
         if not user.due_ns:
             self._idle_ended(user, data)
@@ -147,7 +151,7 @@ class Connections(ABC):
             if not data:
                 self._closed_early(user, "closed early")
                 return
-            user.answer, user.first_ns, whole = user.aim.new_answer(), now, data
+            user.answer, user.first_ns, whole = user.target.new_answer(), now, data
         try:
             user.answer.feed(data)
         except Malformed:
@@ -159,12 +163,12 @@ class Connections(ABC):
             self._fail(user, "short body")
 
     def _judge(self, user: User, answer: Answer, whole: bytes, now: int, events: int) -> None:
-        """A complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
+        """Check a complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
-        if user.aim.closes:
+        if user.target.closes:
             framing = framing._replace(keep=False)
-        kind = user.aim.objection(answer)
+        kind = user.target.objection(answer)
         if kind is not None:
             self._fail(user, kind)
             return
@@ -176,14 +180,14 @@ class Connections(ABC):
             series.firsts.append(user.first_ns - user.started_ns)
         if self._plan.cookies and framing.cookies:
             user.cookies = user.cookies or Jar()
-            user.cookies.take(framing.cookies, user.aim.path_of(user.number), time.time())
+            user.cookies.take(framing.cookies, user.target.path_of(user.number), time.time())
             user.requests = self._encoder.requests_of(user.number, user.cookies)
         elif whole:
-            user.aim.remember(whole, framing, answer.body_bytes)
+            user.target.remember(whole, framing, answer.body_bytes)
         self._complete(user, framing, answer.body_bytes, now, events)
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
-        """A right answer has come, and is in its series: let the user go on."""
+        """Let the user go on after a right answer, whose latency is in its series."""
         self.tally.body_bytes += body_bytes
         if not user.arrived:
             self._met = True
@@ -191,7 +195,7 @@ class Connections(ABC):
         user.answer = None
         user.retrying = False
         user.due_ns = 0
-        if framing.keep and user.left and events == select.EPOLLIN:
+        if framing.keep and user.remaining and events == select.EPOLLIN:
             user.reused = True
         else:
             self._leave(user, closed=bool(events & select.EPOLLRDHUP))
@@ -200,20 +204,20 @@ class Connections(ABC):
     # A connection, from its opening to its end.
 
     def _open(self, user: User) -> bool:
-        """Begin to connect; False when that failed at once, which is then counted."""
+        """Begin to connect; False when that failed at once, and was counted."""
         user.answer, user.reused = None, False
-        user.left = self._limit or UNLIMITED
-        sources = self._way.sources
+        user.remaining = self._limit or UNLIMITED
+        sources = self._route.sources
         try:
-            # The type in C: the class `socket.socket` around it costs a microsecond and adds nothing needed here.
-            new: Any = socket.SocketType(self._way.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            # The C type: the class `socket.socket` around it costs a microsecond and adds nothing that is needed here.
+            new: Any = socket.SocketType(self._route.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             user.socket, user.fd, user.send, user.recv = new, new.fileno(), new.send, new.recv
             self._by_fd[user.fd] = user
             if sources:
                 new.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
                 new.bind((sources[user.number % len(sources)], 0))
             user.connect_ns = clock()
-            code = new.connect_ex(self._way.address)
+            code = new.connect_ex(self._route.address)
         except OSError as error:
             code = error.errno or errno.EIO
         if code in (0, errno.EINPROGRESS):
@@ -227,16 +231,16 @@ class Connections(ABC):
         self._met = True
 
     def _leave(self, user: User, closed: bool) -> None:
-        """The answer is complete and nothing may follow on this connection."""
-        if user.left and not user.aim.closes:
+        """Give up a connection that may carry no further request after a complete answer."""
+        if user.remaining and not user.target.closes:
             self.tally.counts["reconnects"] += 1
         if user.socket is not None and not closed:
-            self._left.keep(user.fd, user.socket)
+            self._closing.keep(user.fd, user.socket)
             user.socket = None
         self._close(user)
 
     def _idle_ended(self, user: User, data: bytes) -> None:
-        """The server has closed a connection on which nothing was asked; if it sent something, that was wrong."""
+        """Close an idle connection that the server has closed; bytes that it sent unasked are an error."""
         if data:
             self.tally.errors["malformed"] += 1
         self._close(user)
@@ -252,10 +256,10 @@ class Connections(ABC):
     def _closed_early(self, user: User, kind: str) -> None:
         """The connection ended before the first byte of an answer.
 
-        On a connection used before, the server may have let go just as the request went out: a client repeats an
-        idempotent request then, once, on a new connection (RFC 9112 section 9.3.1).
+        On a connection used before, the server may have closed it just as the request went out: a client then repeats
+        an idempotent request once, on a new connection (RFC 9112 section 9.3.1).
         """
-        if user.reused and not user.retrying and user.aim.target.idempotent:
+        if user.reused and not user.retrying and user.target.definition.idempotent:
             self.tally.counts["retries"] += 1
             user.retrying = True
             self._close(user)
@@ -265,10 +269,10 @@ class Connections(ABC):
 
     def _fail(self, user: User, kind: str) -> None:
         if kind == "refused" and not self._met:
-            raise NobodyListens(f"nobody listens at {self._plan.url}: the connection was refused")
+            raise NoListener(f"nothing listens at {self._plan.url}: the connection was refused")
         if user.answer is not None and not user.arrived:
             self._met = True
-            self._arrived(user)  # a wrong answer is one
+            self._arrived(user)  # a wrong answer is an answer
         user.series.errors[kind] += 1
         user.retrying = False
         user.due_ns = 0
@@ -297,5 +301,5 @@ class Connections(ABC):
     def close(self) -> None:
         for user in list(self._by_fd.values()):
             self._close(user)
-        self._left.close_all()
+        self._closing.close_all()
         self._epoll.close()

@@ -1,4 +1,4 @@
-"""Latencies counted in buckets: log-linear, so that a microsecond and a minute are both kept to less than 1 %."""
+"""Latencies counted in log-linear buckets: a microsecond and a minute are both exact to less than 1 %."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 PERCENTILES = (50, 75, 90, 99, 99.9, 99.99)
-SUB_BITS = 7  # 128 buckets for every doubling
-BUCKETS = (1 << SUB_BITS) * 34  # up to 2**40 µs, twelve days
+SUB_BITS = 7
+"""128 buckets for every doubling."""
+BUCKETS = (1 << SUB_BITS) * 34
+"""Up to 2**40 µs, twelve days."""
 
 Sparse = Mapping[int, int]
 
@@ -15,7 +17,7 @@ Sparse = Mapping[int, int]
 class Histogram:
     """Counts of latencies in whole microseconds; below 256 µs each value has its own bucket.
 
-    Two histograms merge by adding their counts, which percentiles do not: never average those.
+    Histograms merge by adding their counts. Percentiles cannot be merged: never average those.
     """
 
     __slots__ = ("counts", "max_us", "total_us")
@@ -33,13 +35,13 @@ class Histogram:
             self.max_us = us
 
     def record_ns(self, latencies_ns: Iterable[int]) -> None:
-        """Record many at once, given in nanoseconds. Counting equal ones first is left to C, and so half as dear."""
+        """Record many at once, given in ns. Counter counts equal ones first, in C, which takes half the time."""
         for us, times in Counter([ns // 1000 for ns in latencies_ns]).items():
             self.record(us, times)
 
     @staticmethod
     def lowest(bucket: int) -> int:
-        """The least value, in µs, that falls into `bucket`."""
+        """The lowest value in µs of `bucket`."""
         shift = max(0, (bucket >> SUB_BITS) - 1)
         return (bucket - (shift << SUB_BITS)) << shift
 
@@ -58,11 +60,11 @@ class Histogram:
         return None
 
     def sparse(self) -> dict[int, int]:
-        """The least value of each bucket that is not empty, and its count."""
+        """The lowest value and the count of each bucket that is not empty."""
         return {self.lowest(bucket): count for bucket, count in enumerate(self.counts) if count}
 
     def merge(self, sparse: Sparse, max_us: int, total_us: int) -> None:
-        """Add what another histogram holds, as its `sparse` gave it."""
+        """Add another histogram, given by its `sparse`."""
         for lowest, count in sparse.items():
             shift = max(0, lowest.bit_length() - SUB_BITS - 1)
             self.counts[(shift << SUB_BITS) + (lowest >> shift)] += count
@@ -73,7 +75,7 @@ class Histogram:
         self.merge(other.sparse(), other.max_us, other.total_us)
 
     def summary(self) -> dict[str, int | float | None]:
-        """Mean, maximum and the percentiles people ask for, in µs; None where there is no value."""
+        """Mean, maximum and the usual percentiles, in µs; None where there is no value."""
         count = self.count
         summary: dict[str, int | float | None] = {"mean": round(self.total_us / count, 1) if count else None}
         summary |= {f"p{percent:g}": self.percentile(percent) for percent in PERCENTILES}

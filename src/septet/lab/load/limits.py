@@ -1,4 +1,4 @@
-"""Whether this machine can carry a plan out: asked before anything is sent, answered with what to change."""
+"""Checks before anything is sent whether this machine can carry out a plan; errors say what to change."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .listener import Queue, queue_of
+from .listen_queue import ListenQueue, listen_queue
 from .plan import LoadError, Plan, socket_path, split
 
-SPARE_DESCRIPTORS = 32  # standard streams, epoll, name resolution, and what the caller has open
-PORTS_USED_MAX = 0.5  # of an address's ports: the more are taken, the longer the kernel looks for a free one
+SPARE_DESCRIPTORS = 32
+"""For standard streams, epoll, name resolution, and files that the caller has open."""
+PORTS_USED_MAX = 0.5
+"""Share of the ports of an address: the more are taken, the longer the kernel looks for a free one."""
 SOURCES_MAX = 250
-SOURCES_OF_CHURN = 8  # connections that ended keep their ports in TIME_WAIT for a while
+SOURCES_OF_CHURN = 8
+"""Source addresses where each request has a connection: connections that ended keep their ports in TIME_WAIT."""
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """How to reach the server."""
 
     family: socket.AddressFamily
-    address: Any  # as socket.connect takes it
-    sources: tuple[str, ...]  # addresses to come from, in turn; none: what the kernel chooses
-    queue: Queue | None  # of the listener, when it is on this machine
+    address: Any
+    """As socket.connect takes it."""
+    sources: tuple[str, ...]
+    """Source addresses, used in turn; none: the kernel chooses."""
+    queue: ListenQueue | None
+    """The queue of the listener, when it is on this machine."""
 
 
-def prepare(plan: Plan) -> Way:
-    """Raise the limit of open files, resolve the host, and look at the way there.
+def prepare(plan: Plan) -> Route:
+    """Raise the limit of open files, resolve the host, and find the route to the server.
 
     Raises LoadError when the URL is wrong, or when the users do not fit into this machine's limits.
     """
@@ -37,13 +43,13 @@ def prepare(plan: Plan) -> Way:
     check_descriptors(-(-plan.users // max(1, len(plan.cpus))))
     path = socket_path(plan.url)
     if path is not None:
-        return Way(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)
+        return Route(socket.AF_UNIX, "\0" + path[1:] if path.startswith("@") else path, (), None)
     family, address = _reachable(str(url.hostname), port, plan.timeout_s)
     sources = _sources(plan, str(address[0]))
-    queue = queue_of(family, str(address[0]), port)
+    queue = listen_queue(family, str(address[0]), port)
     if queue is not None and plan.limit_per_connection and not plan.overflow:
         _check_queue(plan, queue)
-    return Way(family, address, sources, queue)
+    return Route(family, address, sources, queue)
 
 
 def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFamily, Any]:
@@ -61,14 +67,14 @@ def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFa
 
 
 def check_users(users: int) -> None:
-    """Raises LoadError when so many users would fit into no plan for this machine's loopback."""
+    """Raises LoadError when no plan for the loopback of this machine could have so many users."""
     check_descriptors(users)
     if (ports := _ports()) and users > ports * SOURCES_MAX:
         raise LoadError(_too_few_ports(users, ports * SOURCES_MAX))
 
 
 def check_descriptors(users: int) -> None:
-    """Raise this process's limit of open files as far as it goes. Raises LoadError when `users` do not fit into it."""
+    """Raise the limit of open files to the hard limit. Raises LoadError when `users` do not fit into that."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and users + SPARE_DESCRIPTORS > hard:
@@ -79,13 +85,13 @@ def check_descriptors(users: int) -> None:
 
 
 def spare_descriptors(users: int) -> int:
-    """How many files more than one for each user may be open."""
+    """How many files may be open besides one for each user."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft - users - SPARE_DESCRIPTORS
 
 
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
-    """127.0.0.1, 127.0.0.2, ... to the loopback, all of whose addresses are ours: each has the whole port range."""
+    """Source addresses for the loopback, 127.0.0.1, 127.0.0.2, ...: each has the whole range of ports."""
     ports, users = _ports(), plan.users * plan.processes_here
     loopback = ipaddress.ip_address(host)
     if not (loopback.version == 4 and loopback.is_loopback):
@@ -110,18 +116,19 @@ def _too_few_ports(users: int, ports: int) -> str:
 
 
 def _ports() -> int | None:
-    """How many ports an address has for clients; None where /proc/sys is hidden, as in some containers."""
+    """How many ports clients have for an address; None where /proc/sys is hidden, as in some containers."""
     text = sysctl("net.ipv4.ip_local_port_range")
     if text is None:
-        return None  # then a lack of ports shows as errors of that kind
+        return None  # a lack of ports then shows as errors "no local port"
     low, high = map(int, text.split())
     return high - low + 1
 
 
-def _check_queue(plan: Plan, queue: Queue) -> None:
-    """Users who connect for every request may all stand in the listener's queue at the same time.
+def _check_queue(plan: Plan, queue: ListenQueue) -> None:
+    """Raises LoadError when users who connect for every request may overflow the listener's queue.
 
-    A SYN that finds it full is dropped and sent again after 1, 3 and 7 s (RFC 6298): such a run measures that.
+    They may all wait in it at the same time. A SYN that finds it full is dropped and sent again after 1, 3 and 7 s
+    (RFC 6298): such a run would measure that.
     """
     cure = ", or take --overflow to measure what happens then"
     if plan.users > queue.backlog:

@@ -1,4 +1,4 @@
-"""What both loops do between their requests: wait for events, look at the clock, tell how far they are."""
+"""What both loops do between requests: wait for events, handle time-outs and back-offs, report progress."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .connections import Connections
-from .limits import Way
+from .limits import Route
 from .plan import Plan
 
 Notify = Callable[[str, dict[str, Any]], None]
 
-CHORES_NS = 50_000_000  # how often time-outs and back-offs are looked at
-EXPIRY_NS = 250_000_000  # or a tenth of the time-out: with 15,000 users a look at each takes a millisecond
+CHORES_NS = 50_000_000
+"""How often time-outs and back-offs are checked."""
+EXPIRY_NS = 250_000_000
+"""How often each user is checked, or a tenth of the time-out: with 15,000 users it takes a millisecond."""
 PROGRESS_NS = 250_000_000
 clock = time.monotonic_ns
 
@@ -24,10 +26,10 @@ def never() -> bool:
 
 
 class Loop(Connections):
-    """Connections in time."""
+    """Connections and a clock."""
 
-    def __init__(self, plan: Plan, way: Way, notify: Notify) -> None:
-        super().__init__(plan, way)
+    def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
+        super().__init__(plan, route)
         self._notify = notify
         self._expiry_ns = min(EXPIRY_NS, int(plan.timeout_s * 1e8))
         self._next_chores_ns = self._next_expiry_ns = self._next_progress_ns = 0
@@ -37,20 +39,20 @@ class Loop(Connections):
 
     @abstractmethod
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
-        """Do what is due, then wait for events, no longer than until that instant, which is after `now`."""
+        """Send the requests that are due, then wait for events until that instant at most, which is after `now`."""
 
     @abstractmethod
-    def everybody_came(self) -> bool:
-        """Whether all users have come, and may go on."""
+    def all_arrived(self) -> bool:
+        """Whether all users have arrived, and may go on."""
 
-    def go(self) -> None:
-        """Everybody came, or had the time to."""
+    def release(self) -> None:
+        """Called when all users have arrived, or the time for that is over."""
 
     def align(self, first_ns: int) -> None:
-        """Take turns with other processes from this instant on, where there is something to take turns at."""
+        """Take turns with other processes from this instant on, if the loop has a rate."""
 
     def run_until(self, end_ns: int, done: Callable[[], bool] = never, chores_ns: int = CHORES_NS) -> None:
-        """Let the users go on until `end_ns`, or until `done`, which is asked whenever there are chores."""
+        """Run until `end_ns`, or until `done` is true, which is asked with each round of chores."""
         by_fd = self._by_fd
         self._next_chores_ns = 0
         while (now := clock()) < end_ns:
@@ -63,7 +65,7 @@ class Loop(Connections):
             for fd, events in self._events(now, until_ns):
                 user = by_fd.get(fd)
                 if user is None:
-                    self._left.close(fd)
+                    self._closing.close(fd)
                 elif user.unsent:
                     self._send(user)
                 else:
@@ -76,36 +78,38 @@ class Loop(Connections):
             self._expire(now)
         if now >= self._next_progress_ns:
             self._next_progress_ns = now + PROGRESS_NS
-            self._notify("progress", {"answers": self.completed})  # which settles: the more at once, the cheaper
+            self._notify(
+                "progress", {"answers": self.completed}
+            )  # counting settles the histograms, which is cheaper the more is settled at once
 
     @property
     def completed(self) -> int:
-        """Right answers that came in the present window, whenever their requests were due."""
+        """Right answers that came in the present window, even if their requests were due before it."""
         if self._completed_at_end is not None:
             return self._completed_at_end
         total = self.tally.answers + (self.warmup.answers if self.warmup is not self.tally else 0)
         return total - self._completed_before
 
     def measure(self) -> None:
-        """The warm-up is over: count anew."""
+        """Begin the measured window: count from zero."""
         self._completed_before = self.completed
         self.tally = self._new_tally()
 
     def end(self) -> None:
-        """The measured window is over."""
+        """End the measured window."""
         self._completed_at_end = self.completed
         self._ended_ns = clock()
         self.tally.stop()
 
     def _under_way(self) -> list[int]:
-        """Since when each of the requests is under way that have no answer."""
+        """When each request was due that has no answer yet."""
         return [user.due_ns for user in self.users if user.due_ns]
 
     def _never_answered(self) -> int:
         return sum(not user.arrived for user in self.users)
 
     def raw(self) -> dict[str, Any]:
-        """All that was counted; see `figures`."""
+        """All that was counted, as `tally.figures` takes it."""
         now = clock()
         ended_ns = self._ended_ns or now
         unanswered = [now - since_ns for since_ns in self._under_way()]
@@ -114,10 +118,10 @@ class Loop(Connections):
             "begun_ns": self.tally.begun_ns,
             "window_s": (ended_ns - self.tally.begun_ns) / 1e9,
             "completed": self.completed,
-            # Requests under way at the end are in no percentile: without these a server that stalls would look well.
+            # Requests under way at the end are in no percentile: without these a stalled server would look fast.
             "unanswered": len(unanswered),
             "longest_unanswered_us": max(unanswered, default=0) // 1000,
             "users_never_answered": self._never_answered(),
-            "expected_lengths": [aim.expected_length for aim in self._aims],
+            "expected_lengths": [target.expected_length for target in self._targets],
             "warmup": {"answers": self.warmup.answers, "errors": dict(self.warmup.errors)},
         }

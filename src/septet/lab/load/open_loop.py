@@ -1,8 +1,8 @@
-"""The open loop: requests are due at fixed instants, whatever became of those before.
+"""The open loop: requests are due at fixed instants, even if earlier ones have no answer yet.
 
-A latency counts from the instant at which the request was due, so that a server which stalls cannot hide it by keeping
-its users from asking (Tene's coordinated omission). Beside it stands the service time, from when a user was free to
-send the request. A request that finds all users busy waits for one, and is counted.
+A latency counts from the instant at which the request was due, so that a server that stalls cannot hide it by keeping
+its users from sending requests (Tene's coordinated omission). The service time counts from when a user was free to send
+the request. A request that finds all users busy waits for one, and is counted.
 """
 
 from __future__ import annotations
@@ -14,34 +14,39 @@ from collections import deque
 from pathlib import Path
 
 from .answer import Framing
-from .limits import Way
+from .limits import Route
 from .loop import Loop, Notify
 from .plan import Plan
+from .state import User
 from .tally import Tally
-from .user import User
 
-COARSE_NS = 2_000_000  # epoll_wait(2) counts milliseconds, and Python rounds up to the next one
+COARSE_NS = 2_000_000
+"""Shorter waits are not left to epoll_wait(2), which counts milliseconds, rounded up by Python."""
 NEVER_NS = 1 << 62
 clock = time.monotonic_ns
 
 
 class OpenLoop(Loop):
-    """Requests at a fixed rate, sent by whoever of the users is free; who has been free longest comes first."""
+    """Requests at a fixed rate, each sent by the user who has been free longest."""
 
-    def __init__(self, plan: Plan, way: Way, notify: Notify) -> None:
-        super().__init__(plan, way, notify)
+    def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
+        super().__init__(plan, route, notify)
         assert plan.rate is not None, "a plan without a rate is for the closed loop"
         self._interval_ns = 1e9 / plan.rate
         self._first_ns = clock()
-        self._sent = 0  # requests that have become due
-        self._last_ns = NEVER_NS  # after which none becomes due
+        self._sent = 0
+        """Requests that have become due since `_first_ns`."""
+        self._last_ns = NEVER_NS
+        """From this instant on no request becomes due."""
         self._idle = deque(self.users)
-        self._late: deque[int] = deque()  # due instants of requests that wait for a user
-        self._begun_ns = 0  # of the measured window
+        self._late: deque[int] = deque()
+        """When requests were due that wait for a user."""
+        self._begun_ns = 0
+        """When the measured window began."""
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
-        """Take this instant for the first request that is to come: processes that share a rate take turns."""
+        """Let the next request be due at this instant: processes that share a rate take turns."""
         self._first_ns, self._sent = first_ns, 0
 
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
@@ -49,13 +54,13 @@ class OpenLoop(Loop):
         if wait_ns >= COARSE_NS:
             return self._epoll.poll((wait_ns - 1_000_000) // 1_000_000 / 1e3)
         if wait_ns > 0:
-            select.select([self._epoll], [], [], wait_ns / 1e9)  # an epoll is itself a file that can be waited for
+            select.select([self._epoll], [], [], wait_ns / 1e9)  # select(2) can wait for an epoll descriptor
         return self._epoll.poll(0)
 
     def _send_due(self, now: int) -> int:
-        """Send what has become due by now; returns the instant of the next one.
+        """Send the requests that are due by now; returns the instant of the next one.
 
-        Not what becomes due meanwhile: at a rate that nobody can keep that would have no end.
+        Requests that become due meanwhile are left: at a rate that is too high this would never end.
         """
         until_ns = now
         while (due_ns := self._first_ns + int(self._sent * self._interval_ns)) <= until_ns:
@@ -74,7 +79,7 @@ class OpenLoop(Loop):
         return due_ns
 
     def _tally_of(self, due_ns: int) -> Tally:
-        """A request belongs to the time in which it was due, whenever it ends."""
+        """The tally of the time in which a request was due, even if it ends later."""
         return self.tally if due_ns >= self._begun_ns else self.warmup
 
     def _free(self, user: User, now: int, /) -> None:
@@ -85,7 +90,7 @@ class OpenLoop(Loop):
 
     def _begin(self, user: User, now: int, due_ns: int = 0) -> None:
         super()._begin(user, now, due_ns)
-        user.series = self._tally_of(due_ns).series[user.aim.index]
+        user.series = self._tally_of(due_ns).series[user.target.index]
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
         user.series.due.append(now - user.due_ns)
@@ -97,15 +102,15 @@ class OpenLoop(Loop):
         while self._late and self._late[0] < oldest:
             self._tally_of(self._late.popleft()).errors["no free connection"] += 1
 
-    def everybody_came(self) -> bool:
-        return True  # they come when they are needed
+    def all_arrived(self) -> bool:
+        return True  # users connect when they are needed
 
     def measure(self) -> None:
         super().measure()
         self._begun_ns = self.tally.begun_ns
 
     def end(self) -> None:
-        """Nothing becomes due any more; what was due in the window is waited for, for as long as a time-out."""
+        """End the window: no request becomes due from now on, and those due in the window have a time-out to end."""
         super().end()
         self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))
         self.run_until(clock() + int(self._plan.timeout_s * 1e9), self._all_answered)
@@ -114,13 +119,15 @@ class OpenLoop(Loop):
         return [*super()._under_way(), *self._late]
 
     def _never_answered(self) -> int:
-        return 0  # whoever is not needed is not asked
+        return 0  # users who were not needed do not count
 
     def _all_answered(self) -> bool:
         return not self._late and len(self._idle) + len(self._resting) == len(self.users)
 
 
 def _keep_time_exactly() -> None:
-    """Have the kernel wake this process when it shall, not up to 50 µs later (PR_SET_TIMERSLACK, proc(5))."""
-    with contextlib.suppress(OSError):  # hidden in some containers; then requests are sent that much late, as is shown
+    """Have the kernel wake this process in time, and not up to 50 µs later (PR_SET_TIMERSLACK, proc(5))."""
+    with contextlib.suppress(
+        OSError
+    ):  # hidden in some containers; requests are then sent that much late, which the figures show
         Path("/proc/self/timerslack_ns").write_text("1")

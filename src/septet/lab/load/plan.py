@@ -1,16 +1,36 @@
-"""What a run of the load generator shall do."""
+"""What a run of the load generator does: a plan, and the scenario file that may give its targets.
+
+A scenario is a TOML file:
+
+    cookies = true
+    headers = { Accept = "text/html" }
+
+    [[target]]
+    path = "/guestbook"
+    weight = 9
+
+    [[target]]
+    path = "/guestbook"
+    method = "POST"
+    headers = { Content-Type = "application/x-www-form-urlencoded" }
+    body = "name=user+{user}&remark=hello"
+    status = 303
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
-PLACE = "{user}"  # stands for the user's number
+USER_PLACEHOLDER = "{user}"
+"""Stands for the number of the user."""
 UNIX = "unix:"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -19,24 +39,32 @@ class LoadError(Exception):
     """The plan cannot be carried out; one sentence says why and what to change."""
 
 
-class NobodyListens(LoadError):
-    """The plan was right, but there is no server: the first connection of all was refused."""
+class NoListener(LoadError):
+    """There is no server at the URL: the very first connection was refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One kind of request. `{user}` in its path, headers or body stands for the number of the user who sends it."""
 
-    path: str = "/"  # with the query
+    path: str = "/"
+    """With the query."""
     method: str = "GET"
     headers: tuple[str, ...] = ()
-    body: str = ""  # sent as UTF-8; other bytes as surrogate escapes (PEP 383)
-    weight: int = 1  # of all the weights: how often it is sent
-    name: str = ""  # in the figures; "" for METHOD PATH
-    status: int | None = None  # of a right answer; None: 200 to 399
-    expect_length: int | None = None  # bytes of the right body; None: as in the first two answers; ANY_LENGTH
-    expect_text: str = ""  # which a right body holds
-    same_body: bool = False  # a right body equals the first one, byte by byte
+    body: str = ""
+    """Sent as UTF-8; other bytes as surrogate escapes (PEP 383)."""
+    weight: int = 1
+    """How often it is requested, in proportion to the weights of the other targets."""
+    name: str = ""
+    """In the figures; "" for METHOD PATH."""
+    status: int | None = None
+    """The status of a right answer; None: 200 to 399."""
+    expect_length: int | None = None
+    """Bytes of the right body, or ANY_LENGTH; None: as in the first two answers."""
+    expect_text: str = ""
+    """Text that a right body contains."""
+    same_body: bool = False
+    """Whether a right body must equal the first one, byte by byte."""
 
     def __post_init__(self) -> None:
         if self.weight < 1:
@@ -57,28 +85,42 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do. Times are in seconds, lengths in bytes; LoadError when a value is out of range."""
+    """What a run does. Lengths are in bytes. Raises LoadError when a value is out of range."""
 
     url: str
-    users: int = 50  # in an open loop: the most requests under way at one time
-    rate: float | None = None  # requests due in a second (an open loop); None: at once after the answer (closed)
+    users: int = 50
+    """Simultaneous users; in an open loop the most requests under way at one time."""
+    rate: float | None = None
+    """Requests due in a second (an open loop); None: each user at once after the answer (a closed loop)."""
     duration_s: float = 5.0
-    warmup_s: float = 1.0  # at least, after the users have arrived; not counted
-    warmup_max_s: float = 0.0  # more than warmup_s: until the rate is steady, but no longer than this
+    warmup_s: float = 1.0
+    """The least time after the users have arrived that is not counted."""
+    warmup_max_s: float = 0.0
+    """More than warmup_s: warm up until the rate is steady, but no longer than this."""
     mode: str = "keep-alive"
-    requests_per_connection: int = 0  # 0: as many as the server lets; with keep-alive only
-    timeout_s: float = 10.0  # for one request, connecting included
+    requests_per_connection: int = 0
+    """0: as many as the server allows. With keep-alive only."""
+    timeout_s: float = 10.0
+    """For one request, connecting included."""
     method: str = "GET"
-    headers: tuple[str, ...] = ()  # of every request
+    headers: tuple[str, ...] = ()
+    """Sent with every request."""
     body: str = ""
     expect_length: int | None = None
-    targets: tuple[Target, ...] = ()  # instead of the URL's path, the method and the body
-    cookies: bool = False  # users send back what Set-Cookie gave them
-    cpus: tuple[int, ...] = ()  # one process on each; none: one process wherever the kernel puts it
-    overflow: bool = False  # more users may connect at once than the listener's queue holds
-    first_user: int = 0  # the number that `{user}` stands for begins here
-    processes: int = 1  # that carry the whole plan out together, of which this is a share
-    processes_here: int = 1  # of them on this machine: they share its ports
+    targets: tuple[Target, ...] = ()
+    """Requested instead of the path of the URL with `method` and `body`."""
+    cookies: bool = False
+    """Whether users send back the cookies that they are given."""
+    cpus: tuple[int, ...] = ()
+    """One process runs on each; none: one process on any CPU."""
+    overflow: bool = False
+    """Whether more users may connect at once than the listener's queue holds."""
+    first_user: int = 0
+    """The number of the first user, for `{user}`."""
+    processes: int = 1
+    """How many processes carry out the whole plan, of which this is a share."""
+    processes_here: int = 1
+    """How many of them run on this machine and share its ports."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -95,7 +137,7 @@ class Plan:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Plan:
-        """A plan from what `dataclasses.asdict` made of one, also by way of JSON."""
+        """The plan that `values` gave, also after a passage through JSON."""
         targets = tuple(Target(**{**each, "headers": tuple(each["headers"])}) for each in values["targets"])
         tuples = {name: tuple(values[name]) for name in ("headers", "cpus")}
         return cls(**{**values, **tuples, "targets": targets})
@@ -105,18 +147,18 @@ class Plan:
 
     @property
     def limit_per_connection(self) -> int:
-        """Requests after which a user leaves a connection; 0: never."""
+        """Requests after which a user takes a new connection; 0: never."""
         if self.mode != "keep-alive" or all(map(self.closes, self.all_targets())):
             return 1
         return self.requests_per_connection
 
     def closes(self, target: Target) -> bool:
-        """Whether its request says that no other follows on the connection, by a header that was asked for."""
+        """Whether the request for a target announces the end of the connection, by a header of the plan."""
         headers = named(merged(self.headers, target.headers), "connection")
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """The part of process `index` of `of`: its users and rate, on its CPU; `here` of them are on its machine."""
+        """The share of process `index` of `of`: its users, rate and CPU; `here` of the processes are on its machine."""
         if of > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {of} processes")
         return dataclasses.replace(
@@ -139,7 +181,7 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """An http URL and its port; that of a unix socket as if it were localhost's. Raises LoadError for what is none."""
+    """An http URL and its port; for a unix socket a URL of localhost. Raises LoadError for other texts."""
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
     try:
@@ -158,7 +200,7 @@ def socket_path(text: str) -> str | None:
 
 
 def _split_unix(text: str) -> tuple[str, str]:
-    """Of `unix:/run/app.sock:/path?query`, as nginx writes it: the socket and the path, which may be left out."""
+    """The socket and the path in `unix:/run/app.sock:/path?query`, as nginx writes it; the path may be missing."""
     path, colon, target = text.removeprefix(UNIX).partition(":/")
     if not path or "\0" in path or len(path.encode()) > 107:
         raise LoadError(f"URL {text!r} is not of the form unix:SOCKET[:/PATH] with a path of 1 to 107 bytes")
@@ -166,7 +208,7 @@ def _split_unix(text: str) -> tuple[str, str]:
 
 
 def check_headers(headers: tuple[str, ...]) -> None:
-    """Raises LoadError for what is no header field."""
+    """Raises LoadError for a text that is not a header field."""
     for header in headers:
         name, colon, _ = header.partition(":")
         if not colon or not _NAME.fullmatch(name):
@@ -174,11 +216,78 @@ def check_headers(headers: tuple[str, ...]) -> None:
 
 
 def named(headers: tuple[str, ...], name: str) -> list[str]:
-    """The values of the headers with a name, which is in lower case."""
+    """The values of the headers with this name, given in lower case."""
     return [value.strip() for key, _, value in (header.partition(":") for header in headers) if key.lower() == name]
 
 
 def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
-    """Both, but of the general ones only those that no special one replaces by its name."""
+    """All headers, without those general ones whose name a special one has too."""
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)
+
+
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "path": str,
+    "method": str,
+    "body": str,
+    "body_file": str,
+    "headers": dict,
+    "weight": int,
+    "name": str,
+    "status": int,
+    "length": (int, str),
+    "text": str,
+    "same_body": bool,
+}
+RENAMED = {"length": "expect_length", "text": "expect_text"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The fields of a Plan that a scenario sets: targets, headers, cookies. Raises LoadError for a wrong file."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LoadError(f"the scenario {path} cannot be read: {error}") from None
+    unknown = sorted(values.keys() - {"target", "headers", "cookies"})
+    if unknown:
+        raise LoadError(f"the scenario {path} has no key {unknown[0]!r}; there are target, headers and cookies")
+    tables = values.get("target")
+    if not isinstance(tables, list) or not tables or not all(isinstance(each, dict) for each in tables):
+        raise LoadError(f"the scenario {path} has no [[target]]")
+    cookies = values.get("cookies", False)
+    if not isinstance(cookies, bool):
+        raise LoadError(f"the scenario {path}: cookies is neither true nor false")
+    return {
+        "targets": tuple(_target(table, path) for table in tables),
+        "headers": _headers(values.get("headers", {}), path),
+        "cookies": cookies,
+    }
+
+
+def _target(table: dict[str, Any], path: Path) -> Target:
+    for name, value in table.items():
+        if name not in TYPES:
+            raise LoadError(f"the scenario {path}: a target has no key {name!r}; there are {', '.join(TYPES)}")
+        if not isinstance(value, TYPES[name]) or (isinstance(value, bool) and TYPES[name] is not bool):
+            raise LoadError(f"the scenario {path}: {name} = {value!r} is of the wrong type")
+    fields = {RENAMED.get(name, name): value for name, value in table.items()}
+    if "body_file" in fields:
+        fields["body"] = _body(path.parent / fields.pop("body_file"))
+    if "expect_length" in fields and not isinstance(fields["expect_length"], int):
+        if fields["expect_length"] != "any":
+            raise LoadError(f"the scenario {path}: length is neither a number of bytes nor 'any'")
+        fields["expect_length"] = ANY_LENGTH
+    return Target(**{**fields, "headers": _headers(fields.get("headers", {}), path)})
+
+
+def _body(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise LoadError(f"the body {path} cannot be read: {error.strerror}") from None
+
+
+def _headers(table: object, path: Path) -> tuple[str, ...]:
+    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+        raise LoadError(f'the scenario {path}: headers are written as {{ Accept = "text/html" }}')
+    return tuple(f"{name}: {value}" for name, value in table.items())

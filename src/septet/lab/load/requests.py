@@ -1,25 +1,117 @@
-"""The bytes of the requests, made once; for each user of his own where `{user}` or cookies make them differ."""
+"""The requests: in which order targets are asked for, the bytes of each request, and the cookies that go with it.
+
+The bytes are made once for all users, and for each user anew where `{user}` or cookies make them differ.
+"""
 
 from __future__ import annotations
 
+import math
+import random
 from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from urllib.parse import unquote_to_bytes
 
-from .cookies import Jar
-from .plan import PLACE, LoadError, Plan, Target, merged, split
+from .plan import USER_PLACEHOLDER, LoadError, Plan, Target, merged, split
+
+SHUFFLES = 16
+"""Shuffled rounds after which the order repeats itself."""
+
+
+def target_order(weights: list[int], seed: int = 0) -> list[int]:
+    """Indices of the weights, each as often as its weight says, in random order; one seed gives one order.
+
+    As with a shuffled deck of cards, and unlike dice, the shares are exact after every round: two runs request the
+    same.
+    """
+    divisor = math.gcd(*weights)
+    round = [index for index, weight in enumerate(weights) for _ in range(weight // divisor)]
+    if len(round) == 1:
+        return round
+    chance = random.Random(seed)
+    shuffled: list[int] = []
+    for _ in range(SHUFFLES):
+        chance.shuffle(round)
+        shuffled += round
+    return shuffled
+
+
+class Jar:
+    """The cookies of one user (RFC 6265): by name and path, their values and expiry in seconds since 1970.
+
+    A user visits one server by one name and without TLS, so Domain, Secure and the other attributes do not matter.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[bytes, bytes], tuple[bytes, float]] = {}
+
+    def take(self, values: Iterable[bytes], path: bytes, now: float) -> None:
+        """Store the cookies of an answer, from the values of Set-Cookie and the path (with query) of the request."""
+        for text in values:
+            pair, *attributes = [part.strip() for part in text.split(b";")]
+            name, _, value = (part.strip() for part in pair.partition(b"="))
+            said = {
+                key.strip().lower(): argument.strip() for key, _, argument in (a.partition(b"=") for a in attributes)
+            }
+            where = said.get(b"path", b"")
+            key = name, where if where.startswith(b"/") else _directory(path)
+            ends = _end(said, now)
+            if ends <= now:
+                self._kept.pop(key, None)
+            else:
+                self._kept[key] = value, ends
+
+    def drop_ended(self, now: float) -> bool:
+        """Remove expired cookies; whether there were any."""
+        ended = [key for key, (_, ends) in self._kept.items() if ends <= now]
+        for key in ended:
+            del self._kept[key]
+        return bool(ended)
+
+    def header(self, path: bytes) -> bytes:
+        """The value of Cookie in a request for `path`; longer paths come first (RFC 6265 section 5.4)."""
+        path = path.partition(b"?")[0]
+        found = [(where, name, value) for (name, where), (value, _) in self._kept.items() if _is_below(path, where)]
+        found.sort(key=lambda each: -len(each[0]))
+        return b"; ".join(name + b"=" + value for _, name, value in found)
+
+
+def _end(said: dict[bytes, bytes], now: float) -> float:
+    """When a cookie expires (RFC 6265 section 5.3): Max-Age outweighs Expires; invalid values are ignored."""
+    age = said.get(b"max-age", b"")
+    if age.removeprefix(b"-").isdigit():
+        return now + int(age[:18])
+    date = parsedate_tz(said.get(b"expires", b"").decode("latin-1"))
+    try:
+        return math.inf if date is None else mktime_tz(date)
+    except (ValueError, OverflowError):  # such as the 99th of a month
+        return math.inf
+
+
+def _directory(path: bytes) -> bytes:
+    """The path of a cookie that names none (RFC 6265 section 5.1.4)."""
+    return path.partition(b"?")[0].rpartition(b"/")[0] or b"/"
+
+
+def _is_below(path: bytes, where: bytes) -> bool:
+    return path == where or (path.startswith(where) and (where.endswith(b"/") or path[len(where)] == ord("/")))
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What a user sends for each target, in their order."""
+    """The request for each target, in the order of the targets."""
 
-    keep: tuple[bytes, ...]  # on a connection that shall carry another request
-    last: tuple[bytes, ...]  # on one that shall not
+    keep: tuple[bytes, ...]
+    """On a connection that will carry another request."""
+    last: tuple[bytes, ...]
+    """On a connection that will carry no other."""
 
 
 class Encoder:
-    """Makes the requests of a plan. Raises LoadError at once for what HTTP does not allow in a head."""
+    """Makes the requests of a plan. Raises LoadError at once for characters that HTTP does not allow in a head."""
 
     def __init__(self, plan: Plan) -> None:
         url, _ = split(plan.url)
@@ -30,11 +122,11 @@ class Encoder:
         self._plan = plan
         self._targets = plan.all_targets()
         common = "".join(plan.headers)
-        self._personal = PLACE in common or any(_is_personal(target) for target in self._targets)
+        self._personal = USER_PLACEHOLDER in common or any(_has_placeholder(target) for target in self._targets)
         self._shared = self._encode(0, None)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
-        """What `user` sends now; the same object for all users when nothing in it is his own."""
+        """The requests of a user; one object for all users when their requests do not differ."""
         return self._encode(user, cookies) if self._personal or cookies else self._shared
 
     def _encode(self, user: int, cookies: Jar | None) -> Requests:
@@ -46,15 +138,18 @@ class Encoder:
 
     def _request(self, target: Target, user: int, cookies: Jar | None, close: bool) -> bytes:
         version = "HTTP/1.0" if self._plan.mode == "http10" else "HTTP/1.1"
-        body = target.body.replace(PLACE, str(user)).encode("utf-8", "surrogateescape")
-        path = target.path.replace(PLACE, str(user))
+        body = target.body.replace(USER_PLACEHOLDER, str(user)).encode("utf-8", "surrogateescape")
+        path = target.path.replace(USER_PLACEHOLDER, str(user))
         ours = self._ours.copy()
         if body or target.method in ("POST", "PUT", "PATCH"):
             ours.append(f"Content-Length: {len(body)}")
         if close:
             ours.append("Connection: close")
         headers = _in_order(tuple(ours), merged(self._plan.headers, target.headers))
-        lines = [f"{target.method} {path} {version}", *(header.replace(PLACE, str(user)) for header in headers)]
+        lines = [
+            f"{target.method} {path} {version}",
+            *(header.replace(USER_PLACEHOLDER, str(user)) for header in headers),
+        ]
         if " " in target.path or not all(line.isascii() and line.isprintable() for line in lines):
             raise LoadError("the path and headers may hold printable ASCII only; write other characters as %XX")
         head = "\r\n".join(lines).encode("ascii")
@@ -64,11 +159,11 @@ class Encoder:
 
 
 def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Host first (RFC 9110 section 7.2), then what was asked for, then the rest of ours that was not asked for."""
+    """Host first (RFC 9110 section 7.2), then the headers of the plan, then ours that the plan does not replace."""
     kept = merged(ours, asked)[: -len(asked) or None]
     hosts = [header for header in (*kept, *asked) if header.lower().startswith("host:")]
     return (*hosts, *(header for header in (*asked, *kept) if header not in hosts))
 
 
-def _is_personal(target: Target) -> bool:
-    return any(PLACE in text for text in (target.path, target.body, *target.headers))
+def _has_placeholder(target: Target) -> bool:
+    return any(USER_PLACEHOLDER in text for text in (target.path, target.body, *target.headers))

@@ -1,26 +1,132 @@
-"""A whole run: in this process, or with a process on each CPU that the plan names."""
+"""One run in one process: users arrive, the server warms up, the window is measured, the counts are returned."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections import deque
+from typing import Any, Protocol
 
-from .cpus import bound_to, check_cpus
-from .crew import lead
-from .figures import figures
-from .loop import Notify
-from .phases import OwnCue, carry_out
+from .closed_loop import ClosedLoop
+from .limits import prepare
+from .loop import Loop, Notify
+from .open_loop import OpenLoop
 from .plan import Plan
 
+ARRIVAL_MAX_S = 30.0
+"""After this time users who could not connect yet go on trying during the warm-up and the window."""
+ARRIVAL_CHORES_NS = 1_000_000
+NEVER_NS = 1 << 62
 
-def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, Any]:
-    """Load the server as planned and return the figures of the time after the warm-up.
+WINDOWS = 4
+"""The rate is steady when it was so for this many windows."""
+WINDOW_S = 0.25
+TOLERANCE = 0.05
+"""By which share of their mean windows may differ; more for rates so low that chance alone makes them differ more."""
+SIGMAS = 2.0
+clock = time.monotonic_ns
 
-    `notify` hears of "came", "progress" (four times a second), "measuring" and "measured". Ctrl-C ends the run early
-    with the figures so far, marked `interrupted`. Raises LoadError, before anything is sent, when it cannot be done
-    here, and when nobody listens at the URL.
+
+class StartSignal(Protocol):
+    """Says when the window begins: decided by the process itself, or by the coordinator of several."""
+
+    at_once: bool
+    """Whether there is no warm-up: then users still arrive in the window."""
+
+    def arrived(self) -> int | None:
+        """Called when all users have arrived; returns the instant of an open loop's first request, None for now."""
+
+    def over(self, answers: int) -> bool:
+        """Whether the warm-up is over."""
+
+    def begin_ns(self) -> int:
+        """The instant at which the window begins."""
+
+
+class OwnStart:
+    """The start signal of a process that runs alone."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._warmup = Warmup(plan.warmup_s, plan.warmup_max_s)
+        self.at_once = not (plan.warmup_s or plan.warmup_max_s)
+
+    def arrived(self) -> None:
+        return None
+
+    def over(self, answers: int) -> bool:
+        return self._warmup.over(time.monotonic(), answers)
+
+    def begin_ns(self) -> int:
+        return clock()
+
+
+def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
+    """Load the server as planned, in this process; returns the raw counts. Ctrl-C ends it early, with those so far.
+
+    `notify` is called with "came", "progress" (four times a second), "measuring" and "measured". Raises LoadError,
+    before anything is sent, when the plan cannot be carried out here; and NoListener when nothing listens at the URL.
     """
-    check_cpus(plan.cpus)
-    if len(plan.cpus) > 1:
-        return figures(plan, lead(plan, notify))
-    with bound_to(plan.cpus):
-        return figures(plan, [carry_out(plan, notify, OwnCue(plan))])
+    route = prepare(plan)
+    loop = ClosedLoop(plan, route, notify) if plan.rate is None else OpenLoop(plan, route, notify)
+    try:
+        interrupted = _phases(loop, plan, notify, start)
+        notify("measured", {})
+        return {**loop.raw(), "interrupted": interrupted}
+    finally:
+        loop.close()
+
+
+def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
+    """Arrival, warm-up, window; returns whether Ctrl-C interrupted them."""
+    try:
+        if not start.at_once:
+            loop.run_until(clock() + int(ARRIVAL_MAX_S * 1e9), loop.all_arrived, ARRIVAL_CHORES_NS)
+            loop.align(start.arrived() or clock())
+            notify("came", {})
+            loop.release()
+            loop.run_until(NEVER_NS, lambda: start.over(loop.completed))
+            loop.run_until(start.begin_ns())
+        loop.release()
+        loop.measure()
+        begun_ns = loop.tally.begun_ns
+        if start.at_once:
+            loop.align(begun_ns)  # from the first request on, all that becomes due belongs to the window
+        notify("measuring", {})
+        loop.run_until(begun_ns + int(plan.duration_s * 1e9))
+        loop.end()
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+class Warmup:
+    """Decides when a warm-up is over: after its time, or when the rate of answers has become steady.
+
+    It is told how many answers have come until when, in seconds of any clock.
+    """
+
+    def __init__(self, at_least_s: float, at_most_s: float) -> None:
+        self._at_least_s = at_least_s
+        self._at_most_s = max(at_least_s, at_most_s)
+        self._begun_s: float | None = None
+        self._mark: tuple[float, int] = (0.0, 0)
+        self._windows: deque[int] = deque(maxlen=WINDOWS)
+
+    def over(self, now_s: float, answers: int) -> bool:
+        """Whether the warm-up is over, after `answers` since the first call."""
+        if self._begun_s is None:
+            self._begun_s, self._mark = now_s, (now_s, answers)
+        if now_s - self._mark[0] >= WINDOW_S:
+            rate = (answers - self._mark[1]) / (now_s - self._mark[0])
+            self._windows.append(round(rate * WINDOW_S))
+            self._mark = (now_s, answers)
+        passed_s = now_s - self._begun_s
+        return passed_s >= self._at_least_s and (passed_s >= self._at_most_s or self.steady)
+
+    @property
+    def steady(self) -> bool:
+        """Whether the last windows differ from their mean by no more than they may."""
+        if len(self._windows) < WINDOWS:
+            return False
+        mean = sum(self._windows) / WINDOWS
+        allowed = max(TOLERANCE * mean, SIGMAS * mean**0.5)  # the standard deviation of a count (Poisson)
+        return mean > 0 and all(abs(each - mean) <= allowed for each in self._windows)

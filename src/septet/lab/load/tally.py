@@ -1,4 +1,7 @@
-"""What a load generator counts: raw, so that what several processes counted can be added."""
+"""What a load generator counts, and the figures of a run.
+
+Counts are kept raw, so that those of several processes can be added; figures are made once, at the end.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,29 @@ from collections import Counter
 from typing import Any
 
 from .histogram import Histogram
+from .plan import Plan
 
 
 class Series:
     """The latencies of one target. The loop appends nanoseconds to lists; `settle` sorts them into the histograms.
 
-    Most answers come in one piece, and then their first byte came when their last one did: only the others need a
+    Most answers come in one piece, so that the first byte comes with the last one: only the others have a time of the
     first byte of their own.
     """
 
     __slots__ = ("due", "errors", "firsts", "histograms", "pieces", "whole")
 
     def __init__(self, errors: Counter[str]) -> None:
-        self.errors = errors  # of the tally
-        self.whole: list[int] = []  # from the start of a request to its answer, which came in one piece
-        self.pieces: list[int] = []  # to the end of an answer that came in several
-        self.firsts: list[int] = []  # to the first byte of such an answer
-        self.due: list[int] = []  # in an open loop: from the instant at which the request was due, to the end
+        self.errors = errors
+        """Shared by all targets of the tally."""
+        self.whole: list[int] = []
+        """From the start of a request to its answer, which came in one piece."""
+        self.pieces: list[int] = []
+        """From the start of a request to the end of an answer in several pieces."""
+        self.firsts: list[int] = []
+        """From the start of a request to the first byte of such an answer."""
+        self.due: list[int] = []
+        """In an open loop: from when the request was due to the end of the answer."""
         self.histograms = {name: Histogram() for name in ("whole", "pieces", "firsts", "due")}
 
     def settle(self) -> None:
@@ -34,7 +43,7 @@ class Series:
                 waiting.clear()
 
     def merged(self) -> dict[str, Histogram]:
-        """`latency` as the user saw it, `first_byte` and `service`, the last from when he was served."""
+        """`latency` as the user saw it, `first_byte`, and `service`, from when a user was free to send the request."""
         first_byte, service = Histogram(), Histogram()
         for name, histogram in (("firsts", first_byte), ("pieces", service)):
             histogram.add(self.histograms["whole"])
@@ -44,22 +53,25 @@ class Series:
 
 
 class Tally:
-    """What has been counted since it was made: one for the warm-up, one for the measured window."""
+    """What was counted in one stretch of time: there is one for the warm-up and one for the measured window."""
 
     def __init__(self, targets: int) -> None:
         self.errors: Counter[str] = Counter()
         self.series = [Series(self.errors) for _ in range(targets)]
-        self.connects: list[int] = []  # ns from connect(2) to an established connection
-        self.late: list[int] = []  # ns from a request's being due to its being sent, where a connection was free
+        self.connects: list[int] = []
+        """ns from connect(2) to an established connection."""
+        self.late: list[int] = []
+        """ns by which requests were sent late, where a user was free."""
         self._connect, self._send_late = Histogram(), Histogram()
-        self.counts: Counter[str] = Counter()  # of what is neither an answer nor an error: reconnects, retries, ...
+        self.counts: Counter[str] = Counter()
+        """Events that are neither answers nor errors: reconnects, retries, ..."""
         self.body_bytes = 0
         self.begun_ns = time.monotonic_ns()
         self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
         self._cpu_after: resource.struct_rusage | None = None
 
     def settle(self) -> None:
-        """Sort what has been appended into the histograms; a few times a second."""
+        """Sort appended latencies into the histograms; called a few times a second."""
         for series in self.series:
             series.settle()
         for waiting, histogram in ((self.connects, self._connect), (self.late, self._send_late)):
@@ -67,17 +79,17 @@ class Tally:
             waiting.clear()
 
     def stop(self) -> None:
-        """The window is over: what the CPU does from now on is not counted."""
+        """End the window: CPU time from now on is not counted."""
         self._cpu_after = resource.getrusage(resource.RUSAGE_SELF)
 
     @property
     def answers(self) -> int:
-        """Of all targets; those that came in pieces included."""
+        """Right answers of all targets, in one piece or several."""
         self.settle()
         return sum(each.histograms[name].count for each in self.series for name in ("whole", "pieces"))
 
     def raw(self) -> dict[str, Any]:
-        """All that was counted, up to now; plain values, ready for JSON."""
+        """All that was counted so far, as plain values for JSON."""
         self.settle()
         before, after = self._cpu_before, self._cpu_after or resource.getrusage(resource.RUSAGE_SELF)
         return {
@@ -94,14 +106,83 @@ class Tally:
 
 
 def packed(histogram: Histogram) -> dict[str, Any]:
-    """A histogram as plain values; `unpacked` is the way back, also when JSON has made strings of the keys."""
+    """A histogram as plain values; `unpacked` is the inverse, also when JSON has made strings of the keys."""
     return {"buckets": histogram.sparse(), "max_us": histogram.max_us, "total_us": histogram.total_us}
 
 
 def unpacked(*values: dict[str, Any]) -> Histogram:
-    """One histogram of what several packed ones hold."""
+    """One histogram of several packed ones together."""
     histogram = Histogram()
     for each in values:
         buckets = {int(lowest): count for lowest, count in each["buckets"].items()}
         histogram.merge(buckets, each["max_us"], each["total_us"])
     return histogram
+
+
+Raw = dict[str, Any]
+
+
+def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
+    """The figures of a run, as results files hold them. Buckets are added, never percentiles."""
+    window_s = max(raw["window_s"] for raw in raws)
+    latency = unpacked(*(target["latency"] for raw in raws for target in raw["targets"]))
+    counts = _added(raws, "counts")
+    return {
+        "plan": plan.values(),
+        "window_s": window_s,
+        "answers": latency.count,
+        "requests_per_s": sum(raw["completed"] / raw["window_s"] for raw in raws),
+        "body_bytes": sum(raw["body_bytes"] for raw in raws),
+        "errors": dict(_added(raws, "errors")),
+        "reconnects": counts["reconnects"],
+        "retries": counts["retries"],
+        "latency_us": latency.summary(),
+        "latency_total_us": latency.total_us,
+        "histogram_us": latency.sparse(),
+        "connect_us": unpacked(*(raw["connect"] for raw in raws)).summary(),
+        "first_byte_us": unpacked(*(target["first_byte"] for raw in raws for target in raw["targets"])).summary(),
+        **(_open_loop(plan, raws, counts) if plan.rate is not None else {}),
+        "targets": _targets(plan, raws),
+        "expected_length": raws[0]["expected_lengths"][0],
+        "unanswered": sum(raw["unanswered"] for raw in raws),
+        "longest_unanswered_us": max(raw["longest_unanswered_us"] for raw in raws),
+        "users_never_answered": sum(raw["users_never_answered"] for raw in raws),
+        "client": _client(raws),
+        "warmup": {
+            "answers": sum(raw["warmup"]["answers"] for raw in raws),
+            "errors": dict(sum((Counter(raw["warmup"]["errors"]) for raw in raws), Counter())),
+        },
+        "interrupted": any(raw["interrupted"] for raw in raws),
+    }
+
+
+def _open_loop(plan: Plan, raws: list[Raw], counts: Counter[str]) -> dict[str, Any]:
+    return {
+        "due": counts["due"],
+        "no_free_connection": counts["no_free_connection"],
+        "service_us": unpacked(*(target["service"] for raw in raws for target in raw["targets"])).summary(),
+        "send_late_us": unpacked(*(raw["send_late"] for raw in raws)).summary(),
+    }
+
+
+def _targets(plan: Plan, raws: list[Raw]) -> list[dict[str, Any]]:
+    found = []
+    for index, target in enumerate(plan.all_targets()):
+        latency = unpacked(*(raw["targets"][index]["latency"] for raw in raws))
+        found.append({"target": target.title, "answers": latency.count, "latency_us": latency.summary()})
+    return found
+
+
+def _client(raws: list[Raw]) -> dict[str, Any]:
+    """CPU time of the generator. `cpu_share` is that of its busiest process: near 1, it measures itself."""
+    shares = [(raw["client"]["user_s"] + raw["client"]["system_s"]) / raw["window_s"] for raw in raws]
+    return {
+        "user_s": sum(raw["client"]["user_s"] for raw in raws),
+        "system_s": sum(raw["client"]["system_s"] for raw in raws),
+        "cpu_share": max(shares),
+        "processes": len(raws),
+    }
+
+
+def _added(raws: list[Raw], name: str) -> Counter[str]:
+    return sum((Counter(raw[name]) for raw in raws), Counter())

@@ -1,11 +1,11 @@
-"""From results to what people look at: pictures, and a page with all of them that needs nothing from anywhere.
+"""From results to pictures, and a page with all of them that loads nothing from anywhere.
 
-    results -> over_users, bars, distribution   what is drawn: values, words, the table below
+    results -> over_users, bars, distribution   what is drawn: values, text, the table below
             -> curves                           lines over an axis, as data of Vega-Lite
             -> drawing                          SVG and PNG; light, dark, wide, narrow
-            -> findings                         what the figures let anybody say
+            -> findings                         sentences that the figures allow
             -> page                             report.html
 
-Nothing is measured here, and nothing but results.json (and the pictures of a trace beside it) is read: whatever is
-drawn can be drawn again later, by `septet report`.
+Nothing is measured here, and only results.json (and the pictures of a trace beside it) is read, so that `septet report`
+can draw everything again later.
 """

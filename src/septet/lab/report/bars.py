@@ -1,4 +1,4 @@
-"""All contenders side by side at one number of users: a bar each, in one small picture for each metric."""
+"""All contenders side by side at one number of users: a small picture for each metric, with a bar for each."""
 
 from __future__ import annotations
 
@@ -7,22 +7,37 @@ from functools import partial
 
 import altair as alt
 
+from septet.lab.metrics import BARS, Metric
 from septet.lab.palette import style_of
-from septet.lab.report.drawing import INK, Form, Paper, Part, Row, Specification, colour, finished
-from septet.lab.report.metrics import SIDE_BY_SIDE, Metric, text
+from septet.lab.report.drawing import (
+    INK,
+    Form,
+    Paper,
+    Part,
+    Picture,
+    Row,
+    Section,
+    Specification,
+    Table,
+    colour,
+    finished,
+)
+from septet.lab.report.figure_text import text
 from septet.lab.report.over_users import HEADINGS
-from septet.lab.report.pictures import Picture, Section, Table
 from septet.lab.summary import Summary
 
-BAR = 22  # pixels, with the space to the next
-GUTTER = 26  # between two columns
-ROOM = 0.36  # of a small picture's width, for the figure beyond the longest bar
+BAR = 22
+"""Pixels of a bar, with the space to the next one."""
+GUTTER = 26
+"""Pixels between two columns."""
+ROOM = 0.36
+"""Share of the width of a small picture, for the figure beyond the longest bar."""
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """Failed ones are there, with a word in place of a bar."""
+    """The section; failed contenders have a word in place of a bar."""
     here = [cell for cell in cells if cell.users == users]
-    metrics = [metric for metric in SIDE_BY_SIDE if any(metric.estimate(cell) for cell in here)]
+    metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
     title = f"Side by side, at {users:,} users"
     picture = Picture(
         f"at-{users}-users", title, title, f"{title}: a bar for each contender", partial(_draw, here, metrics)
@@ -35,7 +50,7 @@ def _draw(cells: Sequence[Summary], metrics: Sequence[Metric], form: Form) -> Sp
     paper = Paper()
     names = max((len(cell.label) for cell in cells), default=0) * form.character + 12
     width = (form.width + 44 - GUTTER * (form.columns - 1)) / form.columns - names  # 44: no axis with numbers here
-    panels = [_panel(paper, metric, cells, form, max(width, 80)) for metric in metrics or SIDE_BY_SIDE[:1]]
+    panels = [_panel(paper, metric, cells, form, max(width, 80)) for metric in metrics or BARS[:1]]
     lines = [panels[at : at + form.columns] for at in range(0, len(panels), form.columns)]
     parts = [alt.hconcat(*line, spacing=GUTTER).resolve_scale(x="independent") for line in lines]
     return finished(paper, parts, form, shared=False, spacing=26)
@@ -80,7 +95,7 @@ def _panel(paper: Paper, metric: Metric, cells: Sequence[Summary], form: Form, w
 
 
 def _row(metric: Metric, cell: Summary) -> Row:
-    found = metric.estimate(cell)
+    found = metric.estimate(cell.figures)
     own = style_of(cell.model).colour
     told = (
         cell.label,

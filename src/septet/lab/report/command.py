@@ -18,15 +18,16 @@ Examples:
   septet report results.json --at 1000 --out elsewhere""",
 )
 @click.argument("source", metavar="RESULTS", type=click.Path(exists=True, path_type=Path))
-@click.option("--at", "users", type=COUNT, help="Lay contenders side by side at so many users.")
+@click.option("--at", "users", type=COUNT, help="Number of users for the side-by-side view.")
 @click.option("--out", type=DIRECTORY, help="Directory.  [default: that of RESULTS]")
 def report(source: Path, users: int | None, out: Path | None) -> int:
     """Draw the results of bench again, finished or not.
 
     RESULTS is a results.json or its directory. Writes report.html, the chart of requests per second, and all others
-    below charts/. A trace below trace/, as `septet bench --trace` leaves one, comes into the page.
+    below charts/. A trace below trace/, as `septet bench --trace` writes it, is shown in the page.
     """
     from septet.lab.report.save import save
+    from septet.lab.summary import summaries
 
     path = source / results.NAME if source.is_dir() else source
     recorded = results.read(path)
@@ -39,7 +40,7 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
     output.make(directory)
     click.echo(output.DRAWING, err=True)
     try:
-        drawn = save(recorded, directory, users, trace=path.parent)
+        drawn = save(recorded, summaries(recorded), directory, users, trace=path.parent)
     except OSError as error:
         raise output.unwritable(directory, error) from None
     click.echo("\n".join(map(str, drawn)))

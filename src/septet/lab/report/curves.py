@@ -1,8 +1,7 @@
-"""Lines over an axis: a line for each contender, its name at its end, what is not valid hollow, what failed below.
+"""Lines over an axis: a line for each contender with its name at the end; doubtful points are hollow.
 
-A cell that failed has no point on its line, least of all at zero: it stands in a strip of its own below the axis. So
-that names can stand at the ends of lines, and stay in the picture when it is zoomed, the axis goes on for as long as
-they need.
+A cell that failed has no point on its line, and never one at zero: it has a mark in a strip below the axis. The axis is
+longer than the lines, so that names fit at their ends, and stay in the picture when it is zoomed.
 """
 
 from __future__ import annotations
@@ -17,16 +16,19 @@ from septet.lab.palette import style_of
 from septet.lab.report.drawing import HOTSPOT, INK, Form, Paper, Part, Row, Specification, colour, finished
 from septet.lab.report.scales import Scale, spread
 
-LEADER = 26  # pixels between a line's end and its name, for moving apart
-ROOM_MAX = 0.5  # of the width, for names
+LEADER = 26
+"""Pixels between the end of a line and its name, in which names are moved apart."""
+ROOM_MAX = 0.5
+"""Share of the width for names."""
 MANY_POINTS = 60
 STRIP_LINE = 20
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")  # of the settings of one model
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+"""Shapes of the points, by the settings of one model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was found in one cell; `y` is None where it failed. The words are for whoever points at it."""
+    """The figure of one cell; `y` is None where it failed. The words are for the tooltip."""
 
     label: str
     model: str
@@ -40,23 +42,25 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What to draw. `x` makes the scale for a form and so many pixels for names."""
+    """What to draw. `x` makes the scale, for a form and a number of pixels for names."""
 
     points: Sequence[Point]
     x: Callable[[Form, float], Scale]
     y: Scale
     x_title: str
     y_title: str
-    headings: Sequence[str]  # of the points' words
+    headings: Sequence[str]
+    """The headings of the words of the points."""
     y_format: str = ",.10~g"
     x_format: str = ",d"
-    x_words: str | None = None  # a Vega expression for the numbers at the axis
+    x_words: str | None = None
+    """A Vega expression for the numbers at the axis."""
     with_points: bool = True
     faint: Sequence[Point] = field(default_factory=tuple)
 
 
 def draw(curves: Curves, form: Form) -> Specification:
-    """The lines, their hotspots, and the strip of failed cells when there are any."""
+    """The lines with their tooltips, and the strip of failed cells when there are any."""
     paper = Paper()
     labels = list(dict.fromkeys(point.label for point in curves.points))
     room = min(LEADER + 8 + max(map(len, labels), default=0) * form.character, ROOM_MAX * form.width)
@@ -70,7 +74,7 @@ def draw(curves: Curves, form: Form) -> Specification:
 
 
 def _looks(points: Sequence[Point]) -> dict[str, Row]:
-    """Each line's: the model gives colour and dash, the place among the model's settings the shape of the points."""
+    """The look of each line: colour and dash by the model, the shape of points by the setting of the model."""
     models: dict[str, dict[str, None]] = {}
     for point in points:
         models.setdefault(point.model, {})[point.label] = None
@@ -113,7 +117,7 @@ def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
         "label:N", legend=None, scale=alt.Scale(domain=list(looks), range=[look["dash"] for look in looks.values()])
     )
     own = paper.chart(rows)
-    # The failed cells are in the data as nulls, at which Vega interrupts the line.
+    # Failed cells are nulls in the data, at which Vega interrupts the line.
     line = own.mark_line(strokeWidth=2.5, clip=True, aria=False)
     layers.append(line.encode(x=x, y=y, color=colour(), strokeDash=dash, detail="label:N"))
     if known := [row for row in rows if row["low"] is not None]:
@@ -129,7 +133,7 @@ def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _height(rows: list[Row], form: Form) -> int:
-    """Enough for a name each."""
+    """High enough for all names."""
     return max(form.height, round(len({row["label"] for row in rows}) * form.letters * 1.35))
 
 
@@ -174,7 +178,7 @@ def _altair(scale: Scale) -> alt.Scale:
 
 
 def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
-    """Full where the cell is valid, hollow where a remark says why it is not."""
+    """Filled where the cell is valid, hollow where a caveat says why it is not."""
     marks = paper.chart(rows).mark_point(
         size=50 if len(rows) < MANY_POINTS else 32, opacity=1, strokeWidth=1.8, clip=True, aria=False
     )
@@ -183,19 +187,19 @@ def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
 
 
 def _hotspots(paper: Paper, rows: list[Row], headings: Sequence[str], x: Part, y: Part) -> Part:
-    """Larger than the points, for whoever points at them with a mouse or a thumb."""
+    """Invisible marks larger than the points, to be pointed at with a mouse or a thumb."""
     told = [{"x": row["x"], "y": row["y"], **dict(zip(headings, row["words"], strict=True))} for row in rows]
     marks = paper.chart(told).mark_point(size=300, filled=True, opacity=0, clip=True, aria=False, description=HOTSPOT)
     return marks.encode(x=x, y=y, tooltip=[alt.Tooltip(heading, type="nominal") for heading in headings])
 
 
 def _zoom() -> Part:
-    """The wheel alone scrolls the page, as readers expect of it; with Ctrl, as a pinch is told, it zooms."""
+    """The wheel alone scrolls the page, as readers expect; with Ctrl, as a pinch is reported, it zooms."""
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.ctrlKey]")
 
 
 def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form, x: Part, y: Part) -> list[Part]:
-    """The labels at the ends of their lines, moved apart where the lines end too near to each other."""
+    """The names at the ends of the lines, moved apart where lines end too near to each other."""
     placed = _places(curves, rows, scale, form)
     if not placed:
         return []
@@ -220,7 +224,7 @@ def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[Row]:
-    """Where each name goes. Lines that end at different numbers of users may still have names in each other's way."""
+    """Where each name goes. Names may collide even where lines end at different numbers of users."""
     ends: dict[str, Row] = {}
     for row in rows:
         if row["label"] not in ends or row["x"] > ends[row["label"]]["x"]:
@@ -237,7 +241,7 @@ def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[R
 
 
 def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
-    """The ends of lines in groups whose names share some of the width."""
+    """The ends of lines, in groups whose names overlap horizontally."""
     groups: list[list[Row]] = []
     reach = 0.0
     for row in sorted(ends, key=lambda row: row["x"]):

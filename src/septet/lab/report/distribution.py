@@ -1,7 +1,7 @@
 """How latencies are distributed at one number of users, drawn as Gil Tene's HdrHistogram does it.
 
-The axis gives each further nine the same room, so that what one request in ten thousand waits is as plain to see as
-what every second one waits. Repeats are merged by adding their buckets; a line ends where no request is left.
+The axis gives each further nine the same width, so that the wait of one request in ten thousand is as visible as that
+of every second one. Repeats are merged by adding their buckets; a line ends where no request is left.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from functools import partial
 from septet.lab.load import Histogram
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point
-from septet.lab.report.drawing import Form
-from septet.lab.report.metrics import number
-from septet.lab.report.pictures import Picture, Section, Table
+from septet.lab.report.drawing import Form, Picture, Section, Table
+from septet.lab.report.figure_text import number
 from septet.lab.report.scales import Scale, values_scale
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
@@ -23,12 +22,13 @@ from septet.lab.verdicts import DOUBT_MARK
 HEADINGS = ("line", "percentile", "latency", "requests beyond it")
 STEPS_PER_DECADE = 24
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
-FIRST = 10 / 9  # the slowest of the fastest tenth: before it the line would show a few lucky ones
+FIRST = 10 / 9
+"""The axis begins at the 10th percentile: below it there are only a few requests that were lucky."""
 _NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
 
 
 def section(cells: Sequence[Summary], users: int) -> Section | None:
-    """None when nobody was answered there."""
+    """The section; None when there was no answer at that number of users."""
     here = [cell for cell in cells if cell.users == users and cell.latencies.count]
     if not here:
         return None
@@ -54,7 +54,7 @@ def section(cells: Sequence[Summary], users: int) -> Section | None:
 
 
 def _points(cell: Summary) -> Iterator[Point]:
-    """Where each of so many steps of the axis lies, until a single request is left."""
+    """The points of a line, one for each step of the axis, until a single request is left."""
     count = cell.latencies.count
     steps = range(math.ceil(math.log10(count) * STEPS_PER_DECADE) + 1)
     wanted = [FIRST * 10 ** (place / STEPS_PER_DECADE) for place in steps]
@@ -66,7 +66,7 @@ def _points(cell: Summary) -> Iterator[Point]:
 
 
 def _at(latencies: Histogram, beyond: Sequence[float]) -> list[int]:
-    """The latency that all but one in `beyond` requests do not exceed, for ascending ones, in one walk."""
+    """The latencies that all but one in `beyond` requests do not exceed; `beyond` ascends, so one pass is enough."""
     buckets = iter(latencies.sparse().items())
     total, seen, us = latencies.count, 0, 0
     found = []
@@ -83,7 +83,7 @@ def _scale(most: int, form: Form, room: float) -> Scale:
     decades = max(math.log10(most), 1.0)
     ticks = (FIRST, 2.0, *(10.0**power for power in range(1, math.floor(decades) + 1)))
     per_pixel = decades / (form.width - room)
-    narrow = form.width < 400  # there, 10 % and 50 % have no room beside one another
+    narrow = form.width < 400  # there is no room for both 10 % and 50 %
     shown = tuple(tick for tick in ticks if not (narrow and tick == 2.0))
     return Scale(10 ** (-0.012 * form.width * per_pixel), 10 ** (decades + room * per_pixel), shown, logarithmic=True)
 

@@ -1,7 +1,7 @@
-"""What all pictures have in common: two widths, the letters, title and notes, SVG and PNG without a browser, the dark.
+"""What all pictures share: two widths, fonts, title and notes, SVG and PNG without a browser, dark colours.
 
-A picture exists wide and narrow, since letters that are made for a desk cannot be read when they are shrunk to the
-width of a phone. It is drawn for light paper; for the dark, a style sheet exchanges the colours, in files and on the
+A picture exists wide and narrow, because letters that are made for a desk cannot be read when they are shrunk to the
+width of a phone. It is drawn for light paper; for dark mode a style sheet exchanges the colours, in files and on the
 page alike, whether vl-convert or a browser has drawn the SVG.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +23,13 @@ DARK = {INK: "#e8e8e8", PALE: "#a9a9a9", GRID: "#3a3a3a", "white": "#1e1e1e"}
 FONT = "Roboto, Helvetica, Arial, sans-serif"
 CAPTION_CHARACTERS = 130
 SHADE_CLASS = "septet-chart"
-HOTSPOT = "septet-hotspot"  # described so: marks that are there to be pointed at
+HOTSPOT = "septet-hotspot"
+"""The description of marks that are there to be pointed at."""
 
 Part = Any  # a chart or a channel: altair's own types change between its versions
 Row = dict[str, Any]
 Specification = dict[str, Any]
-"""Of Vega-Lite."""
+"""A picture, as data of Vega-Lite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,10 @@ class Form:
     height: int
     letters: int
     character: float
-    columns: int  # of small pictures side by side
-    cross: int  # the size of what marks a failure
+    columns: int
+    """How many small pictures stand side by side."""
+    cross: int
+    """The size of the mark of a failure."""
 
 
 WIDE = Form("wide", 860, 430, 13, 7.2, 2, 15)
@@ -50,7 +53,7 @@ NARROW = Form("narrow", 296, 330, 11, 6.1, 1, 9)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands around a picture that is a file of its own; on the page its neighbours say the same."""
+    """The text around a picture that is a file of its own; the page has that text itself."""
 
     title: str
     caption: Sequence[str]
@@ -58,7 +61,7 @@ class Frame:
 
 
 class Paper:
-    """What is drawn on, and the data of it by name: altair checks and copies what is in a chart, again and again."""
+    """The data of the charts of a picture, by name: altair would check and copy data within a chart again and again."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, list[Row]] = {}
@@ -70,7 +73,7 @@ class Paper:
 
 
 def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = True, spacing: int = 14) -> Specification:
-    """The parts, one below the other, as one picture; `shared` when they have one horizontal axis."""
+    """One picture of the parts, one below the other; `shared` when they have one horizontal axis."""
     picture = (
         alt.vconcat(*parts, spacing=spacing)
         .resolve_scale(x="shared" if shared else "independent")
@@ -91,7 +94,7 @@ def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = Tru
 
 
 def still(picture: Specification) -> Specification:
-    """Without what only a browser needs to let people point and zoom."""
+    """The picture without the marks and parameters for pointing and zooming in a browser."""
     parts = [
         {**part, "layer": [layer for layer in part["layer"] if layer["mark"].get("description") != HOTSPOT]}
         if "layer" in part
@@ -102,7 +105,7 @@ def still(picture: Specification) -> Specification:
 
 
 def framed(picture: Specification, frame: Frame) -> Specification:
-    """As a file of its own: with title, caption and notes, on paper."""
+    """The picture as a file of its own: with title, caption and notes, on white."""
     return {
         **still(picture),
         "title": _title(frame),
@@ -117,26 +120,26 @@ def colour(channel: Any = alt.Color, field: str = "colour") -> Part:
 
 
 def svg(picture: Specification) -> str:
-    """The picture as SVG that follows the reader's choice of light or dark, where that can be asked for."""
+    """The picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
     return _shaded(_plain(picture))
 
 
 def inline_svg(picture: Specification, prefix: str) -> str:
-    """The same for the page, whose style sheet knows the dark already. It scales with its column.
+    """The picture as SVG for the page, whose style sheet has the dark colours. It scales with its column.
 
-    `prefix` makes its clip paths its own, for ids are those of the whole page.
+    `prefix` makes the ids of clip paths unique, because ids are those of the whole page.
     """
     text = _plain(picture).replace('id="clip', f'id="{prefix}clip').replace('"url(#clip', f'"url(#{prefix}clip')
     return text.replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def png(svg: str, scale: float) -> bytes:
-    """For slides, and for eyes that only see PNG; always light. Dear: a second of CPU time at a scale of 2."""
+    """The picture as PNG, always light. It takes a second of CPU time at a scale of 2."""
     return bytes(vl_convert.svg_to_png(svg, scale=scale))
 
 
 def dark_rules(scope: str) -> str:
-    """The style sheet that exchanges the colours of all that lies in `scope` (a selector)."""
+    """A style sheet with the dark colours for all within `scope` (a selector)."""
     shades = {**DARK, **{style.colour: style.dark for style in (*STYLES.values(), *OTHERS)}}
     return "".join(
         f"{scope} [{what}='{light}']{{{what}:{dark}}}" for light, dark in shades.items() for what in ("fill", "stroke")
@@ -144,7 +147,7 @@ def dark_rules(scope: str) -> str:
 
 
 _GEOMETRY = re.compile(r' (?:d|transform|[xy][12])="[^"]*"')
-_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # than a picture needs; they would be half of the file
+_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # more than a picture needs; they would be half of the file
 
 
 def _plain(picture: Specification) -> str:
@@ -187,3 +190,32 @@ def _notes(notes: Sequence[str]) -> Specification:
         "width": WIDE.width,
         "height": 18 * len(lines),
     }
+
+
+Table = Sequence[Sequence[str]]
+"""Rows of cells; the first row has the headings, the first cell of each row is a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture before it is drawn.
+
+    `name` is that of its files, `short` its name among the pictures of one section, `shows` its description for readers
+    who cannot see it.
+    """
+
+    name: str
+    short: str
+    title: str
+    shows: str
+    draw: Callable[[Form], Specification]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Pictures of one subject, of which the page shows one at a time, and the table of their figures."""
+
+    title: str
+    remark: str
+    pictures: Sequence[Picture]
+    table: Table

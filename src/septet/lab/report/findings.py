@@ -1,31 +1,56 @@
-"""What the figures let anybody say, in plain words, and nothing that they do not.
+"""What the figures allow to be said, in sentences, and at which numbers of users.
 
-Of two contenders one is ahead only when their 95 % intervals do not meet; those need three runs of each. Figures that
-are noisy, or those of a server that answered with errors, are not ranked. Where the load generator was the limit the
-server may be faster than it looks: then its figure is "at least", and nobody is said to be ahead of it.
+Of two contenders one is ahead only when their 95 % intervals do not meet; an interval needs three runs of each. Figures
+that are noisy, and those of a server that answered with errors, are not ranked. Where the load generator was the limit
+the server may be faster than it looks: then its figure is "at least", and no other contender is said to be ahead of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from septet.lab.remarks import enumerated, spans
-from septet.lab.report.landmarks import landmarks
-from septet.lab.report.metrics import CPU, MEMORY, P99, RATE, Metric
+from septet.lab.caveats import enumerated, spans
+from septet.lab.metrics import CPU, MEMORY, P99, RATE, Metric
 from septet.lab.results import Results
-from septet.lab.summary import Summary, summaries
+from septet.lab.summary import Summary
+
+MOST_OF_THEM = 0.75
+"""Share of the contenders."""
+
+
+def focus(cells: Sequence[Summary]) -> int:
+    """The largest number of users that most contenders could serve, where they differ most."""
+    served = _served(cells)
+    if not served:
+        return max(cell.users for cell in cells)
+    enough = MOST_OF_THEM * max(served.values())
+    return max(users for users, contenders in served.items() if contenders >= enough)
+
+
+def landmarks(cells: Sequence[Summary]) -> list[int]:
+    """That number, and the largest that more than one contender could serve (or one, where there is but one)."""
+    served = _served(cells)
+    several = [users for users, contenders in served.items() if contenders > 1]
+    return sorted({focus(cells), max(several or served or [focus(cells)])})
+
+
+def _served(cells: Sequence[Summary]) -> Counter[int]:
+    return Counter(cell.users for cell in cells if cell.figures)
+
 
 RANKED = ("valid", "client-limited")
-CLIFF = 0.6  # of the rate before: what falls further from one number of users to the next is told
-NAMED_MAX = 3  # of those behind; of more the next and the last
+CLIFF = 0.6
+"""A rate that falls below this share of the rate at the previous number of users is told."""
+NAMED_MAX = 3
+"""So many contenders behind the first are named; of more only the next and the last."""
 
 
-def findings(results: Results) -> list[str]:
-    """Sentences, the most important first."""
-    cells = summaries(results)
+def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
+    """Sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
     said = []
@@ -40,7 +65,7 @@ def findings(results: Results) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """A contender's figure with its interval, so turned that more is better; `high` is infinite for "at least"."""
+    """The figure of a contender with its interval, negated where less is better; `high` is infinite for "at least"."""
 
     label: str
     value: float
@@ -50,7 +75,7 @@ class _Standing:
 
 
 def _at(cells: Sequence[Summary], users: int) -> list[str]:
-    """The sentences on one number of users."""
+    """The sentences about one number of users."""
     said = [sentence for tell in (_rates, _latencies, _cpu, _memory) if (sentence := tell(cells, users))]
     doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
     if doubtful:
@@ -77,8 +102,8 @@ def _memory(cells: Sequence[Summary], users: int) -> str | None:
 
 
 def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str, other: str) -> str | None:
-    """Who is best, by how much, and who cannot be told from it."""
-    known = [cell for cell in cells if cell.verdict in RANKED and metric.estimate(cell) is not None]
+    """Which contender is best, by how much, and which do not differ from it beyond noise."""
+    known = [cell for cell in cells if cell.verdict in RANKED and metric.estimate(cell.figures) is not None]
     if not known:
         return None
     standings = [standing for cell in known if (standing := _standing(metric, cell)) is not None]
@@ -104,8 +129,8 @@ def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str,
 
 
 def _standing(metric: Metric, cell: Summary) -> _Standing | None:
-    """None where there is no interval."""
-    found = metric.estimate(cell)
+    """The standing of a cell; None without an interval."""
+    found = metric.estimate(cell.figures)
     if found is None or found.low is None or found.high is None:
         return None
     open_end = cell.verdict == "client-limited" and metric in (RATE, P99)
@@ -118,7 +143,7 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
     figures = [
         f"{cell.label} {'at least ' * (cell.verdict == 'client-limited')}{_rounded(found.median)}"
         for cell in cells
-        if (found := metric.estimate(cell)) is not None
+        if (found := metric.estimate(cell.figures)) is not None
     ]
     if len(figures) == 1:
         return f"{where} {figures[0]} {metric.unit}; fewer than three runs, so how exact that is cannot be told."
@@ -128,14 +153,14 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[_Standing]) -> list[tuple[_Standing, str]]:
-    """With a word about its place, for those whose neighbours are left out."""
+    """The contenders to name, each with its place when others between them are left out."""
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
 
 
 def _ratio(leader: _Standing, other: _Standing, metric: Metric) -> str:
-    """From the worst to the best case of both intervals."""
+    """The ratio as text, from the worst to the best case of both intervals."""
     if metric.more_is_better:
         low, high = leader.low / other.high, leader.high / other.low
     else:
@@ -147,7 +172,7 @@ def _ratio(leader: _Standing, other: _Standing, metric: Metric) -> str:
 
 
 def _times(ratio: float) -> str:
-    """To the digits that a reader can use."""
+    """A ratio with as many digits as are of use."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
 
@@ -158,7 +183,8 @@ def _figure(standing: _Standing) -> str:
 
 
 def _subject(metric: Metric) -> str:
-    return {RATE: "requests per second", P99: "p99 latency", CPU: "CPU time of a request", MEMORY: "memory"}[metric]
+    assert metric.chart is not None, "sentences are made of metrics with a chart"
+    return metric.chart.subject
 
 
 def _rounded(value: float) -> str:
@@ -166,10 +192,10 @@ def _rounded(value: float) -> str:
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
-    """Where a contender's rate falls at once, rather than slowly."""
+    """Where the rate of a contender falls suddenly."""
     said = []
     for line in _lines(cells):
-        told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell))]
+        told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]
         falls = [
             (after[1].median / before[1].median, before, after)
             for before, after in pairwise(told)
@@ -185,7 +211,7 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 
 
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
-    """At which numbers of users contenders have this verdict."""
+    """A sentence about the numbers of users at which contenders have this verdict."""
     found = []
     axis = sorted({cell.users for cell in cells})
     for line in _lines(cells):

@@ -1,35 +1,42 @@
-"""The seed's three pictures, of any metric: all numbers of users, those up to 1,000, those above."""
+"""A metric over the number of users, in three pictures as the seed had them: all, up to 1,000, above 1,000."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
 
+from septet.lab.metrics import CHARTS, RATE, Chart, Metric
 from septet.lab.profiles import seed_curves
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point
-from septet.lab.report.drawing import Form
-from septet.lab.report.metrics import ALL, ERRORS, RATE, Metric, text
-from septet.lab.report.pictures import Picture, Section, Table
+from septet.lab.report.drawing import Form, Picture, Section, Table
+from septet.lab.report.figure_text import text, with_interval
 from septet.lab.report.scales import Scale, users_scale, values_scale
 from septet.lab.results import Results
 from septet.lab.summary import Summary
 
-SEED_EDGE = 1000  # where the seed divides its users into two pictures
-ENOUGH = 3  # numbers of users, for a picture of their own
+SEED_EDGE = 1000
+"""The number of users at which the seed divided its pictures."""
+ENOUGH = 3
+"""So many numbers of users are worth a picture of their own."""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
 
 
 def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
-    """One for each metric that any cell knows; errors only where there were some."""
-    known = [metric for metric in ALL if any(_worth_drawing(metric, cell) for cell in cells)]
+    """A section for each metric that some cell has; errors only when there were some."""
+    known = [metric for metric in CHARTS if any(_worth_drawing(metric, cell) for cell in cells)]
     seed = results["experiment"]["profile"] == "seed"
     return [_section(metric, cells, seed) for metric in known or [RATE]]
 
 
+def _chart(metric: Metric) -> Chart:
+    assert metric.chart is not None, "only metrics with a chart are drawn"
+    return metric.chart
+
+
 def _worth_drawing(metric: Metric, cell: Summary) -> bool:
-    found = metric.estimate(cell)
-    return found is not None and (metric is not ERRORS or found.median > 0)
+    found = metric.estimate(cell.figures)
+    return found is not None and (not _chart(metric).only_above_0 or found.median > 0)
 
 
 def _section(metric: Metric, cells: Sequence[Summary], seed: bool) -> Section:
@@ -37,7 +44,7 @@ def _section(metric: Metric, cells: Sequence[Summary], seed: bool) -> Section:
     remark = ""
     if seed and metric is RATE:
         remark = "Faint: what the seed measured in 2019, with servers in C on another machine."
-    return Section(metric.title, remark, pictures, table(metric, cells))
+    return Section(_chart(metric).title, remark, pictures, table(metric, cells))
 
 
 def _ranges(cells: Sequence[Summary]) -> list[tuple[str, str, list[int]]]:
@@ -62,15 +69,16 @@ def _picture(
     drawn = Curves(
         points=points,
         x=partial(_scale, users),
-        y=values_scale(edges, always_linear=metric.linear),
+        y=values_scale(edges, always_linear=_chart(metric).linear),
         x_title="simultaneous users",
         y_title=metric.unit,
         headings=HEADINGS,
         faint=faint,
     )
-    title = metric.title if not suffix else f"{metric.title}, {short} users"
+    chart = _chart(metric)
+    title = chart.title if not suffix else f"{chart.title}, {short} users"
     return Picture(
-        metric.name + suffix, short, title, f"{title}, for each contender over users", partial(curves.draw, drawn)
+        chart.name + suffix, short, title, f"{title}, for each contender over users", partial(curves.draw, drawn)
     )
 
 
@@ -79,14 +87,14 @@ def _scale(users: Sequence[int], form: Form, room: float) -> Scale:
 
 
 def _point(metric: Metric, cell: Summary) -> Point:
-    found = metric.estimate(cell)
+    found = metric.estimate(cell.figures)
     if found is None:
         return Point(cell.label, cell.model, cell.users, None)
     known = found.low is not None and found.high is not None
     words = (
         cell.label,
         f"{cell.users:,}",
-        f"{metric.words(found._replace(low=None))} {metric.unit}",
+        f"{with_interval(found._replace(low=None))} {metric.unit}",
         f"{found.low:,.4g} to {found.high:,.4g}" if known else "not known: too few runs",
         cell.verdict if cell.reason is None else f"{cell.verdict}: {cell.reason}",
     )
@@ -96,7 +104,7 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """The seed's figures of the models and within the users that are drawn."""
+    """The figures of the seed, for the models and numbers of users that are drawn."""
     models = dict.fromkeys(point.model for point in points)
     return [
         Point(model, model, number, rate)

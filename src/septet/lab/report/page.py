@@ -1,8 +1,8 @@
-"""report.html: everything in one file that needs nothing from anywhere.
+"""report.html: one file that loads nothing from anywhere.
 
 The pictures are in it as SVG, so that it can be read, mailed and printed without a script. Beside them, packed, is
-Vega and what it needs to draw them again with hover and zoom: 400 KB, which a browser unpacks when somebody first
-points at a picture, and not before.
+Vega and what it needs to draw them again with hover and zoom: 400 KB, which a browser unpacks when a reader first
+points at a picture, and not before. The pictures of a trace are shown too when there is one beside the results.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import functools
 import gzip
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,22 +23,23 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from septet.lab.remarks import remarks
+from septet.lab.caveats import caveats
 from septet.lab.report import drawing
-from septet.lab.report.captions import caption, title
-from septet.lab.report.drawing import NARROW, WIDE, Specification, inline_svg
+from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
 from septet.lab.report.findings import findings
-from septet.lab.report.pictures import Section, Table
-from septet.lab.report.traces import Traces
 from septet.lab.results import Results, run_of
+from septet.lab.summary import Summary
+from septet.lab.trace import captions
+from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
 
 _HERE = Path(__file__).parent
-_VEGA = "window.vegaEmbed = vegaEmbed;"  # all that the page's script calls
+_VEGA = "window.vegaEmbed = vegaEmbed;"
+"""The function that the script of the page calls."""
 
 
 Drawn = dict[str, dict[str, Specification]]
-"""What Vega draws, by picture and form."""
+"""What Vega draws, by the names of picture and form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,17 @@ class _Pictured:
     narrow: Markup
 
 
-def page(results: Results, sections: Sequence[Section], drawn: Drawn, traces: Traces | None) -> str:
-    """The page as HTML, of sections whose pictures are `drawn`."""
+def page(
+    results: Results, cells: Sequence[Summary], sections: Sequence[Section], drawn: Drawn, traces: Traces | None
+) -> str:
+    """The page as HTML. `cells` are the summaries of the results, `drawn` the pictures of the sections."""
     script = _read("page.js")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_read("page.html.jinja")).render(
         title=title(results),
         caption=caption(results),
-        findings=findings(results),
-        remarks=remarks(results, f"{DOUBT_MARK} or hollow"),
+        findings=findings(results, cells),
+        remarks=caveats(results, cells, f"{DOUBT_MARK} or hollow"),
         sections=[_for_template(section, drawn) for section in sections],
         traces=traces,
         machine=_machine(results),
@@ -116,7 +120,7 @@ def _packed_vega() -> str:
 
 
 def _packed(text: str) -> str:
-    """For a page: a third larger than what gzip makes of it. The same text is always packed the same."""
+    """A text for the page, compressed and in base64; equal texts give equal results."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
@@ -146,7 +150,7 @@ def _value(name: str, value: object) -> str:
 
 
 def _commands(results: Results) -> dict[str, Any]:
-    """For each line of the charts the commands of one run, at the greatest number of users that has any."""
+    """The commands of one run for each line of the charts, at the largest number of users that has any."""
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
         return {"commands": [], "commands_at": "no run"}
@@ -159,3 +163,100 @@ def _commands(results: Results) -> dict[str, Any]:
             load = run.get("load_command")
             found.setdefault(run_of(run).cell.label, "\n".join([server, shlex.join(load)] if load else [server]))
     return {"commands": list(found.items()), "commands_at": f"{users:,} users"}
+
+
+MODE_WORDS = {
+    "close": "a new connection for every request",
+    "http10": "a new HTTP/1.0 connection for every request",
+    "keep-alive": "connections kept alive",
+}
+TRADE_MARKS = re.compile(r"\((R|TM)\)")
+
+
+def title(results: Results) -> str:
+    """The title of the page."""
+    experiment = results["experiment"]
+    contenders = [*experiment["models"], *(other["name"] for other in experiment["others"])]
+    if len(contenders) == 1:
+        return f"{experiment['app']} under {contenders[0]}"
+    what = "servers" if experiment["others"] else "process models"
+    return f"{experiment['app']} under {len(contenders)} {what}"
+
+
+def caption(results: Results) -> list[str]:
+    """What was measured, and on which machine."""
+    experiment, machine = results["experiment"], results["machine"]
+    repeats = experiment["repeats"]
+    runs = f"median of {repeats} runs" if repeats > 1 else "one run"
+    server, client = experiment["pinned"]
+    shared = f"server on {len(server)}, users on {len(client)} of them" if client else "shared with the load generator"
+    if experiment.get("cluster"):
+        shared = f"users on {len(results.get('workers', {}))} workers of a cluster"
+    lines = [
+        f"GET {experiment['path']} of {experiment['app']}; {MODE_WORDS[experiment['mode']]}; "
+        f"{runs} of {experiment['duration_s']:g} s for each point",
+        f"{TRADE_MARKS.sub('', machine['cpu'])}, {machine['cpus_usable']} CPUs ({shared}); "
+        f"Linux {machine['kernel']}; Python {machine['python'].split()[0]}; {results['started'][:10]}",
+    ]
+    if experiment["profile"] == "seed":
+        lines.append("faint: what the seed measured in 2019, with servers in C on another machine")
+    return lines
+
+
+PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was recorded, in columns"}
+
+
+@dataclass(frozen=True, slots=True)
+class TracePicture:
+    """`source` is the picture as a data: URL: as an image it cannot run scripts in the page."""
+
+    shows: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What `septet trace` wrote."""
+
+    pictures: Sequence[TracePicture]
+    remarks: Sequence[str]
+    table: Table
+
+
+def read_traces(directory: Path) -> Traces | None:
+    """The trace in `directory`/trace; None without one, or when it cannot be read."""
+    place = directory / DIRECTORY
+    try:
+        told = json.loads((place / FIGURES).read_text())
+        pictures = [
+            TracePicture(f"Threads and users as rows over time: {words}", _source(place / f"{name}.svg"))
+            for name, words in PICTURES.items()
+        ]
+        return Traces(pictures, _remarks(told), _table(told))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _source(path: Path) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _remarks(told: dict[str, Any]) -> list[str]:
+    """How it was recorded, for each model where that differs."""
+    said: dict[str, list[str]] = {}
+    for each in told["models"]:
+        said.setdefault(captions.WAYS[each["way"]], []).append(each["model"])
+    ways = [f"{', '.join(models)}: {way}." if len(said) > 1 else f"{way}." for way, models in said.items()]
+    lost = sum(each["lost"] for each in told["models"])
+    return [
+        "Recorded separately, after all figures were taken: recording takes CPU time.",
+        *ways,
+        *([f"{lost:,} records were lost."] if lost else []),
+    ]
+
+
+def _table(told: dict[str, Any]) -> Table:
+    """The shares of all models, with every heading that one of them has."""
+    shares = [share for each in told["models"] for share in each["shares"]]
+    heads = list(dict.fromkeys(head for share in shares for head in share))
+    return [heads, *([share.get(head, "") for head in heads] for share in shares)]

@@ -1,47 +1,53 @@
-"""From results to files: the seed's picture, the page, and every picture by itself."""
+"""From results to files: the page, the picture of the rates beside it, and every other picture below charts/."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from septet.lab.remarks import remarks
-from septet.lab.report import bars, distribution, drawing, over_users, traces
-from septet.lab.report.captions import caption
-from septet.lab.report.drawing import WIDE, Frame
-from septet.lab.report.landmarks import focus
-from septet.lab.report.metrics import RATE
-from septet.lab.report.page import page, specifications
-from septet.lab.report.pictures import Picture, Section
+from septet.lab.caveats import caveats
+from septet.lab.report import bars, distribution, drawing, over_users
+from septet.lab.report.drawing import WIDE, Frame, Picture, Section
+from septet.lab.report.findings import focus
+from septet.lab.report.page import caption, page, read_traces, specifications
 from septet.lab.results import Results
-from septet.lab.summary import summaries
+from septet.lab.summary import Summary
 
 PAGE = "report.html"
 CHARTS = "charts"
+FIRST = "requests-per-second"
+"""The name of the picture that stands beside the page, and not below `charts`."""
 
 
-def save(results: Results, directory: Path, users: int | None = None, trace: Path | None = None) -> list[Path]:
+def save(
+    results: Results,
+    cells: Sequence[Summary],
+    directory: Path,
+    users: int | None = None,
+    trace: Path | None = None,
+) -> list[Path]:
     """Draw everything into `directory`; returns the paths of what to open, the page first.
 
-    `users` is the number at which contenders are laid side by side (default: where there is most to see), `trace` the
-    directory that may hold a trace (default: `directory`). There must be at least one run.
+    `cells` are the summaries of the results, of at least one run. `users` is the number at which contenders are shown
+    side by side (default: where there is most to see), `trace` the directory that may hold a trace (default:
+    `directory`).
     """
-    found = sections(results, users)
+    found = sections(results, cells, users)
     (directory / CHARTS).mkdir(exist_ok=True)
     drawn = specifications(found)
-    notes = remarks(results, "hollow")
+    notes = caveats(results, cells, "hollow")
     for section in found:
         for picture in section.pictures:
             frame = Frame(_title(picture), caption(results), notes)
             svg = drawing.svg(drawing.framed(drawn[picture.name][WIDE.name], frame))
-            _save(picture, svg, directory if picture.name == RATE.name else directory / CHARTS)
+            _save(picture, svg, directory if picture.name == FIRST else directory / CHARTS)
     path = directory / PAGE
-    path.write_text(page(results, found, drawn, traces.read(trace or directory)))
-    return [path, *(directory / f"{RATE.name}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
+    path.write_text(page(results, cells, found, drawn, read_traces(trace or directory)))
+    return [path, *(directory / f"{FIRST}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
 
 
-def sections(results: Results, users: int | None = None) -> list[Section]:
+def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
     """What is drawn, in the order of the page."""
-    cells = summaries(results)
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
@@ -50,8 +56,8 @@ def sections(results: Results, users: int | None = None) -> list[Section]:
 
 def _save(picture: Picture, svg: str, directory: Path) -> None:
     (directory / f"{picture.name}.svg").write_text(svg)
-    (directory / f"{picture.name}.png").write_bytes(drawing.png(svg, 2 if picture.name == RATE.name else 1.5))
+    (directory / f"{picture.name}.png").write_bytes(drawing.png(svg, 2 if picture.name == FIRST else 1.5))
 
 
 def _title(picture: Picture) -> str:
-    return "Requests per second under each process model" if picture.name == RATE.name else picture.title
+    return "Requests per second under each process model" if picture.name == FIRST else picture.title

@@ -1,7 +1,7 @@
-"""Scales: from where to where an axis goes, whether it is logarithmic, and which numbers stand at it.
+"""Scales: the ends of an axis, whether it is logarithmic, and its ticks.
 
-Chosen here rather than by the plotting library, since labels are placed by the same scale, and since wide and narrow
-pictures want different numbers at the same axis.
+They are chosen here and not by the plotting library, because labels are placed by the same scale, and because wide and
+narrow pictures need different ticks on the same axis.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-FAR_APART = 8  # times; figures that differ more cannot be told apart at the low end of a linear axis
+FAR_APART = 8
+"""Figures whose ratio is larger cannot be told apart at the low end of a linear axis."""
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -24,12 +25,12 @@ class Scale:
     logarithmic: bool = False
 
     def share(self, value: float) -> float:
-        """How far up the axis a value lies, 0 at `low` and 1 at `high`."""
+        """The position of a value on the axis, 0 at `low` and 1 at `high`."""
         low, high, at = (self._bent(each) for each in (self.low, self.high, value))
         return (at - low) / (high - low)
 
     def value(self, share: float) -> float:
-        """The value that lies so far up."""
+        """The value at a position."""
         low, high = self._bent(self.low), self._bent(self.high)
         at = low + share * (high - low)
         return math.exp(at) if self.logarithmic else at
@@ -39,7 +40,7 @@ class Scale:
 
 
 def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
-    """For figures: from zero, unless they are so far apart that only ratios can be seen. Errors are none."""
+    """A scale for figures: linear from zero, or logarithmic where they are far apart."""
     present = [value for value in values if math.isfinite(value)]
     least, most = min(present, default=0.0), max(present, default=0.0)
     if most <= 0:
@@ -50,7 +51,7 @@ def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
 
 
 def linear(most: float) -> Scale:
-    """From zero to the next round number above `most`, in four to seven steps."""
+    """A scale from zero to the next round number above `most`, in four to seven steps."""
     rough = most * 1.03 / 5
     magnitude = 10.0 ** math.floor(math.log10(rough))
     step = next(each * magnitude for each in STEPS if each * magnitude >= rough * 0.999)
@@ -59,7 +60,7 @@ def linear(most: float) -> Scale:
 
 
 def _decades(low: float, high: float) -> tuple[float, ...]:
-    """1, 2 and 5 of each power of ten; of many powers only the ones."""
+    """1, 2 and 5 times each power of ten; the powers alone when they are many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(powers) > 5 else (1, 2, 5)
     found = (digit * 10.0**power for power in powers for digit in digits)
@@ -67,7 +68,7 @@ def _decades(low: float, high: float) -> tuple[float, ...]:
 
 
 def users_scale(users: Sequence[int], width: float, room: float, character: float) -> Scale:
-    """For numbers of users, logarithmic, with `room` pixels at the right for the names of lines."""
+    """A logarithmic scale for numbers of users, with `room` pixels at the right for the names of lines."""
     if len(users) == 1:
         return Scale(users[0] / 2, users[0] * 4, (float(users[0]),), logarithmic=True)
     least, most = users[0], users[-1]
@@ -79,7 +80,7 @@ def users_scale(users: Sequence[int], width: float, room: float, character: floa
 
 
 def _readable(users: Sequence[int], scale: Scale, width: float, character: float) -> tuple[float, ...]:
-    """Those that have room: the ends first, then round numbers, then the others. `character` is one digit's width."""
+    """The ticks that fit: the ends first, then round numbers, then the others. `character` is the width of a digit."""
     taken: list[tuple[float, float]] = []
     chosen = []
     for number in sorted(users, key=lambda each: _roundness(each, users)):
@@ -99,9 +100,9 @@ def _roundness(number: int, users: Sequence[int]) -> tuple[int, int]:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for ascending ones, at least `gap` apart, as near to them as a few rounds of pushing get.
+    """Move ascending places apart until they are at least `gap` apart, by pushing neighbours a few rounds.
 
-    Between `low` and `high`, unless there are too many for that: then some are below.
+    They stay between `low` and `high`; if they are too many for that, some are below.
     """
     moved = list(places)
     for _ in range(200):

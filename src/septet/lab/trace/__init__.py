@@ -7,6 +7,6 @@
                                           |
                                picture, page, Perfetto file
 
-What is a matter of the kernel stands in `perf` and `tasks`, what is a matter of thinking in `timeline`, `requests` and
-`why`: those are pure functions of records, and tested without a kernel.
+`perf` and `septet.lab.threads` read from the kernel; `timeline` and `requests` are pure functions of records, and
+tested without a kernel.
 """

@@ -1,4 +1,4 @@
-"""The words of the pictures: what was traced, how it was recorded, and what a reader must know to judge it."""
+"""The text of the pictures, and the names of files: what was traced, how it was recorded, what a reader must know."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from septet.lab.threads.states import State
 from septet.lab.trace.recorder import Recording
-from septet.lab.trace.states import State
-from septet.lab.trace.tracing import Plan, Trace
+from septet.lab.trace.tracing import Trace, TracePlan
 
 WAYS = {
     "switches": "Recorded by perf_event_open: every switch of every thread",
-    "samples": "Recorded by looking into /proc every 2 ms: what was shorter is missing, boundaries are 1 ms wide",
-    "spans": "Recorded by the server alone: what its threads did in the kernel's eyes is not known",
+    "samples": "Recorded by looking into /proc every 2 ms: shorter states are missing, boundaries are 1 ms wide",
+    "spans": "Recorded by the server alone: what its threads did on CPUs is not known",
 }
 
 
-def title(plan: Plan) -> str:
+def title(plan: TracePlan) -> str:
     users = "one user" if plan.users == 1 else f"{plan.users} users"
     return f"Who runs, who waits: {users} of {plan.app or 'the guestbook'}"
 
 
-def overview(plan: Plan) -> str:
+def overview(plan: TracePlan) -> str:
     return f"All of {_seconds(plan.duration_s)}, in columns; {_setting(plan)}"
 
 
-def zoom(plan: Plan, length_ms: float) -> str:
+def zoom(plan: TracePlan, length_ms: float) -> str:
     return f"The {length_ms:g} ms with the most requests of {_seconds(plan.duration_s)}; {_setting(plan)}"
 
 
@@ -35,7 +35,7 @@ def _seconds(seconds: float) -> str:
     return "one second" if seconds == 1 else f"{seconds:g} seconds"
 
 
-def _setting(plan: Plan) -> str:
+def _setting(plan: TracePlan) -> str:
     connections = "keep their connections" if plan.keep_alive else "open a connection for every request"
     return f"GET {plan.path}; users {connections} and think for {plan.think_s * 1000:g} ms or so"
 
@@ -62,21 +62,21 @@ def _lost(number: int) -> str:
 
 
 def model(trace: Trace) -> str:
-    """What stands below a model's name."""
+    """The line below the name of a model."""
     answered = [each for each in trace.requests if each.status]
     seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
     times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"
     said = f"{len(answered)} requests in {seconds:g} s, {times}"
-    return "; ".join([_crew(trace), said, *_wrong(trace)])
+    return "; ".join([_threads(trace), said, *_wrong(trace)])
 
 
 def _wrong(trace: Trace) -> list[str]:
-    """What did not go well, by kind: a picture of errors must not pass for one of the application."""
+    """Errors by kind: a picture of errors must not be taken for one of the application."""
     kinds = Counter(each.status for each in trace.requests if not each.status or each.status >= 400)
     return [f"{count} x status {status}" if status else f"{count} failed" for status, count in sorted(kinds.items())]
 
 
-def _crew(trace: Trace) -> str:
+def _threads(trace: Trace) -> str:
     lanes = trace.recording.lanes
     if not lanes:
         return "threads not seen"
@@ -84,3 +84,8 @@ def _crew(trace: Trace) -> str:
     running = sum(lane.total(State.RUNNING) for lane in lanes) / (trace.recording.end - trace.recording.start)
     who = "1 thread" if threads == 1 else f"{threads:,} threads" + (f" in {processes:,} processes" * (processes > 1))
     return f"{who}, running {running:.0%} of the time" + (" together" if threads > 1 else "")
+
+
+DIRECTORY = "trace"  # of an experiment's, below that of its results
+FIGURES = "trace.json"
+ZOOM, OVERVIEW = "zoom", "overview"  # pictures, each as .svg and .png

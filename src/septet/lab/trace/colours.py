@@ -1,17 +1,18 @@
 """How each state looks: a colour, and a height, so that no picture depends on telling colours apart.
 
-The colours are those of Okabe and Ito (2008) and two of Tol's. Whoever runs fills the lane; whoever could run but is
-not let (no CPU, no GIL, a lock) fills half of it; whoever waits for something outside is a band; and whoever has
-nothing to do is a thin grey line.
+The colours are those of Okabe and Ito (2008) and two of Tol's. A running thread fills its lane; one that could run and
+may not (no CPU, no GIL, a lock) fills half of it; one that waits for something outside is a band; an idle one is a thin
+grey line.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from septet.lab.trace.states import State
+from septet.lab.threads.states import State
 
-FULL, HALF, BAND, LINE = 0.78, 0.46, 0.26, 0.08  # of a lane's height
+FULL, HALF, BAND, LINE = 0.78, 0.46, 0.26, 0.08
+"""Shares of the height of a lane."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from septet.errors import Failed
-from septet.lab import arguments, ending, output
+from septet.lab import arguments, interrupts, output
 from septet.lab.experiment import GUESTBOOK_PATH
+from septet.lab.known_models import choose_models, model_names
 
 MODELS = "iterative,threaded,epoll"
 WAYS = ("auto", "switches", "samples", "spans")
@@ -24,34 +25,45 @@ Examples:
   septet trace --models preforked --serve-option '--workers 2' --zoom 50
 
 Writes trace.html, the pictures as SVG and PNG, and for each model a file that https://ui.perfetto.dev opens.
-For the exact way, kernel.perf_event_paranoid must be 2 or less, or you root; the pictures say which way it was.""",
+Exact recording needs kernel.perf_event_paranoid of 2 or less, or root; the pictures say how they were recorded.""",
 )
 @click.argument("app", required=False)
-@click.option("--models", default=MODELS, show_default=True, metavar="A,B,...", help="Which models, one by one.")
+@click.option("--models", default=MODELS, show_default=True, metavar="A,B,...", help="Models to trace.")
 @click.option("--users", type=click.IntRange(1, 1000), default=3, show_default=True, help="Simultaneous users.")
 @click.option(
-    "--think", type=click.FloatRange(0), default=1.0, show_default=True, metavar="MS", help="Between two requests."
+    "--think",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="MS",
+    help="Between two requests.",
 )
-@click.option("--path", help=f"What the users ask for.  [default: / of APP, else {GUESTBOOK_PATH}]")
+@click.option("--path", help=f"Path that the users request.  [default: / of APP, else {GUESTBOOK_PATH}]")
 @click.option("--keep-alive", is_flag=True, help="Each user keeps one connection.  [default: one for each request]")
 @click.option("--duration", type=click.FloatRange(0.01, 60), default=1.0, show_default=True, help="Seconds recorded.")
 @click.option("--warmup", type=click.FloatRange(0), default=0.5, show_default=True, help="Seconds before them.")
-@click.option("--zoom", type=click.FloatRange(0.1), default=30.0, show_default=True, metavar="MS", help="Its length.")
+@click.option(
+    "--zoom",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    metavar="MS",
+    help="Time in the zoom.",
+)
 @click.option("--way", type=click.Choice(WAYS), default="auto", show_default=True, help="How threads are watched.")
-@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Handed to `septet serve`.")
+@click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
 @click.option("--out", type=arguments.DIRECTORY, help="Directory.  [default: trace-DATE-TIME]")
 def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path | None, **options: Any) -> int:
     """Draw who runs and who waits, thread by thread and user by user.
 
-    Serves APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, under each model, lets a few users come,
-    and records for a second every switch of every thread: running, ready but without a CPU, or blocked, and why.
+    Serves APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, under each model, to a few users, and
+    records for a second every switch of every thread: running, ready but without a CPU, or blocked, and why.
     """
-    from septet.lab.bench import choose_models, model_names
-    from septet.lab.trace import report  # now: what is missing is missed before anything is recorded
-    from septet.lab.trace.tracing import Plan, Trace
+    from septet.lab.trace import report  # here, so that a missing package is found before anything is recorded
+    from septet.lab.trace.tracing import Trace, TracePlan
     from septet.lab.trace.tracing import trace as record
 
-    plan = Plan(
+    plan = TracePlan(
         app=app,
         path=arguments.path(path, "/" if app else GUESTBOOK_PATH),
         users=options["users"],
@@ -64,7 +76,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     )
     chosen = choose_models(models, model_names())
     directory = output.make(out or output.dated("trace"))
-    ending.term_as_interrupt()
+    interrupts.term_as_interrupt()
     traces: list[Trace] = []
     failures: dict[str, list[str]] = {}
     for model in chosen:
@@ -83,7 +95,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
 
 
 def _complain(failures: dict[str, list[str]], some_traced: bool) -> None:
-    """Say each reason once, with the models that it befell. Raises Failed, with the last one, when it befell all."""
+    """Print each reason once, with its models. Raises Failed, with the last reason, when no model was traced."""
     sentences = [f"{', '.join(models)}: failed: {reason}" for reason, models in failures.items()]
     for sentence in sentences if some_traced else sentences[:-1]:
         click.echo(sentence, err=True)
@@ -98,9 +110,9 @@ def _outcome(traced: Any) -> str:
 
 
 def _tell(written: list[Path], traces: list[Any]) -> int:
-    from septet.lab.trace import report, tables
+    from septet.lab.trace import report, share_table
 
-    click.echo(tables.text(tables.table(traces)))
+    click.echo(share_table.text(share_table.table(traces)))
     for note in report.notes(traces):
         click.echo("\n" + note)
     click.echo("\n" + "\n".join(str(path) for path in written))

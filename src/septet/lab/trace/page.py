@@ -1,4 +1,4 @@
-"""trace.html: the pictures, the table and how they came about, in one file that needs nothing from anywhere."""
+"""trace.html: the pictures, the table and how they were recorded, in one file that loads nothing from anywhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from string import Template
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture as SVG, and the sentence for whoever listens to the page."""
+    """A picture as SVG, and its description for screen readers."""
 
     svg: str
     shows: str
 
 
-# `default-src 'none'`: a page that asks nobody for anything can be opened anywhere, and told to keep its word.
+# `default-src 'none'`: the browser enforces that the page loads nothing.
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>

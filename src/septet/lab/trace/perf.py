@@ -1,12 +1,12 @@
-"""The kernel's own record of every switch: perf_event_open(2) by ctypes.
+"""The record of every switch that the kernel makes: perf_event_open(2) by ctypes.
 
 One software event for each CPU follows the server's first thread and, by inheritance, everything that it starts. It
 writes PERF_RECORD_SWITCH whenever one of them gets or loses a CPU, FORK and EXIT, into a ring of shared memory that is
 drained every few milliseconds. About half a microsecond a record.
 
-Whoever may profile the kernel (root, CAP_PERFMON, or anybody at kernel.perf_event_paranoid <= 1) gets one thing more:
-with each switch the registers of the thread that leaves, so that for every single wait the system call is known, and
-not only for those during which somebody happened to look. At paranoid 2 there are the switches alone.
+A process that may profile the kernel (root, CAP_PERFMON, or any user at kernel.perf_event_paranoid <= 1) also gets the
+registers of the thread with each switch, so that the system call of every wait is known, and not only of the waits
+during which a sample was taken. At paranoid 2 there are the switches alone.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from septet.lab.trace.records import Born, Died, Record, SwitchedIn, SwitchedOut
-from septet.lab.trace.states import Call
+from septet.lab.threads.states import Call
+from septet.lab.trace.timeline import Born, Died, Record, SwitchedIn, SwitchedOut
 
 _SYSCALL = {"x86_64": 298, "aarch64": 241}  # perf_event_open, from asm/unistd.h
 _PAGE = mmap.PAGESIZE
 _CLOCK_MONOTONIC = 1
-_PAGES = (256, 128, 32)  # for each CPU; what an ordinary user may lock is perf_event_mlock_kb, by default 129 pages
+_PAGES = (256, 128, 32)  # for each CPU; users may lock perf_event_mlock_kb, by default 129 pages
 
 # struct perf_event_attr, from linux/perf_event.h; the size is that of PERF_ATTR_SIZE_VER5 (Linux 4.1).
 _ATTR_BYTES = 112
@@ -59,7 +59,7 @@ class Switches:
 
     Attributes:
         registers: whether each wait comes with its system call.
-        lost: records that the kernel had no room for, so far.
+        lost: records so far for which the kernel had no space.
 
     Raises OSError where the kernel does not permit it, or does not have it.
     """
@@ -77,7 +77,7 @@ class Switches:
             self._stack = self._stack.pop_all()
 
     def _open(self, pid: int, registers: bool) -> bool:
-        """One event for each CPU, with registers if they are permitted; whether they were."""
+        """Open one event for each CPU, with registers if permitted; returns whether they were."""
         for cpu in _online():
             try:
                 descriptor = _perf_event_open(_attributes(registers), pid, cpu)
@@ -91,7 +91,7 @@ class Switches:
         return registers
 
     def begin(self) -> None:
-        """Record from now on, in the threads that there are as well."""
+        """Record from now on, in existing threads too."""
         self._order(_IOC_ENABLE)
 
     def end(self) -> None:
@@ -106,7 +106,7 @@ class Switches:
         self._stack.close()
 
     def drain(self) -> list[Record]:
-        """What was recorded since the last time; each CPU's records are in order, those of two CPUs are not."""
+        """The records since the last call; in order for each CPU, but not between CPUs."""
         return [record for ring in self._rings for record in self._decode(_take(ring))]
 
     def _decode(self, data: bytes) -> Iterator[Record]:
@@ -146,7 +146,7 @@ def _attributes(registers: bool) -> bytearray:
 def _perf_event_open(attributes: bytearray, pid: int, cpu: int) -> int:
     number = _SYSCALL.get(platform.machine())
     if number is None:
-        raise OSError(f"perf_event_open is not known to us on {platform.machine()}")
+        raise OSError(f"perf_event_open is not supported here on {platform.machine()}")
     buffer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
     descriptor: int = _libc.syscall(number, buffer, pid, cpu, -1, _FLAG_FD_CLOEXEC)
     if descriptor < 0:
@@ -166,10 +166,10 @@ def _map(descriptor: int) -> mmap.mmap:
 
 
 def _take(ring: mmap.mmap) -> bytes:
-    """What lies between tail and head, and the room given back.
+    """Take the records between tail and head, and free their space.
 
     No memory barrier is needed between head and data on x86, where loads are not reordered; elsewhere, the system
-    calls that Python makes between two drains have long done it.
+    calls that Python makes between two drains act as one.
     """
     head, tail = struct.unpack_from("<QQ", ring, _HEAD_OFFSET)
     size = len(ring) - _PAGE

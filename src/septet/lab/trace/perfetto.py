@@ -12,24 +12,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from septet.lab.threads.states import Interval
 from septet.lab.trace.requests import intervals
 from septet.lab.trace.rows import names
-from septet.lab.trace.states import Interval
 from septet.lab.trace.tracing import Trace
 
-USERS_PID = 0  # the kernel gives it to no process that could be seen here
+USERS_PID = 0
+"""No process in user space has this pid."""
 
 Event = dict[str, Any]
 
 
 def save(trace: Trace, path: Path, about: Mapping[str, Any]) -> None:
-    """Write the trace file; `about` is what it should say of where it comes from."""
+    """Write the trace file; `about` describes its origin."""
     document = {"traceEvents": events(trace), "displayTimeUnit": "ms", "otherData": {**about, "model": trace.model}}
     path.write_text(json.dumps(document, separators=(",", ":")))
 
 
 def events(trace: Trace) -> list[Event]:
-    """All events; time 0 is the beginning of the recording. What users asked before it has a negative time."""
+    """All events; time 0 is the beginning of the recording, earlier requests have negative times."""
     return [*_threads(trace), *_users(trace)]
 
 
@@ -37,10 +38,10 @@ def _threads(trace: Trace) -> list[Event]:
     origin = trace.recording.start
     lanes = [lane for lane in trace.recording.lanes if lane.intervals]
     found = [
-        _named("process_name", pid, pid, "server" if pid == trace.leader else f"server process {pid}")
+        _named("process_name", pid, pid, "server" if pid == trace.first_pid else f"server process {pid}")
         for pid in dict.fromkeys(lane.pid for lane in lanes)
     ]
-    for lane, name in zip(lanes, names(lanes, trace.leader), strict=True):
+    for lane, name in zip(lanes, names(lanes, trace.first_pid), strict=True):
         found.append(_named("thread_name", lane.pid, lane.tid, name))
         found += [_complete(each, lane.pid, lane.tid, origin, "thread") for each in lane.intervals]
     return found
@@ -70,5 +71,5 @@ def _complete(interval: Interval, pid: int, tid: int, origin: int, category: str
 
 
 def _times(start: int, end: int, origin: int) -> dict[str, float]:
-    """Microseconds with the nanoseconds as decimals."""
+    """Start and duration in microseconds, with nanoseconds as decimals."""
     return {"ts": (start - origin) / 1000, "dur": (end - start) / 1000}

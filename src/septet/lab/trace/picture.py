@@ -14,17 +14,18 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from septet.lab.threads.states import IDLE, NEGLIGIBLE, State
 from septet.lab.trace.colours import FULL, LINE, LOOKS
-from septet.lab.trace.rows import Row
-from septet.lab.trace.shares import columns
-from septet.lab.trace.states import IDLE, NEGLIGIBLE, State
+from septet.lab.trace.rows import PictureRow
+from septet.lab.trace.share_table import columns
 
 WIDTH = 900
 ROW, USER_ROW, GAP = 34, 22, 12  # heights, and the space between threads and users
 COLUMNS = 180  # of an overview; five pixels each
 LEGEND_LINE = 24
 LEGEND_CHARACTERS = 42  # that fit into a third of the width
-NARROWEST = 0.0007  # of the width: about half a pixel, else a switch of 2 µs would not be seen in 20 ms
+NARROWEST = 0.0007
+"""The least share of the width, about half a pixel: else a switch of 2 µs would not be seen in 20 ms."""
 INK, PALE, GRID = "#222222", "#666666", "#e4e4e4"
 FONT = "Roboto, Helvetica, Arial, sans-serif"
 
@@ -32,22 +33,22 @@ Part = Any  # a chart or a channel: altair's own types change between its versio
 Values = list[dict[str, Any]]
 Places = list[tuple[float, float]]
 Specification = dict[str, Any]
-"""Of Vega-Lite; drawn by `svg`."""
+"""A picture, as data of Vega-Lite; `svg` draws it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One model's rows between two instants, and what stands above them."""
+    """The rows of one model between two instants, and the titles above them."""
 
     title: str
     subtitle: str
-    rows: Sequence[Row]
+    rows: Sequence[PictureRow]
     start: int
     end: int
 
 
 class _Paper:
-    """What is drawn on, and the data of it by name: altair checks and copies what is in a chart, again and again."""
+    """The data of the charts of a picture, by name: altair would check and copy data within a chart again and again."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, Values] = {}
@@ -59,31 +60,31 @@ class _Paper:
 
 
 Draw = Callable[[_Paper, Panel, Places, Part, Part], Part]
-"""Draws what a panel's rows do: given their places, and the channels of time and of height."""
+"""Draws the rows of a panel, given their places and the channels of time and height."""
 
 
 def zoom(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """Every interval as it was."""
+    """The picture of every interval as it was."""
     return _picture(panels, title, caption, _intervals, State)
 
 
 def overview(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """Shares of the time in each column."""
+    """The picture with the shares of the time in each column."""
     return _picture(panels, title, caption, _columns, [state for state in State if state not in NEGLIGIBLE])
 
 
 def svg(picture: Specification) -> str:
-    """The picture as SVG that follows the reader's choice of light or dark, where that can be asked for."""
+    """The picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
     text = vl_convert.vegalite_to_svg(picture)
     return _with_dark(_MORE_DECIMALS.sub(r"\1", text))
 
 
 def png(text: str) -> bytes:
-    """An SVG for slides, and for eyes that only see PNG; always light."""
+    """An SVG as PNG, always light."""
     return bytes(vl_convert.svg_to_png(text, scale=2))
 
 
-_MORE_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # than a picture needs; they would be half of the file
+_MORE_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # more than a picture needs; they would be half of the file
 
 # The colours of paper and ink in the dark; those of states can be seen on both.
 _DARK = {INK: "#e8e8e8", PALE: "#a9a9a9", GRID: "#3a3a3a", "white": "#1e1e1e"}
@@ -134,7 +135,7 @@ def _title(text: str, subtitle: str | Sequence[str], size: int) -> alt.TitlePara
     )
 
 
-def _places(rows: Sequence[Row]) -> Places:
+def _places(rows: Sequence[PictureRow]) -> Places:
     """(top, height) of each row, in pixels from the top of the panel."""
     places: Places = []
     top = 0.0
@@ -172,7 +173,7 @@ def _panel(paper: _Paper, panel: Panel, draw: Draw) -> Part:
 
 
 def _intervals(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> Part:
-    """A rectangle for each interval; the lines of waiting first, so that what is short and matters lies on top."""
+    """A rectangle for each interval; waits are drawn first, so that short running intervals are on top."""
     narrowest = NARROWEST * (panel.end - panel.start)
     found = []
     for row, (top, size) in zip(panel.rows, places, strict=True):
@@ -237,7 +238,7 @@ def _colour() -> Part:
 
 
 def _legend(paper: _Paper, states: Sequence[State]) -> Part:
-    """A swatch as high as in the rows, and what it means; three in a line."""
+    """A swatch for each state, as high as in the rows, with its label; three in a line."""
     idle = [state for state in states if state in IDLE]
     entries = [(LOOKS[state], state.label) for state in states if state not in IDLE]
     if idle:

@@ -1,11 +1,11 @@
-"""Recording a server for a moment, by the best way that this machine permits.
+"""Records a server for a moment, by the best way that this machine permits.
 
     switches   every switch, exactly, from the kernel (see `perf`); and why, from a look every millisecond or better
-    samples    a look every two milliseconds (see `tasks`): what is shorter is missed
-    spans      nothing is seen of threads; only the server's own log tells what it did for each request
+    samples    a look every two milliseconds (see `septet.lab.threads.tasks`): shorter states are missed
+    spans      threads are not observed; only the log of the server says what it did for each request
 
-Whoever draws the recording says which one it was. All of it happens in the calling thread, between other people's work
-on the same CPUs, and takes a tenth of one: so never while figures are taken.
+The pictures say which way it was. Recording runs in the calling thread, on the CPUs of the server and the users, and
+takes a tenth of one: never record while figures are taken.
 """
 
 from __future__ import annotations
@@ -16,37 +16,40 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from septet.errors import Failed
+from septet.lab.threads.reasons import Reasons
+from septet.lab.threads.states import Call, Sample, State
+from septet.lab.threads.tasks import Tasks
 from septet.lab.trace.perf import Switches
-from septet.lab.trace.records import Record, Sample, SwitchedOut
-from septet.lab.trace.states import Call, State
-from septet.lab.trace.tasks import Tasks
-from septet.lab.trace.timeline import Lane, explain, from_samples, lanes
-from septet.lab.trace.why import Reasons
+from septet.lab.trace.timeline import Lane, Record, SwitchedOut, explain, from_samples, lanes
 
 WAYS = ("switches", "samples", "spans")
 _LOOK_EVERY_S = {"switches": 0.001, "samples": 0.002}
-_DRAIN_EVERY_NS = 10_000_000  # drained every 50 ms, a ring of 1 MiB lost 12 % of 230,000 switches a second
+_DRAIN_EVERY_NS = 10_000_000
+"""Drained every 50 ms, a ring of 1 MiB lost 12 % of 230,000 switches a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was seen between two instants (ns of CLOCK_MONOTONIC). `way` is one of WAYS."""
+    """What was recorded between two instants (ns of CLOCK_MONOTONIC). `way` is one of WAYS."""
 
     way: str
     start: int
     end: int
     lanes: tuple[Lane, ...]
-    lost: int  # records of switches for which the kernel had no room
+    lost: int
+    """Records of switches for which the kernel had no space."""
     records: int
-    waited_ns: dict[int, int]  # by tid: in the threads that lived all the time, the wait for a CPU as the kernel counts
-    obstacle: str = ""  # why it was not a better way
+    waited_ns: dict[int, int]
+    """By tid, for threads that lived all the time: how long they waited for a CPU, as the kernel counts it."""
+    obstacle: str = ""
+    """Why a better way was not possible."""
 
 
 class Recorder:
-    """A context manager. Made when the server has just been started, so that no thread of it is missed.
+    """A context manager. Make it when the server has just been started, so that no thread is missed.
 
     Args:
-        session: the server's session, by the pid of its leader.
+        session: the server's session, by the pid of its first process.
         ports: the TCP ports at which it listens.
         way: one of WAYS, or "auto" for the best that works. Raises Failed when that one does not.
     """
@@ -80,7 +83,7 @@ class Recorder:
         self._stack.close()
 
     def record(self, seconds: float) -> Recording:
-        """Watch for so long. Raises Failed when nothing of the server can be seen."""
+        """Record for so long. Raises Failed when no thread of the server can be seen."""
         if self.way == "spans":
             start = time.monotonic_ns()
             time.sleep(seconds)
@@ -89,7 +92,7 @@ class Recorder:
 
 
 class _Watch:
-    """One recording while it goes on."""
+    """One recording."""
 
     def __init__(self, switches: Switches | None, tasks: Tasks, reasons: Reasons) -> None:
         self._switches = switches
@@ -100,13 +103,13 @@ class _Watch:
         self._told: dict[tuple[int, Call], State] = {}
 
     def run(self, seconds: float, way: str, obstacle: str) -> Recording:
-        self._tasks.look()  # the first look opens files; and it tells who waits where before the first switch
+        self._tasks.look()  # the first look opens files, and shows what threads wait for before the first switch
         before = self._tasks.waited_ns()
         if self._switches:
             self._switches.begin()
         start = time.monotonic_ns()
         self._watch(start + int(seconds * 1e9), _LOOK_EVERY_S[way])
-        end = start + int(seconds * 1e9)  # we may have been late ourselves
+        end = start + int(seconds * 1e9)  # this thread may have been late
         after = self._tasks.waited_ns()
         if self._switches:
             self._switches.end()
@@ -128,7 +131,7 @@ class _Watch:
             time.sleep(every_s)
 
     def _drain(self) -> None:
-        """Take the records, and ask what their calls were about as long as the arguments mean something."""
+        """Take the records, and look up the reasons while the arguments of their calls are still valid."""
         assert self._switches is not None
         records = self._switches.drain()
         self._records += records
@@ -145,7 +148,7 @@ class _Watch:
             samples[sample.tid].append(sample)
         switched = lanes(self._records, start, end) if self._switches else {}
         found = {tid: explain(lane, samples[tid], self._why) for tid, lane in switched.items()}
-        for tid, seen in samples.items():  # who was never switched has waited, or run, all the time
+        for tid, seen in samples.items():  # a thread without a switch has waited, or run, all the time
             if tid not in found and seen:
                 found[tid] = from_samples(seen, start, end)
         return tuple(found[tid] for tid in sorted(found))

@@ -1,4 +1,4 @@
-"""From traces to files: the pictures, the page, a file for Perfetto for each model, and the figures as JSON."""
+"""From traces to files: the pictures, the page, a Perfetto file for each model, and the figures as JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any
 
 import septet
 from septet.lab import machine, output
-from septet.lab.trace import captions, perfetto, picture, tables
-from septet.lab.trace.files import FIGURES, OVERVIEW, ZOOM
+from septet.lab.trace import captions, perfetto, picture, share_table
+from septet.lab.trace.captions import FIGURES, OVERVIEW, ZOOM
 from septet.lab.trace.page import Figure, page
 from septet.lab.trace.picture import Panel
 from septet.lab.trace.rows import busiest, cut, rows
-from septet.lab.trace.tracing import Plan, Trace
+from septet.lab.trace.tracing import Trace, TracePlan
 
 SCHEMA = 1
 
 
-def save(traces: Sequence[Trace], plan: Plan, zoom_ms: float, command: Sequence[str], directory: Path) -> list[Path]:
+def save(
+    traces: Sequence[Trace], plan: TracePlan, zoom_ms: float, command: Sequence[str], directory: Path
+) -> list[Path]:
     """Write everything into `directory`; returns the paths, the page first."""
     about = _about(plan, command)
     written = [directory / "trace.html", *_draw(traces, plan, zoom_ms, about, directory)]
@@ -33,7 +35,7 @@ def save(traces: Sequence[Trace], plan: Plan, zoom_ms: float, command: Sequence[
     return written
 
 
-def _about(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
+def _about(plan: TracePlan, command: Sequence[str]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
@@ -44,7 +46,9 @@ def _about(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _draw(traces: Sequence[Trace], plan: Plan, zoom_ms: float, about: dict[str, Any], directory: Path) -> list[Path]:
+def _draw(
+    traces: Sequence[Trace], plan: TracePlan, zoom_ms: float, about: dict[str, Any], directory: Path
+) -> list[Path]:
     title = captions.title(plan)
     known = [
         captions.method([trace.recording for trace in traces]),
@@ -65,13 +69,13 @@ def _draw(traces: Sequence[Trace], plan: Plan, zoom_ms: float, about: dict[str, 
         written[-1].write_bytes(picture.png(svg))
     commands = [shlex.join(about["command"]), *(shlex.join(trace.command) for trace in traces)]
     heading = f"septet trace, {about['date'][:10]}"
-    html = page(heading, figures, tables.table(traces), [*known, *notes(traces)], commands)
+    html = page(heading, figures, share_table.table(traces), [*known, *notes(traces)], commands)
     (directory / "trace.html").write_text(html)
     return written
 
 
 def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
-    """One model's overview and its zoom."""
+    """The overview and the zoom of one model."""
     start, end = trace.recording.start, trace.recording.end
     found, subtitle = rows(trace)[0], captions.model(trace)
     since, until = busiest(trace.requests, start, end, int(zoom_ms * 1e6))
@@ -82,7 +86,7 @@ def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
 
 
 def notes(traces: Sequence[Trace]) -> list[str]:
-    """What a reader should know of single models: what is not drawn, what was lost, why it was no better way."""
+    """What readers must know of single models: what is not drawn, what was lost, why no better way was possible."""
     said = []
     for trace in traces:
         left_out = rows(trace)[1]
@@ -98,7 +102,7 @@ def notes(traces: Sequence[Trace]) -> list[str]:
 
 def _figures(trace: Trace) -> dict[str, Any]:
     recording = trace.recording
-    heads, *lines = tables.table([trace])
+    heads, *lines = share_table.table([trace])
     return {
         "model": trace.model,
         "command": trace.command,

@@ -1,7 +1,7 @@
-"""One request as its user, the server's span log and the timeline of threads have it: joined by client and time.
+"""Joins what the user, the span log of the server and the timeline of threads say of each request, by client and time.
 
-The user knows when it asked and was answered; the span log when the request's head was complete, when the application
-had it, and when the answer had gone; the timeline what its thread did in those turns.
+The user knows when the request was sent and answered; the span log when its head was complete, when the application had
+it, and when the answer was sent; the timeline what its thread did in those turns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from septet.lab.trace.states import Interval, State
+from septet.lab.threads.states import Interval, State
 from septet.lab.trace.timeline import Lane
 
 Span = dict[str, Any]
@@ -35,7 +35,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Times in nanoseconds; `began` and `ended` are the server's, None where its log has nothing of it."""
+    """One request. Times in nanoseconds; `began` and `ended` come from the server's log, None if it is not there."""
 
     user: int
     asked: int
@@ -49,7 +49,7 @@ class Request:
 def read_spans(text: str) -> tuple[list[Span], list[Span]]:
     """The lines of a span log (see `septet.spans`): those about requests and those about turns.
 
-    A last line that is not whole is left out: the server may still be writing it.
+    An incomplete last line is left out: the server may still be writing it.
     """
     requests: list[Span] = []
     turns: list[Span] = []
@@ -63,7 +63,7 @@ def read_spans(text: str) -> tuple[list[Span], list[Span]]:
 
 
 def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[Request]:
-    """The requests in the order in which they were asked."""
+    """The requests, in the order in which they were sent."""
     spans_of = _by_port(spans, lambda span: int(span["began"]))
     turns_of = _by_port([span for span in turns if span["turns"]], lambda span: int(span["turns"][0][0]))
     joined = []
@@ -98,16 +98,16 @@ def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
 
 
 def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
-    """The last span that begins in a stretch of time; a client has one request after another."""
+    """The last span that begins within a time; a client sends one request after another."""
     place = bisect_right(timed, end, key=lambda each: each[0]) - 1
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
 
 
 def intervals(request: Request, lanes: dict[int, Lane]) -> list[Interval]:
-    """What happened to a request from when it was asked to when its answer was there, without gaps or overlaps.
+    """The states of a request from sending to answer, without gaps or overlaps.
 
-    In its turns it does what its thread does, if there is a timeline of that; before the server began with it, it
-    waited in line; between two turns it waits for the next one.
+    In its turns the state is that of its thread, if there is a timeline of that; before the server began with it, it
+    was queued; between two turns it is suspended.
     """
     line = _Line(request.asked, request.answered)
     if request.began is not None:
@@ -122,7 +122,7 @@ def intervals(request: Request, lanes: dict[int, Lane]) -> list[Interval]:
 
 
 def from_turns(requests: Iterable[Request]) -> list[Lane]:
-    """What is known of threads where nobody has watched them: when the application had a request in each."""
+    """Lanes of threads that were not observed: when the application had a request in each."""
     found: dict[int, Lane] = {}
     for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
         lane = found.setdefault(turn.tid, Lane(turn.pid, turn.tid))
@@ -133,7 +133,7 @@ def from_turns(requests: Iterable[Request]) -> list[Lane]:
 
 
 class _Line:
-    """Intervals one after another. The user may have its answer before the server has noted that it is done."""
+    """Builds consecutive intervals. The user may have the answer before the server logs the end."""
 
     def __init__(self, start: int, end: int) -> None:
         self.at = start

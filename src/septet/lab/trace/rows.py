@@ -1,4 +1,4 @@
-"""The rows of a picture: which threads and which users have one, in which order, and by what name. Pure functions."""
+"""The rows of a picture: which threads and users have one, in which order, with which name. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from septet.lab.threads.states import Interval, State
 from septet.lab.trace.requests import Request, from_turns, intervals
-from septet.lab.trace.states import Interval, State
 from septet.lab.trace.timeline import Lane
 from septet.lab.trace.tracing import Trace
 
@@ -17,23 +17,24 @@ USERS_MAX = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PictureRow:
     name: str
     intervals: tuple[Interval, ...]
     user: bool = False
 
 
-def rows(trace: Trace) -> tuple[list[Row], list[str]]:
-    """The rows, threads first, and a sentence for each thing that is left out."""
+def rows(trace: Trace) -> tuple[list[PictureRow], list[str]]:
+    """The rows, threads first, and a sentence for each kind of row that is left out."""
     start, end = trace.recording.start, trace.recording.end
     watched = trace.recording.lanes or tuple(from_turns(trace.requests))
-    threads, notes = thread_rows(watched, trace.leader, start, end)
+    threads, notes = thread_rows(watched, trace.first_pid, start, end)
     users = sorted({request.user for request in trace.requests})
     if len(users) > USERS_MAX:
         notes.append(f"{len(users) - USERS_MAX} more users are not drawn")
     lanes = {lane.tid: lane for lane in trace.recording.lanes}
     drawn = [
-        Row(f"user {user}", _of_user(user, trace.requests, lanes, start, end), user=True) for user in users[:USERS_MAX]
+        PictureRow(f"user {user}", _of_user(user, trace.requests, lanes, start, end), user=True)
+        for user in users[:USERS_MAX]
     ]
     return threads + drawn, notes
 
@@ -45,26 +46,28 @@ def _of_user(
     return tuple(line.between(start, end))
 
 
-def thread_rows(lanes: Sequence[Lane], leader: int, start: int, end: int) -> tuple[list[Row], list[str]]:
+def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> tuple[list[PictureRow], list[str]]:
     """A row for each thread that ran, the first of each process first.
 
-    Threads that live shorter than the recording, as one for each connection does, share rows: each takes the first row
-    that is free when it begins, so that there are as many rows as there were threads at once.
+    Threads that live shorter than the recording, such as one for each connection, share rows: each takes the first row
+    that is free when it begins, so that there are as many rows as threads at a time.
     """
-    ran = [lane for lane in lanes if lane.total(*_ACTIVE) or (lane.intervals and lane.tid == lane.pid == leader)]
+    ran = [lane for lane in lanes if lane.total(*_ACTIVE) or (lane.intervals and lane.tid == lane.pid == first_pid)]
     notes = _left_out(len([lane for lane in lanes if lane.intervals]) - len(ran), "never ran")
     lasting = [lane for lane in ran if _lasts(lane, start, end)]
     passing = sorted((lane for lane in ran if not _lasts(lane, start, end)), key=lambda lane: lane.intervals[0].start)
-    lasting.sort(key=lambda lane: (lane.pid != leader, lane.pid, lane.tid != lane.pid, lane.tid))
-    found = [Row(name, tuple(lane.intervals)) for name, lane in zip(names(lasting, leader), lasting, strict=True)]
+    lasting.sort(key=lambda lane: (lane.pid != first_pid, lane.pid, lane.tid != lane.pid, lane.tid))
+    found = [
+        PictureRow(name, tuple(lane.intervals)) for name, lane in zip(names(lasting, first_pid), lasting, strict=True)
+    ]
     what = "processes" if any(lane.tid == lane.pid for lane in passing) else "threads"
     packed = pack(passing)
-    found += [Row(f"{what}, row {n}", row) for n, row in enumerate(packed, 1)]
+    found += [PictureRow(f"{what}, row {n}", row) for n, row in enumerate(packed, 1)]
     return found[:ROWS_MAX], notes + _left_out(len(found) - ROWS_MAX, "are not drawn")
 
 
 def _lasts(lane: Lane, start: int, end: int) -> bool:
-    """All the time, or nearly: of one that is only known by its turns, the first and the last are not at the ends."""
+    """Whether it lived all the time, or nearly: turns, where they are all that is known, do not reach the ends."""
     margin = (end - start) // 10
     return lane.intervals[0].start <= start + margin and lane.intervals[-1].end >= end - margin
 
@@ -73,11 +76,11 @@ def _left_out(number: int, what: str) -> list[str]:
     return [f"{number} more thread{'s'[: number > 1]} {what}"] if number > 0 else []
 
 
-def names(lanes: Sequence[Lane], leader: int) -> list[str]:
-    """What threads that last are called: by their process if there are several, and by their number in it."""
+def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
+    """The names of lasting threads: by their process if there are several, and by their number in it."""
     threads = Counter(lane.pid for lane in lanes)
-    children = [pid for pid in threads if pid != leader]
-    processes = {pid: f"process {number}" for number, pid in enumerate(children, 1)} | {leader: "parent"}
+    children = [pid for pid in threads if pid != first_pid]
+    processes = {pid: f"process {number}" for number, pid in enumerate(children, 1)} | {first_pid: "parent"}
     seen: Counter[int] = Counter()
     found = []
     for lane in lanes:
@@ -91,7 +94,7 @@ def names(lanes: Sequence[Lane], leader: int) -> list[str]:
 
 
 def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
-    """As few rows as possible, in none of which two lanes overlap. The lanes come in the order of their beginnings."""
+    """As few rows as possible without overlapping lanes. The lanes are in the order of their beginnings."""
     packed: list[list[Interval]] = []
     for lane in lanes:
         row = next((row for row in packed if row[-1].end <= lane.intervals[0].start), None)
@@ -102,14 +105,16 @@ def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
     return [tuple(row) for row in packed]
 
 
-def cut(rows: Iterable[Row], start: int, end: int) -> list[Row]:
-    """The same rows in a shorter stretch of time, without those that are empty in it."""
-    shorter = (Row(row.name, tuple(Lane(0, 0, list(row.intervals)).between(start, end)), row.user) for row in rows)
+def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
+    """The rows cut to a shorter time, without those that are empty in it."""
+    shorter = (
+        PictureRow(row.name, tuple(Lane(0, 0, list(row.intervals)).between(start, end)), row.user) for row in rows
+    )
     return [row for row in shorter if row.intervals]
 
 
 def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> tuple[int, int]:
-    """The stretch of this length in which the most requests were asked and answered; the earliest of equals."""
+    """The time of this length in which the most requests were sent and answered; the earliest of equals."""
     if end - start <= length:
         return start, end
     candidates = [request.asked for request in requests if start <= request.asked <= end - length] or [start]
@@ -118,6 +123,6 @@ def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> t
         return sum(since <= each.asked and each.answered <= since + length for each in requests)
 
     best = max(candidates, key=whole)
-    margin = length // 50  # so that the first request does not touch the edge
+    margin = length // 50  # keeps the first request away from the edge
     best = max(start, best - margin)
     return best, best + length

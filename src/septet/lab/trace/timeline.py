@@ -1,8 +1,11 @@
-"""From records to what each thread did when: the state machine behind the picture. Pure functions.
+"""From records of the kernel to what each thread did when: the state machine behind the picture. Pure functions.
 
-A thread's line is a sequence of intervals without gaps. A record ends one and says what the next one is; what was
-before the first record follows from it: who is switched out was running. Where two records contradict each other one
-between them was lost, and the time between is UNKNOWN rather than guessed.
+A recorder writes four kinds of record and samples (`septet.lab.threads.states`). Times are nanoseconds of
+CLOCK_MONOTONIC, `pid` is the process (the thread group of the kernel) and `tid` the thread.
+
+A thread's line is a sequence of intervals without gaps. A record ends one interval and says what the next one is; what
+was before the first record follows from it: a thread that is switched out was running. Where two records contradict
+each other one between them was lost, and the time between is UNKNOWN rather than guessed.
 """
 
 from __future__ import annotations
@@ -12,17 +15,53 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
+from typing import NamedTuple
 
-from septet.lab.trace.records import Born, Died, Record, Sample, SwitchedIn, SwitchedOut
-from septet.lab.trace.states import Call, Interval, State
+from septet.lab.threads.states import Call, Interval, Sample, State
+
+
+class SwitchedIn(NamedTuple):
+    """The thread got a CPU."""
+
+    time: int
+    pid: int
+    tid: int
+
+
+class SwitchedOut(NamedTuple):
+    """The thread lost its CPU: `preempted` while it could have gone on, else because it waits, in `call` if known."""
+
+    time: int
+    pid: int
+    tid: int
+    preempted: bool
+    call: Call | None
+
+
+class Born(NamedTuple):
+    """A thread began: the first one of a process if `tid` is `pid`."""
+
+    time: int
+    pid: int
+    tid: int
+
+
+class Died(NamedTuple):
+    time: int
+    pid: int
+    tid: int
+
+
+Record = SwitchedIn | SwitchedOut | Born | Died
+
 
 Why = Callable[[int, Call], State | None]
-"""What a thread of this process waits for at this call, if that is known."""
+"""Returns what a thread of this process waits for in this call, None if that is not known."""
 
 
 @dataclass(slots=True)
 class Lane:
-    """One thread, and what it did between `born` and the end."""
+    """One thread and its intervals."""
 
     pid: int
     tid: int
@@ -33,7 +72,7 @@ class Lane:
         return sum(each.end - each.start for each in self.intervals if each.state in states)
 
     def between(self, start: int, end: int) -> list[Interval]:
-        """The intervals in a stretch of time, cut off at its ends."""
+        """The intervals within a time, cut off at its ends."""
         first = max(0, bisect_left(self.intervals, start, key=attrgetter("start")) - 1)
         found = []
         for each in self.intervals[first:]:
@@ -45,7 +84,7 @@ class Lane:
 
 
 class _Machine:
-    """One thread as its records come. BLOCKED is OTHER until it is explained."""
+    """The state machine of one thread. A blocked thread is OTHER until `explain` finds the reason."""
 
     def __init__(self, pid: int, tid: int, since: int) -> None:
         self.lane = Lane(pid, tid)
@@ -61,7 +100,7 @@ class _Machine:
             case Born(time=time):
                 self._since = time
                 self._state = State.RUNNABLE
-            case Died(time=time):  # its last switch is not recorded any more
+            case Died(time=time):  # its last switch is not recorded
                 self._close(time, State.RUNNING)
                 self._dead = True
             case SwitchedIn(time=time):
@@ -85,7 +124,7 @@ class _Machine:
 
 
 def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
-    """What each thread did from `start` to `end`, by tid. The records may come in any order."""
+    """The lane of each thread from `start` to `end`, by tid. The records may come in any order."""
     machines: dict[int, _Machine] = {}
     for record in sorted(records, key=attrgetter("time")):
         if record.time > end:
@@ -99,10 +138,10 @@ def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
 
 
 def explain(lane: Lane, samples: list[Sample], why: Why) -> Lane:
-    """Say why it was blocked: what the call tells, else what was seen meanwhile in /proc.
+    """Replace OTHER by the reason: by the call, else by samples of that time.
 
-    `samples` are this thread's, in order of time. A look that finds a thread ready to run, while the kernel has
-    not given it a CPU yet, tells that it has been woken: from there on it is RUNNABLE.
+    `samples` are those of this thread, in order of time. A sample that finds the thread ready to run before the kernel
+    has given it a CPU shows that it has been woken: from there on it is RUNNABLE.
     """
     times = [sample.time for sample in samples]
     explained = []
@@ -127,9 +166,9 @@ def _explained(interval: Interval, seen: list[Sample], told: State | None) -> li
 
 
 def from_samples(samples: list[Sample], start: int, end: int) -> Lane:
-    """The line of a thread of which only samples are known: each stands for the time around it.
+    """The lane of a thread of which only samples are known: each stands for the time around it.
 
-    `samples` are one thread's, in order, and not empty. What was shorter than the time between two looks is not there.
+    `samples` are those of one thread, in order, and not empty. States shorter than the time between samples are missed.
     """
     first = samples[0]
     middles = [(left.time + right.time) // 2 for left, right in pairwise(samples)]

@@ -1,4 +1,4 @@
-"""Tracing one model: start the server, let users come, record a moment of it, and join what everybody has seen."""
+"""Traces one model: start the server and the users, record for a moment, and join what was recorded by each."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ _VISITORS_GRACE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to trace. Times in seconds."""
+class TracePlan:
+    """What to trace."""
 
-    app: str | None = None  # None: the guestbook, in the form that suits the model
+    app: str | None = None
+    """None: the guestbook, as WSGI or ASGI by the model."""
     path: str = "/"
     users: int = 3
     think_s: float = 0.005
@@ -42,19 +43,21 @@ class Plan:
     duration_s: float = 1.0
     way: str = "auto"
     serve_options: tuple[str, ...] = ()
-    store: str | None = None  # of the guestbook; None: a new file, unless the environment names one
-    cpus: tuple[int, ...] = ()  # of the server; none: all
+    store: str | None = None
+    """The store of the guestbook; None: a new file, unless the environment names one."""
+    cpus: tuple[int, ...] = ()
+    """The CPUs of the server; none: all."""
 
     def app_for(self, model: str) -> str:
         return self.app or (ASYNCHRONOUS_GUESTBOOK if model in LOOPS else GUESTBOOK)
 
     def command(self, model: str, port: int, span_log: Path) -> list[str]:
-        """What starts the server."""
+        """The command that starts the server."""
         words = [sys.executable, "-m", "septet", "serve", self.app_for(model), "--model", model]
         return [*words, "--bind", f"127.0.0.1:{port}", "--span-log", str(span_log), *self.serve_options]
 
     def visitors(self, port: int) -> list[str]:
-        """What lets the users come."""
+        """The command that starts the users."""
         url = f"http://127.0.0.1:{port}{self.path}"
         words = [sys.executable, "-m", "septet.lab.trace.visitors", url, "--users", str(self.users)]
         words += ["--think", f"{self.think_s:g}"]
@@ -63,16 +66,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One model's recording and requests. `leader` is the pid of the server's first process."""
+    """The recording and the requests of one model. `first_pid` is the pid of the server's first process."""
 
     model: str
     command: list[str]
-    leader: int
+    first_pid: int
     recording: Recording
     requests: list[Request]
 
 
-def trace(plan: Plan, model: str) -> Trace:
+def trace(plan: TracePlan, model: str) -> Trace:
     """Record one model. Raises Failed; no process is left."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="septet-trace-") as directory:
@@ -80,7 +83,7 @@ def trace(plan: Plan, model: str) -> Trace:
         span_log = scratch / "spans.jsonl"
         command = plan.command(model, port, span_log)
         with Server(command, _environment(plan, scratch), _STOP_TIMEOUT_S, plan.cpus) as server:
-            # At once: what the server starts from now on is inherited by the recorder, what it has started is not.
+            # At once: threads that the server starts from now on are recorded, earlier ones are not.
             with Recorder(server.session, frozenset([port]), plan.way) as recorder:
                 server.await_answer(f"http://127.0.0.1:{port}{plan.path}", _START_TIMEOUT_S)
                 with _visitors(plan.visitors(port)) as visitors:
@@ -89,17 +92,17 @@ def trace(plan: Plan, model: str) -> Trace:
                     visits = _told(visitors)
                 server.check_alive()
             server.stop()
-            leader = server.session
+            first_pid = server.session
         spans, turns = read_spans(span_log.read_text())
     requests = join(visits, spans, turns)
     during = [each for each in requests if each.answered > recording.start and each.asked < recording.end]
     if not any(each.status for each in during):
         raise Failed(f"no request was answered while {model} was recorded")
-    return Trace(model, command, leader, recording, during)
+    return Trace(model, command, first_pid, recording, during)
 
 
-def _environment(plan: Plan, scratch: Path) -> dict[str, str]:
-    """A fresh store for the guestbook, unless the user named one."""
+def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
+    """The environment of the server: a new store for the guestbook, unless the user named one."""
     if plan.store is not None:
         return {STORE: plan.store}
     if (plan.app is not None and not plan.app.startswith(_GUESTBOOKS)) or STORE in os.environ:
@@ -109,7 +112,7 @@ def _environment(plan: Plan, scratch: Path) -> dict[str, str]:
 
 @contextmanager
 def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The users, from when each of them has asked once."""
+    """The process of the users, once each has sent a request."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
@@ -122,7 +125,7 @@ def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _told(visitors: subprocess.Popen[str]) -> list[Visit]:
-    """What the users have written down. That their standard input ends tells them to leave."""
+    """The visits that the users recorded. The end of their standard input tells them to stop."""
     try:
         said, complaints = visitors.communicate(timeout=_VISITORS_GRACE_S)
     except subprocess.TimeoutExpired:

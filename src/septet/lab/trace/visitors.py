@@ -1,8 +1,8 @@
-"""Users for a trace: a few, who think between two requests, and who write down when they asked and were answered.
+"""A few users for a trace, who pause between two requests and record when they sent it and were answered.
 
-The load generator asks as fast as it can and counts; here it matters when exactly each one asked, so that a request can
-be drawn from the user's side too. A process of its own: `python -m septet.lab.trace.visitors URL ...` says "here" when
-each user has asked once, goes on until its standard input ends, and then prints one JSON list of
+The load generator sends as fast as it can and counts; here the exact times matter, so that a request can be drawn from
+the user's side too. It is a process of its own: `python -m septet.lab.trace.visitors URL ...` prints "here" when each
+user has sent a request, goes on until its standard input ends, and then prints one JSON list of
 [user, local port, asked, answered, status], in nanoseconds of CLOCK_MONOTONIC; status 0 is no answer.
 """
 
@@ -18,7 +18,7 @@ import time
 from urllib.parse import urlsplit
 
 _TIMEOUT_S = 10.0
-_PAUSE_AFTER_FAILURE_S = 0.01  # not to burn the CPU of a server that refuses
+_PAUSE_AFTER_FAILURE_S = 0.01  # a server that refuses must not cost a whole CPU
 
 Visit = tuple[int, int, int, int, int]
 
@@ -59,7 +59,7 @@ class Visitor:
         self._thread.start()
 
     def leave(self) -> list[Visit]:
-        """After the answer that is due; returns what the user has written down."""
+        """Stop after the present answer; returns the recorded visits."""
         self._leaving.set()
         self._thread.join()
         return self._visits
@@ -95,7 +95,7 @@ def _ask(connection: http.client.HTTPConnection, path: str, close: bool) -> tupl
             connection.close()
             if not kept:
                 break
-            # A connection that was kept may be closed by the server at any time: ask again (RFC 9112 section 9.3.1).
+            # A kept connection may be closed by the server at any time: send again (RFC 9112 section 9.3.1).
     return port, 0
 
 

@@ -1,0 +1,276 @@
+"""The advice as text for people, as values for advice.json, and as command lines for gunicorn and uvicorn.
+
+Whether an application waits or computes is a property of the application, and so is the number of processes and threads
+that help: these carry over to other servers. What a server spends on a request does not: capacity must be measured.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+from septet.lab.advise.advice import Advice, Scale, price
+from septet.lab.advise.candidates import LOOPS, POOL, PROCESSES, Candidate, Finding, Search
+from septet.lab.advise.extrapolation import MachineRow, basis
+from septet.lab.advise.trial import milliseconds
+from septet.lab.advise.usl import Usl
+from septet.lab.advise.workload_profile import WorkloadProfile
+from septet.lab.experiment import Experiment
+from septet.lab.verdicts import ERROR_SHARE_MAX
+
+WIDTH = 14
+"""Width of the column of names."""
+WORTH_SAYING = 0.97
+"""The capacity for requests at random is told when it is less than this share of the measured one."""
+
+
+def serve_line(finding: Finding, experiment: Experiment) -> str:
+    """The command line that runs the candidate."""
+    words = [*experiment.app_words, *finding.candidate.options, *experiment.serve_options]
+    return shlex.join(["septet", "serve", *words])
+
+
+def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
+    """The advice for people, line by line."""
+    chosen, profile = advice.chosen, search.situation.profile
+    lines = [
+        f"Run it under {chosen.candidate.label}:",
+        "",
+        f"    {serve_line(chosen, experiment)}",
+        "",
+        _row("capacity", capacity(chosen, advice.target_s)),
+    ]
+    if advice.at_random is not None and advice.at_random < WORTH_SAYING * chosen.capacity:
+        lines.append(_row("", f"requests that come at random, computed: {advice.at_random:,.0f}/s; plan with that"))
+    lines += [_row("limited by", f"{advice.limit.what}: {advice.limit.sentence}"), _row("costs", costs(chosen))]
+    lines += [_row("scaling" if not index else "", scaling(each)) for index, each in enumerate(advice.scales)]
+    if advice.runner_up is not None:
+        lines += ["", *_runner_up(advice, advice.runner_up)]
+    lines += ["", *table(search)]
+    if others := _other_server_commands(advice, search, experiment):
+        lines += ["", "For gunicorn or uvicorn:", "", *(f"    {line}" for line in others)]
+        lines += ["", f"{_sentence(what_carries_over(profile))}."]
+    return lines
+
+
+def table(search: Search) -> list[str]:
+    """The table of all candidates that were measured."""
+    labels = {finding.candidate: finding.candidate.label for finding in search.findings.values()}
+    width = max(map(len, labels.values()))
+    lines = [f"{'looked at':<{width}}  {'saturated/s':>11}  {'in time/s':>9}  {'memory MB':>9}  {'CPU µs':>7}"]
+    for each in search.findings.values():
+        within = _within(each)
+        memory = f"{each.memory_bytes / 1e6:,.0f}" if each.memory_bytes else "-"
+        cpu = f"{each.cpu_s * 1e6:,.0f}" if each.cpu_s else "-"
+        most = f"{each.most:,.0f}" if each.most else "failed"
+        lines.append(f"{labels[each.candidate]:<{width}}  {most:>11}  {within:>9}  {memory:>9}  {cpu:>7}")
+    return lines
+
+
+def _within(finding: Finding) -> str:
+    if finding.bracket is None:
+        return "-"
+    return "?" if finding.bracket.refuted else f"{finding.capacity:,.0f}{'+' if finding.bracket.at_least else ''}"
+
+
+def capacity(finding: Finding, target_s: float) -> str:
+    """The capacity with its interval, and what speaks against it."""
+    bracket = finding.bracket
+    assert bracket is not None, "a candidate with a capacity has a bracket"
+    at_least = "at least " if bracket.at_least else ""
+    text = f"{at_least}{bracket.low:,.0f} requests/s with 99 % within {milliseconds(target_s)}"
+    if bracket.high is not None:
+        text += f" (between {bracket.low:,.0f} and {bracket.high:,.0f})"
+    if finding.highest_held is not None and finding.highest_held.answers < 1000:
+        text += f"; p99 of {finding.highest_held.answers:,} answers only"
+    if bracket.in_doubt or bracket.wavered:
+        text += "; in doubt, the machine was not quiet"
+    if not finding.checked:
+        text += "; there was no time to check it on a fresh server"
+    return text
+
+
+def costs(finding: Finding) -> str:
+    """Memory, processes, threads and CPU time, at the highest rate that was held."""
+    trial = finding.highest_held or finding.saturation
+    assert trial is not None, "something was measured"
+    memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
+    processes = f"{trial.processes} process{'es' * (trial.processes != 1)}"
+    threads = f"{trial.threads} thread{'s' * (trial.threads != 1)}"
+    return f"{memory}, {processes}, {threads}, {_microseconds(trial.cpu_s)} of CPU a request"
+
+
+def scaling(scale: Scale) -> str:
+    """The points of a series, and the law through them if there is one."""
+    points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
+    return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
+
+
+def law(fitted: Usl | None) -> str:
+    if fitted is None:
+        return "too few points for Gunther's law"
+    text = f"Gunther's law: sigma {fitted.sigma:.3g}, kappa {fitted.kappa:.2g}, error {fitted.error:.0%}"
+    if fitted.peak is not None:
+        text += f", highest at {fitted.peak:.0f}"
+    if fitted.cliff is not None:
+        text += f"; a cliff at {fitted.cliff:g}, which no law explains"
+    return text if fitted.trustworthy else f"{text}: not to be extended"
+
+
+def _runner_up(advice: Advice, other: Finding) -> list[str]:
+    lines = [_row("runner-up", f"{other.candidate.label}: {capacity(other, advice.target_s)}")]
+    if advice.runner_up_limit is not None:
+        lines.append(_row("limited by", f"{advice.runner_up_limit.what}: {advice.runner_up_limit.sentence}"))
+    prices = filter(None, [_difference(advice.chosen, other), price(other.candidate)])
+    lines.append(_row("its price", "; ".join(prices)))
+    return lines
+
+
+def _difference(chosen: Finding, other: Finding) -> str:
+    """The differences between the two in numbers, where they are large enough to matter."""
+    differences = []
+    ratio = other.capacity / chosen.capacity
+    if abs(ratio - 1) > 0.05:
+        differences.append(f"{abs(ratio - 1):.0%} {'more' if ratio > 1 else 'less'} capacity")
+    here, there = chosen.highest_held, other.highest_held
+    for name, mine, its in (
+        ("memory", here and here.memory_bytes, there and there.memory_bytes),
+        ("CPU a request", here and here.cpu_s, there and there.cpu_s),
+    ):
+        if mine and its and not 0.9 < its / mine < 1.1:
+            differences.append(f"{its / mine:.1f} times the {name}")
+    return ", ".join(differences)
+
+
+def not_held(search: Search, target_s: float) -> str:
+    """Why there is no advice, in a sentence."""
+    wall_s = search.situation.profile.wall_s
+    if wall_s > target_s:
+        alone, target = milliseconds(wall_s), milliseconds(target_s)
+        return f"one request alone takes {alone}: no model brings 99 % of many below {target}"
+    failed = [each.lowest_failed for each in search.findings.values() if each.lowest_failed is not None]
+    if failed and all(each.error_share > ERROR_SHARE_MAX for each in failed):
+        share = min(each.error_share for each in failed)
+        return f"requests fail at every rate that was tried, {share:.2%} of them at best: that comes before any latency"
+    if any(each.bracket is not None and each.bracket.refuted for each in search.findings.values()):
+        return (
+            "fresh servers did not hold what the search had found: the machine is not quiet, or the application does "
+            "not keep its speed; repeat it when nothing else runs, or with a larger --budget"
+        )
+    return f"no candidate held a p99 of {milliseconds(target_s)} at any rate that was tried"
+
+
+def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, cpus: int) -> list[str]:
+    """The table of `--plan`, and what it rests on."""
+    lines = [
+        f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",
+        f"from {cpus} CPU{'s' * (cpus != 1)}, for requests that come at random and a backend that keeps up;",
+        f"{basis(advice.law_of_workers)}",
+        "",
+        f"{'cores':>6}  {'machines':>9}  {'between':>13}  {'requests/s each':>16}  {'memory each':>12}",
+    ]
+    for row in rows:
+        memory = f"{row.memory_bytes / 1e6:,.0f} MB" if row.memory_bytes else "unknown"
+        between = f"{row.few:,} - {row.many:,}"
+        lines.append(f"{row.cores:>6}  {row.machines:>9,}  {between:>13}  {row.rate:>16,.0f}  {memory:>12}")
+    return lines
+
+
+def _row(name: str, text: str) -> str:
+    return f"{name:<{WIDTH}}{text}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f} µs" if seconds < 1e-3 else milliseconds(seconds)
+
+
+# For programs.
+
+
+def values(advice: Advice | None, search: Search, experiment: Experiment) -> dict[str, Any]:
+    """The advice as plain values; "advice" is None when nothing held the target, or nothing is decided yet."""
+    found = [_finding(each) for each in search.findings.values()]
+    profile = {**asdict(search.situation.profile), "waits": search.situation.profile.waits}
+    common = {"nature": profile, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
+    if advice is None:
+        return {**common, "advice": None}
+    return {
+        **common,
+        "advice": {
+            **_finding(advice.chosen),
+            "target_p99_s": advice.target_s,
+            "serve": serve_line(advice.chosen, experiment),
+            "requests_per_s_at_random": advice.at_random,
+            "limit": asdict(advice.limit),
+            "runner_up": _finding(advice.runner_up) if advice.runner_up is not None else None,
+            "runner_up_limit": asdict(advice.runner_up_limit) if advice.runner_up_limit is not None else None,
+            "scales": [_scale(each) for each in advice.scales],
+            "elsewhere": _other_server_commands(advice, search, experiment),
+        },
+    }
+
+
+def _other_server_commands(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
+    """No commands for static files: other servers cannot be told to serve them."""
+    app, *_ = experiment.app_words
+    situation = search.situation
+    return [] if app.startswith("--") else other_server_commands(advice.chosen, situation.profile, app, situation.cpus)
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    trial = finding.highest_held or finding.saturation
+    return {
+        "candidate": asdict(finding.candidate),
+        "requests_per_s": finding.capacity or None,
+        "bracket": asdict(finding.bracket) if finding.bracket is not None else None,
+        "saturated_requests_per_s": finding.most or None,
+        "memory_bytes": trial.memory_bytes if trial is not None else None,
+        "cpu_s": trial.cpu_s if trial is not None else None,
+        "failure": finding.saturation.failure if finding.saturation is not None else None,
+        "checked": finding.checked,
+    }
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    fitted = asdict(scale.law) if scale.law is not None else None
+    return {"model": scale.model, "by": scale.by, "points": scale.points, "law": fitted}
+
+
+SPARE_THREADS = 1.25
+
+
+def other_server_commands(finding: Finding, profile: WorkloadProfile, app: str, cpus: int) -> list[str]:
+    """Command lines for gunicorn and uvicorn; `app` is MODULE:ATTRIBUTE."""
+    candidate = finding.candidate
+    if profile.asynchronous:
+        workers = _workers(candidate, cpus)
+        return [
+            f"uvicorn --workers {workers} {app}",
+            f"gunicorn --worker-class uvicorn_worker.UvicornWorker --workers {workers} {app}",
+        ]
+    if profile.waits and candidate.model != PROCESSES:
+        threads = candidate.threads or math.ceil(SPARE_THREADS * finding.capacity * profile.wall_s)
+        workers = candidate.processes
+        return [f"gunicorn --worker-class gthread --workers {workers} --threads {max(1, threads)} {app}"]
+    return [f"gunicorn --worker-class sync --workers {_workers(candidate, cpus)} {app}"]
+
+
+def _workers(candidate: Candidate, cpus: int) -> int:
+    if candidate.model == PROCESSES:
+        return candidate.processes
+    return cpus if candidate.model in (*LOOPS, POOL) else candidate.processes
+
+
+def what_carries_over(profile: WorkloadProfile) -> str:
+    """What carries over to other servers and what does not, in a sentence."""
+    if profile.asynchronous:
+        return "processes and their number carry over; the capacity does not"
+    if profile.waits:
+        return "the number of threads carries over; the capacity does not, and gthread lets idle clients hold no thread"
+    return "sync has no kept connections: put a proxy in front; the capacity does not carry over"

@@ -1,0 +1,190 @@
+"""Candidates (a process model with its workers and threads), and what is known of each while the search goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from septet.lab.advise.capacity_search import Bracket
+from septet.lab.advise.trial import Trial
+from septet.lab.advise.workload_profile import WorkloadProfile
+
+LOOPS = ("poll", "epoll", "io_uring")
+"""Models with one thread for all clients."""
+POOL = "prethreaded"
+PROCESSES = "preforked"
+TAKES_THREADS = (*LOOPS, POOL)
+
+# Effort: how many numbers there are to choose, and how many things can go wrong. Of two candidates that carry the same,
+# the one with the least effort is advised.
+_EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
+_EFFORT_OF_A_SECOND_POOL = 3
+"""Threads beside a loop."""
+_EFFORT_OF_WORKERS = 2
+_UNKNOWN_EFFORT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model with its workers and threads; None where `septet serve` is given no number."""
+
+    model: str
+    workers: int | None = None
+    threads: int | None = None
+
+    @property
+    def label(self) -> str:
+        """For people: "epoll, 2 workers, 16 threads"."""
+        numbers = [("worker", self.workers), ("thread", self.threads)]
+        return ", ".join([self.model, *(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers if n is not None)])
+
+    @property
+    def setting(self) -> tuple[tuple[str, str], ...]:
+        """The options of `septet serve` beside --model, by name."""
+        numbers = (("workers", self.workers), ("threads", self.threads))
+        return tuple((name, str(number)) for name, number in numbers if number is not None)
+
+    @property
+    def options(self) -> list[str]:
+        """The words of the command line."""
+        return ["--model", self.model, *(word for name, number in self.setting for word in (f"--{name}", number))]
+
+    @property
+    def processes(self) -> int:
+        return self.workers or 1
+
+    @property
+    def effort(self) -> int:
+        """How much there is to configure and to watch."""
+        effort = _EFFORT.get(self.model, _UNKNOWN_EFFORT)
+        if self.model in LOOPS and self.threads:
+            effort += _EFFORT_OF_A_SECOND_POOL
+        if self.model != PROCESSES and self.processes > 1:
+            effort += _EFFORT_OF_WORKERS
+        return effort
+
+    def at_once(self, asynchronous: bool, users: int) -> int:
+        """How many requests of so many users the application handles at the same time, at most."""
+        if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
+            return users
+        own = self.threads if self.model in TAKES_THREADS and self.threads else 1
+        return max(1, min(users, own * self.processes))
+
+
+PROMISING = 0.85
+"""Share of the best capacity so far: a candidate whose saturation run shows less is not searched."""
+
+
+class Look(Enum):
+    """How a candidate is measured in a step."""
+
+    SATURATION = "saturation"
+    CAPACITY = "capacity"
+    CHECK = "check"
+    """The result of the capacity search once more, for longer, on a fresh server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    candidate: Candidate
+    look: Look
+    reason: str
+
+
+@dataclass(slots=True)
+class Finding:
+    """What is known of a candidate. Trials are None until they are made."""
+
+    candidate: Candidate
+    saturation: Trial | None = None
+    """The saturation run."""
+    bracket: Bracket | None = None
+    highest_held: Trial | None = None
+    """The trial at the low end of the bracket."""
+    lowest_failed: Trial | None = None
+    """The lowest trial above it that was not held."""
+    checked: bool = False
+
+    @property
+    def most(self) -> float:
+        """Requests per second when it is saturated; 0 when it does not work."""
+        run = self.saturation
+        return run.answered_per_s if run is not None and not run.answered_nothing else 0.0
+
+    @property
+    def capacity(self) -> float:
+        """Requests per second within the target; 0 when unknown, or none."""
+        return self.bracket.low if self.bracket is not None else 0.0
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the server for a request; 0 when unknown.
+
+        The lesser of two trials, because noise only adds.
+        """
+        trials = [each for each in (self.highest_held, self.saturation) if each is not None and each.answers]
+        return min((each.cpu_s for each in trials), default=0.0)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory at the highest rate that was held, else when it was saturated."""
+        trial = self.highest_held or self.saturation
+        return trial.memory_bytes if trial is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What does not change during a search."""
+
+    profile: WorkloadProfile
+    cpus: int
+    users: int
+    memory_bytes: int
+    models: tuple[str, ...]
+    """Models that may be advised, in the order in which they were named."""
+    named: bool = False
+    """Whether the user named the models: then each of them is measured."""
+
+
+@dataclass(slots=True)
+class Search:
+    """All findings so far, in the order in which they were made."""
+
+    situation: Situation
+    findings: dict[Candidate, Finding] = field(default_factory=dict)
+
+    def of(self, candidate: Candidate) -> Finding:
+        return self.findings.setdefault(candidate, Finding(candidate))
+
+    @property
+    def best(self) -> Finding | None:
+        """The finding with the highest capacity."""
+        known = [finding for finding in self.findings.values() if finding.capacity]
+        return max(known, key=lambda finding: finding.capacity, default=None)
+
+    @property
+    def knows_a_capacity(self) -> bool:
+        return any(finding.bracket is not None for finding in self.findings.values())
+
+    @property
+    def pool(self) -> str:
+        """The model whose number of threads is varied: prethreaded, else a loop with threads beside it."""
+        models = self.situation.models
+        return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
+
+    def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
+        """Findings that differ only in `by` ("threads" or "workers"), in the order of that number."""
+        found = []
+        for finding in self.findings.values():
+            each = finding.candidate
+            rest = "threads" if by == "workers" else "workers"
+            same = getattr(each, rest) == (getattr(like, rest) if like is not None else None)
+            number = getattr(each, by) or (1 if by == "workers" and like is not None else None)
+            if each.model == model and same and number is not None and finding.saturation is not None:
+                found.append((number, finding))
+        return sorted(found, key=lambda pair: pair[0])
+
+    def promises(self, candidate: Candidate) -> bool:
+        """Whether the capacity of the candidate may come near the best."""
+        finding, best = self.findings.get(candidate), self.best
+        return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

@@ -1,0 +1,170 @@
+"""Finds the highest rate at which a server holds a latency target, in few trials.
+
+A state machine without a clock or a network: it says which rate to try, is told how that went, and ends with a
+bracket. All it stores is the list of trials; every answer is computed from that anew, so no state can go stale.
+
+Trials can mislead. A trial that is held can be believed, because any disturbance makes a run slower. A trial that is
+broken may have met the work of other programs. So the lowest broken rate, on which the result rests, is tried a second
+time before the search ends, and a rate with as many trials held as broken is tried until there is a majority.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+
+TOLERANCE = 0.06
+"""The search ends when the bracket is this narrow, as a share of the rate."""
+COARSE = 0.25
+"""The tolerance where the load generator is the limit, and nothing more exact can be known."""
+GROWTH = (1.12, 1.25, 1.5, 2.0)
+"""The highest held rate is multiplied by these, one after the other, while no rate is broken."""
+SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
+"""The lowest broken rate is multiplied by these, one after the other, while no rate is held."""
+DISTURBANCES_MAX = 2
+"""After so many disturbed trials of one rate they count as broken, and the result is in doubt."""
+TRIALS_MAX = 14
+
+
+class Outcome(Enum):
+    """How a trial went."""
+
+    HELD = "held"
+    BROKEN = "broken"
+    LIMITED = "client-limited"
+    """The load generator could not do more: nothing is known about the server."""
+    DISTURBED = "disturbed"
+    """Not held, but other programs were at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """Rates in requests per second: `low` was held; `high`, the next that was tried, was not."""
+
+    low: float
+    """0: no rate was held."""
+    high: float | None
+    """None: not found, because the load generator (or the number of trials) was the limit."""
+    at_least: bool = False
+    """Whether the capacity may be higher than `low` by an unknown amount."""
+    in_doubt: bool = False
+    """Whether other programs may be the reason why `high` was broken."""
+    wavered: bool = False
+    """Whether a rate was held one time and broken another."""
+    refuted: bool = False
+    """Whether a fresh server held neither the result nor a lower rate; then `low` is 0, because nothing is known."""
+    trials: int = 0
+
+
+class CapacitySearch:
+    """The search for one server, beginning at the rate `start`, never below `floor` (both in requests per second)."""
+
+    def __init__(self, start: float, floor: float = 1.0, tolerance: float = TOLERANCE) -> None:
+        self._start = max(start, floor)
+        self._floor = floor
+        self._tolerance = tolerance
+        self._trials: list[tuple[float, Outcome]] = []
+
+    def record(self, rate: float, outcome: Outcome) -> None:
+        """Take the outcome of a trial."""
+        self._trials.append((rate, outcome))
+
+    def next_rate(self) -> float | None:
+        """The rate to try now; None: the search has ended."""
+        if not self._trials:
+            return self._start
+        if len(self._trials) >= TRIALS_MAX:
+            return None
+        rate, outcome = self._trials[-1]
+        if outcome is Outcome.DISTURBED and self._disturbances(rate) < DISTURBANCES_MAX:
+            return rate
+        if (tied := self._tied()) is not None:
+            return tied
+        low, high, cap = self._low(), self._high(), self._cap()
+        if not low:
+            return self._lower(min(filter(None, (high, cap))))
+        if high is None and cap is None:
+            return low * _step(GROWTH, self._run_of(Outcome.HELD))
+        if cap is not None and (high is None or cap <= high):
+            return None if cap <= low * (1 + COARSE) else math.sqrt(low * cap)
+        assert high is not None, "either high or cap is known"
+        if high > low * (1 + self._tolerance):
+            return math.sqrt(low * high)
+        return high if self._votes(high)[Outcome.BROKEN] < 2 else None
+
+    def result(self) -> Bracket:
+        low, high, cap = self._low(), self._high(), self._cap()
+        limited = cap is not None and (high is None or cap <= high)
+        return Bracket(
+            low=low,
+            high=None if limited else high,
+            at_least=bool(low) and (limited or high is None),
+            in_doubt=high is not None and self._disturbances(high) >= DISTURBANCES_MAX,
+            wavered=any(self._is_split(rate) for rate in self._rates()),
+            trials=len(self._trials),
+        )
+
+    # Computed from the trials.
+
+    def _rates(self) -> list[float]:
+        return sorted({rate for rate, _ in self._trials})
+
+    def _votes(self, rate: float) -> Counter[Outcome]:
+        votes = Counter(outcome for tried, outcome in self._trials if tried == rate)
+        if votes[Outcome.DISTURBED] >= DISTURBANCES_MAX and not votes[Outcome.HELD]:
+            votes[Outcome.BROKEN] += 2  # every trial was disturbed: the rate counts as broken
+        return votes
+
+    def _disturbances(self, rate: float) -> int:
+        return sum(1 for tried, outcome in self._trials if tried == rate and outcome is Outcome.DISTURBED)
+
+    def _is_split(self, rate: float) -> bool:
+        votes = self._votes(rate)
+        return bool(votes[Outcome.HELD] and votes[Outcome.BROKEN])
+
+    def _tied(self) -> float | None:
+        for rate in self._rates():
+            votes = self._votes(rate)
+            if votes[Outcome.HELD] and votes[Outcome.HELD] == votes[Outcome.BROKEN]:
+                return rate
+        return None
+
+    def _is_broken(self, rate: float) -> bool:
+        votes = self._votes(rate)
+        return votes[Outcome.BROKEN] > votes[Outcome.HELD]
+
+    def _low(self) -> float:
+        """The highest rate that was held and is below all broken ones; 0 without one."""
+        high = self._high()
+        held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
+        return max((rate for rate in held if high is None or rate < high), default=0.0)
+
+    def _high(self) -> float | None:
+        return min(filter(self._is_broken, self._rates()), default=None)
+
+    def _cap(self) -> float | None:
+        """The lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
+        limited = {rate for rate, outcome in self._trials if outcome is Outcome.LIMITED}
+        return min((rate for rate in limited if rate > self._low()), default=None)
+
+    def _run_of(self, outcome: Outcome) -> int:
+        """How many trials in a row ended like that, counted from the last one, which is left out."""
+        run = 0
+        for _, each in reversed(self._trials):
+            if each is not outcome:
+                break
+            run += 1
+        return max(0, run - 1)
+
+    def _lower(self, broken: float) -> float | None:
+        """The next rate below one that was broken while nothing was held; None when that would be below the floor."""
+        steps = sum(1 for rate in self._rates() if rate >= broken) - 1
+        if broken <= self._floor or steps >= len(SHRINKING) + 2:
+            return None if self._votes(broken)[Outcome.BROKEN] > 1 else broken
+        return max(self._floor, broken * _step(SHRINKING, steps))
+
+
+def _step(factors: tuple[float, ...], number: int) -> float:
+    return factors[min(number, len(factors) - 1)]

@@ -1,0 +1,163 @@
+"""Computed, not measured: requests that come at random, and `--plan 100000rps`, many cores and machines.
+
+The load generator sends requests at even intervals, so that two runs are alike. Users come at random (a Poisson
+process), in clusters, and queue at rates that an even stream passes through. A small simulation of a server as a queue
+says how much capacity that leaves.
+
+A plan gives each core a process of the advised candidate. What a core carries comes from the measurement; how cores of
+one machine slow each other down comes from Gunther's law over workers where that was measured, and else from a range
+that is named. The backend is assumed to keep up.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from septet.errors import UsageError
+from septet.lab.advise.usl import Usl
+
+REQUESTS = 10_000
+WARMUP = 1_000
+"""So many requests, which find an empty server, are left out."""
+STEPS = 9
+"""Steps of the bisection: exact to 1 part in 500."""
+PERCENT = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What one request takes, in seconds, and the CPUs and threads that all requests share."""
+
+    cpu_s: float
+    wait_s: float
+    cpus: int
+    slots: int
+    """How many requests the application handles at a time."""
+
+    @property
+    def rate_max(self) -> float:
+        """Requests per second beyond which the queue grows for ever."""
+        return min(self.cpus / self.cpu_s, self.slots / (self.cpu_s + self.wait_s))
+
+
+def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PERCENT) -> float:
+    """The percentile of the latency when requests come at random, `rate` of them a second.
+
+    A request takes a thread, waits for the backend, then computes; threads and CPUs are given in the order of arrival.
+    """
+    chance = random.Random(seed)
+    slots, cpus = [0.0] * service.slots, [0.0] * service.cpus
+    now, latencies = 0.0, []
+    for _ in range(REQUESTS):
+        now += chance.expovariate(rate)
+        ready = max(now, slots[0]) + service.wait_s
+        done = max(ready, cpus[0]) + service.cpu_s
+        heapq.heapreplace(cpus, done)
+        heapq.heapreplace(slots, done)
+        latencies.append(done - now)
+    latencies = sorted(latencies[WARMUP:])
+    return latencies[min(len(latencies) - 1, int(len(latencies) * percent / 100))]
+
+
+def capacity(service: Service, target_s: float, seed: int = 0) -> float:
+    """The highest rate of random arrivals that holds the target, in requests per second; 0 if none does."""
+    low, high = 0.0, service.rate_max
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        if latency_s(service, middle, seed) <= target_s:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+CORES = (4, 8, 16, 32, 64)
+SEEDS = (1, 2, 3)
+MEASURING_SPREAD = 0.20
+"""By which share the time for a request may differ on another processor, or on another day."""
+ASSUMED = (0.0, 0.01)
+"""The range of sigma, by which cores of a machine slow each other down, where it was not measured."""
+_FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
+RATE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kM]?)\s*(?:rps|/s|req/s)?")
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRow:
+    """Machines of so many cores. Rates in requests per second, for one machine."""
+
+    cores: int
+    rate: float
+    rate_low: float
+    rate_high: float
+    machines: int
+    few: int
+    """The least number of machines that may do, from `rate_high`."""
+    many: int
+    """The number of machines that does in the worst case, from `rate_low`."""
+    memory_bytes: int | None
+    """The memory of one machine."""
+
+
+def parse_rate(text: str) -> float:
+    """Requests per second that a text such as "100000rps", "100k" or "2.5k/s" means. Raises UsageError."""
+    match = RATE.fullmatch(text.strip())
+    rate = float(match[1].replace("_", "")) * UNITS[match[2]] if match else 0.0
+    if not rate:
+        raise UsageError(f"--plan: {text!r} is not a rate, such as 100000rps or 100k")
+    return rate
+
+
+def plan(
+    rate: float, one: Service, target_s: float, law: Usl | None, memory_bytes: int | None, cores: Sequence[int] = CORES
+) -> list[MachineRow]:
+    """A row for each size of machine; `one` is one process on one core, as measured."""
+    rows = []
+    for number in cores:
+        cases = sorted(_cases(one, target_s, law, number))
+        middle, low, high = cases[len(cases) // 2], cases[0], cases[-1]
+        if low <= 0:
+            continue
+        rows.append(
+            MachineRow(
+                cores=number,
+                rate=middle,
+                rate_low=low,
+                rate_high=high,
+                machines=math.ceil(rate / middle),
+                few=math.ceil(rate / high),
+                many=math.ceil(rate / low),
+                memory_bytes=memory_bytes * number if memory_bytes else None,
+            )
+        )
+    return rows
+
+
+def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
+    """What a machine carries: in the best case, in the middle, and in the worst case."""
+    frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
+    costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
+    return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]
+
+
+def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
+    """One machine's requests per second at the target."""
+    sigma, kappa = friction
+    slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
+    slots = max(1, one.slots // one.cpus) * cores
+    many = replace(one, cpu_s=one.cpu_s * slower, cpus=cores, slots=slots)
+    return capacity(many, target_s, seed)
+
+
+def basis(law: Usl | None) -> str:
+    """What the plan rests on, in a sentence."""
+    if law is not None and law.trustworthy:
+        return f"cores slow each other down as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
+    low, high = ASSUMED
+    why = "was not measured" if law is None else f"follows no law (error {law.error:.0%})"
+    return f"how cores slow each other down {why}: sigma between {low:g} and {high:g} is assumed"

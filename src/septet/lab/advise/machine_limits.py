@@ -1,0 +1,52 @@
+"""What may be used here: the CPUs and the memory of this process and of its control groups (see `septet.cgroups`).
+
+In a container the numbers of the machine are not ours: a plan made from them would be for another machine.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from septet.cgroups import CGROUP, MEMBERSHIP, cpu_quota, memory_limits
+from septet.lab.pinning import Pinning
+
+
+@dataclass(frozen=True, slots=True)
+class MachineLimits:
+    """What the server may use while it is measured."""
+
+    cpus: int
+    """CPUs that the server is bound to and that its control group lets it use; at least 1."""
+    memory_bytes: int
+    shared: bool = False
+    """Whether the load generator uses the same CPUs."""
+    notes: tuple[str, ...] = ()
+    """Sentences about limits that are lower than they seem."""
+
+
+def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> MachineLimits:
+    """The limits of a server on the CPUs that `pinned` leaves to it, in the control groups of this process."""
+    usable = len(os.sched_getaffinity(0))
+    bound = len(pinned.server) or usable
+    notes = [_share(bound, usable, pinned)]
+    quota = cpu_quota(root, membership)
+    if quota is not None and quota < bound + len(pinned.client):
+        notes.append(f"the control group may use {quota:g} CPUs: the users' part of that is not the server's")
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = min((most for most, _ in memory_limits(root, membership)), default=physical)
+    if memory < physical:
+        notes.append(f"the control group may use {memory / 1e6:,.0f} MB of memory")
+    cpus = bound if quota is None else max(1, min(bound, round(quota - len(pinned.client))))
+    return MachineLimits(cpus, min(memory, physical), not pinned.server, tuple(notes))
+
+
+def _share(bound: int, usable: int, pinned: Pinning) -> str:
+    if not pinned.server:
+        return f"server and users share {_cpus(usable)}: the server would carry more if the users came from elsewhere"
+    return f"of {_cpus(usable)} the server gets {bound}, the users {len(pinned.client)}"
+
+
+def _cpus(number: int) -> str:
+    return f"{number} CPU{'s' * (number != 1)}"

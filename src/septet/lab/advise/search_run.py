@@ -1,0 +1,197 @@
+"""Runs a search: profiles the application, then measures what the search asks for until the time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from septet.errors import Failed
+from septet.lab.advise.candidates import POOL, PROCESSES, Candidate, Finding, Look, Search, Situation, Step
+from septet.lab.advise.capacity_search import CapacitySearch, Outcome
+from septet.lab.advise.measure import ANSWERS, SATURATED_TIMEOUT_S, TrialRunner, duration_s
+from septet.lab.advise.search import next_step
+from septet.lab.advise.trial import Trial, outcome
+from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
+
+START = 0.92
+"""Share of the saturated rate at which a capacity search begins: the capacity is near, unless latency is the limit."""
+FLOOR = 0.1
+"""Share of the saturated rate below which no rate is tried."""
+USERS_MIN = 8
+ARRIVAL_S = 1.0
+SEVERAL = 32
+"""So many users keep a CPU from going to sleep between two requests."""
+WINDOW = 3
+"""A saturation run lasts at least so many times as long as a request, or it would see no answer."""
+FAILURES_MAX = 2
+"""After so many failures in a row the load is not the reason."""
+CHECK_SHARE = 0.3
+"""Share of the time that is kept for checking the first two."""
+CHECK_ANSWERS = 3 * ANSWERS
+CHECK_MAX_S = 6.0
+STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
+"""Shares of the highest held rate at which a check tries, one after the other, until one is held."""
+BELOW = 0.5
+"""Share of a held rate that must be held as well."""
+
+clock = time.monotonic
+
+
+class SearchObserver(Protocol):
+    """Receives the events of a search."""
+
+    def profile(self, found: WorkloadProfile) -> None: ...
+
+    def step(self, step: Step) -> None: ...
+
+    def saturated(self, finding: Finding) -> None: ...
+
+    def tried(self, rate: float, how: Outcome, why: str) -> None: ...
+
+    def found(self, finding: Finding) -> None: ...
+
+    def dropped(self, finding: Finding, why: str) -> None: ...
+
+
+class SearchRun:
+    """One search on one machine. It ends after `budget_s`, when the present trial is finished."""
+
+    def __init__(self, runner: TrialRunner, target_s: float, budget_s: float, observer: SearchObserver) -> None:
+        self._runner = runner
+        self._target_s = target_s
+        self._observer = observer
+        self._begun = clock()
+        self._budget_s = budget_s
+
+    def profile(self, model: str, asynchronous: bool) -> WorkloadProfile:
+        """Measure one user alone and, if requests wait, several at once, under `model`, a loop.
+
+        Raises Failed without answers.
+        """
+        alone = self._runner.saturate(Candidate(model), 1)
+        if alone.failure is None and not alone.answers and not alone.errors:  # the first answer has not come yet
+            alone = self._runner.saturate(Candidate(model), 1, at_least_s=SATURATED_TIMEOUT_S)
+        if alone.failure is not None:
+            raise Failed(alone.failure)
+        if not alone.answers:
+            raise Failed(f"a single user had no right answer: {alone.reason}")
+        found = workload_profile(alone, asynchronous)
+        if found.waits and found.wall_s < self._target_s:  # else no search is made
+            candidate = Candidate(model, threads=SEVERAL if found.blocks else None)
+            found = profile_with_others(found, alone, self._runner.saturate(candidate, SEVERAL, WINDOW * found.wall_s))
+        self._observer.profile(found)
+        return found
+
+    def run(self, search: Search, keep: Callable[[], None]) -> None:
+        """Take every step that the search asks for, until the time is up; `keep` is called after each."""
+        while (step := next_step(search, in_time=not self._late(1.0 - CHECK_SHARE))) is not None:
+            if self._late(1.0) and search.knows_a_capacity:
+                break
+            self._take(search, step)
+            keep()
+
+    def _take(self, search: Search, step: Step) -> None:
+        self._observer.step(step)
+        finding = search.of(step.candidate)
+        measure = {Look.SATURATION: self._saturate, Look.CAPACITY: self._search_capacity, Look.CHECK: self._check}
+        measure[step.look](search, finding)
+
+    def _late(self, share: float) -> bool:
+        return clock() - self._begun > share * self._budget_s
+
+    def _saturate(self, search: Search, finding: Finding) -> None:
+        users = _saturating_users(finding.candidate, search.situation)
+        finding.saturation = self._runner.saturate(finding.candidate, users, WINDOW * search.situation.profile.wall_s)
+        if finding.saturation.answered_nothing:
+            self._observer.dropped(finding, finding.saturation.failure or finding.saturation.reason or "no answer")
+        else:
+            self._observer.saturated(finding)
+
+    def _search_capacity(self, search: Search, finding: Finding) -> None:
+        self._drive(CapacitySearch(START * finding.most, FLOOR * finding.most), finding, search.situation)
+        self._observer.found(finding)
+
+    def _drive(self, capacity_search: CapacitySearch, finding: Finding, situation: Situation) -> None:
+        """Try the rates that the capacity search asks for; sets the bracket and the trials at both ends of it."""
+        trials: dict[float, Trial] = {}
+        failures = 0
+        while (rate := capacity_search.next_rate()) is not None:
+            trial = self._offer(finding.candidate, rate, situation.users)
+            how, why = outcome(trial, self._target_s)
+            self._observer.tried(rate, how, why)
+            capacity_search.record(rate, how)
+            failures = failures + 1 if trial.failure is not None else 0
+            if failures == FAILURES_MAX:
+                break
+            if how is Outcome.HELD or rate not in trials:
+                trials[rate] = trial
+            if how is Outcome.HELD and self._late(1.0):
+                break
+            if how is not Outcome.HELD:
+                self._runner.replace_server()
+        bracket = finding.bracket = capacity_search.result()
+        finding.highest_held = trials.get(bracket.low)
+        above = [rate for rate in trials if rate > bracket.low]
+        finding.lowest_failed = trials[min(above)] if above else None
+
+    def _offer(self, candidate: Candidate, rate: float, users: int) -> Trial:
+        return self._runner.offer(candidate, rate, users, duration_s(rate, self._target_s))
+
+    def _check(self, search: Search, finding: Finding) -> None:
+        """Run longer at the highest held rate, on a fresh server; if it is not held twice, try lower rates.
+
+        Half of that rate must be held as well. That does not follow by itself: a pool with fewer threads than kept
+        connections may serve them while they are busy, and let them wait for each other when they are not.
+        """
+        assert finding.bracket is not None, "only candidates with a bracket are checked"
+        bracket = finding.bracket
+        low, finding.highest_held, refuted = self._confirmed(finding, bracket.low, search.situation.users)
+        if not low:  # the result of the search is refuted, and the capacity unknown
+            finding.bracket = replace(bracket, low=0.0, high=refuted, at_least=False, refuted=True)
+        elif refuted is not None:
+            finding.bracket = replace(bracket, low=low, high=refuted, at_least=False, wavered=True)
+        finding.checked = True
+        self._observer.found(finding)
+
+    def _confirmed(self, finding: Finding, found: float, users: int) -> tuple[float, Trial | None, float | None]:
+        """The highest rate that fresh servers hold, 0 if none; its trial; the lowest rate that they did not hold."""
+        refuted = None
+        for share in STEPS_BACK:
+            if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:
+                continue  # there is time for the last share only
+            rate = share * found
+            trial = self._held_longer(finding, rate, users)
+            if trial is None:
+                refuted = rate
+            elif self._held_longer(finding, BELOW * rate, users) is None:
+                return 0.0, None, BELOW * rate
+            else:
+                return rate, trial, refuted
+        return 0.0, None, refuted
+
+    def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
+        """Try twice, longer, each on a fresh server; returns the trial that was held, None when neither was."""
+        window_s = duration_s(rate, self._target_s, CHECK_ANSWERS, CHECK_MAX_S)
+        for _ in range(2):
+            self._runner.replace_server()
+            trial = self._runner.offer(finding.candidate, rate, users, window_s)
+            how, why = outcome(trial, self._target_s)
+            self._observer.tried(rate, how, why)
+            if how is Outcome.HELD:
+                return trial
+            finding.lowest_failed = trial
+        return None
+
+
+def _saturating_users(candidate: Candidate, situation: Situation) -> int:
+    """Enough users to keep the candidate busy, and few enough that all have a first answer within about a second."""
+    slots = candidate.at_once(situation.profile.asynchronous, situation.users)
+    if candidate.model in (POOL, PROCESSES):
+        wanted = slots  # with one more the pool would close connections to serve the last one
+    elif situation.profile.waits:
+        wanted = 2 * slots
+    else:
+        wanted = int(ARRIVAL_S / situation.profile.wall_s)
+    return max(USERS_MIN, min(situation.users, wanted))

@@ -1,0 +1,87 @@
+"""The workload profile: whether the application waits or computes. It is measured, since imports do not show it.
+
+One user alone shows how long a request takes and how much CPU time the server spends on it; the rest of the time the
+request waits for something: a backend, a disk, a lock, a sleep. While it waits another request may run, if there is a
+thread or a process (WSGI) or a loop (ASGI) for it. How many are of use follows from Little's law.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from septet.lab.advise.trial import Trial, milliseconds
+
+WAITS_SHARE = 0.3
+"""A request that waits for more than this share of its time makes another thread worth while."""
+WAITS_S = 0.001
+"""The least wait that counts: switches between threads and the loopback take time as well."""
+GAIN = 1.5
+"""Several requests at once must be answered this many times as fast as one after the other."""
+USERS = 100
+"""Simultaneous connections, unless the application needs more."""
+USERS_MAX = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadProfile:
+    """One request alone, in seconds: `wall_s` until it is answered (the median), `cpu_s` computing."""
+
+    asynchronous: bool
+    wall_s: float
+    cpu_s: float
+    gain: float | None = None
+    """The rate of several users at once divided by the rate of one alone; None: not measured."""
+
+    @property
+    def wait_s(self) -> float:
+        return max(0.0, self.wall_s - self.cpu_s)
+
+    @property
+    def waits(self) -> bool:
+        return self.wait_s > max(WAITS_S, WAITS_SHARE * self.wall_s) and (self.gain is None or self.gain > GAIN)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether other requests need other threads or processes while one waits."""
+        return self.waits and not self.asynchronous
+
+    def rate_max(self, cpus: int) -> float:
+        """Requests per second at which all CPUs are used up."""
+        return cpus / max(self.cpu_s, 1e-6)
+
+    def at_once(self, cpus: int) -> int:
+        """How many requests the application handles at a time when all CPUs are used up (Little's law)."""
+        return math.ceil(self.rate_max(cpus) * self.wall_s)
+
+    def users(self, cpus: int) -> int:
+        """How many connections it takes to use all CPUs up."""
+        return max(USERS, min(USERS_MAX, self.at_once(cpus) if self.waits else USERS))
+
+    def describe(self) -> str:
+        """The profile in a sentence."""
+        speaks = "ASGI" if self.asynchronous else "WSGI"
+        times = f"a request alone takes {milliseconds(self.wall_s)} and computes {milliseconds(self.cpu_s)} of them"
+        verdict = "it waits" if self.waits else "it computes, or is quick"
+        several = f"; several at once are answered {self.gain:.1f} times as fast" if self.gain is not None else ""
+        return f"{speaks}: {times}{several}: {verdict}"
+
+
+def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
+    """The profile, from a closed loop of one user.
+
+    Time in which the server waited for a CPU is not counted as waiting.
+    """
+    wall_s = max(alone.cpu_s, (alone.p50_s or 0.0) - alone.delay_s)
+    return WorkloadProfile(asynchronous, wall_s, alone.cpu_s)
+
+
+def profile_with_others(found: WorkloadProfile, alone: Trial, several: Trial) -> WorkloadProfile:
+    """The profile after several users were there at once: only that shows whether concurrency gains anything.
+
+    A request among others costs less CPU time, too: no thread has to be woken for it.
+    """
+    if not several.answers:
+        return found
+    gain = several.answered_per_s / max(alone.answered_per_s, 1e-9)
+    return replace(found, gain=gain, cpu_s=min(found.cpu_s, several.cpu_s))

@@ -1,0 +1,89 @@
+"""What the command line says about a cluster: `--cluster`, and `--host` and `--cpus` of `septet bench` beside it."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from septet.errors import UsageError
+from septet.lab.pinning import Pinning, pinning
+
+SCHEMES = ("tcp", "tls")
+"""Schemes of the addresses of Dask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine that ssh(1) reaches, and the Python there that has Septet."""
+
+    name: str
+    """As ssh takes it: a name of ~/.ssh/config, or user@host."""
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """Where the load comes from; one of the three is set."""
+
+    local: int = 0
+    """Workers to start on this machine."""
+    hosts: tuple[Host, ...] = ()
+    """Machines on which to start one worker each."""
+    scheduler: str | None = None
+    """The address of the scheduler of a running cluster."""
+
+    @classmethod
+    def read(cls, text: str) -> ClusterSpec:
+        """Parse local:N, ssh:HOST[=PYTHON],... or tcp://SCHEDULER:PORT. Raises UsageError for other texts."""
+        kind, _, rest = text.partition(":")
+        if kind == "local" and rest.isascii() and rest.isdigit() and int(rest):
+            return cls(local=int(rest))
+        if kind == "ssh" and (hosts := _hosts(rest)):
+            return cls(hosts=hosts)
+        if kind in SCHEMES and _is_address(text):
+            return cls(scheduler=text)
+        raise UsageError(f"--cluster: {text!r} is not of the form local:2, ssh:HOST,HOST or tcp://SCHEDULER:8786")
+
+
+def _hosts(text: str) -> tuple[Host, ...]:
+    """The hosts; none when one could be taken for an option of ssh. Raises UsageError when one is named twice."""
+    hosts = []
+    for word in text.split(","):
+        name, _, python = word.strip().partition("=")
+        if not name or name.startswith("-"):
+            return ()
+        hosts.append(Host(name, python or sys.executable))
+    if len({host.name for host in hosts}) < len(hosts):
+        raise UsageError("--cluster: a host is named twice: --cpus puts more than one process on each")
+    return tuple(hosts)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname and parts.port)
+    except ValueError:
+        return False
+
+
+def host(text: str) -> str:
+    """--host: one address of this machine, which is also used in the URL."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise UsageError(f"--host: {text!r} is no IP address") from None
+    if address.is_unspecified:
+        raise UsageError(f"--host: {text} cannot be loaded: name one of this machine's addresses")
+    return str(address)
+
+
+def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
+    """The CPUs of the server and of the users; the latter may be those of other machines."""
+    if cpus and spec is None:
+        raise UsageError("--cpus: without --cluster, --pin does it")
+    if spec is not None and not ClusterSpec.read(spec).local:
+        return Pinning(client=cpus)
+    ours = pinning() if pin else Pinning()
+    return ours._replace(client=cpus) if cpus else ours

@@ -1,0 +1,256 @@
+"""The coordinator of load processes on other machines, and the figures of a run with the part of each worker.
+
+It receives their events through a topic of the Dask scheduler and sends them their start instants by calls. Both take
+milliseconds; no figure depends on that. Every second each worker is asked whether it is still there: Dask alone would
+wait for a dead worker to return.
+"""
+
+# mypy: allow-untyped-calls
+# (Dask has types in part.)
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+
+from septet.errors import Failed
+from septet.lab.client import LoadLost
+from septet.lab.cluster import worker_side
+from septet.lab.cluster.launch import call_with_timeout
+from septet.lab.cluster.workers import Offset, Worker
+from septet.lab.load import Histogram, LoadError, NoListener, Notify, Plan
+from septet.lab.load.processes import Coordinator
+from septet.lab.load.tally import figures, unpacked
+
+ASK_S = 1.0
+SILENCE_S = 20.0
+KILL_S = 5.0
+
+Message = Callable[[], None]
+"""Handles a message, in the thread of the coordinator."""
+
+
+@dataclass
+class RemoteProcess:
+    """One load process on a worker."""
+
+    worker: Worker
+    plan: Plan
+    """Its share of the plan."""
+    clock: Offset
+    """The offset of the clock of its machine."""
+    answers: int = 0
+    raw: dict[str, Any] | None = None
+    late_ns: int = 0
+    """How late it began the window."""
+
+
+class ClusterCoordinator(Coordinator[RemoteProcess]):
+    """The coordinator of all processes of one run on a cluster."""
+
+    notice_ns = 1_000_000_000
+
+    def __init__(self, client: Client, plan: Plan, notify: Notify, workers: Sequence[tuple[Worker, Offset]]) -> None:
+        super().__init__(plan, notify)
+        self._client = client
+        self._run = f"septet-load-{uuid.uuid4()}"
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._futures: dict[str, Future[dict[int, dict[str, Any]]]] = {}
+        self._heard_s = dict.fromkeys((worker.address for worker, _ in workers), time.monotonic())
+        self._begun: set[str] = set()
+        """Addresses of workers on which the run is under way."""
+        self._begin_ns = 0
+        each = max(1, len(plan.cpus))
+        of = each * len(workers)
+        machines = Counter(worker.network_id for worker, _ in workers)
+        for index in range(of):
+            worker, clock = workers[index // each]
+            share = plan.share(index, of, here=each * machines[worker.network_id])
+            self.processes.append(RemoteProcess(worker, share, clock))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Start the processes on entering; on leaving none of them is left."""
+        over = threading.Event()
+        self._client.subscribe_topic(self._run, self._receive)
+        try:
+            for worker in self._workers():
+                self._submit(worker)
+                threading.Thread(target=self._watch, args=(worker, over), daemon=True).start()
+            yield
+        finally:
+            over.set()
+            with contextlib.suppress(ValueError):  # the scheduler has gone
+                self._client.unsubscribe_topic(self._run)
+            self._kill()
+
+    def collect(self) -> list[RemoteProcess]:
+        """Take messages until each process has sent its counts. Raises Failed and LoadError when one does not."""
+        while self._events["measured"] < len(self.processes) or any(process.raw is None for process in self.processes):
+            try:
+                self._inbox.get(timeout=ASK_S)()
+            except queue.Empty:
+                pass
+            self._check_silence()
+        return self.processes
+
+    def interrupt(self) -> None:
+        """Let all processes end now, with the counts so far."""
+        self._client.run(worker_side.interrupt, self._run, workers=self._addresses(), on_error="return")
+
+    def _submit(self, worker: Worker) -> None:
+        plans = {
+            number: process.plan.values() for number, process in enumerate(self.processes) if process.worker is worker
+        }
+        # Bound to its worker; Dask must not reuse an earlier result, nor run the task again.
+        how = {"workers": [worker.address], "allow_other_workers": False, "pure": False, "retries": 0}
+        future = self._client.submit(worker_side.carry_out, self._run, plans, **how)
+        self._futures[worker.address] = future
+        future.add_done_callback(lambda future: self._inbox.put(lambda: self._done(worker, future)))
+
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        _, said = event
+        self._inbox.put(lambda: self.receive(self.processes[said["process"]], said["event"], said["details"]))
+
+    def _watch(self, worker: Worker, over: threading.Event) -> None:
+        """Ask the worker every second whether it is there; in a thread, because a call to a lost worker takes long."""
+        while not over.wait(ASK_S):
+            try:
+                answers = self._client.run(worker_side.renew, self._run, workers=[worker.address], on_error="return")
+            except Exception as error:  # any exception means that there was no answer
+                answers = {worker.address: error}
+            answer = answers.get(worker.address)
+            self._inbox.put(lambda answer=answer: self._answered(worker, answer))  # type: ignore[misc]
+
+    def _answered(self, worker: Worker, answer: object) -> None:
+        """Take the answer to `renew`. Raises LoadLost when the worker has gone.
+
+        False means that the run is not under way there: its counts are on their way, or a new process took the place of
+        the worker; then no counts come, and `_check_silence` notices.
+        """
+        if self._futures[worker.address].done():
+            return
+        if answer is True:
+            self._begun.add(worker.address)
+            self._heard_s[worker.address] = time.monotonic()
+        elif answer is not False:
+            raise LoadLost(f"worker {worker.name} was lost")
+
+    def _check_silence(self) -> None:
+        for worker in self._workers():
+            waited_s = time.monotonic() - self._heard_s[worker.address]
+            if waited_s > SILENCE_S and not self._futures[worker.address].done():
+                what = "was silent for" if worker.address in self._begun else "is busy, and did not begin for"
+                raise LoadLost(f"worker {worker.name} {what} {SILENCE_S:g} s")
+
+    def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
+        """Take the counts of a worker. Raises the error of its task, with the name of the worker."""
+        try:
+            raws = future.result()
+        except NoListener as error:
+            raise NoListener(f"worker {worker.name}: {error}") from None
+        except LoadError as error:
+            raise LoadError(f"worker {worker.name}: {error}") from None
+        except KilledWorker:
+            raise LoadLost(f"worker {worker.name} was lost") from None
+        except Exception as error:  # an error of Dask, or a fault in our code
+            raise Failed(f"worker {worker.name} did not do its share: {type(error).__name__}: {error}") from None
+        for number, raw in raws.items():
+            self.processes[number].late_ns = raw["begun_ns"] - self.processes[number].clock.ahead_ns - self._begin_ns
+            self.receive(self.processes[number], "raw", raw)
+
+    def _tell(self, instants_ns: Sequence[int]) -> None:
+        """Send the instants, in one call to all workers. Raises Failed when one received its instant too late."""
+        theirs = {
+            number: instant_ns + process.clock.ahead_ns
+            for number, (process, instant_ns) in enumerate(zip(self.processes, instants_ns, strict=True))
+        }
+        answers = self._client.run(worker_side.tell, self._run, theirs, workers=self._addresses(), on_error="return")
+        self._begin_ns = min(instants_ns)
+        for worker in self._workers():
+            if answers.get(worker.address) is False:
+                raise Failed(f"worker {worker.name} heard of the common start too late: the network is too slow")
+
+    def _kill(self) -> None:
+        """Kill what is left. A worker that is not reached in time ends by itself when the coordinator is silent."""
+        left = {address: future for address, future in self._futures.items() if not future.done()}
+
+        def kill() -> None:
+            self._client.cancel(list(left.values()))  # tasks that have not begun do not begin
+            self._client.run(worker_side.kill, self._run, workers=list(left), on_error="return")
+
+        if left:
+            call_with_timeout(KILL_S, kill)
+
+    def _workers(self) -> list[Worker]:
+        return list({process.worker.address: process.worker for process in self.processes}.values())
+
+    def _addresses(self) -> list[str]:
+        return list(self._heard_s)
+
+
+def outcome(plan: Plan, processes: Sequence[RemoteProcess]) -> dict[str, Any]:
+    """The figures, with the part of each worker, and CPU seconds of the load generator on this machine (`here_s`)."""
+    found = figures(plan, [_raw(process) for process in processes])
+    workers = list({process.worker.address: process.worker for process in processes}.values())
+    parts = [
+        _part([process for process in processes if process.worker is worker], _shares(processes)) for worker in workers
+    ]
+    found["client"] |= {
+        "cpu_share": max(part["cpu_share"] for part in parts),
+        "here_s": sum(_cpu_s(process) for process in processes if process.worker.here),
+        "workers": parts,
+    }
+    return found
+
+
+def _raw(process: RemoteProcess) -> dict[str, Any]:
+    assert process.raw is not None, "a run that lacks the counts of a process has failed"
+    return process.raw
+
+
+def _part(processes: Sequence[RemoteProcess], shares: dict[object, float]) -> dict[str, Any]:
+    """The part of one worker. The offset is that of its monotonic clock against ours."""
+    first, raws = processes[0], [_raw(process) for process in processes]
+    return {
+        "worker": first.worker.name,
+        "processes": len(processes),
+        "users": sum(process.plan.users for process in processes),
+        "answers": _merged(raws, "latency").count,
+        "errors": sum(sum(raw["errors"].values()) for raw in raws),
+        "cpu_share": max(shares[_cpu_of(process)] for process in processes),
+        "send_late_us": unpacked(*(raw["send_late"] for raw in raws)).summary()["p99"],
+        "began_late_us": max(process.late_ns for process in processes) // 1000,
+        "clock_ahead_us": first.clock.ahead_ns // 1000,
+        "clock_uncertainty_us": first.clock.uncertainty_ns // 1000,
+    }
+
+
+def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
+    return unpacked(*(target[name] for raw in raws for target in raw["targets"]))
+
+
+def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
+    """CPU shares by process; processes that are bound to one CPU of one machine have one share together."""
+    shares: dict[object, float] = {}
+    for process in processes:
+        shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]
+    return shares
+
+
+def _cpu_of(process: RemoteProcess) -> object:
+    return (process.worker.kernel_id, process.plan.cpus) if process.plan.cpus else id(process)
+
+
+def _cpu_s(process: RemoteProcess) -> float:
+    used = _raw(process)["client"]
+    return float(used["user_s"] + used["system_s"])

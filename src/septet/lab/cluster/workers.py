@@ -1,0 +1,121 @@
+"""The workers of a cluster: which there are, whether they can be used, and how far their clocks are from ours.
+
+The offset of a clock is measured by messages there and back (Cristian 1989). The other clock was read at some instant
+between sending and receiving. The quickest of many round trips leaves the least doubt about which: the middle of that
+round trip is wrong by no more than half of it, however unequal the two ways are.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import platform
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import septet
+from septet.errors import Failed
+from septet.lab.cluster.worker_side import kernel_id, network_id
+from septet.lab.load.plan import split
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker. Workers with one kernel_id share a machine."""
+
+    address: str
+    """Its address within Dask."""
+    name: str
+    """For people."""
+    septet: str
+    python: str
+    kernel_id: str
+    network_id: str
+    machine: dict[str, Any]
+
+    @property
+    def here(self) -> bool:
+        """Whether it runs on this machine, and uses its CPU time."""
+        return self.kernel_id == kernel_id()
+
+
+def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -> tuple[Worker, ...]:
+    """The workers, by the answers of their `describe`. Raises Failed when one cannot be used."""
+    if not answers:
+        raise Failed("the cluster has no workers")
+    workers = []
+    for address, answer in sorted(answers.items()):
+        name = _title(address, names.get(address))
+        if isinstance(answer, ModuleNotFoundError):
+            raise Failed(f"worker {name} cannot load anything: there is {str(answer).lower()} there; install septet")
+        if not isinstance(answer, dict):
+            raise Failed(f"worker {name} cannot be asked what it is: {answer!r}")
+        workers.append(Worker(address, name, **answer))
+    for worker in workers:
+        _check_versions(worker)
+    return tuple(sorted(workers, key=lambda worker: worker.name))
+
+
+def _title(address: str, name: object) -> str:
+    """The name that the user gave it, else its address."""
+    return name if isinstance(name, str) and "://" not in name else address.partition("://")[2]
+
+
+def _check_versions(worker: Worker) -> None:
+    """Raises Failed for another Septet, or another minor version of Python, whose speed differs."""
+    ours, theirs = platform.python_version(), worker.python
+    if worker.septet != septet.__version__:
+        raise Failed(f"worker {worker.name} has septet {worker.septet}, and here is {septet.__version__}: take one")
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        raise Failed(f"worker {worker.name} runs Python {theirs}, and here is {ours}: take one")
+
+
+def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
+    """Raises Failed for a loopback address when workers are elsewhere: each would load its own machine."""
+    parts, port = split(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return  # the workers may be able to resolve it
+    if not any(ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found):
+        return
+    ours = network_id()
+    if strangers := [worker.name for worker in workers if worker.network_id != ours]:
+        raise Failed(f"{parts.netloc} is another machine for worker {strangers[0]}: {cure}")
+
+
+def machines(workers: Sequence[Worker]) -> dict[str, Any]:
+    """The workers for a results file; without host names that the user did not give."""
+    return {
+        worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
+        for worker in workers
+    }
+
+
+PINGS = 20
+
+
+class Ping(NamedTuple):
+    """One round trip, in nanoseconds of the monotonic clocks."""
+
+    sent_ns: int
+    """By our clock."""
+    there_ns: int
+    """By the clock of the other machine."""
+    received_ns: int
+    """By our clock."""
+
+
+class Offset(NamedTuple):
+    """The other clock minus ours, and the largest error of that."""
+
+    ahead_ns: int
+    uncertainty_ns: int
+
+
+def offset(pings: Iterable[Ping]) -> Offset:
+    """The offset by the quickest ping. Raises ValueError without pings."""
+    best = min(pings, key=lambda ping: ping.received_ns - ping.sent_ns)
+    round_trip_ns = best.received_ns - best.sent_ns
+    return Offset(best.there_ns - best.sent_ns - round_trip_ns // 2, (round_trip_ns + 1) // 2)

@@ -1,0 +1,55 @@
+"""The process models of this Septet, as `septet models` lists them, and the choice that a verb is given."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from septet.errors import Failed, UsageError
+
+ANSWER_TIMEOUT_S = 30.0
+
+
+def model_names() -> tuple[str, ...]:
+    """The models of `septet serve`, as `septet models` lists them."""
+    return tuple(_asked("models", "--names").split())
+
+
+def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The models in a list with commas, in its order; all without a list. Raises UsageError for unknown models."""
+    if wanted is None:
+        return known
+    chosen = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise UsageError(f"--models: {', '.join(unknown) or wanted!r} is not among {', '.join(known)}")
+    return chosen
+
+
+def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The swept options that each model does not take, by model.
+
+    Models differ in the options for their size: `septet models` says which of them each takes; all take the others.
+    Raises UsageError for an option that none of the models takes.
+    """
+    takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}
+    sizes = set[str]().union(*takes.values())
+    for name in swept:
+        if name in sizes and not any(name in takes[model] for model in models):
+            raise UsageError(f"--sweep: {', '.join(models)} cannot be told --{name}")
+    found = {model: tuple(name for name in swept if name in sizes - takes[model]) for model in models}
+    return {model: names for model, names in found.items() if names}
+
+
+def _asked(*words: str) -> str:
+    """The output of a `septet` command."""
+    said = f"`septet {' '.join(words)}`"
+    command = [sys.executable, "-m", "septet", *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S, check=True).stdout
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{said} did not end within {ANSWER_TIMEOUT_S:g} s") from None
+    except subprocess.CalledProcessError as error:
+        raise Failed(f"{said} failed: {error.stderr.strip()}") from None

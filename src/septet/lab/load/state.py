@@ -1,0 +1,189 @@
+"""What the connections remember: users, targets, and connections that wait for the server to close them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .answer import Answer, Framing
+from .plan import ANY_LENGTH, USER_PLACEHOLDER, Target
+from .requests import Jar, Requests
+from .tally import Series
+
+KINDS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset",
+    errno.ETIMEDOUT: "time-out",
+    errno.ENOENT: "refused",  # the unix socket does not exist
+    errno.EAGAIN: "queue full",  # the queue of a unix socket's listener: unix(7)
+    errno.EMFILE: "no descriptor",
+    errno.ENFILE: "no descriptor",
+    errno.EADDRNOTAVAIL: "no local port",
+}
+KNOWN_BYTES_MAX = 65536
+"""Longer answers do not come in one piece, so it is no use to remember them whole."""
+CLOSING_MAX = 1000
+
+
+def kind_of(code: int | None) -> str:
+    """The name of an error number in the figures: a word where there is one, else the name of the constant."""
+    return KINDS.get(code or 0) or errno.errorcode.get(code or 0, "error")
+
+
+class User:
+    """One user, the present request, and the present connection."""
+
+    # fmt: off
+    __slots__ = (
+        "answer", "arrived", "connect_ns", "cookies", "due_ns", "fd", "first_ns", "number", "recv", "remaining",
+        "requests", "retrying", "reused", "send", "series", "socket", "started_ns", "target", "unsent", "watched",
+    )
+    # fmt: on
+
+    def __init__(self, number: int, requests: Requests, target: TargetState) -> None:
+        self.number = number
+        self.requests = requests
+        self.cookies: Jar | None = None
+        self.arrived = False
+        """Whether the user has had a first answer."""
+
+        # The present request:
+        self.target = target
+        self.series: Series
+        """Receives the latency of the request."""
+        self.due_ns = 0
+        """When the request was due; 0: the user has no request under way."""
+        self.started_ns = 0
+        """When the request was given a connection, or began to open one."""
+        self.unsent = b""
+        """The part of the request that is not sent yet; the whole of it while connecting."""
+        self.retrying = False
+        """Whether the request was sent before, on a connection that the server had closed."""
+        self.answer: Answer | None = None
+        """The answer so far, when it comes in several pieces or differs from the last one."""
+        self.first_ns = 0
+        """When the first byte of such an answer came."""
+
+        # The present connection:
+        self.socket: socket.socket | None = None
+        self.send: Callable[[bytes], int]
+        self.recv: Callable[[int], bytes]
+        """`send` and `recv` are methods of the socket, bound once for speed."""
+        self.fd = -1
+        self.watched = 0
+        """The events that epoll watches for."""
+        self.connect_ns = 0
+        """When connecting began; 0 once the connection is established."""
+        self.remaining = 0
+        """How many more requests the connection may carry."""
+        self.reused = False
+        """Whether the connection has carried an answer before."""
+
+
+class TargetState:
+    """One target of the plan, the last right answer to it, and what the next answer must be like."""
+
+    __slots__ = (
+        "_first_body",
+        "_seen",
+        "closes",
+        "definition",
+        "expected_length",
+        "framing",
+        "index",
+        "known",
+        "known_bytes",
+        "series",
+    )
+
+    def __init__(self, index: int, definition: Target, closes: bool = False) -> None:
+        self.index = index
+        self.definition = definition
+        self.closes = closes
+        """Whether the request says that the connection ends with it."""
+        self.expected_length = definition.expect_length
+        self.series: Series
+        """Receives the latencies of requests that begin from now on."""
+        self.known: bytes | None = None
+        """The last right answer, whole: an answer that equals it is right and need not be parsed."""
+        self.known_bytes = 0
+        """The length of its body."""
+        self.framing: Framing
+        """The framing of the known answer."""
+        self._seen = 0
+        """Right answers that were parsed; the expected length is learnt from the first two."""
+        self._first_body: bytes | None = None
+
+    def path_of(self, user: int) -> bytes:
+        """The path that the user with this number requests."""
+        return self.definition.path.replace(USER_PLACEHOLDER, str(user)).encode("ascii")
+
+    def new_answer(self) -> Answer:
+        target = self.definition
+        return Answer(bodiless=target.method == "HEAD", keeps_body=bool(target.expect_text) or target.same_body)
+
+    def objection(self, answer: Answer) -> str | None:
+        """The kind of error that a complete answer is counted as; None for a right answer."""
+        assert answer.framing is not None, "a complete answer has a head"
+        status, target = answer.framing.status, self.definition
+        if status != target.status if target.status else not 200 <= status < 400:
+            return f"status {status}"
+        self._learn_length(answer.body_bytes)
+        if self.expected_length not in (answer.body_bytes, ANY_LENGTH):
+            return "length"
+        if answer.keeps_body:
+            return self._objection_to_body(bytes(answer.body))
+        return None
+
+    def _learn_length(self, length: int) -> None:
+        """Expect the length of the first right answer, or any length when the second one has another."""
+        if self._seen < 2 and self.definition.expect_length is None:
+            varies = self._seen and length != self.expected_length
+            self.expected_length = ANY_LENGTH if varies else length
+        self._seen += 1
+
+    def _objection_to_body(self, body: bytes) -> str | None:
+        if self.definition.expect_text and self.definition.expect_text.encode() not in body:
+            return "body"
+        if self.definition.same_body:
+            if self._first_body is None:
+                self._first_body = body
+            return None if body == self._first_body else "body"
+        return None
+
+    def remember(self, data: bytes, framing: Framing, body_bytes: int) -> None:
+        """Recognise this right answer from now on; `data` is all of it."""
+        if len(data) < KNOWN_BYTES_MAX and self._seen > 1:
+            self.known, self.framing, self.known_bytes = data, framing, body_bytes
+
+
+class ClosingConnections:
+    """Connections that carry no further request, kept until the server has closed them.
+
+    The side that closes first keeps the connection in TIME_WAIT for a minute. If that were our side, and not on
+    loopback, local ports would run out at 500 connections a second. So connections that the server has announced to
+    close are kept, up to a limit. epoll still watches their descriptors; any event on one is its end.
+    """
+
+    def __init__(self, spare_descriptors: int) -> None:
+        self._sockets: dict[int, Any] = {}
+        self._max = min(CLOSING_MAX, spare_descriptors)
+
+    def keep(self, fd: int, sock: Any) -> None:
+        """Keep one more; above the limit the oldest one is closed."""
+        self._sockets[fd] = sock
+        if len(self._sockets) > self._max:
+            self.close(next(iter(self._sockets)))
+
+    def close(self, fd: int) -> None:
+        """Close a connection, if it is kept here: the server closed it, or sent bytes that answer no request."""
+        sock = self._sockets.pop(fd, None)
+        if sock is not None:
+            sock.close()
+
+    def close_all(self) -> None:
+        for fd in list(self._sockets):
+            self.close(fd)

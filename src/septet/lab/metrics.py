@@ -1,0 +1,398 @@
+"""The metrics of the laboratory, one row each. All that measures, sums up, prints, draws or documents them follows.
+
+A row says what a metric is, in which unit, which way is better, how it is read from the server while it runs, how it is
+made from the record of a run, and where it is shown:
+
+    sampled    the sampler reads it; results.json has it as `usage.KEY`
+    figure     summaries have it for each cell: the median of the runs, with an interval
+    column     the table that `septet bench` prints
+    chart      the pictures and tables of report.html
+    compare    `septet compare --metric NAME`
+
+To add a metric is to add a row. The reference (docs/reference/metrics.md) is made from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from septet.lab import proc
+from septet.lab.load import ListenQueue
+from septet.lab.statistics import Estimate
+
+Record = dict[str, Any]
+"""One run in results.json."""
+Number = float | int | None
+Figure = Callable[[Record], Number]
+
+
+class Sight:
+    """What one sample sees of a server; read when a metric asks for it."""
+
+    def __init__(self, session: int, queue: Callable[[], ListenQueue | None] = lambda: None) -> None:
+        self._session = session
+        self._queue = queue
+
+    @cached_property
+    def processes(self) -> list[proc.Process]:
+        """The processes of the server."""
+        return proc.processes_of(self._session)
+
+    @cached_property
+    def queue(self) -> ListenQueue | None:
+        """The queue of the server's listener; None where the kernel gives no figures."""
+        return self._queue()
+
+
+class Over(Enum):
+    """How the samples of the measured window become one figure. The value is for the reference."""
+
+    PEAK = "the most at one time"
+    CHANGE = "end minus beginning of the window"
+    LAST = "the last"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How the sampler reads a metric."""
+
+    read: Callable[[Sight], Number]
+    over: Over
+    costly: bool = False
+    """Whether reading takes so long that not every sample does it."""
+    unknown: Number = 0
+    """The figure when no sample had one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How a metric stands in the table that `septet bench` prints."""
+
+    heading: str
+    place: int
+    """Among the columns, from the left."""
+    form: str = ",.0f"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """How a metric is drawn."""
+
+    name: str
+    """The name of the files, and of links within the page."""
+    title: str
+    subject: str = ""
+    """What sentences call it."""
+    bar: int = 0
+    """Its place among the bars for one number of users; 0: no bar."""
+    linear: bool = False
+    """Whether the axis is linear even where a logarithmic one would show more."""
+    unit_in_title: bool = False
+    only_above_0: bool = False
+    """Whether it is drawn only if some cell has more than 0 of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One row."""
+
+    key: str
+    """Its name in summaries, and in `usage` when it is sampled."""
+    meaning: str
+    unit: str = ""
+    """The unit that people read."""
+    per_unit: float = 1.0
+    """How many of the recorded units make one of `unit`."""
+    more_is_better: bool = False
+    sampled: Sampled | None = None
+    figure: Figure | None = None
+    """Its value in a run; None: it is recorded and not summed up."""
+    column: Column | None = None
+    compare: str = ""
+    """Its name for `--metric`, when it has one."""
+    compare_by_default: bool = False
+    chart: Chart | None = None
+
+    def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
+        """Its estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell that failed."""
+        found = figures.get(self.key)
+        if found is None:
+            return None
+        low, high = (None if edge is None else edge / self.per_unit for edge in (found.low, found.high))
+        return Estimate(found.median / self.per_unit, low, high)
+
+    @property
+    def heading(self) -> str:
+        """The title of its chart, with the unit where the title does not name it."""
+        assert self.chart is not None, "only metrics with a chart have a heading"
+        return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"
+
+
+def _latency(name: str) -> Figure:
+    return lambda record: record["load"]["latency_us"].get(name)
+
+
+def _usage(key: str) -> Figure:
+    return lambda record: record["usage"].get(key)
+
+
+def _cpu_us(key: str) -> Figure:
+    """CPU time for one answer."""
+    return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
+
+
+def _switches(key: str) -> Figure:
+    """Context switches for one answer, over the whole life of the server.
+
+    They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
+    have ended by the end of the window. wait4(2) counts those that have ended.
+    """
+
+    def figure(record: Record) -> Number:
+        life, load = record["stop"]["life"], record["load"]
+        return life[key] / (load["answers"] + load["warmup"]["answers"]) if life["complete"] else None
+
+    return figure
+
+
+def _error_share(record: Record) -> Number:
+    errors: int = sum(record["load"]["errors"].values())
+    answers: int = record["load"]["answers"]
+    return errors / (errors + answers)
+
+
+def _sum(*figures: Figure) -> Figure:
+    """The sum; None when a part of it is not known."""
+
+    def figure(record: Record) -> Number:
+        values = [value for each in figures if (value := each(record)) is not None]
+        return sum(values) if len(values) == len(figures) else None
+
+    return figure
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        key="requests_per_s",
+        meaning="right answers in a second",
+        unit="requests/s",
+        more_is_better=True,
+        figure=lambda record: record["load"]["requests_per_s"],
+        compare="requests/s",
+        compare_by_default=True,
+        chart=Chart("requests-per-second", "Requests per second", "requests per second", 1, True, unit_in_title=True),
+    ),
+    Metric(
+        key="p50_us",
+        meaning="latency that half of the requests do not exceed",
+        unit="ms",
+        per_unit=1000,
+        figure=_latency("p50"),
+        column=Column("p50 ms", 1, ",.1f"),
+        compare="p50",
+        chart=Chart("latency-p50", "Latency: half of the requests are faster (p50)", "p50 latency", 3),
+    ),
+    Metric(
+        key="p90_us",
+        meaning="latency that 90 of 100 requests do not exceed",
+        unit="ms",
+        per_unit=1000,
+        figure=_latency("p90"),
+        compare="p90",
+    ),
+    Metric(
+        key="p99_us",
+        meaning="latency that 99 of 100 requests do not exceed",
+        unit="ms",
+        per_unit=1000,
+        figure=_latency("p99"),
+        column=Column("p99 ms", 2, ",.1f"),
+        compare="p99",
+        compare_by_default=True,
+        chart=Chart("latency-p99", "Latency: 99 of 100 requests are faster (p99)", "p99 latency", 2),
+    ),
+    Metric(
+        key="p99.9_us",
+        meaning="latency that 999 of 1,000 requests do not exceed",
+        unit="ms",
+        per_unit=1000,
+        figure=_latency("p99.9"),
+        compare="p99.9",
+    ),
+    Metric(
+        key="p99.99_us",
+        meaning="latency that 9,999 of 10,000 requests do not exceed",
+        unit="ms",
+        per_unit=1000,
+        figure=_latency("p99.99"),
+    ),
+    Metric(key="max_us", meaning="the longest latency", unit="ms", per_unit=1000, figure=_latency("max")),
+    Metric(key="mean_us", meaning="the mean latency", unit="ms", per_unit=1000, figure=_latency("mean")),
+    Metric(
+        key="cpu_us",
+        meaning="CPU time of the server for a request",
+        unit="µs",
+        figure=_sum(_cpu_us("user_s"), _cpu_us("system_s")),
+        column=Column("CPU µs/request", 3),
+        compare="CPU/request",
+        compare_by_default=True,
+        chart=Chart("cpu", "CPU time of a request", "CPU time of a request", 4),
+    ),
+    Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=_cpu_us("user_s")),
+    Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=_cpu_us("system_s")),
+    Metric(
+        key="user_s",
+        meaning="CPU seconds in user mode, of processes that ended included",
+        unit="s",
+        sampled=Sampled(lambda sight: sum(each.user_s for each in sight.processes), Over.CHANGE),
+    ),
+    Metric(
+        key="system_s",
+        meaning="CPU seconds in the kernel, of processes that ended included",
+        unit="s",
+        sampled=Sampled(lambda sight: sum(each.system_s for each in sight.processes), Over.CHANGE),
+    ),
+    Metric(
+        key="gil_share",
+        meaning="share of the time in which threads want to run that they wait for the GIL; null where it is not known",
+        unit="%",
+        per_unit=0.01,
+        # `threads.gil` looks more often than the sampler; the runner adds its share.
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=_usage("gil_share"),
+        column=Column("waits for GIL", 5, ".0f"),
+    ),
+    Metric(
+        key="pss_bytes",
+        meaning="memory of all processes; memory that they share is counted once (PSS)",
+        unit="MB",
+        per_unit=1e6,
+        sampled=Sampled(lambda sight: proc.pss_bytes(sight.processes), Over.PEAK, costly=True, unknown=None),
+        figure=_usage("pss_bytes"),
+        column=Column("memory MB", 6),
+        compare="memory",
+        compare_by_default=True,
+        chart=Chart("memory", "Memory of all processes (PSS)", "memory", 5),
+    ),
+    Metric(
+        key="rss_bytes",
+        meaning="memory of all processes; memory that they share is counted once for each (RSS)",
+        unit="MB",
+        per_unit=1e6,
+        sampled=Sampled(lambda sight: sum(each.rss_bytes for each in sight.processes), Over.PEAK),
+        figure=_usage("rss_bytes"),
+    ),
+    Metric(
+        key="switches",
+        meaning="context switches for a request, over the whole life of the server",
+        unit="switches",
+        figure=_sum(_switches("voluntary_switches"), _switches("involuntary_switches")),
+        column=Column("switches/request", 4, ".2f"),
+        compare="switches/request",
+        chart=Chart("switches", "Context switches of a request", "context switches", 6, unit_in_title=True),
+    ),
+    Metric(key="voluntary_switches", meaning="of threads that had to wait", figure=_switches("voluntary_switches")),
+    Metric(
+        key="involuntary_switches", meaning="of threads that lost the CPU", figure=_switches("involuntary_switches")
+    ),
+    Metric(
+        key="error_share",
+        meaning="requests that failed",
+        unit="% of all requests",
+        per_unit=0.01,
+        figure=_error_share,
+        chart=Chart("errors", "Requests that failed", "failed requests", linear=True, only_above_0=True),
+    ),
+    Metric(
+        key="processes",
+        meaning="processes of the server",
+        sampled=Sampled(lambda sight: len(sight.processes), Over.PEAK),
+        figure=_usage("processes"),
+        column=Column("processes", 7),
+        compare="processes",
+    ),
+    Metric(
+        key="threads",
+        meaning="threads of all processes",
+        sampled=Sampled(lambda sight: sum(each.threads for each in sight.processes), Over.PEAK),
+        figure=_usage("threads"),
+        column=Column("threads", 8),
+        compare="threads",
+    ),
+    Metric(
+        key="descriptors",
+        meaning="open files and sockets of all processes",
+        sampled=Sampled(lambda sight: proc.descriptors_of(sight.processes), Over.PEAK, costly=True),
+        figure=_usage("descriptors"),
+    ),
+    Metric(
+        key="queue_depth",
+        meaning="connections that waited to be accepted; null where the kernel gives no figures",
+        sampled=Sampled(lambda sight: sight.queue and sight.queue.depth, Over.PEAK, unknown=None),
+        figure=_usage("queue_depth"),
+    ),
+    Metric(
+        key="queue_backlog",
+        meaning="connections that the listen queue holds",
+        sampled=Sampled(lambda sight: sight.queue and sight.queue.backlog, Over.LAST, unknown=None),
+    ),
+    Metric(
+        key="queue_overflows",
+        meaning="SYNs and connections on this machine that found a listen queue full (TcpExt ListenOverflows)",
+        sampled=Sampled(lambda sight: proc.listen_overflows(), Over.CHANGE),
+        figure=_usage("queue_overflows"),
+    ),
+    Metric(
+        key="machine_busy_s",
+        meaning="CPU seconds of all programs on the machine, to tell what others took",
+        unit="s",
+        sampled=Sampled(lambda sight: proc.machine_times()[0], Over.CHANGE),
+    ),
+    Metric(
+        key="machine_steal_s",
+        meaning="CPU seconds that the hypervisor took from the machine",
+        unit="s",
+        sampled=Sampled(lambda sight: proc.machine_times()[1], Over.CHANGE),
+    ),
+)
+
+BY_KEY = {metric.key: metric for metric in METRICS}
+SUMMED_UP = {metric.key: metric.figure for metric in METRICS if metric.figure is not None}
+"""The figures that summaries have."""
+SAMPLED = {metric.key: metric.sampled for metric in METRICS if metric.sampled is not None}
+"""What the sampler reads."""
+COMPARED = {metric.compare: metric for metric in METRICS if metric.compare}
+"""The metrics of `septet compare`, by the names on its command line."""
+COLUMNS = [metric for metric in METRICS if metric.column is not None]
+COLUMNS.sort(key=lambda metric: metric.column.place if metric.column is not None else 0)
+CHARTS = [metric for metric in METRICS if metric.chart is not None]
+BARS = [metric for metric in CHARTS if metric.chart is not None and metric.chart.bar]
+BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0)
+"""The metrics that have a bar for one number of users, in the order of the bars."""
+
+RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
+"""Metrics that sentences speak of."""
+
+
+def reference() -> str:
+    """The table of the metrics for the documentation, in Markdown."""
+    lines = ["| metric | meaning | unit | better | over the window | shown |", "|---|---|---|---|---|---|"]
+    for metric in METRICS:
+        better = "" if metric.figure is None else "more" if metric.more_is_better else "less"
+        over = metric.sampled.over.value if metric.sampled is not None else ""
+        lines.append(f"| `{metric.key}` | {metric.meaning} | {metric.unit} | {better} | {over} | {_shown(metric)} |")
+    return "\n".join(lines)
+
+
+def _shown(metric: Metric) -> str:
+    places = [
+        "table" * (metric.column is not None or metric is RATE),
+        "report" * (metric.chart is not None),
+        f"compare: {metric.compare}" * bool(metric.compare),
+        "`usage`" * (metric.sampled is not None),
+    ]
+    return ", ".join(filter(None, places))

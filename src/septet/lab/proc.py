@@ -1,0 +1,99 @@
+"""What the kernel says about a server's processes and about the machine, read from /proc (proc(5)).
+
+A server is started in a session of its own; its processes are those of that session, also those that others of them
+started. The CPU time of a process that has ended is in the `cutime` and `cstime` of the process that waited for it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+PROCESSES_READ_MAX = 32
+"""How many processes are read; of more the sum is scaled, because reading a thousand would delay them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process at one moment. Times in seconds; those of ended children are included."""
+
+    pid: int
+    alive: bool
+    """False for a zombie, for which its parent has not waited yet."""
+    threads: int
+    rss_bytes: int
+    user_s: float
+    system_s: float
+
+
+def processes_of(session: int) -> list[Process]:
+    """The processes of a session, by its id (which is the pid of its leader)."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path("/proc", name, "stat").read_bytes()
+            except OSError:
+                continue  # it has ended meanwhile
+            fields = stat[stat.rindex(b")") + 2 :].split()  # after the name, which may hold any character
+            if int(fields[3]) == session:
+                found.append(_process(int(name), fields))
+    return found
+
+
+def _process(pid: int, fields: list[bytes]) -> Process:
+    """From the fields of /proc/PID/stat, of which the first here is the third of proc(5)."""
+    utime, stime, cutime, cstime = (int(text) / TICKS_PER_S for text in fields[11:15])
+    return Process(
+        pid, fields[0] not in b"ZX", int(fields[17]), int(fields[21]) * PAGE_BYTES, utime + cutime, stime + cstime
+    )
+
+
+def pss_bytes(processes: list[Process]) -> int | None:
+    """The memory of the processes, shared pages counted once; None where it may not be read."""
+    step = -(-len(processes) // PROCESSES_READ_MAX) or 1
+    shares = [share for process in processes[::step] if (share := _pss(process.pid)) is not None]
+    return sum(shares) * len(processes) // len(shares) if shares else None
+
+
+def _pss(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")), None)
+    except OSError:
+        return None
+
+
+def descriptors_of(processes: list[Process]) -> int:
+    """How many files and sockets the processes have open; estimated from a part of them when they are many."""
+    step = -(-len(processes) // PROCESSES_READ_MAX) or 1
+    counts = [count for process in processes[::step] if (count := _descriptors(process.pid)) is not None]
+    return sum(counts) * len(processes) // len(counts) if counts else 0
+
+
+def _descriptors(pid: int) -> int | None:
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+
+
+def listen_overflows() -> int:
+    """How often a full listen queue refused a connection, since this network namespace started (netstat -s)."""
+    try:
+        names, values = (
+            line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")
+        )
+    except (OSError, ValueError):
+        return 0
+    return int(dict(zip(names, values, strict=True)).get("ListenOverflows", 0))
+
+
+def machine_times() -> tuple[float, float]:
+    """(busy, stolen) CPU seconds of the whole machine since it started."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq) / TICKS_PER_S, steal / TICKS_PER_S

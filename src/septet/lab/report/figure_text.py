@@ -1,0 +1,33 @@
+"""How the figures of a cell are written in the tables and labels of the report."""
+
+from __future__ import annotations
+
+from septet.lab.metrics import Metric
+from septet.lab.statistics import Estimate
+from septet.lab.summary import Summary
+from septet.lab.verdicts import DOUBT_MARK
+
+
+def number(value: float, like: float | None = None) -> str:
+    """About three digits, with as many decimals as that takes; with `like`, the decimals that number would have."""
+    size = abs(value if like is None else like)
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
+    text = f"{value:,.{decimals}f}"
+    return text if like is not None or "." not in text else text.rstrip("0").rstrip(".")
+
+
+def with_interval(found: Estimate) -> str:
+    """The median, and half of the interval where it is known."""
+    if found.low is None or found.high is None:
+        return number(found.median)
+    return f"{number(found.median)} ±{number((found.high - found.low) / 2, like=found.median)}"
+
+
+def text(metric: Metric, cell: Summary | None) -> str:
+    """A figure as tables show it: with a mark where it is not valid."""
+    if cell is None:
+        return "-"  # not measured: the run was interrupted before
+    if not cell.figures:
+        return "failed"
+    found = metric.estimate(cell.figures)
+    return "-" if found is None else with_interval(found) + (DOUBT_MARK if cell.verdict != "valid" else "")

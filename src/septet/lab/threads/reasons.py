@@ -1,0 +1,220 @@
+"""What a blocked thread waits for: from its system call and the arguments, looked up in /proc while it is blocked.
+
+The tables have the numbers of system calls in which a server's thread may block for long, for x86-64 and for the
+generic table (aarch64 and others). Source: arch/x86/entry/syscalls/syscall_64.tbl and
+include/uapi/asm-generic/unistd.h of Linux.
+
+The GIL is recognised by an address: CPython keeps its lock in a static variable, so a futex(2) within the mapping of
+the interpreter, or of libpython, is the GIL, and any other is a lock, a condition or a queue. That holds for CPython
+3.11 to 3.13 with a GIL, in any server.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import struct
+import time
+from enum import Enum, auto
+
+from septet.lab.threads.sockets import Descriptors, Kind, waits
+from septet.lab.threads.states import Call, State
+
+
+class About(Enum):
+    """What the first arguments of a system call are."""
+
+    DESCRIPTOR = auto()  # the first is a descriptor that it reads, writes or connects
+    POLL = auto()  # the first is an array of struct pollfd, the second its length
+    EPOLL = auto()  # the first is an epoll descriptor
+    RING = auto()
+    FUTEX = auto()  # the first is the address of the word that it waits for
+    SLEEP = auto()
+    CHILD = auto()  # or a signal, which is how a parent waits for all of them
+    FILE = auto()  # a path or a disk file, in some argument
+    SELECT = auto()
+    LOCK = auto()  # of a file
+
+
+_X86_64 = {
+    About.DESCRIPTOR: (0, 1, 19, 20, 40, 42, 43, 44, 45, 46, 47, 288, 299, 307),
+    About.POLL: (7, 271),
+    About.EPOLL: (232, 281, 441),
+    About.RING: (426,),
+    About.FUTEX: (202, 449),
+    About.SLEEP: (35, 230),
+    About.CHILD: (34, 61, 128, 130, 247),
+    About.FILE: (2, 4, 5, 6, 17, 18, 74, 75, 77, 82, 83, 87, 257, 262, 263, 277, 285, 295, 296, 332, 437),
+    About.SELECT: (23, 270),
+    About.LOCK: (72, 73),
+}
+_GENERIC = {
+    About.DESCRIPTOR: (63, 64, 65, 66, 71, 202, 203, 206, 207, 211, 212, 242, 243, 269),
+    About.POLL: (73,),
+    About.EPOLL: (22, 441),
+    About.RING: (426,),
+    About.FUTEX: (98, 449),
+    About.SLEEP: (101, 115),
+    About.CHILD: (95, 133, 137, 260),
+    About.FILE: (35, 45, 46, 47, 56, 67, 68, 69, 70, 79, 80, 81, 82, 83, 291, 437),
+    About.SELECT: (72,),
+    About.LOCK: (25, 32),
+}
+
+
+def _by_number(table: dict[About, tuple[int, ...]]) -> dict[int, About]:
+    return {number: about for about, numbers in table.items() for number in numbers}
+
+
+ABOUT = _by_number(_X86_64 if platform.machine() == "x86_64" else _GENERIC)
+
+
+_POLLFD = struct.Struct("<ihh")
+_POLLED_MAX = 64
+"""A poll(2) of more descriptors is an event loop, and is not looked at."""
+_FRESH_NS = 20_000_000
+"""How long a lookup is valid."""
+_IDLE_POLL = 4
+"""One client, one or two listeners, and a wake-up descriptor; a poll(2) of more is an event loop."""
+_INTERPRETER = re.compile(r"/(lib)?python[^/]*$")
+
+_ALWAYS: dict[About | None, State] = {
+    About.RING: State.RING,
+    About.SELECT: State.EVENTS,
+    About.SLEEP: State.SLEEP,
+    About.CHILD: State.CHILD,
+    About.FILE: State.DISK,
+    About.LOCK: State.LOCK,
+}
+
+Range = tuple[int, int]
+
+
+class Reasons:
+    """Finds reasons. Each look into /proc also teaches it which system call belongs to an instruction address."""
+
+    def __init__(self, ports: frozenset[int]) -> None:
+        self._descriptors = Descriptors(ports)
+        self._numbers: dict[int, int] = {}
+        """System calls by the address after their instruction."""
+        self._interpreters: dict[int, list[Range]] = {}
+        self._seen: dict[tuple[int, int, int, int], State] = {}
+        self._recent: dict[tuple[int, int, int], tuple[int, State | None]] = {}
+        self._polls: dict[tuple[int, int], State] = {}
+        """By process and number of descriptors."""
+
+    def now(self, pid: int, number: int, call: Call) -> State:
+        """What a thread waits for that is in a system call now.
+
+        glibc has an instruction of its own for each of its functions, so the address identifies the call later. Only
+        syscall(3) makes all calls from one address.
+        """
+        self._numbers[call.address] = number
+        state = self._find(pid, number, call) or State.OTHER
+        self._seen[pid, number, call.first, call.second] = state
+        return state
+
+    def afterwards(self, pid: int, call: Call) -> State | None:
+        """What a thread waited for that left its CPU in this call a moment ago; None if that is not known.
+
+        Descriptors are still the same then. The array of a poll(2) may not be: most are on a stack, or freed. So for
+        poll(2) what was seen while the thread was blocked comes first.
+        """
+        number = self._numbers.get(call.address)
+        if number is None:
+            return None
+        seen = self._seen.get((pid, number, call.first, call.second))
+        if ABOUT.get(number) is About.POLL:
+            return seen or self._find(pid, number, call) or self._polls.get((pid, call.second))
+        return self._find(pid, number, call) or seen
+
+    def _find(self, pid: int, number: int, call: Call) -> State | None:
+        about = ABOUT.get(number)
+        if about is About.POLL:
+            return self._polled(pid, call.first, call.second)
+        if about in _ALWAYS:
+            return _ALWAYS[about]
+        now = time.monotonic_ns()
+        at, state = self._recent.get((pid, number, call.first), (0, None))
+        if now - at > _FRESH_NS:
+            state = self._look_up(pid, about, call.first)
+            self._recent[pid, number, call.first] = now, state
+        return state
+
+    def _look_up(self, pid: int, about: About | None, argument: int) -> State | None:
+        match about:
+            case About.DESCRIPTOR:
+                return waits([self._descriptors.kind(pid, argument)], State.OTHER)
+            case About.EPOLL:
+                return self._watched(pid, argument)
+            case About.FUTEX:
+                return State.GIL if self._in_interpreter(pid, argument) else State.LOCK
+        return None
+
+    def _polled(self, pid: int, address: int, count: int) -> State | None:
+        """The state by the array of descriptors, if the memory holds one."""
+        if not 0 < count <= _POLLED_MAX:
+            return State.EVENTS if count else State.SLEEP
+        data = _memory(pid, address, count * _POLLFD.size)
+        kinds = {self._descriptors.kind(pid, descriptor) for descriptor, _, _ in _POLLFD.iter_unpack(data)}
+        if not kinds or None in kinds or Kind.FILE in kinds:  # files are not polled: it is no longer the array
+            return None
+        if kinds >= {Kind.CLIENT, Kind.LISTENER} and count <= _IDLE_POLL:
+            kinds.discard(Kind.LISTENER)  # a worker that waits for an idle client also watches the listener
+        state = waits(kinds, State.EVENTS)
+        if state is not None:
+            self._polls[pid, count] = state
+        return state
+
+    def _watched(self, pid: int, descriptor: int) -> State | None:
+        try:
+            with open(f"/proc/{pid}/fdinfo/{descriptor}") as file:
+                watched = [int(line.split()[1]) for line in file if line.startswith("tfd:")]
+        except OSError:
+            return None
+        if len(watched) > _POLLED_MAX:
+            return State.EVENTS
+        state = waits({self._descriptors.kind(pid, each) for each in watched}, State.EVENTS)
+        return State.EVENTS if state is State.CLIENT else state
+
+    def _in_interpreter(self, pid: int, address: int) -> bool:
+        if pid not in self._interpreters:
+            self._interpreters[pid] = interpreter_ranges(_lines(f"/proc/{pid}/maps"))
+        return any(start <= address < end for start, end in self._interpreters[pid])
+
+
+def interpreter_ranges(maps: list[str]) -> list[Range]:
+    """The addresses of the interpreter's code and static variables, from the lines of /proc/PID/maps.
+
+    Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one.
+    """
+    ranges: list[Range] = []
+    for line in maps:
+        fields = line.split(maxsplit=5)
+        start, end = (int(text, 16) for text in fields[0].split("-"))
+        path = fields[5] if len(fields) > 5 else ""
+        if _INTERPRETER.search(path) or (not path and ranges and ranges[-1][1] == start):
+            ranges.append((start, end))
+    return ranges
+
+
+def _memory(pid: int, address: int, size: int) -> bytes:
+    """Bytes of the memory of a process; empty if it may not be read."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(descriptor, size, address)
+            return data if len(data) == size else b""
+        finally:
+            os.close(descriptor)
+    except (OSError, OverflowError):
+        return b""
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().splitlines()
+    except OSError:
+        return []

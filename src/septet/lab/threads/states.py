@@ -1,0 +1,92 @@
+"""What a thread can be doing, and an interval of doing it.
+
+Two states come from the scheduler (running, runnable); all others say what a blocked thread waits for. Their order is
+that of the legends.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """The value is for files, `label` for people."""
+
+    RUNNING = "running"
+    RUNNABLE = "runnable"
+    GIL = "gil"
+    LOCK = "lock"
+    BACKEND = "backend"
+    DISK = "disk"
+    SLEEP = "sleep"
+    CHILD = "child"
+    CLIENT = "client"
+    ACCEPT = "accept"
+    EVENTS = "events"
+    RING = "io_uring"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+    APPLICATION = "application"
+    # States of requests while no thread works on them:
+    QUEUED = "queued"
+    SUSPENDED = "suspended"
+    RETURNING = "returning"
+
+    @property
+    def label(self) -> str:
+        return LABELS[self]
+
+
+LABELS = {
+    State.RUNNING: "runs on a CPU",
+    State.RUNNABLE: "could run, waits for a CPU",
+    State.GIL: "waits for the GIL",
+    State.LOCK: "waits for a lock or a queue",
+    State.BACKEND: "waits for the database",
+    State.DISK: "waits for the disk",
+    State.SLEEP: "sleeps",
+    State.CHILD: "waits for a child process or a signal",
+    State.CLIENT: "waits for its client",
+    State.ACCEPT: "waits for a new client",
+    State.EVENTS: "waits for any event (poll, epoll)",
+    State.RING: "waits for any event (io_uring)",
+    State.OTHER: "blocked, reason not seen",
+    State.UNKNOWN: "not known: not recorded, or lost",
+    State.APPLICATION: "in the application, running or not",
+    State.QUEUED: "in line: asked, not begun",
+    State.SUSPENDED: "suspended: awaits an answer or its turn",
+    State.RETURNING: "answered, on its way to the user",
+}
+
+IDLE = frozenset({State.CLIENT, State.ACCEPT, State.EVENTS, State.RING})
+"""Waits of a thread that has nothing to do; no request waits for it."""
+
+NEGLIGIBLE = IDLE | {State.RETURNING}
+"""States that are left out where only shares are shown."""
+
+
+class Call(NamedTuple):
+    """The system call in which a thread blocked: the address after its instruction, and its first two arguments."""
+
+    address: int
+    first: int
+    second: int
+
+
+class Interval(NamedTuple):
+    """A state from `start` to `end`, in nanoseconds of CLOCK_MONOTONIC. `call` is set when the kernel reported it."""
+
+    start: int
+    end: int
+    state: State
+    call: Call | None = None
+
+
+class Sample(NamedTuple):
+    """One look at a thread in /proc. RUNNING and RUNNABLE differ only where the kernel has the figures for it."""
+
+    time: int
+    pid: int
+    tid: int
+    state: State

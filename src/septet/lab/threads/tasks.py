@@ -1,0 +1,135 @@
+"""Samples threads from /proc/PID/task/TID, in a few microseconds a thread (proc(5)).
+
+Where the kernel records switches, samples say why a thread is blocked; elsewhere samples are all there is. The files of
+each thread are opened once and read again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from septet.lab.proc import processes_of
+from septet.lab.threads.reasons import Reasons
+from septet.lab.threads.states import Call, Sample, State
+
+_PROCESSES_EVERY_NS = 200_000_000
+"""How often processes are searched: all of /proc is read for it, which takes milliseconds."""
+_THREADS_EVERY_NS = 10_000_000
+_GLANCE_NS = 200_000
+"""A look that takes longer was interrupted, so the time of what it saw is not known."""
+_NOT_IN_A_CALL = b"-1"
+"""Blocked outside a system call, by a page fault."""
+
+
+@dataclass(slots=True)
+class _Task:
+    pid: int
+    stat: int
+    syscall: int
+    """-1 where it may not be read."""
+    schedstat: int
+    ran: int = 0
+    """Nanoseconds on a CPU, at the last look."""
+    waited: int = 0
+    """Nanoseconds of waiting for a CPU, at the last look."""
+
+    def close(self) -> None:
+        for descriptor in (self.stat, self.syscall, self.schedstat):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+class Tasks:
+    """The threads of a session (see `septet.lab.server`), as they start and end."""
+
+    def __init__(self, session: int, reasons: Reasons) -> None:
+        self._session = session
+        self._reasons = reasons
+        self._tasks: dict[int, _Task] = {}
+        self._pids: list[int] = []
+        self._processes_at = self._threads_at = 0
+
+    def close(self) -> None:
+        for tid in list(self._tasks):
+            self._tasks.pop(tid).close()
+
+    def look(self) -> list[Sample]:
+        """A sample of each living thread whose state is certain."""
+        self._look_round(time.monotonic_ns())
+        samples = []
+        for tid, task in list(self._tasks.items()):
+            before = time.monotonic_ns()
+            try:
+                letter, words = _read(task)
+            except OSError:  # ESRCH: it has ended
+                self._tasks.pop(tid).close()
+                continue
+            after = time.monotonic_ns()
+            state = self._state(task, letter, words)
+            if state is not None and after - before < _GLANCE_NS:
+                samples.append(Sample((before + after) // 2, task.pid, tid, state))
+        return samples
+
+    def waited_ns(self) -> dict[int, int]:
+        """How long each thread has waited for a CPU in its life, by tid, as the kernel counts it."""
+        found = {}
+        for tid, task in self._tasks.items():
+            with suppress(OSError, IndexError):
+                found[tid] = int(os.pread(task.schedstat, 64, 0).split()[1])
+        return found
+
+    def _look_round(self, now: int) -> None:
+        if now - self._processes_at > _PROCESSES_EVERY_NS:
+            self._processes_at = now
+            self._pids = [process.pid for process in processes_of(self._session) if process.alive]
+        if now - self._threads_at > _THREADS_EVERY_NS:
+            self._threads_at = now
+            for pid in self._pids:
+                with suppress(OSError):
+                    for tid in map(int, os.listdir(f"/proc/{pid}/task")):
+                        if tid not in self._tasks:
+                            self._tasks[tid] = _open(pid, tid)
+
+    def _state(self, task: _Task, letter: bytes, words: list[bytes]) -> State | None:
+        if letter == b"R":
+            return self._on_a_cpu(task)
+        if words[:1] == [b"running"]:  # the two files disagree: the state changed between the reads
+            return None
+        if not words or words[0] == _NOT_IN_A_CALL:
+            return State.OTHER
+        call = Call(int(words[-1], 16), int(words[1], 16), int(words[2], 16))
+        return self._reasons.now(task.pid, int(words[0]), call)
+
+    def _on_a_cpu(self, task: _Task) -> State:
+        """RUNNING or RUNNABLE: the one that it was for longer since the last look."""
+        try:
+            ran, waited, _ = map(int, os.pread(task.schedstat, 64, 0).split())
+        except (OSError, ValueError):  # a kernel without CONFIG_SCHED_INFO
+            return State.RUNNING
+        more_run, more_wait = ran - task.ran, waited - task.waited
+        task.ran, task.waited = ran, waited
+        return State.RUNNING if more_run >= more_wait else State.RUNNABLE
+
+
+def _read(task: _Task) -> tuple[bytes, list[bytes]]:
+    """The letter of the state and, for a blocked thread, the fields of its system call where they may be read."""
+    text = os.pread(task.stat, 512, 0)
+    letter = text[text.rindex(b")") + 2 :][:1]
+    blocked = letter != b"R" and task.syscall >= 0
+    return letter, os.pread(task.syscall, 256, 0).split() if blocked else []
+
+
+def _open(pid: int, tid: int) -> _Task:
+    """Open the files of a thread; -1 for files that may not be read. Raises OSError when the thread has ended."""
+    directory = f"/proc/{pid}/task/{tid}/"
+    stat = os.open(directory + "stat", os.O_RDONLY | os.O_CLOEXEC)
+    opened = []
+    for name in ("syscall", "schedstat"):
+        try:
+            opened.append(os.open(directory + name, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            opened.append(-1)
+    return _Task(pid, stat, *opened)
