@@ -17,7 +17,8 @@ from typing import Any
 from septet import forked, models, server
 from septet.errors import Failed, UsageError
 from septet.logs import configure
-from septet.service import Service, Stop
+from septet.processes.orders import Stop
+from septet.service import Service
 from septet.settings.checks import check, check_serves_something, refuse
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import did_you_mean
@@ -106,7 +107,7 @@ class Server:
                 listener.alone = True
             stop = self._stop = Stop(signals=False)
             self._stack.callback(stop.close)
-            service = server.make_service(config, site, listeners, stop, self._say_ready)
+            service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=self._say_ready)
             self._thread = Thread(target=self._serve, args=(service,), name="septet.Server", daemon=True)
             self._thread.start()
             self._stack.callback(self._end)

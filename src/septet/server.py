@@ -11,32 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from septet import forked, models
-from septet.apps.asgi import Asgi
-from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
-from septet.apps.static import Static
-from septet.apps.wsgi import Wsgi
 from septet.errors import Failed, UsageError
-from septet.http.incoming import Limits
-from septet.logs import AccessLog, configure
+from septet.logs import configure
 from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 from septet.processes.capacity import shortfall
 from septet.processes.children import bound_exit, leave
 from septet.processes.heap import share_heap
-from septet.processes.in_flight import InFlight
-from septet.processes.metrics import Figures
+from septet.processes.orders import Stop
 from septet.processes.supervisor import supervise
-from septet.proxies.filter import Vetting
-from septet.proxies.trust import Trust
-from septet.rules import Admission, Observer, Rules, Timeouts
-from septet.service import Service, Stop
-from septet.settings import hints
+from septet.service import Service, load_site
 from septet.settings.config import Config
-from septet.settings.extensions import parse_extensions
-from septet.settings.mount import parse_mount
-from septet.spans import Observers, SpanLog
-from septet.stamp import stamper
 
 log = logging.getLogger("septet")
 
@@ -130,7 +116,7 @@ def run(
         stop.started = True
         announce(workers)
 
-    service = make_service(config, site, listeners, stop, ready)
+    service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready)
     stop.on_signals(lambda: leave(1))
     run_model = models.load(config.model)
     gc.collect()
@@ -149,97 +135,6 @@ def run(
             raise
         stop.end_soon(Failed.exit_status)
         raise Failed(f"cannot start: {error.strerror or error}") from error
-
-
-def make_service(
-    config: Config, site: Site, listeners: tuple[Listener, ...], stop: Stop, ready: Callable[[int], None]
-) -> Service:
-    """What a model is given to serve. Raises Failed."""
-    in_flight = InFlight(config.limit_concurrency, config.limit_spool)
-    admission = in_flight if config.limit_concurrency else None
-    figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
-    return Service(
-        listeners=listeners,
-        site=site,
-        rules=rules_of(config, figures or admission),
-        stop=stop,
-        ready=ready,
-        threads=config.threads,
-        workers=config.workers,
-        graceful_timeout=config.graceful_timeout,
-        in_flight=in_flight,
-        figures=figures,
-    )
-
-
-def load_site(config: Config, application: Any = None) -> Site:
-    """The application and the directories that a configuration names. Raises UsageError and Failed.
-
-    `application` is served in the place of the one that is named.
-    """
-    mounts = [parse_mount(text) for text in config.static]
-    # The longest route first: the most exact one decides.
-    mounts.sort(key=lambda mount: len(mount.route), reverse=True)
-    directories = [Static(mount.route, mount.directory, config.static_cache_control or "") for mount in mounts]
-    name = config.app or _name_of(application)
-    if config.app is not None:
-        application = load(config.app, config.app_dir, config.factory)
-    if application is None:
-        return Site(None, tuple(directories))
-    kind = interface(application) if config.interface == "auto" else config.interface
-    check_callable(name, application, kind)
-    for remark in hints.of_application(config, kind):
-        log.warning("%s", remark)
-    log.debug("%s is served as %s", name, kind.upper())
-    if config.span_log:
-        application = SpanLog.open(config.span_log).around(application, kind)
-    if kind == "asgi":
-        extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
-        return Site(Asgi(application, extensions), tuple(directories))
-    concurrency = models.concurrency(config.model)
-    multithread = concurrency == "threads" and config.threads not in (0, 1)
-    multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
-    return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
-
-
-def _name_of(application: Any) -> str:
-    return getattr(application, "__qualname__", type(application).__qualname__)
-
-
-def rules_of(config: Config, admission: Admission | None) -> Rules:
-    """What all sessions of this configuration share. Raises Failed."""
-    trust = Trust(config.forwarded_allow_ips)
-    return Rules(
-        limits=Limits(
-            request_line=config.limit_request_line,
-            header_block=config.limit_header_block,
-            header_count=config.limit_header_count,
-            body=config.limit_body,
-        ),
-        timeouts=Timeouts(
-            keep_alive=config.keep_alive_timeout,
-            header=config.header_timeout,
-            body=config.body_timeout,
-            write=config.write_timeout,
-            rate=config.min_rate,
-        ),
-        stamp=stamper(config.server_header, config.date_header),
-        complain=log.error,
-        refused=log.debug,
-        observer=_observer(config),
-        admission=admission,
-        vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),
-        prefaced=trust if config.proxy_protocol else None,
-    )
-
-
-def _observer(config: Config) -> Observer | None:
-    logs: list[Observer] = []
-    if config.access_log:
-        logs.append(AccessLog.open(config.access_log))
-    if config.span_log:
-        logs.append(SpanLog.open(config.span_log))
-    return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)
 
 
 def announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:

@@ -1,11 +1,6 @@
-"""What a model is given to serve: the listeners, the application, the rules, and when to stop."""
+"""From a configuration to what a model is given to serve: listeners, application, rules, and the order to stop."""
 
-import _thread
 import logging
-import os
-import select
-import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -13,206 +8,35 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from socket import socket
 from tempfile import gettempdir
-from threading import Thread, current_thread, main_thread
-from types import FrameType
-from typing import NoReturn
+from typing import Any
 
-from septet import forked
+from septet import inventory
+from septet.apps.asgi import Asgi
+from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
+from septet.apps.static import Static
+from septet.apps.wsgi import Wsgi
+from septet.http.incoming import Limits
+from septet.logs import AccessLog
 from septet.net.listener import Listener
-from septet.pollers import READABLE, Poll
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import Figures
+from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import Shortage
-from septet.processes.signals import log_signals_without_meaning
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
-from septet.rules import Rules
+from septet.proxies.filter import Vetting
+from septet.proxies.trust import Trust
+from septet.rules import Admission, Observer, Rules, Timeouts
 from septet.session.http1 import Session
-
-CUT_MARGIN_S = 0.25
-"""What is left for a model to end by itself when its time is up, before the process is ended over it."""
-
-STARTING_GRACE_S = 0.5
-"""For an application that is in the midst of its start when the order comes."""
-
-LAST_WORDS_S = 0.25
+from septet.settings import hints
+from septet.settings.config import Config
+from septet.settings.extensions import parse_extensions
+from septet.settings.mount import parse_mount
+from septet.spans import Observers, SpanLog
+from septet.stamp import stamper
 
 log = logging.getLogger("septet")
-
-
-class Stop:
-    """The order to stop: a descriptor that becomes readable, so that anything that waits can wait for it too.
-
-    Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
-    any signal: `heard` tells the two apart. Without that a signal that arrives just before its process begins to wait
-    would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
-
-    For one process. A child that is forked for a client makes its own with its parent's as `above`, whose order is an
-    order for the child as well. With `signals=False` signals are left to the program that the server is a part of, and
-    any thread may make it.
-    """
-
-    def __init__(self, above: "Stop | None" = None, signals: bool = True) -> None:
-        self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._open = [self._order]
-        self._either = select.epoll()
-        self._either.register(self._order, select.EPOLLIN)
-        self._signals = -1
-        self._woken_before = -1
-        """The descriptor that signals woke before ours."""
-        if signals:
-            self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._open += [self._signals, waker]
-            self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-            self._either.register(self._signals, select.EPOLLIN)
-        self._above = above
-        if above:
-            self._either.register(above._order, select.EPOLLIN)
-        self.ordered = False
-        self.at_once: Callable[[], None] | None = None
-        """Called with the order, in the main thread, in the midst of whatever that does."""
-        self.started = False
-        """Clients have been let in; before that there is nothing for which a stop could wait."""
-        self._grace: float | None = None
-        self._said = False
-        self._over = False
-        forked.register(self)
-
-    def fileno(self) -> int:
-        return self._either.fileno()
-
-    @property
-    def order_fileno(self) -> int:
-        """Readable once the order has come, and not before: for threads, where no signal arrives.
-
-        `fileno` is an epoll(7) itself, and the kernel lets no more than 500 others wait for one.
-        """
-        return self._order
-
-    def forsake(self) -> None:
-        """Also for a worker, whose supervisor's this is; once or often."""
-        while self._open:
-            os.close(self._open.pop())
-        self._either.close()
-
-    def close(self) -> None:
-        """The server has ended and its process goes on: nothing of the order is left."""
-        self._over = True
-        if self._signals >= 0:
-            signal.set_wakeup_fd(self._woken_before)
-        self.forsake()
-
-    def heard(self) -> bool:
-        """Whether the descriptor is readable because of the order; if not, it is made silent again."""
-        # In the main thread alone: it runs the handlers, and must not sleep on because another has taken what woke it.
-        if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
-            with suppress(BlockingIOError):
-                os.read(self._signals, 4096)
-            self.ask_above()
-        return self.ordered
-
-    def ask_above(self) -> bool:
-        """Whether the order has come, here or to the parent: for a child that has not waited since."""
-        if self._above is not None and not self.ordered and is_readable(self._above._order):
-            self.order()
-        return self.ordered
-
-    def wait(self) -> None:
-        """Until the order comes. For the main thread, where the signals arrive."""
-        while not self.ordered:
-            self.wait_for_signal(None)
-
-    def wait_for_signal(self, timeout_s: float | None) -> None:
-        """Until a signal has been handled, or so many seconds. For the main thread."""
-        poller = Poll()
-        poller.add(self._signals if self.ordered else self.fileno(), READABLE)
-        poller.wait(timeout_s)
-        if self._signals >= 0:
-            with suppress(BlockingIOError):
-                os.read(self._signals, 4096)
-
-    def order(self) -> None:
-        """Stop. May be called in a signal handler."""
-        first = not self.ordered
-        self.ordered = True
-        os.eventfd_write(self._order, 1)
-        if self.at_once:
-            self.at_once()
-        if first and self._grace is not None:
-            self._end_after(self._grace if self.started else STARTING_GRACE_S)
-
-    def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
-        """TERM and INT give the order; a second one calls `on_second`. For the main thread."""
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.ordered:
-                on_second()
-            self.order()
-
-        forked.handle(signal.SIGTERM, handle)
-        forked.handle(signal.SIGINT, handle)
-        log_signals_without_meaning(self.order)
-
-    def on_term(self) -> None:
-        """TERM gives the order, once or often: for a worker, whose supervisor decides what a second signal means."""
-        forked.handle(signal.SIGTERM, lambda number, frame: self.order())
-
-    def end_after(self, graceful_timeout: float) -> None:
-        """End this process if, so many seconds after the order, it still runs: requests in flight are cut.
-
-        A model that can cut its connections by itself does so before.
-        """
-        self._grace = graceful_timeout + CUT_MARGIN_S
-
-    def _end_after(self, seconds: float) -> None:
-        """In a thread, for a timer of the process could be set anew by the application. `_thread` starts it without a
-        lock that the code may hold which the signal has interrupted."""
-        try:
-            _thread.start_new_thread(self._sleep_and_end, (seconds,))
-        except RuntimeError:  # the system gives no thread: then a timer must do
-            signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-
-    def end_soon(self, status: int) -> None:
-        """End this process, which has failed to start and says so, even if a thread of the application's goes on."""
-
-        def end() -> NoReturn:
-            time.sleep(STARTING_GRACE_S)
-            os._exit(status)
-
-        with suppress(RuntimeError):
-            _thread.start_new_thread(end, ())
-
-    def _sleep_and_end(self, seconds: float) -> None:
-        time.sleep(seconds)
-        if self._over:
-            return
-        # Another thread may be stuck while it logs, and holds the lock.
-        words = Thread(target=self._last_words, daemon=True)
-        with suppress(RuntimeError):
-            words.start()
-            words.join(LAST_WORDS_S)
-        os._exit(0 if self.started else 1)
-
-    def _last_words(self) -> None:
-        if self.started:
-            self.say_time_is_up()
-        else:
-            log.error("the application had not started when the order to stop came, and did not come to an end")
-        logging.shutdown()
-
-    def say_time_is_up(self) -> None:
-        """Log, once, that requests in flight are cut."""
-        if not self._said:
-            self._said = True
-            log.warning("requests in flight are cut: the time for a graceful stop is up")
-
-
-def is_readable(descriptor: int) -> bool:
-    poller = Poll()
-    poller.add(descriptor, READABLE)
-    return bool(poller.wait(0))
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
@@ -232,9 +56,40 @@ class Service:
     context: Context = field(default_factory=copy_context)
     """What the application's modules have set when they were imported; each answer of WSGI runs in a copy."""
 
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        site: Site,
+        listeners: tuple[Listener, ...],
+        stop: Stop,
+        ready: Callable[[int], None],
+    ) -> "Service":
+        """What a configuration asks for. Raises Failed."""
+        in_flight = InFlight(config.limit_concurrency, config.limit_spool)
+        admission = in_flight if config.limit_concurrency else None
+        figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
+        return cls(
+            listeners=listeners,
+            site=site,
+            rules=rules_of(config, figures or admission),
+            stop=stop,
+            ready=ready,
+            threads=config.threads,
+            workers=config.workers,
+            graceful_timeout=config.graceful_timeout,
+            in_flight=in_flight,
+            figures=figures,
+        )
+
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol that a client speaks who was accepted: the one place where that is decided."""
         return Session(self.rules, address, listener.reached(sock))
+
+    def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
+        """The same for one of `workers` processes, with an order and an announcement of its own."""
+        return replace(self, stop=stop, ready=ready, workers=workers)
 
     def shut_doors(self) -> None:
         """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""
@@ -253,3 +108,73 @@ class Service:
             limits = replace(limits, body=spool.limit)
         rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking)
         return replace(self, rules=rules)
+
+
+def load_site(config: Config, application: Any = None) -> Site:
+    """The application and the directories that a configuration names. Raises UsageError and Failed.
+
+    `application` is served in the place of the one that is named.
+    """
+    mounts = [parse_mount(text) for text in config.static]
+    # The longest route first: the most exact one decides.
+    mounts.sort(key=lambda mount: len(mount.route), reverse=True)
+    directories = [Static(mount.route, mount.directory, config.static_cache_control or "") for mount in mounts]
+    name = config.app or _name_of(application)
+    if config.app is not None:
+        application = load(config.app, config.app_dir, config.factory)
+    if application is None:
+        return Site(None, tuple(directories))
+    kind = interface(application) if config.interface == "auto" else config.interface
+    check_callable(name, application, kind)
+    for remark in hints.of_application(config, kind):
+        log.warning("%s", remark)
+    log.debug("%s is served as %s", name, kind.upper())
+    if config.span_log:
+        application = SpanLog.open(config.span_log).around(application, kind)
+    if kind == "asgi":
+        extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
+        return Site(Asgi(application, extensions), tuple(directories))
+    concurrency = inventory.concurrency(config.model)
+    multithread = concurrency == "threads" and config.threads not in (0, 1)
+    multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
+    return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+
+
+def _name_of(application: Any) -> str:
+    return getattr(application, "__qualname__", type(application).__qualname__)
+
+
+def rules_of(config: Config, admission: Admission | None) -> Rules:
+    """What all sessions of this configuration share. Raises Failed."""
+    trust = Trust(config.forwarded_allow_ips)
+    return Rules(
+        limits=Limits(
+            request_line=config.limit_request_line,
+            header_block=config.limit_header_block,
+            header_count=config.limit_header_count,
+            body=config.limit_body,
+        ),
+        timeouts=Timeouts(
+            keep_alive=config.keep_alive_timeout,
+            header=config.header_timeout,
+            body=config.body_timeout,
+            write=config.write_timeout,
+            rate=config.min_rate,
+        ),
+        stamp=stamper(config.server_header, config.date_header),
+        complain=log.error,
+        refused=log.debug,
+        observer=_observer(config),
+        admission=admission,
+        vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),
+        prefaced=trust if config.proxy_protocol else None,
+    )
+
+
+def _observer(config: Config) -> Observer | None:
+    logs: list[Observer] = []
+    if config.access_log:
+        logs.append(AccessLog.open(config.access_log))
+    if config.span_log:
+        logs.append(SpanLog.open(config.span_log))
+    return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)

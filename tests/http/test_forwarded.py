@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.exchange import Fields, ProtocolError
-from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, is_from_proxies, of_one_kind, walk
+from septet.http.grammar import is_from_proxies
+from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, of_one_kind, walk
 
 PROXIES = {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
 

@@ -12,9 +12,9 @@ import pytest
 
 from septet.models._asgi_in_thread import Bell, SharedExchange
 from septet.pollers import READABLE
+from septet.processes.orders import Stop
 from septet.protocol import READ, RUN
 from septet.rules import Rules
-from septet.service import Stop
 from septet.session.http1 import Session
 from septet.session.phases import BODY
 from support.messages import render

@@ -63,3 +63,8 @@ TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 
 MAX_LENGTH = 2**63
 """Lengths at or above this are refused: no peer's arithmetic shall overflow on what we accept."""
+
+
+def is_from_proxies(name: bytes) -> bool:
+    """Whether a field is one that only a proxy may send: most of them mean something to some framework."""
+    return name.startswith(b"x-forwarded-") or name in (b"forwarded", b"x-real-ip")

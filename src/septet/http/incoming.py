@@ -11,7 +11,6 @@ from septet.http.grammar import CRLF
 from septet.http.memory import Memory
 from septet.http.request_head import parse_request
 from septet.http.unfinished import UnfinishedHead
-from septet.proxies.proxy_protocol import Header, decode
 
 DRAIN_LIMIT = 65536
 """Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
@@ -155,18 +154,17 @@ class Incoming:
         else:
             self._inbox += data
 
-    def proxy_header(self) -> Header | None:
-        """The header of the PROXY protocol with which the connection begins, when it is all here.
+    @property
+    def inbox(self) -> bytes | bytearray:
+        """What has come and is not used yet."""
+        return self._inbox
 
-        Raises ProtocolError(400).
-        """
-        header = decode(self._inbox)
-        if header is not None:
-            self._inbox = self._inbox[header.length :]
-            if header.secure:
-                self._scheme = "https"
-                self._known = self._limits.known["https"]
-        return header
+    def begin_after(self, count: int, secure: bool) -> None:
+        """Requests begin behind the first `count` bytes; `secure`: they came over TLS to whoever has sent those."""
+        self._inbox = self._inbox[count:]
+        if secure:
+            self._scheme = "https"
+            self._known = self._limits.known["https"]
 
     def next_request(self) -> Request | None:
         """The next request, when its whole head is here. Raises ProtocolError; the connection is of no use then."""

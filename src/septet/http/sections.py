@@ -9,9 +9,17 @@ values differ is learned from the requests themselves, and all that is remembere
 from functools import lru_cache
 
 from septet.exchange import Fields, ProtocolError, Section
-from septet.http.grammar import BLANKED, MAX_LENGTH, WHITESPACE, is_digits, is_host, is_token, match_coding
+from septet.http.grammar import (
+    BLANKED,
+    MAX_LENGTH,
+    WHITESPACE,
+    is_digits,
+    is_from_proxies,
+    is_host,
+    is_token,
+    match_coding,
+)
 from septet.http.memory import Memory
-from septet.proxies.forwarded import is_from_proxies
 
 OUTLINES = 32
 """Of each version of HTTP; the one that was not used for the longest time goes first."""

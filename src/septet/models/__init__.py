@@ -11,58 +11,16 @@ that says how, and its `run(service)` serves until the service is stopped. Besid
 The first three are literals: they are read, like the docstring, without importing the model.
 """
 
-import ast
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from septet.inventory import concurrency, description, has_loop, names, takes
 
 if TYPE_CHECKING:
     from septet.service import Service
 
-SEED_ORDER = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring")
-"""The order in which the models are told of; one that is not named here comes after these."""
-
-
-@cache
-def names() -> tuple[str, ...]:
-    """The names of all models."""
-    found = {path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_")}
-    known = [name for name in SEED_ORDER if name in found]
-    return (*known, *sorted(found.difference(known)))
-
-
-@cache
-def _source(name: str) -> ast.Module:
-    return ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
-
-
-def description(name: str) -> str:
-    """The first line of the model's docstring."""
-    return (ast.get_docstring(_source(name)) or "").partition("\n")[0]
-
-
-def takes(name: str) -> tuple[str, ...]:
-    """Which of "workers" and "threads" mean something to the model."""
-    return cast("tuple[str, ...]", _literal(name, "TAKES", ("workers",)))
-
-
-def concurrency(name: str) -> str:
-    """In what the model runs the application several times at once: "threads", "processes" or neither ("")."""
-    return cast(str, _literal(name, "CONCURRENCY", ""))
-
-
-def has_loop(name: str) -> bool:
-    """Whether the model serves all clients of a process on one event loop."""
-    return cast(bool, _literal(name, "LOOP", False))
-
-
-def _literal(name: str, constant: str, default: object) -> object:
-    for node in _source(name).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == constant:
-            return ast.literal_eval(node.value)
-    return default
+__all__ = ["concurrency", "describe", "description", "has_loop", "load", "names", "obstacle", "takes"]
 
 
 def obstacle(name: str) -> str | None:

@@ -14,7 +14,7 @@ from septet.apps._lifespan import Lifespan
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.pollers import READABLE
-from septet.service import Stop
+from septet.processes.orders import Stop
 
 log = logging.getLogger("septet")
 

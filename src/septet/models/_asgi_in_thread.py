@@ -79,8 +79,9 @@ from septet.models._link import UNREAD_LIMIT
 from septet.models._tasks import Starter
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE, Poll
 from septet.processes.children import leave
+from septet.processes.orders import Stop
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
-from septet.service import Service, Stop
+from septet.service import Service
 
 log = logging.getLogger("septet")
 

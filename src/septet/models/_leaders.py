@@ -39,8 +39,8 @@ from septet import forked
 from septet.loop import ReadinessLoop
 from septet.models._member import Answering, Birth, Due, Job, Member, Relief
 from septet.pollers import READABLE, Poll
+from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import Shortage, reason
-from septet.service import Stop
 
 log = logging.getLogger("septet")
 

@@ -35,10 +35,11 @@ from septet.net.listener import Listener
 from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.processes.cpus import default_threads
 from septet.processes.metrics import Figures
+from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
 from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
 from septet.rules import STOPPING_S
-from septet.service import Service, Stop
+from septet.service import Service
 
 log = logging.getLogger("septet")
 

@@ -15,8 +15,9 @@ from septet.errors import Failed
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import Client, Door, hall, serve, turns
 from septet.processes.children import Brood, take_orders
+from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
-from septet.service import Service, Stop
+from septet.service import Service
 
 TAKES = ()
 CONCURRENCY = "processes"

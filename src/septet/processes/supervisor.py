@@ -9,16 +9,18 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import NoReturn
+from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
 from septet.pollers import READABLE, Poll
 from septet.processes.children import finish, fork, leave, take_orders
-from septet.service import Service, Stop, is_readable
+from septet.processes.in_flight import InFlight
+from septet.processes.orders import Stop, is_readable
+from septet.processes.resource_exhaustion import Shortage
 
 log = logging.getLogger("septet")
 
@@ -71,14 +73,40 @@ class Worker:
     spoken: bool = False
 
 
-class Supervisor:
+class Supervised(Protocol):
+    """What a supervisor has to know of what its workers serve."""
+
+    @property
+    def stop(self) -> Stop: ...
+
+    @property
+    def ready(self) -> Callable[[int], None]: ...
+
+    @property
+    def in_flight(self) -> InFlight: ...
+
+    @property
+    def shortage(self) -> Shortage: ...
+
+    @property
+    def graceful_timeout(self) -> float: ...
+
+    def shut_doors(self) -> None: ...
+
+    def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
+
+
+Served = TypeVar("Served", bound=Supervised)
+
+
+class Supervisor(Generic[Served]):
     """Keeps `count` processes running `run`. Belongs to the main thread of the parent process.
 
     That a worker has ended is told by SIGCHLD, which wakes whatever waits for `Stop`; pidfd_open(2) is not permitted
     everywhere.
     """
 
-    def __init__(self, service: Service, run: Callable[[Service], None], count: int) -> None:
+    def __init__(self, service: Served, run: Callable[[Served], None], count: int) -> None:
         self._service = service
         self._run = run
         self._count = count
@@ -150,7 +178,7 @@ class Supervisor:
 
         status = 0
         try:
-            self._run(replace(self._service, stop=stop, workers=self._count, ready=ready))
+            self._run(self._service.in_worker(stop, ready, self._count))
         except Failed as error:
             if not readiness.say(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
@@ -260,6 +288,6 @@ def _manner(status: int) -> str:
     return f"with status {os.waitstatus_to_exitcode(status)}"
 
 
-def supervise(service: Service, run: Callable[[Service], None], count: int) -> None:
+def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:
     """Serve with `count` processes that each call `run`. Raises Failed when they cannot start."""
     Supervisor(service, run, count).run()

@@ -8,8 +8,9 @@ without any costs nothing here; where nobody vets a request, they are gone.
 from collections.abc import Callable
 
 from septet.exchange import Fields, ProtocolError, Request
+from septet.http.grammar import is_from_proxies
 from septet.http.memory import Memory
-from septet.proxies.forwarded import Hop, hops, is_from_proxies, of_one_kind, walk
+from septet.proxies.forwarded import Hop, hops, of_one_kind, walk
 
 REMEMBERED_CLIENTS = 1024
 REMEMBERED_BYTES = 512

@@ -69,11 +69,6 @@ def hops(fields: Fields) -> Iterator[Hop]:
     return _x_forwarded(named) if named.keys() & _SAYING else iter(())
 
 
-def is_from_proxies(name: bytes) -> bool:
-    """Whether a field is one that only a proxy may send: most of them mean something to some framework."""
-    return name.startswith(b"x-forwarded-") or name in (b"forwarded", b"x-real-ip")
-
-
 def of_one_kind(fields: Fields, kind: str) -> Fields:
     """`fields` without Forwarded (`kind` is x-forwarded), or without X-Forwarded-* (forwarded).
 

@@ -16,6 +16,7 @@ from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import ASKING, BETWEEN
 from septet.http.pace import Pace
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
+from septet.proxies.proxy_protocol import decode
 from septet.rules import STOPPING_S, Rules
 from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PREFACE, TURN
 
@@ -353,11 +354,12 @@ class Session:
     def _read_preface(self) -> Want:
         """From here on the client is the one that the proxy names."""
         try:
-            header = self.http.proxy_header()
+            header = decode(self.http.inbox)
         except ProtocolError as fault:
             return self.refuse(fault)
         if header is None:
             return self._enter(OVER) if self.http.ended else READ
+        self.http.begin_after(header.length, header.secure)
         if header.endpoints:
             self.client, self.server = header.endpoints
         self._unnamed = not header.names_client

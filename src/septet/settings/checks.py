@@ -7,7 +7,7 @@ What is wrong is refused, in one sentence that calls the value by its source. Wh
 from collections.abc import Mapping
 from typing import NoReturn
 
-from septet import models
+from septet import inventory
 from septet.errors import UsageError
 from septet.net.address import SPELLINGS
 from septet.proxies.trust import parse_peers
@@ -46,7 +46,7 @@ def refuse(called: str, value: object, why: ValueError) -> NoReturn:
 
 
 def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
-    if config.workers is not None and "workers" not in models.takes(config.model):
+    if config.workers is not None and "workers" not in inventory.takes(config.model):
         raise UsageError(
             f"{called['workers']} is {config.workers}, but must be left out with the model {config.model}, "
             "which makes its processes by itself"
@@ -54,20 +54,20 @@ def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
 
 
 def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
-    if config.threads is not None and "threads" not in models.takes(config.model):
-        pools = [name for name in models.names() if "threads" in models.takes(name)]
+    if config.threads is not None and "threads" not in inventory.takes(config.model):
+        pools = [name for name in inventory.names() if "threads" in inventory.takes(name)]
         raise UsageError(
             f"{called['threads']} is {config.threads}, but must be left out with the model {config.model}: "
             f"only {', '.join(pools)} have a pool of threads"
         )
-    if config.threads == 0 and not models.has_loop(config.model):
+    if config.threads == 0 and not inventory.has_loop(config.model):
         raise UsageError(
             f"{called['threads']} is 0, but must be at least 1 with the model {config.model}, whose threads serve"
         )
 
 
 def _processes_live_to_tell(config: Config, called: Mapping[str, str]) -> None:
-    if config.metrics_interval and "workers" not in models.takes(config.model):
+    if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
             f"{called['metrics_interval']} is {config.metrics_interval:g}, but must be left out with the model "
             f"{config.model}, whose processes end with their client"

@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from septet import models
+from septet import inventory
 from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import SYNTAX as PEERS
 from septet.proxies.trust import UNIX, parse_peers
@@ -144,7 +144,7 @@ class Config:
         "epoll",
         _MODEL,
         "The process model; `septet models` lists them.",
-        rule=OneOf(models.names),
+        rule=OneOf(inventory.names),
     )
     workers: int | None = option(
         None,

@@ -7,7 +7,7 @@ no use for it. A variable may be somebody else's: that it begins with SEPTET_ do
 import re
 from collections.abc import Iterator, Mapping
 
-from septet import models
+from septet import inventory
 from septet.settings.checks import nobody_is_believed
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import did_you_mean
@@ -49,7 +49,7 @@ def of_application(config: Config, kind: str) -> Iterator[str]:
     """Options that mean nothing to an application that speaks `kind`, "wsgi" or "asgi"."""
     if config.asgi_extensions != Config().asgi_extensions and kind == "wsgi":
         yield "--asgi-extensions has no effect, for the application speaks WSGI"
-    if config.threads is not None and kind == "asgi" and models.has_loop(config.model):
+    if config.threads is not None and kind == "asgi" and inventory.has_loop(config.model):
         yield (
             f"--threads is {config.threads}, but under {config.model} an ASGI application runs on the loop: "
             "it has no effect"

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from septet import models
+from septet import inventory
 from septet.errors import UsageError
 from septet.net.address import parse_address
 from septet.settings import hints
@@ -115,7 +115,7 @@ def _from_platform(
     found: dict[str, Found] = {}
     unheard: list[str] = []
     if "workers" not in ours and (text := environ.get("WEB_CONCURRENCY")):
-        if model and model.value in models.names() and "workers" not in models.takes(model.value):
+        if model and model.value in inventory.names() and "workers" not in inventory.takes(model.value):
             unheard.append(f"WEB_CONCURRENCY has no effect: the model {model.value} makes its processes by itself")
         else:
             found["workers"] = _said(_BY_NAME["workers"], "WEB_CONCURRENCY", text)
