@@ -3,7 +3,7 @@
 - The option reference is made from `septet.settings.config`, so it cannot go stale.
 - `![what it shows](picture:NAME)` becomes a drawing of `pictures`, inside the page, where it takes the page's colours.
 - `table:NAME` on a line of its own becomes a table made from the code.
-- A name of our code, written `` `models/_drive.py:carry` ``, must exist, and so must the verb and the options of every
+- A name of our code, written `` `models/_drive.py:drive` ``, must exist, and so must the verb and the options of every
   command `septet ...` that a page shows: a warning, and so a failed build, if not.
 """
 

@@ -42,13 +42,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "net", "proxies"}),
     "processes": frozenset({"exchange", "rules", "loop", "pollers", "streams"}),
-    "stamp": frozenset(),
+    "date_and_server": frozenset(),
     "streams": frozenset(),
     "logs": frozenset({"exchange", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "service": frozenset(
         {"apps", "http", "inventory", "logs", "net", "processes", "protocol", "proxies", "rules", "session"}
-        | {"settings", "spans", "stamp"}
+        | {"settings", "spans", "date_and_server"}
     ),
     "models": frozenset(
         {"apps", "exchange", "inventory", "loop", "net", "pollers", "processes", "protocol", "rules", "service"}

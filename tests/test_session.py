@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from septet.exchange import ClientGone, FileRegion
-from septet.http.connection import CONTINUE
+from septet.http.codec import CONTINUE
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules

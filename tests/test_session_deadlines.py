@@ -5,7 +5,7 @@ import io
 import pytest
 
 from septet.exchange import ClientGone
-from septet.http.connection import CONTINUE
+from septet.http.codec import CONTINUE
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules, Timeouts
 from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER

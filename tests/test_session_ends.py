@@ -228,11 +228,11 @@ class Diary:
         self.entries: list[tuple[object, ...]] = []
 
     def began(self, session: Session) -> None:
-        session.notes = "begun"
+        session.observer_state = "begun"
         self.entries.append(("began", session.request.path))
 
     def ended(self, session: Session) -> None:
-        self.entries.append(("ended", session.http.status, session.http.sent, session.notes))
+        self.entries.append(("ended", session.http.status, session.http.sent, session.observer_state))
 
 
 def test_observer_is_told_of_requests_and_answers() -> None:

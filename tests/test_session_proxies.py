@@ -9,10 +9,10 @@ import pytest
 
 from septet.logs import AccessLog
 from septet.protocol import CLOSE, READ, RUN, WRITE
-from septet.proxies.filter import Vetting
+from septet.proxies.filter import UntrustedFieldFilter
 from septet.rules import Rules, Timeouts
 from septet.session.http1 import Session
-from septet.session.phases import HEAD, IDLE, PREFACE
+from septet.session.phases import HEAD, IDLE, PROXY_HEADER
 from support.carrier import CLIENT, SERVER, Watched, ok, write_all
 from support.messages import byte_by_byte, render
 from support.proxy_headers import LOCAL, OVER_TLS, UDP4, UNIX, binary, line, tcp
@@ -24,8 +24,12 @@ def trusts(peer: str) -> bool:
     return peer in (CLIENT[0], "unix:", "203.0.113.1")
 
 
-VETTED = Rules(vet=Vetting(trusts))
-PREFACED = Rules(vet=Vetting(trusts), prefaced=trusts, timeouts=Timeouts(keep_alive=75, header=30))
+FILTERED = Rules(filter_untrusted=UntrustedFieldFilter(trusts))
+BEHIND_PROXY = Rules(
+    filter_untrusted=UntrustedFieldFilter(trusts),
+    expects_proxy_header=trusts,
+    timeouts=Timeouts(keep_alive=75, header=30),
+)
 
 
 def by(client: str) -> bytes:
@@ -45,7 +49,7 @@ def seen(session: Session) -> tuple[tuple[str, int] | None, str]:
 
 def test_each_request_has_a_client_of_its_own() -> None:
     """On one connection, one after the other, with the same heads coming again."""
-    session = Watched(VETTED)
+    session = Watched(FILTERED)
     for _ in range(3):
         for data, expected in (
             (by("203.0.113.9"), (("203.0.113.9", 0), "https")),
@@ -59,7 +63,7 @@ def test_each_request_has_a_client_of_its_own() -> None:
 
 
 def test_pipelined_requests_have_clients_of_their_own() -> None:
-    session = Watched(VETTED)
+    session = Watched(FILTERED)
     session.receive(by("203.0.113.9") + GET + by("203.0.113.10") + GET)
     for client in (("203.0.113.9", 0), CLIENT, ("203.0.113.10", 0), CLIENT):
         assert seen(session) == (client, "http" if client is CLIENT else "https")
@@ -68,7 +72,7 @@ def test_pipelined_requests_have_clients_of_their_own() -> None:
 
 @pytest.mark.parametrize("spool", [None, io.BytesIO])
 def test_client_is_known_before_the_body_has_come(spool: Callable[[], io.BytesIO] | None) -> None:
-    session = Watched(dataclasses.replace(VETTED, spool=spool))
+    session = Watched(dataclasses.replace(FILTERED, spool=spool))
     data = render("POST", "/", "X-Forwarded-For: 203.0.113.9", "Content-Length: 5")
     for piece in byte_by_byte(data):
         session.receive(piece)
@@ -83,7 +87,7 @@ def test_client_is_known_before_the_body_has_come(spool: Callable[[], io.BytesIO
 
 
 def test_peers_that_share_a_head_do_not_share_their_trust() -> None:
-    trusted, stranger = Watched(VETTED), Watched(VETTED, ("198.51.100.1", 1))
+    trusted, stranger = Watched(FILTERED), Watched(FILTERED, ("198.51.100.1", 1))
     for _ in range(2):
         for session, client in ((trusted, ("203.0.113.9", 0)), (stranger, ("198.51.100.1", 1))):
             session.receive(by("203.0.113.9"))
@@ -93,7 +97,7 @@ def test_peers_that_share_a_head_do_not_share_their_trust() -> None:
 
 def test_nonsense_is_refused_and_nothing_behind_it_is_run(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb", buffering=0) as file:
-        session = Watched(Rules(vet=Vetting(trusts), observer=AccessLog(file)))
+        session = Watched(Rules(filter_untrusted=UntrustedFieldFilter(trusts), observer=AccessLog(file)))
         session.receive(by("203.0.113.9"))
         answer(session)
         assert session.receive(by("nonsense") + GET) is WRITE
@@ -105,8 +109,8 @@ def test_nonsense_is_refused_and_nothing_behind_it_is_run(tmp_path: Path) -> Non
 
 def test_unix_peer_is_told_from_one_that_has_left() -> None:
     """accept(2) gives neither an address; only the listener tells that the one never had any."""
-    unix = Session(VETTED, None, ("/run/app.sock", None))
-    gone = Session(VETTED, None, SERVER)
+    unix = Session(FILTERED, None, ("/run/app.sock", None))
+    gone = Session(FILTERED, None, SERVER)
     for session in (unix, gone):
         session.receive(by("203.0.113.9"))
     assert seen(unix) == (("203.0.113.9", 0), "https")
@@ -125,8 +129,8 @@ HEADERS = {
 @pytest.mark.parametrize("name", HEADERS)
 @pytest.mark.parametrize("whole", [True, False])
 def test_header_names_the_client_of_all_requests(name: str, whole: bool) -> None:
-    session = Watched(PREFACED)
-    assert (session.want, session.phase) == (READ, PREFACE)
+    session = Watched(BEHIND_PROXY)
+    assert (session.want, session.phase) == (READ, PROXY_HEADER)
     data = HEADERS[name] + GET
     for piece in [data] if whole else byte_by_byte(data):
         session.receive(piece)
@@ -140,7 +144,7 @@ def test_header_names_the_client_of_all_requests(name: str, whole: bool) -> None
 
 def test_scheme_of_one_connection_is_not_that_of_another() -> None:
     for name, scheme in (("v2", "http"), ("v2 over TLS", "https")) * 2:
-        session = Watched(PREFACED)
+        session = Watched(BEHIND_PROXY)
         session.receive(HEADERS[name])
         for _ in range(2):
             session.receive(GET)
@@ -150,7 +154,7 @@ def test_scheme_of_one_connection_is_not_that_of_another() -> None:
 
 @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", binary(command=LOCAL), binary()])
 def test_header_that_names_nobody(header: bytes) -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.receive(header + GET)
     assert seen(session) == (CLIENT, "http")
     assert session.server == SERVER
@@ -167,7 +171,7 @@ UNNAMED = {
 @pytest.mark.parametrize("name", UNNAMED)
 def test_client_whom_the_header_does_not_name_is_not_believed(name: str) -> None:
     """It passes its bytes through a proxy of ours, but it is none; not even where unix sockets are trusted."""
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.receive(UNNAMED[name] + by("10.0.0.1"))
     assert seen(session) == (None if "UNIX" in name else CLIENT, "http")
     answer(session)
@@ -176,7 +180,7 @@ def test_client_whom_the_header_does_not_name_is_not_believed(name: str) -> None
 
 
 def test_proxy_itself_is_believed() -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.receive(binary(command=LOCAL) + by("10.0.0.1"))
     assert seen(session) == (("10.0.0.1", 0), "https")
 
@@ -184,32 +188,32 @@ def test_proxy_itself_is_believed() -> None:
 def test_client_that_the_header_names_is_who_must_be_trusted() -> None:
     """A proxy that only passes bytes on passes on what its client says as well."""
     for source, client in (("203.0.113.9", ("203.0.113.9", 4711)), ("203.0.113.1", ("10.0.0.1", 0))):
-        session = Watched(PREFACED)
+        session = Watched(BEHIND_PROXY)
         session.receive(line(source, "198.51.100.2") + by("10.0.0.1"))
         assert seen(session)[0] == client
 
 
 def test_stranger_speaks_http_at_once_and_names_nobody() -> None:
-    session = Watched(PREFACED, ("198.51.100.1", 1))
+    session = Watched(BEHIND_PROXY, ("198.51.100.1", 1))
     assert session.phase is IDLE
     session.receive(GET)
     assert seen(session) == (("198.51.100.1", 1), "http")
     for header in HEADERS.values():
-        session = Watched(PREFACED, ("198.51.100.1", 1))
+        session = Watched(BEHIND_PROXY, ("198.51.100.1", 1))
         assert session.receive(header + GET) is WRITE
         assert write_all(session).startswith(b"HTTP/1.1 400 Bad Request\r\n")
         assert (session.want, session.client) == (CLOSE, ("198.51.100.1", 1))
 
 
 def test_second_header_is_no_request() -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.receive(HEADERS["v1"] * 2 + GET)
     assert write_all(session).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
 @pytest.mark.parametrize("data", [GET, b"PROXY TCP4 nonsense\r\n" + GET])
 def test_missing_header_is_answered_400(data: bytes) -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     assert session.receive(data) is WRITE
     written = write_all(session)
     assert written.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -218,7 +222,7 @@ def test_missing_header_is_answered_400(data: bytes) -> None:
 
 
 def test_header_has_its_own_time_which_bytes_do_not_prolong() -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.deadline(0.0)
     for now, byte in enumerate(byte_by_byte(HEADERS["v1"][:20])):
         assert session.receive(byte) is READ
@@ -228,7 +232,7 @@ def test_header_has_its_own_time_which_bytes_do_not_prolong() -> None:
 
 
 def test_time_of_the_first_request_begins_after_the_header() -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.deadline(0.0)
     session.receive(HEADERS["v1"])
     assert (session.phase, session.deadline(20.0)) == (IDLE, 95.0)
@@ -239,7 +243,7 @@ def test_time_of_the_first_request_begins_after_the_header() -> None:
 @pytest.mark.parametrize("data", [b"", b"\r\n\r\n", HEADERS["v2"]])
 def test_end_before_the_first_request(data: bytes) -> None:
     """As balancers look whether somebody listens: nothing to answer, nothing to log."""
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     if data:
         assert session.receive(data) is READ
     assert session.receive(b"") is CLOSE
@@ -247,6 +251,6 @@ def test_end_before_the_first_request(data: bytes) -> None:
 
 
 def test_stop_before_the_header_has_come() -> None:
-    session = Watched(PREFACED)
+    session = Watched(BEHIND_PROXY)
     session.receive(b"PROXY")
     assert session.stop() is CLOSE

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from septet.exchange import ClientGone, Want
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN, WRITE
-from septet.proxies.filter import Vetting
+from septet.proxies.filter import UntrustedFieldFilter
 from septet.rules import Rules
 from support.carrier import Watched, ok
 from support.messages import chunked, render
@@ -48,8 +48,11 @@ def trusted(peer: str) -> bool:
 
 
 RULES = st.builds(
-    lambda body, spool, prefaced: Rules(
-        limits=Limits(1000, 2000, 10, body), spool=spool, vet=Vetting(trusted), prefaced=prefaced
+    lambda body, spool, expects_proxy_header: Rules(
+        limits=Limits(1000, 2000, 10, body),
+        spool=spool,
+        filter_untrusted=UntrustedFieldFilter(trusted),
+        expects_proxy_header=expects_proxy_header,
     ),
     st.sampled_from([0, 9]),
     st.sampled_from([None, io.BytesIO]),

@@ -35,7 +35,7 @@ class Section:
     """See `Request`; as far as the fields decide it."""
     count: int
     """Field lines, for their limit: those that were set aside are counted too."""
-    doubtful: Fields
+    untrusted_fields: Fields
     places: tuple[int, ...] = ()
     """Where among the fields those stand whose values are each request's own."""
     upgrade: bytes | None = None
@@ -72,7 +72,7 @@ class Request:
     """Field lines, for their limit: those that were dropped are counted too."""
     ordinary: bool = False
     """HTTP/1.1, to be answered with content, on a connection that stays open."""
-    doubtful: Fields = ()
+    untrusted_fields: Fields = ()
     """Fields that are not to be believed from everybody, and so are none of `fields`; see `vetting`."""
     scheme: str = "http"
     """In which the client asked: "https" where a proxy of ours has ended TLS."""
@@ -86,7 +86,7 @@ class Request:
     derived: dict[Any, Any] = field(default_factory=dict)
     """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
 
-    def vetted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
+    def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
         """The same with these, and nothing doubtful. (`dataclasses.replace` takes three times as long.)"""
         return Request(
             self.method,
@@ -159,14 +159,14 @@ def octets(content: object) -> bytes:
     return bytes(content)
 
 
-Response = tuple[ResponseHead, Part, "Parts | None"]
+Response = tuple[ResponseHead, Part, "ResponseParts | None"]
 """An answer, as an application that is called (rather than one that calls) gives it: its head, the first part of its
 content, which often is the only one, and the parts after it. Those are closed, once, when no more will be asked for,
 exhausted or not.
 """
 
 
-class Parts(Protocol):
+class ResponseParts(Protocol):
     """The rest of an answer, as far as it is not there yet."""
 
     @property

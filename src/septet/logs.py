@@ -90,13 +90,13 @@ class AccessLog:
         return cls(sys.stdout.buffer)
 
     def began(self, exchange: ServerExchange) -> None:
-        exchange.notes = time.monotonic()
+        exchange.observer_state = time.monotonic()
 
     def ended(self, exchange: ServerExchange) -> None:
         client = exchange.request.client or exchange.client or ("-", 0)
         now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
         request = exchange.request
-        began, exchange.notes = exchange.notes, None
+        began, exchange.observer_state = exchange.observer_state, None
         took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
         self._sink.write(f'{client[0]} - - [{now}] "{line}" {exchange.status} {exchange.sent} {took}\n'.encode())

@@ -13,8 +13,8 @@ and says what it wants next, one word at a time:
     CLOSE    shut down and close, once `half_close` says no                 close()
 
 Every verb answers with the next want. The *carrier* is the part of a model that owns the socket: a thread that waits
-for one client (`models/_blocking.py`), a connection on a readiness loop (`models/_link.py`), or one whose bytes come as
-completions (`models/io_uring.py`). All of them share one function, `models/_drive.py:carry`, which takes a protocol
+for one client (`models/_blocking.py`), a connection on a readiness loop (`models/_watched.py`), or one whose bytes come
+as completions (`models/io_uring.py`). All of them share one function, `models/_drive.py:drive`, which takes a protocol
 from want to want as far as its socket allows. On a blocking socket that is the connection's whole life, on a watched
 one it is what happens between two events.
 
@@ -67,7 +67,7 @@ class Phase(NamedTuple):
 class ServerExchange(Exchange, Protocol):
     """One request and its answer, as carriers and observers see it; applications see an `Exchange`."""
 
-    notes: Any
+    observer_state: Any
     """The observer's own."""
 
     file: FileRegion | None

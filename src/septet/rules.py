@@ -46,7 +46,7 @@ class Admission(Protocol):
 def _unheard(sentence: str) -> None: ...
 
 
-def _no_stamp(date: bool, server: bool) -> bytes:
+def _no_fields(date: bool, server: bool) -> bytes:
     return b""
 
 
@@ -56,7 +56,7 @@ class Rules:
 
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
-    stamp: Callable[[bool, bool], bytes] = _no_stamp
+    date_and_server: Callable[[bool, bool], bytes] = _no_fields
     """Gives the Date and the Server line of an answer, each if it is wanted."""
     complain: Callable[[str], object] = _unheard
     """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
@@ -69,8 +69,8 @@ class Rules:
     must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""
     observer: Observer | None = None
     admission: Admission | None = None
-    vet: Callable[[Request, str], Request] | None = None
+    filter_untrusted: Callable[[Request, str], Request] | None = None
     """Gives what the application may see of a request with doubtful fields, as the peer's word counts for something or
     not. Without it they are gone."""
-    prefaced: Callable[[str], bool] | None = None
+    expects_proxy_header: Callable[[str], bool] | None = None
     """Whether a peer is a proxy that begins with a header of the PROXY protocol; None: nobody is."""

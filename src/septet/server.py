@@ -16,7 +16,7 @@ from septet.errors import Failed, UsageError
 from septet.logs import configure
 from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
-from septet.processes.capacity import shortfall
+from septet.processes.capacity import why_over_capacity
 from septet.processes.children import bound_exit, leave
 from septet.processes.heap import share_heap
 from septet.processes.orders import Stop
@@ -102,7 +102,7 @@ def _absolute(bind: str) -> str:
 def _find_room(config: Config) -> None:
     """Raise UsageError if more processes and threads are asked for than this machine has room for."""
     asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
-    why = shortfall(config.workers or 1, config.threads or 0) if asked else None
+    why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
     if why:
         raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
 

@@ -16,16 +16,17 @@ from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
+from septet.date_and_server import date_and_server_fields
 from septet.http.incoming import Limits
 from septet.logs import AccessLog
 from septet.net.listener import Listener
 from septet.processes.in_flight import InFlight
-from septet.processes.metrics import Figures
+from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
-from septet.processes.resource_exhaustion import Shortage
+from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
-from septet.proxies.filter import Vetting
+from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts
 from septet.session.http1 import Session
@@ -34,7 +35,6 @@ from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
 from septet.settings.mount import parse_mount
 from septet.spans import Observers, SpanLog
-from septet.stamp import stamper
 
 log = logging.getLogger("septet")
 
@@ -51,8 +51,8 @@ class Service:
     workers: int | None = None
     graceful_timeout: float = 30.0
     in_flight: InFlight = field(default_factory=InFlight)
-    shortage: Shortage = field(default_factory=Shortage)
-    figures: Figures | None = None
+    exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
+    metrics: ProcessMetrics | None = None
     context: Context = field(default_factory=copy_context)
     """What the application's modules have set when they were imported; each answer of WSGI runs in a copy."""
 
@@ -69,18 +69,18 @@ class Service:
         """What a configuration asks for. Raises Failed."""
         in_flight = InFlight(config.limit_concurrency, config.limit_spool)
         admission = in_flight if config.limit_concurrency else None
-        figures = Figures(config.metrics_interval, admission) if config.metrics_interval else None
+        metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, figures or admission),
+            rules=rules_of(config, metrics or admission),
             stop=stop,
             ready=ready,
             threads=config.threads,
             workers=config.workers,
             graceful_timeout=config.graceful_timeout,
             in_flight=in_flight,
-            figures=figures,
+            metrics=metrics,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -91,7 +91,7 @@ class Service:
         """The same for one of `workers` processes, with an order and an announcement of its own."""
         return replace(self, stop=stop, ready=ready, workers=workers)
 
-    def shut_doors(self) -> None:
+    def close_listeners(self) -> None:
         """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""
         for listener in self.listeners:
             listener.shut()
@@ -102,7 +102,7 @@ class Service:
             return self
         with suppress(OSError):  # found now, while there are descriptors to try directories with
             gettempdir()
-        lacking = partial(Shortage().tell, meanwhile="it is answered 500")
+        lacking = partial(ResourceExhaustion().tell, meanwhile="it is answered 500")
         spool, limits = self.in_flight.spool, self.rules.limits
         if spool.limit and not 0 < limits.body <= spool.limit:  # what alone is too much need not be begun
             limits = replace(limits, body=spool.limit)
@@ -161,13 +161,13 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
             write=config.write_timeout,
             rate=config.min_rate,
         ),
-        stamp=stamper(config.server_header, config.date_header),
+        date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
         refused=log.debug,
         observer=_observer(config),
         admission=admission,
-        vet=Vetting(trust, config.forwarded_fields, config.underscore_headers),
-        prefaced=trust if config.proxy_protocol else None,
+        filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
+        expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 

@@ -44,10 +44,10 @@ class SpanLog:
             raise Failed(f"cannot write the span log {path}: {error.strerror}") from error
 
     def began(self, exchange: ServerExchange) -> None:
-        exchange.notes = monotonic_ns()
+        exchange.observer_state = monotonic_ns()
 
     def ended(self, exchange: ServerExchange) -> None:
-        began, exchange.notes = exchange.notes, None
+        began, exchange.observer_state = exchange.observer_state, None
         if began is None:
             return  # it was answered, but was no request
         request = exchange.request
@@ -154,22 +154,22 @@ class _Parts:
 
 
 class Observers:
-    """Several observers as one. Each finds in `exchange.notes` what it has left there itself."""
+    """Several observers as one. Each finds in `exchange.observer_state` what it has left there itself."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def began(self, exchange: ServerExchange) -> None:
-        notes = []
+        observer_state = []
         for observer in self._observers:
-            exchange.notes = None
+            exchange.observer_state = None
             observer.began(exchange)
-            notes.append(exchange.notes)
-        exchange.notes = notes
+            observer_state.append(exchange.observer_state)
+        exchange.observer_state = observer_state
 
     def ended(self, exchange: ServerExchange) -> None:
-        notes, exchange.notes = exchange.notes or [None] * len(self._observers), None
-        for observer, own in zip(self._observers, notes, strict=True):
-            exchange.notes = own
+        observer_state, exchange.observer_state = exchange.observer_state or [None] * len(self._observers), None
+        for observer, own in zip(self._observers, observer_state, strict=True):
+            exchange.observer_state = own
             observer.ended(exchange)
-        exchange.notes = None
+        exchange.observer_state = None

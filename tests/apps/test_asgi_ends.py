@@ -166,7 +166,7 @@ def test_a_receive_that_is_cancelled_leaves_nothing() -> None:
 def test_a_part_that_meets_a_full_socket_at_the_first_wait_goes_on_by_itself() -> None:
     async def scene() -> None:
         class Link:
-            def carry(self, want: Any) -> None:
+            def drive(self, want: Any) -> None:
                 pass
 
         async def application(scope: Any, receive: Receive, send: Send) -> None:

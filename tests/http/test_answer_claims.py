@@ -3,7 +3,7 @@
 import pytest
 
 from septet.exchange import FileRegion
-from septet.http.connection import Connection
+from septet.http.codec import Http1Codec
 from septet.http.head import check_trailers, response_head
 from septet.http.incoming import Limits
 from support.feeding import unstamped
@@ -17,7 +17,7 @@ class Talk:
 
     def __init__(self, method: str = "GET", version: str = "1.1") -> None:
         self.complaints: list[str] = []
-        self.connection = Connection(Limits(), unstamped, self.complaints.append)
+        self.connection = Http1Codec(Limits(), unstamped, self.complaints.append)
         self.connection.receive(render(method, "/a", version=version))
         assert self.connection.next_request() is not None
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.exchange import FileRegion
-from septet.http.connection import Connection
+from septet.http.codec import Http1Codec
 from septet.http.head import response_head
 from septet.http.incoming import Limits
 from support.feeding import unstamped
@@ -23,14 +23,14 @@ class Answer(NamedTuple):
     persists: bool
 
 
-def connection_for(method: str, version: str) -> Connection:
-    connection = Connection(Limits(), unstamped)
+def connection_for(method: str, version: str) -> Http1Codec:
+    connection = Http1Codec(Limits(), unstamped)
     connection.receive(f"{method} / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n".encode())
     assert connection.next_request() is not None
     return connection
 
 
-def answer(connection: Connection, status: int, fields: list[tuple[bytes, bytes]], parts: list[bytes]) -> bytes:
+def answer(connection: Http1Codec, status: int, fields: list[tuple[bytes, bytes]], parts: list[bytes]) -> bytes:
     """All bytes of an answer in these parts, the last of them marked as the last."""
     head = response_head(status, b"Reason", tuple(fields))
     data = connection.respond(head, parts[0], len(parts) == 1)
@@ -213,11 +213,11 @@ def test_file_needs_a_length() -> None:
 def test_stamp_is_asked_for_what_the_application_left_out(given: tuple[bytes, ...], asked: tuple[bool, bool]) -> None:
     calls = []
 
-    def stamp(date: bool, server: bool) -> bytes:
+    def date_and_server(date: bool, server: bool) -> bytes:
         calls.append((date, server))
         return b"X: y\r\n"
 
-    connection = Connection(Limits(), stamp)
+    connection = Http1Codec(Limits(), date_and_server)
     connection.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     connection.next_request()
     data = connection.respond(response_head(200, b"OK", tuple((name, b"z") for name in given)), b"", True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from septet.exchange import ClientGone, ProtocolError
-from septet.http.connection import Connection
+from septet.http.codec import Http1Codec
 from septet.http.head import response_head
 from septet.http.incoming import DRAIN_LIMIT, Limits
 from support.feeding import HOST, TAIL, Reader, head, unstamped
@@ -16,9 +16,9 @@ Feed = Callable[..., Reader]
 OK = response_head(200, b"OK", ())
 
 
-def connected(*pieces: bytes, limits: Limits | None = None) -> Connection:
+def connected(*pieces: bytes, limits: Limits | None = None) -> Http1Codec:
     """A connection that has received these, and whose first request was taken."""
-    connection = Connection(limits or Limits(), unstamped)
+    connection = Http1Codec(limits or Limits(), unstamped)
     for piece in pieces:
         connection.receive(piece)
     assert connection.next_request() is not None
@@ -54,7 +54,7 @@ def test_body_without_a_length_is_the_next_request() -> None:
 
 
 def test_nothing_is_given_before_it_has_come() -> None:
-    connection = Connection(Limits(), unstamped)
+    connection = Http1Codec(Limits(), unstamped)
     assert connection.next_request() is None
     connection.receive(b"")
     assert connection.next_request() is None
@@ -62,7 +62,7 @@ def test_nothing_is_given_before_it_has_come() -> None:
 
 
 def test_last_requests_of_a_stopping_connection() -> None:
-    connection = Connection(Limits(), unstamped)
+    connection = Http1Codec(Limits(), unstamped)
     connection.stopping = True
     connection.receive(TAIL)
     connection.next_request()

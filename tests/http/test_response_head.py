@@ -3,7 +3,7 @@
 import pytest
 
 from septet.exchange import Fields
-from septet.http.connection import serialise
+from septet.http.codec import serialise
 from septet.http.head import reason_phrase, response_head
 
 

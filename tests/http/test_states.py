@@ -2,20 +2,20 @@
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.rules import Timeouts
-from septet.session.phases import ANSWER, FOLLOWS, IDLE, LINGER, OVER, PREFACE, TURN
+from septet.session.phases import ANSWER, FOLLOWS, IDLE, LINGER, OVER, PROXY_HEADER, TURN
 
 PHASES = tuple(FOLLOWS)
 
 
 def test_every_phase_has_its_row_and_no_row_leads_elsewhere() -> None:
-    assert {phase for row in FOLLOWS.values() for phase in row} == set(PHASES) - {PREFACE}
+    assert {phase for row in FOLLOWS.values() for phase in row} == set(PHASES) - {PROXY_HEADER}
     assert len({phase.name for phase in PHASES}) == len(PHASES)
 
 
 def test_every_phase_can_be_reached_and_left_for_the_end() -> None:
     """A connection begins in `idle`, or before it in `preface`."""
-    assert reachable(IDLE) == set(PHASES) - {PREFACE}
-    assert reachable(PREFACE) == set(PHASES)
+    assert reachable(IDLE) == set(PHASES) - {PROXY_HEADER}
+    assert reachable(PROXY_HEADER) == set(PHASES)
     assert all(OVER in reachable(phase) for phase in PHASES)
 
 

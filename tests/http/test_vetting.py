@@ -6,7 +6,7 @@ import pytest
 
 from septet.exchange import ProtocolError, Request
 from septet.http.request_head import parse_request
-from septet.proxies.filter import REMEMBERED_BYTES, REMEMBERED_CLIENTS, Vetting
+from septet.proxies.filter import REMEMBERED_BYTES, REMEMBERED_CLIENTS, UntrustedFieldFilter
 
 PROXY, STRANGER = "192.0.2.1", "203.0.113.9"
 
@@ -31,14 +31,14 @@ FORWARDED = (
 
 
 def test_request_without_doubtful_fields_has_none() -> None:
-    assert request("X-Forwarded: a", "Via: b").doubtful == ()
+    assert request("X-Forwarded: a", "Via: b").untrusted_fields == ()
 
 
 def test_doubtful_fields_are_set_aside() -> None:
     """Whoever forgets to vet a request does not let them through."""
     found = request(*FORWARDED, "X_Y: z", "Forwarded: for=203.0.113.9")
     assert found.fields == PLAIN
-    assert len(found.doubtful) == len(FORWARDED) + 2
+    assert len(found.untrusted_fields) == len(FORWARDED) + 2
     assert found.field_count == len(FORWARDED) + 4
     assert (found.scheme, found.client) == ("http", None)
 
@@ -52,82 +52,84 @@ def test_doubtful_fields_are_held_to_the_grammar() -> None:
 
 @pytest.mark.parametrize("peer", [STRANGER, ""])
 def test_strangers_are_not_believed(peer: str) -> None:
-    vetted = Vetting(trusts)(request(*FORWARDED, "Forwarded: for=10.0.0.1;proto=https"), peer)
-    assert (vetted.fields, vetted.scheme, vetted.client) == (PLAIN, "http", None)
+    with_trusted = UntrustedFieldFilter(trusts)(request(*FORWARDED, "Forwarded: for=10.0.0.1;proto=https"), peer)
+    assert (with_trusted.fields, with_trusted.scheme, with_trusted.client) == (PLAIN, "http", None)
 
 
 def test_stranger_may_talk_nonsense() -> None:
-    vetted = Vetting(trusts)(request("X-Forwarded-Proto: x", 'Forwarded: "'), STRANGER)
-    assert vetted.fields == PLAIN
+    with_trusted = UntrustedFieldFilter(trusts)(request("X-Forwarded-Proto: x", 'Forwarded: "'), STRANGER)
+    assert with_trusted.fields == PLAIN
 
 
 @pytest.mark.parametrize("peer", [PROXY, "unix:"])
 def test_proxies_are_believed(peer: str) -> None:
-    vetted = Vetting(trusts)(request(*FORWARDED), peer)
-    assert (vetted.client, vetted.scheme) == ((STRANGER, 0), "https")
-    named = dict(vetted.fields)
-    assert len(named) == len(vetted.fields)
+    with_trusted = UntrustedFieldFilter(trusts)(request(*FORWARDED), peer)
+    assert (with_trusted.client, with_trusted.scheme) == ((STRANGER, 0), "https")
+    named = dict(with_trusted.fields)
+    assert len(named) == len(with_trusted.fields)
     assert (named[b"host"], named[b"a"], named[b"x-forwarded-for"]) == (b"shop.example", b"b", b"203.0.113.9")
     assert {b"x-real-ip", b"x-forwarded-whatever"} <= named.keys()
 
 
 def test_proxies_must_make_sense() -> None:
     with pytest.raises(ProtocolError):
-        Vetting(trusts)(request("X-Forwarded-Proto: gopher"), PROXY)
+        UntrustedFieldFilter(trusts)(request("X-Forwarded-Proto: gopher"), PROXY)
 
 
 def test_host_is_kept_where_nothing_is_said_of_it() -> None:
-    vetted = Vetting(trusts)(request("X-Forwarded-Proto: https"), PROXY)
-    assert vetted.fields == (*PLAIN, (b"x-forwarded-proto", b"https"))
+    with_trusted = UntrustedFieldFilter(trusts)(request("X-Forwarded-Proto: https"), PROXY)
+    assert with_trusted.fields == (*PLAIN, (b"x-forwarded-proto", b"https"))
 
 
 def test_host_is_added_where_there_is_none() -> None:
-    vetted = Vetting(trusts)(request("X-Forwarded-Host: a", line="GET / HTTP/1.0", host=""), PROXY)
-    assert vetted.fields[0] == (b"host", b"a")
+    with_trusted = UntrustedFieldFilter(trusts)(request("X-Forwarded-Host: a", line="GET / HTTP/1.0", host=""), PROXY)
+    assert with_trusted.fields[0] == (b"host", b"a")
 
 
 def test_everything_else_stays_as_it_was() -> None:
-    changed = {"fields", "doubtful", "scheme", "client", "derived"}
+    changed = {"fields", "untrusted_fields", "scheme", "client", "derived"}
     of_the_fields_that_came = {"section", "changed"}  # which are the vetted request's no longer
     unchanged = {field.name for field in dataclasses.fields(Request)} - changed - of_the_fields_that_came
     for line in ("POST /a?b HTTP/1.1", "GET http://inside:8000 HTTP/1.1", "OPTIONS * HTTP/1.0"):
         found = request(*FORWARDED, "Content-Length: 3", "Connection: close", "Expect: 100-continue", line=line)
-        vetted = Vetting(trusts)(found, PROXY)
-        assert {name: getattr(vetted, name) for name in unchanged} == {name: getattr(found, name) for name in unchanged}
-        assert {name for name in changed if getattr(vetted, name) == getattr(found, name)} == set()
+        with_trusted = UntrustedFieldFilter(trusts)(found, PROXY)
+        assert {name: getattr(with_trusted, name) for name in unchanged} == {
+            name: getattr(found, name) for name in unchanged
+        }
+        assert {name for name in changed if getattr(with_trusted, name) == getattr(found, name)} == set()
 
 
 def test_what_was_found_out_is_kept_for_each_kind_of_peer() -> None:
-    vet, found = Vetting(trusts), request(*FORWARDED)
-    believed, gone = vet(found, PROXY), vet(found, STRANGER)
-    assert vet(found, "unix:") is believed
-    assert vet(found, STRANGER) is gone
+    filter_untrusted, found = UntrustedFieldFilter(trusts), request(*FORWARDED)
+    believed, gone = filter_untrusted(found, PROXY), filter_untrusted(found, STRANGER)
+    assert filter_untrusted(found, "unix:") is believed
+    assert filter_untrusted(found, STRANGER) is gone
     assert gone.client is None
-    assert Vetting(lambda peer: False)(found, PROXY).client is None
+    assert UntrustedFieldFilter(lambda peer: False)(found, PROXY).client is None
 
 
 @pytest.mark.parametrize(
-    ("believes", "client"),
+    ("trusted_headers", "client"),
     [("either", "203.0.113.9"), ("x-forwarded", "203.0.113.9"), ("forwarded", "203.0.113.10")],
 )
-def test_fields_of_one_kind_only(believes: str, client: str) -> None:
+def test_fields_of_one_kind_only(trusted_headers: str, client: str) -> None:
     found = request("Forwarded: for=203.0.113.10", "X-Forwarded-For: 203.0.113.9")
-    vetted = Vetting(trusts, believes)(found, PROXY)
-    assert vetted.client == (client, 0)
-    assert len(vetted.fields) == len(PLAIN) + 1  # the other kind comes from who knows where
+    with_trusted = UntrustedFieldFilter(trusts, trusted_headers)(found, PROXY)
+    assert with_trusted.client == (client, 0)
+    assert len(with_trusted.fields) == len(PLAIN) + 1  # the other kind comes from who knows where
 
 
 def test_clients_are_remembered_in_bounded_number() -> None:
-    vet = Vetting(trusts)
+    filter_untrusted = UntrustedFieldFilter(trusts)
     for number in range(3000):
         for _ in range(2):
-            vet(request(f"X-Forwarded-For: 10.0.{number >> 8}.{number & 255}"), PROXY)
-    assert len(vet._known) <= REMEMBERED_CLIENTS
+            filter_untrusted(request(f"X-Forwarded-For: 10.0.{number >> 8}.{number & 255}"), PROXY)
+    assert len(filter_untrusted._known) <= REMEMBERED_CLIENTS
     long = "X-Forwarded-A: " + "a" * REMEMBERED_BYTES
-    vet._known.clear()
+    filter_untrusted._known.clear()
     for _ in range(3):
-        assert vet(request(long), PROXY).client is None
-    assert not vet._known
+        assert filter_untrusted(request(long), PROXY).client is None
+    assert not filter_untrusted._known
 
 
 # Names with underscores
@@ -137,19 +139,19 @@ UNDERSCORED = ("X_A: 1", "X_Forwarded_For: 10.0.0.1", "X-Forwarded_Proto: https"
 
 @pytest.mark.parametrize("peer", [PROXY, STRANGER])
 def test_names_with_underscores_are_dropped(peer: str) -> None:
-    vetted = Vetting(trusts)(request(*UNDERSCORED), peer)
-    assert (vetted.fields, vetted.client, vetted.scheme) == (PLAIN, None, "http")
+    with_trusted = UntrustedFieldFilter(trusts)(request(*UNDERSCORED), peer)
+    assert (with_trusted.fields, with_trusted.client, with_trusted.scheme) == (PLAIN, None, "http")
 
 
 @pytest.mark.parametrize("peer", [PROXY, STRANGER])
 def test_names_with_underscores_are_refused(peer: str) -> None:
     with pytest.raises(ProtocolError, match="underscore") as caught:
-        Vetting(trusts, underscores="refuse")(request("X_A: 1"), peer)
+        UntrustedFieldFilter(trusts, underscores="refuse")(request("X_A: 1"), peer)
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("peer", [PROXY, STRANGER])
 def test_names_with_underscores_are_allowed_unless_they_look_like_a_proxys(peer: str) -> None:
-    vetted = Vetting(trusts, underscores="allow")(request(*UNDERSCORED, "x_a: 2"), peer)
-    assert vetted.fields == (*PLAIN, (b"x_a", b"1"), (b"x_a", b"2"))
-    assert (vetted.client, vetted.scheme) == (None, "http")
+    with_trusted = UntrustedFieldFilter(trusts, underscores="allow")(request(*UNDERSCORED, "x_a: 2"), peer)
+    assert with_trusted.fields == (*PLAIN, (b"x_a", b"1"), (b"x_a", b"2"))
+    assert (with_trusted.client, with_trusted.scheme) == (None, "http")

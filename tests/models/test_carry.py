@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from septet.exchange import FileRegion, Want
-from septet.models._drive import RECEIVE_BYTES, Turn, carry, receive
+from septet.models._drive import RECEIVE_BYTES, Turn, drive, receive
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.session.http1 import Session
 from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, TURN
@@ -33,7 +33,7 @@ class Pair(NamedTuple):
         return self.go(turn)
 
     def go(self, turn: Turn) -> Want:
-        return carry(receive(self.session, self.sock), self.session, self.sock, turn)
+        return drive(receive(self.session, self.sock), self.session, self.sock, turn)
 
     def read(self) -> bytes:
         """All that has arrived at the client's end."""
@@ -74,7 +74,7 @@ def test_whole_exchange_in_one_go(pair: Pair) -> None:
 
 def test_application_that_runs_elsewhere(pair: Pair) -> None:
     assert pair.bring(GET, elsewhere) is RUN
-    assert carry(hello(pair.session), pair.session, pair.sock, elsewhere) is READ
+    assert drive(hello(pair.session), pair.session, pair.sock, elsewhere) is READ
     assert pair.read().endswith(b"hello")
 
 
@@ -99,7 +99,7 @@ def test_reset(pair: Pair) -> None:
 def test_client_that_goes_before_its_answer(pair: Pair) -> None:
     assert pair.bring(GET, elsewhere) is RUN
     pair.client.close()
-    assert carry(hello(pair.session), pair.session, pair.sock, elsewhere) is CLOSE
+    assert drive(hello(pair.session), pair.session, pair.sock, elsewhere) is CLOSE
     assert pair.session.lost
 
 
@@ -110,7 +110,7 @@ def test_full_socket_is_come_back_to(pair: Pair) -> None:
     want = WRITE
     while want is WRITE:
         got += pair.read()
-        want = carry(WRITE, pair.session, pair.sock, hello)
+        want = drive(WRITE, pair.session, pair.sock, hello)
     assert want is READ
     assert (got + pair.read()).partition(b"\r\n\r\n")[2] == content
 
@@ -147,7 +147,7 @@ def test_file(pair: Pair, tmp_path: Path, offset: int) -> None:
     got = b""
     while want is WRITE:
         got += pair.read()
-        want = carry(WRITE, pair.session, pair.sock, turn)
+        want = drive(WRITE, pair.session, pair.sock, turn)
     assert want is READ
     assert (got + pair.read()).partition(b"\r\n\r\n")[2] == content[offset:]
     os.close(descriptor)

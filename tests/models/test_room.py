@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.processes.capacity import THREAD_BYTES, WORKER_BYTES, shortfall
+from septet.processes.capacity import THREAD_BYTES, WORKER_BYTES, why_over_capacity
 
 
 def room(root: Path, files: dict[str, str], group: str = "0::/a/b\n") -> tuple[Path, Path]:
@@ -31,10 +31,10 @@ def room(root: Path, files: dict[str, str], group: str = "0::/a/b\n") -> tuple[P
 )
 def test_half_of_the_processes(tmp_path: Path, files: dict[str, str], group: str, most: int, source: str) -> None:
     where = room(tmp_path, files, group)
-    assert shortfall(most, 0, *where) is None
-    assert source in (shortfall(most + 1, 0, *where) or "")
-    assert shortfall(1, most - 1, *where) is None
-    assert source in (shortfall(1, most, *where) or "")
+    assert why_over_capacity(most, 0, *where) is None
+    assert source in (why_over_capacity(most + 1, 0, *where) or "")
+    assert why_over_capacity(1, most - 1, *where) is None
+    assert source in (why_over_capacity(1, most, *where) or "")
 
 
 @pytest.mark.parametrize(
@@ -49,24 +49,24 @@ def test_half_of_the_processes(tmp_path: Path, files: dict[str, str], group: str
 )
 def test_all_of_the_memory(tmp_path: Path, files: dict[str, str], source: str) -> None:
     where = room(tmp_path, files)
-    assert shortfall(10, 0, *where) is None
-    assert shortfall(11, 0, *where) == f"idle they take 33 MB, and {source} is 30 MB"
-    assert shortfall(1, 9 * WORKER_BYTES // THREAD_BYTES, *where) is None
-    assert shortfall(1, 9 * WORKER_BYTES // THREAD_BYTES + 1, *where)
+    assert why_over_capacity(10, 0, *where) is None
+    assert why_over_capacity(11, 0, *where) == f"idle they take 33 MB, and {source} is 30 MB"
+    assert why_over_capacity(1, 9 * WORKER_BYTES // THREAD_BYTES, *where) is None
+    assert why_over_capacity(1, 9 * WORKER_BYTES // THREAD_BYTES + 1, *where)
 
 
 def test_memory_of_version_1(tmp_path: Path) -> None:
     files = {"cgroup/memory/c/memory.limit_in_bytes": f"{10 * WORKER_BYTES}\n"}
     where = room(tmp_path, files, "4:memory:/c\n")
-    assert shortfall(10, 0, *where) is None
-    assert "memory.limit_in_bytes" in (shortfall(11, 0, *where) or "")
+    assert why_over_capacity(10, 0, *where) is None
+    assert "memory.limit_in_bytes" in (why_over_capacity(11, 0, *where) or "")
 
 
 @pytest.mark.parametrize("files", [{}, {"proc/loadavg": "", "proc/sys/kernel/pid_max": "?", "proc/meminfo": "x"}])
 def test_nothing_known_is_no_shortfall(tmp_path: Path, files: dict[str, str]) -> None:
-    assert shortfall(10**6, 10, *room(tmp_path, files, "")) is None
+    assert why_over_capacity(10**6, 10, *room(tmp_path, files, "")) is None
 
 
 def test_on_this_machine() -> None:
-    assert shortfall(1, 8) is None
-    assert shortfall(10**9, 0)
+    assert why_over_capacity(1, 8) is None
+    assert why_over_capacity(10**9, 0)

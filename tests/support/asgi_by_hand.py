@@ -35,7 +35,7 @@ class Hand:
         self.cycle.let_go()
         self.task = asyncio.create_task(self.cycle.run(Asgi(application, extensions)))
 
-    def carry(self, want: Want) -> None:
+    def drive(self, want: Want) -> None:
         """Nothing goes by itself."""
 
     def write(self) -> None:

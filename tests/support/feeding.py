@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from septet.exchange import ClientGone, ProtocolError, Request
-from septet.http.connection import Connection
+from septet.http.codec import Http1Codec
 from septet.http.incoming import Limits
 
 HOST = b"Host: example.test\r\n"
@@ -32,10 +32,10 @@ class Seen:
 
 
 class Reader:
-    """Feeds a `Connection` and reads all that it gives, until it refuses."""
+    """Feeds a `Http1Codec` and reads all that it gives, until it refuses."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.connection = Connection(limits or Limits(), unstamped)
+        self.connection = Http1Codec(limits or Limits(), unstamped)
         self.seen: list[Seen] = []
         self.fault: ProtocolError | None = None
         self.broken_off = False

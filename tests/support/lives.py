@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from corpus.cases import Answer, Seen
 from septet.exchange import ClientGone, Request
-from septet.http.connection import CONTINUE
+from septet.http.codec import CONTINUE
 from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN, WRITE

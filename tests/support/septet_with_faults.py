@@ -20,8 +20,25 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("septet.models", "septet.pollers", "septet.loop", "septet.http", "septet.apps")
-MODULES = ("septet.session.http1", "septet.net.listener", "septet.forked")
+PACKAGES = (
+    "septet.models",
+    "septet.pollers",
+    "septet.loop",
+    "septet.http",
+    "septet.apps",
+    "septet.session",
+    "septet.net",
+)
+MODULES = (
+    "septet.forked",
+    "septet.processes.acceptors",
+    "septet.processes.children",
+    "septet.processes.in_flight",
+    "septet.processes.resource_exhaustion",
+    "septet.processes.spool",
+    "septet.processes.threads",
+    "septet.service",
+)
 
 #: Words of the file `state`.
 MODE, SITE, SKIP, KIND, FIRED, ROUND = range(6)

@@ -113,7 +113,7 @@ class Call:
 
     def response(self, iterable: Iterable[bytes]) -> Response:
         """The answer, with its first part that is not empty: until there is one, the status may still be changed."""
-        parts = Parts(self, getattr(iterable, "close", None))
+        parts = IterableParts(self, getattr(iterable, "close", None))
         try:
             if isinstance(iterable, FileWrapper) and not self.wrote:
                 response = iterable.response(parts, self._started())
@@ -155,7 +155,7 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
         return False
 
 
-class Parts:
+class IterableParts:
     """What an application's iterable still has to give, and its `close`, which is called once."""
 
     __slots__ = ("_call", "_close", "iterator", "whole")
@@ -197,7 +197,7 @@ class FileWrapper:
             raise StopIteration
         return block
 
-    def response(self, parts: Parts, head: ResponseHead) -> Response | None:
+    def response(self, parts: IterableParts, head: ResponseHead) -> Response | None:
         """The answer as a stretch of the file from where it stands; None if it is not a plain file."""
         region = region_of_rest(self.filelike)
         if region is None:

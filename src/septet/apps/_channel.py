@@ -1,6 +1,6 @@
 """The two ways between an ASGI application and its client, for one request: `receive` and `send`.
 
-A channel never touches a socket: what it has to say goes to its exchange, and its `Link` carries that as far as the
+A channel never touches a socket: what it has to say goes to its exchange, and its `Carrier` carries that as far as the
 socket allows; when something changes (more of the body, room for output, the client gone) the link calls `wake()`.
 
 What an application sends while it waits for nothing is gathered, and goes when it does: a stream whose parts are there
@@ -24,10 +24,10 @@ HALF_CLOSED_S = 5.0
 have left: only a reset would tell, and that comes when something is sent. Other servers take it for gone at once."""
 
 
-class Link(Protocol):
+class Carrier(Protocol):
     """What carries a channel's words to its client."""
 
-    def carry(self, want: Any) -> None:
+    def drive(self, want: Any) -> None:
         """Move bytes as far as the socket allows, and see to it that the rest goes on when it can."""
 
 
@@ -53,7 +53,7 @@ class Channel:
         "told_gone",
     )
 
-    def __init__(self, exchange: Exchange, link: Link) -> None:
+    def __init__(self, exchange: Exchange, link: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
         """For the log: when an application raises after its answer, the exchange is another's."""
@@ -88,13 +88,13 @@ class Channel:
     def give_up(self) -> None:
         """What has been sent stands, so the client sees a part of an answer; if nothing has, 500."""
         if self._gathered and not self._exchange.lost:
-            self._link.carry(self._push_gathered())
+            self._link.drive(self._push_gathered())
             if self.answered:
                 return
         self.answered = True
         want = self._exchange.fail()
         if not self._held:
-            self._link.carry(want)
+            self._link.drive(want)
         self.wake()
 
     # What changes, and who waits for it
@@ -140,7 +140,7 @@ class Channel:
                 return {"type": "http.request", "body": part, "more_body": not self._all_read}
             want = exchange.want_body()
             if not self._held:
-                self._link.carry(want)
+                self._link.drive(want)
             if exchange.waits:
                 await self._change()
         while not (self.answered or exchange.gone):
@@ -178,7 +178,7 @@ class Channel:
             if type(content) is not bytes:
                 content = octets(content)
             if not wanted:
-                await self._pass_over(len(content), not message.get("more_body", False))
+                await self._discard(len(content), not message.get("more_body", False))
                 return
             if not message.get("more_body", False):
                 self._finish(content)
@@ -207,7 +207,7 @@ class Channel:
             raise ClientGone("the client is gone")
         return True
 
-    async def _pass_over(self, count: int, last: bool) -> None:
+    async def _discard(self, count: int, last: bool) -> None:
         """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
         assert self._surplus is not None, "the answer has ended"
         if count and self._promised is not None:
@@ -232,12 +232,12 @@ class Channel:
     def _flush(self) -> None:
         """The application waits for something. Where the client is behind, this lines up behind what waits for it."""
         if self._gathered and not (self.answered or self._exchange.lost):
-            self._link.carry(self._push_gathered())
+            self._link.drive(self._push_gathered())
 
     async def _send_gathered(self) -> None:
         await self._until_gone()
         if self._gathered and not self.answered:  # else another of the application's tasks has done so
-            self._link.carry(self._push_gathered())
+            self._link.drive(self._push_gathered())
         if not self._exchange.blocked:
             await asyncio.sleep(0)  # a client that takes everything at once must not keep the others waiting
         await self._until_gone()
@@ -292,7 +292,7 @@ class Channel:
         """The answer is whole, as far as the application is concerned."""
         self.answered = True
         if not self._held:
-            self._link.carry(want)
+            self._link.drive(want)
         if self._waiters:
             self.wake()
 
@@ -306,13 +306,13 @@ class Channel:
         if kind == "http.response.zerocopysend":
             wanted, last = self._check_turn(kind), not message.get("more_body", False)
             region = region_of(message)
-            await (self._send_region(region, last) if wanted else self._pass_over(region.count, last))
+            await (self._send_region(region, last) if wanted else self._discard(region.count, last))
         elif kind == "http.response.pathsend":
             wanted, region = self._check_turn(kind), path_region(message)
-            await (self._send_region(region, True) if wanted else self._pass_over(0, True))
+            await (self._send_region(region, True) if wanted else self._discard(0, True))
         elif kind == "http.response.early_hint":
             if not (self.answered or self._exchange.responding or self._exchange.lost or self._gathered):
-                self._link.carry(self._exchange.inform(103, hints_of(message)))
+                self._link.drive(self._exchange.inform(103, hints_of(message)))
         elif kind == "http.response.trailers":
             self._add_trailers(message)
         else:
@@ -327,7 +327,7 @@ class Channel:
         await self._until_gone()
         if self.answered:  # another of the application's tasks has ended the answer meanwhile
             return
-        self._link.carry(self._push(region))
+        self._link.drive(self._push(region))
         await self._until_gone()
         if not last:
             return

@@ -9,7 +9,7 @@ from septet.apps.wsgi import Wsgi
 from septet.exchange import Exchange, Response
 from septet.http.head import response_head
 
-Called = Callable[[Exchange], Response]
+SyncApplication = Callable[[Exchange], Response]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Site:
         """Everything here is called, and none of it may wait for a request's body on an event loop."""
         return self.asgi is None
 
-    def find(self, exchange: Exchange) -> Called | Asgi:
+    def find(self, exchange: Exchange) -> SyncApplication | Asgi:
         """Who answers this request."""
         for directory in self.directories:
             if directory.serves(exchange.request.path):

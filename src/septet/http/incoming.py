@@ -49,7 +49,7 @@ class Limits:
 
 
 class Incoming:
-    """The receiving half of a `Connection`, and the state of both halves: an exchange begins and ends as one."""
+    """The receiving half of a `Http1Codec`, and the state of both halves: an exchange begins and ends as one."""
 
     __slots__ = (
         "_chunk_end",

@@ -39,10 +39,10 @@ def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
         len(line),
         section.count,
         section.ordinary and method != "HEAD",
-        section.doubtful,
+        section.untrusted_fields,
         "http",
         None,
-        None if section.doubtful else section,
+        None if section.untrusted_fields else section,
         changed,
         section.upgrade,
     )

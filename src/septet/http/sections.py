@@ -84,7 +84,7 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
     host = ours.get(b"host")
     _check_host(host, version)
     length, chunked = _framing(version, ours)
-    doubtful = () if len(fields) == len(lines) else _doubtful(lines)
+    untrusted_fields = () if len(fields) == len(lines) else _doubtful(lines)
     said = ours.get(b"content-length")
     if said is not None and (b"," in said or len(ours) < len(fields)):
         fields = _with_one_length(fields, length)
@@ -100,7 +100,7 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
         has_body,
         keep_alive and version == "1.1",
         len(lines),
-        doubtful,
+        untrusted_fields,
         upgrade=ours.get(b"upgrade"),
     )
 
@@ -192,10 +192,10 @@ class _DoubtfulNames(Memory[bytes, bool]):
     """`X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`, and that is not for everybody to send."""
 
     def __missing__(self, name: bytes) -> bool:
-        doubtful = b"_" in name or is_from_proxies(name)
+        untrusted_fields = b"_" in name or is_from_proxies(name)
         if len(name) <= REMEMBERED_LINE:
-            self.keep(name, doubtful)
-        return doubtful
+            self.keep(name, untrusted_fields)
+        return untrusted_fields
 
 
 _doubtful_names = _DoubtfulNames(REMEMBERED_LINES)

@@ -13,12 +13,23 @@ from typing import Any, Protocol
 
 from septet import forked
 from septet.apps._raised import log_raised
-from septet.exchange import ClientGone, Exchange, FileRegion, Part, Parts, Request, Response, ResponseHead, Want, octets
+from septet.exchange import (
+    ClientGone,
+    Exchange,
+    FileRegion,
+    Part,
+    Request,
+    Response,
+    ResponseHead,
+    ResponseParts,
+    Want,
+    octets,
+)
 from septet.protocol import ServerExchange
 
 log = logging.getLogger("septet")
 
-Called = Callable[[Exchange], Response]
+SyncApplication = Callable[[Exchange], Response]
 
 Call = Callable[..., Any]
 """Calls a function of the application with these arguments, and gives what it returns."""
@@ -35,7 +46,9 @@ class Delivery(Protocol):
         """The application has failed: 500, or a cut connection once an answer has begun."""
 
 
-def answer(application: Called, exchange: ServerExchange, delivery: Delivery, call: Call = operator.call) -> None:
+def answer(
+    application: SyncApplication, exchange: ServerExchange, delivery: Delivery, call: Call = operator.call
+) -> None:
     """Run the application for the exchange's request, to its end. To be called in a fresh copy of a context.
 
     What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
@@ -79,7 +92,7 @@ def answer(application: Called, exchange: ServerExchange, delivery: Delivery, ca
 
 
 def _deliver_all_but_last(
-    head: ResponseHead, body: Part, parts: Parts, exchange: ServerExchange, delivery: Delivery, call: Call
+    head: ResponseHead, body: Part, parts: ResponseParts, exchange: ServerExchange, delivery: Delivery, call: Call
 ) -> tuple[bool, Part, tuple[Request, int] | None]:
     """One part after the other, until there are no more, or no more may be sent. Gives whether the head is out, and
     the last part.
@@ -114,7 +127,7 @@ def _deliver_all_but_last(
     return True, b"", None
 
 
-def _run_out(parts: Parts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
+def _run_out(parts: ResponseParts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
     """The client has the whole answer by its Content-Length: let a generator come to its end. One that gives something
     instead is not asked again (PEP 3333, "Handling the Content-Length Header")."""
     try:
@@ -126,7 +139,7 @@ def _run_out(parts: Parts, request: Request, promised: int, exchange: ServerExch
         log_raised(request, error)
 
 
-def _close(parts: Parts, call: Call) -> None:
+def _close(parts: ResponseParts, call: Call) -> None:
     try:
         call(parts.close)
     except BaseException as error:
@@ -135,7 +148,7 @@ def _close(parts: Parts, call: Call) -> None:
         log.exception("the application raised while its answer was closed")
 
 
-def answer_at_once(application: Called, exchange: ServerExchange) -> Want:
+def answer_at_once(application: SyncApplication, exchange: ServerExchange) -> Want:
     """The answer of an application that is ours and never waits, such as static files; what the exchange wants then."""
     try:
         head, body, parts = application(exchange)

@@ -74,9 +74,9 @@ from septet.errors import Failed
 from septet.exchange import Delivery, Fields, Part, Request, ResponseHead, Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._drive import carry, expire, receive_compactly
-from septet.models._link import UNREAD_LIMIT
+from septet.models._drive import drive, expire, receive_compactly
 from septet.models._tasks import Starter
+from septet.models._watched import UNREAD_LIMIT
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE, Poll
 from septet.processes.children import leave
 from septet.processes.orders import Stop
@@ -179,7 +179,7 @@ def close_bell_of_this_thread() -> None:
 
 
 class SharedExchange:
-    """A session while one request of it is the application's. Implements `Exchange` and `Link` for the channel.
+    """A session while one request of it is the application's. Implements `Exchange` and `Carrier` for the channel.
 
     What only reads a word of the session's state takes no lock: if that changes a moment later, the channel is told.
     """
@@ -310,10 +310,10 @@ class SharedExchange:
             self._complete = True
             session = self._session
             if session.phase.want is WRITE:  # what was sent stands, as far as the socket takes it at once
-                carry(WRITE, session, self._sock, _elsewhere)
+                drive(WRITE, session, self._sock, _elsewhere)
             return self._exchange.fail()
 
-    def carry(self, want: Want) -> None:
+    def drive(self, want: Want) -> None:
         """The session may want something else of the client's thread than it did."""
         self._bell.ring()
 
@@ -386,7 +386,7 @@ class SharedExchange:
             self._received = True
         elif timed_out and self._is_late():
             want = expire(session, self._sock)
-        want = carry(want, session, self._sock, _elsewhere)
+        want = drive(want, session, self._sock, _elsewhere)
         if self._complete:
             return False
         return (want is RUN and before is not RUN) or (session.gone and not gone)
@@ -589,7 +589,7 @@ class AsgiThread:
                 self._tasks.add(task)
                 cycle.let_go()
             if exchange.calls:
-                exchange.carry(RUN)
+                exchange.drive(RUN)
         except MemoryError:
             log.exception("a connection failed, and is cut")
             exchange.cut()

@@ -1,6 +1,6 @@
 """One client at a time, by calls that wait: what iterative, forking, preforked, threaded and prethreaded share.
 
-A thread accepts a client at its `Door` and calls `serve`, which returns when the connection is over. It waits with
+A thread accepts a client at its `Acceptor` and calls `serve`, which returns when the connection is over. It waits with
 poll(2) before it reads, so a wait can end in four ways: the client is ready, its time is up, the server is to stop,
 or another client is at the door, no thread is free for it, and this one's has been idle for a while.
 
@@ -24,7 +24,7 @@ from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.models._answer import answer, answer_at_once
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell_of_this_thread
-from septet.models._drive import Turn, carry, expire, receive_compactly
+from septet.models._drive import Turn, drive, expire, receive_compactly
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Epoll, Poll
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
@@ -59,7 +59,7 @@ class _SeenWaiting(NamedTuple):
     last: float
 
 
-class Door:
+class Acceptor:
     """The listeners, as one thread waits at them.
 
     `shares` says that a client in this thread keeps others waiting, `main` that this is the main thread, where signals
@@ -68,9 +68,9 @@ class Door:
 
     def __init__(self, service: Service, shares: bool, main: bool = True) -> None:
         self.stop = service.stop
-        self.figures = service.figures
+        self.metrics = service.metrics
         self._service = service
-        self._shortage = service.shortage
+        self._shortage = service.exhaustion
         self._acceptors = service.in_flight.acceptors
         self.waits = False
         """The thread is counted among those that wait for clients."""
@@ -177,15 +177,15 @@ class _Watch:
     It is the client's `Delivery`, too: what an application gives has gone to the client when it goes on.
     """
 
-    def __init__(self, client: Client, door: Door) -> None:
+    def __init__(self, client: Client, acceptor: Acceptor) -> None:
         self._sock, self._session, self._kept_s = client
-        self._door = door
+        self._acceptor = acceptor
         self._alone = Poll()
         self._alone.add(self._sock.fileno(), READABLE)
         self._idle = Poll()
         # A signal is the main thread's: no other can make the descriptor silent again.
-        self._order = door.stop.fileno() if current_thread() is main_thread() else door.stop.order_fileno
-        for descriptor in (self._sock.fileno(), self._order, *door.watched):
+        self._order = acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
+        for descriptor in (self._sock.fileno(), self._order, *acceptor.watched):
             self._idle.add(descriptor, READABLE)
         self._interruptible = Poll()
         for descriptor in (self._sock.fileno(), self._order):
@@ -200,7 +200,7 @@ class _Watch:
         session, exchange = self._session, self._session.exchange
         want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
         if last and session.closes:
-            self._door.will_return()
+            self._acceptor.will_return()
         self._write(want)
         if session.lost and not last:
             raise ClientGone("the client went away")
@@ -225,17 +225,17 @@ class _Watch:
 
     def _write(self, want: Want) -> None:
         while want is WRITE or want is EITHER:
-            want = carry(want, self._session, self._sock, _not_yet)
+            want = drive(want, self._session, self._sock, _not_yet)
             if want is WRITE or want is EITHER:
                 want = self._wait_and_receive()
 
     def await_body(self) -> None:
         sock, session = self._sock, self._session
-        want = carry(session.phase.want, session, sock, _not_yet)
+        want = drive(session.phase.want, session, sock, _not_yet)
         while want is not RUN:
             if want is CLOSE:
                 raise ClientGone("the client went away")
-            want = carry(self._wait_and_receive(), session, sock, _not_yet)
+            want = drive(self._wait_and_receive(), session, sock, _not_yet)
 
     def _wait_and_receive(self) -> Want:
         want = self.wait()
@@ -244,8 +244,8 @@ class _Watch:
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
-        if self._door.waits:
-            self._door.stay_away()
+        if self._acceptor.waits:
+            self._acceptor.stay_away()
         timeout = self._time_left()
         phase = session.phase
         ready: int
@@ -253,7 +253,7 @@ class _Watch:
             ready = self._wait_idle(timeout)
         elif phase.interruptible and not session.stopping:
             ready = self._wait_until_order(timeout)
-            if self._door.stop.ordered:
+            if self._acceptor.stop.ordered:
                 return session.stop()
         elif phase.want is EITHER:
             ready = self._wait_alone(READABLE | WRITABLE, timeout)
@@ -288,7 +288,7 @@ class _Watch:
         descriptor = self._sock.fileno()
         while True:
             ready = {found for found, _ in self._interruptible.wait(timeout)}
-            if not ready or descriptor in ready or self._door.stop.heard():
+            if not ready or descriptor in ready or self._acceptor.stop.heard():
                 return descriptor in ready
             timeout = self._time_left()
 
@@ -300,7 +300,7 @@ class _Watch:
             if descriptor in ready:
                 return True
             if self._order in ready:
-                if self._door.stop.heard():
+                if self._acceptor.stop.heard():
                     return False
             elif not ready:
                 if not self._kept_s or has_been_deferred(self._sock):
@@ -316,37 +316,37 @@ class _Watch:
     def _gives_way(self) -> bool:
         """Whether the client, who is silent while another one waits, is to be let go."""
         since = self._session.since
-        if (since is not None and monotonic() - since < GRACE_S) or not self._door.return_to():
+        if (since is not None and monotonic() - since < GRACE_S) or not self._acceptor.return_to():
             return False
         if self._wait_alone(READABLE, 0.0):  # it has asked in the meantime
-            self._door.stay_away()
+            self._acceptor.stay_away()
             return False
         return True
 
 
-def serve(client: Client, door: Door, turn: Turn) -> None:
+def serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
     """The whole life of a connection, in this thread."""
     try:
-        with door.figures.connection() if door.figures else nullcontext():
-            _serve(client, door, turn)
+        with acceptor.metrics.connection() if acceptor.metrics else nullcontext():
+            _serve(client, acceptor, turn)
     except Exception:  # for want of memory, before it has begun
         log.exception("a connection failed, and is cut")
         client.sock.close()
 
 
-def _serve(client: Client, door: Door, turn: Turn) -> None:
+def _serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
     sock, session, _ = client
     want = READ
     try:
         forked.sockets.add(sock)
-        watch = session.delivery = _Watch(client, door)
+        watch = session.delivery = _Watch(client, acceptor)
         while want is not CLOSE:
             want = watch.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (door.stop.ask_above() or door.crowded()):
+            if want is RUN and (acceptor.stop.ask_above() or acceptor.crowded()):
                 session.stop()  # its answer says that it is the last
-            want = carry(want, session, sock, turn)
+            want = drive(want, session, sock, turn)
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
@@ -364,7 +364,7 @@ def _end(sock: socket, session: ServerProtocol) -> None:
         forked.release(sock)
 
 
-def serve_all(service: Service, door: Door, asgi: AsgiThread | None) -> None:
+def serve_all(service: Service, acceptor: Acceptor, asgi: AsgiThread | None) -> None:
     """Serve one client after another, until the order to stop.
 
     An exception that comes out of there is one that another thread has raised in this one, as time-outs of
@@ -374,26 +374,26 @@ def serve_all(service: Service, door: Door, asgi: AsgiThread | None) -> None:
     while not service.stop.ordered:
         try:
             if failure is not None:
-                _tell_and_pause(failure, door)
+                _tell_and_pause(failure, acceptor)
                 failure = None
-            for client in door:
-                serve(client, door, turns(service, client, asgi))
+            for client in acceptor:
+                serve(client, acceptor, dispatcher(service, client, asgi))
                 del client  # nothing of it is kept while this waits for the next one
         except BaseException as error:
             # Nothing is called here: there is the next round for that, in which another one may come.
             failure = error
 
 
-def _tell_and_pause(failure: BaseException, door: Door) -> None:
+def _tell_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
     """What comes again and again must not keep the process busy: then nobody is let in for a moment."""
     if forked.stranger:
         forked.leave(failure)
     log.error("a thread failed, and goes on", exc_info=failure)
     close_bell_of_this_thread()
     now = monotonic()
-    if now - door.failed_at < ACCEPT_PAUSE_S:
-        door.pause("a thread failed")
-    door.failed_at = now
+    if now - acceptor.failed_at < ACCEPT_PAUSE_S:
+        acceptor.pause("a thread failed")
+    acceptor.failed_at = now
 
 
 def _not_yet(exchange: ServerExchange) -> None:
@@ -401,30 +401,30 @@ def _not_yet(exchange: ServerExchange) -> None:
 
 
 @contextmanager
-def hall(
+def serving(
     service: Service,
     application: Callable[[Service], AbstractContextManager[AsgiThread | None]] = asgi_in_thread,
 ) -> Iterator[AsgiThread | None]:
     """From the application's start to its end, with clients let in between. For the main thread of a process.
 
-    Gives what an ASGI application runs on, for `turns`.
+    Gives what an ASGI application runs on, for `dispatcher`.
     """
     with application(service) as asgi:
         # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
         service.stop.at_once = partial(_stop, service, asgi)
-        with service.figures.told() if service.figures else nullcontext():
+        with service.metrics.told() if service.metrics else nullcontext():
             if not service.stop.ordered:
                 service.ready(1)
             yield asgi
 
 
 def _stop(service: Service, asgi: AsgiThread | None) -> None:
-    service.shut_doors()
+    service.close_listeners()
     if asgi is not None:
         asgi.order()
 
 
-def turns(service: Service, client: Client, asgi: AsgiThread | None) -> Turn:
+def dispatcher(service: Service, client: Client, asgi: AsgiThread | None) -> Turn:
     """Where the application runs in these models: in the client's thread, an ASGI application on the process's loop."""
 
     new_context = service.context.copy

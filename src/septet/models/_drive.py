@@ -29,7 +29,7 @@ Turn = Callable[[ServerExchange], Want | None]
 """Gives the application its turn. None: it runs elsewhere, and whoever runs it carries the protocol on."""
 
 
-def carry(want: Want, protocol: ServerProtocol, sock: socket.socket, turn: Turn) -> Want:
+def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, turn: Turn) -> Want:
     """Carry on from `want` until the protocol waits for the client (READ), the socket is full (WRITE, EITHER), the
     application runs elsewhere (RUN), or all is over (CLOSE)."""
     while True:

@@ -37,10 +37,10 @@ from typing import Any
 
 from septet import forked
 from septet.loop import ReadinessLoop
-from septet.models._member import Answering, Birth, Due, Job, Member, Relief
+from septet.models._member import Answering, Due, Job, Member, Relief, ThreadStart
 from septet.pollers import READABLE, Poll
 from septet.processes.orders import Stop
-from septet.processes.resource_exhaustion import Shortage, reason
+from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 
 log = logging.getLogger("septet")
 
@@ -83,7 +83,7 @@ class Leaders:
         due: Due,
         limit: int,
         stop: Stop,
-        shortage: Shortage,
+        exhaustion: ResourceExhaustion,
         done: Callable[[], None],
         set_right: Callable[[], None],
     ) -> None:
@@ -96,7 +96,7 @@ class Leaders:
         self._loop = loop
         self._limit = limit
         self._stop = stop
-        self._shortage = shortage
+        self._shortage = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
         """For followers."""
@@ -162,7 +162,7 @@ class Leaders:
     def run(self) -> None:
         """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
         self._threads = 1
-        self._start(Birth())
+        self._start(ThreadStart())
         while not self._over:
             try:
                 self._watch()
@@ -223,37 +223,37 @@ class Leaders:
     def _assign(self, relief: Relief | None, giver: Member | None = None) -> bool:
         """Have a follower relieve the leader, or answer what its `giver` has, and count that as away. False if there is
         no follower, and the system gives no more threads."""
-        birth = Birth()
+        start = ThreadStart()
         job: Job = relief, giver.item if giver is not None else None
         try:
             with self._lock:
                 # As many jobs as followers that will take them?
                 if len(self._jobs) >= self._idle and self._threads <= self._limit:
-                    birth.counted = True
+                    start.counted = True
                     self._threads += 1
                 self._jobs += (job,)
                 if giver is not None:
                     giver.item = None
                     self._away += 1
-            if birth.counted:
-                self._start(birth)
+            if start.counted:
+                self._start(start)
             else:
                 self._news.put(None)
         except BaseException as error:
-            given = self._take_back(birth, job, giver)
+            given = self._take_back(start, job, giver)
             if not isinstance(error, RuntimeError):
                 raise
             self._shortage.tell(f"cannot start a thread: {error}")
             return given
         return True
 
-    def _take_back(self, birth: Birth, job: Job, giver: Member | None) -> bool:
+    def _take_back(self, start: ThreadStart, job: Job, giver: Member | None) -> bool:
         """Whether there is nothing to be taken back: a thread has begun, or another one has taken the job."""
         with self._lock:
-            if birth.began:
+            if start.began:
                 return True
-            if birth.counted and not birth.void:
-                birth.void = True
+            if start.counted and not start.void:
+                start.void = True
                 self._threads -= 1
             if job not in self._jobs:
                 return True
@@ -263,18 +263,18 @@ class Leaders:
                 self._away -= 1
         return False
 
-    def _start(self, birth: Birth) -> None:
-        Thread(target=self._live, args=(birth,), name=f"septet-{self._threads}", daemon=True).start()
+    def _start(self, start: ThreadStart) -> None:
+        Thread(target=self._live, args=(start,), name=f"septet-{self._threads}", daemon=True).start()
 
-    def _live(self, birth: Birth) -> None:
+    def _live(self, start: ThreadStart) -> None:
         while True:
             try:
-                self._work(birth)
+                self._work(start)
                 return
             except BaseException:  # at the one place where `_work` does not expect it
                 pass
 
-    def _work(self, birth: Birth) -> None:
+    def _work(self, start: ThreadStart) -> None:
         """The life of a thread. What the application raises does not come here, but what other threads raise in this
         one does (PyThreadState_SetAsyncExc), at any call; and what the loop raises.
 
@@ -287,7 +287,7 @@ class Leaders:
                 if failure is not None:
                     self._recover(failure)
                     failure = None
-                me = self._member(birth)
+                me = self._member(start)
                 if me is None:
                     return
                 while not (self._over and me.is_free()):
@@ -297,12 +297,12 @@ class Leaders:
             except BaseException as error:
                 failure = error  # and nothing else: there is the next round for that, in which another one may come
 
-    def _member(self, birth: Birth) -> Member | None:
+    def _member(self, start: ThreadStart) -> Member | None:
         """What the thread is; None if it has begun too late."""
         with self._lock:
-            if birth.void:
+            if start.void:
                 return None
-            birth.began = True
+            start.began = True
         identity = get_ident()
         me = self._members.get(identity)
         if me is None:

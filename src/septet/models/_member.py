@@ -12,7 +12,7 @@ from threading import get_ident, get_native_id
 from typing import Any, NamedTuple, Protocol
 
 from septet.exchange import Request
-from septet.models._answer import Called
+from septet.models._answer import SyncApplication
 
 DOWN = (None,)
 """A baton on the table. Added without a call, so that no exception of another thread comes between that and `try`."""
@@ -21,7 +21,7 @@ DOWN = (None,)
 class Answering(Protocol):
     """A connection whose request is complete."""
 
-    def answer(self, application: Called, call: Callable[..., Any]) -> None:
+    def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
         """Run the application, calling its functions by `call`."""
 
     def abandon(self) -> None:
@@ -34,7 +34,7 @@ class Answering(Protocol):
         """Wait until something can be sent, and send it."""
 
 
-Item = tuple[Any, Called, Request]
+Item = tuple[Any, SyncApplication, Request]
 """An `Answering`, the application for it, and its request."""
 
 Due = deque[Item]
@@ -135,7 +135,7 @@ Job = tuple[Relief | None, Item | None]
 """One or the other."""
 
 
-class Birth:
+class ThreadStart:
     """Of a thread: whether it counts is settled between itself and who starts it, whatever comes in between."""
 
     counted = began = void = False

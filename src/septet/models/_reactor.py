@@ -23,18 +23,18 @@ from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
-from septet.models._answer import Called, answer, answer_at_once
+from septet.models._answer import SyncApplication, answer, answer_at_once
 from septet.models._application_loop import run_through, run_until, start_application
-from septet.models._drive import carry, expire
+from septet.models._drive import drive, expire
 from septet.models._leaders import Leaders
-from septet.models._link import Link
 from septet.models._member import Due
 from septet.models._run_ahead import SLOW_S, RunAhead
 from septet.models._tasks import Starter
+from septet.models._watched import WatchedConnection
 from septet.net.listener import Listener
 from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.processes.cpus import default_threads
-from septet.processes.metrics import Figures
+from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
 from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
@@ -53,7 +53,7 @@ TURNS_AT_ONCE = 16
 """Of a client that sends its requests in one piece; then the others come first."""
 
 
-class Connection(Link):
+class ClientConnection(WatchedConnection):
     """A client of a reactor.
 
     While an application that is called makes an answer, its thread touches the session as well as the loop's: each
@@ -84,7 +84,7 @@ class Connection(Link):
         if self._answering or (self.cycle is not None and self._is_taken(self.cycle)):
             return None
         reactor = self._reactor
-        target = reactor.only or reactor.site.find(exchange)
+        target = reactor.sole_application or reactor.site.find(exchange)
         if isinstance(target, Wsgi):
             # Without a call, so that no exception of another thread comes between the two; first what may lack memory.
             reactor.due += ((self, target, exchange.request),)
@@ -140,7 +140,7 @@ class Connection(Link):
             self._turns = 0
             try:
                 if self.session.phase.want is RUN:
-                    self.carry(RUN)
+                    self.drive(RUN)
             except Exception:
                 self.fail()
 
@@ -150,7 +150,7 @@ class Connection(Link):
         with self.lock:
             if self._turns <= TURNS_AT_ONCE:
                 self._turns = 0
-            Link.ready(self, mask)
+            WatchedConnection.ready(self, mask)
             if self._room is not None:
                 self._notify()
 
@@ -162,12 +162,12 @@ class Connection(Link):
         """End when nothing is in flight any more: now, or after the answer."""
         with self.lock:
             if self.session.stop() is CLOSE:
-                self.carry(CLOSE)
+                self.drive(CLOSE)
 
     def cut(self) -> None:
         """End now."""
         with self.lock:
-            self.carry(self.session.lose())
+            self.drive(self.session.lose())
 
     def end(self) -> None:
         try:
@@ -190,7 +190,7 @@ class Connection(Link):
 
     # What the thread calls in which the application runs
 
-    def answer(self, application: Called, call: Callable[..., Any]) -> None:
+    def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
         """Run the application for the request. It is over for the client before the application's `close` is."""
         if self.session.lost:  # while it waited for its turn
             self._answered()
@@ -208,7 +208,7 @@ class Connection(Link):
                 self._finish(want)
                 return
             session = self.session
-            want = carry(want, session, self.sock, self.turn)
+            want = drive(want, session, self.sock, self.turn)
             # Mostly the loop watches for the right thing already.
             if (want is not READ and want is not RUN) or self._mask != READABLE:
                 self._settle(want)
@@ -220,7 +220,7 @@ class Connection(Link):
     def inform(self, status: int, fields: Fields) -> None:
         session = self.session
         with self.lock:
-            self._settle(carry(session.exchange.inform(status, fields), session, self.sock, self.turn))
+            self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.turn))
 
     def give_up(self) -> None:
         with self.lock:
@@ -231,7 +231,7 @@ class Connection(Link):
         session may have come to the next request already."""
         self._answered()
         try:
-            want = carry(want, self.session, self.sock, self.turn)
+            want = drive(want, self.session, self.sock, self.turn)
             if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
                 self._settle(want)
         except Exception:
@@ -265,7 +265,7 @@ class Connection(Link):
                 self._turns = 0
                 self.watch_anew()
                 if self.session.phase.want is RUN and not self._answering:
-                    self.carry(RUN)
+                    self.drive(RUN)
                 else:
                     self.attend(self.session.phase.want)
         except Exception:
@@ -307,7 +307,7 @@ class Connection(Link):
             raise ClientGone("the client went away, or read too slowly")
         why_not = ahead.put_away(exchange)
         if why_not is not None:
-            self._reactor.service.shortage.tell(f"cannot keep an answer for a slow client: {why_not}")
+            self._reactor.service.exhaustion.tell(f"cannot keep an answer for a slow client: {why_not}")
 
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
@@ -348,9 +348,9 @@ class Connection(Link):
         poller = Poll()
         poller.add(self._descriptor, WRITABLE)
         if poller.wait(min(times_s, default=None)):
-            self._settle(carry(session.phase.want, session, self.sock, self.turn))
+            self._settle(drive(session.phase.want, session, self.sock, self.turn))
         elif deadline is not None and monotonic() >= deadline:
-            self._settle(carry(expire(session, self.sock), session, self.sock, self.turn))
+            self._settle(drive(expire(session, self.sock), session, self.sock, self.turn))
 
 
 class Reactor:
@@ -359,7 +359,7 @@ class Reactor:
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.spooling()
         self.site = service.site
-        self.only = None if self.site.directories else self.site.application
+        self.sole_application = None if self.site.directories else self.site.application
         self.loop = loop
         self.new_context = service.context.copy
         self.due: Due = deque()
@@ -376,7 +376,7 @@ class Reactor:
         self._cut_later: TimerHandle | None = None
         self._paused: set[Listener] = set()
         """Listeners that are to be opened again."""
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
         self._look: TimerHandle | None = None
@@ -395,7 +395,7 @@ class Reactor:
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
         limit = service.threads or default_threads()
-        return Leaders(self.loop, self.due, limit, service.stop, service.shortage, self.end_if_done, self.set_right)
+        return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.set_right)
 
     def run(self) -> None:
         """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
@@ -408,10 +408,10 @@ class Reactor:
                 self.open(listener)
             loop.watch(self.runner.order, READABLE, self._stop)
             self._look_round()
-            if service.figures:
+            if service.metrics:
                 loop.lap()
-                service.figures.begin()
-                loop.call_later(service.figures.interval_s, self._tell, service.figures)
+                service.metrics.begin()
+                loop.call_later(service.metrics.interval_s, self._tell, service.metrics)
             loop._ensure_self_pipe()  # which may fail for want of descriptors, and would later
             service.ready(1)
             self.runner.run()
@@ -460,18 +460,18 @@ class Reactor:
             self._connections.add(connection)
             connection.attend(connection.session.phase.want)
         except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
-            self.service.shortage.tell(f"cannot watch a client: {reason(error)}", "the connection is cut")
+            self.service.exhaustion.tell(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()
             else:
                 connection.attend(CLOSE)
 
-    def connect(self, sock: socket, session: ServerProtocol) -> Connection:
-        return Connection(self, sock, session)
+    def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
+        return ClientConnection(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
-        self.service.shortage.tell(f"cannot accept clients: {reason(error)}")
+        self.service.exhaustion.tell(f"cannot accept clients: {reason(error)}")
         self.shut(listener)
         self._paused.add(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
@@ -499,7 +499,7 @@ class Reactor:
         self.shut(listener)
         self.open(listener)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         if self.stopping:
             self.end_if_done()
@@ -512,7 +512,7 @@ class Reactor:
         self._look = self.loop.call_later(min(longest_s, shortest / 4), self._look_round)
         self._look_at(list(self._connections))
 
-    def _look_at(self, connections: list[Connection]) -> None:
+    def _look_at(self, connections: list[ClientConnection]) -> None:
         """Some in this turn of the loop and the rest in the next ones, for those who are not late not to wait."""
         now = self.loop.time()
         for connection in connections[-LOOKED_AT_ONCE:]:
@@ -521,9 +521,9 @@ class Reactor:
         if connections:
             self.loop.call_soon(self._look_at, connections)
 
-    def _tell(self, figures: Figures) -> None:
-        self.loop.call_later(figures.interval_s, self._tell, figures)
-        figures.tell(len(self._connections), self.loop.lap())
+    def _tell(self, metrics: ProcessMetrics) -> None:
+        self.loop.call_later(metrics.interval_s, self._tell, metrics)
+        metrics.tell(len(self._connections), self.loop.lap())
 
     # Where the application runs
 
@@ -549,7 +549,7 @@ class Reactor:
     def _wind_down(self) -> None:
         for listener in self.service.listeners:
             self.shut(listener)
-        self.service.shut_doors()
+        self.service.close_listeners()
         for connection in list(self._connections):
             connection.stop()
         if self._look is not None:
@@ -586,7 +586,7 @@ class Runner(Protocol):
 
     def leads(self) -> bool: ...
 
-    def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None: ...
+    def wait_for_room(self, connection: ClientConnection, timeout_s: float | None) -> None: ...
 
     def run(self) -> None: ...
 
@@ -611,7 +611,7 @@ class OnLoop:
     def leads(self) -> bool:
         return True
 
-    def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None:
+    def wait_for_room(self, connection: ClientConnection, timeout_s: float | None) -> None:
         connection.make_room(timeout_s)
 
     def run(self) -> None:
@@ -654,7 +654,7 @@ class Asynchronous:
     def leads(self) -> bool:
         return True
 
-    def wait_for_room(self, connection: Connection, timeout_s: float | None) -> None:
+    def wait_for_room(self, connection: ClientConnection, timeout_s: float | None) -> None:
         raise AssertionError("a task waits by itself")
 
 

@@ -13,8 +13,8 @@ from functools import partial
 
 from septet.errors import Failed
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
-from septet.models._blocking import Client, Door, hall, serve, turns
-from septet.processes.children import Brood, take_orders
+from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
+from septet.processes.children import ChildProcesses, take_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
 from septet.service import Service
@@ -24,29 +24,29 @@ CONCURRENCY = "processes"
 
 
 def run(service: Service) -> None:
-    door = Door(service, shares=False)
-    with hall(service, lifespan_in_parent):
-        children = Brood(service.in_flight, service.stop)
-        for client in door:
+    acceptor = Acceptor(service, shares=False)
+    with serving(service, lifespan_in_parent):
+        children = ChildProcesses(service.in_flight, service.stop)
+        for client in acceptor:
             try:
-                children.fork(partial(_serve_and_exit, service, door, client))
+                children.fork(partial(_serve_and_exit, service, acceptor, client))
             except (OSError, MemoryError) as error:
-                door.pause(f"cannot fork for a client: {reason(error)}")
+                acceptor.pause(f"cannot fork for a client: {reason(error)}")
             client.sock.close()  # not released: the child goes on with it
         children.wait()
 
 
-def _serve_and_exit(service: Service, door: Door, client: Client) -> int:
+def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int:
     stop = Stop(above=service.stop)
     stop.on_term()
     take_orders()
     service = replace(service, stop=stop)
-    door.stop = stop
-    service.shut_doors()  # the child's copies; the parent goes on accepting
+    acceptor.stop = stop
+    service.close_listeners()  # the child's copies; the parent goes on accepting
     try:
         with asgi_in_child(service) as asgi:
-            serve(client, door, turns(service, client, asgi))
+            serve(client, acceptor, dispatcher(service, client, asgi))
     except Failed as error:
-        service.shortage.tell(str(error))
+        service.exhaustion.tell(str(error))
         return 1
     return 0

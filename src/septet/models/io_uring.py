@@ -22,8 +22,8 @@ from typing import cast
 from septet import forked
 from septet.apps.wsgi import Wsgi
 from septet.loop.uring import UringLoop
-from septet.models._link import UNREAD_LIMIT
-from septet.models._reactor import TURNS_AT_ONCE, Connection, Reactor
+from septet.models._reactor import TURNS_AT_ONCE, ClientConnection, Reactor
+from septet.models._watched import UNREAD_LIMIT
 from septet.net.listener import Listener, is_of_one_client
 from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring, obstacle
@@ -44,7 +44,7 @@ def run(service: Service) -> None:
     RingReactor(service, UringLoop(Ring(shared=shared))).run()
 
 
-class RingConnection(Connection):
+class RingConnection(ClientConnection):
     """A client whose bytes come as completions. Instead of watching its socket, it keeps one receive in the ring."""
 
     __slots__ = ("_ended", "_held", "_polled", "_receive", "_ring")
@@ -106,7 +106,7 @@ class RingConnection(Connection):
             self._ring.cancel(self._receive)
         if self._turns <= TURNS_AT_ONCE:
             self._turns = 0
-        self.carry(want)
+        self.drive(want)
 
     def end(self) -> None:
         try:
@@ -156,9 +156,9 @@ class RingReactor(Reactor):
         if not self._ring.has(self._accepts.get(listener, 0)):
             super().open_anew(listener)
 
-    def connect(self, sock: socket, session: ServerProtocol) -> Connection:
+    def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
-        return Connection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
+        return ClientConnection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
 
     def shut(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)
@@ -183,7 +183,7 @@ class RingReactor(Reactor):
         try:
             sock, address = listener.adopt(descriptor)
         except (OSError, MemoryError) as error:
-            self.service.shortage.tell(f"cannot accept a client: {reason(error)}", "the connection is cut")
+            self.service.exhaustion.tell(f"cannot accept a client: {reason(error)}", "the connection is cut")
         else:
             self.admit(listener, sock, address)
 

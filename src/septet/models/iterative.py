@@ -10,11 +10,11 @@ so nothing needs a lock; and one slow client keeps everybody waiting.
                                     └───────────────────────┘
 """
 
-from septet.models._blocking import Door, hall, serve_all
+from septet.models._blocking import Acceptor, serve_all, serving
 from septet.service import Service
 
 
 def run(service: Service) -> None:
-    door = Door(service, shares=True)
-    with hall(service) as asgi:
-        serve_all(service, door, asgi)
+    acceptor = Acceptor(service, shares=True)
+    with serving(service) as asgi:
+        serve_all(service, acceptor, asgi)

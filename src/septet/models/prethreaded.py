@@ -16,9 +16,9 @@ from dataclasses import replace
 
 from septet.errors import Failed
 from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
-from septet.models._blocking import Door, hall, serve_all
+from septet.models._blocking import Acceptor, serve_all, serving
 from septet.processes.cpus import default_threads
-from septet.processes.threads import Crew
+from septet.processes.threads import ThreadGroup
 from septet.service import Service
 
 TAKES = ("workers", "threads")
@@ -28,8 +28,8 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    with hall(replace(service, ready=_not_yet)) as asgi:
-        crew = Crew()
+    with serving(replace(service, ready=_not_yet)) as asgi:
+        crew = ThreadGroup()
         _fill(crew, service, service.threads or default_threads(), asgi)
         if not service.stop.ordered:
             service.ready(1)
@@ -41,11 +41,11 @@ def _not_yet(workers: int) -> None:
     """Without a thread clients would be let in in vain."""
 
 
-def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> None:
+def _fill(crew: ThreadGroup, service: Service, count: int, asgi: AsgiThread | None) -> None:
     """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
     for started in range(count):
         try:
-            crew.keep(_accept_and_serve, service, Door(service, shares=True, main=False), asgi)
+            crew.keep(_accept_and_serve, service, Acceptor(service, shares=True, main=False), asgi)
         except (RuntimeError, OSError) as error:
             if not started:
                 raise Failed(f"cannot start a thread: {error}") from None
@@ -53,10 +53,10 @@ def _fill(crew: Crew, service: Service, count: int, asgi: AsgiThread | None) -> 
             return
 
 
-def _accept_and_serve(service: Service, door: Door, asgi: AsgiThread | None) -> None:
+def _accept_and_serve(service: Service, acceptor: Acceptor, asgi: AsgiThread | None) -> None:
     try:
-        serve_all(service, door, asgi)
+        serve_all(service, acceptor, asgi)
     finally:
         close_bell_of_this_thread()
         if service.stop.ordered:
-            door.close()
+            acceptor.close()

@@ -9,30 +9,30 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
 """
 
 from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
-from septet.models._blocking import Client, Door, hall, serve, turns
-from septet.processes.threads import Crew
+from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
+from septet.processes.threads import ThreadGroup
 from septet.service import Service
 
 CONCURRENCY = "threads"
 
 
 def run(service: Service) -> None:
-    door = Door(service, shares=False)
-    with hall(service) as asgi:
-        crew = Crew()
-        for client in door:
+    acceptor = Acceptor(service, shares=False)
+    with serving(service) as asgi:
+        crew = ThreadGroup()
+        for client in acceptor:
             try:
-                crew.start(_serve, service, door, client, asgi)
+                crew.start(_serve, service, acceptor, client, asgi)
             except (RuntimeError, MemoryError) as error:
                 client.sock.close()
-                door.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
+                acceptor.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
             del client  # nothing of it is kept while this waits for the next one
         crew.wait()
 
 
-def _serve(service: Service, door: Door, client: Client, asgi: AsgiThread | None) -> None:
+def _serve(service: Service, acceptor: Acceptor, client: Client, asgi: AsgiThread | None) -> None:
     try:
-        serve(client, door, turns(service, client, asgi))
+        serve(client, acceptor, dispatcher(service, client, asgi))
     finally:
         client.sock.close()  # if there was not even memory for `serve`
         close_bell_of_this_thread()

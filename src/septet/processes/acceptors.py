@@ -35,7 +35,7 @@ class Acceptors:
         self._waiting, self._accepted = counts[:slots], counts[slots:]
         self._slot = 1
         self.extend(1)
-        self._threads = Lock()
+        self._lock = Lock()
         """Of this process, which share its slot."""
         self._volunteer: Waiting | None = None
         """The thread that is about to decide."""
@@ -53,14 +53,14 @@ class Acceptors:
 
     def wait(self, thread: Waiting) -> None:
         """The calling thread waits for a client from now on, if it did not already."""
-        with self._threads:
+        with self._lock:
             if not thread.waits:
                 self._waiting[self._slot] += 1
                 thread.waits = True
 
     def accept(self, thread: Waiting) -> None:
         """It waits no more: it has accepted one."""
-        with self._threads:
+        with self._lock:
             if thread.waits:
                 self._waiting[self._slot] -= 1
                 thread.waits = False
@@ -68,7 +68,7 @@ class Acceptors:
 
     def leave(self, thread: Waiting) -> None:
         """It waits no more."""
-        with self._threads:
+        with self._lock:
             if thread.waits:
                 self._waiting[self._slot] -= 1
                 thread.waits = False
@@ -102,7 +102,7 @@ class Acceptors:
     @contextmanager
     def _alone(self, thread: Waiting) -> Iterator[bool]:
         """Whether no other thread or process is in here; not waited for, as a process may be stopped inside."""
-        with self._threads:
+        with self._lock:
             if self._volunteer is None:
                 self._volunteer = thread
         if self._volunteer is not thread:  # (it may be still, where an exception has kept it from leaving)

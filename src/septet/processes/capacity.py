@@ -25,7 +25,7 @@ class Bound(NamedTuple):
     source: str
 
 
-def shortfall(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
+def why_over_capacity(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
     """Why there is no room for so many processes, with so many threads each beside the main one; None: there is."""
     tasks = processes * (1 + threads)
     bound = min(_tasks(cgroup, proc), default=None)

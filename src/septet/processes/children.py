@@ -142,7 +142,7 @@ def _forget_exits() -> None:
         atexit.register(multiprocessing._exit_function)
 
 
-class Brood:
+class ChildProcesses:
     """The children of a process that forks for every client, reaped as they end.
 
     For the main thread; it handles SIGCHLD. Children of the application's are left to the application.

@@ -31,7 +31,7 @@ class InFlight:
         self._slot = 1
         self._free: list[int] = []
         self._next = 1
-        self._threads = Lock()
+        self._lock = Lock()
         """Of this process, which share its slot."""
         self.acceptors = Acceptors(SLOTS)
         """In the same slots: who has ended waits for no client either."""
@@ -43,7 +43,7 @@ class InFlight:
         """In a child that the application has forked: what it does is no request of the server's."""
         self._counts = memoryview(bytearray(8)).cast("I")
         self._slot = 1
-        self._threads = Lock()
+        self._lock = Lock()
 
     def enter(self) -> bool:
         """Count a request, unless as many as the limit allows are in flight.
@@ -51,7 +51,7 @@ class InFlight:
         Counted first and looked at then: two processes that reach the limit at the same instant may both refuse.
         """
         counts, slot = self._counts, self._slot
-        with self._threads:
+        with self._lock:
             counts[slot] += 1
             admitted = False
             try:
@@ -63,7 +63,7 @@ class InFlight:
 
     def leave(self) -> None:
         """A request that was counted is in flight no more."""
-        with self._threads:
+        with self._lock:
             self._counts[self._slot] -= 1
 
     # For the process that forks: its main thread, with SIGCHLD blocked if a handler of it calls `vacate`

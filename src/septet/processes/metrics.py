@@ -18,7 +18,7 @@ from septet.rules import Admission
 log = logging.getLogger("septet")
 
 
-class Figures:
+class ProcessMetrics:
     """Counts for one process. Implements `Admission`, on top of another one that may refuse.
 
     Made before the fork, and begun after it.
@@ -27,7 +27,7 @@ class Figures:
     def __init__(self, interval_s: float, admission: Admission | None = None) -> None:
         self.interval_s = interval_s
         self._admission = admission
-        self._threads = Lock()
+        self._lock = Lock()
         """Of a process that serves with several."""
         self._requests = self._in_flight = self._connections = 0
         self._since = monotonic()
@@ -35,7 +35,7 @@ class Figures:
     def enter(self) -> bool:
         """A request has begun; whether it may run."""
         admitted = self._admission is None or self._admission.enter()
-        with self._threads:
+        with self._lock:
             self._requests += 1
             self._in_flight += admitted
         return admitted
@@ -44,18 +44,18 @@ class Figures:
         """A request that ran is over."""
         if self._admission is not None:
             self._admission.leave()
-        with self._threads:
+        with self._lock:
             self._in_flight -= 1
 
     @contextmanager
     def connection(self) -> Iterator[None]:
         """Count one while it lasts."""
-        with self._threads:
+        with self._lock:
             self._connections += 1
         try:
             yield
         finally:
-            with self._threads:
+            with self._lock:
                 self._connections -= 1
 
     def begin(self) -> None:
@@ -66,7 +66,7 @@ class Figures:
         """Log the figures of the interval that ends now; `connections`, if they are not counted here, and what the
         loop has done in it."""
         now = monotonic()
-        with self._threads:
+        with self._lock:
             requests, self._requests = self._requests, 0
             seconds, self._since = now - self._since, now
             here = self._connections if connections is None else connections

@@ -19,17 +19,17 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or ("out of memory" if isinstance(error, MemoryError) else repr(error))
 
 
-class Shortage:
+class ResourceExhaustion:
     """One line in the log for each episode, whichever thread of the process meets it."""
 
     def __init__(self) -> None:
         self._seen: float | None = None
-        self._threads = Lock()
+        self._lock = Lock()
 
     def tell(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
         """It shows: `what` cannot be done, and why, and what becomes of the clients `meanwhile`."""
         now = monotonic()
-        with self._threads:
+        with self._lock:
             seen, self._seen = self._seen, now
         if seen is None or now - seen > EPISODE_S:
             log.error("%s; %s", what, meanwhile)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from septet import forked
 from septet.exchange import ProtocolError
-from septet.processes.resource_exhaustion import Shortage
+from septet.processes.resource_exhaustion import ResourceExhaustion
 
 BODY_BYTES = 1 << 20
 """A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress
@@ -33,24 +33,24 @@ class Spool:
         self._counts = memoryview(mmap(-1, 8 * slots)).cast("q")
         self._counts[_HIGHEST] = 1
         self._slot = 1
-        self._threads = RLock()
+        self._lock = RLock()
         """Of this process, which share its slot. The end of a file may be noticed by the garbage collector in the midst
         of `take`."""
-        self._shortage = Shortage()
+        self._shortage = ResourceExhaustion()
         forked.register(self)
 
     def forsake(self) -> None:
         """In a child that the application has forked: its copies of files are not the server's."""
         self._counts = memoryview(bytearray(16)).cast("q")
         self._slot = 1
-        self._threads = RLock()
+        self._lock = RLock()
 
     def take(self, count: int) -> bool:
         """Count so many bytes that are about to be written; False if there is no room for them.
 
         Counted first and looked at then: two processes that reach the limit at the same instant may both be refused.
         """
-        with self._threads:
+        with self._lock:
             counts, slot = self._counts, self._slot
             counts[slot] += count
             fits = False
@@ -63,7 +63,7 @@ class Spool:
 
     def give(self, count: int) -> None:
         """The file in which so many bytes were is closed."""
-        with self._threads:
+        with self._lock:
             self._counts[self._slot] -= count
 
     @property

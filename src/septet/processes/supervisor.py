@@ -20,14 +20,14 @@ from septet.pollers import READABLE, Poll
 from septet.processes.children import finish, fork, leave, take_orders
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import Stop, is_readable
-from septet.processes.resource_exhaustion import Shortage
+from septet.processes.resource_exhaustion import ResourceExhaustion
 
 log = logging.getLogger("septet")
 
-BIRTH_S = 1.0
+EARLY_DEATH_S = 1.0
 """A worker that ends within this time has died at birth."""
-FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 5.0
+MIN_DELAY_S = 0.1
+MAX_DELAY_S = 5.0
 LOOK_AGAIN_S = 5.0
 """For dead workers, if a signal has been missed."""
 KILL_MARGIN_S = 2.0
@@ -68,7 +68,7 @@ class Worker:
     """The reading end of the pipe; -1 once it has spoken."""
     slot: int
     """In which it counts its requests in flight."""
-    born: float
+    started_at: float
     ready: bool = False
     spoken: bool = False
 
@@ -86,12 +86,12 @@ class Supervised(Protocol):
     def in_flight(self) -> InFlight: ...
 
     @property
-    def shortage(self) -> Shortage: ...
+    def exhaustion(self) -> ResourceExhaustion: ...
 
     @property
     def graceful_timeout(self) -> float: ...
 
-    def shut_doors(self) -> None: ...
+    def close_listeners(self) -> None: ...
 
     def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
 
@@ -113,11 +113,11 @@ class Supervisor(Generic[Served]):
         self._workers: list[Worker] = []
         self._poller = Poll()
         self._announced = False
-        self._deaths_at_birth = 0
+        self._early_deaths = 0
         """In a row; of workers that were ready, those that lived less than BIRTH_S."""
         self._failed_starts = 0
         """In a row; of workers that were never ready."""
-        self._next_birth = 0.0
+        self._next_start_at = 0.0
 
     def run(self) -> None:
         """Until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
@@ -128,26 +128,26 @@ class Supervisor(Generic[Served]):
         try:
             while not stop.ordered:
                 self._fill()
-                self._wait(self._next_birth - monotonic() if len(self._workers) < self._count else None)
+                self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
         finally:
             self._poller.remove(stop.fileno())
             self._end()
 
     def _fill(self) -> None:
-        while len(self._workers) < self._count and monotonic() >= self._next_birth:
+        while len(self._workers) < self._count and monotonic() >= self._next_start_at:
             try:
-                worker = self._bear()
+                worker = self._fork_worker()
             except OSError as error:
                 if not self._announced:
                     raise Failed(f"cannot start a worker: {error.strerror}") from error
-                self._service.shortage.tell(f"cannot start a worker: {error.strerror}")
-                self._next_birth = monotonic() + LONGEST_DELAY_S
+                self._service.exhaustion.tell(f"cannot start a worker: {error.strerror}")
+                self._next_start_at = monotonic() + MAX_DELAY_S
                 return
             self._workers.append(worker)
             self._poller.add(worker.readiness, READABLE)
             log.debug("worker %d has started", worker.pid)
 
-    def _bear(self) -> Worker:
+    def _fork_worker(self) -> Worker:
         """Raises OSError."""
         with ExitStack() as undo:
             reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -207,7 +207,7 @@ class Supervisor(Generic[Served]):
         for worker in list(self._workers):
             pid, status = os.waitpid(worker.pid, os.WNOHANG)
             if pid:
-                self._bury(worker, status)
+                self._remove(worker, status)
 
     def _hear(self, worker: Worker) -> None:
         """A worker says that it is ready, or why it cannot start; or it has ended without a word."""
@@ -241,7 +241,7 @@ class Supervisor(Generic[Served]):
             os.close(worker.readiness)
             worker.readiness = -1
 
-    def _bury(self, worker: Worker, status: int) -> None:
+    def _remove(self, worker: Worker, status: int) -> None:
         self._workers.remove(worker)
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
@@ -252,18 +252,18 @@ class Supervisor(Generic[Served]):
             self._cannot_start(worker, f"a worker ended {_manner(status)} before it was ready")
         if self._service.stop.ordered:
             return
-        self._deaths_at_birth = self._deaths_at_birth + 1 if monotonic() - worker.born < BIRTH_S else 0
+        self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
-        if self._deaths_at_birth:
-            delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (self._deaths_at_birth - 1))
-        self._next_birth = monotonic() + delay
+        if self._early_deaths:
+            delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
+        self._next_start_at = monotonic() + delay
         log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _manner(status), delay)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not come to an end."""
         stop = self._service.stop
         self._signal(signal.SIGTERM)
-        self._service.shut_doors()
+        self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
             stop.wait_for_signal(min(last - monotonic(), LOOK_AGAIN_S))

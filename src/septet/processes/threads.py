@@ -10,7 +10,7 @@ log = logging.getLogger("septet")
 Args = ParamSpec("Args")
 
 
-class Crew:
+class ThreadGroup:
     """Threads that may be waited for, and that do not keep a process alive whose time is up."""
 
     def __init__(self) -> None:

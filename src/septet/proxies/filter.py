@@ -20,17 +20,19 @@ Findings = tuple[Fields, Hop]
 """Which of the doubtful fields are kept, and what they say of the request."""
 
 
-class Vetting:
+class UntrustedFieldFilter:
     """What a server believes, of whom.
 
     `trusts` says whether the peer at an address (or `unix:`, for all peers on unix sockets) is a proxy of ours.
-    `believes` names the fields that such a proxy writes: x-forwarded, forwarded, or either. `underscores` says what
-    becomes of names with one: drop, refuse or allow.
+    `trusted_headers` names the fields that such a proxy writes: x-forwarded, forwarded, or either. `underscores` says
+    what becomes of names with one: drop, refuse or allow.
     """
 
-    def __init__(self, trusts: Callable[[str], bool], believes: str = "either", underscores: str = "drop") -> None:
+    def __init__(
+        self, trusts: Callable[[str], bool], trusted_headers: str = "either", underscores: str = "drop"
+    ) -> None:
         self._trusts = trusts
-        self._believes = believes
+        self._believes = trusted_headers
         self._underscores = underscores
         self._known: Memory[tuple[bool, Fields], Findings] = Memory(REMEMBERED_CLIENTS)
 
@@ -40,24 +42,26 @@ class Vetting:
         Kept beside the request, since heads repeat.
         """
         trusted = self._trusts(peer)
-        vetted: Request | None = request.derived.get((self, trusted))
-        if vetted is None:
-            vetted = request.derived[self, trusted] = self._vet(request, trusted)
-        return vetted
+        with_trusted: Request | None = request.derived.get((self, trusted))
+        if with_trusted is None:
+            with_trusted = request.derived[self, trusted] = self._vet(request, trusted)
+        return with_trusted
 
     def _vet(self, request: Request, trusted: bool) -> Request:
-        kept, hop = self._known.get((trusted, request.doubtful)) or self._look_into(request.doubtful, trusted)
+        kept, hop = self._known.get((trusted, request.untrusted_fields)) or self._look_into(
+            request.untrusted_fields, trusted
+        )
         if not kept:
             return request
         fields = _with_host(request.fields, hop.host) + kept
-        return request.vetted(fields, hop.scheme or request.scheme, hop.node)
+        return request.with_trusted(fields, hop.scheme or request.scheme, hop.node)
 
-    def _look_into(self, doubtful: Fields, trusted: bool) -> Findings:
-        kept = tuple(field for field in doubtful if self._keeps(field[0], trusted))
+    def _look_into(self, untrusted_fields: Fields, trusted: bool) -> Findings:
+        kept = tuple(field for field in untrusted_fields if self._keeps(field[0], trusted))
         kept = of_one_kind(kept, self._believes)
         findings = kept, walk(hops(kept), self._trusts)
-        if sum(len(name) + len(value) for name, value in doubtful) <= REMEMBERED_BYTES:
-            self._known.keep((trusted, doubtful), findings)
+        if sum(len(name) + len(value) for name, value in untrusted_fields) <= REMEMBERED_BYTES:
+            self._known.keep((trusted, untrusted_fields), findings)
         return findings
 
     def _keeps(self, name: bytes, trusted: bool) -> bool:

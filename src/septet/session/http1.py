@@ -11,14 +11,14 @@ from io import BytesIO
 from typing import Any
 
 from septet.exchange import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead, Want
-from septet.http.connection import CONTINUE, Connection
+from septet.http.codec import CONTINUE, Http1Codec
 from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import ASKING, BETWEEN
 from septet.http.pace import Pace
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.proxies.proxy_protocol import decode
 from septet.rules import STOPPING_S, Rules
-from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PREFACE, TURN
+from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PROXY_HEADER, TURN
 
 RETRY_AFTER_S = 1
 """What a client is told that was not admitted: requests are short, or there would be no point in asking again."""
@@ -49,7 +49,7 @@ class Session:
         "http",
         "later",
         "lost",
-        "notes",
+        "observer_state",
         "output",
         "phase",
         "request",
@@ -61,12 +61,14 @@ class Session:
         self._rules = rules
         self.client = client
         self.server = server
-        self.http = Connection(rules.limits, rules.stamp, rules.complain)
+        self.http = Http1Codec(rules.limits, rules.date_and_server, rules.complain)
         self.request = self.http.request
         """The codec's, without a call: it is asked for several times in each exchange."""
         self._unnamed = False
         """A proxy passes on what somebody sends, and does not say who."""
-        self.phase: Phase = PREFACE if rules.prefaced and rules.prefaced(self.peer) else IDLE
+        self.phase: Phase = (
+            PROXY_HEADER if rules.expects_proxy_header and rules.expects_proxy_header(self.peer) else IDLE
+        )
         self.since: float | None = None
         """When the phase began; None until somebody looks."""
         self.output: bytes | memoryview = b""
@@ -81,7 +83,7 @@ class Session:
         session refer to itself."""
         self.lost = False
         self.ended = False
-        self.notes: Any = None
+        self.observer_state: Any = None
         """The observer's own."""
         self._fault: ProtocolError | None = None
         """What the client did wrong while the application had its turn."""
@@ -139,11 +141,11 @@ class Session:
     def receive(self, data: bytes) -> Want:
         phase = self.phase
         if phase is LINGER:
-            return self._pass_over(data)
+            return self._discard(data)
         http = self.http
         if phase is IDLE and http.begin(data):
             self.request = request = http.request
-            if not self._admits(request):
+            if not self._admit(request):
                 return self.phase.want
             self.phase = TURN
             self.since = None
@@ -157,8 +159,8 @@ class Session:
             return self._fill_spool() if self._rules.spool else self._enter(TURN)
         if phase is DRAIN:
             return self._drain()
-        if phase is PREFACE:
-            return self._read_preface()
+        if phase is PROXY_HEADER:
+            return self._read_proxy_header()
         return phase.want
 
     def wrote(self, count: int) -> Want:
@@ -206,7 +208,7 @@ class Session:
             self._rules.observer.ended(self)
         self._pace = None
         if self._admitted:
-            self._leave()
+            self._release()
         if self.body is not None:
             self.drop_body()
         if not http.keep_alive or http.stopping:
@@ -277,7 +279,7 @@ class Session:
         A head of which some has come is given STOPPING_S for its rest, and so is a body that we collect.
         """
         self.http.stopping = True
-        if self.phase in (IDLE, DRAIN, PREFACE):
+        if self.phase in (IDLE, DRAIN, PROXY_HEADER):
             return self._enter(OVER)
         if self._is_held_by_client:
             self.since = None
@@ -300,7 +302,7 @@ class Session:
         self.exchange = None  # type: ignore[assignment]
         self.drop_body()
         if self._admitted:
-            self._leave()
+            self._release()
 
     def drop_body(self) -> None:
         """Close the file in which a body was collected."""
@@ -325,7 +327,7 @@ class Session:
         self._enter(LINGER)
         return True
 
-    def _pass_over(self, data: bytes) -> Want:
+    def _discard(self, data: bytes) -> Want:
         self._discarded += len(data)
         if not data or self._discarded > LINGER_BYTES:
             return self._enter(OVER)
@@ -345,13 +347,13 @@ class Session:
         if request is None:
             return self._await_request()
         self.request = request
-        if not self._admits(request):
+        if not self._admit(request):
             return self.phase.want
         if request.has_body and self._rules.spool:
             return self._fill_spool()
         return self._enter(TURN)
 
-    def _read_preface(self) -> Want:
+    def _read_proxy_header(self) -> Want:
         """From here on the client is the one that the proxy names."""
         try:
             header = decode(self.http.inbox)
@@ -366,20 +368,20 @@ class Session:
         self._enter(IDLE)
         return self._next_request()
 
-    def _vet(self, request: Request) -> bool:
+    def _filter_untrusted(self, request: Request) -> bool:
         """Let the application see what is to be believed of the doubtful fields; if they make no sense, 400 is the
         answer."""
-        if self._rules.vet is not None:
+        if self._rules.filter_untrusted is not None:
             try:
-                self.http.request = self.request = self._rules.vet(request, self.peer)
+                self.http.request = self.request = self._rules.filter_untrusted(request, self.peer)
             except ProtocolError as fault:
                 self.refuse(fault)
                 return False
         return True
 
-    def _admits(self, request: Request) -> bool:
+    def _admit(self, request: Request) -> bool:
         """Whether the request that has begun may run: it makes sense, and there is room. If not, it is answered."""
-        if request.doubtful and not self._vet(request):
+        if request.untrusted_fields and not self._filter_untrusted(request):
             return False
         rules = self._rules
         if rules.observer:
@@ -388,10 +390,10 @@ class Session:
             return True
         self._admitted = rules.admission.enter()
         if not self._admitted:
-            self._apologise(503, "too many requests are in flight", (b"Retry-After", b"%d" % RETRY_AFTER_S))
+            self._send_error(503, "too many requests are in flight", (b"Retry-After", b"%d" % RETRY_AFTER_S))
         return self._admitted
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         assert self._rules.admission is not None
         self._rules.admission.leave()
         self._admitted = False
@@ -444,9 +446,9 @@ class Session:
         self._fault = fault
         self.http.keep_alive = False
         self._rules.refused(f"a request of {self.peer or 'somebody'} is answered {fault.status}: {fault}")
-        return self._apologise(fault.status, str(fault))
+        return self._send_error(fault.status, str(fault))
 
-    def _apologise(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
+    def _send_error(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
         if self.http.status:
             return self.lose()
         fields = ((b"Content-Type", b"text/plain; charset=utf-8"), *more)
@@ -591,6 +593,6 @@ class Session:
     def fail(self) -> Want:
         """The application raised, or ended without a whole answer: 500, or a cut connection once bytes are out."""
         try:
-            return self.refuse(self._fault) if self._fault else self._apologise(500, "the application failed")
+            return self.refuse(self._fault) if self._fault else self._send_error(500, "the application failed")
         except MemoryError:  # perhaps for the same want
             return self.lose()

@@ -6,7 +6,7 @@ The picture in the documentation is drawn from `FOLLOWS`, and a test holds every
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 
-PREFACE = Phase("preface", READ, "header", idle=True)
+PROXY_HEADER = Phase("preface", READ, "header", idle=True)
 """Where the peer is a proxy that begins with a header of the PROXY protocol: that has not all come."""
 IDLE = Phase("idle", READ, "keep_alive", idle=True)
 """Nothing of the next request has come."""
@@ -25,7 +25,7 @@ LINGER = Phase("linger", READ, "linger", interruptible=True)
 OVER = Phase("over", CLOSE, None)
 
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
-    PREFACE: (IDLE, ANSWER, OVER),
+    PROXY_HEADER: (IDLE, ANSWER, OVER),
     IDLE: (HEAD, BODY, TURN, ANSWER, OVER),
     HEAD: (BODY, TURN, ANSWER, OVER),
     BODY: (BODY, TURN, ANSWER, OVER),

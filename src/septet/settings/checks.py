@@ -86,7 +86,7 @@ def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
             raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
 
 
-def nobody_is_believed(config: Config) -> bool:
+def no_proxy_is_trusted(config: Config) -> bool:
     """`--forwarded-allow-ips none`."""
     return {word for text in config.forwarded_allow_ips for word in parse_peers(text)} <= {"none"}
 
@@ -95,7 +95,7 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
     words = [word for text in config.forwarded_allow_ips for word in parse_peers(text)]
     if "none" in words and len(words) > 1:
         raise UsageError(f"{called['forwarded_allow_ips']} has none beside others, but none must stand alone")
-    if config.proxy_protocol and nobody_is_believed(config):
+    if config.proxy_protocol and no_proxy_is_trusted(config):
         raise UsageError(
             f"{called['proxy_protocol']} is on, but nobody is believed: "
             f"{called['forwarded_allow_ips']} must name the proxy"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from septet import inventory
-from septet.settings.checks import nobody_is_believed
+from septet.settings.checks import no_proxy_is_trusted
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import did_you_mean
 from septet.settings.other_servers import hint
@@ -41,7 +41,7 @@ def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
         if option.needs and getattr(config, option.name) != option.default and not getattr(config, option.needs):
             needed = next(other for other in OPTIONS if other.name == option.needs)
             yield f"{called[option.name]} has no effect without {needed.flag}"
-    if config.forwarded_fields != Config().forwarded_fields and nobody_is_believed(config):
+    if config.forwarded_fields != Config().forwarded_fields and no_proxy_is_trusted(config):
         yield f"{called['forwarded_fields']} has no effect, for {called['forwarded_allow_ips']} is none"
 
 

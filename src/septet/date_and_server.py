@@ -5,7 +5,7 @@ from email.utils import formatdate
 from time import time
 
 
-def stamper(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
+def date_and_server_fields(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
     """A function that gives the lines, the Date if its first and the Server if its second argument is true.
 
     RFC 9110 sections 6.6.1 and 10.2.4. An empty `server` leaves its line out, and so does `dated` that is false: for a
@@ -16,7 +16,7 @@ def stamper(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
     date_line = b""
     both = b""
 
-    def stamp(date: bool, named: bool) -> bytes:
+    def date_and_server(date: bool, named: bool) -> bytes:
         nonlocal until, date_line, both
         now = time()
         if not until - 1 <= now < until:
@@ -27,4 +27,4 @@ def stamper(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
             return both
         return (date_line if date else b"") + (server_line if named else b"")
 
-    return stamp
+    return date_and_server

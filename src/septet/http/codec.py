@@ -22,21 +22,24 @@ def _unheard(complaint: str) -> None:
     """Where nobody is told what an application has got wrong."""
 
 
-class Connection(Incoming):
-    """One client connection. `stamp` gives the Date and Server lines as bytes, each when True is passed for it;
-    `complain` is told, in a sentence, where an application says one thing of its answer and does another."""
+class Http1Codec(Incoming):
+    """One client connection in HTTP/1.1.
 
-    __slots__ = ("_complain", "_stamp")
+    `date_and_server` gives the Date and Server lines as bytes, each when True is passed for it. `complain` is told, in
+    a sentence, where an application says one thing of its answer and does another.
+    """
+
+    __slots__ = ("_complain", "_date_and_server")
 
     def __init__(
         self,
         limits: Limits,
-        stamp: Callable[[bool, bool], bytes],
+        date_and_server: Callable[[bool, bool], bytes],
         complain: Callable[[str], object] = _unheard,
         scheme: str = "http",
     ) -> None:
         super().__init__(limits, scheme)
-        self._stamp = stamp
+        self._date_and_server = date_and_server
         self._complain = complain
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> bytes:
@@ -45,12 +48,12 @@ class Connection(Incoming):
         Of a FileRegion only the framing is accounted for here; its bytes follow by their own way.
         Raises ValueError for a file that is the only part, without a Content-Length, and TypeError as `send`.
         """
-        stamp = self._stamp(not head.dated, not head.named)
+        date_and_server = self._date_and_server(not head.dated, not head.named)
         if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
-            _, sealed_stamp, length, sealed = head.serialised
+            _, serialised_for, length, sealed = head.serialised
             decoder = self._decoder
             # The common answer, which went out a moment ago.
-            if sealed_stamp is stamp and length == len(body) and (decoder is None or decoder.complete):
+            if serialised_for is date_and_server and length == len(body) and (decoder is None or decoder.complete):
                 self.answered = True
                 self.sent = length
                 self.status = head.status
@@ -59,25 +62,27 @@ class Connection(Incoming):
             self.keep_alive = False
         self.content_ended = self._contentless = head.status in (204, 304) or self.request.method == "HEAD"
         if last and isinstance(body, bytes) and not self._contentless and head.content_length in (None, len(body)):
-            return self._respond_whole(head, stamp, body)
+            return self._respond_whole(head, date_and_server, body)
         framing = self._frame(head, body, last)
         content = self.send(body, last)
-        data = self._finish(head, stamp, framing) + content
+        data = self._finish(head, date_and_server, framing) + content
         self.status = head.status  # only now: what could not be put into bytes has not begun
         return data
 
-    def _respond_whole(self, head: ResponseHead, stamp: bytes, body: bytes) -> bytes:
+    def _respond_whole(self, head: ResponseHead, date_and_server: bytes, body: bytes) -> bytes:
         """All of the content is here, and as long as it should be."""
         self.answered = True
         self.sent = length = len(body)
         self._remaining = 0
-        finished = self._finish(head, stamp, b"Content-Length: %d\r\n" % length if head.content_length is None else b"")
+        finished = self._finish(
+            head, date_and_server, b"Content-Length: %d\r\n" % length if head.content_length is None else b""
+        )
         if self.keep_alive and self.request.ordinary:
-            head.serialised = head.serialised[0], stamp, length, finished
+            head.serialised = head.serialised[0], date_and_server, length, finished
         self.status = head.status
         return finished + body
 
-    def _finish(self, head: ResponseHead, stamp: bytes, framing: bytes) -> bytes:
+    def _finish(self, head: ResponseHead, date_and_server: bytes, framing: bytes) -> bytes:
         """The whole head, down to the empty line."""
         persistence = b""
         if not self.keep_alive:
@@ -88,7 +93,7 @@ class Connection(Incoming):
         if not block:
             block = serialise(head)
             head.serialised = block, b"", -1, b""
-        return b"%b%b%b%b\r\n" % (block, stamp, framing, persistence)
+        return b"%b%b%b%b\r\n" % (block, date_and_server, framing, persistence)
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
         """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""

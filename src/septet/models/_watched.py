@@ -11,7 +11,7 @@ from socket import socket
 from septet.apps.asgi import Cycle
 from septet.exchange import Want
 from septet.loop import ReadinessLoop
-from septet.models._drive import RECEIVE_BYTES, carry, expire, receive_into
+from septet.models._drive import RECEIVE_BYTES, drive, expire, receive_into
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
@@ -24,7 +24,7 @@ _buffer = memoryview(bytearray(RECEIVE_BYTES))
 """For the thread of the loop, of which a process has one; it never hands the loop over while it receives."""
 
 
-class Link:
+class WatchedConnection:
     """Belongs to the thread of its loop. A subclass says where the application runs, and what the end is."""
 
     __slots__ = ("_descriptor", "_mask", "cycle", "loop", "session", "sock")
@@ -39,7 +39,7 @@ class Link:
         self._mask = 0
 
     def turn(self, exchange: ServerExchange) -> Want | None:
-        """Give the application its turn; None when it runs elsewhere and will call `carry`."""
+        """Give the application its turn; None when it runs elsewhere and will call `drive`."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -59,21 +59,21 @@ class Link:
                     self.attend(want)
             elif want is EITHER and mask & READABLE:
                 want = receive_into(_buffer, session, self.sock)
-            self.carry(want)
+            self.drive(want)
         except Exception:
             self.fail()
 
     def fail(self) -> None:
         """Cut the connection, whatever went wrong with it. While the exception is handled."""
         log.exception("a connection failed, and is cut")
-        self.carry(self.session.lose())
+        self.drive(self.session.lose())
 
-    def carry(self, want: Want) -> None:
+    def drive(self, want: Want) -> None:
         """Carry the session on from `want`, and watch for what it waits for then. What goes wrong cuts the connection:
         the application, which may be the caller, cannot mend it."""
         session = self.session
         try:
-            after = carry(want, session, self.sock, self.turn)
+            after = drive(want, session, self.sock, self.turn)
             cycle = self.cycle
             if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
                 self.cycle = None
@@ -128,6 +128,6 @@ class Link:
         try:
             deadline = self.session.deadline(now)
             if deadline is not None and now >= deadline:
-                self.carry(expire(self.session, self.sock))
+                self.drive(expire(self.session, self.sock))
         except Exception:
             self.fail()
