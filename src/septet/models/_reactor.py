@@ -622,8 +622,9 @@ class OnLoop:
                 connection, application, _ = due.popleft()
                 connection.answer(application, operator.call)
                 connection = None  # nothing of it is kept while the loop waits
-            self.busy = bool(due)
+            self.busy = False
             if due:
+                self.busy = True
                 self._loop.call_soon(_nothing)  # look who else has come, without waiting
             if self._stop.ordered:
                 self._done()
