@@ -12,7 +12,8 @@ from support.server import Server, serve
 from support.waiting import becomes_true
 
 TIMES = 200
-BATCHES = 5
+#: Each of the sixteen threads of a pool may make something at its first request.
+BATCHES = 20
 #: s; what a lingering close or a dying child may take.
 RETURN_S = 3.0
 

@@ -576,10 +576,12 @@ class AsgiThread:
 
     def _begin(self, asgi: Asgi, cycle: Cycle, exchange: SharedExchange) -> None:
         """Start the task of a request. What it sends before it first waits is delivered in one."""
+        work = cycle.run(asgi)
         try:
-            task = self._starter.start(cycle.run(asgi))
-        except BaseException:  # the application's own idea of a task
+            task = self._starter.start(work)
+        except BaseException:  # the application's own idea of a task, or want of memory
             log.exception("a request's task could not be started")
+            work.close()  # else Python warns that it was never awaited
             if not cycle.answered:
                 cycle.give_up()
             task = None

@@ -113,10 +113,12 @@ class ClientConnection(WatchedConnection):
         """Start a task for the request. What it sends before it first waits is carried from here on."""
         session = self.session
         cycle = self.cycle = Cycle(exchange, self)
+        work = cycle.run(asgi)
         try:
-            task = self._reactor.starter.start(cycle.run(asgi))
-        except BaseException:  # the application's own idea of a task
+            task = self._reactor.starter.start(work)
+        except BaseException:  # the application's own idea of a task, or want of memory
             log.exception("a request's task could not be started")
+            work.close()  # else Python warns that it was never awaited
             self.cycle = None
             return session.lose() if cycle.answered else exchange.fail()
         if task is None:
