@@ -4,8 +4,8 @@
 - `![what it shows](picture:NAME)` becomes a drawing of `pictures`, inside the page, where it takes the page's colours.
 - `table:NAME` on a line of its own becomes a table made from the code.
 - `source:FILE` on a line of its own becomes the file of the package, whole, with numbered lines.
-- `assets/architecture.svg`, the drawing of the README, must be what the code draws: a warning, and so a failed build, if
-  not.
+- `assets/architecture.svg`, the drawing of the README, must be what the code draws: a warning, and so a failed build,
+  if not.
 - A name of our code, written `` `models/_drive.py:drive` ``, must exist, and so must the verb and the options of every
   command `septet ...` that a page shows: a warning, and so a failed build, if not.
 """

@@ -56,7 +56,7 @@ def draw() -> Drawing:
 
 
 def _way(part: str, imported: str) -> tuple[Point, Point]:
-    """From the bottom of one box to the top of the other: straight down where they overlap, else from corner to corner."""
+    """From the bottom of one box to the top of the other: straight down if they overlap, else from corner to corner."""
     left, top, width, _ = PLACES[part]
     other_left, other_top, other_width, _ = PLACES[imported]
     first, last = max(left, other_left), min(left + width, other_left + other_width)
