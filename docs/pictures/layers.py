@@ -109,3 +109,18 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("septet."):
             names.add(str(node.module).split(".")[1])
     return names
+
+
+def modules(package: str, names: str) -> str:
+    """A table of the modules of a package whose names begin as `names` says, with the first sentence of each."""
+    lines = ["| module | what it is |", "|---|---|"]
+    for path in sorted((SOURCE / package).glob(f"{names}*.py")):
+        if path.stem != "__init__":
+            text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+            lines.append(f"| `{path.stem}` | {_first_sentence(text)} |")
+    return "\n".join(lines)
+
+
+def _first_sentence(text: str) -> str:
+    first = " ".join(text.partition("\n\n")[0].split())
+    return first.partition(". ")[0].rstrip(".:").replace("|", "\\|") + "."
