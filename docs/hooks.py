@@ -45,7 +45,7 @@ _CODE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Put the option reference in, as it is now, whatever lies on the disk."""
+    """Put in the option reference as it is now, not as it is on the disk."""
     old = files.get_file_from_path(OPTIONS)
     if old is not None:
         files.remove(old)
