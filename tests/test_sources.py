@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septet.errors import UsageError
@@ -338,6 +338,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None)  # a busy machine
 @given(config=configs)
 def test_printed_configuration_means_the_same(config: Config) -> None:
     start = Path.cwd()

@@ -86,7 +86,7 @@ class Config:
     interface: str = option(
         "auto",
         _WHAT,
-        "The interface of the application. auto: found out from the parameters that it takes.",
+        "The interface of the application. auto: detected from the callable.",
         rule=OneOf(lambda: ("auto", "wsgi", "asgi")),
         needs="app",
     )
