@@ -129,7 +129,7 @@ def test_something_must_be_served() -> None:
     [
         ({"forwarded_allow_ips": ("none", "127.0.0.1")}, "none must stand alone"),
         ({"forwarded_allow_ips": ("none,127.0.0.1",)}, "none must stand alone"),
-        ({"forwarded_allow_ips": ("none",), "proxy_protocol": True}, "nobody is believed"),
+        ({"forwarded_allow_ips": ("none",), "proxy_protocol": True}, "no proxy is trusted"),
     ],
 )
 def test_proxies_are_named(values: dict[str, Any], said: str) -> None:

@@ -101,7 +101,7 @@ def test_table_of_the_models() -> None:
             for option, cure in {
                 "--chdir": "change to DIR before (cd DIR); --app-dir DIR is only where",
                 "--lifespan": "an ASGI application that has a lifespan gets it",
-                "--name": "a process is called as it was started",
+                "--name": "a process has the name of its command",
                 "--header": "--server-header and --date-header are the server's own",
                 "--http": "HTTP/1.1 is spoken",
                 "--ws": "there is no WebSocket yet",

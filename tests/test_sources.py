@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septet.errors import UsageError
@@ -118,7 +118,7 @@ def test_other_variables_are_not_ours() -> None:
 def test_remarks_call_an_option_by_its_source() -> None:
     Path("septet.toml").write_text("static_cache_control = 'no-store'\n")
     said = "septet.toml:1: static_cache_control has no effect without --static"
-    assert resolve({}, {}).remarks == (said,)
+    assert resolve({}, {}).warnings == (said,)
 
 
 def test_key_of_another_server_has_a_cure() -> None:
@@ -302,9 +302,9 @@ def test_remarks_about_variables_of_platforms() -> None:
     Path("septet.toml").write_text("model = 'forking'\n")
     said = resolve({}, {"WEB_CONCURRENCY": "3", "LISTEN_FDS": "1", **ELSEWHERE})
     assert said.config.workers is None
-    assert said.remarks == (
-        "WEB_CONCURRENCY has no effect: the model forking makes its processes by itself",
-        "LISTEN_FDS has no effect, for LISTEN_PID names another process than this",
+    assert said.warnings == (
+        "WEB_CONCURRENCY has no effect: the model forking decides the number of its processes",
+        "LISTEN_FDS has no effect, because LISTEN_PID names another process",
     )
 
 
@@ -338,6 +338,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None)  # a busy machine
 @given(config=configs)
 def test_printed_configuration_means_the_same(config: Config) -> None:
     start = Path.cwd()

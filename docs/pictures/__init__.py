@@ -21,4 +21,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "transitions": phases.transitions,
     "differences": strictness.differences,
     "metrics": metrics.reference,
+    "modules-models": partial(layers.modules, "models", "_"),
+    "modules-processes": partial(layers.modules, "processes", "[a-z]"),
 }

@@ -1,6 +1,8 @@
 """Which part of Septet imports which, read from the source.
 
-An arrow that others imply (cli imports server, server imports models, so cli may import models) is left out.
+An arrow that others imply (cli imports server, server imports models, so cli may import models) is left out. Where the
+boxes stand is written here by hand; an arrow that would run through a box fails the build of the documentation, so a
+new import that the layout cannot show is noticed.
 """
 
 import ast
@@ -8,44 +10,66 @@ from functools import cache
 from pathlib import Path
 
 import septet
-from pictures.drawing import Drawing
+from pictures.drawing import Drawing, Point
 
 SOURCE = Path(septet.__file__).parent
 
 Box = tuple[float, float, float, str]
 
 PLACES: dict[str, Box] = {  # left, top, width, what it is
-    "cli": (8, 8, 184, "a function for each verb"),
-    "lab": (208, 8, 184, "measures; imports none of it"),
-    "server": (8, 84, 384, "loads the application, listens, starts the model"),
-    "models": (8, 160, 384, "who moves the bytes, where the application runs"),
-    "loop": (8, 236, 120, "asyncio's loops"),
-    "session": (140, 236, 120, "one client"),
-    "apps": (272, 236, 120, "WSGI, ASGI, files"),
-    "pollers": (8, 312, 120, "system calls"),
-    "http": (140, 312, 252, "bytes to requests, answers to bytes"),
+    "cli": (4, 8, 122, "the verbs"),
+    "embedding": (134, 8, 122, "run, Server"),
+    "lab": (274, 8, 122, "measures"),
+    "server": (4, 82, 392, "loads the application, listens, starts the model"),
+    "models": (4, 148, 392, "who moves the bytes, where the application runs"),
+    "service": (4, 214, 392, "what a model is given; Service.accepted chooses the protocol"),
+    "apps": (4, 280, 68, "WSGI, ASGI"),
+    "settings": (80, 280, 80, "the options"),
+    "session": (168, 280, 132, "one client each, no I/O"),
+    "processes": (308, 280, 88, "fork, signals"),
+    "net": (56, 366, 62, "sockets"),
+    "proxies": (126, 366, 62, "trust"),
+    "rules": (196, 366, 62, "limits"),
+    "protocol": (264, 366, 66, "the seam"),
+    "loop": (336, 366, 60, "asyncio"),
+    "http": (4, 432, 254, "bytes to requests, answers to bytes; no I/O"),
+    "pollers": (336, 432, 60, "syscalls"),
+    "exchange": (4, 498, 324, "Request, ResponseHead, Exchange: what all others share"),
 }
 HEIGHT = 46
+PURE = ("session", "http", "protocol", "rules", "exchange")
+"""Drawn in another colour: they do no I/O and read no clock."""
 
 
 def draw() -> Drawing:
-    drawing = Drawing(366)
+    drawing = Drawing(552)
     for part, (x, y, width, what) in PLACES.items():
-        drawing.box(x, y, width, HEIGHT, "thread" if part in ("http", "session") else "box")
+        drawing.box(x, y, width, HEIGHT, "thread" if part in PURE else "box")
         drawing.text(x + width / 2, y + 16, part, "name")
         drawing.text(x + width / 2, y + 33, what, "tiny")
     for part, imported in sorted(arrows()):
-        _arrow(drawing, part, imported)
-    drawing.arrow((208, 31), (194, 31), "dashed")
+        drawing.arrow(*_way(part, imported))
+    x, y, width, _ = PLACES["lab"]
+    drawing.arrow((x + width / 2, y + HEIGHT), (x + width / 2, PLACES["server"][1] - 1), "dashed")
+    drawing.text(x + width / 2 - 6, y + HEIGHT + 14, "as a process", "tiny", "end")
     return drawing
 
 
-def _arrow(drawing: Drawing, part: str, imported: str) -> None:
-    """Straight down, in the middle of what the two boxes have in common."""
-    x, y, width, _ = PLACES[part]
-    other_x, other_y, other_width, _ = PLACES[imported]
-    middle = (max(x, other_x) + min(x + width, other_x + other_width)) / 2
-    drawing.arrow((middle, y + HEIGHT), (middle, other_y - 1))
+def _way(part: str, imported: str) -> tuple[Point, Point]:
+    """From the bottom of one box to the top of the other: straight down if they overlap, else from corner to corner."""
+    left, top, width, _ = PLACES[part]
+    other_left, other_top, other_width, _ = PLACES[imported]
+    first, last = max(left, other_left), min(left + width, other_left + other_width)
+    if first < last:
+        start = end = (first + last) / 2
+        if part == "apps":  # `net` stands below its other half
+            start = end = (first + PLACES["net"][0]) / 2
+    else:
+        start, end = (left + 8, other_left + other_width - 8) if left > other_left else (first, last)
+    for name, (x, y, wide, _) in PLACES.items():
+        if top < y < other_top and x < max(start, end) and min(start, end) < x + wide:
+            raise ValueError(f"the arrow from {part} to {imported} runs through {name}: change pictures/layers.py")
+    return (start, top + HEIGHT), (end, other_top - 1)
 
 
 def arrows() -> set[tuple[str, str]]:
@@ -85,3 +109,18 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("septet."):
             names.add(str(node.module).split(".")[1])
     return names
+
+
+def modules(package: str, names: str) -> str:
+    """A table of the modules of a package whose names begin as `names` says, with the first sentence of each."""
+    lines = ["| module | what it is |", "|---|---|"]
+    for path in sorted((SOURCE / package).glob(f"{names}*.py")):
+        if path.stem != "__init__":
+            text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+            lines.append(f"| `{path.stem}` | {_first_sentence(text)} |")
+    return "\n".join(lines)
+
+
+def _first_sentence(text: str) -> str:
+    first = " ".join(text.partition("\n\n")[0].split())
+    return first.partition(". ")[0].rstrip(".:").replace("|", "\\|") + "."

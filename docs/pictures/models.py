@@ -53,7 +53,7 @@ class Model:
 
 
 def _whole(client: int, begin: int) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int, int], ...]]:
-    """A request that nobody interrupts: its runs, and its wait."""
+    """A request that is not interrupted: its runs, and its wait."""
     return ((client, begin, begin + 1), (client, begin + 3, begin + 4)), ((client, begin + 1, begin + 3),)
 
 
@@ -122,7 +122,7 @@ MODELS = {
     "poll": Model(
         "kernel: looks at each, at every call",
         (),
-        (Process("process", (Thread(("ask about all of them; carry on those that are ready",), (1, 2, 3, 4)),)),),
+        (Process("process", (Thread(("ask about all of them; serve those that are ready",), (1, 2, 3, 4)),)),),
         ON_A_LOOP,
         up="poll: 1, 2, 3, 4",
         down="ready: 2, 4",
@@ -130,7 +130,7 @@ MODELS = {
     "epoll": Model(
         "kernel: keeps the list",
         (1, 2, 3, 4),
-        (Process("process", (Thread(("carry on those that are ready",), (2, 4)),)),),
+        (Process("process", (Thread(("serve those that are ready",), (2, 4)),)),),
         ON_A_LOOP,
         up="add, once each",
         down="ready: 2, 4",
@@ -138,7 +138,7 @@ MODELS = {
     "io_uring": Model(
         "kernel: keeps a receive for each, and fills the ring",
         (1, 2, 3, 4),
-        (Process("process", (Thread(("carry on those whose data has come",), (2, 4)),)),),
+        (Process("process", (Thread(("serve those whose data has come",), (2, 4)),)),),
         ON_A_LOOP,
         up="receive, once each",
         down="data of 2, of 4",
@@ -153,7 +153,7 @@ def structure(model: Model) -> Drawing:
     drawing.text(WIDTH / 2, 23 if model.kept or not model.up else 39, model.kernel, "small")
     _clients(drawing, model.kept, WIDTH / 2, 50)
     if not model.kept and not model.up:
-        drawing.text(WIDTH / 2, 50, "nobody waits", "faint")
+        drawing.text(WIDTH / 2, 50, "no client waits", "faint")
     width = (WIDTH - 2 * MARGIN - GAP * (len(model.processes) - 1)) / len(model.processes)
     for place, process in enumerate(model.processes):
         _process(drawing, process, MARGIN + place * (width + GAP), width)

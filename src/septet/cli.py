@@ -1,4 +1,4 @@
-"""The command `septet`: one function per verb, which hands on to the module that does the work."""
+"""The command `septet`: one function for each verb, which calls the module that does the work."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from septet.settings.command import LateCommand, ServeCommand, Verbs, config_par
 
 
 def main() -> None:
-    """The console entry: exits with 0, 1 (failed) or 2 (usage), after one sentence on standard error."""
+    """The console entry point. Exits with 0, 1 (failed) or 2 (usage); an error is one sentence on standard error."""
     streams.secure()
     sys.exit(run(septet, sys.argv[1:]))
 
@@ -31,12 +31,12 @@ Examples:
   septet models
   septet bench shop.web:app --users 20,100,500
 
-`septet VERB --help` tells more about each.""",
+`septet VERB --help` describes each verb.""",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def septet(context: click.Context) -> None:
-    """A web server in which the Linux process model is a switch, and the laboratory that measures it."""
+    """A web server in which the Linux process model is a switch, with a laboratory that measures it."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(2)
@@ -53,26 +53,28 @@ Examples:
   septet serve --static /=public
 
 Every option is also a variable (SEPTET_LIMIT_BODY) and a key of septet.toml or of [tool.septet] in
-pyproject.toml (limit_body). The command line goes before the environment, that before the file.""",
+pyproject.toml (limit_body). The command line overrides the environment, which overrides the file.""",
 )
-@click.option("--config", "file", metavar="FILE", envvar="SEPTET_CONFIG", help="Read this file, not septet.toml.")
-@click.option("--print-config", is_flag=True, help="Print the configuration and where each value comes from, and exit.")
+@click.option(
+    "--config", "file", metavar="FILE", envvar="SEPTET_CONFIG", help="Read this file in place of septet.toml."
+)
+@click.option("--print-config", is_flag=True, help="Print the configuration with the source of each value, and exit.")
 @click.pass_context
 def serve(context: click.Context, /, file: str | None, print_config: bool, **_: Any) -> int:
-    """Serve APP, a WSGI or ASGI application as MODULE:ATTRIBUTE, or static files, or both.
+    """Serve APP (a WSGI or ASGI application, MODULE:ATTRIBUTE), static files, or both.
 
-    Stops on TERM or INT when the requests in flight are answered; on a second one, at once.
+    Stops on TERM or INT when the requests in flight are answered; on a second signal at once.
     """
     resolved = sources.resolve(typed(context), os.environ, file)
     if print_config:
         click.echo(sources.as_toml(resolved), nl=False)
-        for remark in resolved.remarks:
-            click.echo(f"septet: {remark}", err=True)
+        for warning in resolved.warnings:
+            click.echo(f"septet: {warning}", err=True)
         return 0
     check_serves_something(resolved.config)
     from septet import server
 
-    return server.serve(resolved.config, resolved.remarks)
+    return server.serve(resolved.config, resolved.warnings)
 
 
 @septet.command(
@@ -81,10 +83,10 @@ Examples:
   septet models
   septet models --names | while read model; do echo "$model"; done""",
 )
-@click.option("--names", is_flag=True, help="Print the names alone, one a line.")
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known of each as JSON.")
+@click.option("--names", is_flag=True, help="Print only the names, one on each line.")
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known of each model as JSON.")
 def models(names: bool, as_json: bool) -> None:
-    """List the process models, and which of them this machine can run."""
+    """List the process models, and say which of them this machine can run."""
     if names:
         click.echo("\n".join(process_models.names()))
         return
@@ -100,10 +102,18 @@ def models(names: bool, as_json: bool) -> None:
 
 
 septet.add_command(
-    LateCommand("bench", "septet.lab.bench_command", "Load every model with a ramp of users, and chart it.")
+    LateCommand("bench", "septet.lab.bench_command", "Load every model with rising numbers of users, and draw charts.")
 )
 septet.add_command(LateCommand("report", "septet.lab.report.command", "Draw the results of bench again."))
 septet.add_command(LateCommand("load", "septet.lab.load_command", "Load any server with simultaneous users."))
-septet.add_command(LateCommand("trace", "septet.lab.trace.command", "Draw who runs and who waits, and for what."))
-septet.add_command(LateCommand("advise", "septet.lab.advise.command", "Find out which model to run, and its numbers."))
+septet.add_command(
+    LateCommand("trace", "septet.lab.trace.command", "Draw which threads run, which wait, and for what.")
+)
+septet.add_command(
+    LateCommand(
+        "advise",
+        "septet.lab.advise.command",
+        "Find the model, and the numbers of workers and threads, for a latency target.",
+    )
+)
 septet.add_command(LateCommand("compare", "septet.lab.compare.command", "Compare two results of bench, cell by cell."))

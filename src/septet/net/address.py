@@ -1,8 +1,8 @@
-"""Where a server listens, as `--bind` spells it: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.
+"""The syntax of `--bind`, where a server listens: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.
 
-A spelling without a port, or a port without a host, is refused rather than completed: a default here
-decides who can reach the server, and every server chose another one. A PATH that begins with @ is an
-abstract one, see unix(7). Nothing is resolved or opened.
+A host without a port, or a port without a host, is refused: a default would decide who can reach the server, and each
+server has another default. A PATH that begins with @ is an abstract address, see unix(7). Nothing is resolved or
+opened.
 """
 
 import re
@@ -20,7 +20,7 @@ _MAX_UNIX_PATH = 107  # bytes: sun_path of unix(7) holds 108, the last of which 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One place to listen; of the fields, only those of its kind mean something.
+    """One place to listen. Only the fields of its kind are used.
 
     `str()` of it is what the ready line shows: `http://127.0.0.1:8000`, `http://[::1]:8000`,
     `unix:/run/app.sock`, `fd://3`.
@@ -42,9 +42,9 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` spells.
+    """The address that `text` describes.
 
-    Raises ValueError, whose text ("must be ...") completes a sentence about the value.
+    Raises ValueError, whose text ("must be ...") completes the sentence about the value.
     """
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"))
@@ -84,7 +84,7 @@ def _is_number(text: str) -> bool:
 
 
 def _suggestion(text: str) -> str:
-    """What was probably meant by the spellings that are seen most."""
+    """What was probably meant, for the mistakes that are made most."""
     port = text.removeprefix(":")
     if _is_number(port):
         return f" (did you mean 127.0.0.1:{port}, or 0.0.0.0:{port} for every interface?)"

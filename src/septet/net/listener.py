@@ -1,4 +1,4 @@
-"""Where clients come in: listening sockets, made from addresses."""
+"""Listening sockets, made from addresses, at which clients are accepted."""
 
 import errno
 import fcntl
@@ -25,35 +25,36 @@ _FAILED_EARLIER = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
 }
-"""What accept(2) passes on of a connection that failed before it was accepted, or that a firewall forbids."""
+"""Errors that accept(2) reports of a connection that failed before it was accepted, or that a firewall forbids."""
 
 
 _TOTAL_RETRANS = 100
-"""Where tcpi_total_retrans is in struct tcp_info (linux/tcp.h)."""
+"""Offset of tcpi_total_retrans in struct tcp_info (linux/tcp.h)."""
 
 
 def is_of_one_client(number: int) -> bool:
-    """Whether an error of accept(2) is one client's, and says nothing of those who come next."""
+    """Whether an error of accept(2) concerns one client only, so that the next one can be accepted at once."""
     return number in _FAILED_EARLIER or number in (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR)
 
 
 class Listener:
-    """A listening socket, without waiting, and the address at which it can be reached.
+    """A non-blocking listening socket, and the address at which it can be reached.
 
-    `ours` says that we bound it; one that we were given is not ours to take away.
+    `ours` says that we bound it. A socket that we were given is left as it was, and a unix socket's file is kept.
     """
 
     def __init__(self, sock: socket.socket, ours: bool) -> None:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
-        """How a socket was that we were given, and shall be again at our end: the next may want it otherwise."""
+        """The options of a socket that we were given. They are restored at our end for the next program that has it."""
         self._file = -1
-        """Of a unix socket that we bound: open, so that its inode is no other file's as long as we live."""
+        """Of a unix socket that we bound: its file, kept open so that no other file can get the same inode number."""
         self.alone = False
-        """No other process accepts from it: to shut it ends it, even if a ring that is torn down still refers to it."""
+        """No other process accepts from it: `shut` also shuts the socket down, because a ring that is being closed may
+        still refer to it."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
-            # Inherited by every connection: an answer's last, short segment does not wait for an acknowledgement.
+            # Connections inherit it: the last, short segment of an answer does not wait for an acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._family = int(sock.family)
@@ -81,15 +82,15 @@ class Listener:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def accept(self) -> tuple[socket.socket, tuple[str, int] | None]:
-        """The next client's socket, which does not wait, and its address.
+        """The next client's socket, which does not block, and its address.
 
-        Raises BlockingIOError: nobody is there; ConnectionError: it has left already; OSError: there are no descriptors
-        or no memory for it.
+        Raises BlockingIOError: no client waits; ConnectionError: the client has left already; OSError: there are no
+        descriptors or no memory for it.
         """
         try:
-            # What socket.accept calls; itself it takes half as long again, for two enums of the family and the type.
-            # No exception of another thread can come before the socket is made, and the descriptor be lost: that would
-            # come with a call that the interpreter sees, and an iterator's is none.
+            # What socket.accept calls. That takes half as long again, for two enums of the family and the type.
+            # An exception that another thread raises in this one comes when the interpreter sees a call. An iterator's
+            # step is none, so the descriptor cannot be lost before the socket is made.
             for descriptor, name in self._accepted:  # noqa: B007
                 break
             try:
@@ -105,8 +106,11 @@ class Listener:
         return cast(socket.socket, sock), None if self.unix_path is not None else (name[0], name[1])
 
     def reached(self, sock: socket.socket) -> tuple[str, int | None]:
-        """The address that the client of this socket has connected to: a wildcard is none, and tells applications
-        nothing. It takes a system call, 3 us for a connection, which is spared where there is one address only."""
+        """The address that the client of this socket has connected to.
+
+        A listener at a wildcard address has to ask the kernel (3 us), since the wildcard would tell applications
+        nothing; any other listener has one address only.
+        """
         if not self._wildcard:
             return self.server
         try:
@@ -118,12 +122,12 @@ class Listener:
         return host.removeprefix("::ffff:") if "." in host else host, name[1]
 
     def _socket(self, descriptor: int) -> socket.socket:
-        """A client's socket, as the class in C beneath socket.socket: it has all that is wanted of one, and is made in
+        """A client's socket, of the class in C below socket.socket: it has all methods that are needed, and is made in
         half the time."""
         return cast(socket.socket, socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor))
 
     def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
-        """The same for a client that the kernel has accepted already; its descriptor does not wait."""
+        """The socket and the address of a client that the kernel has accepted already; `descriptor` is non-blocking."""
         try:
             sock = self._socket(descriptor)
         except MemoryError:
@@ -133,15 +137,15 @@ class Listener:
             return sock, None
         try:
             name = sock.getpeername()
-        except OSError:  # it has left already, which reading will show
+        except OSError:  # it has left already: the next read will say so
             return sock, None
         return sock, (name[0], name[1])
 
     def defer(self, seconds: float) -> int:
-        """Have the kernel keep a client back until it has spoken, or for about so many seconds.
+        """Have the kernel hold a client back until it has sent something, or for about so many seconds.
 
-        TCP_DEFER_ACCEPT in tcp(7). Gives the seconds for which it does: it knows 1, 3, 7, 15, ... (the times at which
-        it would repeat its SYN-ACK), and we round down. 0: not at all, as on unix sockets.
+        TCP_DEFER_ACCEPT in tcp(7). Returns the seconds for which the kernel does so. It can do 1, 3, 7, 15, ... seconds
+        (the times at which it would repeat its SYN-ACK), and we round down. 0: not at all, as on unix sockets.
         """
         whole = (1 << (int(seconds) + 1).bit_length() - 1) - 1
         if self.sock.family == socket.AF_UNIX or not whole:
@@ -150,7 +154,7 @@ class Listener:
         return whole
 
     def shut(self) -> None:
-        """Take no more clients; they are refused once every process that shares the socket has shut it."""
+        """Accept no more clients. They are refused once every process that shares the socket has shut it."""
         if self._given is not None and self._pid == os.getpid() and self.sock.fileno() >= 0:
             for level, option, value in self._given.options:
                 with suppress(OSError):
@@ -162,13 +166,16 @@ class Listener:
         self.sock.close()
 
     def forsake(self) -> None:
-        """In a child that the application has forked: the port shall be free when the server has ended."""
+        """In a child that the application has forked: close its copies, so that the port is free when we end."""
         self.sock.close()
         self._let_go_of_file()
 
     def close(self) -> None:
-        """Shut, and take the file of a unix socket of ours away, unless another has put its own in that place. For the
-        process that opened it, at its end."""
+        """Shut, and remove the file of a unix socket that we bound, unless another program has put its own in that
+        place.
+
+        Only in the process that opened it; elsewhere the file stays.
+        """
         self.shut()
         if self._file < 0 or self._pid != os.getpid():
             return
@@ -189,19 +196,19 @@ class _Options(NamedTuple):
 
 
 def _options(sock: socket.socket) -> _Options:
-    """What `Listener` may change of a socket."""
+    """The options of a socket that `Listener` may change."""
     names = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT))
     of_tcp = names if sock.family != socket.AF_UNIX else ()
-    # `getblocking` tells of the Python object alone.
+    # `getblocking` reports the state of the Python object only.
     blocking = not fcntl.fcntl(sock, fcntl.F_GETFL) & os.O_NONBLOCK
     return _Options(blocking, tuple((level, name, sock.getsockopt(level, name)) for level, name in of_tcp))
 
 
 def has_been_deferred(sock: socket.socket) -> bool:
-    """Whether the kernel has kept back this client, who is silent still, for the time of `Listener.defer`.
+    """Whether the kernel has held this client, which has sent nothing yet, back for the time of `Listener.defer`.
 
-    At the end of that it repeats its SYN-ACK, and the new socket inherits the count. A kernel that is flooded keeps
-    nothing of a client (tcp_syncookies in tcp(7)), so it neither waits nor repeats anything.
+    At the end of that time the kernel repeats its SYN-ACK, and the new socket inherits the count. A kernel under a SYN
+    flood stores nothing about a client (tcp_syncookies in tcp(7)), so it neither waits nor repeats.
     """
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)
@@ -211,7 +218,7 @@ def has_been_deferred(sock: socket.socket) -> bool:
 
 
 def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener, ...]:
-    """Listen at every address, or at none. Raises Failed."""
+    """Listen at all addresses, or at none if one fails. Raises Failed."""
     with ExitStack() as undo:
         listeners = []
         for address in addresses:
@@ -227,7 +234,7 @@ def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener
 
 def _reason(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "the address is in use; choose another --bind, or stop whoever listens there"
+        return "the address is in use; choose another --bind, or stop the program that listens there"
     return error.strerror or str(error)
 
 
@@ -253,8 +260,10 @@ def _open(address: Address, backlog: int) -> socket.socket:
 
 
 def _inherited(descriptor: int, backlog: int) -> socket.socket:
-    """A socket that whoever started us has opened (systemd, a supervisor, a test). Programs that the application starts
-    do not get it, or the port would stay taken after our end."""
+    """A socket that the parent has opened (systemd, a supervisor, a test).
+
+    It is not inherited by programs that the application starts, which would keep the port in use after our end.
+    """
     copy = os.dup(descriptor)
     os.set_inheritable(descriptor, False)
     try:
@@ -272,7 +281,7 @@ def _inherited(descriptor: int, backlog: int) -> socket.socket:
 
 
 def _unix(path: str, backlog: int) -> socket.socket:
-    """A unix socket. A file that nobody listens at any more is replaced; one that is in use is left alone."""
+    """A unix socket. A file of a socket at which no process listens any more is replaced; one in use is left alone."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.startswith("@"):
@@ -289,7 +298,7 @@ def _unix(path: str, backlog: int) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
-    """Whether a process listens there, be its queue full (EAGAIN) or not."""
+    """Whether a process listens there, even if its queue is full (EAGAIN)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

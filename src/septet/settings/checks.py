@@ -1,7 +1,7 @@
-"""Whether a configuration makes sense: each value by its option's rule, and those together by the rules here.
+"""Checks of a configuration: each value by the rule of its option, and several values together by the rules here.
 
-What is wrong is refused, in one sentence that calls the value by its source. What merely has no effect is allowed, see
-`remarks`.
+A wrong value raises UsageError, with one sentence that names the value's source. A value without effect is allowed; see
+`hints`.
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from septet.settings.mount import parse_mount
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:
     """Raise UsageError unless every value, and all of them together, are allowed.
 
-    `names` says what to call a field in the sentence, by where its value came from ("SEPTET_WORKERS",
-    "septet.toml:3: workers"); a field that it does not have is called by its option, "--workers".
+    `names` has, by field, how the sentence names it: by the source of its value ("SEPTET_WORKERS",
+    "septet.toml:3: workers"). A field that is not there is named by its option, "--workers".
     """
     called = {each.name: each.flag for each in OPTIONS} | dict(names or {})
     for each in OPTIONS:
@@ -34,14 +34,16 @@ def check(config: Config, names: Mapping[str, str] | None = None) -> None:
 
 
 def check_serves_something(config: Config) -> None:
-    """Raise UsageError if there is neither an application nor a directory; apart from `check`, since
-    `--print-config` has a use without either."""
+    """Raise UsageError if there is neither an application nor a directory.
+
+    Not part of `check`, because `--print-config` is useful without either.
+    """
     if config.app is None and not config.static:
         raise UsageError("there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given")
 
 
 def refuse(called: str, value: object, why: ValueError) -> NoReturn:
-    """The sentence about a wrong value: what it is called, what it is, what it must be."""
+    """Raise UsageError with the sentence about a wrong value: its name, the value, and what is allowed."""
     raise UsageError(f"{called} is {value!r}, but {why}") from None
 
 
@@ -49,7 +51,7 @@ def _workers_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.workers is not None and "workers" not in inventory.takes(config.model):
         raise UsageError(
             f"{called['workers']} is {config.workers}, but must be left out with the model {config.model}, "
-            "which makes its processes by itself"
+            "which decides the number of its processes"
         )
 
 
@@ -97,7 +99,7 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
         raise UsageError(f"{called['forwarded_allow_ips']} has none beside others, but none must stand alone")
     if config.proxy_protocol and no_proxy_is_trusted(config):
         raise UsageError(
-            f"{called['proxy_protocol']} is on, but nobody is believed: "
+            f"{called['proxy_protocol']} is on, but no proxy is trusted: "
             f"{called['forwarded_allow_ips']} must name the proxy"
         )
 

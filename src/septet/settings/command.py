@@ -1,4 +1,5 @@
-"""What click lacks for us: options made from `Config`, help in sections, verbs loaded late, errors of one sentence."""
+"""The command line, on top of click: options made from `Config`, help in sections, verbs that are imported when used,
+and errors of one sentence."""
 
 import importlib
 import re
@@ -15,11 +16,11 @@ from septet.settings.other_servers import hint
 
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_EXTRAS = {"altair": "lab", "vl_convert": "lab", "rich": "lab", "jinja2": "lab"}  # which extra brings the package
+_EXTRAS = {"altair": "lab", "vl_convert": "lab", "rich": "lab", "jinja2": "lab"}  # the extra that installs the package
 
 
 def run(command: click.Command, arguments: list[str]) -> int:
-    """The exit status of `septet ARGUMENTS`: the verb's own; after an error, with its sentence on standard error."""
+    """Run `septet ARGUMENTS`, and return its exit status. An error is one sentence on standard error."""
     try:
         status = command.main(arguments, prog_name="septet", standalone_mode=False)
         return status if isinstance(status, int) else 0
@@ -45,7 +46,7 @@ def _complain(sentence: str, status: int) -> int:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """click's message as ours are: one sentence, no capital, no full stop, and where to read on."""
+    """click's message in the form of ours: one sentence, no capital, no full stop, and the command for help."""
     message = re.sub(r"\.? \(?Did you mean (one of: )?(.+?)\?\)?$", r" (did you mean \1\2?)", error.format_message())
     message = message.rstrip(".").replace(". ", "; ")
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -54,7 +55,7 @@ def _sentence(error: click.ClickException) -> str:
 
 
 class Verbs(click.Group):
-    """The verbs. Who writes what is to be served in the place of one is told which."""
+    """The verbs. For `septet module:app` the error says that `septet serve module:app` is probably meant."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,7 +67,7 @@ class Verbs(click.Group):
 
 
 class LateCommand(click.Command):
-    """A verb whose module is imported when it is used, and not for another verb's sake or for `septet --help`."""
+    """A verb whose module is imported when the verb is used, and not for other verbs or `septet --help`."""
 
     def __init__(self, name: str, module: str, help: str) -> None:
         super().__init__(name, help=help)
@@ -75,15 +76,15 @@ class LateCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """The context of the real command, which click then invokes instead of this one."""
+        """The context of the real command, which click then invokes in place of this one."""
         command: click.Command = getattr(importlib.import_module(self.module), self.name or "")
         return command.make_context(info_name, args, parent, **extra)
 
 
 class ServeCommand(click.Command):
-    """A command with more options than a list can show: its help has a section for each section of `Config`.
+    """`septet serve`: its help has a section for each section of `Config`.
 
-    Who writes an option as another server has it is told what to do here.
+    For an option of another server (`--timeout`) the error says what to use in its place.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -106,7 +107,7 @@ class ServeCommand(click.Command):
 
 
 class _ConfigOption(click.Option):
-    """One field of `Config` as an option; click takes the word as it is, since all sources share one parser."""
+    """One field of `Config` as an option. click passes the word on as text: all sources share one parser."""
 
     def __init__(self, option: Option) -> None:
         switch = option.kind is bool
@@ -130,7 +131,7 @@ def default_of(option: Option) -> str:
 
 
 def config_parameters() -> list[click.Parameter]:
-    """APP and every option of `Config`; `typed` tells which of them were written."""
+    """APP and every option of `Config`. `typed` has those that were written on the command line."""
     app = click.Argument(["app"], metavar="[APP]", required=False)
     return [app if option.name == "app" else _ConfigOption(option) for option in OPTIONS]
 

@@ -1,9 +1,9 @@
 """Every option of `septet serve`: its name, type, default, meaning and rule, each written here and nowhere else.
 
-From the fields of `Config` are made the options of the command line, the SEPTET_* variables, the keys of
-septet.toml, `--print-config` and the reference page: an option written in seven places disagrees with itself in
-one of them. A new option is one new field. `Config` holds values and knows nothing of where they came from;
-`sources` does. Rules that concern one value stand beside it, those that concern several are in `checks`.
+The options of the command line, the SEPTET_* variables, the keys of septet.toml, the keywords of `septet.run`,
+`--print-config` and the reference page are all made from the fields of `Config`, so they cannot disagree. A new option
+is one new field. `Config` holds values; where they came from is known to `sources`. A rule about one value stands
+beside the field; rules about several are in `checks`.
 """
 
 import os
@@ -33,7 +33,7 @@ _FIELD_VALUE = re.compile(r"|[!-~]([ -~]*[!-~])?")  # RFC 9110, section 5.5, wit
 
 _COUNT = Number("a whole number", 1)
 _LIMIT = Number("a whole number of bytes", 1)
-# No deadline is finer than poll(2) and epoll_wait(2) can wait (1 ms), nor longer (2**31 ms are 24 days).
+# The shortest and the longest time that poll(2) and epoll_wait(2) can wait: 1 ms, and 2**31 ms, which are 24 days.
 _SECONDS = Number("a number of seconds", 0.001, 1_000_000)
 
 
@@ -43,7 +43,7 @@ def _application(text: str) -> None:
 
 
 def _directory(text: str) -> None:
-    if not os.path.isdir(text):  # unlike Path.is_dir, not raising for a path that no kernel takes
+    if not os.path.isdir(text):  # Path.is_dir raises for a path that holds a NUL byte
         raise ValueError("must be a directory that exists")
 
 
@@ -69,9 +69,9 @@ def _field_value(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What `septet serve` was asked to do; `checks` tell whether it makes sense.
+    """What `septet serve` was asked to do. `checks.check` says whether the values are allowed.
 
-    Sizes are bytes, deadlines seconds. Paths are relative to the working directory, wherever they were written.
+    Sizes are bytes, deadlines seconds. Paths are relative to the working directory, whichever source they came from.
     """
 
     app: str | None = option(
@@ -86,15 +86,15 @@ class Config:
     interface: str = option(
         "auto",
         _WHAT,
-        "The interface that the application speaks; auto looks at it.",
+        "The interface of the application. auto: detected from the callable.",
         rule=OneOf(lambda: ("auto", "wsgi", "asgi")),
         needs="app",
     )
     asgi_extensions: tuple[str, ...] = option(
         OFFERED,
         _WHAT,
-        "Which extensions of ASGI the application is offered. With pathsend, Starlette and FastAPI send files "
-        "uncompressed, GZipMiddleware or not. May be repeated.",
+        "ASGI extensions that the application is offered. With pathsend, Starlette and FastAPI send files "
+        "uncompressed, even with GZipMiddleware. May be repeated.",
         rule=Spelled(EXTENSIONS, parse_extensions),
         metavar="NAMES",
         needs="app",
@@ -102,7 +102,7 @@ class Config:
     app_dir: str = option(
         ".",
         _WHAT,
-        "Where modules are looked for first.",
+        "Directory in which modules are looked for first.",
         rule=Spelled("a directory that exists", _directory),
         metavar="DIR",
         needs="app",
@@ -110,7 +110,7 @@ class Config:
     static: tuple[str, ...] = option(
         (),
         _WHAT,
-        "Serve the files of a directory under a path of the URL; may be repeated.",
+        "Serve the files of a directory under a path of the URL. May be repeated.",
         rule=Spelled(SYNTAX, _mount),
         metavar="ROUTE=DIR",
         unset="none",
@@ -121,21 +121,21 @@ class Config:
         "The Cache-Control field of static files.",
         rule=Spelled(CACHE_SYNTAX, check_cache_control),
         metavar="TEXT",
-        unset="no such field: browsers use their own judgement",
+        unset="no such field: caches decide by themselves",
         needs="static",
     )
 
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
         _WHERE,
-        f"Where to listen: {SPELLINGS}; may be repeated. Port 0 lets the kernel choose one.",
+        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port.",
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
     )
     backlog: int = option(
         4096,
         _WHERE,
-        "How many connections may wait to be accepted, see listen(2); the kernel caps it at net.core.somaxconn.",
+        "Connections that may wait to be accepted, see listen(2). The kernel limits it to net.core.somaxconn.",
         rule=Number("a whole number", 1, 2**31 - 1),
         metavar="N",
     )
@@ -149,7 +149,7 @@ class Config:
     workers: int | None = option(
         None,
         _MODEL,
-        "How many processes run the model side by side; not with forking, which has one per connection.",
+        "Number of processes that run the model. Not for forking, which has a process for each connection.",
         rule=_COUNT,
         metavar="N",
         unset="the model's own number",
@@ -157,9 +157,8 @@ class Config:
     threads: int | None = option(
         None,
         _MODEL,
-        "prethreaded: threads in the pool. poll, epoll, io_uring: how many requests a WSGI application may have at the "
-        "same time, each in a thread of its own if it waits; 0 runs it on the loop alone, for applications that never "
-        "wait.",
+        "prethreaded: threads in the pool. poll, epoll, io_uring: WSGI requests in progress at the same time, in each "
+        "process; 0: run WSGI applications in the event loop itself, which is for applications that never wait.",
         rule=Number("a whole number", 0),
         metavar="N",
         unset="eight for each CPU",
@@ -168,45 +167,46 @@ class Config:
     forwarded_allow_ips: tuple[str, ...] = option(
         ("127.0.0.1", "::1", UNIX),
         _PROXIES,
-        "Proxies whose word about their clients is believed (X-Forwarded-For, -Proto and -Host, Forwarded, the PROXY "
-        "protocol); from others such header fields are removed. unix: is everybody on a unix socket. May be repeated.",
+        "Proxies that are trusted to name their client (X-Forwarded-For, -Proto and -Host, Forwarded, the PROXY "
+        "protocol). From other peers these header fields are removed. unix: means all peers on unix sockets. May be "
+        "repeated.",
         rule=Spelled(PEERS, parse_peers),
         metavar="PEERS",
     )
     forwarded_fields: str = option(
         "either",
         _PROXIES,
-        "Which fields these proxies write; the others are removed, for they come from their clients. either: "
-        "X-Forwarded-* where they are, else Forwarded.",
+        "Header fields that these proxies write. The other kind is removed, because it comes from the proxy's client. "
+        "either: X-Forwarded-* where there are any, else Forwarded.",
         rule=OneOf(lambda: ("either", "x-forwarded", "forwarded")),
     )
     proxy_protocol: bool = option(
         False,
         _PROXIES,
-        "Each connection from these proxies begins with a header of the PROXY protocol, version 1 or 2; other peers "
-        "speak HTTP at once.",
+        "Expect a header of the PROXY protocol, version 1 or 2, at the beginning of each connection from these "
+        "proxies. Other peers begin with HTTP.",
     )
     underscore_headers: str = option(
         "drop",
         _PROXIES,
-        "What becomes of header fields with an underscore in the name, which WSGI cannot tell from a hyphen; "
-        "refuse answers 400.",
+        "What to do with header fields that have an underscore in the name, which WSGI cannot tell from a hyphen. "
+        "drop: remove them. refuse: answer 400. allow: keep them.",
         rule=OneOf(lambda: ("drop", "refuse", "allow")),
     )
 
     limit_request_line: int = option(
-        8192, _LIMITS, "Longest request line; a longer one is answered 414.", rule=_LIMIT, metavar="BYTES"
+        8192, _LIMITS, "Longest request line. A longer one is answered 414.", rule=_LIMIT, metavar="BYTES"
     )
     limit_header_block: int = option(
-        65536, _LIMITS, "Largest header block of a request; a larger one is answered 431.", rule=_LIMIT, metavar="BYTES"
+        65536, _LIMITS, "Largest header block of a request. A larger one is answered 431.", rule=_LIMIT, metavar="BYTES"
     )
     limit_header_count: int = option(
-        100, _LIMITS, "Most header fields of a request; more are answered 431.", rule=_COUNT, metavar="N"
+        100, _LIMITS, "Most header fields of a request. More are answered 431.", rule=_COUNT, metavar="N"
     )
     limit_body: int = option(
         0,
         _LIMITS,
-        "Largest body of a request; a larger one is answered 413. 0 is no limit.",
+        "Largest body of a request. A larger one is answered 413. 0: no limit.",
         rule=Number("a whole number of bytes", 0),
         metavar="BYTES",
     )
@@ -215,8 +215,8 @@ class Config:
         1 << 30,
         _LIMITS,
         "poll, epoll, io_uring with WSGI: most bytes of bodies and answers in temporary files, in all processes "
-        "together. A body that finds no room is answered 503, one that is larger alone 413; an answer waits. 0 is no "
-        "limit.",
+        "together. A body for which there is no room is answered 503, one that is larger than the limit 413. An answer "
+        "waits for room. 0: no limit.",
         rule=Number("a whole number of bytes", 0),
         metavar="BYTES",
     )
@@ -224,50 +224,63 @@ class Config:
     limit_concurrency: int = option(
         0,
         _LIMITS,
-        "Most requests in flight at the same time, in all processes together; what comes beyond is answered 503. "
-        "Connections without a request do not count. 0 is no limit.",
+        "Most requests in flight at the same time, in all processes together. Further requests are answered 503. "
+        "Connections without a request do not count. 0: no limit.",
         rule=Number("a whole number", 0),
         metavar="N",
     )
 
     keep_alive_timeout: float = option(
-        75.0, _DEADLINES, "For the first byte of the first or the next request.", rule=_SECONDS, metavar="SECONDS"
+        75.0, _DEADLINES, "Time for the first byte of the first or the next request.", rule=_SECONDS, metavar="SECONDS"
     )
     header_timeout: float = option(
-        30.0, _DEADLINES, "From a request's first byte to the end of its header.", rule=_SECONDS, metavar="SECONDS"
+        30.0, _DEADLINES, "Time from a request's first byte to the end of its header.", rule=_SECONDS, metavar="SECONDS"
     )
     body_timeout: float = option(
-        30.0, _DEADLINES, "Waiting for a request's body; progress wins it back.", rule=_SECONDS, metavar="SECONDS"
+        30.0,
+        _DEADLINES,
+        "Longest wait for a request's body. Progress extends it, see --min-rate.",
+        rule=_SECONDS,
+        metavar="SECONDS",
     )
     write_timeout: float = option(
-        30.0, _DEADLINES, "Waiting for the client to read; progress wins it back.", rule=_SECONDS, metavar="SECONDS"
+        30.0,
+        _DEADLINES,
+        "Longest wait for a client to read. Progress extends it, see --min-rate.",
+        rule=_SECONDS,
+        metavar="SECONDS",
     )
     min_rate: int = option(
         240,
         _DEADLINES,
-        "How many bytes, of a body or of an answer, win a second of its time back, up to the whole time: "
-        "a client that is slower for long is cut off. With 0 any progress wins back all.",
+        "Minimum transfer rate in bytes/s: each so many bytes of a body or an answer extend its deadline by one "
+        "second, up to the full timeout. A client that is slower for long is cut off. 0: any progress restarts the "
+        "timeout.",
         rule=Number("a whole number of bytes a second", 0),
         metavar="BYTES",
     )
     graceful_timeout: float = option(
-        30.0, _DEADLINES, "For requests in flight when the server is told to stop.", rule=_SECONDS, metavar="SECONDS"
+        30.0,
+        _DEADLINES,
+        "Time that requests in flight have to end when the server is told to stop.",
+        rule=_SECONDS,
+        metavar="SECONDS",
     )
 
     server_header: str = option(
         "septet",
         _LOGS,
-        "The Server field of every answer; empty leaves it out.",
+        "The Server field of every answer. Empty: no such field.",
         rule=Spelled("printable ASCII without blanks at its ends", _field_value),
         metavar="TEXT",
     )
     date_header: bool = option(
-        True, _LOGS, "Give every answer a Date field. RFC 9110 wants one of whoever has a clock; a proxy may add it."
+        True, _LOGS, "Give every answer a Date field, which RFC 9110 requires. Without it a proxy has to add one."
     )
     access_log: str | None = option(
         None,
         _LOGS,
-        "Write a line for each answer to this file, or to standard output if it is -.",
+        "Write a line for each answer to this file. -: to standard output.",
         rule=Spelled("the path of a file, or - for standard output", _log_file),
         metavar="FILE",
         unset="no access log",
@@ -275,7 +288,8 @@ class Config:
     span_log: str | None = option(
         None,
         _LOGS,
-        "Write when each request began, had its turns and ended to this file, for pictures of it; see `septet trace`.",
+        "Write to this file when each request began and ended, and when the application ran for it. `septet trace` "
+        "draws pictures of it.",
         rule=Spelled("the path of a file", _file),
         metavar="FILE",
         unset="no span log",
@@ -283,15 +297,15 @@ class Config:
     metrics_interval: float = option(
         0.0,
         _LOGS,
-        "Every so many seconds each process logs a line about how busy it is; not with forking, whose processes end "
-        "with their client. 0 is never.",
+        "Interval at which each process logs how busy it is. Not for forking, whose processes end with their client. "
+        "0: never.",
         rule=Number("a number of seconds", 0, 1_000_000),
         metavar="SECONDS",
     )
     log_level: str = option(
         "info",
         _LOGS,
-        "The least severe message that is logged, to standard error.",
+        "Lowest level of the messages that are logged, to standard error.",
         rule=OneOf(lambda: ("debug", "info", "warning", "error")),
     )
 

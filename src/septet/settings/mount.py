@@ -1,5 +1,5 @@
-"""Static files as options spell them: `--static` ROUTE=DIR, a path of the URL and the directory that it shows, and
-`--static-cache-control`, what caches are told of its files.
+"""The syntax of the options for static files: `--static` ROUTE=DIR, a path of the URL and the directory whose files are
+served there, and `--static-cache-control`, the Cache-Control field of these files.
 """
 
 import re
@@ -17,11 +17,11 @@ _DIRECTIVES = re.compile(rf"{_DIRECTIVE}(?:, *{_DIRECTIVE})*")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory shown under a route.
+    """A directory whose files are served under a route.
 
-    The route begins and ends with a slash, whether typed so or not: then one `startswith` tells its own
-    paths from those of a sibling that begins alike (`/static/` and `/static-old/`). It is decoded: `/a b` and `/a%20b`
-    are one route. Bytes that are not UTF-8 stand in it as PEP 383 has them.
+    The route begins and ends with a slash, even if it was given without: then one `startswith` tells its paths from
+    those of a route with the same beginning (`/static/` and `/static-old/`). It is percent-decoded: `/a b` and `/a%20b`
+    are one route. Bytes that are not UTF-8 are surrogates (PEP 383).
     """
 
     route: str
@@ -29,9 +29,9 @@ class Mount:
 
 
 def parse_mount(text: str) -> Mount:
-    """The mount that `text` spells; whether DIR exists is not looked at.
+    """The mount that `text` describes. Whether DIR exists is not checked.
 
-    Raises ValueError, whose text ("must be ...") completes a sentence about the value.
+    Raises ValueError, whose text ("must be ...") completes the sentence about the value.
     """
     route, equals, directory = text.partition("=")
     route = unquote(route, errors="surrogateescape")
@@ -41,6 +41,6 @@ def parse_mount(text: str) -> Mount:
 
 
 def check_cache_control(text: str) -> None:
-    """Raises ValueError, in the words of `parse_mount`, for what may not be the value of Cache-Control."""
+    """Raise ValueError ("must be ...") for text that is not a value of Cache-Control."""
     if not _DIRECTIVES.fullmatch(text):
         raise ValueError(f"must be {CACHE_SYNTAX} (RFC 9111, section 5.2)")

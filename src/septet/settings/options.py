@@ -1,8 +1,8 @@
-"""What an option is: the metadata beside each field of `Config`, and a value's way from text or TOML to its type.
+"""What an option is: the metadata of a field of `Config`, and the conversion of text and TOML to the field's type.
 
-An option is written once, as a field. Its spellings on the command line, in the environment and in a file
-follow from the field's name, its type from the annotation, and what is allowed from its rule. A rule
-says no by ValueError whose text ("must be ...") completes the sentence that names the option and the value.
+An option is written once, as a field. Its spellings on the command line, in the environment and in a file follow from
+the field's name, its type from the annotation, and the allowed values from its rule. A rule rejects a value by a
+ValueError whose text ("must be ...") completes the sentence that names the option and the value.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ class Rule(Protocol):
     """What is allowed as an option's value, once that has the right type."""
 
     def allowed(self) -> str:
-        """In words: completes "must be"."""
+        """The allowed values in words: completes "must be"."""
 
     def check(self, value: Any) -> object:
-        """Raise ValueError("must be ...") if `value` is not allowed; what it returns is of no account."""
+        """Raise ValueError("must be ...") if `value` is not allowed. What it returns is not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of something, within bounds that are allowed themselves."""
+    """A number within bounds, which are allowed values."""
 
     noun: str
     minimum: float
@@ -48,7 +48,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of some names, which are asked for only when needed: those of the models are found by reading a directory."""
+    """One of several names. They are asked for only when needed: the names of the models take reading a directory."""
 
     names: Callable[[], tuple[str, ...]]
 
@@ -62,7 +62,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """Text in a syntax that `parse` knows; `parse` raises ValueError like a rule."""
+    """Text in the syntax that `parse` accepts. `parse` raises ValueError like a rule."""
 
     syntax: str
     parse: Callable[[str], object]
@@ -75,8 +75,8 @@ class Spelled:
 
 
 def did_you_mean(word: str, words: Iterable[str], prefix: str = "", ratio: float = 0.6) -> str:
-    """` (did you mean X?)`, or nothing when no word is close to this one, whatever its case; `prefix` goes before X."""
-    import difflib  # costs 3 ms, and only a mistake needs it
+    """` (did you mean X?)`, or nothing when no word is close to this one in any case; `prefix` goes before X."""
+    import difflib  # takes 3 ms to import, and only mistakes need it
 
     by_lower = {each.lower(): each for each in words}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=ratio)
@@ -94,16 +94,18 @@ class Option:
     help: str
     rule: Rule | None
     metavar: str
-    unset: str  # what None or nothing means, in words
-    needs: str  # the option without which this one has no effect; empty: none
+    unset: str
+    """What None, or an empty tuple, means, in words."""
+    needs: str
+    """The option without which this one has no effect; empty: none."""
 
     @property
     def flag(self) -> str:
-        """Its spelling on the command line; the application is an argument and has no dashes."""
+        """Its spelling on the command line. The application is an argument and has no dashes."""
         return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
 
     def placeholder(self) -> str:
-        """What stands for the value in help: `SECONDS`, `auto|wsgi|asgi`."""
+        """What stands for the value in `--help`: `SECONDS`, `auto|wsgi|asgi`."""
         return "|".join(self.rule.names()) if isinstance(self.rule, OneOf) else self.metavar
 
     @property
@@ -111,17 +113,17 @@ class Option:
         return "SEPTET_" + self.name.upper()
 
     def allowed(self) -> str:
-        """What values it takes, in words."""
+        """The allowed values in words."""
         if self.kind is bool:
             return "true or false (1 or 0, yes or no, on or off)"
         return self.rule.allowed() if self.rule else "text"
 
     def from_words(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """The value of an option that was repeated on the command line; ValueError("must be ...")."""
+        """The value of an option that was repeated on the command line. Raises ValueError("must be ...")."""
         return tuple(map(_utf8, words))
 
     def from_text(self, text: str) -> Any:
-        """The value that a word of the command line or a variable spells; ValueError("must be ...")."""
+        """The value of a word of the command line or of a variable. Raises ValueError("must be ...")."""
         if self.kind is tuple:
             return self.from_words(tuple(word for word in re.split(r"[,\s]+", text) if word))
         if self.kind is str:
@@ -132,12 +134,12 @@ class Option:
             raise ValueError(f"must be {self.allowed()}") from None
 
     def from_toml(self, value: object) -> Any:
-        """The value that TOML gave, in the option's type; ValueError("must be ...")."""
+        """The value that TOML gave, in the option's type. Raises ValueError("must be ...")."""
         if self.kind is tuple:
             return self._strings(value)
-        if self.kind is float and type(value) is int and abs(value) < 2**53:  # beyond, a float is not that number
+        if self.kind is float and type(value) is int and abs(value) < 2**53:  # a float holds no larger number exactly
             return float(value)
-        if type(value) is not self.kind:  # not isinstance: to Python, true is an int
+        if type(value) is not self.kind:  # not isinstance: True is an int
             wanted = "true or false" if self.kind is bool else self.allowed()
             raise ValueError(f"must be {wanted}")
         return value
@@ -149,13 +151,13 @@ class Option:
         return tuple(several)
 
     def check(self, value: Any) -> None:
-        """Raise ValueError("must be ...") unless the rule allows `value`: one value, not a tuple of several."""
+        """Raise ValueError("must be ...") unless the rule allows `value`, which is one value and not a tuple."""
         if self.rule is not None and value is not None:
             self.rule.check(value)
 
 
 def _utf8(text: str) -> str:
-    """`text`, unless it holds bytes that are not UTF-8 (PEP 383): no TOML file could say the same."""
+    """`text`. Raises ValueError for bytes that are not UTF-8 (PEP 383), because no TOML file could hold them."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -173,13 +175,13 @@ def option(
     unset: str = "",
     needs: str = "",
 ) -> T:
-    """A field of `Config` with its metadata; the type says `T` so that the field's annotation is checked."""
+    """A field of `Config` with its metadata. It is typed as `T` so that the field's annotation is checked."""
     described = {"section": section, "help": help, "rule": rule, "metavar": metavar, "unset": unset, "needs": needs}
     return dataclasses.field(default=default, metadata=described)
 
 
 def options_of(config: type) -> tuple[Option, ...]:
-    """The options that the fields of `config` describe, in their order."""
+    """The options that the fields of `config` describe, in the order of the fields."""
     hints = typing.get_type_hints(config)
     return tuple(
         Option(name=field.name, kind=_kind(hints[field.name]), default=field.default, **field.metadata)

@@ -1,6 +1,6 @@
-"""What other servers' options are here: for whoever comes from uvicorn, gunicorn, hypercorn, granian or waitress.
+"""What to use in place of an option of uvicorn, gunicorn, hypercorn, granian or waitress, for error messages.
 
-Words for a sentence and nothing more: an option has one name, and a second one would be one more to explain.
+They are hints only, not aliases: each option has one name.
 """
 
 _HERE = {
@@ -12,7 +12,7 @@ _HERE = {
     "loop": "the model decides; `septet models` lists them",
     "worker worker-connections": "use --workers, --threads and --limit-concurrency",
     "blocking-threads": "use --threads N",
-    "t timeout": "clients have --header-timeout, --body-timeout and --write-timeout; the application has none",
+    "t timeout": "use --header-timeout, --body-timeout and --write-timeout for clients; applications have none",
     "keep-alive timeout-keep-alive": "use --keep-alive-timeout SECONDS",
     "timeout-graceful-shutdown workers-graceful-timeout workers-kill-timeout": "use --graceful-timeout SECONDS",
     "reload reload-dir reload-paths": "start it with a program that watches files, such as watchfiles",
@@ -25,10 +25,10 @@ _HERE = {
     "microseconds; use --access-log FILE",
     "header": "--server-header and --date-header are the server's own; the application or a proxy adds others",
     "http http2": "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2",
-    "ws no-ws websockets": "there is no WebSocket yet; a request for one is served as an ordinary one",
+    "ws no-ws websockets": "there is no WebSocket yet; a request for one is served as an ordinary request",
     "lifespan": "an ASGI application that has a lifespan gets it; there is nothing to set",
     "health health-check": "give the application a page for it",
-    "n name process-name": "a process is called as it was started; a service manager has names for services",
+    "n name process-name": "a process has the name of its command; a service manager has names for services",
     "m umask": "set it in the shell before (umask 027), or as UMask= of systemd",
     "root-path url-path-prefix": "the application sets its own prefix, such as FastAPI's root_path, or a proxy "
     "takes it off",
@@ -39,8 +39,8 @@ _HERE = {
     "c": "use --config FILE",
     "call": "use --factory",
     "proxy-headers no-proxy-headers": "use --forwarded-allow-ips",
-    "max-requests limit-max-requests workers-lifetime": "workers go on until they are told to stop",
-    "max-requests-jitter limit-max-requests-jitter": "workers go on until they are told to stop",
+    "max-requests limit-max-requests workers-lifetime": "workers serve until the server stops",
+    "max-requests-jitter limit-max-requests-jitter": "workers serve until the server stops",
     "ssl-keyfile ssl-certfile ssl-certificate certfile keyfile": "a proxy in front speaks TLS",
     "D daemon p pid pidfile pid-file user u group g": "that is for a service manager, such as systemd",
 }
@@ -48,7 +48,9 @@ _HINTS = {name: hint for names, hint in _HERE.items() for name in names.split()}
 
 
 def hint(name: str) -> str:
-    """What to do instead of using another server's option, or nothing; `name` as it stands on a command line (with or
-    without dashes), in a file or, without its SEPTET_, in the environment."""
+    """What to use in place of another server's option; empty for any other name.
+
+    `name` is as written on a command line (with or without dashes), in a file or, without SEPTET_, in the environment.
+    """
     bare = name.lstrip("-").replace("_", "-")
     return _HINTS.get(bare if len(bare) == 1 else bare.lower(), "")

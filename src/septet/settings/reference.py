@@ -19,16 +19,16 @@ _HEAD = """\
 Every option can be given in three places. The first that has it wins:
 
 1. the command line: `--limit-body 1000000`
-2. the environment: `SEPTET_LIMIT_BODY=1000000`. Values of an option that repeats are separated by commas or
+2. the environment: `SEPTET_LIMIT_BODY=1000000`. The values of an option that may be repeated are separated by commas or
    blanks; an empty variable counts as not set. After these come the variables by which platforms configure any server:
-   `PORT=8000` means `--bind 0.0.0.0:8000`, `WEB_CONCURRENCY=4` means `--workers 4`, and `LISTEN_FDS=1`, if `LISTEN_PID`
-   is Septet's process, means `--bind fd://3`; `LISTEN_FDS` goes before `PORT`.
+   `PORT=8000` means `--bind 0.0.0.0:8000`, `WEB_CONCURRENCY=4` means `--workers 4`, and `LISTEN_FDS=1` means
+   `--bind fd://3` if `LISTEN_PID` is Septet's process. `LISTEN_FDS` goes before `PORT`.
 3. a file: `limit_body = 1000000` in `septet.toml` of the working directory or, where there is none, under
    `[tool.septet]` in its `pyproject.toml`. `--config FILE` or `SEPTET_CONFIG` name another file.
 
-`septet serve --print-config` prints what the three make together, as a `septet.toml` that says for each value where it
-comes from. Paths are relative to the working directory. A wrong value ends the command with exit status 2 and a
-sentence that names the option, the value and what is allowed, before anything is started.
+`septet serve --print-config` prints the resulting configuration as a `septet.toml`, with the source of each value.
+Paths are relative to the working directory. A wrong value ends the command before anything is started, with exit status
+2 and a sentence that names the option, the value and what is allowed.
 """
 
 

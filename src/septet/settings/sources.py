@@ -1,11 +1,11 @@
 """Where the values of a `Config` come from: the command line, the environment, a file, the defaults, in this order.
 
-In the environment SEPTET_* go before the variables by which platforms tell every server the same: PORT, WEB_CONCURRENCY
-and LISTEN_FDS.
+In the environment SEPTET_* variables go before those by which platforms configure any server: PORT, WEB_CONCURRENCY and
+LISTEN_FDS.
 
-Every source is turned into the same thing, a `Found` per option that it mentions; the first source wins and the
-rules are applied once, to the outcome. `--print-config` shows it as TOML, with the source of each value: what it
-prints is a septet.toml that means the same.
+Each source becomes a dictionary with a `Found` for every option that it mentions. The first source that has an option
+wins, and the rules are applied once, to the result. `--print-config` prints it as a septet.toml that means the same,
+with the source of each value.
 """
 
 import json
@@ -36,7 +36,7 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value, its source ("command line", "SEPTET_BIND", "septet.toml:3"), and what a sentence calls it there."""
+    """A value, its source ("command line", "SEPTET_BIND", "septet.toml:3"), and its name there, for error messages."""
 
     value: Any
     source: str
@@ -45,28 +45,28 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The configuration that the sources make together, and for each option that one of them mentions, which."""
+    """The resulting configuration, and for each option that a source mentions, which source that is."""
 
     config: Config
     sources: Mapping[str, str]
-    remarks: tuple[str, ...] = ()
-    """Sentences about what has no effect."""
+    warnings: tuple[str, ...] = ()
+    """Warnings: sentences about what has no effect."""
 
 
 def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None) -> Resolved:
     """The checked configuration.
 
-    `given` is what was written on the command line, by field; `file` another file than the default, septet.toml or
-    else pyproject.toml of the working directory. Raises UsageError.
+    `given` has the options of the command line, by field. `file` is read in place of septet.toml, or else
+    pyproject.toml, of the working directory. Raises UsageError.
     """
     ours = _from_environment(environ) | _from_command_line(given)
     filed = _from_file(file)
-    platforms, unheard = _from_platform(environ, ours, (filed | ours).get("model"))
+    platforms, warnings = _from_platform(environ, ours, (filed | ours).get("model"))
     found = filed | platforms | ours
     config = Config(**{name: one.value for name, one in found.items()})
     called = {option.name: option.flag for option in OPTIONS} | {name: one.called for name, one in found.items()}
     check(config, called)
-    said = (*unheard, *hints.of_environment(environ), *hints.of_config(config, called))
+    said = (*warnings, *hints.of_environment(environ), *hints.of_config(config, called))
     return Resolved(config, {name: one.source for name, one in found.items()}, said)
 
 
@@ -75,7 +75,7 @@ def _from_command_line(given: Mapping[str, Any]) -> dict[str, Found]:
 
 
 def _on_command_line(option: Option, given: Any) -> Found:
-    """`given` is a word, the words of an option that repeats, or the truth of a switch."""
+    """`given` is a word, the words of an option that was repeated, or the bool of a switch."""
     try:
         if option.kind is tuple:
             value = option.from_words(given)
@@ -87,11 +87,11 @@ def _on_command_line(option: Option, given: Any) -> Found:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
-    """The variables that are options; of others that begin with SEPTET_, see `remarks`."""
+    """The variables that are options. For others that begin with SEPTET_ see `hints`."""
     return {
         option.name: _said(option, option.variable, environ[option.variable])
         for option in OPTIONS
-        if environ.get(option.variable)  # an empty variable is the shell's way of not setting one
+        if environ.get(option.variable)  # shells often set a variable to nothing where they mean no value
     }
 
 
@@ -106,17 +106,19 @@ def _said(option: Option, variable: str, text: str) -> Found:
 def _from_platform(
     environ: Mapping[str, str], ours: Mapping[str, Found], model: Found | None
 ) -> tuple[dict[str, Found], list[str]]:
-    """What platforms say to any server, and remarks; a variable counts only where `ours` says nothing of its option.
+    """The variables by which platforms configure any server, and warnings about those without effect.
 
-    LISTEN_FDS are sockets that are open already (sd_listen_fds(3)), so they go before PORT, which Heroku, Cloud Run and
-    others set; they send clients to the container's address, so it is bound on all interfaces, as gunicorn does. An
-    empty variable counts as not set.
+    A variable counts only where `ours` has no value for its option. LISTEN_FDS are sockets that are open already
+    (sd_listen_fds(3)), so they go before PORT. PORT is set by Heroku, Cloud Run and others, which send clients to the
+    container's address; so it is bound on all interfaces, as gunicorn does. An empty variable counts as not set.
     """
     found: dict[str, Found] = {}
-    unheard: list[str] = []
+    warnings: list[str] = []
     if "workers" not in ours and (text := environ.get("WEB_CONCURRENCY")):
         if model and model.value in inventory.names() and "workers" not in inventory.takes(model.value):
-            unheard.append(f"WEB_CONCURRENCY has no effect: the model {model.value} makes its processes by itself")
+            warnings.append(
+                f"WEB_CONCURRENCY has no effect: the model {model.value} decides the number of its processes"
+            )
         else:
             found["workers"] = _said(_BY_NAME["workers"], "WEB_CONCURRENCY", text)
     if "bind" not in ours:
@@ -124,10 +126,10 @@ def _from_platform(
             if environ.get("LISTEN_PID") == str(os.getpid()):
                 found["bind"] = Found(_passed(fds), "LISTEN_FDS", "LISTEN_FDS")
             else:
-                unheard.append("LISTEN_FDS has no effect, for LISTEN_PID names another process than this")
+                warnings.append("LISTEN_FDS has no effect, because LISTEN_PID names another process")
         if "bind" not in found and (port := environ.get("PORT")):
             found["bind"] = Found((_on_all_interfaces(port),), "PORT", "PORT")
-    return found, unheard
+    return found, warnings
 
 
 def _passed(text: str) -> tuple[str, ...]:
@@ -146,7 +148,7 @@ def _on_all_interfaces(port: str) -> str:
 
 
 def _from_file(chosen: str | None) -> dict[str, Found]:
-    """What the chosen file says, or else septet.toml, or else [tool.septet] in pyproject.toml."""
+    """The values of the chosen file, or else of septet.toml, or else of [tool.septet] in pyproject.toml."""
     if chosen is not None:
         if not Path(chosen).is_file():
             raise UsageError(f"--config is {chosen!r}, but must be a file that exists")
@@ -187,9 +189,9 @@ def _in_file(key: str, value: object, place: str) -> Found:
 
 
 def _place(path: Path, text: str, header: str, key: str) -> str:
-    """`septet.toml:3`, or without the line where the key is written in a way that this does not see.
+    """`septet.toml:3`, or `septet.toml` where the line is not found.
 
-    tomllib does not tell lines; this looks for `key =` under the table's header, so a dotted key is not found.
+    tomllib does not report lines. This looks for `key =` under the table's header, so it does not find a dotted key.
     """
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -201,7 +203,7 @@ def _place(path: Path, text: str, header: str, key: str) -> str:
 
 
 def as_toml(resolved: Resolved) -> str:
-    """`resolved` as a septet.toml, each value with its source in a comment."""
+    """`resolved` as the text of a septet.toml, each value with its source in a comment."""
     lines = ["# What `septet serve` uses, and where each value comes from. As septet.toml it means the same."]
     for section, options in groupby(OPTIONS, key=lambda option: option.section):
         lines += ["", f"# {section}"]
@@ -212,15 +214,15 @@ def as_toml(resolved: Resolved) -> str:
 def _toml_line(option: Option, resolved: Resolved) -> str:
     value = getattr(resolved.config, option.name)
     source = resolved.sources.get(option.name, "default")
-    if value is None:  # TOML has no such value: the key is left out
+    if value is None:  # TOML has no null: the key is left out
         return f"# {option.name} is not set: {option.unset}"
     return f"{f'{option.name} = {_toml_value(value)}':<42}  # {source}"
 
 
 def _toml_value(value: Any) -> str:
-    """`value` as TOML writes it (toml.io, version 1.0); its strings are those of JSON, but for DEL."""
+    """`value` in TOML 1.0, whose strings are those of JSON except for DEL."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower()  # True; numbers have no capitals: 1e-05
+    return str(value).lower()  # for True and False; numbers have no capitals

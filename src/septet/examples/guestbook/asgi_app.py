@@ -22,7 +22,7 @@ _press = Press()
 
 
 class ClientLeft(Exception):
-    """The client has gone before its request was complete; nobody is there to answer."""
+    """The client has gone before its request was complete: there is nothing to answer."""
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """The server's life: nothing to prepare, since stores open at the first request; connections to close."""
+    """The lifespan: nothing to start, since stores open at the first request; connections to close at the end."""
     while (await receive())["type"] != "lifespan.shutdown":
         await send({"type": "lifespan.startup.complete"})
     await _store.close()

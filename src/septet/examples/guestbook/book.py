@@ -49,11 +49,11 @@ class Store(Protocol):
         """Keep a remark and begin a new edition."""
 
     def close(self) -> None:
-        """Give back what this process holds; a later call opens it again."""
+        """Close what this process has open. A later call opens it again."""
 
 
 class AsyncStore(Protocol):
-    """The same for applications on an event loop; `close` gives back what the running loop holds."""
+    """A store for applications on an event loop. `close` closes what the running loop has open."""
 
     async def count_view(self) -> Visit: ...
 

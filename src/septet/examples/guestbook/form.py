@@ -29,7 +29,7 @@ _REMOVED = dict.fromkeys(
 class FormError(Exception):
     """The form cannot be taken; `status` is the answer's, the message is one sentence for the visitor.
 
-    `name` and `text` are what the visitor wrote, as far as that is known, so that nobody has to write it twice.
+    `name` and `text` are what the visitor wrote, as far as that is known, so that the visitor need not write it again.
     """
 
     def __init__(self, status: int, sentence: str, name: str = "", text: str = "") -> None:
@@ -73,7 +73,7 @@ def _fields(content_type: str, body: bytes) -> dict[str, str]:
     if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise FormError(415, f"Remarks are taken as {MEDIA_TYPE}, as the form sends them.")
     try:
-        # Ten fields: what browsers' add-ons put in is overlooked, a flood of fields is not parsed.
+        # Ten fields: those that browser add-ons put in are ignored, and a flood of fields is not parsed.
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=10)
     except ValueError:  # not UTF-8, or too many fields
         raise FormError(400, "The form is not well-formed, or not in UTF-8.") from None

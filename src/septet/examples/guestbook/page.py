@@ -1,7 +1,7 @@
 """The guestbook's pages: remarks and a number of views in, HTML out. No I/O but reading the templates at import.
 
 Everything on the page but the counter changes only with a remark, so a page is printed once per edition with a gap
-for the counter, and each view fills the gap: half a microsecond instead of 200.
+for the counter, and each view fills the gap in half a microsecond instead of 200.
 """
 
 from collections.abc import Sequence

@@ -26,7 +26,7 @@ from septet.examples.guestbook.book import REMARKS_KEPT, Remark, StoreUnavailabl
 BOOK = "septet:guestbook:book"
 REMARKS = "septet:guestbook:remarks"
 
-# Redis answers in less than a millisecond. One that needs seconds is as good as away, and the visitor should know.
+# Redis answers in less than a millisecond. After seconds it counts as unavailable, and the visitor is told so.
 REDIS_TIMEOUT_S = 5.0
 
 # Redis works on one command at a time, so more connections add no speed, only descriptors: 1,000 threads or tasks
@@ -71,9 +71,9 @@ class RedisStore:
 class AsyncRedisStore:
     """`book.AsyncStore` with the asyncio client, one client per event loop.
 
-    Servers that block run an asynchronous application on a loop of each thread, and such loops come and go. A client's
-    connections belong to its loop and must be closed on it; what tells us that a loop is about to end is that it closes
-    its asynchronous generators (loop.shutdown_asyncgens), so each client lives in one.
+    Under the model forking each child has a loop, and other servers have one for each thread, so loops come and go. A
+    client's connections belong to its loop and must be closed on it. A loop that is about to end closes its
+    asynchronous generators (loop.shutdown_asyncgens), so each client lives in one.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""What the guestbook answers to what: the paths, the status codes and the header fields. Pure, but for `files`.
+"""The answers of the guestbook: paths, status codes and header fields. No I/O except opening `files`.
 
 `decide` either has the answer at once or says which of three steps, all of which need the store, comes next; the
 applications take the step, which is where blocking and asynchronous code differ, and come back for the answer.
@@ -86,7 +86,7 @@ def form_refused(error: FormError) -> Response:
 
 
 def store_unavailable() -> Response:
-    """The store is away; the log says why, visitors need not know its address."""
+    """The store is unavailable. The log says why; visitors do not see its address."""
     retry = (("Retry-After", "5"),)
     return _notice(503, "The guestbook cannot be opened at the moment. Please come back in a minute.", retry)
 

@@ -1,6 +1,6 @@
 """The guestbook in one SQLite file: the store that needs nothing else.
 
-SQLite lets one process write at a time, and every view writes, so everybody who writes stands in a queue anyway.
+SQLite lets one process write at a time, and every view writes, so all views wait in one queue anyway.
 Three decisions follow:
 
 - **One connection per process**, guarded by a mutex, rather than one per thread: threads would only wait for each
@@ -8,9 +8,9 @@ Three decisions follow:
   It is opened by the first request and found by process id, since SQLite's connections must not be carried through
   a fork (https://www.sqlite.org/howtocorrupt.html, 2.6). A child never closes what it inherited: that would write.
 - **The queue between processes is flock(2)** on a file beside the database. SQLite's own waiting is a series of
-  sleeps of up to 100 ms, so whoever waits longest is not served first: with 64 processes the longest wait was
+  sleeps of up to 100 ms, so the process that waits longest is not served first: with 64 processes the longest wait was
   measured two to four times as long, and beyond the time-out follows "database is locked". The kernel wakes the
-  first in the queue, and passes over a process that died. There is no time-out: a process that is stopped
+  first in the queue, and skips a process that died. There is no time-out: a process that is stopped
   (SIGSTOP) within the 20 µs of a view keeps the others waiting until it goes on.
 - **A view is one statement**, which is one transaction. In write-ahead mode with synchronous=NORMAL it does not wait
   for the disk: a power failure may cost the last views and remarks, a crash of the server costs nothing.
@@ -25,7 +25,7 @@ from types import TracebackType
 
 from septet.examples.guestbook.book import REMARKS_KEPT, Remark, StoreUnavailable, Visit
 
-# Only for what does not stand in our queue: a person with the sqlite3 shell, a backup. Seconds.
+# Only for programs that do not use our queue: the sqlite3 shell, a backup. Seconds.
 BUSY_TIMEOUT_S = 10.0
 
 # Rows are small, and each view copies one page to the log: 1 KiB was measured a sixth cheaper than SQLite's 4 KiB.
@@ -167,7 +167,7 @@ class _Connection:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Connect, and make the tables in a new file. Only for who is first in the queue: two processes that switch a
-    new file to write-ahead mode at once are told "database is locked" whatever the time-out."""
+    new file to write-ahead mode at once are told "database is locked" at any time-out."""
     # isolation_level None: transactions begin and end where this module says so.
     database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:

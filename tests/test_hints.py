@@ -67,7 +67,7 @@ def test_variable_that_is_an_option_or_somebody_elses(variable: str, value: str)
         ({"asgi_extensions": ("none",)}, "--asgi-extensions has no effect without APP"),
         (
             {"forwarded_fields": "forwarded", "forwarded_allow_ips": ("none",)},
-            "--forwarded-fields has no effect, for --forwarded-allow-ips is none",
+            "--forwarded-fields has no effect, because --forwarded-allow-ips is none",
         ),
     ],
     ids=str,

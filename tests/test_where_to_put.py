@@ -1,0 +1,165 @@
+"""The examples of docs/discussion/where-to-put.md, taken from the page, put into a copy of the source, and run."""
+
+import http.client
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import septet
+from support.models import MODELS, io_uring_refusal
+from support.needs import lacking
+from support.server import Server
+from support.static_tree import BIG, make_static_tree
+from support.waiting import PATIENCE_S
+
+SOURCE = Path(septet.__file__).parent
+PAGE = Path(__file__).parent.parent / "docs" / "discussion" / "where-to-put.md"
+
+_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+_BLOCK = re.compile(r'^```(python|diff) title="src/septet/([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+APPLICATION = """
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Length", "6")])
+    return [b"hello\\n"]
+
+
+def simple(method, path):
+    return 201, f"{method} {path}"
+"""
+
+
+def examples() -> dict[str, list[tuple[str, str, str]]]:
+    """The blocks of each section: "python" (a new file) or "diff", the path in the package, and the text."""
+    parts = _SECTION.split(PAGE.read_text("utf-8"))[1:]
+    return {title: _BLOCK.findall(text) for title, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def sides(diff: str) -> tuple[str, str]:
+    """The lines before and after a change."""
+    lines = diff.splitlines(keepends=True)
+    return tuple("".join(line[1:] for line in lines if line[0] in (sign, " ")) for sign in "-+")  # type: ignore[return-value]
+
+
+class Tree:
+    """A copy of the source with the examples of one section in it."""
+
+    def __init__(self, directory: Path, section: str) -> None:
+        self.directory = directory
+        package = directory / "septet"
+        shutil.copytree(SOURCE, package)  # with the bytecode: half of the time of a start
+        blocks = examples()[section]
+        assert blocks, f"the section {section!r} has no examples"
+        for kind, path, text in blocks:
+            file = package / path
+            if kind == "python":
+                assert not file.exists(), f"{path} is there already"
+                file.write_text(text, "utf-8")
+                continue
+            before, after = sides(text)
+            old = file.read_text("utf-8")
+            assert old.count(before) == 1, f"{path} has these lines {old.count(before)} times:\n{before}"
+            file.write_text(old.replace(before, after), "utf-8")
+        (directory / "shop.py").write_text(APPLICATION)
+
+    def serve(self, *arguments: str) -> Server:
+        return Server("--app-dir", str(self.directory), *arguments, environment={"PYTHONPATH": str(self.directory)})
+
+    def run(self, *arguments: str) -> str:
+        """Standard output of `python ARGUMENTS`, with the copy as `septet`."""
+        command = [sys.executable, *arguments]
+        environment = {"PYTHONPATH": str(self.directory)}
+        done = subprocess.run(command, env=environment, cwd=self.directory, check=True, capture_output=True, text=True)
+        return done.stdout
+
+
+@pytest.fixture
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "tree", request.param)
+
+
+def section(title: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("tree", [title], indirect=True)
+
+
+@section("A model")
+def test_a_model(tree: Tree) -> None:
+    assert "pinned" in tree.run("-m", "septet", "models", "--names").split()
+    with tree.serve("shop:hello", "--model", "pinned", "--workers", "2") as server:
+        assert (server.ready[0].model, server.get("/").body) == ("pinned", b"hello\n")
+
+
+@section("An application interface")
+@pytest.mark.parametrize("model", ["epoll", "threaded"])
+def test_an_interface(tree: Tree, model: str) -> None:
+    with tree.serve("shop:simple", "--interface", "simple", "--model", model) as server:
+        answer = server.request("PUT", "/socks")
+        assert (answer.status, answer.body) == (201, b"PUT /socks")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file."""
+    if shutil.which("openssl") is None:
+        lacking("openssl", "openssl")
+    names = [str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, *subject, "-keyout", names[0], "-out", names[1]], check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_text("".join(Path(name).read_text() for name in names))
+    return both
+
+
+@section("A protocol: TLS")
+@pytest.mark.parametrize("model", MODELS)
+def test_a_protocol(tree: Tree, model: str, certificate: Path, tmp_path: Path) -> None:
+    if model == "io_uring" and (reason := io_uring_refusal()) is not None:
+        pytest.skip(reason)
+    files = make_static_tree(tmp_path / "files")
+    options = ("--certificate", str(certificate), "--static", f"/files={files}", "--model", model)
+    with tree.serve("shop:hello", *options) as server:
+        context = ssl.create_default_context(cafile=str(certificate))
+        assert isinstance(server.address, tuple)
+        client = http.client.HTTPSConnection(*server.address, context=context, timeout=PATIENCE_S)
+        for _ in range(2):
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"hello\n"
+            client.request("GET", "/files/big.bin")
+            assert client.getresponse().read() == BIG
+        client.close()
+
+
+@section("An option")
+def test_an_option(tree: Tree) -> None:
+    assert "--linger-timeout SECONDS" in tree.run("-m", "septet", "serve", "--help")
+    program = (
+        "from septet.service import rules_of; from septet.settings.config import Config; "
+        "print(rules_of(Config(linger_timeout=7.0), None).timeouts.linger)"
+    )
+    assert tree.run("-c", program) == "7.0\n"
+
+
+@section("A metric")
+def test_a_metric(tree: Tree) -> None:
+    assert "zombies" in tree.run("-m", "septet", "compare", "--help")
+    assert "| `zombies` |" in tree.run("-c", "from septet.lab import metrics; print(metrics.reference())")
+
+
+@section("A field of the access log")
+def test_a_field_of_a_log(tree: Tree, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with tree.serve("shop:hello", "--access-log", str(log)) as server:
+        server.get("/", 'User-Agent: a "browser"')
+    assert re.fullmatch(r'127\.0\.0\.1 - - .* "GET / HTTP/1\.1" 200 6 \d+ "a \\"browser\\""\n', log.read_text())
+
+
+def test_every_section_is_run() -> None:
+    """The marks above name all sections of the page."""
+    here = Path(__file__).read_text("utf-8")
+    assert [title for title in examples() if f'@section("{title}")' not in here] == []
