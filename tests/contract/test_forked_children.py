@@ -94,6 +94,16 @@ def test_port_is_free_though_a_child_goes_on(own_server: Server) -> None:
             pass
 
 
+@pytest.mark.parametrize("model", ["threaded", "epoll"])
+def test_child_has_nothing_of_a_socket_that_we_were_given(model: str) -> None:
+    """Neither our copy nor the descriptor that the command line names."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        number = given.fileno()
+        with serve(model, "wsgi", app=APP.format("wsgi"), bind=(f"fd://{number}",), pass_fds=(number,)) as server:
+            told, _, _ = server.get("/looks_around").body.decode().rpartition(" ")
+    assert json.loads(told)["open"] == []
+
+
 @pytest.mark.parametrize("model", sorted(EVENT_DRIVEN - {"poll"}))
 def test_what_a_child_does_to_the_order_to_stop(model: str) -> None:
     """It has none: the server goes on when all its children have been told to end."""

@@ -43,10 +43,12 @@ class Listener:
     `ours` says that we bound it. A socket that we were given is left as it was, and a unix socket's file is kept.
     """
 
-    def __init__(self, sock: socket.socket, ours: bool) -> None:
+    def __init__(self, sock: socket.socket, ours: bool, inherited: int = -1) -> None:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
         """The options of a socket that we were given. They are restored at our end for the next program that has it."""
+        self._inherited = inherited
+        """The descriptor of which `sock` is a copy; it stays open in this process, for whoever gave it."""
         self._file = -1
         """Of a unix socket that we bound: its file, kept open so that no other file can get the same inode number."""
         self.alone = False
@@ -168,6 +170,9 @@ class Listener:
     def forsake(self) -> None:
         """In a child that the application has forked: close its copies, so that the port is free when we end."""
         self.sock.close()
+        if self._inherited >= 0:
+            with suppress(OSError):
+                os.close(self._inherited)
         self._let_go_of_file()
 
     def close(self) -> None:
@@ -223,7 +228,8 @@ def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener
         listeners = []
         for address in addresses:
             try:
-                listener = Listener(_open(address, backlog), address.kind != "fd")
+                sock = _open(address, backlog)
+                listener = Listener(sock, address.kind != "fd", address.fd if address.kind == "fd" else -1)
             except OSError as error:
                 raise Failed(f"cannot listen at {address}: {_reason(error)}") from error
             undo.callback(listener.close)
