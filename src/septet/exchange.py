@@ -22,7 +22,7 @@ class Want(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Section:
-    """The header section of a request, and what it says of the message. Requests that differ at `places` share it."""
+    """The header section of a request, and what it says of the message. Requests that differ at `varying` share it."""
 
     fields: Fields
     host: bytes | None
@@ -36,7 +36,7 @@ class Section:
     count: int
     """Field lines, for their limit: those that were set aside are counted too."""
     untrusted_fields: Fields
-    places: tuple[int, ...] = ()
+    varying: tuple[int, ...] = ()
     """Where among the fields those stand whose values are each request's own."""
     upgrade: bytes | None = None
     """See `Request`."""
@@ -80,7 +80,7 @@ class Request:
     """Address and port (0: not known) of who asked, if that is not the peer but someone for whom it asks."""
     section: Section | None = None
     """Of which `fields` are those, with `changed` at the section's places; None if they are not."""
-    changed: Fields = ()
+    varying_fields: Fields = ()
     upgrade: bytes | None = None
     """The Upgrade field: to what other protocol the client would go over."""
     derived: dict[Any, Any] = field(default_factory=dict)
@@ -194,7 +194,7 @@ class Delivery(Protocol):
     def inform(self, status: int, fields: Fields) -> None:
         """Send an interim answer (1xx) at once, as far as the client takes it. Raises ValueError."""
 
-    def look(self) -> None:
+    def check_client(self) -> None:
         """See whether the client is still there, for an application that gives nothing by which that would show."""
 
     def await_body(self) -> None:

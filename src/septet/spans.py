@@ -95,7 +95,7 @@ class SpanLog:
                 raise
             turns = [(began, monotonic_ns())]
             if isinstance(answer, GeneratorType):
-                return _Parts(answer, turns, lambda: self.turns(client, turns))
+                return _TimedGenerator(answer, turns, lambda: self.turns(client, turns))
             self.turns(client, turns)
             return answer  # type: ignore[no-any-return]
 
@@ -128,7 +128,7 @@ def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
             step, value = awaited.throw, error
 
 
-class _Parts:
+class _TimedGenerator:
     """What a generator yields, and the time that it takes to. Its end is `close`, which every server calls."""
 
     def __init__(self, parts: Any, turns: Turns, done: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from septet.apps._channel import GATHERED_BYTES
+from septet.apps._channel import BUFFER_BYTES
 from septet.apps.asgi import Asgi
 from septet.exchange import ClientGone, Want
 from septet.protocol import CLOSE, WRITE
@@ -176,7 +176,7 @@ def test_sending_waits_when_the_client_does_not_read() -> None:
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             for number in range(3):
-                await send(body(b"%d" % number * GATHERED_BYTES, more=True))
+                await send(body(b"%d" % number * BUFFER_BYTES, more=True))
                 sent.append(number)
             await asyncio.sleep(0)
             await send(body())
@@ -205,7 +205,7 @@ def test_fast_reader_leaves_others_their_turn() -> None:
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             for _ in range(3):
-                await send(body(b"x" * GATHERED_BYTES, more=True))
+                await send(body(b"x" * BUFFER_BYTES, more=True))
                 asyncio.get_running_loop().call_soon(turns.append, len(turns))
             await send(body())
 
@@ -298,7 +298,7 @@ def test_sending_to_a_lost_client_is_an_oserror(caplog: pytest.LogCaptureFixture
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             try:
-                await send(body(b"a" * GATHERED_BYTES, more=True))
+                await send(body(b"a" * BUFFER_BYTES, more=True))
             except OSError as error:
                 caught.append(error)
                 raise

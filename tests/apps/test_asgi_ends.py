@@ -181,7 +181,7 @@ def test_a_part_that_meets_a_full_socket_at_the_first_wait_goes_on_by_itself() -
         cycle = Cycle(session, Link())
         task = asyncio.create_task(cycle.run(Asgi(application)))
         await asyncio.sleep(0)
-        cycle.let_go()
+        cycle.uncork()
         assert write_all(session).endswith(b"part\r\n")
         task.cancel()
 

@@ -96,7 +96,7 @@ class Call:
             raise RuntimeError("write was called after the answer was complete")
         content = octets(data)
         if not content:
-            delivery_of(exchange).look()
+            delivery_of(exchange).check_client()
             return
         self.wrote = True
         if exchange.content_ended:
@@ -138,7 +138,7 @@ class Call:
                 return part
             if self.exchange is None or self.exchange.lost:
                 raise ClientGone("the client went away")
-            delivery_of(self.exchange).look()
+            delivery_of(self.exchange).check_client()
         return b""
 
 

@@ -15,7 +15,7 @@ from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_o
 from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import check_trailers, with_length
 
-GATHERED_BYTES = 65536
+BUFFER_BYTES = 65536
 """More than this is not kept back. It is what one receive brings, too: neither direction of a busy connection holds
 more memory than the other."""
 
@@ -36,33 +36,33 @@ class Channel:
 
     __slots__ = (
         "_all_read",
+        "_buffered",
+        "_buffered_bytes",
+        "_carrier",
+        "_corked",
         "_exchange",
         "_extensions",
-        "_gathered",
-        "_gathered_bytes",
         "_half_closed_at",
         "_head",
-        "_held",
-        "_link",
         "_promised",
         "_request",
         "_surplus",
         "_trailers",
         "_waiters",
         "answered",
-        "told_gone",
+        "disconnect_received",
     )
 
-    def __init__(self, exchange: Exchange, link: Carrier) -> None:
+    def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
         """For the log: when an application raises after its answer, the exchange is another's."""
-        self._link = link
+        self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
         """What the application is offered, and may send."""
         self._head: ResponseHead | None = None
-        self._gathered: list[bytes] | None = None
-        self._gathered_bytes = 0
+        self._buffered: list[bytes] | None = None
+        self._buffered_bytes = 0
         self._trailers: Trailers | None = None
         self._surplus: int | None = None
         """Bytes that the application has sent since its answer had ended without its word; None: it has not."""
@@ -72,29 +72,29 @@ class Channel:
         self._half_closed_at: float | None = None
         """When it was seen that the client sends no more, on the loop's clock."""
         self._waiters: list[asyncio.Future[None]] | None = None
-        self._held = True
-        """Whoever started the application carries what it sends, when it has come to its first wait: `let_go`."""
+        self._corked = True
+        """Whoever started the application carries what it sends, when it has come to its first wait: `uncork`."""
         self.answered = False
         """From then on the exchange is the next request's, and none of ours."""
-        self.told_gone = False
+        self.disconnect_received = False
         """The application was told, before it had answered, that its client is gone."""
 
-    def let_go(self) -> None:
+    def uncork(self) -> None:
         """The application has come to its first wait: send what it has gathered. From now on it is carried at once."""
-        self._held = False
-        if self._gathered and not self.answered:
-            self._push_gathered()
+        self._corked = False
+        if self._buffered and not self.answered:
+            self._push_buffered()
 
-    def give_up(self) -> None:
+    def fail(self) -> None:
         """What has been sent stands, so the client sees a part of an answer; if nothing has, 500."""
-        if self._gathered and not self._exchange.lost:
-            self._link.drive(self._push_gathered())
+        if self._buffered and not self._exchange.lost:
+            self._carrier.drive(self._push_buffered())
             if self.answered:
                 return
         self.answered = True
         want = self._exchange.fail()
-        if not self._held:
-            self._link.drive(want)
+        if not self._corked:
+            self._carrier.drive(want)
         self.wake()
 
     # What changes, and who waits for it
@@ -106,7 +106,7 @@ class Channel:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _change(self) -> None:
+    async def _wait_for_change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters is None:
             self._waiters = []
@@ -118,10 +118,10 @@ class Channel:
                 self._waiters.remove(waiter)
             raise
 
-    async def _until_gone(self) -> None:
+    async def _until_sent(self) -> None:
         """Until all that was pushed has gone to the client. Raises ClientGone."""
         while not self.answered and self._exchange.blocked:
-            await self._change()
+            await self._wait_for_change()
         if not self.answered and self._exchange.lost:
             raise ClientGone("the client is gone")
 
@@ -139,15 +139,15 @@ class Channel:
                 self._all_read = exchange.body_complete
                 return {"type": "http.request", "body": part, "more_body": not self._all_read}
             want = exchange.want_body()
-            if not self._held:
-                self._link.drive(want)
+            if not self._corked:
+                self._carrier.drive(want)
             if exchange.waits:
-                await self._change()
+                await self._wait_for_change()
         while not (self.answered or exchange.gone):
-            await self._change()
+            await self._wait_for_change()
         while not self.answered and exchange.half_closed and (left_s := self._grace_left()) > 0:
-            await self._change_within(left_s)
-        self.told_gone = not self.answered
+            await self._wait_for_change_within(left_s)
+        self.disconnect_received = not self.answered
         return {"type": "http.disconnect"}
 
     def _grace_left(self) -> float:
@@ -157,10 +157,10 @@ class Channel:
             self._half_closed_at = now
         return self._half_closed_at + HALF_CLOSED_S - now
 
-    async def _change_within(self, left_s: float) -> None:
+    async def _wait_for_change_within(self, left_s: float) -> None:
         timer = asyncio.get_running_loop().call_later(left_s, self.wake)
         try:
-            await self._change()
+            await self._wait_for_change()
         finally:
             timer.cancel()
 
@@ -183,9 +183,9 @@ class Channel:
             if not message.get("more_body", False):
                 self._finish(content)
                 return
-            self._gather(content)
-            if self._gathered_bytes >= GATHERED_BYTES or (not self._held and self._exchange.blocked):
-                await self._send_gathered()
+            self._buffer(content)
+            if self._buffered_bytes >= BUFFER_BYTES or (not self._corked and self._exchange.blocked):
+                await self._send_buffered()
         elif kind == "http.response.start":
             if self._head is not None:
                 raise RuntimeError("http.response.start was sent twice")
@@ -220,32 +220,32 @@ class Channel:
             self._surplus = None
         await asyncio.sleep(0)
 
-    def _gather(self, content: bytes) -> None:
-        if self._gathered is not None:
-            self._gathered.append(content)
+    def _buffer(self, content: bytes) -> None:
+        if self._buffered is not None:
+            self._buffered.append(content)
         else:
-            self._gathered = [content]
-            if not self._held:
+            self._buffered = [content]
+            if not self._corked:
                 asyncio.get_running_loop().call_soon(self._flush)
-        self._gathered_bytes += len(content) or PART_BYTES  # empty parts must leave others their turn, too
+        self._buffered_bytes += len(content) or PART_BYTES  # empty parts must leave others their turn, too
 
     def _flush(self) -> None:
         """The application waits for something. Where the client is behind, this lines up behind what waits for it."""
-        if self._gathered and not (self.answered or self._exchange.lost):
-            self._link.drive(self._push_gathered())
+        if self._buffered and not (self.answered or self._exchange.lost):
+            self._carrier.drive(self._push_buffered())
 
-    async def _send_gathered(self) -> None:
-        await self._until_gone()
-        if self._gathered and not self.answered:  # else another of the application's tasks has done so
-            self._link.drive(self._push_gathered())
+    async def _send_buffered(self) -> None:
+        await self._until_sent()
+        if self._buffered and not self.answered:  # else another of the application's tasks has done so
+            self._carrier.drive(self._push_buffered())
         if not self._exchange.blocked:
             await asyncio.sleep(0)  # a client that takes everything at once must not keep the others waiting
-        await self._until_gone()
+        await self._until_sent()
 
-    def _push_gathered(self) -> Any:
-        content = b"".join(self._gathered or ())
-        self._gathered = None
-        self._gathered_bytes = 0
+    def _push_buffered(self) -> Any:
+        content = b"".join(self._buffered or ())
+        self._buffered = None
+        self._buffered_bytes = 0
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
@@ -271,12 +271,12 @@ class Channel:
         """The last part."""
         exchange = self._exchange
         if self._trailers is not None:
-            self._gather(content)
+            self._buffer(content)
             self._trailers.due = True
             return
-        if self._gathered:
-            self._gathered.append(content)
-            want = self._push_gathered()
+        if self._buffered:
+            self._buffered.append(content)
+            want = self._push_buffered()
             if self.answered:
                 self._surplus = None
             else:
@@ -291,8 +291,8 @@ class Channel:
     def _end(self, want: Any) -> None:
         """The answer is whole, as far as the application is concerned."""
         self.answered = True
-        if not self._held:
-            self._link.drive(want)
+        if not self._corked:
+            self._carrier.drive(want)
         if self._waiters:
             self.wake()
 
@@ -311,8 +311,8 @@ class Channel:
             wanted, region = self._check_turn(kind), path_region(message)
             await (self._send_region(region, True) if wanted else self._discard(0, True))
         elif kind == "http.response.early_hint":
-            if not (self.answered or self._exchange.responding or self._exchange.lost or self._gathered):
-                self._link.drive(self._exchange.inform(103, hints_of(message)))
+            if not (self.answered or self._exchange.responding or self._exchange.lost or self._buffered):
+                self._carrier.drive(self._exchange.inform(103, hints_of(message)))
         elif kind == "http.response.trailers":
             self._add_trailers(message)
         else:
@@ -320,15 +320,15 @@ class Channel:
 
     async def _send_region(self, region: FileRegion, last: bool) -> None:
         """A stretch of a file. Returns when the client has taken it; without that wait it goes all the same."""
-        if last and not self._gathered and self._head is not None and self._head.content_length is None:
+        if last and not self._buffered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
-        if self._gathered:
-            await self._send_gathered()
-        await self._until_gone()
+        if self._buffered:
+            await self._send_buffered()
+        await self._until_sent()
         if self.answered:  # another of the application's tasks has ended the answer meanwhile
             return
-        self._link.drive(self._push(region))
-        await self._until_gone()
+        self._carrier.drive(self._push(region))
+        await self._until_sent()
         if not last:
             return
         if not self.answered:
@@ -346,5 +346,5 @@ class Channel:
         if message.get("more_trailers", False):
             return
         check_trailers(trailers.fields)
-        want = self._push_gathered() if self._gathered else None
+        want = self._push_buffered() if self._buffered else None
         self._end(want if self.answered else self._exchange.finish(trailers.fields if trailers.wanted else ()))

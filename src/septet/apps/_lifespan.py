@@ -11,6 +11,7 @@ import logging
 
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
+from septet.apps.loading import exit_message
 from septet.errors import Failed, Refused
 
 log = logging.getLogger("septet")
@@ -24,7 +25,7 @@ class Lifespan:
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._asked = False
+        self._event_received = False
         """The application has taken an event."""
         self._error: BaseException | None = None
         """What it raised before it had answered the startup."""
@@ -34,19 +35,19 @@ class Lifespan:
     async def startup(self) -> None:
         """Raises Refused when the application says that it cannot start, Failed when it raises in its startup."""
         self._task = asyncio.get_running_loop().create_task(self._run())
-        answer = await self._ask("lifespan.startup")
+        answer = await self._send_event("lifespan.startup")
         error, self._error = self._error, None
         if error is not None:
-            self._judge(error)
+            self._raise_failure(error)
         self.supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
             raise Refused(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
-    def _judge(self, error: BaseException) -> None:
+    def _raise_failure(self, error: BaseException) -> None:
         """Raise Failed unless the error says that there is no lifespan."""
         if isinstance(error, SystemExit):
-            raise Failed(f"the application did not start: {_last_words(error)}")
-        if isinstance(error, Exception) and not self._asked:
+            raise Failed(f"the application did not start: {exit_message(error)}")
+        if isinstance(error, Exception) and not self._event_received:
             log.debug("the application has no lifespan: %r", error)
             return
         log.error("the application raised in its startup", exc_info=_without_our_frame(error))
@@ -56,17 +57,17 @@ class Lifespan:
         """A failure is logged: there is nothing left that it could keep from anything."""
         if not self.supported:
             return
-        answer = await self._ask("lifespan.shutdown")
+        answer = await self._send_event("lifespan.shutdown")
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             log.error("the application did not end well: %s", answer.get("message") or "its shutdown failed")
 
-    async def _ask(self, kind: str) -> Message | None:
+    async def _send_event(self, kind: str) -> Message | None:
         self._events.put_nowait({"type": kind})
         return await self._answers.get()
 
     async def _receive(self) -> Message:
         event = await self._events.get()
-        self._asked = True
+        self._event_received = True
         return event
 
     async def _run(self) -> None:
@@ -81,11 +82,6 @@ class Lifespan:
                 log.error("the application raised in its lifespan", exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
-
-
-def _last_words(error: SystemExit) -> str:
-    """What the application gave to sys.exit, as Python would print it."""
-    return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
 
 
 def _named(error: BaseException) -> str:

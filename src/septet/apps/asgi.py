@@ -11,9 +11,8 @@ from urllib.parse import unquote
 
 from septet import forked
 from septet.apps._channel import Channel
+from septet.apps._diagnostics import log_raised, warn_of_websocket
 from septet.apps._messages import Message
-from septet.apps._raised import log_raised
-from septet.apps._websocket import warn_of_websocket
 from septet.exchange import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
@@ -85,12 +84,12 @@ class Cycle(Channel):
         except BaseException as error:  # a cancellation too: it ends this request and nothing else
             if forked.stranger:  # what it sends is not its own to send
                 forked.leave(None if isinstance(error, ClientGone) else error)
-            log_raised(self._request, error, self.told_gone)
+            log_raised(self._request, error, self.disconnect_received)
         else:
-            if not (self.answered or exchange.lost or self.told_gone):
-                log.error("the application returned without a whole answer at %s", self._asked())
+            if not (self.answered or exchange.lost or self.disconnect_received):
+                log.error("the application returned without a whole answer at %s", self._described())
         if not self.answered:
-            self.give_up()
+            self.fail()
 
-    def _asked(self) -> str:
+    def _described(self) -> str:
         return f"{self._request.method} {self._request.target.decode('ascii')}"

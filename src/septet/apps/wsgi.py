@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from septet.apps._call import Call, FileWrapper
-from septet.apps._websocket import warn_of_websocket
+from septet.apps._diagnostics import warn_of_websocket
 from septet.exchange import Exchange, Fields, Request, Response
-from septet.http.memory import Memory
+from septet.http.cache import BoundedCache
 
 Environ = dict[str, Any]
 
@@ -95,11 +95,11 @@ class Wsgi:
         else:
             known = section.derived.get((self, server))
             if known is None:
-                keys = [_variables[section.fields[place]][0] for place in section.places]
+                keys = [_variables[section.fields[index]][0] for index in section.varying]
                 known = section.derived[self, server] = self._of_fields(section.fields, server), keys
             shared, keys = known
             environ = shared.copy()
-            for key, (_, value) in zip(keys, request.changed, strict=True):
+            for key, (_, value) in zip(keys, request.varying_fields, strict=True):
                 environ[key] = value.decode("latin-1")
         if request.upgrade is not None:
             warn_of_websocket(request)
@@ -138,7 +138,7 @@ def _joined(fields: Fields) -> Environ:
     return variables
 
 
-class _Variables(Memory[tuple[bytes, bytes], tuple[str, str]]):
+class _Variables(BoundedCache[tuple[bytes, bytes], tuple[str, str]]):
     """Variables of CGI by the header fields that they are made of, made when they are looked up."""
 
     def __missing__(self, field: tuple[bytes, bytes]) -> tuple[str, str]:
@@ -147,7 +147,7 @@ class _Variables(Memory[tuple[bytes, bytes], tuple[str, str]]):
         key = _known_key(name) if short else _key(name)
         variable = key, value.decode("latin-1")
         if short:
-            self.keep(field, variable)
+            self.add(field, variable)
         return variable
 
 

@@ -66,11 +66,11 @@ class ChunkedDecoder:
             if self.remaining == 0:
                 end = data.find(CRLF, position)
                 if end < 0:
-                    self._look_at_size(data[position:], begins=position > 0)
+                    self._scan_size_line(data[position:], begins=position > 0)
                     return b"".join(parts), data[position:]
                 size = _chunk_size(data[position:end])
                 if end - position > PLAIN_CHUNK_LINE:
-                    self._weigh(end - position, size)
+                    self._count_overhead(end - position, size)
                 self.remaining = size or -1
                 position = end + 2
                 continue
@@ -91,7 +91,7 @@ class ChunkedDecoder:
             self.remaining = 0
         return b"".join(parts), self._trailers(data[position:])
 
-    def _look_at_size(self, line: bytes, begins: bool) -> None:
+    def _scan_size_line(self, line: bytes, begins: bool) -> None:
         """Refuse the beginning of a size line that can no longer become one. `begins`: none of it was here before."""
         if begins:
             self._unfinished_size = None
@@ -102,9 +102,9 @@ class ChunkedDecoder:
         elif line:
             if self._unfinished_size is None:
                 self._unfinished_size = UnfinishedSize()
-            self._unfinished_size.look(line)
+            self._unfinished_size.scan(line)
 
-    def _weigh(self, line_length: int, size: int) -> None:
+    def _count_overhead(self, line_length: int, size: int) -> None:
         """Twice the content pays for an extension; a body may not be little else than extensions."""
         self._overhead += max(0, line_length - PLAIN_CHUNK_LINE - 2 * size)
         if self._overhead > MAX_CHUNK_OVERHEAD:
@@ -120,7 +120,7 @@ class ChunkedDecoder:
         if end < 0:
             if data:
                 self._unfinished = self._unfinished or UnfinishedFields(0, MAX_TRAILERS, check_trailer)
-                self._unfinished.look(data)
+                self._unfinished.scan(data)
             self._scanned = max(0, len(data) - 3)
             return data
         for line in data[:end].split(CRLF):

@@ -14,11 +14,11 @@ from septet.http.incoming import Incoming, Limits
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_TOLD = -1
+_EXCESS_REPORTED = -1
 """No byte of content may follow, and the application has been told so."""
 
 
-def _unheard(complaint: str) -> None:
+def _ignore(complaint: str) -> None:
     """Where nobody is told what an application has got wrong."""
 
 
@@ -35,7 +35,7 @@ class Http1Codec(Incoming):
         self,
         limits: Limits,
         date_and_server: Callable[[bool, bool], bytes],
-        complain: Callable[[str], object] = _unheard,
+        complain: Callable[[str], object] = _ignore,
         scheme: str = "http",
     ) -> None:
         super().__init__(limits, scheme)
@@ -156,11 +156,11 @@ class Http1Codec(Incoming):
     def _allowed(self, count: int, last: bool) -> int:
         """How many of so many bytes of content may go out. What the application has got wrong is told, once."""
         if self._contentless:
-            if count and self.request.method != "HEAD" and self._remaining != _TOLD:
-                self._remaining = _TOLD
+            if count and self.request.method != "HEAD" and self._remaining != _EXCESS_REPORTED:
+                self._remaining = _EXCESS_REPORTED
                 self.content_ended = True
-                asked = _asked(self.request)
-                self._complain(f"the answer to {asked} has content, which its status forbids: it is left out")
+                request = describe(self.request)
+                self._complain(f"the answer to {request} has content, which its status forbids: it is left out")
             return 0
         if self._remaining is not None:
             count = self._within(self._remaining, count, last)
@@ -175,13 +175,13 @@ class Http1Codec(Incoming):
                 self.keep_alive = False  # only the end of the connection tells the client
                 sent = self.sent + count
                 self._complain(
-                    f"the answer to {_asked(self.request)} has {sent} bytes, but its Content-Length is "
+                    f"the answer to {describe(self.request)} has {sent} bytes, but its Content-Length is "
                     f"{self.sent + remaining}: the connection is closed"
                 )
             return count
-        self._remaining = _TOLD
+        self._remaining = _EXCESS_REPORTED
         self.content_ended = True
-        if remaining == _TOLD:
+        if remaining == _EXCESS_REPORTED:
             return 0
         self.complain_of_excess(self.request, self.sent + count, self.sent + remaining)
         return remaining
@@ -189,7 +189,7 @@ class Http1Codec(Incoming):
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
         """The application has given more bytes of content than its Content-Length says."""
         self._complain(
-            f"the answer to {_asked(request)} has {given} bytes or more, but its Content-Length is {promised}: "
+            f"the answer to {describe(request)} has {given} bytes or more, but its Content-Length is {promised}: "
             "the excess is left out"
         )
 
@@ -224,5 +224,5 @@ def _lines(fields: Fields) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
-def _asked(request: Request) -> str:
+def describe(request: Request) -> str:
     return f"{request.method} {request.target.decode('ascii')}"

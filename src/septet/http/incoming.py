@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 
 from septet.exchange import ClientGone, ProtocolError, Request
 from septet.http.body import ChunkedDecoder, LengthDecoder
+from septet.http.cache import BoundedCache
 from septet.http.grammar import CRLF
-from septet.http.memory import Memory
 from septet.http.request_head import parse_request
 from septet.http.unfinished import UnfinishedHead
 
 DRAIN_LIMIT = 65536
 """Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
 
-NO_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
+INVALID_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
 """Stands where an answer is given to something that was not a request."""
 
-BETWEEN = Request("GET", b"", b"", b"", "1.1", ())
+IDLE_REQUEST = Request("GET", b"", b"", b"", "1.1", ())
 """Stands where a connection waits for its next request, and keeps nothing of the last one."""
 
-ASKING = 2
+CONTINUE_PENDING = 2
 """100 Continue is on its way."""
 
 REMEMBERED_HEADS = 256
@@ -37,8 +37,8 @@ class Limits:
     header_block: int = 65536
     header_count: int = 100
     body: int = 0
-    known: dict[str, Memory[bytes, Request]] = field(
-        default_factory=lambda: {scheme: Memory(REMEMBERED_HEADS) for scheme in ("http", "https")},
+    known: dict[str, BoundedCache[bytes, Request]] = field(
+        default_factory=lambda: {scheme: BoundedCache(REMEMBERED_HEADS) for scheme in ("http", "https")},
         init=False,
         repr=False,
         compare=False,
@@ -92,7 +92,7 @@ class Incoming:
         """The client sends no more."""
         self.stopping = False
         """No request after this one."""
-        self._begin(NO_REQUEST)
+        self._begin(INVALID_REQUEST)
 
     def _begin(self, request: Request) -> None:
         """A new exchange: nothing of its body has been read, nothing of its answer sent."""
@@ -101,7 +101,7 @@ class Incoming:
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._received = self._passed_over = 0
         self.continued: int = False
-        """100 Continue has been sent; `ASKING` while it has not all gone."""
+        """100 Continue has been sent; `CONTINUE_PENDING` while it has not all gone."""
         self.status = 0
         """Of the answer; 0 before it has begun."""
         self.sent = 0
@@ -112,7 +112,8 @@ class Incoming:
         """Nothing more of the answer's content may be sent: its request or status allows none, or the application has
         given more than it promised."""
         self._remaining: int | None = None
-        """Bytes of content that the answer's Content-Length still promises; None where it has none; `_TOLD`."""
+        """Bytes of content that the answer's Content-Length still promises; None where it has none.
+        `codec._EXCESS_REPORTED` (-1): the application gave more, and has been told so."""
 
     # What comes in
 
@@ -130,7 +131,7 @@ class Incoming:
         return True
 
     @property
-    def at_rest(self) -> bool:
+    def input_consumed(self) -> bool:
         """The request's body has been read, if it had one, and nothing has come after it."""
         decoder = self._decoder
         return (decoder is None or decoder.complete) and not self._inbox and not self.ended
@@ -181,7 +182,7 @@ class Incoming:
 
     def begin_nothing(self) -> None:
         """An exchange whose request cannot be known, for the answer that says so."""
-        self._begin(NO_REQUEST)
+        self._begin(INVALID_REQUEST)
 
     def _next_head(self) -> Request | None:
         inbox = self._inbox
@@ -189,7 +190,7 @@ class Incoming:
             self._inbox = inbox = _without_empty_lines(inbox)
         end = inbox.find(b"\r\n\r\n", self._scanned) + 4
         if end < 4:
-            self._look_at_incomplete(inbox)
+            self._scan_incomplete(inbox)
             return None
         if isinstance(inbox, bytearray):
             inbox = bytes(inbox)
@@ -210,7 +211,7 @@ class Incoming:
         if request.field_count > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
         if len(head) <= REMEMBERED_HEAD:
-            self._known.keep(head, request)
+            self._known.add(head, request)
         return request
 
     def _expect_body(self, request: Request) -> None:
@@ -218,12 +219,12 @@ class Incoming:
             raise ProtocolError(413, f"the body is larger than {self._limits.body} bytes")
         self._decoder = ChunkedDecoder() if request.chunked else LengthDecoder(request.content_length)
 
-    def _look_at_incomplete(self, inbox: bytes | bytearray) -> None:
+    def _scan_incomplete(self, inbox: bytes | bytearray) -> None:
         """Refuse now what can only become worse, and remember how far it was looked at: all bytes are seen once."""
         if not inbox or inbox == b"\r":  # the first half of an empty line
             return
         unfinished = self._unfinished or UnfinishedHead(self._limits.header_count)
-        unfinished.look(inbox)
+        unfinished.scan(inbox)
         if len(inbox) > min(self._limits.request_line, self._limits.header_block):
             self._check_size(inbox, len(inbox) - 3)  # three bytes of the end of the head may be here
         if len(inbox) > 3:

@@ -9,6 +9,7 @@ values differ is learned from the requests themselves, and all that is remembere
 from functools import lru_cache
 
 from septet.exchange import Fields, ProtocolError, Section
+from septet.http.cache import BoundedCache
 from septet.http.grammar import (
     BLANKED,
     MAX_LENGTH,
@@ -19,21 +20,20 @@ from septet.http.grammar import (
     is_token,
     match_coding,
 )
-from septet.http.memory import Memory
 
-OUTLINES = 32
+MAX_OUTLINES = 32
 """Of each version of HTTP; the one that was not used for the longest time goes first."""
 
-OUTLINED = 4096
+MAX_OUTLINED_BYTES = 4096
 """Bytes; longer sections are read line by line each time."""
 
 REMEMBERED_LINES = 1024
 REMEMBERED_LINE = 256
 
-VALUES_THAT_DIFFER = 16
+VALUES_TO_DIFFER = 16
 """How many lines with one name must have been met for its value to be left out of outlines."""
 
-LEFT_OUT = 8
+MAX_DIFFERING = 8
 """Names at most whose values are left out."""
 
 Field = tuple[bytes, bytes]
@@ -45,28 +45,31 @@ def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section,
     Raises ProtocolError(400, 417 or 501; 431 before it reads more than `most_fields`, which would cost a hundred times
     what they cost their sender). One that is known already may have more of them.
     """
-    outlines = _outlines.of[version]
+    outlines = _outlines.by_version[version]
     for outline in outlines:
         values = outline.values(block)
         if values is not None:
             if outline is not outlines[0]:
-                _outlines.of[version] = [outline, *(other for other in outlines if other is not outline)]
+                _outlines.by_version[version] = [outline, *(other for other in outlines if other is not outline)]
             return outline.section, values
     section = _read(block, version, most_fields)
-    if len(block) > OUTLINED:
+    if len(block) > MAX_OUTLINED_BYTES:
         return section, []
     drawn = _outlines.draw(block, section)  # what was just read may have changed what differs
-    _outlines.of[version] = [drawn, *_outlines.of[version][: OUTLINES - 1]]
+    _outlines.by_version[version] = [drawn, *_outlines.by_version[version][: MAX_OUTLINES - 1]]
     values = drawn.values(block)
     assert values is not None, "a section fits the outline that was drawn of it"
     return section, values
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
-    """All fields of a section with these values at its places, and those alone. Raises ProtocolError(400)."""
+    """All fields of a section, with `values` at its varying positions, and the varying fields alone.
+
+    Raises ProtocolError(400).
+    """
     fields = list(section.fields)
     changed = []
-    for place, value in zip(section.places, values, strict=True):
+    for place, value in zip(section.varying, values, strict=True):
         if value.translate(BLANKED) != value:
             raise ProtocolError(400, "a header field's value holds a control byte")
         field = fields[place] = fields[place][0], value.strip(WHITESPACE)
@@ -80,33 +83,33 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
     if len(lines) > most_fields:
         raise ProtocolError(431, f"the request has more than {most_fields} header fields")
     fields = tuple(filter(None, map(_field_lines.__getitem__, lines)))
-    ours = _ours(fields)
-    host = ours.get(b"host")
+    named = _named_fields(fields)
+    host = named.get(b"host")
     _check_host(host, version)
-    length, chunked = _framing(version, ours)
-    untrusted_fields = () if len(fields) == len(lines) else _doubtful(lines)
-    said = ours.get(b"content-length")
-    if said is not None and (b"," in said or len(ours) < len(fields)):
+    length, chunked = _framing(version, named)
+    untrusted_fields = () if len(fields) == len(lines) else _untrusted(lines)
+    said = named.get(b"content-length")
+    if said is not None and (b"," in said or len(named) < len(fields)):
         fields = _with_one_length(fields, length)
     has_body = chunked or length > 0
-    keep_alive = _keep_alive(version, ours.get(b"connection"))
+    keep_alive = _keep_alive(version, named.get(b"connection"))
     return Section(
         fields,
         host,
         length,
         chunked,
         keep_alive,
-        _expects_continue(version, ours.get(b"expect")),
+        _expects_continue(version, named.get(b"expect")),
         has_body,
         keep_alive and version == "1.1",
         len(lines),
         untrusted_fields,
-        upgrade=ours.get(b"upgrade"),
+        upgrade=named.get(b"upgrade"),
     )
 
 
 class _Outline:
-    """A section's bytes without the values at its places: what stands before them, between them and after them."""
+    """A section's bytes without its varying values: the pieces before, between and after them."""
 
     __slots__ = ("_first", "_others", "section")
 
@@ -138,32 +141,32 @@ class _Outlines:
 
     def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
         self.differing = differing
-        self.of: dict[str, list[_Outline]] = {"1.0": [], "1.1": []}
+        self.by_version: dict[str, list[_Outline]] = {"1.0": [], "1.1": []}
         self._met: dict[bytes, int] = {}
 
     def draw(self, block: bytes, section: Section) -> _Outline:
         """The outline of a section that was just read. A name that stands there twice stays in it."""
         names = [name for name, _ in section.fields]
         pieces = [b""]
-        places = []
+        varying = []
         for line in block.split(b"\r\n")[1:]:
             name = line.partition(b":")[0]
             lower = name.lower()
             if name in self.differing and names.count(lower) == 1:
                 pieces[-1] += b"\r\n" + name + b":"
                 pieces.append(b"")
-                places.append(names.index(lower))
+                varying.append(names.index(lower))
             else:
                 pieces[-1] += b"\r\n" + line
-        section.places = tuple(places)
+        section.varying = tuple(varying)
         return _Outline(section, pieces)
 
     def met(self, name: bytes) -> None:
         """A line with this name was met that is not remembered: it is new, or there are too many of its kind."""
         global _outlines
         count = self._met[name] = self._met.get(name, 0) + 1
-        if count >= VALUES_THAT_DIFFER and name not in self.differing:
-            _outlines = _Outlines(self.differing | {name} if len(self.differing) < LEFT_OUT else frozenset({name}))
+        if count >= VALUES_TO_DIFFER and name not in self.differing:
+            _outlines = _Outlines(self.differing | {name} if len(self.differing) < MAX_DIFFERING else frozenset({name}))
         elif len(self._met) > REMEMBERED_LINES:
             self._met.clear()
 
@@ -171,15 +174,15 @@ class _Outlines:
 _outlines = _Outlines()
 
 
-class _FieldLines(Memory[bytes, Field | None]):
+class _FieldLines(BoundedCache[bytes, Field | None]):
     """Field lines by their bytes, read when they are looked up; None for a doubtful one."""
 
     def __missing__(self, line: bytes) -> Field | None:
         read = _field(line)
         name = read[0]
-        field = None if _doubtful_names[name] else read
+        field = None if _untrusted_names[name] else read
         if len(line) <= REMEMBERED_LINE:
-            self.keep(line, field)
+            self.add(line, field)
             if field and name not in _READ_BY_US:
                 _outlines.met(line[: len(name)])
         return field
@@ -188,32 +191,32 @@ class _FieldLines(Memory[bytes, Field | None]):
 _field_lines = _FieldLines(REMEMBERED_LINES)
 
 
-class _DoubtfulNames(Memory[bytes, bool]):
+class _UntrustedNames(BoundedCache[bytes, bool]):
     """`X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`, and that is not for everybody to send."""
 
     def __missing__(self, name: bytes) -> bool:
         untrusted_fields = b"_" in name or is_from_proxies(name)
         if len(name) <= REMEMBERED_LINE:
-            self.keep(name, untrusted_fields)
+            self.add(name, untrusted_fields)
         return untrusted_fields
 
 
-_doubtful_names = _DoubtfulNames(REMEMBERED_LINES)
+_untrusted_names = _UntrustedNames(REMEMBERED_LINES)
 
 
-def _doubtful(lines: list[bytes]) -> Fields:
-    return tuple(_doubtful_lines[line] for line in lines if _field_lines[line] is None)
+def _untrusted(lines: list[bytes]) -> Fields:
+    return tuple(_untrusted_lines[line] for line in lines if _field_lines[line] is None)
 
 
-class _DoubtfulLines(Memory[bytes, Field]):
+class _UntrustedLines(BoundedCache[bytes, Field]):
     def __missing__(self, line: bytes) -> Field:
         field = _field(line)
         if len(line) <= REMEMBERED_LINE:
-            self.keep(line, field)
+            self.add(line, field)
         return field
 
 
-_doubtful_lines = _DoubtfulLines(REMEMBERED_LINES)
+_untrusted_lines = _UntrustedLines(REMEMBERED_LINES)
 
 
 def _field(line: bytes) -> Field:
@@ -227,7 +230,7 @@ def _field(line: bytes) -> Field:
     return lower, value.strip(WHITESPACE)
 
 
-class _Names(Memory[bytes, bytes]):
+class _Names(BoundedCache[bytes, bytes]):
     """Names of fields in lower case, by how they were sent."""
 
     def __missing__(self, name: bytes) -> bytes:
@@ -237,14 +240,14 @@ class _Names(Memory[bytes, bytes]):
             raise ProtocolError(400, "a header field has no name, or one that is not a token")
         lower = name.lower()
         if len(name) <= REMEMBERED_LINE:
-            self.keep(name, lower)
+            self.add(name, lower)
         return lower
 
 
 _names = _Names(REMEMBERED_LINES)
 
 
-def _ours(fields: Fields) -> dict[bytes, bytes]:
+def _named_fields(fields: Fields) -> dict[bytes, bytes]:
     """Fields by name. Those that we read ourselves and that came more than once are joined (RFC 9110 section 5.3), with
     two exceptions: two hosts are refused, and two equal lengths are one."""
     named = dict(fields)
@@ -293,10 +296,10 @@ def _is_known_host(host: bytes) -> bool:
     return is_host(host) is not None
 
 
-def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
+def _framing(version: str, named: dict[bytes, bytes]) -> tuple[int, bool]:
     """Length of the body, and whether it is chunked instead (RFC 9112 section 6)."""
-    coding = ours.get(b"transfer-encoding")
-    length = ours.get(b"content-length")
+    coding = named.get(b"transfer-encoding")
+    length = named.get(b"content-length")
     if coding is not None:
         if length is not None or version == "1.0":
             raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")

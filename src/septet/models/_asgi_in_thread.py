@@ -581,13 +581,13 @@ class AsgiThread:
         except BaseException:  # the application's own idea of a task
             log.exception("a request's task could not be started")
             if not cycle.answered:
-                cycle.give_up()
+                cycle.fail()
             task = None
         try:
             if task is not None:
                 task.add_done_callback(self._task_done)
                 self._tasks.add(task)
-                cycle.let_go()
+                cycle.uncork()
             if exchange.calls:
                 exchange.drive(RUN)
         except MemoryError:

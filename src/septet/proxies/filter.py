@@ -8,8 +8,8 @@ without any costs nothing here; where nobody vets a request, they are gone.
 from collections.abc import Callable
 
 from septet.exchange import Fields, ProtocolError, Request
+from septet.http.cache import BoundedCache
 from septet.http.grammar import is_from_proxies
-from septet.http.memory import Memory
 from septet.proxies.forwarded import Hop, hops, of_one_kind, walk
 
 REMEMBERED_CLIENTS = 1024
@@ -32,9 +32,9 @@ class UntrustedFieldFilter:
         self, trusts: Callable[[str], bool], trusted_headers: str = "either", underscores: str = "drop"
     ) -> None:
         self._trusts = trusts
-        self._believes = trusted_headers
+        self._trusted_headers = trusted_headers
         self._underscores = underscores
-        self._known: Memory[tuple[bool, Fields], Findings] = Memory(REMEMBERED_CLIENTS)
+        self._cache: BoundedCache[tuple[bool, Fields], Findings] = BoundedCache(REMEMBERED_CLIENTS)
 
     def __call__(self, request: Request, peer: str) -> Request:
         """`request` as the application shall see it. Raises ProtocolError(400).
@@ -44,11 +44,11 @@ class UntrustedFieldFilter:
         trusted = self._trusts(peer)
         with_trusted: Request | None = request.derived.get((self, trusted))
         if with_trusted is None:
-            with_trusted = request.derived[self, trusted] = self._vet(request, trusted)
+            with_trusted = request.derived[self, trusted] = self._filter(request, trusted)
         return with_trusted
 
-    def _vet(self, request: Request, trusted: bool) -> Request:
-        kept, hop = self._known.get((trusted, request.untrusted_fields)) or self._look_into(
+    def _filter(self, request: Request, trusted: bool) -> Request:
+        kept, hop = self._cache.get((trusted, request.untrusted_fields)) or self._evaluate(
             request.untrusted_fields, trusted
         )
         if not kept:
@@ -56,12 +56,12 @@ class UntrustedFieldFilter:
         fields = _with_host(request.fields, hop.host) + kept
         return request.with_trusted(fields, hop.scheme or request.scheme, hop.node)
 
-    def _look_into(self, untrusted_fields: Fields, trusted: bool) -> Findings:
+    def _evaluate(self, untrusted_fields: Fields, trusted: bool) -> Findings:
         kept = tuple(field for field in untrusted_fields if self._keeps(field[0], trusted))
-        kept = of_one_kind(kept, self._believes)
+        kept = of_one_kind(kept, self._trusted_headers)
         findings = kept, walk(hops(kept), self._trusts)
         if sum(len(name) + len(value) for name, value in untrusted_fields) <= REMEMBERED_BYTES:
-            self._known.keep((trusted, untrusted_fields), findings)
+            self._cache.add((trusted, untrusted_fields), findings)
         return findings
 
     def _keeps(self, name: bytes, trusted: bool) -> bool:

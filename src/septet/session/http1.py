@@ -13,7 +13,7 @@ from typing import Any
 from septet.exchange import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead, Want
 from septet.http.codec import CONTINUE, Http1Codec
 from septet.http.head import reason_phrase, response_head
-from septet.http.incoming import ASKING, BETWEEN
+from septet.http.incoming import CONTINUE_PENDING, IDLE_REQUEST
 from septet.http.pace import Pace
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.proxies.proxy_protocol import decode
@@ -172,7 +172,7 @@ class Session:
             self.output = b""
             if self.file is not None:
                 return WRITE
-            return self._flushed() if self.later is None else self._next_in_line(self.later)
+            return self._flushed() if self.later is None else self._next_queued(self.later)
         assert self.file is not None
         return self._wrote_file(self.file, count)
 
@@ -187,9 +187,9 @@ class Session:
         if file.count:
             return WRITE
         self.file = None
-        return self._flushed() if self.later is None else self._next_in_line(self.later)
+        return self._flushed() if self.later is None else self._next_queued(self.later)
 
-    def _next_in_line(self, later: "deque[bytes | bytearray | FileRegion]") -> Want:
+    def _next_queued(self, later: "deque[bytes | bytearray | FileRegion]") -> Want:
         """The next of what has lined up: a piece in memory, a stretch of a file, or one after the other."""
         if not isinstance(later[0], FileRegion):
             self.output = bytes(later.popleft())  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ class Session:
         """All output has gone: whose turn is it?"""
         http = self.http
         if not http.answered:
-            return self._asked() if http.continued is ASKING else self._enter(TURN)
+            return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
         if self._rules.observer and http.status:
             self._rules.observer.ended(self)
         self._pace = None
@@ -213,14 +213,14 @@ class Session:
             self.drop_body()
         if not http.keep_alive or http.stopping:
             return self._enter(OVER)
-        if http.at_rest:
-            http.request = self.request = BETWEEN
+        if http.input_consumed:
+            http.request = self.request = IDLE_REQUEST
             self.phase = IDLE
             self.since = None
             return READ
         return self._next_request() if http.body_complete else self._drain()
 
-    def _asked(self) -> Want:
+    def _continue_sent(self) -> Want:
         """100 Continue has gone; some of the body may have come meanwhile."""
         self.http.continued = True
         if self._rules.spool:
@@ -405,7 +405,7 @@ class Session:
         phase = HEAD if self.http.pending or self.phase is HEAD else IDLE
         if self.phase is phase:
             return READ
-        self.http.request = self.request = BETWEEN
+        self.http.request = self.request = IDLE_REQUEST
         return self._enter(phase)
 
     def _fill_spool(self) -> Want:
@@ -517,7 +517,7 @@ class Session:
         if self.output or self.file:
             return WRITE
         if self.http.wants_continue:
-            self.http.continued = ASKING
+            self.http.continued = CONTINUE_PENDING
             self.output = CONTINUE
             return self._enter(ANSWER)
         return self._enter(BODY)
@@ -559,7 +559,7 @@ class Session:
         if self.lost:
             return CLOSE
         if self.file is not None or self.later is not None or len(self.output) > JOINED_BYTES:
-            self._line_up(data, body)
+            self._enqueue(data, body)
             return WRITE
         self.output = bytes(self.output) + data if self.output else data
         if type(body) is not bytes and isinstance(body, FileRegion) and body.count:
@@ -570,7 +570,7 @@ class Session:
         self.since = None
         return WRITE
 
-    def _line_up(self, data: bytes, body: Part) -> None:
+    def _enqueue(self, data: bytes, body: Part) -> None:
         """Put it behind what cannot go yet; pieces in memory are joined, for there may be very many small ones."""
         later = self.later
         if later is None:

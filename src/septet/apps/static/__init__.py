@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from septet.apps.static.answers import answer, plain
-from septet.apps.static.asked import Asked, read_request
+from septet.apps.static.file_request import FileRequest, read_request
 from septet.apps.static.files import IN_MEMORY, Changed, Files, is_absence
 from septet.apps.static.tree import Tree
 from septet.exchange import Exchange, Request, Response
@@ -47,19 +47,19 @@ class Static:
 
     def __call__(self, exchange: Exchange) -> Response:
         request = exchange.request
-        asked = request.derived.get(self)
-        if asked is None:
-            asked = self._read(request)
-            if not isinstance(asked, Asked):
-                return asked
-            request.derived[self] = asked
+        wanted = request.derived.get(self)
+        if wanted is None:
+            wanted = self._read(request)
+            if not isinstance(wanted, FileRequest):
+                return wanted
+            request.derived[self] = wanted
         for _ in range(ATTEMPTS):
             try:
-                resource = self._files.find(asked.name)
+                resource = self._files.find(wanted.name)
                 only = resource.only
-                if asked.simple and only is not None and only.content is not None:
+                if wanted.simple and only is not None and only.content is not None:
                     return only.whole
-                return answer(asked, resource, self._files.open)
+                return answer(wanted, resource, self._files.open)
             except Changed:
                 continue
             except IsADirectoryError:
@@ -70,7 +70,7 @@ class Static:
                 raise  # out of descriptors, perhaps: the file is there, and nobody shall remember that it is not
         return plain(503, ((b"Retry-After", b"1"),))
 
-    def _read(self, request: Request) -> Asked | Response:
+    def _read(self, request: Request) -> FileRequest | Response:
         """What the request asks of the directory, or the answer if that does not depend on the directory."""
         if request.method == "OPTIONS":
             return response_head(204, b"No Content", ALLOW), b"", None

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from septet.apps._files import OwnedDescriptor
-from septet.apps.static.asked import Asked
+from septet.apps.static.file_request import FileRequest
 from septet.apps.static.files import Representation, Resource
 from septet.apps.static.ranges import Multipart, Piece, Span, select
 from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
@@ -23,12 +23,12 @@ def plain(status: int, fields: Fields = ()) -> Response:
     return response_head(status, reason, text + fields), reason + b"\n", None
 
 
-def answer(asked: Asked, resource: Resource, open_file: Open) -> Response:
+def answer(wanted: FileRequest, resource: Resource, open_file: Open) -> Response:
     """To a GET or HEAD for a file that is there. Raises what `open_file` raises."""
-    found = resource.choose(asked.accepted)
+    found = resource.choose(wanted.accepted)
     if found is None:
         return plain(406, ((b"Vary", b"Accept-Encoding"),))
-    conditions = asked.conditions
+    conditions = wanted.conditions
     if conditions is not None:
         status = conditions.status(found.validators)
         if status == 304:
@@ -36,16 +36,16 @@ def answer(asked: Asked, resource: Resource, open_file: Open) -> Response:
         if status == 412:
             return plain(412)
     # An empty file has no part that Content-Range could name; any range may be ignored (section 14.2).
-    if asked.ranges is None or not found.size or not (conditions is None or conditions.permit_range(found.validators)):
-        return _whole(asked, found, open_file)
-    spans = select(asked.ranges, found.size)
+    if wanted.ranges is None or not found.size or not (conditions is None or conditions.permit_range(found.validators)):
+        return _whole(wanted, found, open_file)
+    spans = select(wanted.ranges, found.size)
     if not spans:
         return plain(416, ((b"Content-Range", b"bytes */%d" % found.size),))
     return _part(found, spans[0], open_file) if len(spans) == 1 else _parts(found, spans, open_file)
 
 
-def _whole(asked: Asked, found: Representation, open_file: Open) -> Response:
-    if found.content is not None or not asked.content:
+def _whole(wanted: FileRequest, found: Representation, open_file: Open) -> Response:
+    if found.content is not None or not wanted.content:
         return found.whole
     return _filled(found.whole[0], found, (Span(0, found.size),), open_file)
 

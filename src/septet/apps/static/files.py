@@ -19,7 +19,7 @@ from septet.apps._files import OwnedDescriptor, owned
 from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
 from septet.apps.static.media import media_type, own_coding
-from septet.apps.static.tree import LINK_MET, Identity, Sight, Tree, identity, is_plain, open_in, unchanged
+from septet.apps.static.tree import LINK_MET, Identity, PathState, Tree, identity, is_plain, open_in, unchanged
 from septet.exchange import Fields, Response, ResponseHead
 from septet.http.head import response_head
 
@@ -92,7 +92,7 @@ class Resource:
 
     representations: dict[bytes, Representation]
     """By their codings; those that we would rather send come first."""
-    sights: tuple[Sight, ...]
+    path_states: tuple[PathState, ...]
     """All that was looked at to find this."""
     only: Representation | None
     """The one representation, where no coded files are, be they used or too old."""
@@ -128,7 +128,7 @@ class Files:
             return known
         try:
             if is_plain(name):
-                return self._look(name)
+                return self._examine(name)
         except OSError as error:
             if error.errno not in LINK_MET:
                 raise
@@ -138,7 +138,7 @@ class Files:
             if error.errno == errno.EINVAL:  # readlink(2), of a link that something else has replaced meanwhile
                 raise Changed from None
             raise
-        return self._recall(resolved) or self._look(resolved)
+        return self._recall(resolved) or self._examine(resolved)
 
     def open(self, found: Representation) -> OwnedDescriptor:
         """The file in the state in which it was found. Raises OSError and Changed."""
@@ -147,10 +147,12 @@ class Files:
             raise Changed
         return file
 
-    def _look(self, name: bytes) -> Resource:
+    def _examine(self, name: bytes) -> Resource:
         """Open a plain name and what stands beside it. Raises as `find` does, and `LINK_MET`."""
         now_ns = self._clock()
-        way = self._tree.way(name)  # before anything is opened: a change that comes now is seen by the next look
+        ancestors = self._tree.ancestors(
+            name
+        )  # before anything is opened: a change that comes now is seen by the next look
         with self._tree.directory_of(name) as directory:
             original = _read_in(directory, name)
             beside = {coding: _read_beside(directory, name + suffix) for coding, suffix in SUFFIXES.items()}
@@ -162,9 +164,9 @@ class Files:
             coding: self._represent(read, coding, kind, own, now_ns, bool(coded))
             for coding, read in (*fresh.items(), (IDENTITY, original))
         }
-        sights = (*way, *(read.sight(self._tree) for read in (original, *coded.values())))
+        path_states = (*ancestors, *(read.path_state(self._tree) for read in (original, *coded.values())))
         only = None if coded else representations[IDENTITY]
-        resource = Resource(representations, sights, only)
+        resource = Resource(representations, path_states, only)
         self._remember(name, resource, now_ns)
         return resource
 
@@ -185,10 +187,10 @@ class Files:
 
     def _recall(self, name: bytes) -> Resource | None:
         known = self._remembered.get(name)
-        return known if known is not None and unchanged(known.sights) else None
+        return known if known is not None and unchanged(known.path_states) else None
 
     def _remember(self, name: bytes, resource: Resource, now_ns: int) -> None:
-        if any(seen.changed_ns > now_ns - SETTLED_NS for _, seen in resource.sights):
+        if any(seen.changed_ns > now_ns - SETTLED_NS for _, seen in resource.path_states):
             return
         with self._lock:
             self._forget(name)
@@ -214,7 +216,7 @@ class _Read:
     def older_than(self, other: "_Read") -> bool:
         return self.identity.modified_ns < other.identity.modified_ns
 
-    def sight(self, tree: Tree) -> Sight:
+    def path_state(self, tree: Tree) -> PathState:
         return tree.path(self.name), self.identity
 
 

@@ -44,15 +44,15 @@ def identity(status: os.stat_result) -> Identity:
     )
 
 
-Sight = tuple[bytes, Identity]
+PathState = tuple[bytes, Identity]
 """A path, and what was there."""
 
 
-def unchanged(sights: tuple[Sight, ...]) -> bool:
+def unchanged(path_states: tuple[PathState, ...]) -> bool:
     """Whether all of them would be seen again now."""
     lstat = os.lstat
     try:
-        for path, known in sights:
+        for path, known in path_states:
             now = lstat(path)
             # A plain tuple: it is compared like an Identity, and made in a third of the time.
             if known != (now.st_mode, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns):
@@ -77,7 +77,7 @@ class Tree:
     def path(self, name: bytes) -> bytes:
         return self._root + name
 
-    def way(self, name: bytes) -> tuple[Sight, ...]:
+    def ancestors(self, name: bytes) -> tuple[PathState, ...]:
         """The directories that lead to a name, as they are now. Raises OSError."""
         paths = [self._root]
         for component in name.split(b"/")[:-1]:

@@ -24,7 +24,7 @@ _FIELDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class FileRequest:
     name: bytes
     """Decoded, and relative to the directory; that of the index, where a directory is asked for."""
     content: bool
@@ -36,7 +36,7 @@ class Asked:
     """It asks for all of a file as it is, unconditionally."""
 
 
-def read_request(request: Request, name: bytes) -> Asked | None:
+def read_request(request: Request, name: bytes) -> FileRequest | None:
     """What a GET or HEAD for `name`, a decoded path, asks; None for one that no file can have."""
     if b"\0" in name or name.startswith(b"/"):
         return None
@@ -51,4 +51,4 @@ def read_request(request: Request, name: bytes) -> Asked | None:
     if not name or name.endswith(b"/"):
         name += INDEX
     simple = conditions is None and ranges is None and accepted.identity
-    return Asked(name, request.method == "GET", accepted, conditions, ranges, simple)
+    return FileRequest(name, request.method == "GET", accepted, conditions, ranges, simple)

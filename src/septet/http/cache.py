@@ -6,11 +6,11 @@ from typing import TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
-REFUSALS = 64
+MAX_REFUSALS = 64
 """How many times its capacity a full memory refuses before it begins anew."""
 
 
-class Memory(dict[Key, Value]):
+class BoundedCache(dict[Key, Value]):
     """At most `capacity` values. When it is full it adds nothing, and after a while it begins anew.
 
     What comes again and again is there soon after each beginning, and what never does (a request id, a cookie) costs
@@ -25,12 +25,12 @@ class Memory(dict[Key, Value]):
         self._capacity = capacity
         self._refused = 0
 
-    def keep(self, key: Key, value: Value) -> None:
+    def add(self, key: Key, value: Value) -> None:
         """Keep a value that was not found, if there is room."""
         if len(self) < self._capacity:
             self[key] = value
             return
         self._refused += 1
-        if self._refused >= REFUSALS * self._capacity:
+        if self._refused >= MAX_REFUSALS * self._capacity:
             self._refused = 0
             self.clear()
