@@ -288,4 +288,4 @@ def test_refusal_is_told_with_its_reason() -> None:
     session = Watched(Rules(refused=told.append))
     session.receive(b"GET / HTTP/1.1\r\n folded: yes\r\n\r\n")
     assert len(told) == 1
-    assert told[0].startswith("a request of 192.0.2.1 is answered 400: a header field is folded")
+    assert told[0].startswith("a request from 192.0.2.1 is answered 400: a header field is folded")

@@ -124,12 +124,12 @@ def test_clients_are_remembered_in_bounded_number() -> None:
     for number in range(3000):
         for _ in range(2):
             filter_untrusted(request(f"X-Forwarded-For: 10.0.{number >> 8}.{number & 255}"), PROXY)
-    assert len(filter_untrusted._known) <= REMEMBERED_CLIENTS
+    assert len(filter_untrusted._cache) <= REMEMBERED_CLIENTS
     long = "X-Forwarded-A: " + "a" * REMEMBERED_BYTES
-    filter_untrusted._known.clear()
+    filter_untrusted._cache.clear()
     for _ in range(3):
         assert filter_untrusted(request(long), PROXY).client is None
-    assert not filter_untrusted._known
+    assert not filter_untrusted._cache
 
 
 # Names with underscores
