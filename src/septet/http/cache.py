@@ -1,4 +1,4 @@
-"""What was made of bytes, kept by those bytes: requests repeat their heads, and share field lines with others."""
+"""A bounded cache of what was parsed, by its bytes: requests repeat their heads, and share field lines with others."""
 
 from collections.abc import Hashable
 from typing import TypeVar
@@ -7,15 +7,15 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 MAX_REFUSALS = 64
-"""How many times its capacity a full memory refuses before it begins anew."""
+"""A full cache is cleared after it has refused this many times its capacity."""
 
 
 class BoundedCache(dict[Key, Value]):
-    """At most `capacity` values. When it is full it adds nothing, and after a while it begins anew.
+    """At most `capacity` values. A full cache adds nothing, and is cleared after a while.
 
-    What comes again and again is there soon after each beginning, and what never does (a request id, a cookie) costs
-    next to nothing: to let every new key push out an old one takes longer than making the value again. Several threads
-    may share a memory; the worst that can come of that is a few values more.
+    Keys that come often are back soon after it was cleared. Keys that never come again (a request id, a cookie) cost
+    next to nothing: evicting an old key for every new one would take longer than making the value again. Several
+    threads may share a cache without a lock; then it may exceed `capacity` by a few values.
     """
 
     __slots__ = ("_capacity", "_refused")
@@ -26,7 +26,7 @@ class BoundedCache(dict[Key, Value]):
         self._refused = 0
 
     def add(self, key: Key, value: Value) -> None:
-        """Keep a value that was not found, if there is room."""
+        """Add a value that was not found, if there is room."""
         if len(self) < self._capacity:
             self[key] = value
             return

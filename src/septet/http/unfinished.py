@@ -1,12 +1,12 @@
 """Lines that have not all come: what can no longer become valid is refused at once.
 
-A client that waits for the answer to half a line would else wait until time is up, and a proxy that ends lines in
-another way than we do would learn of it half a minute late. Every byte is looked at once, however slowly they come; a
-line that is complete is read as it will be when all of the head is there.
+Otherwise a client that waits for an answer to half a line would wait until its deadline, and a proxy that ends lines
+differently than we do would get its 400 half a minute late. `scan` is called with all bytes of a head so far, and scans
+each byte once, however slowly they come. A line that is complete is parsed as it will be when the whole head has come.
 
-What is refused here would be refused when it is whole, and for the same reason. Where a request line is malformed and
-also asks for what is not spoken here (505, 501), the grammar comes first, in `request_head` too: a line cannot be known
-to be whole before its end.
+What is refused here would be refused when the head is complete, for the same reason. If a request line is malformed and
+also asks for something that the server does not do (501, 505), it is refused as malformed, in `request_head` as well: a
+line that is not complete yet may still turn out to be malformed.
 """
 
 import re
@@ -36,9 +36,9 @@ def _refused(data: bytes | bytearray, position: int, reason: str) -> ProtocolErr
 
 
 class UnfinishedFields:
-    """The field lines of a head or a trailer section, which begin at the byte `start` of what has come.
+    """The field lines of a head or a trailer section. They begin at byte `start` of what `scan` is given.
 
-    `check` reads a complete line; `most` is how many there may be.
+    `check` is called with each complete line and raises ProtocolError; `most` is the limit of their number.
     """
 
     __slots__ = ("_check", "_colon_found", "_line_start", "_most", "_scanned")
@@ -46,15 +46,15 @@ class UnfinishedFields:
     def __init__(self, start: int, most: int, check: Callable[[bytes], object] = check_field_line) -> None:
         self._check = check
         self._line_start = start
-        """Where the present line begins."""
+        """Where the current line begins."""
         self._scanned = start
-        """Up to where it has been looked at."""
+        """The end of what was scanned."""
         self._colon_found = False
-        """Its colon has come."""
+        """The current line's colon has come."""
         self._most = most
 
     def scan(self, data: bytes | bytearray) -> None:
-        """Look at what has come since the last time. Raises ProtocolError(400 or 431)."""
+        """Scan what has come since the last call. Raises ProtocolError(400 or 431)."""
         while (end := data.find(CRLF, self._scanned)) >= 0:
             self._check_line(data, end)
             self._most -= 1
@@ -103,16 +103,16 @@ class UnfinishedHead:
     def __init__(self, most: int) -> None:
         self._most = most
         self._words: list[bytes] = []
-        """Those of the request line that are complete."""
+        """The complete words of the request line."""
         self._word_start = 0
-        """Where the present one begins."""
+        """Where the current word begins."""
         self._scanned = 0
-        """Up to where it has been looked at."""
+        """The end of what was scanned."""
         self._fields: UnfinishedFields | None = None
         """None while the request line is not complete."""
 
     def scan(self, data: bytes | bytearray) -> None:
-        """Look at what has come since the last time. Raises ProtocolError as for a whole head."""
+        """Scan what has come since the last call. Raises ProtocolError as for a complete head."""
         if self._fields is None:
             self._scan_request_line(data)
         if self._fields is not None:
@@ -146,7 +146,7 @@ class UnfinishedHead:
             raise _refused(data, len(data) - 1, "the request line does not end in an HTTP version")
 
     def _scan_word(self, run: Run, data: bytes | bytearray, reason: str) -> bool:
-        """Go on in the present word; True when a space ends it, and the next has begun."""
+        """Scan the rest of the current word. True if a space has ended it; then the next word is the current one."""
         matched = run(data, self._scanned)
         assert matched is not None, "a run of no bytes is one"
         end = self._scanned = matched.end()
@@ -160,7 +160,8 @@ class UnfinishedHead:
 
 
 def _may_become_target(method: bytes, begun: bytes) -> bool:
-    """Whether one of the four forms (RFC 9112 section 3.2) can begin with these, the first nine bytes at most."""
+    """Whether one of the four forms of a target (RFC 9112 section 3.2) can begin with `begun`, its first bytes (at most
+    nine)."""
     if begun[:1] in (b"", b"/") or method == b"CONNECT":
         return True
     if begun[:1] == b"*":
@@ -170,17 +171,17 @@ def _may_become_target(method: bytes, begun: bytes) -> bool:
 
 
 class UnfinishedSize:
-    """The size line of a chunk (RFC 9112 section 7.1): where in the grammar it has come to."""
+    """The size line of a chunk (RFC 9112 section 7.1), as a state machine."""
 
     __slots__ = ("_scanned", "_state")
 
     def __init__(self) -> None:
         self._state = ""
-        """A row of `_TRANSITIONS`; none while the digits are coming."""
+        """A row of `_TRANSITIONS`; empty while the digits are coming."""
         self._scanned = 0
 
     def scan(self, line: bytes) -> None:
-        """Look at what has come of `line` since the last time; no CR is its last byte. Raises ProtocolError(400)."""
+        """Scan what has come of `line` since the last call. Its last byte is not CR. Raises ProtocolError(400)."""
         if not self._state:
             digits = _hexadecimal_run(line)
             assert digits is not None, "a run of no bytes is one"
@@ -204,7 +205,7 @@ _hexadecimal_run = re.compile(rb"[0-9A-Fa-f]*+").match
 
 
 def _byte_class(byte: int) -> str:
-    """What a byte is in a size line: `t` may stand in a token, `c` is a control byte, `o` is for quotations."""
+    """The class of a byte in a size line: `t` token, `c` control byte, `o` other, else the character itself."""
     character = chr(byte)
     if character in ' ;="\\':
         return character
