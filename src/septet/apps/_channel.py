@@ -1,10 +1,11 @@
-"""The two ways between an ASGI application and its client, for one request: `receive` and `send`.
+"""`receive` and `send` of an ASGI application, for one request.
 
-A channel never touches a socket: what it has to say goes to its exchange, and its `Carrier` carries that as far as the
-socket allows; when something changes (more of the body, room for output, the client gone) the link calls `wake()`.
+A channel never touches a socket: it calls its exchange, and its `Carrier` moves the bytes as far as the socket allows.
+When something changes (more of the body, room for output, the client gone) the carrier calls `wake()`.
 
-What an application sends while it waits for nothing is gathered, and goes when it does: a stream whose parts are there
-costs one send(2), and a part never waits for one that is still to be made.
+The parts that an application sends without waiting for anything in between are buffered, and sent together when it
+waits: a stream whose parts are ready costs one send(2), and no part waits for one that is not ready. Before the
+application's first wait the channel is *corked*: it does not call the carrier, which moves all bytes at once after it.
 """
 
 import asyncio
@@ -16,23 +17,24 @@ from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octe
 from septet.http.head import check_trailers, with_length
 
 BUFFER_BYTES = 65536
-"""More than this is not kept back. It is what one receive brings, too: neither direction of a busy connection holds
-more memory than the other."""
+"""Bytes of parts that are buffered at most; then `send` waits. One receive takes as many bytes, so both directions of a
+busy connection need the same memory."""
 
 HALF_CLOSED_S = 5.0
-"""How long a client that sends no more may wait for its answer before the application is told that it has left. It may
-have left: only a reset would tell, and that comes when something is sent. Other servers take it for gone at once."""
+"""Seconds from when the client sends no more until the application is told that it has left. It may still wait for its
+answer, or it may have left: only a reset would tell, which comes when something is sent. Other servers take such a
+client for gone at once."""
 
 
 class Carrier(Protocol):
-    """What carries a channel's words to its client."""
+    """What moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
 
     def drive(self, want: Any) -> None:
-        """Move bytes as far as the socket allows, and see to it that the rest goes on when it can."""
+        """Do what the exchange wants, as far as the socket allows, and continue by itself when it allows more."""
 
 
 class Channel:
-    """Of one request. For the thread of the loop on which its application runs."""
+    """`receive` and `send` of one request. All methods are for the thread of the loop that runs the application."""
 
     __slots__ = (
         "_all_read",
@@ -56,37 +58,39 @@ class Channel:
     def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
-        """For the log: when an application raises after its answer, the exchange is another's."""
+        """For the log: if the application raises after its answer, the exchange is at another request."""
         self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
-        """What the application is offered, and may send."""
+        """The extensions that the application is offered, and may use."""
         self._head: ResponseHead | None = None
         self._buffered: list[bytes] | None = None
         self._buffered_bytes = 0
         self._trailers: Trailers | None = None
         self._surplus: int | None = None
-        """Bytes that the application has sent since its answer had ended without its word; None: it has not."""
+        """Bytes that the application has sent after the channel had ended its answer; None: it has not ended it."""
         self._promised: int | None = None
-        """The Content-Length that the answer has reached; None: it has not, or has been told of what came after it."""
+        """The Content-Length, once the answer has reached it and until an excess was reported; else None."""
         self._all_read = False
         self._half_closed_at: float | None = None
-        """When it was seen that the client sends no more, on the loop's clock."""
+        """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""
         self._waiters: list[asyncio.Future[None]] | None = None
         self._corked = True
-        """Whoever started the application carries what it sends, when it has come to its first wait: `uncork`."""
+        """True until the application waits for the first time; the code that started it then calls `uncork`."""
         self.answered = False
-        """From then on the exchange is the next request's, and none of ours."""
+        """The answer is complete. From then on the exchange may be at the next request, and is not used any more."""
         self.disconnect_received = False
-        """The application was told, before it had answered, that its client is gone."""
+        """The application received `http.disconnect` before its answer was complete."""
 
     def uncork(self) -> None:
-        """The application has come to its first wait: send what it has gathered. From now on it is carried at once."""
+        """Send what is buffered: the application waits for the first time, or has ended. From now on the carrier is
+        called at once."""
         self._corked = False
         if self._buffered and not self.answered:
             self._push_buffered()
 
     def fail(self) -> None:
-        """What has been sent stands, so the client sees a part of an answer; if nothing has, 500."""
+        """End the answer after a failure of the application: 500 if no byte is out, else what was sent and a cut
+        connection."""
         if self._buffered and not self._exchange.lost:
             self._carrier.drive(self._push_buffered())
             if self.answered:
@@ -97,10 +101,10 @@ class Channel:
             self._carrier.drive(want)
         self.wake()
 
-    # What changes, and who waits for it
+    # Waiting for changes
 
     def wake(self) -> None:
-        """Something has changed: whoever waits looks again."""
+        """Resume everything that waits for a change; each checks its own condition again."""
         waiters, self._waiters = self._waiters, None
         for waiter in waiters or ():
             if not waiter.done():
@@ -113,13 +117,13 @@ class Channel:
         self._waiters.append(waiter)
         try:
             await waiter
-        except BaseException:  # frameworks poll by cancelling `receive`, again and again
+        except BaseException:  # frameworks poll by cancelling `receive` again and again
             if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
             raise
 
     async def _until_sent(self) -> None:
-        """Until all that was pushed has gone to the client. Raises ClientGone."""
+        """Wait until all output has been sent. Raises ClientGone if the client cannot be reached."""
         while not self.answered and self._exchange.blocked:
             await self._wait_for_change()
         if not self.answered and self._exchange.lost:
@@ -128,7 +132,7 @@ class Channel:
     # What the application receives
 
     async def receive(self) -> Message:
-        """The next piece of the body; after the last, and when the client is gone, `http.disconnect`."""
+        """The next piece of the body (`http.request`); `http.disconnect` after the answer, or when the client is gone."""
         exchange = self._exchange
         while not (self.answered or self._all_read or exchange.lost):
             try:
@@ -151,7 +155,7 @@ class Channel:
         return {"type": "http.disconnect"}
 
     def _grace_left(self) -> float:
-        """Seconds for which a client that has half-closed its connection is taken to be waiting for its answer."""
+        """Seconds for which a client that has half-closed its connection still counts as waiting for its answer."""
         now = asyncio.get_running_loop().time()
         if self._half_closed_at is None:
             self._half_closed_at = now
@@ -164,12 +168,12 @@ class Channel:
         finally:
             timer.cancel()
 
-    # What it sends
+    # What the application sends
 
     async def send(self, message: Message) -> None:
-        """Begin the answer, or send a part of it. Raises ClientGone when nobody listens.
+        """Begin the answer, or send a part of it. Raises ClientGone if the client cannot be reached.
 
-        Returns when the client has taken what was sent before, as far as the kernel's buffer goes.
+        Returns when what was sent before has been written to the socket.
         """
         kind = message["type"]
         if kind == "http.response.body":
@@ -196,7 +200,7 @@ class Channel:
             await self._send_other(kind, message)
 
     def _check_turn(self, kind: str) -> bool:
-        """Raise if it is not time for content. False: it is, but nothing more of it may be sent."""
+        """Raise RuntimeError or ClientGone if content may not follow now. False: it may, but is to be discarded."""
         if self._head is None:
             raise RuntimeError(f"{kind} was sent before http.response.start")
         if self._surplus is not None:
@@ -208,7 +212,7 @@ class Channel:
         return True
 
     async def _discard(self, count: int, last: bool) -> None:
-        """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
+        """Drop content that follows a complete answer. Raises ClientGone after SURPLUS_BYTES."""
         assert self._surplus is not None, "the answer has ended"
         if count and self._promised is not None:
             self._exchange.complain_of_excess(self._request, self._promised + count, self._promised)
@@ -227,19 +231,20 @@ class Channel:
             self._buffered = [content]
             if not self._corked:
                 asyncio.get_running_loop().call_soon(self._flush)
-        self._buffered_bytes += len(content) or PART_BYTES  # empty parts must leave others their turn, too
+        self._buffered_bytes += len(content) or PART_BYTES  # endless empty parts must yield to other tasks, too
 
     def _flush(self) -> None:
-        """The application waits for something. Where the client is behind, this lines up behind what waits for it."""
+        """Send what is buffered, because the application waits. If output waits already, it goes to the end of the
+        queue."""
         if self._buffered and not (self.answered or self._exchange.lost):
             self._carrier.drive(self._push_buffered())
 
     async def _send_buffered(self) -> None:
         await self._until_sent()
-        if self._buffered and not self.answered:  # else another of the application's tasks has done so
+        if self._buffered and not self.answered:  # else another task of the application has sent it
             self._carrier.drive(self._push_buffered())
         if not self._exchange.blocked:
-            await asyncio.sleep(0)  # a client that takes everything at once must not keep the others waiting
+            await asyncio.sleep(0)  # let other tasks run, although this client takes everything at once
         await self._until_sent()
 
     def _push_buffered(self) -> Any:
@@ -249,15 +254,15 @@ class Channel:
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """A part that others will follow."""
+        """Pass on a part that is not the last."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)
         else:
             assert self._head is not None, "content has its turn after the head"
             want = exchange.respond(self._head, content, False)
-        # HEAD, 204, 304, or all that was promised, or more: the client has its whole answer. (Of a file it has it when
-        # the file has gone, for which the application waits.)
+        # HEAD, 204, 304, or the Content-Length is reached: the client has its whole answer. (A file is different: the
+        # application waits until it has been sent.)
         kept = exchange.content_complete and self._trailers is None and type(content) is bytes
         if kept or exchange.content_ended:
             want = exchange.push(b"", True)
@@ -268,7 +273,7 @@ class Channel:
         return want
 
     def _finish(self, content: bytes) -> None:
-        """The last part."""
+        """Pass on the last part."""
         exchange = self._exchange
         if self._trailers is not None:
             self._buffer(content)
@@ -289,7 +294,7 @@ class Channel:
         self._end(want)
 
     def _end(self, want: Any) -> None:
-        """The answer is whole, as far as the application is concerned."""
+        """The application has given its whole answer: drive it, and wake what waits."""
         self.answered = True
         if not self._corked:
             self._carrier.drive(want)
@@ -299,8 +304,8 @@ class Channel:
     # Extensions
 
     async def _send_other(self, kind: str, message: Message) -> None:
-        """To a server that does not offer it, a message of an extension is one of an unknown type, at which it should
-        raise (ASGI, "Error Handling"). That the client of HTTP/1.0 cannot take what the server has is no error."""
+        """Handle a message of an extension. Raises RuntimeError if the extension is not offered: its message is then of
+        an unknown type (ASGI, "Error Handling"). An HTTP/1.0 client, which cannot receive it, is no error."""
         if kind not in self._extensions:
             raise RuntimeError(f"{kind!r} is no message of HTTP, nor of an extension that is offered")
         if kind == "http.response.zerocopysend":
@@ -319,13 +324,14 @@ class Channel:
             raise AssertionError(f"{kind} is offered, and not implemented")
 
     async def _send_region(self, region: FileRegion, last: bool) -> None:
-        """A stretch of a file. Returns when the client has taken it; without that wait it goes all the same."""
+        """Send a stretch of a file. Returns when it was written to the socket; a cancellation does not stop the
+        sending."""
         if last and not self._buffered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
         if self._buffered:
             await self._send_buffered()
         await self._until_sent()
-        if self.answered:  # another of the application's tasks has ended the answer meanwhile
+        if self.answered:  # another task of the application has ended the answer meanwhile
             return
         self._carrier.drive(self._push(region))
         await self._until_sent()

@@ -1,9 +1,9 @@
 """An ASGI application's start and end (ASGI lifespan 2.0).
 
-The specification has a server go on without lifespan when the application raises at the lifespan scope: that is how one
-that knows requests alone says so. An application that has taken `lifespan.startup` knows what it is about, and if it
-raises then, it has failed to start; serving it all the same would hide that its database is not there. So would going
-on after `sys.exit`, which says in so many words that the process is to end.
+If the application raises at the lifespan scope, the specification has the server go on without lifespan: an application
+that only handles requests does so. But an application that has received `lifespan.startup` has a lifespan; if it raises
+after that, its startup has failed, and serving it would hide, say, that its database is missing. `sys.exit` always
+counts as a failed start.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ log = logging.getLogger("septet")
 
 
 class Lifespan:
-    """The application's start and end, on the loop that `startup` is awaited on."""
+    """The application's start and end, on the loop on which `startup` is awaited."""
 
     def __init__(self, asgi: Asgi) -> None:
         self._asgi = asgi
@@ -26,14 +26,14 @@ class Lifespan:
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._event_received = False
-        """The application has taken an event."""
+        """The application has received an event."""
         self._error: BaseException | None = None
-        """What it raised before it had answered the startup."""
+        """What the application raised before it answered `lifespan.startup`."""
         self.supported = False
-        """The application has answered the startup."""
+        """The application has answered `lifespan.startup`."""
 
     async def startup(self) -> None:
-        """Raises Refused when the application says that it cannot start, Failed when it raises in its startup."""
+        """Run the application's startup. Raises Refused if it reports that it cannot start, Failed if it raises."""
         self._task = asyncio.get_running_loop().create_task(self._run())
         answer = await self._send_event("lifespan.startup")
         error, self._error = self._error, None
@@ -44,7 +44,7 @@ class Lifespan:
             raise Refused(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
     def _raise_failure(self, error: BaseException) -> None:
-        """Raise Failed unless the error says that there is no lifespan."""
+        """Raise Failed, unless the error means that the application has no lifespan."""
         if isinstance(error, SystemExit):
             raise Failed(f"the application did not start: {exit_message(error)}")
         if isinstance(error, Exception) and not self._event_received:
@@ -54,7 +54,7 @@ class Lifespan:
         raise Failed(f"the application did not start: {_named(error)}")
 
     async def shutdown(self) -> None:
-        """A failure is logged: there is nothing left that it could keep from anything."""
+        """Run the application's shutdown. A failure is only logged, because the server ends in any case."""
         if not self.supported:
             return
         answer = await self._send_event("lifespan.shutdown")
@@ -71,14 +71,14 @@ class Lifespan:
         return event
 
     async def _run(self) -> None:
-        """To its end; what it raises, SystemExit included, must not come out of the loop that runs it."""
+        """Run the application. What it raises, SystemExit included, must not escape into the loop."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._asgi.state}
         try:
             await self._asgi.application(scope, self._receive, self._answers.put)
         except BaseException as error:
             if not self.supported:
                 self._error = error
-            elif not isinstance(error, asyncio.CancelledError):  # it is cancelled when its loop winds up
+            elif not isinstance(error, asyncio.CancelledError):  # its loop cancels it at the end
                 log.error("the application raised in its lifespan", exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
@@ -89,6 +89,6 @@ def _named(error: BaseException) -> str:
 
 
 def _without_our_frame(error: BaseException) -> BaseException:
-    """The traceback begins in the application."""
+    """The error, with a traceback that begins in the application."""
     at = error.__traceback__
     return error.with_traceback(at.tb_next) if at is not None and at.tb_next is not None else error

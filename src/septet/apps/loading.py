@@ -1,4 +1,4 @@
-"""From `module:attribute` to an application, and from an application to its interface."""
+"""Load an application from `module:attribute`, and detect its interface."""
 
 import importlib
 import inspect
@@ -12,10 +12,10 @@ from septet.errors import Failed, SeptetError, UsageError
 
 
 def load(name: str, app_dir: str, factory: bool) -> Any:
-    """The application that `name` (`module:attribute`) leads to, looked for in `app_dir` first.
+    """The application named by `name` (`module:attribute`); `app_dir` is searched first. `factory`: call the attribute.
 
-    Raises UsageError when there is no such module or attribute; what the module itself raises becomes Failed, with its
-    traceback.
+    Raises UsageError if there is no such module or attribute, or it is not callable. What the module or the factory
+    raises becomes Failed, with its traceback.
     """
     module_name, _, attribute = name.partition(":")
     directory = os.path.abspath(app_dir)
@@ -59,18 +59,19 @@ def exit_message(error: SystemExit) -> str:
 
 
 def _failure(sentence: str, error: Exception) -> Failed:
-    """With the frames of the application and its libraries, and without those that lead from us to it."""
+    """A Failed with a traceback of the frames in the application and its libraries, without our own."""
     whole = TracebackException.from_exception(error, compact=True)
     chain = list(_chain(whole))
     for each in chain:
         each.stack[:] = [frame for frame in each.stack if not _leads_to_application(frame.filename)]
-    # A factory that wants an argument was never entered: the sentence says all. A SyntaxError has its place beside it.
+    # A factory that requires an argument was never entered, so no frame is left. A SyntaxError has its position in its
+    # text.
     shown = isinstance(error, SyntaxError) or any(each.stack for each in chain)
     return Failed(sentence, "".join(whole.format()) if shown else "")
 
 
 def _chain(error: TracebackException) -> Iterator[TracebackException]:
-    """An error, what it came of, and the members of a group."""
+    """An error, its causes and contexts, and the members of exception groups."""
     yield error
     for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
         if other is not None:
@@ -111,12 +112,12 @@ _ARGUMENTS = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive"
 
 
 def check_callable(name: str, application: Any, kind: str) -> None:
-    """Raise UsageError if `application` cannot be called as its interface has it: at each request that would be a 500,
-    and with no word of what was probably meant."""
+    """Raise UsageError if `application` does not take the arguments of its interface. Otherwise every request would be
+    answered 500, without a hint at --factory."""
     try:
-        # A decorator takes what the server gives, whatever the function that it stands for takes.
+        # The decorator is what is called, so its own signature counts, not that of the function it wraps.
         signature = inspect.signature(application, follow_wrapped=False)
-    except (TypeError, ValueError):  # written in C, and silent about it
+    except (TypeError, ValueError):  # written in C, without a signature
         return
     arguments = _ARGUMENTS[kind]
     if _takes(signature, len(arguments)):
