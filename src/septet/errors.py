@@ -8,7 +8,8 @@ class SeptetError(Exception):
 
 
 class UsageError(SeptetError):
-    """The command line or configuration is not allowed. The sentence names the option, the value and what is allowed."""
+    """The command line or configuration is not allowed. The sentence names the option, the value and what is
+    allowed."""
 
     exit_status = 2
 

@@ -91,7 +91,8 @@ class Request:
     """A cache of what an application interface makes of the head alone, by interface, because heads repeat."""
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
-        """A copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as long.)"""
+        """A copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
+        long.)"""
         return Request(
             self.method,
             self.target,
@@ -200,7 +201,8 @@ class Delivery(Protocol):
         """Send an interim answer (1xx) at once, unless the client speaks HTTP/1.0. Raises ValueError."""
 
     def check_client(self) -> None:
-        """Raise ClientGone if the client has left. For an application that yields empty parts, so that nothing is sent."""
+        """Raise ClientGone if the client has left. For an application that yields empty parts, so that nothing is
+        sent."""
 
     def await_body(self) -> None:
         """Wait until more of the request's body has come. Not called where the model collects the body first."""

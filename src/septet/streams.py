@@ -51,7 +51,8 @@ class Sink:
         self._torn = _ends_within_a_line(self._descriptor)
 
     def write(self, lines: bytes) -> None:
-        """Write `lines`, which end with a line end, in one write(2) if the kernel accepts them at once. Never raises."""
+        """Write `lines`, which end with a line end, in one write(2) if the kernel accepts them at once. Never
+        raises."""
         rest = memoryview(b"\n" + lines if self._torn else lines)
         try:
             while rest:

@@ -82,7 +82,8 @@ class Call:
         return self.write
 
     def early_hints(self, headers: Headers) -> None:
-        """`wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header fields (RFC 8297)."""
+        """`wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header fields (RFC
+        8297)."""
         exchange = self.exchange
         if exchange is None or exchange.responding:
             raise RuntimeError("early hints come before the answer")

@@ -132,7 +132,8 @@ class Channel:
     # What the application receives
 
     async def receive(self) -> Message:
-        """The next piece of the body (`http.request`); `http.disconnect` after the answer, or when the client is gone."""
+        """The next piece of the body (`http.request`); `http.disconnect` after the answer, or when the client is
+        gone."""
         exchange = self._exchange
         while not (self.answered or self._all_read or exchange.lost):
             try:

@@ -27,7 +27,8 @@ class OwnedDescriptor:
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """An owner for a descriptor that was just opened. Closes it and raises MemoryError if there is no memory for one."""
+    """An owner for a descriptor that was just opened. Closes it and raises MemoryError if there is no memory for
+    one."""
     try:
         return OwnedDescriptor(descriptor)
     except MemoryError:

@@ -50,7 +50,8 @@ class Limits:
 
 
 class Incoming:
-    """The receiving half of a `Http1Codec`. It has the state of both halves, because an exchange resets both at once."""
+    """The receiving half of a `Http1Codec`. It has the state of both halves, because an exchange resets both at
+    once."""
 
     __slots__ = (
         "_chunk_end",

@@ -119,7 +119,7 @@ def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
     """The hops in X-Forwarded-*. There is no specification: the fields are lists whose entries belong together by
     index.
 
-    But most proxies write only one scheme and one host, those of the client, whatever the number of hops.
+    But most proxies write only one scheme and one host, those of the client, for any number of hops.
     """
     nodes = _entries(named, b"x-forwarded-for")
     count = max(1, len(nodes))
@@ -162,7 +162,7 @@ def _bracketed(text: str) -> str:
 
 
 def _with_port(host: bytes, port: bytes) -> bytes:
-    """`host` with `port` if it has none. Ports 80 and 443 are left out whatever the scheme is: a balancer behind the
+    """`host` with `port` if it has none. Ports 80 and 443 are left out with either scheme: a balancer behind the
     one that ended TLS sends 80 with https. Raises ProtocolError(400)."""
     if not port.isdigit() or int(port[:6]) > 65535:
         raise _malformed("X-Forwarded-Port")

@@ -63,7 +63,8 @@ class Header(NamedTuple):
 
     @property
     def names_client(self) -> bool:
-        """Whether the header says from which address the following bytes come. If not, any client may have sent them."""
+        """Whether the header says from which address the following bytes come. If not, any client may have sent
+        them."""
         return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 

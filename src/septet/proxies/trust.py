@@ -51,7 +51,7 @@ class Trust:
 
     def __init__(self, texts: Iterable[str]) -> None:
         words = {word for text in texts for word in parse_peers(text)}
-        self._everybody = "*" in words
+        self._all = "*" in words
         self._unix = UNIX in words
         self._networks = [_network(word) for word in words - {UNIX, "*", "none"}]
         self._remembered = lru_cache(REMEMBERED_PEERS)(self._covers)
@@ -60,8 +60,8 @@ class Trust:
         return self._remembered(peer)
 
     def _covers(self, peer: str) -> bool:
-        if self._everybody or not peer:
-            return self._everybody
+        if self._all or not peer:
+            return self._all
         if peer == UNIX:
             return self._unix
         address = ip_address(peer.partition("%")[0])  # a link-local peer has a zone

@@ -35,7 +35,7 @@ class Http1Exchange(OutputQueue):
     _rules: Rules
     http: Http1Codec
     request: Request
-    """The same object as `http.request`. Kept here because it is read several times in each exchange."""
+    """`http.request`, kept here because it is read several times in each exchange."""
     client: tuple[str, int] | None
     server: tuple[str, int | None]
     _peer_unnamed: bool
