@@ -1,4 +1,4 @@
-"""What X-Forwarded-* and Forwarded say, and of whom: how far a chain of proxies is believed."""
+"""X-Forwarded-* and Forwarded: what they say about the client, and how far a chain of proxies is believed."""
 
 from contextlib import suppress
 
@@ -103,7 +103,7 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("fields_of_one", [True, False])
 def test_list_is_as_long_as_may_be_and_no_longer(name: str, fields_of_one: bool) -> None:
-    """In one field or in many; and empty entries take their place."""
+    """In one field or in several; empty entries count as well."""
     entry, comma = LISTS[name]
 
     def lines(count: int) -> list[str]:
@@ -152,7 +152,7 @@ def test_repeated_scheme_must_agree_with_itself() -> None:
 
 
 def test_lists_belong_together_entry_by_entry() -> None:
-    """Each proxy has added to each list: what counts is what the one at the client's side said."""
+    """If each proxy appends to each list, the entry of the proxy next to the client counts."""
     lines = [
         "X-Forwarded-For: 10.0.0.1, 203.0.113.9, 192.0.2.1",
         "X-Forwarded-Proto: ftp, https, http",

@@ -1,4 +1,4 @@
-"""Heads of answers: what an application may say of its answer, and what may not be put on the wire."""
+"""Heads of answers: what an application may send, and what is refused."""
 
 import pytest
 

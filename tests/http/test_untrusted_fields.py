@@ -1,4 +1,4 @@
-"""What the application sees of doubtful fields, as the peer is trusted or not."""
+"""Which untrusted fields the application sees, from a trusted peer and from others."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def test_request_without_doubtful_fields_has_none() -> None:
 
 
 def test_doubtful_fields_are_set_aside() -> None:
-    """Whoever forgets to vet a request does not let them through."""
+    """Without a filter they are dropped."""
     found = request(*FORWARDED, "X_Y: z", "Forwarded: for=203.0.113.9")
     assert found.fields == PLAIN
     assert len(found.untrusted_fields) == len(FORWARDED) + 2
