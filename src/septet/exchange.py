@@ -131,9 +131,9 @@ class ResponseHead:
     """Bytes of content that the application announces; None if it does not."""
     closes: bool
     """The application asked for `Connection: close`."""
-    dated: bool
+    has_date: bool
     """The application gave its own Date."""
-    named: bool
+    has_server: bool
     """The application gave its own Server."""
     serialised: tuple[bytes, bytes, int, bytes] = b"", b"", -1, b""
     """The protocol's cache of this head in bytes, for the next answer with it. A tuple that is replaced as a whole,

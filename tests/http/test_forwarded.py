@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from septet.exchange import Fields, ProtocolError
 from septet.http.grammar import is_from_proxies
-from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, of_one_kind, walk
+from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, select_kind, walk
 
 PROXIES = {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
 
@@ -304,10 +304,10 @@ BOTH = fields("Forwarded: for=203.0.113.9", "X-Forwarded-Proto: https", "X-Forwa
     ],
 )
 def test_only_one_kind_counts(kind: str, kept: list[bytes]) -> None:
-    assert [name for name, _ in of_one_kind(BOTH, kind)] == kept
+    assert [name for name, _ in select_kind(BOTH, kind)] == kept
 
 
 def test_forwarded_counts_where_it_is_alone() -> None:
     alone = BOTH[:1] + BOTH[2:]  # X-Forwarded-User says nothing of the client's address
-    assert of_one_kind(alone, "either") == alone
-    assert of_one_kind(alone, "x-forwarded") == alone[1:]
+    assert select_kind(alone, "either") == alone
+    assert select_kind(alone, "x-forwarded") == alone[1:]

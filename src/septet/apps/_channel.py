@@ -82,8 +82,8 @@ class Channel:
         """The application received `http.disconnect` before its answer was complete."""
 
     def uncork(self) -> None:
-        """Send what is buffered: the application waits for the first time, or has ended. From now on the carrier is
-        called at once."""
+        """Queue what is buffered, for the caller to drive: the application waits for the first time, or has ended. From
+        now on the channel calls the carrier itself."""
         self._corked = False
         if self._buffered and not self.answered:
             self._push_buffered()

@@ -48,7 +48,7 @@ class Http1Codec(Incoming):
         For a FileRegion only its framing is returned; the caller sends the file's bytes after it. Raises ValueError for
         a file that is the only part and has no Content-Length, and TypeError as `send` does.
         """
-        date_and_server = self._date_and_server(not head.dated, not head.named)
+        date_and_server = self._date_and_server(not head.has_date, not head.has_server)
         if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
             _, serialised_for, length, sealed = head.serialised
             decoder = self._decoder

@@ -103,7 +103,7 @@ def with_length(head: ResponseHead, length: int) -> ResponseHead:
     if head.status == 204:
         return head
     fields = (*head.fields, (b"Content-Length", b"%d" % length))
-    return ResponseHead(head.status, head.reason, fields, length, head.closes, head.dated, head.named)
+    return ResponseHead(head.status, head.reason, fields, length, head.closes, head.has_date, head.has_server)
 
 
 def _content_length(status: int, value: bytes | None) -> int | None:

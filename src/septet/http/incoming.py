@@ -162,7 +162,7 @@ class Incoming:
         """What was received and is not used yet."""
         return self._inbox
 
-    def begin_after(self, count: int, secure: bool) -> None:
+    def skip_proxy_header(self, count: int, secure: bool) -> None:
         """Drop `count` bytes, the header of the PROXY protocol. `secure`: the client speaks TLS with the proxy."""
         self._inbox = self._inbox[count:]
         if secure:
@@ -175,7 +175,7 @@ class Incoming:
         try:
             request = self._next_head()
         except ProtocolError:
-            self.begin_nothing()
+            self.begin_invalid()
             raise
         if request is not None:
             self._begin(request)
@@ -183,7 +183,7 @@ class Incoming:
                 self._expect_body(request)
         return request
 
-    def begin_nothing(self) -> None:
+    def begin_invalid(self) -> None:
         """Begin an exchange without a valid request, for the answer that refuses it."""
         self._begin(INVALID_REQUEST)
 

@@ -55,10 +55,10 @@ def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section,
     section = _read(block, version, most_fields)
     if len(block) > MAX_OUTLINED_BYTES:
         return section, []
-    drawn = _outlines.draw(block, section)  # the call of _read may have replaced `_outlines`
-    _outlines.by_version[version] = [drawn, *_outlines.by_version[version][: MAX_OUTLINES - 1]]
-    values = drawn.values(block)
-    assert values is not None, "a section fits the outline that was drawn of it"
+    outline = _outlines.make_outline(block, section)  # the call of _read may have replaced `_outlines`
+    _outlines.by_version[version] = [outline, *_outlines.by_version[version][: MAX_OUTLINES - 1]]
+    values = outline.values(block)
+    assert values is not None, "a section fits its own outline"
     return section, values
 
 
@@ -142,9 +142,9 @@ class _Outlines:
     def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
         self.differing = differing
         self.by_version: dict[str, list[_Outline]] = {"1.0": [], "1.1": []}
-        self._met: dict[bytes, int] = {}
+        self._new_lines: dict[bytes, int] = {}
 
-    def draw(self, block: bytes, section: Section) -> _Outline:
+    def make_outline(self, block: bytes, section: Section) -> _Outline:
         """The outline of a section that was just parsed. Values of a name that occurs twice are not left out."""
         names = [name for name, _ in section.fields]
         pieces = [b""]
@@ -161,14 +161,14 @@ class _Outlines:
         section.varying = tuple(varying)
         return _Outline(section, pieces)
 
-    def met(self, name: bytes) -> None:
+    def count_new_line(self, name: bytes) -> None:
         """Count a line with this name that was not in the cache: it is new, or there are too many different ones."""
         global _outlines
-        count = self._met[name] = self._met.get(name, 0) + 1
+        count = self._new_lines[name] = self._new_lines.get(name, 0) + 1
         if count >= VALUES_TO_DIFFER and name not in self.differing:
             _outlines = _Outlines(self.differing | {name} if len(self.differing) < MAX_DIFFERING else frozenset({name}))
-        elif len(self._met) > REMEMBERED_LINES:
-            self._met.clear()
+        elif len(self._new_lines) > REMEMBERED_LINES:
+            self._new_lines.clear()
 
 
 _outlines = _Outlines()
@@ -184,7 +184,7 @@ class _FieldLines(BoundedCache[bytes, Field | None]):
         if len(line) <= REMEMBERED_LINE:
             self.add(line, field)
             if field and name not in _READ_BY_US:
-                _outlines.met(line[: len(name)])
+                _outlines.count_new_line(line[: len(name)])
         return field
 
 

@@ -60,7 +60,7 @@ def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
 
 
 def hops(fields: Fields) -> Iterator[Hop]:
-    """The hops in `fields` (of one kind, see `of_one_kind`), nearest proxy first. Parsed lazily: the rest may be the
+    """The hops in `fields` (of one kind, see `select_kind`), nearest proxy first. Parsed lazily: the rest may be the
     client's own."""
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
@@ -70,7 +70,7 @@ def hops(fields: Fields) -> Iterator[Hop]:
     return _x_forwarded(named) if named.keys() & _SAYING else iter(())
 
 
-def of_one_kind(fields: Fields, kind: str) -> Fields:
+def select_kind(fields: Fields, kind: str) -> Fields:
     """`fields` without Forwarded (`kind` x-forwarded), or without X-Forwarded-* (`kind` forwarded).
 
     With `kind` either, Forwarded is dropped if X-Forwarded-* are there: a proxy that writes one kind usually passes the

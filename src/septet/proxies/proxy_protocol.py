@@ -89,7 +89,7 @@ def _decode_line(data: bytes) -> Header | None:
     if end < 0:
         if len(data) == MAX_LINE:
             raise _malformed(f"is longer than {MAX_LINE} bytes")
-        _check_begun(data)
+        _check_partial_line(data)
         return None
     return Header(end + 2, _read_line(data[:end]))
 
@@ -104,14 +104,14 @@ def _read_line(line: bytes) -> Endpoints | None:
     return Endpoints(_end(source, source_port), _end(destination, destination_port))
 
 
-_WORDS_TO_COME = {
+_MISSING_WORDS = {
     b"TCP4": (b"1.1.1.1", b"1.1.1.1", b"1", b"1"),
     b"TCP6": (b"::", b"::", b"1", b"1"),
 }
-_NUMBERS = (b"", b"0", b":", b"::", b".0", b"0.0", b"0.0.0", b"0.0.0.0", b".0.0", b".0.0.0")
+_COMPLETIONS = (b"", b"0", b":", b"::", b".0", b"0.0", b"0.0.0", b"0.0.0.0", b".0.0", b".0.0.0")
 
 
-def _check_begun(data: bytes) -> None:
+def _check_partial_line(data: bytes) -> None:
     """Raise ProtocolError(400) if no line of version 1 begins with `data`, which begins with `PROXY `."""
     if data[-1:] == b"\r":  # nothing but an LF may follow
         _read_line(data[:-1])
@@ -119,16 +119,16 @@ def _check_begun(data: bytes) -> None:
     family, space, rest = data[6:].partition(b" ")
     if not space or family == b"UNKNOWN":
         bare = b"\r" in rest or b"\n" in rest
-        if bare or not any(known.startswith(family) for known in (b"UNKNOWN", *_WORDS_TO_COME)):
+        if bare or not any(known.startswith(family) for known in (b"UNKNOWN", *_MISSING_WORDS)):
             raise _malformed("is no valid line")
         return
-    if family not in _WORDS_TO_COME:
+    if family not in _MISSING_WORDS:
         raise _malformed("is no valid line")
     words = rest.split(b" ")
-    to_come = _WORDS_TO_COME[family][len(words) :]
-    for end in _NUMBERS:
+    missing = _MISSING_WORDS[family][len(words) :]
+    for end in _COMPLETIONS:
         try:
-            _read_line(b" ".join([data + end, *to_come]))
+            _read_line(b" ".join([data + end, *missing]))
             return
         except ProtocolError as error:
             fault = error

@@ -126,7 +126,7 @@ class Session(Http1Exchange):
         if phase.timeout is None:
             return None
         timeout: float = getattr(self._rules.timeouts, phase.timeout)
-        stops = self.http.stopping and self._is_held_by_client
+        stops = self.http.stopping and self._waits_for_client
         if stops:
             timeout = min(timeout, STOPPING_S)
         if phase.paced and not stops:
@@ -154,7 +154,7 @@ class Session(Http1Exchange):
         """The deadline has passed: answer 408 (503 when the server stops), close, or cut the connection."""
         if self.http.stopping and self.phase is HEAD:
             return self.lose()
-        if self.http.stopping and self._is_held_by_client and self.phase is BODY:
+        if self.http.stopping and self._waits_for_client and self.phase is BODY:
             return self.refuse(ProtocolError(503, "the server stops, and the body has not come"))
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
@@ -164,7 +164,7 @@ class Session(Http1Exchange):
             self.http.keep_alive = False
             return self._enter(TURN)
         if self.phase is HEAD:
-            self.http.begin_nothing()
+            self.http.begin_invalid()
             self.request = self.http.request
         return self.refuse(late)
 
@@ -176,12 +176,12 @@ class Session(Http1Exchange):
         self.http.stopping = True
         if self.phase in (IDLE, DRAIN, PROXY_HEADER):
             return self._enter(OVER)
-        if self._is_held_by_client:
+        if self._waits_for_client:
             self.since = None
         return self.phase.want
 
     @property
-    def _is_held_by_client(self) -> bool:
+    def _waits_for_client(self) -> bool:
         """The client has to send something or to close, and no application is at work on its request."""
         phase = self.phase
         return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
@@ -225,7 +225,7 @@ class Session(Http1Exchange):
             return self.refuse(fault)
         if header is None:
             return self._enter(OVER) if self.http.ended else READ
-        self.http.begin_after(header.length, header.secure)
+        self.http.skip_proxy_header(header.length, header.secure)
         if header.endpoints:
             self.client, self.server = header.endpoints
         self._peer_unnamed = not header.names_client

@@ -224,7 +224,7 @@ def test_open_file_is_the_one_that_was_found(root: Path, an_hour_ahead: Callable
     path = root / "public/large"
     path.write_bytes(bytes(IN_MEMORY + 1))
     files = Files(Tree(str(root / "public")), b"", an_hour_ahead)
-    found = files.find(b"large").only
+    found = files.find(b"large").sole
     assert found is not None
     files.open(found)
     let_clock_tick(root)

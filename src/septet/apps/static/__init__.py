@@ -57,9 +57,9 @@ class Static:
         for _ in range(ATTEMPTS):
             try:
                 resource = self._files.find(wanted.name)
-                only = resource.only
-                if wanted.simple and only is not None and only.content is not None:
-                    return only.whole
+                sole = resource.sole
+                if wanted.simple and sole is not None and sole.content is not None:
+                    return sole.whole
                 return answer(wanted, resource, self._files.open)
             except Changed:
                 continue

@@ -57,7 +57,7 @@ class Representation:
     content: bytes | None
     """The whole file; None if it is larger than IN_MEMORY."""
     validators: Validators
-    brief: Fields
+    caching_fields: Fields
     """The fields of a 200 that a 304 repeats (RFC 9110 section 15.4.5)."""
     media_type: bytes
     codings: Fields = ()
@@ -75,7 +75,9 @@ class Representation:
     def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
         """The head of an answer that sends the file, or `length` bytes in parts of it, as media type `kind`."""
         framing = ((b"Accept-Ranges", b"bytes"), (b"Content-Length", b"%d" % length))
-        return response_head(status, reason, (*self.brief, (b"Content-Type", kind), *self.codings, *more, *framing))
+        return response_head(
+            status, reason, (*self.caching_fields, (b"Content-Type", kind), *self.codings, *more, *framing)
+        )
 
     @cached_property
     def whole(self) -> Response:
@@ -84,7 +86,7 @@ class Representation:
 
     @cached_property
     def not_modified(self) -> Response:
-        return response_head(304, b"Not Modified", self.brief), b"", None
+        return response_head(304, b"Not Modified", self.caching_fields), b"", None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +97,13 @@ class Resource:
     """By coding; those that are preferred for equal weights come first."""
     path_states: tuple[PathState, ...]
     """The states of everything on the way to the file and of the file itself, to see whether they have changed."""
-    only: Representation | None
+    sole: Representation | None
     """The one representation, if there are no compressed files, not even outdated ones; else None."""
 
     def choose(self, accepted: Accepted) -> Representation | None:
         """The representation that the client prefers; None if it accepts none."""
-        if self.only is not None:
-            return self.only if accepted.identity else None
+        if self.sole is not None:
+            return self.sole if accepted.identity else None
         coding = accepted.best(self.representations)
         return None if coding is None else self.representations[coding]
 
@@ -166,13 +168,13 @@ class Files:
             for coding, read in (*fresh.items(), (IDENTITY, original))
         }
         path_states = (*ancestors, *(read.path_state(self._tree) for read in (original, *coded.values())))
-        only = None if coded else representations[IDENTITY]
-        resource = Resource(representations, path_states, only)
+        sole = None if coded else representations[IDENTITY]
+        resource = Resource(representations, path_states, sole)
         self._remember(name, resource, now_ns)
         return resource
 
     def _represent(
-        self, read: "_Read", coding: bytes, kind: bytes, own: bytes, now_ns: int, negotiated: bool
+        self, read: "_ReadFile", coding: bytes, kind: bytes, own: bytes, now_ns: int, negotiated: bool
     ) -> Representation:
         status = read.identity
         # With a date in the future clients would not ask again before it (RFC 9110 section 8.8.2.1).
@@ -180,11 +182,11 @@ class Files:
         date = formatdate(modified_s, usegmt=True).encode("ascii")
         validators = Validators(_tag(status, coding), date, modified_s, settled=modified_s < now_ns // 10**9)
         vary = ((b"Vary", b"Accept-Encoding"),) if negotiated else ()
-        brief = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)
+        caching_fields = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)
         # In the order in which they were applied (RFC 9110 section 8.4).
         codings = b", ".join(filter(None, (own, b"" if coding == IDENTITY else coding)))
         fields = ((b"Content-Encoding", codings),) if codings else ()
-        return Representation(read.name, coding, status, read.content, validators, brief, kind, fields)
+        return Representation(read.name, coding, status, read.content, validators, caching_fields, kind, fields)
 
     def _recall(self, name: bytes) -> Resource | None:
         known = self._remembered.get(name)
@@ -207,21 +209,21 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _ReadFile:
     """A regular file in its directory, and its content if it is small."""
 
     name: bytes
     identity: Identity
     content: bytes | None
 
-    def older_than(self, other: "_Read") -> bool:
+    def older_than(self, other: "_ReadFile") -> bool:
         return self.identity.modified_ns < other.identity.modified_ns
 
     def path_state(self, tree: Tree) -> PathState:
         return tree.path(self.name), self.identity
 
 
-def _read_in(directory: int, name: bytes) -> _Read:
+def _read_in(directory: int, name: bytes) -> _ReadFile:
     """Read a file. Raises OSError, and Changed if it is written to meanwhile."""
     descriptor = open_in(directory, name)
     try:
@@ -231,16 +233,16 @@ def _read_in(directory: int, name: bytes) -> _Read:
         if not stat.S_ISREG(found.mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file")
         if found.size > IN_MEMORY:
-            return _Read(name, found, None)
+            return _ReadFile(name, found, None)
         content = os.pread(descriptor, found.size, 0)
         if len(content) != found.size or identity(os.fstat(descriptor)) != found:
             raise Changed
-        return _Read(name, found, content)
+        return _ReadFile(name, found, content)
     finally:
         os.close(descriptor)
 
 
-def _read_beside(directory: int, name: bytes) -> _Read | None:
+def _read_beside(directory: int, name: bytes) -> _ReadFile | None:
     """Read a file; None if there is no regular file of that name."""
     try:
         return _read_in(directory, name)
