@@ -105,10 +105,10 @@ class Channel:
 
     def wake(self) -> None:
         """Resume everything that waits for a change; each checks its own condition again."""
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
+        for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
+        self._waiters = None  # only now: after a MemoryError above, the next call wakes those that were left
 
     async def _wait_for_change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
