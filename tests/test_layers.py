@@ -222,8 +222,8 @@ def test_one_birthplace_of_connections() -> None:
     assert importers == {"septet.service"}
 
 
-def test_applications_know_http_by_its_events_heads_and_memory() -> None:
-    allowed = {"septet.http.head", "septet.http.memory"}
+def test_applications_know_http_by_its_heads_and_cache() -> None:
+    allowed = {"septet.http.head", "septet.http.cache"}
     wrong = [
         str(found)
         for found in all_imports()

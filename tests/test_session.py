@@ -1,4 +1,4 @@
-"""The session's words, one verb at a time: requests in, turns, parts of answers out, and the end."""
+"""A session, one method at a time: requests in, calls of the application, parts of answers out, and the end."""
 
 import io
 from pathlib import Path
@@ -22,7 +22,7 @@ SPOOLING = Rules(spool=io.BytesIO)
 
 
 def in_turn(data: bytes = GET, rules: Rules | None = None) -> Watched:
-    """A session whose application has its turn for the request `data`."""
+    """A session at RUN for the request `data`."""
     session = Watched(rules)
     assert session.receive(data) is RUN
     return session
@@ -111,7 +111,7 @@ def test_file_follows_the_head(tmp_path: Path) -> None:
 
 
 def test_file_that_has_shrunk_ends_the_connection() -> None:
-    """What was promised cannot be kept, and filling it up would be a lie."""
+    """The Content-Length cannot be kept, and padding would be wrong content."""
     session = in_turn()
     session.respond(ok((b"Content-Length", b"5")), FileRegion(-1, 0, 5), True)
     session.wrote(len(session.output))
@@ -120,7 +120,7 @@ def test_file_that_has_shrunk_ends_the_connection() -> None:
 
 
 def test_requests_in_a_row() -> None:
-    """The answer to one request is out before the next one's turn comes."""
+    """An answer is complete before the application is called for the next request."""
     session = Watched()
     want = session.receive(render("GET", "/1") + render("GET", "/2") + GET[:5])
     for path in (b"/1", b"/2"):
@@ -176,7 +176,7 @@ def test_spooled_body_comes_before_the_turn(data: bytes) -> None:
 
 
 def test_idle_session_holds_no_body() -> None:
-    """15,000 of them wait on one server; a collected body may take a mebibyte and a file."""
+    """15,000 idle connections may wait on one server; a collected body may take a mebibyte and a file."""
     session = Watched(SPOOLING)
     session.receive(POST)
     session.respond(ok(), b"", True)
@@ -218,7 +218,7 @@ def test_continue_is_sent_when_the_body_is_wanted(rules: Rules) -> None:
 
 @pytest.mark.parametrize("rules", [Rules(), SPOOLING])
 def test_body_that_comes_while_the_continue_is_written(rules: Rules) -> None:
-    """A completion-based model receives at any time, a client need not wait: nothing more will come to wake anybody."""
+    """A completion-based model receives while it sends. What has come then is used without another receive."""
     session = Watched(rules)
     if session.receive(EXPECTS) is RUN:
         session.want_body()
@@ -301,7 +301,7 @@ def test_an_idle_session_holds_nothing_of_its_last_request() -> None:
 
 
 def test_a_body_is_given_back_when_the_answer_has_gone() -> None:
-    """Though the connection lingers, or the next request comes slowly."""
+    """Even if the connection lingers, or the next request comes slowly."""
     session = Watched(Rules(spool=io.BytesIO))
     session.receive(render("POST", "/", "Connection: close", body=b"body"))
     assert session.body is not None
@@ -311,7 +311,7 @@ def test_a_body_is_given_back_when_the_answer_has_gone() -> None:
 
 
 def test_a_continue_that_was_not_sent_is_not_the_next_requests() -> None:
-    """The answer was given while 100 Continue still waited for its client."""
+    """The application has answered while 100 Continue still waits for the client."""
     session = Watched()
     session.receive(render("POST", "/", "Expect: 100-continue", "Content-Length: 4"))
     assert session.poll() is None
@@ -327,7 +327,7 @@ def test_a_continue_that_was_not_sent_is_not_the_next_requests() -> None:
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_file_that_is_the_last_part_ends_the_chunks(tmp_path: Path, count: int) -> None:
-    """In its own exchange: what has come after the request is answered after it."""
+    """Bytes that have come after the request belong to the next exchange."""
     path = tmp_path / "file"
     path.write_bytes(b"123")
     session = Watched()

@@ -1,4 +1,4 @@
-"""How a session asks whether there is room for its request, and gives the place back, exactly once."""
+"""A session asks for admission of each request, and releases it exactly once."""
 
 import io
 
@@ -14,7 +14,7 @@ POST = render("POST", "/", body=b"12345")
 
 
 class Room:
-    """An `Admission` for one request at a time that counts what it is told."""
+    """An `Admission` for one request at a time that counts its calls."""
 
     def __init__(self) -> None:
         self.free = 1
@@ -48,7 +48,7 @@ def test_a_place_from_the_head_to_the_end_of_the_answer() -> None:
 
 
 def test_every_request_of_a_connection_asks_anew() -> None:
-    """A head that was met before takes a shorter way; both ways lead past the door."""
+    """A head in the cache takes a shorter path through the code; both paths ask for admission."""
     room = Room()
     session = begun(room, GET)
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_every_request_of_a_connection_asks_anew() -> None:
 
 @pytest.mark.parametrize("spool", [False, True])
 def test_no_room(spool: bool) -> None:
-    """The body of what was refused is passed over, and what comes then is a new request."""
+    """The refused request's body is discarded, and the next bytes are a new request."""
     room = Room()
     room.enter()
     session = begun(room, POST[:-1], spool)

@@ -70,7 +70,7 @@ def test_idle_time_begins_anew_after_an_answer() -> None:
 
 @pytest.mark.parametrize("pieces", [[b"\r\n"], [b"\r", b"\n"]])
 def test_empty_lines_do_not_prolong_the_idle_time(pieces: list[bytes]) -> None:
-    """They begin no request; else a client could stay for ever by sending one now and then."""
+    """Empty lines begin no request; otherwise a client could keep a connection open by sending one now and then."""
     session = begun()
     session.deadline(0.0)
     for now in (20.0, 40.0, 60.0):
@@ -107,7 +107,7 @@ def test_late_body_that_is_collected() -> None:
 
 
 def test_late_body_that_the_application_waits_for() -> None:
-    """The application is told, so that it can undo what it did; its failure becomes the 408."""
+    """The application gets ClientGone, so that it can undo what it did; when it fails, the answer is 408."""
     session = begun(POST[:-1])
     session.poll()
     session.want_body()

@@ -20,7 +20,7 @@ UNWANTED = render("POST", "/", "Content-Length: 1000000")
 
 
 def answered(data: bytes) -> Watched:
-    """A session that has had this request, and written a whole answer to it."""
+    """A session that has received this request and has sent a whole answer to it."""
     session = Watched()
     assert session.receive(data) is RUN
     session.respond(ok(), b"", True)
@@ -45,7 +45,7 @@ def test_refused_request_is_answered(data: bytes, status: int) -> None:
 
 
 def test_refused_head_request_is_answered_without_content() -> None:
-    """RFC 9110 section 9.3.2; the refusal is of the body, and the method is known."""
+    """RFC 9110 section 9.3.2: the body is refused, and the method, HEAD, is known."""
     session = Watched(Rules(limits=Limits(body=10)))
     session.receive(render("HEAD", "/", "Content-Length: 11"))
     answer = write_all(session)
@@ -69,7 +69,7 @@ def test_failure_before_the_answer() -> None:
 
 
 def test_failure_in_the_answer_cuts_the_connection() -> None:
-    """The client must not take what it has for the whole."""
+    """The client must not take a part of the answer for the whole."""
     session = Watched()
     session.receive(GET)
     session.respond(ok(), b"part", False)
@@ -97,7 +97,7 @@ def test_refusal_in_the_answer_cuts_the_connection() -> None:
 
 @pytest.mark.parametrize("data", [GET + b"nonsense\r\n\r\n", UNWANTED])
 def test_end_lingers_while_the_client_may_be_sending(data: bytes) -> None:
-    """A close at once would be a reset, which can overtake the answer (RFC 9112 section 9.6)."""
+    """Closing at once would send a reset, which can destroy the answer (RFC 9112 section 9.6)."""
     session = answered(data)
     write_all(session)
     assert session.want is CLOSE
@@ -148,7 +148,7 @@ def test_client_that_ends_before_a_request(data: bytes) -> None:
 
 
 def test_client_that_ends_after_its_request_is_answered() -> None:
-    """Half-closing is allowed (RFC 9112 section 9.6); many a simple client does it."""
+    """Half-closing is allowed (RFC 9112 section 9.6); simple clients do it."""
     session = Watched()
     session.receive(GET)
     assert session.receive(b"") is RUN
@@ -222,7 +222,7 @@ def test_stop_between_the_parts_of_an_answer() -> None:
 
 
 class Diary:
-    """An `Observer` that writes everything down."""
+    """An `Observer` that records its calls."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[object, ...]] = []
@@ -254,7 +254,7 @@ def test_observer_is_told_of_requests_and_answers() -> None:
 
 
 class FullDisk(io.BytesIO):
-    """A file whose disk is full, which it says at its close as well: it flushes first."""
+    """A file on a full disk: `close` raises as well, because it flushes first."""
 
     def write(self, data: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -273,7 +273,7 @@ def test_body_that_cannot_be_stored_is_answered() -> None:
 
 
 def test_requests_that_came_after_the_last_answer_do_not_cut_it() -> None:
-    """To close over them would be a reset, and what has come is only a part of what may be on its way."""
+    """Closing with unread bytes would send a reset, and more bytes may be on their way."""
     session = Watched()
     assert session.receive(CLOSING + GET * 3) is RUN
     session.respond(ok(), b"", True)
@@ -288,4 +288,4 @@ def test_refusal_is_told_with_its_reason() -> None:
     session = Watched(Rules(refused=told.append))
     session.receive(b"GET / HTTP/1.1\r\n folded: yes\r\n\r\n")
     assert len(told) == 1
-    assert told[0].startswith("a request of 192.0.2.1 is answered 400: a header field is folded")
+    assert told[0].startswith("a request from 192.0.2.1 is answered 400: a header field is folded")

@@ -1,4 +1,4 @@
-"""The laws of `support/laws.py` for requests that are right, for such as were, and for whatever comes.
+"""The laws of `support/laws.py` for valid requests, for requests with changed bytes, and for random bytes.
 
 `fuzz/` holds the same laws against inputs that coverage leads to.
 """
@@ -40,7 +40,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 @given(st.lists(requests(), min_size=1, max_size=5), PLACES)
 def test_right_requests(several: list[bytes], places: list[int]) -> None:
-    """All are answered, however they come and are read."""
+    """All are answered, in whichever pieces they come and are read."""
     data = b"".join(several)
     check(data, places)
     for way in WAYS:
@@ -51,7 +51,7 @@ def test_right_requests(several: list[bytes], places: list[int]) -> None:
 
 @st.composite
 def spoilt(draw: st.DrawFn) -> bytes:
-    """Cases of the corpus, one behind the other, with bytes put in, taken out and changed."""
+    """Cases of the corpus in a row, with bytes inserted, removed and changed."""
     chosen = draw(st.lists(st.sampled_from([case.data for case in CASES if len(case.data) < 1000]), max_size=3))
     data = bytearray(b"".join(chosen))
     for place, length, text in draw(st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 5), TOKENS), max_size=4)):

@@ -1,4 +1,4 @@
-"""A session whose peer is a proxy: whom each request comes from, and the PROXY protocol before the first of them."""
+"""A session whose peer is a proxy: the client of each request, and the PROXY protocol before the first request."""
 
 import dataclasses
 import io
@@ -48,7 +48,7 @@ def seen(session: Session) -> tuple[tuple[str, int] | None, str]:
 
 
 def test_each_request_has_a_client_of_its_own() -> None:
-    """On one connection, one after the other, with the same heads coming again."""
+    """Clients of several requests on one connection, with repeated heads."""
     session = Watched(FILTERED)
     for _ in range(3):
         for data, expected in (
@@ -108,7 +108,7 @@ def test_nonsense_is_refused_and_nothing_behind_it_is_run(tmp_path: Path) -> Non
 
 
 def test_unix_peer_is_told_from_one_that_has_left() -> None:
-    """accept(2) gives neither an address; only the listener tells that the one never had any."""
+    """accept(2) gives no address for both; only the listener shows that a unix socket's peer has none."""
     unix = Session(FILTERED, None, ("/run/app.sock", None))
     gone = Session(FILTERED, None, SERVER)
     for session in (unix, gone):
@@ -170,7 +170,7 @@ UNNAMED = {
 
 @pytest.mark.parametrize("name", UNNAMED)
 def test_client_whom_the_header_does_not_name_is_not_believed(name: str) -> None:
-    """It passes its bytes through a proxy of ours, but it is none; not even where unix sockets are trusted."""
+    """The client's bytes pass through a trusted proxy, but the client is none, even if unix sockets are trusted."""
     session = Watched(BEHIND_PROXY)
     session.receive(UNNAMED[name] + by("10.0.0.1"))
     assert seen(session) == (None if "UNIX" in name else CLIENT, "http")
@@ -186,7 +186,7 @@ def test_proxy_itself_is_believed() -> None:
 
 
 def test_client_that_the_header_names_is_who_must_be_trusted() -> None:
-    """A proxy that only passes bytes on passes on what its client says as well."""
+    """A proxy that only passes bytes on also passes on its client's fields."""
     for source, client in (("203.0.113.9", ("203.0.113.9", 4711)), ("203.0.113.1", ("10.0.0.1", 0))):
         session = Watched(BEHIND_PROXY)
         session.receive(line(source, "198.51.100.2") + by("10.0.0.1"))
@@ -242,7 +242,7 @@ def test_time_of_the_first_request_begins_after_the_header() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\r\n\r\n", HEADERS["v2"]])
 def test_end_before_the_first_request(data: bytes) -> None:
-    """As balancers look whether somebody listens: nothing to answer, nothing to log."""
+    """A balancer's health check: nothing to answer, nothing to log."""
     session = Watched(BEHIND_PROXY)
     if data:
         assert session.receive(data) is READ

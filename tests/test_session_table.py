@@ -1,4 +1,4 @@
-"""A session driven at random, as a carrier and an application would: it never leaves the table of phases."""
+"""A session driven at random, as carriers and applications do: each change of phase is in the table."""
 
 import io
 
@@ -63,7 +63,7 @@ HEADS = st.sampled_from([ok(), ok((b"Content-Length", b"5")), ok((b"Connection",
 
 
 class Driver:
-    """Chooses what happens next among what may happen, and checks what must hold after it."""
+    """Chooses the next event at random among those that may happen, and checks what must hold after it."""
 
     def __init__(self, session: Watched, data: st.DataObject) -> None:
         self.session = session

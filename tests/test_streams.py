@@ -63,7 +63,7 @@ def test_one_report_for_an_episode() -> None:
 
 def test_end_of_an_episode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("septet.streams.EPISODE_S", 0.0)
-    monkeypatch.setattr("septet.streams.PATIENCE_S", 0.0)
+    monkeypatch.setattr("septet.streams.MAX_WAIT_S", 0.0)
     said: list[str] = []
     reading, writing = os.pipe()
     try:
@@ -111,7 +111,7 @@ def test_torn_line_of_an_earlier_server(tmp_path: Path) -> None:
 
 def test_pipe_that_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are dropped after a while, and written again as soon as there is room; the pipe itself keeps its flags."""
-    monkeypatch.setattr("septet.streams.PATIENCE_S", 0.05)
+    monkeypatch.setattr("septet.streams.MAX_WAIT_S", 0.05)
     said: list[str] = []
     reading, writing = os.pipe()
     try:

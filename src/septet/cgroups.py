@@ -1,10 +1,10 @@
 """The control groups of this process, and the limits that they set: cgroups(7), version 2 and version 1.
 
-In a container the CPUs and the memory of the machine are not those of the process. The innermost group is not enough: a
-group around it may be given less, so the narrowest limit of all counts.
+In a container a process may use less CPU and memory than the machine has. The innermost group does not suffice: a group
+around it may have a lower limit, so the lowest limit of all applies.
 
-The only reader of control groups: the server takes its default numbers of workers and threads from it, the laboratory
-what it may use and what it records about the machine.
+The server derives its default numbers of workers and threads from these limits; the laboratory records them, and does
+not use more than they allow.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED_BYTES = 1 << 60
-"""Version 1 writes "no limit" as the largest multiple of a page."""
+"""Version 1 writes "no limit" as the largest multiple of a page; limits of this size and more are none."""
 
 
 def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[Path]:
     """The directories of this process's group as `controller` knows it, and of the groups around it, innermost first.
 
-    The groups at the root come last in any case: where the membership cannot be read, or names a group of the host that
-    a container does not see, they are what applies to the container.
+    The groups at the root always come last: they are the container's own if the membership cannot be read, or names a
+    group of the host that is not visible in the container.
     """
     found: dict[Path, None] = {}
     for line in read(membership).splitlines():
@@ -34,13 +34,14 @@ def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) 
 
 
 def cpu_quota(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | None:
-    """How many CPUs' worth of time the group may take; None: no limit is set."""
+    """CPU time that this process's groups may use, in CPUs (1.5: 1.5 s of CPU time each second); None: no limit."""
     quotas = (_quota(group) for group in groups("cpu", root, membership))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota(group: Path) -> float | None:
-    """Version 2 has "QUOTA PERIOD" in microseconds, or "max PERIOD"; version 1 a file for each."""
+    """The limit of one group, in CPUs. Version 2 has a file with "QUOTA PERIOD" in microseconds, or "max PERIOD";
+    version 1 has a file for each."""
     quota, _, period = read(group / "cpu.max").strip().partition(" ")
     if not quota:
         quota, period = read(group / "cpu.cfs_quota_us").strip(), read(group / "cpu.cfs_period_us").strip()
@@ -48,7 +49,7 @@ def _quota(group: Path) -> float | None:
 
 
 def memory_limits(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[tuple[int, str]]:
-    """(bytes, name of the file) for each limit of memory."""
+    """(bytes, name of the file) for each memory limit of this process's groups."""
     for group in groups("memory", root, membership):
         for name in ("memory.max", "memory.limit_in_bytes"):
             most = number(read(group / name))
@@ -57,13 +58,13 @@ def memory_limits(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterato
 
 
 def number(text: str) -> int | None:
-    """The first word, if it is a number; a limit may be "max" instead."""
+    """The first word of `text` if it is a decimal number, else None: a limit may be "max"."""
     word = text.split(maxsplit=1)[:1]
     return int(word[0]) if word and word[0].isdecimal() else None
 
 
 def read(path: Path) -> str:
-    """The text of a file; "" when it cannot be read."""
+    """The text of a file; "" if it cannot be read."""
     try:
         return path.read_text()
     except OSError:

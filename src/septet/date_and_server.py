@@ -1,4 +1,4 @@
-"""The Date and Server lines of an answer, made once a second."""
+"""The Date and Server lines of an answer, formatted once a second."""
 
 from collections.abc import Callable
 from email.utils import formatdate
@@ -6,10 +6,10 @@ from time import time
 
 
 def date_and_server_fields(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
-    """A function that gives the lines, the Date if its first and the Server if its second argument is true.
+    """A function that returns the two lines as bytes: Date if its first argument is true, Server if its second is.
 
-    RFC 9110 sections 6.6.1 and 10.2.4. An empty `server` leaves its line out, and so does `dated` that is false: for a
-    server behind another that dates answers.
+    RFC 9110 sections 6.6.1 and 10.2.4. With an empty `server` there is no Server line. With `dated` false there is no
+    Date line, for a server behind another one that adds it.
     """
     server_line = f"Server: {server}\r\n".encode("ascii") if server else b""
     until = 0

@@ -1,28 +1,29 @@
-"""The two ways in which a command ends badly; `cli` alone turns them into an exit status."""
+"""The errors with which a command ends. Only `cli` turns them into an exit status."""
 
 
 class SeptetError(Exception):
-    """One sentence for the person at the terminal."""
+    """An error whose text is one sentence for the user."""
 
     exit_status = 1
 
 
 class UsageError(SeptetError):
-    """What the user wrote is not allowed: the sentence names the option, the value and what is allowed."""
+    """The command line or configuration is not allowed. The sentence names the option, the value and what is
+    allowed."""
 
     exit_status = 2
 
 
 class Failed(SeptetError):
-    """The command was right but could not be done: the sentence says what failed and, where known, the cure."""
+    """The command is valid but failed. The sentence says what failed and, if known, what to do."""
 
     def __init__(self, sentence: str, traceback: str = "") -> None:
         super().__init__(sentence)
         self.traceback = traceback
-        """The application's own, to be shown before the sentence."""
+        """The application's traceback, to be printed before the sentence; empty for none."""
 
 
 class Refused(Failed):
-    """The application says that it cannot start. The status is uvicorn's for this."""
+    """The application reports that it cannot start (ASGI lifespan). The exit status is the one that uvicorn uses."""
 
     exit_status = 3

@@ -1,6 +1,7 @@
 """What passes between the layers: a request's head, an answer's head, a stretch of a file, and an error.
 
-Requests are shared: two requests with the same bytes are one object (see `head`), so nobody changes one.
+Requests are shared: two requests whose heads have the same bytes are one object (see `http.incoming.Limits`). So a
+request must not be changed, except for what `derived` caches.
 """
 
 import enum
@@ -11,7 +12,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class Want(enum.Enum):
-    """What a client's protocol asks of its carrier; see `septet.protocol`."""
+    """What a client's protocol asks its carrier to do next; see `septet.protocol`."""
 
     READ = "feed me what the client sends, b'' when it has ended"
     RUN = "it is the application's turn"
@@ -22,7 +23,8 @@ class Want(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Section:
-    """The header section of a request, and what it says of the message. Requests that differ at `places` share it."""
+    """The header section of a request, and the framing of the message. Requests share a section if they differ only in
+    the values at `varying`."""
 
     fields: Fields
     host: bytes | None
@@ -32,16 +34,17 @@ class Section:
     expects_continue: bool
     has_body: bool
     ordinary: bool
-    """See `Request`; as far as the fields decide it."""
+    """As `Request.ordinary`, as far as the fields decide it."""
     count: int
-    """Field lines, for their limit: those that were set aside are counted too."""
+    """Number of field lines, for their limit; `untrusted_fields` are counted as well."""
     untrusted_fields: Fields
-    places: tuple[int, ...] = ()
-    """Where among the fields those stand whose values are each request's own."""
+    """As in `Request`."""
+    varying: tuple[int, ...] = ()
+    """Indices in `fields` of those whose values differ from request to request."""
     upgrade: bytes | None = None
-    """See `Request`."""
+    """As in `Request`."""
     derived: dict[Any, Any] = field(default_factory=dict)
-    """What an application interface makes of the fields alone."""
+    """A cache of what an application interface makes of the fields alone, by interface."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,44 +53,46 @@ class Request:
 
     method: str
     target: bytes
-    """As sent."""
+    """The request target, as sent."""
     path: bytes
     """Still percent-encoded; `b"*"` for `OPTIONS *`."""
     query: bytes
     """Without the question mark."""
     version: str
-    """"1.1", "1.0", or another protocol's."""
+    """"1.1", "1.0", or another protocol's version."""
     fields: Fields
     """In order, names in lower case, values without white space around them."""
     content_length: int = 0
     """Bytes of the body; 0 when there is none or when it is chunked."""
     chunked: bool = False
     keep_alive: bool = True
-    """The client will take another answer on this connection (RFC 9112 section 9.3)."""
+    """The client allows another request on this connection (RFC 9112 section 9.3)."""
     expects_continue: bool = False
     has_body: bool = False
     line_length: int = 0
     """Bytes of the request line, for its limit."""
     field_count: int = 0
-    """Field lines, for their limit: those that were dropped are counted too."""
+    """Number of field lines, for their limit; `untrusted_fields` are counted as well."""
     ordinary: bool = False
-    """HTTP/1.1, to be answered with content, on a connection that stays open."""
+    """The usual case: HTTP/1.1, not HEAD, on a connection that stays open."""
     untrusted_fields: Fields = ()
-    """Fields that are not to be believed from everybody, and so are none of `fields`; see `vetting`."""
+    """Fields that are believed only if a trusted proxy has sent them. They are not in `fields`; see `proxies.filter`.
+    """
     scheme: str = "http"
-    """In which the client asked: "https" where a proxy of ours has ended TLS."""
+    """The scheme that the client used: "https" also if a trusted proxy has ended TLS."""
     client: tuple[str, int] | None = None
-    """Address and port (0: not known) of who asked, if that is not the peer but someone for whom it asks."""
+    """Address and port (0: not known) of the client, if a trusted proxy has sent the request on its behalf."""
     section: Section | None = None
-    """Of which `fields` are those, with `changed` at the section's places; None if they are not."""
-    changed: Fields = ()
+    """`fields` are those of this section, with `varying_fields` at `section.varying`; None if they are others."""
+    varying_fields: Fields = ()
     upgrade: bytes | None = None
-    """The Upgrade field: to what other protocol the client would go over."""
+    """The value of Upgrade: the protocol to which the client would like to switch (RFC 9110 section 7.8)."""
     derived: dict[Any, Any] = field(default_factory=dict)
-    """What an application interface makes of the head alone, by interface; kept here because heads repeat."""
+    """A cache of what an application interface makes of the head alone, by interface, because heads repeat."""
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
-        """The same with these, and nothing doubtful. (`dataclasses.replace` takes three times as long.)"""
+        """A copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
+        long.)"""
         return Request(
             self.method,
             self.target,
@@ -112,27 +117,27 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class ResponseHead:
-    """Status and fields of an answer; a protocol puts them into bytes, and adds what depends on the connection.
+    """Status and fields of an answer. The protocol serialises it and adds what depends on the connection.
 
-    Applications repeat their heads, and `http.head` may give one object for many answers.
+    Applications repeat their heads, so one object may serve many answers.
     """
 
     status: int
     reason: bytes
     fields: Fields
-    """The application's, without those that belong to the connection (RFC 9110 section 7.6.1), and with
-    `Content-Length` last, if there is one. Names as the application wrote them."""
+    """The application's fields, names as it wrote them, without those of the connection (RFC 9110 section 7.6.1), and
+    with `Content-Length` last if there is one."""
     content_length: int | None
-    """What the application promises; None when it does not say."""
+    """Bytes of content that the application announces; None if it does not."""
     closes: bool
     """The application asked for `Connection: close`."""
-    dated: bool
+    has_date: bool
     """The application gave its own Date."""
-    named: bool
+    has_server: bool
     """The application gave its own Server."""
     serialised: tuple[bytes, bytes, int, bytes] = b"", b"", -1, b""
-    """The protocol's own: what it has made of this head, for the next answer with it. One object, for threads share it.
-    """
+    """The protocol's cache of this head in bytes, for the next answer with it. A tuple that is replaced as a whole,
+    because threads share it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -143,161 +148,167 @@ class FileRegion:
     offset: int
     count: int
     version: tuple[int, int] | None = None
-    """Size, and time of the last modification in ns, that the file must keep until all of it has gone. A file that does
-    not is not sent on, and the connection is cut: the client must not take a mixture for a file. None: no matter."""
+    """Size in bytes and time of the last modification in ns. If the file no longer has them, the connection is cut, so
+    that the client does not take a mixture of two states for a file. None: no check."""
     owner: object = None
-    """Closes the descriptor when the last region that refers to it is gone. None: the application keeps it open."""
+    """An object that closes the descriptor when it is freed, with the last region that refers to it. None: the
+    application keeps the descriptor open."""
 
 
 Part = bytes | FileRegion
 
 
 def octets(content: object) -> bytes:
-    """Content that an application gave as some kind of bytes. Raises TypeError for anything else, text included."""
+    """The application's content as bytes. Raises TypeError for anything but bytes, bytearray and memoryview."""
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise TypeError(f"the content of an answer is bytes, not {type(content).__name__}")
     return bytes(content)
 
 
 Response = tuple[ResponseHead, Part, "ResponseParts | None"]
-"""An answer, as an application that is called (rather than one that calls) gives it: its head, the first part of its
-content, which often is the only one, and the parts after it. Those are closed, once, when no more will be asked for,
-exhausted or not.
+"""The answer of a called application (WSGI, static files): its head, the first part of its content, which often is the
+only one, and the parts after it. These are closed once, exhausted or not, when no more parts are needed.
 """
 
 
 class ResponseParts(Protocol):
-    """The rest of an answer, as far as it is not there yet."""
+    """The parts of an answer after the first. `next()` waits for the application."""
 
     @property
     def whole(self) -> bool:
-        """The first part was all of the content: nothing is left to do but `close`."""
+        """The first part was all of the content: only `close` is left to call."""
 
     def __next__(self) -> Part: ...
 
     def detach(self) -> None:
-        """The answer's content is complete: what the application has kept of its exchange is void from now on."""
+        """Separate the application from its exchange, because the answer's content is complete: what it has kept
+        (`wsgi.input`, `write`) fails from now on."""
 
     def close(self) -> None: ...
 
 
 class Delivery(Protocol):
-    """How an application that is called reaches its client in the midst of its turn, in the thread in which it runs.
+    """How a called application (WSGI) reaches its client before it has returned, in the thread in which it runs.
 
-    The process model provides it. All of these raise ClientGone when the client cannot be reached any more.
+    The process model provides it. All methods raise ClientGone if the client cannot be reached any more.
     """
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
-        """Begin the answer with `head`, or go on with it where that is None. On return `body` has gone to the client,
-        or will go by itself while the application runs on."""
+        """Begin the answer with `head`, or continue it if `head` is None. On return `body` has been sent, or is sent
+        while the application runs on."""
 
     def inform(self, status: int, fields: Fields) -> None:
-        """Send an interim answer (1xx) at once, as far as the client takes it. Raises ValueError."""
+        """Send an interim answer (1xx) at once, unless the client speaks HTTP/1.0. Raises ValueError."""
 
-    def look(self) -> None:
-        """See whether the client is still there, for an application that gives nothing by which that would show."""
+    def check_client(self) -> None:
+        """Raise ClientGone if the client has left. For an application that yields empty parts, so that nothing is
+        sent."""
 
     def await_body(self) -> None:
-        """Wait until more of the request's body has come. Not where the body is collected before the turn."""
+        """Wait until more of the request's body has come. Not called where the model collects the body first."""
 
 
 class Exchange(Protocol):
-    """One request and its answer, as an application interface sees the session."""
+    """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it."""
 
     @property
     def request(self) -> Request: ...
 
     client: tuple[str, int] | None
-    """Address and port of the peer; None on a unix socket. A request may have a client of its own."""
+    """Address and port of the peer; None on a unix socket. `request.client` is another one behind a trusted proxy."""
 
     server: tuple[str, int | None]
     """Address and port that the client connected to; (path, None) on a unix socket."""
 
     body: Any
-    """A readable binary file with the whole request body, or None where it is still to come: see `read`."""
+    """A readable binary file with the whole request body, or None if the application reads it as it comes (`read`)."""
 
     @property
     def lost(self) -> bool:
-        """The client is gone; nothing that is sent will arrive."""
+        """The client cannot be reached any more: nothing that is sent will arrive."""
 
     def read(self) -> bytes:
-        """The next piece of the body, waiting for it; `b""` at its end. Raises ClientGone."""
+        """Wait for the next piece of the body; `b""` at its end. Raises ClientGone."""
 
     def poll(self) -> bytes | None:
-        """The next piece of the body, `b""` at its end, None when it has not come. Raises ClientGone."""
+        """The next piece of the body, `b""` at its end, None if no more has come yet. Raises ClientGone."""
 
     def want_body(self) -> Want:
-        """Ask for more of the body, after `poll` had nothing."""
+        """Wait for more of the body, after `poll` has returned None."""
 
     @property
     def body_complete(self) -> bool:
-        """`poll` has given all of the body."""
+        """`poll` has returned all of the body."""
 
     @property
     def gone(self) -> bool:
-        """The client is lost, or sends no more."""
+        """The client is lost, sends no more, or has broken the protocol."""
 
     @property
     def half_closed(self) -> bool:
         """The client has sent its whole request and sends no more. It may still read (RFC 9112 section 9.6), or it may
-        have left: TCP does not tell these apart until something is sent."""
+        have left: with TCP the server cannot know which until it sends something."""
 
     @property
     def waits(self) -> bool:
-        """The client has to do something before the exchange can go on."""
+        """The client must send or read something before the exchange can go on."""
 
     @property
     def blocked(self) -> bool:
-        """What was pushed has not all gone to the client."""
+        """Output waits for the client."""
 
     @property
     def responding(self) -> bool:
-        """An answer has begun; its status cannot be changed any more."""
+        """The answer has begun; its status cannot be changed any more."""
 
     @property
     def content_ended(self) -> bool:
-        """Nothing more of the answer's content may be sent, though the application has not said that it is complete."""
+        """No more content of the answer may be sent: its request or status allows none, or its Content-Length is
+        exceeded."""
 
     @property
     def content_complete(self) -> bool:
-        """All that the answer's Content-Length has promised was given."""
+        """The application has given as many bytes as the answer's Content-Length says."""
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """The application has given more bytes of content than its Content-Length says, after the answer has ended for
-        the client. `request` is the one that it answered: the exchange may be at the next one."""
+        """Report that the application has given `given` bytes of content, more than its Content-Length, `promised`.
+
+        Called after the answer was complete for the client. `request` is the one that was answered, since the exchange
+        may be at the next one.
+        """
 
     @property
     def answered(self) -> bool:
-        """The answer is complete as far as the application is concerned."""
+        """The application has given its whole answer; some of it may still wait for the client."""
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
-        """Begin the answer with a head and the first part of its body."""
+        """Begin the answer with its head and the first part of its content. `last`: there is no other part."""
 
     def push(self, body: Part, last: bool) -> Want:
-        """Go on with the answer."""
+        """Continue the answer with another part of its content. `last`: it is complete."""
 
     def finish(self, trailers: Fields) -> Want:
-        """End an answer whose content is complete; the trailer section goes where the framing has room for one.
+        """End an answer whose content is complete. Trailers are sent if the framing has room for them.
 
-        Trailers have been checked by `http.head.check_trailers`.
+        The caller has checked them (`http.head.check_trailers`).
         """
 
     def inform(self, status: int, fields: Fields) -> Want:
-        """Send an interim answer (1xx) before the answer. A client of HTTP/1.0 is spared it. Raises ValueError."""
+        """Send an interim answer (1xx) before the answer, unless the client speaks HTTP/1.0. Raises ValueError."""
 
     @property
     def extended(self) -> bool:
-        """The client can be sent interim answers and trailers."""
+        """The client understands interim answers and trailers."""
 
     def fail(self) -> Want:
-        """Give up: 500, or a cut connection once an answer has begun."""
+        """End the exchange after a failure: answer 500, or cut the connection if an answer has begun."""
 
     delivery: Delivery | None
-    """For an application that is called; None for one that is awaited."""
+    """For a called application (WSGI); None for one that is awaited (ASGI)."""
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol or a limit. `status` is the answer it gets before the connection closes."""
+    """The client broke the protocol or a limit. `status` is what it is answered before the connection closes."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -305,11 +316,11 @@ class ProtocolError(Exception):
 
 
 class ClientGone(ConnectionError):
-    """The client went away, or broke its body off, before the application had read the whole of it."""
+    """The client cannot be reached any more, or ended its body before it was complete."""
 
 
 def stems_from_client(error: BaseException | None) -> bool:
-    """Whether an exception is ClientGone, was raised because of one, or is a group of nothing else."""
+    """Whether an exception is ClientGone, was raised because of one, or is a group of such exceptions only."""
     seen: set[int] = set()
     while error is not None and not isinstance(error, ClientGone):
         if id(error) in seen:  # `raise error from error` makes a ring of causes

@@ -1,4 +1,4 @@
-"""What the server says of itself on standard error, and the access log: a line for every answer."""
+"""The server's own log on standard error, and the access log, which has a line for every answer."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from septet.streams import Sink, was_closed
 
 
 def configure(level: str) -> None:
-    """Send what `septet` and its applications log to standard error."""
+    """Send the log records of `septet` and of its applications to standard error, from `level` on."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -26,8 +26,9 @@ log = logging.getLogger("septet")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Takes its lock as Python does since 3.13. Before, an exception that another thread raises in the one that logs
-    could come between the lock and its `try`; and then nobody could log any more."""
+    """Takes its lock with `with`, as Python does since 3.13. Before that, an exception raised by another thread
+    (PyThreadState_SetAsyncExc) could arrive between taking the lock and the `try`; the lock was never released then,
+    and every thread that logged would wait for ever."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         found = self.filter(record)
@@ -46,8 +47,8 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _GuardedLogger(logging.Logger):
-    """The server's own logger. An application may add handlers, and what one of them raises would come out in the midst
-    of the server, which says something of a request, and end a thread or the process."""
+    """The server's own logger. An application may add handlers. An exception in one of them is printed instead of
+    raised: it would come out of server code that logs, and end a thread or the process."""
 
     def callHandlers(self, record: logging.LogRecord) -> None:
         try:
@@ -63,7 +64,7 @@ class AccessLog:
 
         127.0.0.1 - - [23/Nov/2026:04:20:00 +0000] "GET /guestbook HTTP/1.1" 200 2310 184
 
-    What came from the client is escaped, so that no request can write a line of its own. Each line is one write(2), so
+    The client's bytes are escaped, so that a request cannot write lines of its own. Each line is one write(2), so
     threads and processes may share the file.
     """
 
@@ -73,7 +74,7 @@ class AccessLog:
 
     @classmethod
     def open(cls, path: str) -> "AccessLog":
-        """`-` is standard output. Raises Failed."""
+        """Open the access log at `path`; `-` is standard output. Raises Failed if it cannot be written."""
         try:
             if path == "-":
                 return cls._of_standard_output()
@@ -103,7 +104,7 @@ class AccessLog:
 
 
 def _open_nowait(path: str, flags: int) -> int:
-    """open(2) of a FIFO would wait for its reader; so it fails without one."""
+    """Open without waiting: a FIFO without a reader fails with ENXIO instead."""
     return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 

@@ -57,7 +57,7 @@ class Phase(NamedTuple):
     answers: bool = False
     """When time is up: True, the client is told (408); False, the connection just ends."""
     paced: bool = False
-    """Progress extends the deadline: see `http.pace`. Else it runs from the beginning of the phase."""
+    """Progress extends the deadline: see `session.phases`. Else it runs from the beginning of the phase."""
     idle: bool = False
     """Nothing of a request has come: the connection may be let go, for a stop or for others who wait."""
     interruptible: bool = False

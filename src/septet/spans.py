@@ -1,10 +1,10 @@
-"""The span log: for each request, when it began and ended, and in which thread the application had it meanwhile.
+"""The span log: for each request, when it began and ended, and in which thread the application ran for it.
 
-It is off unless `--span-log` asks for it, and then made from outside: an `Observer` sees requests begin and end, and a
-wrapper around the application sees its turns. Under an event loop a request has many turns, one each time that its
-coroutine goes on, and that is what a picture of such a server is about. Nothing is joined here; whoever reads the log
-does that, by client and time (see `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, the clock that
-the kernel can be asked to use too. One line of JSON, one write(2), so threads and processes may share the file:
+It is off unless `--span-log` is given. Then an `Observer` records the beginning and the end of requests, and a wrapper
+around the application records its *turns*: the intervals in which it runs. Under an event loop a request has many
+turns, one for each time that its coroutine is resumed. The two kinds of line are not joined here; the reader of the log
+does that by client and time (see `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel
+traces can use as well. Each line of JSON is one write(2), so threads and processes may share the file:
 
     {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "began": 81203, "ended": 95120}
     {"turns": [[81900, 86000], [91100, 94000]], "client": ["127.0.0.1", 40112], "process": 7, "thread": 7}
@@ -27,17 +27,18 @@ from septet.streams import Sink
 log = logging.getLogger("septet")
 
 Turns = list[tuple[int, int]]
+"""Beginnings and ends, in nanoseconds."""
 
 
 class SpanLog:
-    """An `Observer`, and what wraps the application. May be used by any thread, and after a fork."""
+    """An `Observer`, and a wrapper for the application. May be used by any thread, and after a fork."""
 
     def __init__(self, descriptor: int) -> None:
         self._sink = Sink(descriptor, "the span log", log.error)
 
     @classmethod
     def open(cls, path: str) -> "SpanLog":
-        """Raises Failed."""
+        """Open the span log at `path`. Raises Failed if it cannot be written."""
         try:
             return cls(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644))
         except OSError as error:
@@ -49,7 +50,7 @@ class SpanLog:
     def ended(self, exchange: ServerExchange) -> None:
         began, exchange.observer_state = exchange.observer_state, None
         if began is None:
-            return  # it was answered, but was no request
+            return  # an answer without a valid request
         request = exchange.request
         self._write(
             request=f"{request.method} {request.target.decode('latin-1')}",
@@ -60,14 +61,14 @@ class SpanLog:
         )
 
     def turns(self, client: Any, turns: Turns) -> None:
-        """The application is done with a request of this client; called in the thread that it ran in."""
+        """Write the turns of a request of this client. Call it in the thread in which the application ran."""
         self._write(turns=turns, client=client, process=os.getpid(), thread=get_native_id())
 
     def _write(self, **fields: Any) -> None:
         self._sink.write(json.dumps(fields).encode() + b"\n")
 
     def around(self, application: Callable[..., Any], kind: str) -> Callable[..., Any]:
-        """The same application of the interface `kind` ("wsgi" or "asgi"), whose turns are logged."""
+        """The application, of the interface `kind` ("wsgi" or "asgi"), in a wrapper that logs its turns."""
         return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
 
     def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
@@ -95,7 +96,7 @@ class SpanLog:
                 raise
             turns = [(began, monotonic_ns())]
             if isinstance(answer, GeneratorType):
-                return _Parts(answer, turns, lambda: self.turns(client, turns))
+                return _TimedGenerator(answer, turns, lambda: self.turns(client, turns))
             self.turns(client, turns)
             return answer  # type: ignore[no-any-return]
 
@@ -104,10 +105,9 @@ class SpanLog:
 
 @coroutine
 def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
-    """Await a coroutine, noting each stretch of time from when it goes on to when it waits again.
+    """Await a coroutine and append each interval from when it is resumed to when it waits again.
 
-    What it yields (a future, for asyncio) and what it is sent or thrown pass through untouched, so the task that runs
-    it notices nothing.
+    Everything that it yields (asyncio's futures), and that is sent or thrown into it, passes through unchanged.
     """
     step, value = awaited.send, None
     while True:
@@ -128,8 +128,8 @@ def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
             step, value = awaited.throw, error
 
 
-class _Parts:
-    """What a generator yields, and the time that it takes to. Its end is `close`, which every server calls."""
+class _TimedGenerator:
+    """A generator whose steps are timed. `done` is called by `close`, which every WSGI server calls (PEP 3333)."""
 
     def __init__(self, parts: Any, turns: Turns, done: Callable[[], None]) -> None:
         self._parts = parts
@@ -154,7 +154,7 @@ class _Parts:
 
 
 class Observers:
-    """Several observers as one. Each finds in `exchange.observer_state` what it has left there itself."""
+    """Several observers as one. Each has an `exchange.observer_state` of its own while it is called."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

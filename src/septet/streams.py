@@ -1,9 +1,9 @@
-"""Standard streams and logs that may be closed, full, or a pipe that is not read: none of that stops the server.
+"""Standard streams and logs that may be closed, full, or a pipe that is not read: none of these stops the server.
 
-A line that cannot be written is dropped and counted, and the first of an episode is reported. A pipe or a socket is
-written to without waiting, over a file description of our own where there is one (O_NONBLOCK on the one that we were
-given would change it for the other programs that have it, open(2)): when its reader has not made room for a second,
-lines are dropped until it does.
+A line that cannot be written is dropped and counted, and the first failure of an episode is reported. A pipe or a
+socket is written without waiting. A pipe is reopened for this, if possible, because O_NONBLOCK on the file description
+that we inherited would change it for the other programs that share it (open(2)). When a pipe has been full for a
+second, lines are dropped until its reader makes room.
 """
 
 import io
@@ -16,21 +16,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-PATIENCE_S = 1.0
-"""How long all wait for the reader of a pipe that is full, once for each episode."""
+MAX_WAIT_S = 1.0
+"""How long a write waits for room in a full pipe, once for each episode. All threads that log wait meanwhile."""
 
 EPISODE_S = 10.0
-"""Failures with less time than this between them are reported once."""
+"""Failures less than this apart belong to one episode, which is reported once."""
 
 was_closed: set[int] = set()
 """Which of the standard descriptors were closed when the server was started."""
 
 
 class Sink:
-    """A descriptor to which whole lines are written. For all threads, and for processes that fork after it was made.
+    """A descriptor to which whole lines are written. For all threads, and for processes forked after its creation.
 
-    Of `name` it is told to `report`, once for each episode, that it cannot be written, and when that is over how many
-    lines were lost.
+    `report` is called with a sentence about `name` once for each episode in which it cannot be written, and once with
+    the number of lost lines when the episode is over.
     """
 
     def __init__(self, descriptor: int, name: str, report: Callable[[str], None]) -> None:
@@ -40,16 +40,19 @@ class Sink:
         self._descriptor = descriptor
         self._lost = 0
         self._failed: float | None = None
-        """When a write failed last; None: not in this episode."""
+        """When a write failed last, on the monotonic clock (seconds); None: there is no episode."""
         self._full = False
+        """A pipe or socket had no room at the last write."""
         self._torn = False
+        """The last line was written in part."""
 
     def begin_a_line(self) -> None:
-        """Write on a new line, also if the file exists and ends within one, as a full disk leaves it."""
+        """Begin with a line end if the file exists and ends within a line, as it does after a full disk."""
         self._torn = _ends_within_a_line(self._descriptor)
 
     def write(self, lines: bytes) -> None:
-        """Write what ends with a line's end, in one write(2) if the system takes it so. Never raises."""
+        """Write `lines`, which end with a line end, in one write(2) if the kernel accepts them at once. Never
+        raises."""
         rest = memoryview(b"\n" + lines if self._torn else lines)
         try:
             while rest:
@@ -88,10 +91,10 @@ class Sink:
 
 
 def _writer(descriptor: int) -> Callable[[memoryview], int]:
-    """What writes to it, and raises BlockingIOError where a pipe or a socket is full."""
+    """A function that writes to the descriptor, and raises BlockingIOError if it is a full pipe or socket."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISFIFO(mode):
-        with suppress(OSError):  # without /proc, or as another user: as it is
+        with suppress(OSError):  # without /proc, or as another user: use the inherited one
             own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             return lambda data: os.write(own, data)
     if stat.S_ISSOCK(mode):
@@ -101,14 +104,14 @@ def _writer(descriptor: int) -> Callable[[memoryview], int]:
 
 
 def _has_room(descriptor: int) -> bool:
-    """Wait for it."""
+    """Wait until the descriptor can be written, MAX_WAIT_S at most. Returns whether it can."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(PATIENCE_S * 1000))
+    return bool(poll.poll(MAX_WAIT_S * 1000))
 
 
 def _ends_within_a_line(descriptor: int) -> bool:
-    """Whether it is a file that does not end with a line's end."""
+    """Whether the descriptor is a regular file that does not end with a line end."""
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not status.st_size:
@@ -125,7 +128,7 @@ def _ends_within_a_line(descriptor: int) -> bool:
 
 
 class _StandardError(io.RawIOBase):
-    """Beneath `sys.stderr`: takes everything, and drops what cannot be written."""
+    """The raw stream of `sys.stderr`, which drops what cannot be written and never raises."""
 
     def __init__(self) -> None:
         self._sink = Sink(2, "standard error", lambda _: None)
@@ -142,17 +145,17 @@ class _StandardError(io.RawIOBase):
 
 
 def secure() -> None:
-    """Make the standard streams safe to use. For the command, before it opens anything.
+    """Make the standard streams safe to use. The command calls it before it opens anything.
 
-    A descriptor below 3 that is closed would become a listener's or a client's, and what a library in C prints would
-    go there; it is /dev/null instead.
+    A closed descriptor below 3 would be reused for a listener or a client, and the output of C libraries would go
+    there; so it is opened as /dev/null.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             was_closed.add(descriptor)
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # open(2) gives the lowest that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # open(2) returns the lowest free descriptor
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
     if sys.stdout is None:
@@ -169,7 +172,7 @@ def secure() -> None:
 
 
 def flush() -> None:
-    """Write what the standard streams still hold, if they can be written to."""
+    """Write what the standard streams have buffered, if possible."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # it is full; closed; taken away by the application
+        with suppress(OSError, ValueError, AttributeError):  # the stream is full; closed; removed by the application
             stream.flush()

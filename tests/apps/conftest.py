@@ -1,4 +1,4 @@
-"""Applications are run by a real session that is carried by hand."""
+"""Fixtures that run applications with a real session, whose bytes the test moves."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Exchanged(NamedTuple):
 
 
 def parse(raw: bytes) -> Answer:
-    """An answer whose connection has ended, or which is the only one there."""
+    """An answer that ends with its connection, or is the only one on it."""
     head, _, body = raw.partition(b"\r\n\r\n")
     line, *lines = head.decode("latin-1").split("\r\n")
     fields = {name.lower(): value.strip().lower() for name, _, value in (line.partition(":") for line in lines)}
@@ -34,7 +34,7 @@ def parse(raw: bytes) -> Answer:
 
 
 def unchunk(data: bytes) -> bytes:
-    """The content of a chunked body; one that is cut short gives what there is of it."""
+    """The content of a chunked body, as far as it goes if the body is cut short."""
     content = b""
     while data:
         line, _, data = data.partition(b"\r\n")
@@ -48,7 +48,7 @@ Run = Callable[..., Exchanged]
 
 @pytest.fixture
 def run() -> Run:
-    """`run(application, data, rules=None)`: one request to the end of its answer, in a place where it may wait."""
+    """`run(application, data, rules=None)`: one request up to the end of its answer, where the application may wait."""
 
     def run_one(application: Callable[[Exchange], Response], data: bytes, rules: Rules | None = None) -> Exchanged:
         session = Watched(rules)

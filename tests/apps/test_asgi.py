@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from septet.apps._channel import GATHERED_BYTES
+from septet.apps._channel import BUFFER_BYTES
 from septet.apps.asgi import Asgi
 from septet.exchange import ClientGone, Want
 from septet.protocol import CLOSE, WRITE
@@ -45,7 +45,7 @@ def test_scope_of_a_request() -> None:
 
 
 def test_scope_is_made_anew_for_equal_requests() -> None:
-    """What a request's application writes into its scope, however deep, is nobody else's."""
+    """What the application writes into a scope, however deep, does not reach other requests."""
     asgi = Asgi(lambda: None, ["http.response.pathsend"])  # type: ignore[arg-type, misc]
     for number in range(3):
         session = Session(Rules(), ("198.51.100.7", number), ("192.0.2.2", 80))
@@ -141,7 +141,7 @@ def test_nothing_goes_before_there_is_content() -> None:
 
 
 def test_parts_go_when_the_application_waits() -> None:
-    """Those that it sends without a wait go together; none waits for one that is still to be made."""
+    """Parts sent without a wait in between go together; no part waits for one that is not ready."""
 
     async def scene() -> None:
         waits, goes_on = asyncio.Event(), asyncio.Event()
@@ -168,7 +168,7 @@ def test_parts_go_when_the_application_waits() -> None:
 
 
 def test_sending_waits_when_the_client_does_not_read() -> None:
-    """Neither more than a bound is kept back, nor anything beside what has not gone yet."""
+    """At most BUFFER_BYTES are buffered, and nothing while earlier output waits for the client."""
 
     async def scene() -> None:
         sent = []
@@ -176,7 +176,7 @@ def test_sending_waits_when_the_client_does_not_read() -> None:
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             for number in range(3):
-                await send(body(b"%d" % number * GATHERED_BYTES, more=True))
+                await send(body(b"%d" % number * BUFFER_BYTES, more=True))
                 sent.append(number)
             await asyncio.sleep(0)
             await send(body())
@@ -194,7 +194,7 @@ def test_sending_waits_when_the_client_does_not_read() -> None:
 
 def test_fast_reader_leaves_others_their_turn() -> None:
     class Taking(Hand):
-        """A link of a client that takes everything at once."""
+        """A client that takes everything at once."""
 
         def carry(self, want: Want) -> None:
             self.written += write_all(self.session)
@@ -205,7 +205,7 @@ def test_fast_reader_leaves_others_their_turn() -> None:
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             for _ in range(3):
-                await send(body(b"x" * GATHERED_BYTES, more=True))
+                await send(body(b"x" * BUFFER_BYTES, more=True))
                 asyncio.get_running_loop().call_soon(turns.append, len(turns))
             await send(body())
 
@@ -278,7 +278,7 @@ def test_half_an_answer_cuts_the_connection(raises: bool, caplog: pytest.LogCapt
 
 
 def test_sending_after_the_answer(caplog: pytest.LogCaptureFixture) -> None:
-    """It fails, and reaches neither this answer nor the next."""
+    """`send` raises, and the part reaches neither this answer nor the next."""
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
         await send(START)
@@ -290,7 +290,7 @@ def test_sending_after_the_answer(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_sending_to_a_lost_client_is_an_oserror(caplog: pytest.LogCaptureFixture) -> None:
-    """ASGI HTTP 2.4: an OSError, so that applications can tell; none of ours, so nothing is logged of it."""
+    """ASGI HTTP 2.4: `send` raises an OSError. It is no fault of the application, so nothing is logged."""
 
     async def scene() -> None:
         caught = []
@@ -298,7 +298,7 @@ def test_sending_to_a_lost_client_is_an_oserror(caplog: pytest.LogCaptureFixture
         async def application(scope: Any, receive: Receive, send: Send) -> None:
             await send(START)
             try:
-                await send(body(b"a" * GATHERED_BYTES, more=True))
+                await send(body(b"a" * BUFFER_BYTES, more=True))
             except OSError as error:
                 caught.append(error)
                 raise

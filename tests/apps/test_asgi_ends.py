@@ -1,4 +1,4 @@
-"""Where an ASGI answer ends: for its client, for the tasks that made it, and for the next request of the connection."""
+"""The end of an ASGI answer: for its client, for the tasks that made it, and for the connection's next request."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ UNWANTED = {
 @pytest.mark.parametrize(("data", "head"), UNWANTED.values(), ids=UNWANTED)
 @pytest.mark.parametrize("size", [0, 1, 1 << 16])
 def test_an_endless_stream_ends_where_nothing_more_is_wanted(data: bytes, head: dict[str, Any], size: int) -> None:
-    """The client has its answer and may ask for the next; the application is told as when a client has left."""
+    """The client has its answer and may send the next request; the application receives `http.disconnect`."""
 
     async def scene() -> None:
         told: list[OSError] = []
@@ -84,7 +84,7 @@ def test_a_stream_that_waits_does_not_hold_back_the_answer_to_head() -> None:
 def test_a_stream_of_some_parts_comes_to_its_end(
     data: bytes, head: dict[str, Any], waits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An application need not know that nobody gets what it sends; its mistakes are told it as ever."""
+    """An application need not know that its content is discarded; its mistakes raise as usual."""
     ended: list[str] = []
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -140,7 +140,7 @@ def test_empty_parts_leave_others_their_turn() -> None:
 
 
 def test_a_receive_that_is_cancelled_leaves_nothing() -> None:
-    """Frameworks poll for the disconnect in this way."""
+    """Frameworks poll for the disconnect like this."""
 
     async def scene() -> None:
         async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -181,7 +181,7 @@ def test_a_part_that_meets_a_full_socket_at_the_first_wait_goes_on_by_itself() -
         cycle = Cycle(session, Link())
         task = asyncio.create_task(cycle.run(Asgi(application)))
         await asyncio.sleep(0)
-        cycle.let_go()
+        cycle.uncork()
         assert write_all(session).endswith(b"part\r\n")
         task.cancel()
 
@@ -189,7 +189,7 @@ def test_a_part_that_meets_a_full_socket_at_the_first_wait_goes_on_by_itself() -
 
 
 def test_the_last_part_does_not_overtake_a_file(tmp_path: Path) -> None:
-    """One task sends a file, another the end; then the file is closed, though its client has not taken it."""
+    """One task sends a file, another the end; then the application closes the file before the client has taken it."""
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
 
@@ -292,7 +292,7 @@ def test_a_client_that_half_closes_is_waited_for() -> None:
 
 @pytest.mark.parametrize("polls", [True, False])
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch, polls: bool) -> None:
-    """It may have left: then only sending would tell."""
+    """The client may have left, which only sending would show."""
     monkeypatch.setattr(_channel, "HALF_CLOSED_S", 0.05)
 
     async def scene() -> None:

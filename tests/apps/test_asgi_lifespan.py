@@ -13,7 +13,7 @@ from support.asgi_by_hand import Receive, Send
 
 
 def lifespan_of(*messages: dict[str, Any] | BaseException, log: list[str] | None = None) -> Lifespan:
-    """Of an application that answers every event with the next of these, or raises it."""
+    """The lifespan of an application that answers each event with the next of these, or raises it."""
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
         assert (scope["type"], scope["asgi"]["spec_version"]) == ("lifespan", "2.0")
@@ -74,7 +74,7 @@ def test_lifespan_that_does_not_begin(messages: list[dict[str, Any]], reason: st
     ids=repr,
 )
 def test_startup_that_raises(error: BaseException, reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    """After it has taken the event: it has a lifespan, and failed."""
+    """If it raises after it has received the event, it has a lifespan, and its startup has failed."""
     with pytest.raises(Failed, match=reason):
         live(lifespan_of(error))
     assert "apps/_lifespan.py" not in caplog.text, "a traceback begins in the application"
@@ -86,7 +86,7 @@ def test_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_application_without_a_lifespan(caplog: pytest.LogCaptureFixture) -> None:
-    """The specification: it raises at the unknown scope, and is served all the same."""
+    """ASGI lifespan: an application that raises at the unknown scope is served without lifespan."""
 
     async def only_http(scope: Any, receive: Receive, send: Send) -> None:
         raise RuntimeError("what is a lifespan?")

@@ -75,7 +75,7 @@ def test_client_that_goes_is_a_disconnect(data: bytes, lost: bool) -> None:
 
 
 def test_disconnect_comes_to_whoever_waits_beside_the_answer() -> None:
-    """As frameworks do it: one task listens for the disconnect while another answers."""
+    """One task waits for the disconnect while another answers, as in frameworks."""
 
     async def scene() -> None:
         async def application(scope: Any, receive: Receive, send: Send) -> None:
@@ -95,7 +95,7 @@ def test_disconnect_comes_to_whoever_waits_beside_the_answer() -> None:
 
 
 class FrameworkError(Exception):
-    """As frameworks raise where the client has left."""
+    """A framework's own exception for a client that has left."""
 
 
 async def returns(receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ async def translates_in_a_group(receive: Receive, send: Send) -> None:
 
 
 def logged(way: Any, data: bytes, lost: bool, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What is logged as an error when the client breaks off, or goes."""
+    """The errors that are logged if the client ends its body early, or leaves."""
 
     async def application(scope: Any, receive: Receive, send: Send) -> None:
         await way(receive, send)

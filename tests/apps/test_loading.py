@@ -1,4 +1,4 @@
-"""From `module:attribute` to an application, and how its interface is told."""
+"""Loading an application from `module:attribute`, and detecting its interface."""
 
 import functools
 import sys
@@ -64,7 +64,7 @@ def test_factory_is_called(app_dir: str) -> None:
     ],
 )
 def test_wrong_name(app_dir: str, name: str, factory: bool, sentence: str) -> None:
-    """What the user typed is wrong: one sentence that names it."""
+    """A mistake of the user: one sentence that names the wrong part."""
     with pytest.raises(UsageError, match=sentence) as caught:
         load(name, app_dir, factory)
     assert repr(name) in str(caught.value)
@@ -82,14 +82,14 @@ def test_wrong_name(app_dir: str, name: str, factory: bool, sentence: str) -> No
     ],
 )
 def test_application_that_fails(app_dir: str, name: str, factory: bool, sentence: str) -> None:
-    """The application's own code raised: a sentence, and the traceback as its cause."""
+    """An exception in the application's code: one sentence, with the traceback as its cause."""
     with pytest.raises(Failed, match=sentence) as caught:
         load(name, app_dir, factory)
     assert caught.value.__cause__ is not None
 
 
 def test_app_dir_comes_first(app_dir: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Before what is on the path already, the directory itself among it."""
+    """Before everything on sys.path, even if the directory is on it already."""
     other = tmp_path_factory.mktemp("other")
     (other / "fixture_app.py").write_text("app = 5")
     sys.path[:0] = [str(other), app_dir]
@@ -189,7 +189,7 @@ async def make_app_late() -> None: ...
 
 
 class Application:
-    """Its class is a factory: an instance would be the application."""
+    """An instance is an application; the class itself is a factory."""
 
     def __call__(self, environ: Any, start_response: Any) -> None: ...
 
@@ -228,7 +228,7 @@ APPLICATIONS += [wrapped(asgi_function), wrapped(view), lambda *args: None, lamb
 
 @pytest.mark.parametrize("application", APPLICATIONS)
 def test_application_can_be_called(application: Any) -> None:
-    """What a decorator stands for is not what is called, and of what is written in C nothing is known."""
+    """A decorated function is checked by its decorator's signature; a callable in C has none and is accepted."""
     check_callable("a:b", application, interface(application))
 
 

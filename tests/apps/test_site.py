@@ -1,4 +1,4 @@
-"""Who answers a request: a directory at its route, the application, or nobody."""
+"""What answers a request: a directory at its route, the application, or a 404."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_nobody_answers_404(run: Callable[..., Any], directories: tuple[Static, 
 
 
 def test_options_of_the_server_as_a_whole(run: Callable[..., Any], directories: tuple[Static, ...]) -> None:
-    """RFC 9110 section 9.3.7: `*` is no path below a directory. An application says for itself what it can."""
+    """RFC 9110 section 9.3.7: `*` is no path below a directory. An application, if there is one, answers it."""
     site = Site(None, directories)
     session = Watched()
     session.receive(render("OPTIONS", "*"))

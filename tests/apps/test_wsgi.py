@@ -58,7 +58,7 @@ def answering(result: Any, headers: list[tuple[str, str]] = PLAIN) -> Wsgi:
     ],
 )
 def test_iterables(run: Run, result: Any, body: bytes, framing: str | None) -> None:
-    """Of a sequence of one part the length is known (PEP 3333, "Handling the Content-Length Header")."""
+    """A sequence of one part has a known length (PEP 3333, "Handling the Content-Length Header")."""
     answer, session = run(answering(result), GET)
     assert (answer.status, answer.body, answer.fields.get("content-length")) == (200, body, framing)
     assert session.http.keep_alive
@@ -167,7 +167,7 @@ def bad_nothing(environ: Environ, start_response: Start) -> None:
     "application", [bad_twice, bad_never, bad_splitting, bad_status, bad_text, bad_content, bad_nothing]
 )
 def test_application_that_breaks_the_rules(run: Run, application: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """500, and a traceback that says what is wrong; nothing of the broken answer goes out."""
+    """500, and a traceback that says what is wrong; no byte of the invalid answer is sent."""
     answer, _ = run(Wsgi(application), GET)
     assert answer.status == 500
     assert caplog.records[-1].levelno == logging.ERROR

@@ -1,4 +1,4 @@
-"""One call of a WSGI application: what `start_response`, `write` and `early_hints` take, and until when."""
+"""One call of a WSGI application: what `start_response`, `write` and `early_hints` accept, and until when."""
 
 import io
 import logging
@@ -48,7 +48,7 @@ def test_pairs_of_any_kind(run: Run, pair: Callable[[Any], Any]) -> None:
 def test_head_that_is_none(
     run: Run, caplog: pytest.LogCaptureFixture, status: Any, headers: list[Any], words: str
 ) -> None:
-    """The author is told, in the terms of PEP 3333, what is wrong."""
+    """The exception says what is wrong, in the terms of PEP 3333."""
 
     def application(environ: Any, start_response: Start) -> list[bytes]:
         start_response(status, headers)
@@ -106,7 +106,7 @@ def test_what_is_kept_from_a_call_is_void(run: Run, parts: Any) -> None:
 
 
 def test_file_of_text_ends(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Its end is no empty bytes, so it would be read for ever."""
+    """A text file ends with '', not b'', so it would be read for ever."""
 
     def application(environ: Any, start_response: Start) -> Any:
         start_response("200 OK", [])
@@ -132,7 +132,7 @@ def test_early_hints_come_before_the_answer(run: Run) -> None:
 
 
 class Iterable:
-    """Counts how often it is closed, and begins or fails as it is told."""
+    """Calls `begin` in `__iter__`, and counts how often it is closed."""
 
     def __init__(self, begin: Callable[[], Any]) -> None:
         self._begin = begin
@@ -178,7 +178,7 @@ def test_what_cannot_be_iterated_is_closed(run: Run, iterable: Iterable) -> None
 
 @pytest.mark.parametrize("parts", [[b"12345"], [b"12", b"", b"345"]])
 def test_an_answer_ends_with_its_content_length(run: Run, parts: list[bytes]) -> None:
-    """The client need not wait for what a generator does after its last part, and gets nothing of what that raises."""
+    """The client does not wait for code after a generator's last part, and what that raises does not reach it."""
     kept: list[Any] = []
     ended: list[bool] = []
 

@@ -66,7 +66,7 @@ def test_environment_of_a_request() -> None:
 
 
 def test_environment_is_made_anew_for_equal_requests() -> None:
-    """Heads repeat and their part of the environment is kept; what an application writes into its own is not."""
+    """The part of the environment that depends on the head is cached; what an application writes into it is not."""
     seen = []
 
     def application(environ: Environ, start_response: Start) -> list[bytes]:
@@ -85,7 +85,7 @@ def test_environment_is_made_anew_for_equal_requests() -> None:
 
 
 def test_values_that_differ_are_each_requests_own() -> None:
-    """What is remembered of a client's fields is never another client's values, however long it goes on."""
+    """Caches never give one client's values to another, in however many requests."""
     seen: list[Environ] = []
 
     def application(environ: Environ, start_response: Start) -> list[bytes]:
@@ -115,7 +115,7 @@ def test_environment_tells_of_the_model(multithread: bool, multiprocess: bool) -
 
 
 def test_repeated_fields_are_joined() -> None:
-    """RFC 9110 section 5.3; and RFC 6265 section 5.4, for cookies have commas in them."""
+    """RFC 9110 section 5.3; and RFC 6265 section 5.4 for cookies, which may contain commas."""
     environ = environ_of(render("GET", "/", "A: 1", "a: 2", "Cookie: x=1", "Cookie: y=2"))
     assert (environ["HTTP_A"], environ["HTTP_COOKIE"]) == ("1,2", "x=1; y=2")
 
@@ -144,14 +144,14 @@ def test_environment_on_a_unix_socket() -> None:
 
 @pytest.mark.parametrize("address", ["::1", "2001:db8::7"])
 def test_name_of_an_ipv6_server_is_in_brackets(address: str) -> None:
-    """RFC 3875 section 4.1.14: it forms the host part of a URL."""
+    """RFC 3875 section 4.1.14: SERVER_NAME is the host part of a URL."""
     environ = environ_of(render("GET", "/a", version="1.0"), Session(Rules(), ("::2", 5), (address, 8000)))
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (f"[{address}]", "8000")
     assert environ["REMOTE_ADDR"] == "::2"  # section 4.1.8 has no brackets
 
 
 def test_memory_of_servers_is_bounded() -> None:
-    """With a wildcard, clients choose among as many addresses as the machine has."""
+    """On a wildcard listener clients can choose among all addresses of the machine."""
     rules = Rules()
     for number in range(1000):
         session = Session(rules, None, (f"10.0.{number // 256}.{number % 256}", 80))

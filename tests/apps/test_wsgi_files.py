@@ -28,7 +28,7 @@ GET = render("GET", "/")
     ("offset", "length", "body"), [(0, None, b"0123456789"), (4, None, b"456789"), (4, "3", b"456")]
 )
 def test_file_wrapper_sends_a_file(run: Run, tmp_path: Path, offset: int, length: str | None, body: bytes) -> None:
-    """From where it stands, and as much as was promised; its descriptor is what is sent from."""
+    """From its position, as many bytes as Content-Length says, by sendfile(2) from a descriptor."""
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     file = path.open("rb")
@@ -86,7 +86,7 @@ def reads(environ: Environ) -> list[bytes]:
     "data", [render("POST", "/", body=BODY), render("POST", "/", "Transfer-Encoding: chunked") + chunked(BODY, 4)]
 )
 def test_input(run: Run, rules: Rules, data: bytes) -> None:
-    """A file in all that PEP 3333 asks for, that ends where the body ends, wherever the application runs."""
+    """`wsgi.input` has the methods that PEP 3333 requires, and ends with the body, in each model."""
 
     def application(environ: Environ, start_response: Start) -> list[bytes]:
         start_response("200 OK", PLAIN)
@@ -97,7 +97,7 @@ def test_input(run: Run, rules: Rules, data: bytes) -> None:
 
 
 def test_input_that_breaks_off(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    """Never a body that only seems whole; and no traceback, for it is not the application's fault."""
+    """A truncated body never looks complete; no traceback, since it is not the application's fault."""
     read = []
 
     def application(environ: Environ, start_response: Start) -> list[bytes]:
@@ -110,7 +110,7 @@ def test_input_that_breaks_off(run: Run, caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_kept_input_ends_with_its_exchange(run: Run) -> None:
-    """What comes after it on the connection is the next request, whose body may be anything."""
+    """The next bytes on the connection belong to the next request, so reading raises."""
     kept: list[Any] = []
     late: list[type[BaseException]] = []
 

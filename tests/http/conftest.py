@@ -11,14 +11,15 @@ from support.messages import byte_by_byte
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
-"""An example may wait for a CPU; the cost of the engine is measured where that does not count (`test_streams`)."""
+"""No deadline for examples, which may wait for a CPU; `test_streams` measures the cost in a way that excludes
+waiting."""
 
 Feed = Callable[..., Reader]
 
 
 @pytest.fixture(params=["whole", "byte by byte", "whole with a tail", "byte by byte with a tail"])
 def feed(request: pytest.FixtureRequest) -> Feed:
-    """`feed(data, limits=None)`; a tail is checked here and taken off again, so that tests need not know of it."""
+    """`feed(data, limits=None)`; a tail is checked and removed here, so that tests need not handle it."""
     way: str = request.param
 
     def feed_one(data: bytes, limits: Limits | None = None) -> Reader:

@@ -1,4 +1,4 @@
-"""Where what an application says of its answer and what it gives are two things: who is told, and how often."""
+"""Answers whose content contradicts their head: what is sent, and how often it is reported."""
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_any_kind_of_bytes(kind: type) -> None:
 
 
 def test_stretches_of_a_file_are_chunks() -> None:
-    """What ends such a chunk goes with what follows the file."""
+    """The CRLF that ends a file's chunk is sent with the next part."""
     talk = Talk()
     head = response_head(200, b"OK", ())
     assert talk.connection.respond(head, FileRegion(-1, 0, 5), False).endswith(b"\r\n\r\n5\r\n")
@@ -141,7 +141,8 @@ def test_no_field_splits_an_interim_answer_or_a_check_trailers(name: bytes, valu
 
 @pytest.mark.parametrize("name", [b"Content-Length", b"transfer-encoding", b"Connection"])
 def test_interim_answer_says_nothing_of_framing(name: bytes) -> None:
-    """RFC 9110 section 8.6, RFC 9112 section 6.1: who went by it would lose the beginning of the answer."""
+    """RFC 9110 section 8.6, RFC 9112 section 6.1: a client that believed it would lose the beginning of the final
+    answer."""
     assert Talk().connection.inform(103, ((name, b"5"), (b"Link", b"</a>"))) == HINTS
 
 

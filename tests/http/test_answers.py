@@ -31,7 +31,7 @@ def connection_for(method: str, version: str) -> Http1Codec:
 
 
 def answer(connection: Http1Codec, status: int, fields: list[tuple[bytes, bytes]], parts: list[bytes]) -> bytes:
-    """All bytes of an answer in these parts, the last of them marked as the last."""
+    """All bytes of an answer with these parts."""
     head = response_head(status, b"Reason", tuple(fields))
     data = connection.respond(head, parts[0], len(parts) == 1)
     for number, part in enumerate(parts[1:], 2):
@@ -40,7 +40,7 @@ def answer(connection: Http1Codec, status: int, fields: list[tuple[bytes, bytes]
 
 
 def parse_1_1(method: str, data: bytes) -> Answer:
-    """As h11 reads it, the client's end included."""
+    """The answer as h11 parses it."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
@@ -60,7 +60,7 @@ def parse_1_1(method: str, data: bytes) -> Answer:
 
 
 class _Wire:
-    """A socket as far as http.client needs one."""
+    """The part of a socket that http.client needs."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -70,7 +70,7 @@ class _Wire:
 
 
 def parse_1_0(method: str, data: bytes) -> Answer:
-    """As http.client reads it, until the connection ends."""
+    """The answer as http.client parses it, up to the end of the connection."""
     wire: Any = _Wire(data)
     response = HTTPResponse(wire, method=method)
     response.begin()
@@ -84,7 +84,7 @@ def parse(method: str, version: str, data: bytes) -> Answer:
 
 
 def own(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Fields without those that frame the message."""
+    """The fields without those of framing."""
     framing = (b"content-length", b"transfer-encoding", b"connection")
     return [(name.lower(), value.strip()) for name, value in fields if name.lower() not in framing]
 
@@ -146,13 +146,13 @@ def fields_of(
     ],
 )
 def test_framing(method: str, version: str, status: int, parts: list[bytes], framing: dict[bytes, bytes]) -> None:
-    """One part has a length, several are chunked, and HTTP/1.0 gets them until the end (RFC 9112 section 6.3)."""
+    """One part has a length, several are chunked, and HTTP/1.0 ends with the connection (RFC 9112 section 6.3)."""
     assert fields_of(method, version, status, [], parts) == framing
 
 
 @pytest.mark.parametrize("status", [204, 304])
 def test_length_beside_no_content(status: int) -> None:
-    """RFC 9110 section 8.6: never beside 204; beside 304 it is that of the content that was not sent."""
+    """RFC 9110 section 8.6: never with 204; with 304 it is the length of the content that a 200 would have."""
     got = fields_of("GET", "1.1", status, [(b"Content-Length", b"5")], [b""])
     assert got == ({} if status == 204 else {b"content-length": b"5"})
 
@@ -179,7 +179,7 @@ def test_content_beyond_its_promise_is_left_out(parts: list[bytes]) -> None:
 
 @pytest.mark.parametrize("parts", [[b"ab"], [b"a", b"b"], [b""]])
 def test_content_short_of_its_promise_closes(parts: list[bytes]) -> None:
-    """The client must see that it is not whole, and must not take the next answer for the rest."""
+    """The client must notice that the answer is incomplete, and must not take the next answer for its rest."""
     connection = connection_for("GET", "1.1")
     data = answer(connection, 200, [(b"Content-Length", b"3")], parts)
     assert data.endswith(b"\r\n\r\n" + b"".join(parts))

@@ -102,7 +102,7 @@ def test_transfer_encoding_is_refused_in_http_1_0(feed: Feed) -> None:
     ],
 )
 def test_chunks(feed: Feed, data: bytes, body: bytes) -> None:
-    """Extensions and trailers are checked and let go; no trailer changes the framing."""
+    """Extensions and trailers are checked and ignored; no trailer changes the framing."""
     reader = feed(CHUNKED + data)
     assert reader.only.chunked
     assert reader.seen[0].body == body
@@ -149,7 +149,7 @@ def test_refused_chunks(feed: Feed, data: bytes) -> None:
 
 
 def extended(count: int, length: int) -> bytes:
-    """Chunks of one byte, whose size lines have this length; 16 bytes and twice the content are for nothing."""
+    """Chunks of one byte whose size lines have this length; 16 bytes and twice the content do not count."""
     return (b"1;" + b"a" * (length - 2) + b"\r\nx\r\n") * count
 
 
@@ -177,7 +177,7 @@ def extended(count: int, length: int) -> bytes:
     ],
 )
 def test_bounds_of_what_is_not_content(feed: Feed, data: bytes, allowed: bool) -> None:
-    """A size line and a trailer section have a bound, and it is the same bytes however they are cut."""
+    """The bounds of a size line and of a trailer section do not depend on how the bytes are cut."""
     assert feed(CHUNKED + data).status == (None if allowed else 400)
 
 
@@ -200,7 +200,7 @@ def test_limit_of_a_chunked_body(feed: Feed) -> None:
     "data", [render("POST", "/", body=b"12345"), CHUNKED + chunked(b"12345", 2, trailers=("A: b",))]
 )
 def test_body_that_breaks_off(data: bytes) -> None:
-    """ClientGone at the end of input, wherever in the body that is; never a body that only seems whole."""
+    """ClientGone at any end of input within the body; a truncated body never looks complete."""
     for end in range(data.index(b"\r\n\r\n") + 4, len(data)):
         reader = Reader().feed_all([data[:end], b""])
         assert reader.broken_off
@@ -208,7 +208,7 @@ def test_body_that_breaks_off(data: bytes) -> None:
 
 
 def test_body_comes_in_order_and_as_it_comes() -> None:
-    """No piece waits for another: all but a chunk's last byte, which is judged together with its CRLF."""
+    """Each piece is returned at once, except for a chunk's last byte, which is checked together with its CRLF."""
     reader = Reader().feed_all([CHUNKED])
     data = pattern(1000)
     reader.feed(b"3e8\r\n" + data[:500])
@@ -229,7 +229,7 @@ def test_length_decoder_leaves_what_is_not_its_own() -> None:
 
 
 def test_chunked_decoder_keeps_little_back() -> None:
-    """What is left over between two calls is bounded by a size line or a trailer section, never by the body."""
+    """The bytes kept between two calls are bounded by a size line or a trailer section, not by the body."""
     decoder = ChunkedDecoder()
     left = b""
     for piece in byte_by_byte(chunked(pattern(3000), 1000, extension=";a=b")):

@@ -1,4 +1,4 @@
-"""One connection: requests in their order, limits, bodies that nobody reads, and what is expected of a continue."""
+"""One connection: requests in their order, limits, bodies that are not read, and Expect: 100-continue."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ OK = response_head(200, b"OK", ())
 
 
 def connected(*pieces: bytes, limits: Limits | None = None) -> Http1Codec:
-    """A connection that has received these, and whose first request was taken."""
+    """A codec that has received these bytes and has begun the first request."""
     connection = Http1Codec(limits or Limits(), unstamped)
     for piece in pieces:
         connection.receive(piece)
@@ -85,7 +85,7 @@ def test_limit_of_the_request_line(feed: Feed, limit: int, status: int | None) -
 
 @pytest.mark.parametrize(("limit", "status"), [(1000, None), (999, 431)])
 def test_limit_of_the_header_block(feed: Feed, limit: int, status: int | None) -> None:
-    """It is the request line and the fields, without the empty line behind them."""
+    """The limit applies to the request line and the fields, without the empty line."""
     block = head("GET / HTTP/1.1", "Host: a", "A: " + "b" * 972)
     assert len(block) == 1000 + 4
     assert feed(block, Limits(header_block=limit)).status == status
@@ -107,7 +107,7 @@ def test_dropped_fields_count_too(feed: Feed) -> None:
     [(b"GET /", b"a", 414), (b"GET / HTTP/1.1\r\nA: ", b"b", 431), (b"GET / HTTP/1.1\r\n", b"A: b\r\n", 431)],
 )
 def test_endless_head_is_refused_early(beginning: bytes, piece: bytes, status: int) -> None:
-    """Not much later than its limit: what is kept of an incomplete head is bounded."""
+    """A head is refused soon after its limit, so that little of an incomplete one is kept."""
     limits = Limits(request_line=500, header_block=2000)
     reader = Reader(limits).feed_all([beginning])
     for _ in range(3000):
@@ -142,7 +142,8 @@ def test_continue_is_wanted_until_it_is_sent_or_the_body_comes() -> None:
 
 
 def test_answer_before_the_continue_closes() -> None:
-    """The client may now send the body or not (RFC 9110 section 10.1.1): where the next request begins is unknown."""
+    """The client may send the body or not (RFC 9110 section 10.1.1), so the beginning of the next request is
+    unknown."""
     connection = connected(EXPECTS)
     assert b"\r\nConnection: close\r\n" in connection.respond(OK, b"", True)
     assert not connection.keep_alive
@@ -188,7 +189,7 @@ def test_body_beyond_the_bound_closes() -> None:
 
 @pytest.mark.parametrize("size", [1 << 20, 1000, 1])
 def test_chunked_body_is_not_drained_for_ever(size: int) -> None:
-    """The bound holds for all of what is passed over, in however many pieces it comes."""
+    """The bound applies to all discarded bytes together, in however many pieces they come."""
     connection = connected(CHUNKED)
     connection.respond(OK, b"", True)
     chunk = b"%x\r\n%b\r\n" % (size, b"a" * size)

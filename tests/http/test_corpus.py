@@ -12,16 +12,16 @@ from support.lives import WAYS, Life
 from support.messages import DELIVERIES, head_by_head
 
 LIMITS = Limits()
-"""One for all: heads that were read before are known by it, and must mean the same."""
+"""The same limits for all cases, and so the same cache of heads: a cached head must mean the same."""
 
 LONG = 5000
-"""Bytes; of so many, one way of reading is enough where each byte is a step."""
+"""Bytes; a longer case is read in one way only if it comes byte by byte."""
 
 
 @pytest.mark.parametrize("delivery", [*DELIVERIES, "head by head"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_case(case: Case, delivery: str) -> None:
-    """However the application reads, and with a request behind that must be answered, or must not."""
+    """In each way of reading, and with another request after it, which must be answered, or must not."""
     data = case.data if case.ends else case.data + TAIL
     deliver = DELIVERIES.get(delivery, head_by_head)
     for way in WAYS if delivery != "byte by byte" or len(data) < LONG else WAYS[:1]:

@@ -1,4 +1,4 @@
-"""The corpus read by us, by h11 and by httptools: where we differ, `tests/corpus/differences.toml` says why.
+"""The corpus parsed by Septet, h11 and httptools: `tests/corpus/differences.toml` explains each difference.
 
 It is not that they are right, or we: a difference is a place where two programs in one chain would disagree about where
 a request ends or whom it is for, so each of ours has to be meant.
@@ -35,7 +35,7 @@ def load() -> list[Difference]:
 
 
 def way(mine: Reading, other: Reading) -> str | None:
-    """Who is stricter; None if both read the same."""
+    """Which of the two is stricter; None if both read the same."""
     if (mine.refused is None) != (other.refused is None):
         return "we refuse" if other.refused is None else "they refuse"
     if mine.requests == other.requests:
@@ -47,7 +47,7 @@ def way(mine: Reading, other: Reading) -> str | None:
 
 @cache
 def found(other: str) -> dict[Case, tuple[str, str]]:
-    """The cases that are read in two ways: who is stricter, and both readings for a person."""
+    """The cases with two readings: which parser is stricter, and both readings as text."""
     differences = {}
     for case in CASES:
         data = case.data if case.ends else case.data + TAIL
@@ -71,7 +71,7 @@ def test_every_difference_is_explained(other: str) -> None:
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_every_explanation_explains_something(other: str) -> None:
-    """An entry that says of a parser, or of a case, what is not true any more misleads whoever reads it."""
+    """Entries that are not true any more are found, since they would mislead."""
     for entry in load():
         if other in entry.who:
             explained = [case for case, (differs, _) in found(other).items() if entry.explains(other, differs, case)]

@@ -1,4 +1,4 @@
-"""What X-Forwarded-* and Forwarded say, and of whom: how far a chain of proxies is believed."""
+"""X-Forwarded-* and Forwarded: what they say about the client, and how far a chain of proxies is believed."""
 
 from contextlib import suppress
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from septet.exchange import Fields, ProtocolError
 from septet.http.grammar import is_from_proxies
-from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, of_one_kind, walk
+from septet.proxies.forwarded import MAX_HOPS, MAX_PARAMETERS, Hop, hops, select_kind, walk
 
 PROXIES = {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
 
@@ -103,7 +103,7 @@ LISTS = {
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("fields_of_one", [True, False])
 def test_list_is_as_long_as_may_be_and_no_longer(name: str, fields_of_one: bool) -> None:
-    """In one field or in many; and empty entries take their place."""
+    """In one field or in several; empty entries count as well."""
     entry, comma = LISTS[name]
 
     def lines(count: int) -> list[str]:
@@ -152,7 +152,7 @@ def test_repeated_scheme_must_agree_with_itself() -> None:
 
 
 def test_lists_belong_together_entry_by_entry() -> None:
-    """Each proxy has added to each list: what counts is what the one at the client's side said."""
+    """If each proxy appends to each list, the entry of the proxy next to the client counts."""
     lines = [
         "X-Forwarded-For: 10.0.0.1, 203.0.113.9, 192.0.2.1",
         "X-Forwarded-Proto: ftp, https, http",
@@ -304,10 +304,10 @@ BOTH = fields("Forwarded: for=203.0.113.9", "X-Forwarded-Proto: https", "X-Forwa
     ],
 )
 def test_only_one_kind_counts(kind: str, kept: list[bytes]) -> None:
-    assert [name for name, _ in of_one_kind(BOTH, kind)] == kept
+    assert [name for name, _ in select_kind(BOTH, kind)] == kept
 
 
 def test_forwarded_counts_where_it_is_alone() -> None:
     alone = BOTH[:1] + BOTH[2:]  # X-Forwarded-User says nothing of the client's address
-    assert of_one_kind(alone, "either") == alone
-    assert of_one_kind(alone, "x-forwarded") == alone[1:]
+    assert select_kind(alone, "either") == alone
+    assert select_kind(alone, "x-forwarded") == alone[1:]

@@ -1,4 +1,4 @@
-"""The alphabets and the expressions of the grammar: each holds the bytes that its RFC section names, and no other."""
+"""The grammar's alphabets and expressions: each accepts the bytes that its RFC section names, and no others."""
 
 import string
 from collections.abc import Callable
@@ -60,14 +60,14 @@ def test_nothing_is_not_a_word(match: Match) -> None:
     extra=st.sampled_from([b"\n", b"\r", b" ", b"\t", b"\0"]),
 )
 def test_white_space_beside_a_word_is_not_forgiven(word: bytes, extra: bytes) -> None:
-    """`$` of an expression, and `int()`, would overlook a line feed at the end."""
+    """`$` in an expression, and `int()`, would accept a line feed at the end."""
     for match in (grammar.is_token, grammar.is_digits, grammar.is_chunk_size, grammar.is_host):
         assert not match(word + extra)
         assert not match(extra + word)
 
 
 def test_longest_number_of_digits_is_still_checked_for_size() -> None:
-    """Nineteen digits can say more than 2**63 - 1; what they may say is bounded by MAX_LENGTH."""
+    """Nineteen digits can exceed 2**63 - 1; MAX_LENGTH bounds the number."""
     assert grammar.is_digits(b"9" * 19)
     assert int(b"9" * 19) > grammar.MAX_LENGTH
     assert len(str(grammar.MAX_LENGTH - 1)) == 19

@@ -1,4 +1,4 @@
-"""Heads of requests: what each part of one means, and what is refused (RFC 9112 sections 3 to 6, RFC 9110)."""
+"""Heads of requests: the meaning of each part, and what is refused (RFC 9112 sections 3 to 6, RFC 9110)."""
 
 from collections.abc import Callable
 
@@ -107,7 +107,7 @@ def test_version(feed: Feed, sent: str, known: str) -> None:
     ],
 )
 def test_field(feed: Feed, line: str, field: tuple[bytes, bytes]) -> None:
-    """Only spaces and tabs around a value are no part of it; latin-1's idea of white space is not HTTP's."""
+    """Only spaces and tabs are stripped from a value; latin-1 has more white space than HTTP."""
     assert feed(head("GET / HTTP/1.1", HOST, line)).only.fields == ((b"host", b"example.test"), field)
 
 
@@ -134,7 +134,7 @@ def test_order_and_repetition_of_fields_are_kept(feed: Feed) -> None:
 
 
 def test_name_with_an_underscore_is_dropped(feed: Feed) -> None:
-    """`Content_Length` reaches a CGI-like environment under the name of Content-Length: nobody may smuggle it in."""
+    """In a CGI environment `Content_Length` would become Content-Length, so it is set aside."""
     request = feed(head("GET / HTTP/1.1", HOST, "Content_Length: 5", "X_A: 1", "_: 2")).only
     assert request.fields == ((b"host", b"example.test"),)
     assert not request.has_body
@@ -151,7 +151,7 @@ def test_host(feed: Feed, host: str) -> None:
      ["Host: u@a"], ["Host: a:b"], ["Host: a:123456"], ["Host: [::1"], ["Host: a\\b"]],
 )  # fmt: skip
 def test_refused_host(feed: Feed, fields: list[str]) -> None:
-    """RFC 9112 section 3.2: exactly one, and a valid one."""
+    """RFC 9112 section 3.2: exactly one Host, and a valid one."""
     assert feed(head("GET / HTTP/1.1", *fields)).status == 400
 
 
@@ -209,7 +209,7 @@ def test_empty_line_before_a_request_is_passed_over(feed: Feed) -> None:
 
 
 def test_two_empty_lines_are_taken_alike_however_they_come() -> None:
-    """One may be passed over; whether more are may not depend on how the network cut them."""
+    """Empty lines are ignored, independently of how the network cuts them."""
     data = b"\r\n\r\n" + head("GET / HTTP/1.1", HOST)
     ways = [[data], [data[i : i + 1] for i in range(len(data))], [data[:2], data[2:]], [data[:3], data[3:]]]
     assert len({Reader().feed_all(pieces).status for pieces in ways}) == 1

@@ -1,4 +1,4 @@
-"""What was read before never changes what is read now: heads against a parser that remembers nothing.
+"""Earlier heads never change how a head is parsed: compared with a parser that caches nothing.
 
 Heads that resemble each other are read by what was learned from the ones before: their outline, without the values that
 differ. So each head here comes to a parser with experience, most differ in their values only, and some are made to
@@ -19,7 +19,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 field_line = re.compile(rb"([!#$%&'*+\-.^`|~0-9A-Za-z]+):([\t\x20-\x7E\x80-\xFF]*)").fullmatch
 
 LEARNED = (b"X-Id", b"x-id", b"Cookie", b"cookie", b"Referer", b"A")
-"""Names whose values differ from one request to the next; few enough for all to be known for that."""
+"""Names whose values differ from request to request; few enough for all of them to be left out of outlines."""
 
 BEGINNING = b"GET / HTTP/1.1\r\nHost: a\r\nB: c"
 
@@ -78,7 +78,7 @@ WRONG_VALUES = st.sampled_from(
 
 @given(st.lists(NAMES, min_size=1, max_size=5), st.integers(0, 4), WRONG_VALUES, st.integers(0, 1 << 32))
 def test_what_is_known_excuses_nothing(names: list[bytes], place: int, wrong: bytes, number: int) -> None:
-    """A head like others that were right is wrong in one value."""
+    """A head resembles earlier valid heads, but one value is malformed."""
     values = [b" %d" % (number + place) for place in range(len(names))]
     for _ in range(3):
         assert with_experience(head(names, values)) == (plainly(head(names, values)), 0)
@@ -91,7 +91,7 @@ LINE_OR_IMITATION = st.sampled_from([b"\r\n%b: 1", b"\r\n%b: 1", b"\r%b\r", b"\r
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.lists(LINE_OR_IMITATION, min_size=4, max_size=4), st.integers(0, 99))
 def test_an_outline_is_no_head(names: list[bytes], lines: list[bytes], number: int) -> None:
-    """A bare CR could look like the place of a value that was left out."""
+    """A bare CR could look like the end of a value that was left out of an outline."""
     values = [b" %d" % (number + place) for place in range(len(names))]
     for _ in range(3):
         assert with_experience(head(names, values)) is not None
@@ -101,7 +101,7 @@ def test_an_outline_is_no_head(names: list[bytes], lines: list[bytes], number: i
 
 @given(st.lists(st.tuples(st.permutations(LEARNED), st.lists(VALUES, min_size=6, max_size=6)), min_size=2, max_size=5))
 def test_values_stay_with_their_own_request(heads: list[tuple[list[bytes], list[bytes]]]) -> None:
-    """Whatever the order of the fields, and whichever heads came between."""
+    """In any order of the fields, and with any heads in between."""
     for _ in range(3):
         for names, values in heads:
             assert with_experience(head(names, values)) == (plainly(head(names, values)), 0)
@@ -116,7 +116,7 @@ SHORT_LINES = st.tuples(st.sampled_from((*LEARNED, b"D")), st.sampled_from([b"",
 
 @given(st.lists(SHORT_LINES, min_size=2, max_size=6, unique_by=lambda line: line[:4].lower()), st.data())
 def test_a_head_takes_nothing_from_a_longer_one(lines: list[bytes], data: st.DataObject) -> None:
-    """A head that is another one without some of its lines."""
+    """A head equals another one without some of its lines."""
     fewer = [line for line in lines if data.draw(st.booleans())]
     for block in (lines, fewer, lines, fewer):
         whole = b"\r\n".join((BEGINNING, *block))
@@ -124,7 +124,7 @@ def test_a_head_takes_nothing_from_a_longer_one(lines: list[bytes], data: st.Dat
 
 
 def test_an_empty_value_leaves_the_lines_before_it_in_the_outline() -> None:
-    """It did not once, and a head without these lines was given them."""
+    """Once it did not, and a head without these lines was parsed as if it had them."""
     parse_request(BEGINNING + b"\r\nX-Id: 1\r\nAuthorization: Basic a\r\nContent-Length: 9\r\nCookie:\r\nD: e")
     request = parse_request(BEGINNING + b"\r\nX-Id: 2\r\nD: e")
     assert request.fields == ((b"host", b"a"), (b"b", b"c"), (b"x-id", b"2"), (b"d", b"e"))

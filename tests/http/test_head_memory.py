@@ -1,4 +1,4 @@
-"""What is remembered of heads: the same bytes give the same object, in bounded memory, and never a wrong meaning."""
+"""The cache of heads: the same bytes give the same object, in bounded memory, and never a wrong meaning."""
 
 import gc
 import tracemalloc
@@ -18,7 +18,7 @@ def block(*fields: str, target: str = "/") -> bytes:
 
 
 def requests(data: bytes, readers: int = 1) -> set[int]:
-    """The identities of the requests that so many connections with the same limits make of the data."""
+    """The identities of the requests that several connections with the same limits parse from the data."""
     limits = Limits()
     seen = [one for _ in range(readers) for one in Reader(limits).feed_all([data]).seen]
     assert len(seen) > 1
@@ -41,7 +41,8 @@ def test_what_one_server_allows_another_may_refuse() -> None:
 
 @pytest.mark.parametrize("wrong", ["A : b", "no colon", "Content-Length: x"])
 def test_more_fields_than_allowed_are_not_read(wrong: str) -> None:
-    """Each takes a hundred times longer to read than to send; whatever they are, the answer is about their number."""
+    """Parsing a line costs a hundred times what sending it costs. So lines are counted first: 431, although one is
+    malformed."""
     fault = Reader(Limits(header_count=3)).feed_all([block("A: b", "C: d", wrong) + b"\r\n\r\n"]).fault
     assert fault is not None
     assert fault.status == 431
@@ -67,7 +68,7 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_memory_is_bounded(shape: str) -> None:
-    """A client that never sends the same twice gets some mebibytes of ours and no more, whatever it varies."""
+    """A client that never sends the same twice fills a few mebibytes at most, in whatever it varies."""
     make = SHAPES[shape]
     limits = Limits(request_line=1 << 20, header_block=1 << 20, header_count=1000)
     Reader(limits).feed_all([make(0) + b"\r\n\r\n"])
@@ -99,7 +100,7 @@ def test_refusals_stay_refusals() -> None:
 
 
 def test_line_in_another_place_is_judged_anew() -> None:
-    """A field line that is known is no request line, and a second Host is a second Host."""
+    """A cached field line is no request line, and a cached Host still counts as a second one."""
     parse_request(block("A: b"))
     for data in (b"Host: a\r\nHost: a", b"A: b\r\nHost: a", block("Host: a"), block("GET / HTTP/1.1")):
         with pytest.raises(ProtocolError):

@@ -19,7 +19,7 @@ AGREED = b"123456789", 0xE3069283
 
 
 def crc32c(data: bytes) -> int:
-    """By polynomial division of all bits at once: another way than the decoder's."""
+    """CRC-32C by polynomial division of all bits at once, unlike the decoder."""
     reflected = int.from_bytes(bytes(int(f"{byte:08b}"[::-1], 2) for byte in data))
     value = (reflected << 32) ^ (0xFFFFFFFF << 8 * len(data))
     while value.bit_length() > 32:
@@ -28,7 +28,7 @@ def crc32c(data: bytes) -> int:
 
 
 def summed(header: bytes) -> bytes:
-    """`header`, which ends in a checksum of zeros, with the right one."""
+    """`header`, which ends in a checksum of zeros, with the correct checksum."""
     return header[:-4] + crc32c(header).to_bytes(4)
 
 
@@ -122,7 +122,7 @@ def test_header_is_read_when_its_last_byte_has_come(name: str) -> None:
 
 
 def test_who_is_named() -> None:
-    """Not LOCAL means that somebody else speaks, and these do not say who."""
+    """Without LOCAL the bytes come from a client, and these headers do not name it."""
     unnamed = [name for name, (data, _, _) in GOOD.items() if not decode(data).names_client]  # type: ignore[union-attr]
     assert [name for name in GOOD if any(word in name for word in ("UNKNOWN", "UDP", "UNSPEC", "UNIX"))] == unnamed
 

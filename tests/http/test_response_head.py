@@ -1,4 +1,4 @@
-"""Heads of answers: what an application may say of its answer, and what may not be put on the wire."""
+"""Heads of answers: what an application may send, and what is refused."""
 
 import pytest
 
@@ -11,7 +11,13 @@ def test_block_is_the_status_line_and_the_fields_as_given() -> None:
     fields = ((b"X-Case", b"a b"), (b"set-cookie", b"1"), (b"Set-Cookie", b"2"), (b"E", b""))
     head = response_head(404, b"Not Found", fields)
     assert serialise(head) == b"HTTP/1.1 404 Not Found\r\nX-Case: a b\r\nset-cookie: 1\r\nSet-Cookie: 2\r\nE: \r\n"
-    assert (head.status, head.content_length, head.closes, head.dated, head.named) == (404, None, False, False, False)
+    assert (head.status, head.content_length, head.closes, head.has_date, head.has_server) == (
+        404,
+        None,
+        False,
+        False,
+        False,
+    )
 
 
 def test_reason_may_be_empty_or_obscure() -> None:
@@ -67,7 +73,7 @@ def test_length_is_said_once() -> None:
 )
 def test_what_the_application_said_itself(fields: Fields, closes: bool, dated: bool, named: bool) -> None:
     head = response_head(200, b"OK", fields)
-    assert (head.closes, head.dated, head.named) == (closes, dated, named)
+    assert (head.closes, head.has_date, head.has_server) == (closes, dated, named)
 
 
 @pytest.mark.parametrize(

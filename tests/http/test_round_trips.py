@@ -1,4 +1,4 @@
-"""What one side writes, the other reads: requests as h11 writes them, chunked bodies, and our answers."""
+"""Round trips: requests written by h11 and parsed here, chunked bodies, and our answers parsed by h11."""
 
 from itertools import pairwise
 
@@ -66,7 +66,7 @@ def test_chunks(
     trailers: list[tuple[bytes, bytes]],
     places: list[int],
 ) -> None:
-    """However a body is divided into chunks, and whatever stands beside them."""
+    """With any division into chunks, any extensions and any trailers."""
     ends = sorted({0, len(body), *(edge % (len(body) + 1) for edge in edges)})
     coded = b"POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n"
     for start, end in pairwise(ends):

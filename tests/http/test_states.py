@@ -1,4 +1,4 @@
-"""The table of phases is whole, and says what the phases say."""
+"""The table of phases is complete and agrees with the phases."""
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 from septet.rules import Timeouts
@@ -36,7 +36,7 @@ def test_nothing_follows_the_end_but_its_lingering() -> None:
 
 
 def test_only_the_application_has_all_the_time_it_wants() -> None:
-    """Whatever waits for the client ends at some time; the name of its time-out is one that there is."""
+    """Each phase that waits for the client has a deadline, whose name is a field of `Timeouts`."""
     timeouts = Timeouts()
     for phase in PHASES:
         if phase.want in (READ, WRITE):

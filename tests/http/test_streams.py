@@ -1,4 +1,4 @@
-"""Properties of all input: cutting changes nothing, nothing but refusals comes of it, and its cost is in proportion."""
+"""Properties of all input: cutting changes nothing, it raises nothing but refusals, and its cost is linear."""
 
 import time
 from collections.abc import Callable
@@ -70,7 +70,7 @@ LIMITS = Limits(request_line=200, header_block=400, header_count=10, body=1000)
 
 @given(pieces=st.lists(FRAGMENTS | st.binary(min_size=1, max_size=20), max_size=40), ends=st.booleans())
 def test_any_input_is_read_or_refused(pieces: list[bytes], ends: bool) -> None:
-    """Nothing but ProtocolError and ClientGone is raised (`Reader` catches no other), and little is kept."""
+    """Only ProtocolError and ClientGone are raised (`Reader` catches no others), and few bytes are kept."""
     reader = Reader(LIMITS)
     for piece in pieces:
         reader.feed(piece)
@@ -87,7 +87,7 @@ def test_any_input_is_read_or_refused(pieces: list[bytes], ends: bool) -> None:
 
 @given(pieces=st.lists(FRAGMENTS, max_size=25), places=PLACES)
 def test_cutting_never_turns_a_refusal_into_a_request(pieces: list[bytes], places: list[int]) -> None:
-    """The same requests are seen before the refusal, whichever refusal it is that comes first."""
+    """The same requests come before the refusal, although the refusal may be another."""
     data = b"".join(pieces)
     whole = Reader(LIMITS).feed_all([data])
     for reader in (Reader(LIMITS).feed_all(cut(data, places)), Reader(LIMITS).feed_all(byte_by_byte(data))):
@@ -119,7 +119,7 @@ PATHOLOGICAL: dict[str, Callable[[int], bytes]] = {
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
-    """The best of a few runs."""
+    """The shortest of a few runs, in seconds."""
     times = []
     for _ in range(4):
         began = time.process_time()
@@ -137,7 +137,7 @@ def try_to_parse(block: bytes) -> None:
 
 @pytest.mark.parametrize("name", PATHOLOGICAL)
 def test_cost_of_a_head_is_in_proportion_to_its_size(name: str) -> None:
-    """Sixteen times the size may cost sixteen times as much; a square law would make it 256 times."""
+    """Sixteen times the size may cost sixteen times as much; quadratic cost would be 256 times."""
     make = PATHOLOGICAL[name]
     small, large = make(10_000)[:-4], make(160_000)[:-4]
     assert cpu_seconds(lambda: try_to_parse(large)) < 80 * cpu_seconds(lambda: try_to_parse(small)) + 0.002
@@ -155,7 +155,7 @@ EXTENSIONS: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("name", EXTENSIONS)
 def test_cost_of_an_extension_is_in_proportion_to_its_size(name: str) -> None:
-    """Whatever it is that does not match."""
+    """For each kind of input that does not match."""
     small, large = EXTENSIONS[name](10_000), EXTENSIONS[name](160_000)
     assert not is_chunk_extensions(small)
     most = 80 * cpu_seconds(lambda: is_chunk_extensions(small)) + 0.002
@@ -175,7 +175,7 @@ def test_cost_of_an_extension_is_in_proportion_to_its_size(name: str) -> None:
     ids=["value", "target", "length", "one chunk", "chunks", "pipeline"],
 )
 def test_cost_of_byte_by_byte_is_in_proportion(make: Callable[[int], bytes]) -> None:
-    """Every byte is looked at a bounded number of times, however slowly it comes."""
+    """Each byte is scanned a bounded number of times, however slowly the bytes come."""
     limits = Limits(request_line=1 << 20, header_block=1 << 20)
     small, large = make(3000), make(48_000)
     slow = cpu_seconds(lambda: Reader(limits).feed_all(byte_by_byte(large)))

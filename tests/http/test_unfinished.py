@@ -147,7 +147,7 @@ def test_refused_at_once(name: str, size: int) -> None:
 @pytest.mark.parametrize("size", [1, 1000])
 @pytest.mark.parametrize("name", CASES)
 def test_not_refused_before(name: str, size: int) -> None:
-    """A CR alone could be refused before what follows it: it is waited for."""
+    """After a CR the next byte decides, so it is not refused before that."""
     reader = Reader().feed_all(pieces(CASES[name][:-1], size))
     assert reader.fault is None
 
@@ -179,7 +179,7 @@ SIGNS = [b"5", b"a", b"g", b";", b"=", b'"', b"\\", b" ", b"\t", b"\xe9", b"(", 
 
 @given(st.lists(st.sampled_from(SIGNS), max_size=9))
 def test_beginnings_of_extensions(parts: list[bytes]) -> None:
-    """A beginning is refused exactly if nothing completes it: one of these would, wherever it was broken off."""
+    """A beginning is refused exactly if no continuation makes it valid; one of these would, if any does."""
     line = b"1" + b"".join(parts)
     extensions = line.lstrip(b"15a")
     completable = any(is_chunk_extensions(extensions + end) for end in (b"", b"a", b";a", b'"', b'a"'))
@@ -196,7 +196,7 @@ def test_versions_that_are_not_spoken_are_told_so_when_their_line_ends() -> None
 
 
 def test_what_is_malformed_comes_before_what_is_not_spoken() -> None:
-    """However a line is cut: of one that is both, the grammar is what is refused."""
+    """A line that is malformed and unsupported is refused as malformed, however it is cut."""
     for line in (
         b"G[T / HTTP/2.0",
         b"GET x HTTP/2.0",
@@ -216,7 +216,7 @@ def test_fields_are_counted_as_they_come(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_method_without_end(size: int) -> None:
-    """RFC 9112 section 3: 501, and 414 only where a target is what is too long."""
+    """RFC 9112 section 3: 501 for a long method, and 414 only for a long target."""
     assert Reader(Limits(request_line=50)).feed_all(pieces(b"A" * 60, size)).status == 501
     assert Reader(Limits(request_line=50)).feed_all(pieces(b"A" * 50 + b" /aaaaaaaaa", size)).status == 414
     assert Reader(Limits(request_line=50)).feed_all(pieces(b"A" * 60 + b" / HTTP/1.1\r\n\r\n", size)).status in (

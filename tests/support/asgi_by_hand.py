@@ -32,7 +32,7 @@ class Hand:
         self.written = b""
         assert self.session.receive(data) is RUN
         self.cycle = Cycle(self.session, self)
-        self.cycle.let_go()
+        self.cycle.uncork()
         self.task = asyncio.create_task(self.cycle.run(Asgi(application, extensions)))
 
     def drive(self, want: Want) -> None:

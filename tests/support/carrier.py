@@ -78,7 +78,7 @@ class ByHand:
         self.session.inform(status, fields)
         self.written += write_all(self.session)
 
-    def look(self) -> None:
+    def check_client(self) -> None:
         """The test says when the client goes."""
 
     def give_up(self) -> None:

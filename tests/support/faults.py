@@ -89,7 +89,7 @@ EXEMPT = frozenset(
         ("models/forking.py", "serve"),
         ("models/forking.py", "dispatcher"),
         ("apps/_channel.py", "WatchedConnection.drive"),
-        ("apps/_channel.py", "Session.fail"),
+        ("apps/_channel.py", "Http1Exchange.fail"),
         ("apps/_channel.py", "SharedExchange.fail"),
         ("apps/_channel.py", "SharedExchange.drive"),
         ("models/_asgi_in_thread.py", "SharedExchange.drive"),

@@ -1,6 +1,14 @@
-"""Application interfaces: one module, one interface.
+"""Application interfaces: WSGI, ASGI and static files, each in a module or package of its own.
 
-An application that is *called* (WSGI, static files) is made into a function from an exchange to a `Response`; its
-turn is over when that returns, and parts of the answer are pulled from it. One that *calls* (ASGI) is made into a
-coroutine for each exchange. None of them knows what model it runs under: `exchange.Exchange` is all they see.
+A *called* application (WSGI, static files) becomes a function from an exchange to a `Response`: it returns the head and
+the first part of the answer, and the model pulls the other parts. An *awaited* application (ASGI) becomes a coroutine
+for each exchange. No interface knows the process model: it sees an `exchange.Exchange` and nothing else of the server.
+
+    loading       module:attribute -> application, and its interface
+    site          which application or directory answers a path
+    wsgi          WSGI (PEP 3333); _call: one call of the application
+    asgi          ASGI 3; _channel: receive and send; _messages: what they carry; _lifespan: start and end
+    static/       files of a directory
+    _files        open files that are part of an answer
+    _diagnostics  what the log says about applications that raise
 """

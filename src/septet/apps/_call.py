@@ -1,7 +1,7 @@
 """One call of a WSGI application, from `start_response` to the last part of its answer (PEP 3333).
 
-What the application says is checked here as far as Python is concerned, and by `http.head` as far as HTTP is: an answer
-that may not be put on the wire raises, in the application or just after it, and becomes a 500.
+This module checks the Python types that the application uses, `http.head` checks the HTTP. An invalid answer raises,
+inside the application or just after it has returned, and becomes a 500.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +14,11 @@ from septet.exchange import ClientGone, Delivery, Exchange, Fields, Part, Respon
 from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20
-"""What an application may give when nothing more of its answer is wanted, `PART_BYTES` for each part included: enough
-for most to come to their end, and the endless ones are told with an OSError."""
+"""Bytes that an application may give after its answer is complete for the client, counting `PART_BYTES` more for each
+part. Most applications end within this bound; an endless one gets ClientGone, which is an OSError."""
 
 PART_BYTES = 64
+"""Bytes that each part counts beside its content, so that endless empty parts reach a bound as well."""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]
@@ -49,18 +50,19 @@ def _latin_1(text: str) -> bytes:
 
 
 class Call:
-    """The application's `start_response`, its `write` and `early_hints`, and the answer that comes of them."""
+    """The `start_response`, `write` and `early_hints` of one call of the application, and the answer that they make."""
 
     __slots__ = ("_surplus", "exchange", "head", "wrote")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange: Exchange | None = exchange
-        """None when the answer is complete: then it is the next request's, and what the application kept is void."""
+        """None when the answer is complete. Then the session is at the next request, and `write` and `wsgi.input` raise
+        if the application has kept them."""
         self.head: ResponseHead | None = None
         self.wrote = False
         """`write` was called."""
         self._surplus = 0
-        """Bytes that were written when nothing more could be sent."""
+        """Bytes that the application wrote after its answer was complete for the client."""
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -75,28 +77,30 @@ class Call:
             raise RuntimeError("start_response was called a second time without exc_info")
         try:
             self.head = _head(status, tuple(headers))
-        except TypeError:  # pairs may be lists, which are no keys; or it is wrong, and will be told so
+        except TypeError:  # not hashable: pairs may be lists; or of a wrong type, which _checked_head reports
             self.head = _checked_head(status, headers)
         return self.write
 
     def early_hints(self, headers: Headers) -> None:
-        """`wsgi.early_hints`, as gunicorn and puma have it: header fields of an interim answer 103 (RFC 8297)."""
+        """`wsgi.early_hints`, as in gunicorn and puma: send an interim answer 103 with these header fields (RFC
+        8297)."""
         exchange = self.exchange
         if exchange is None or exchange.responding:
             raise RuntimeError("early hints come before the answer")
         delivery_of(exchange).inform(103, _encoded(headers))
 
     def write(self, data: bytes) -> None:
-        """PEP 3333's imperative way: on return `data` has gone to the client, or will go by itself.
+        """Send `data` (PEP 3333, "The write() Callable"). On return it has been sent, or is sent while the application
+        runs on.
 
-        Raises ClientGone when the client is gone, and when too much is written that it may not be sent.
+        Raises ClientGone if the client cannot be reached, and after SURPLUS_BYTES beyond the end of the answer.
         """
         exchange = self.exchange
         if exchange is None:
             raise RuntimeError("write was called after the answer was complete")
         content = octets(data)
         if not content:
-            delivery_of(exchange).look()
+            delivery_of(exchange).check_client()
             return
         self.wrote = True
         if exchange.content_ended:
@@ -112,7 +116,7 @@ class Call:
         return self.head
 
     def response(self, iterable: Iterable[bytes]) -> Response:
-        """The answer, with its first part that is not empty: until there is one, the status may still be changed."""
+        """The answer, with its first part that is not empty: until then the application may still change the status."""
         parts = IterableParts(self, getattr(iterable, "close", None))
         try:
             if isinstance(iterable, FileWrapper) and not self.wrote:
@@ -134,21 +138,23 @@ class Call:
     def _first(self, iterator: Iterator[Part]) -> Part:
         """The first part that is not empty; `b""` if there is none."""
         for part in iterator:
-            if part or type(part) is not bytes:  # what is not bytes at all is refused where it would be sent
+            if part or type(part) is not bytes:  # a part of a wrong type is refused where it would be sent
                 return part
             if self.exchange is None or self.exchange.lost:
                 raise ClientGone("the client went away")
-            delivery_of(self.exchange).look()
+            delivery_of(self.exchange).check_client()
         return b""
 
 
 def delivery_of(exchange: Exchange) -> Delivery:
+    """The exchange's delivery, which a called application always has."""
     assert exchange.delivery is not None, "an application that is called has a delivery"
     return exchange.delivery
 
 
 def _is_single(iterable: Iterable[bytes]) -> bool:
-    """A sequence of one part is the whole answer, so its length is known (PEP 3333, "Handling Content-Length")."""
+    """Whether the iterable is a sequence of one part, so that the answer's length is known (PEP 3333, "Handling the
+    Content-Length Header")."""
     try:
         return len(iterable) == 1  # type: ignore[arg-type]
     except TypeError:
@@ -156,7 +162,7 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
 
 
 class IterableParts:
-    """What an application's iterable still has to give, and its `close`, which is called once."""
+    """The remaining parts of an application's iterable, and its `close`, which is called once."""
 
     __slots__ = ("_call", "_close", "iterator", "whole")
 
@@ -180,7 +186,7 @@ class IterableParts:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: a plain file goes by sendfile(2), anything else in blocks of what `read` gives."""
+    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), anything else in blocks that `read` returns."""
 
     def __init__(self, filelike: BinaryIO, block_size: int = 8192) -> None:
         self.filelike = filelike
@@ -189,7 +195,7 @@ class FileWrapper:
             self.close: Any = filelike.close
 
     def __iter__(self) -> Iterator[bytes]:
-        return self  # which has a `close`, for what wraps the iterator
+        return self  # it has a `close`, for code that wraps the iterator
 
     def __next__(self) -> bytes:
         block = self.filelike.read(self.block_size)
@@ -198,7 +204,7 @@ class FileWrapper:
         return block
 
     def response(self, parts: IterableParts, head: ResponseHead) -> Response | None:
-        """The answer as a stretch of the file from where it stands; None if it is not a plain file."""
+        """The answer: the file from its position to its end, by sendfile(2). None if it is not a regular file."""
         region = region_of_rest(self.filelike)
         if region is None:
             return None

@@ -1,10 +1,11 @@
-"""The two ways between an ASGI application and its client, for one request: `receive` and `send`.
+"""`receive` and `send` of an ASGI application, for one request.
 
-A channel never touches a socket: what it has to say goes to its exchange, and its `Carrier` carries that as far as the
-socket allows; when something changes (more of the body, room for output, the client gone) the link calls `wake()`.
+A channel never touches a socket: it calls its exchange, and its `Carrier` moves the bytes as far as the socket allows.
+When something changes (more of the body, room for output, the client gone) the carrier calls `wake()`.
 
-What an application sends while it waits for nothing is gathered, and goes when it does: a stream whose parts are there
-costs one send(2), and a part never waits for one that is still to be made.
+The parts that an application sends without waiting for anything in between are buffered, and sent together when it
+waits: a stream whose parts are ready costs one send(2), and no part waits for one that is not ready. Before the
+application's first wait the channel is *corked*: it does not call the carrier, which moves all bytes at once after it.
 """
 
 import asyncio
@@ -15,120 +16,124 @@ from septet.apps._messages import Message, Trailers, fields_of, head_of, hints_o
 from septet.exchange import ClientGone, Exchange, FileRegion, ResponseHead, octets
 from septet.http.head import check_trailers, with_length
 
-GATHERED_BYTES = 65536
-"""More than this is not kept back. It is what one receive brings, too: neither direction of a busy connection holds
-more memory than the other."""
+BUFFER_BYTES = 65536
+"""Bytes of parts that are buffered at most; then `send` waits. One receive takes as many bytes, so both directions of a
+busy connection need the same memory."""
 
 HALF_CLOSED_S = 5.0
-"""How long a client that sends no more may wait for its answer before the application is told that it has left. It may
-have left: only a reset would tell, and that comes when something is sent. Other servers take it for gone at once."""
+"""Seconds from when the client sends no more until the application is told that it has left. It may still wait for its
+answer, or it may have left: only a reset would tell, which comes when something is sent. Other servers take such a
+client for gone at once."""
 
 
 class Carrier(Protocol):
-    """What carries a channel's words to its client."""
+    """What moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
 
     def drive(self, want: Any) -> None:
-        """Move bytes as far as the socket allows, and see to it that the rest goes on when it can."""
+        """Do what the exchange wants, as far as the socket allows, and continue by itself when it allows more."""
 
 
 class Channel:
-    """Of one request. For the thread of the loop on which its application runs."""
+    """`receive` and `send` of one request. All methods are for the thread of the loop that runs the application."""
 
     __slots__ = (
         "_all_read",
+        "_buffered",
+        "_buffered_bytes",
+        "_carrier",
+        "_corked",
         "_exchange",
         "_extensions",
-        "_gathered",
-        "_gathered_bytes",
         "_half_closed_at",
         "_head",
-        "_held",
-        "_link",
         "_promised",
         "_request",
         "_surplus",
         "_trailers",
         "_waiters",
         "answered",
-        "told_gone",
+        "disconnect_received",
     )
 
-    def __init__(self, exchange: Exchange, link: Carrier) -> None:
+    def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
-        """For the log: when an application raises after its answer, the exchange is another's."""
-        self._link = link
+        """For the log: if the application raises after its answer, the exchange is at another request."""
+        self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
-        """What the application is offered, and may send."""
+        """The extensions that the application is offered, and may use."""
         self._head: ResponseHead | None = None
-        self._gathered: list[bytes] | None = None
-        self._gathered_bytes = 0
+        self._buffered: list[bytes] | None = None
+        self._buffered_bytes = 0
         self._trailers: Trailers | None = None
         self._surplus: int | None = None
-        """Bytes that the application has sent since its answer had ended without its word; None: it has not."""
+        """Bytes that the application has sent after the channel had ended its answer; None: it has not ended it."""
         self._promised: int | None = None
-        """The Content-Length that the answer has reached; None: it has not, or has been told of what came after it."""
+        """The Content-Length, once the answer has reached it and until an excess was reported; else None."""
         self._all_read = False
         self._half_closed_at: float | None = None
-        """When it was seen that the client sends no more, on the loop's clock."""
+        """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""
         self._waiters: list[asyncio.Future[None]] | None = None
-        self._held = True
-        """Whoever started the application carries what it sends, when it has come to its first wait: `let_go`."""
+        self._corked = True
+        """True until the application waits for the first time; the code that started it then calls `uncork`."""
         self.answered = False
-        """From then on the exchange is the next request's, and none of ours."""
-        self.told_gone = False
-        """The application was told, before it had answered, that its client is gone."""
+        """The answer is complete. From then on the exchange may be at the next request, and is not used any more."""
+        self.disconnect_received = False
+        """The application received `http.disconnect` before its answer was complete."""
 
-    def let_go(self) -> None:
-        """The application has come to its first wait: send what it has gathered. From now on it is carried at once."""
-        self._held = False
-        if self._gathered and not self.answered:
-            self._push_gathered()
+    def uncork(self) -> None:
+        """Queue what is buffered, for the caller to drive: the application waits for the first time, or has ended. From
+        now on the channel calls the carrier itself."""
+        self._corked = False
+        if self._buffered and not self.answered:
+            self._push_buffered()
 
-    def give_up(self) -> None:
-        """What has been sent stands, so the client sees a part of an answer; if nothing has, 500."""
-        if self._gathered and not self._exchange.lost:
-            self._link.drive(self._push_gathered())
+    def fail(self) -> None:
+        """End the answer after a failure of the application: 500 if no byte is out, else what was sent and a cut
+        connection."""
+        if self._buffered and not self._exchange.lost:
+            self._carrier.drive(self._push_buffered())
             if self.answered:
                 return
         self.answered = True
         want = self._exchange.fail()
-        if not self._held:
-            self._link.drive(want)
+        if not self._corked:
+            self._carrier.drive(want)
         self.wake()
 
-    # What changes, and who waits for it
+    # Waiting for changes
 
     def wake(self) -> None:
-        """Something has changed: whoever waits looks again."""
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
+        """Resume everything that waits for a change; each checks its own condition again."""
+        for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
+        self._waiters = None  # only now: after a MemoryError above, the next call wakes those that were left
 
-    async def _change(self) -> None:
+    async def _wait_for_change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
         try:
             await waiter
-        except BaseException:  # frameworks poll by cancelling `receive`, again and again
+        except BaseException:  # frameworks poll by cancelling `receive` again and again
             if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
             raise
 
-    async def _until_gone(self) -> None:
-        """Until all that was pushed has gone to the client. Raises ClientGone."""
+    async def _until_sent(self) -> None:
+        """Wait until all output has been sent. Raises ClientGone if the client cannot be reached."""
         while not self.answered and self._exchange.blocked:
-            await self._change()
+            await self._wait_for_change()
         if not self.answered and self._exchange.lost:
             raise ClientGone("the client is gone")
 
     # What the application receives
 
     async def receive(self) -> Message:
-        """The next piece of the body; after the last, and when the client is gone, `http.disconnect`."""
+        """The next piece of the body (`http.request`); `http.disconnect` after the answer, or when the client is
+        gone."""
         exchange = self._exchange
         while not (self.answered or self._all_read or exchange.lost):
             try:
@@ -139,37 +144,37 @@ class Channel:
                 self._all_read = exchange.body_complete
                 return {"type": "http.request", "body": part, "more_body": not self._all_read}
             want = exchange.want_body()
-            if not self._held:
-                self._link.drive(want)
+            if not self._corked:
+                self._carrier.drive(want)
             if exchange.waits:
-                await self._change()
+                await self._wait_for_change()
         while not (self.answered or exchange.gone):
-            await self._change()
+            await self._wait_for_change()
         while not self.answered and exchange.half_closed and (left_s := self._grace_left()) > 0:
-            await self._change_within(left_s)
-        self.told_gone = not self.answered
+            await self._wait_for_change_within(left_s)
+        self.disconnect_received = not self.answered
         return {"type": "http.disconnect"}
 
     def _grace_left(self) -> float:
-        """Seconds for which a client that has half-closed its connection is taken to be waiting for its answer."""
+        """Seconds for which a client that has half-closed its connection still counts as waiting for its answer."""
         now = asyncio.get_running_loop().time()
         if self._half_closed_at is None:
             self._half_closed_at = now
         return self._half_closed_at + HALF_CLOSED_S - now
 
-    async def _change_within(self, left_s: float) -> None:
+    async def _wait_for_change_within(self, left_s: float) -> None:
         timer = asyncio.get_running_loop().call_later(left_s, self.wake)
         try:
-            await self._change()
+            await self._wait_for_change()
         finally:
             timer.cancel()
 
-    # What it sends
+    # What the application sends
 
     async def send(self, message: Message) -> None:
-        """Begin the answer, or send a part of it. Raises ClientGone when nobody listens.
+        """Begin the answer, or send a part of it. Raises ClientGone if the client cannot be reached.
 
-        Returns when the client has taken what was sent before, as far as the kernel's buffer goes.
+        Returns when what was sent before has been written to the socket.
         """
         kind = message["type"]
         if kind == "http.response.body":
@@ -183,9 +188,9 @@ class Channel:
             if not message.get("more_body", False):
                 self._finish(content)
                 return
-            self._gather(content)
-            if self._gathered_bytes >= GATHERED_BYTES or (not self._held and self._exchange.blocked):
-                await self._send_gathered()
+            self._buffer(content)
+            if self._buffered_bytes >= BUFFER_BYTES or (not self._corked and self._exchange.blocked):
+                await self._send_buffered()
         elif kind == "http.response.start":
             if self._head is not None:
                 raise RuntimeError("http.response.start was sent twice")
@@ -196,7 +201,7 @@ class Channel:
             await self._send_other(kind, message)
 
     def _check_turn(self, kind: str) -> bool:
-        """Raise if it is not time for content. False: it is, but nothing more of it may be sent."""
+        """Raise RuntimeError or ClientGone if content may not follow now. False: it may, but is to be discarded."""
         if self._head is None:
             raise RuntimeError(f"{kind} was sent before http.response.start")
         if self._surplus is not None:
@@ -208,7 +213,7 @@ class Channel:
         return True
 
     async def _discard(self, count: int, last: bool) -> None:
-        """Content that may not be sent, after the answer has ended. Raises ClientGone when it is too much."""
+        """Drop content that follows a complete answer. Raises ClientGone after SURPLUS_BYTES."""
         assert self._surplus is not None, "the answer has ended"
         if count and self._promised is not None:
             self._exchange.complain_of_excess(self._request, self._promised + count, self._promised)
@@ -220,44 +225,45 @@ class Channel:
             self._surplus = None
         await asyncio.sleep(0)
 
-    def _gather(self, content: bytes) -> None:
-        if self._gathered is not None:
-            self._gathered.append(content)
+    def _buffer(self, content: bytes) -> None:
+        if self._buffered is not None:
+            self._buffered.append(content)
         else:
-            self._gathered = [content]
-            if not self._held:
+            self._buffered = [content]
+            if not self._corked:
                 asyncio.get_running_loop().call_soon(self._flush)
-        self._gathered_bytes += len(content) or PART_BYTES  # empty parts must leave others their turn, too
+        self._buffered_bytes += len(content) or PART_BYTES  # endless empty parts must yield to other tasks, too
 
     def _flush(self) -> None:
-        """The application waits for something. Where the client is behind, this lines up behind what waits for it."""
-        if self._gathered and not (self.answered or self._exchange.lost):
-            self._link.drive(self._push_gathered())
+        """Send what is buffered, because the application waits. If output waits already, it goes to the end of the
+        queue."""
+        if self._buffered and not (self.answered or self._exchange.lost):
+            self._carrier.drive(self._push_buffered())
 
-    async def _send_gathered(self) -> None:
-        await self._until_gone()
-        if self._gathered and not self.answered:  # else another of the application's tasks has done so
-            self._link.drive(self._push_gathered())
+    async def _send_buffered(self) -> None:
+        await self._until_sent()
+        if self._buffered and not self.answered:  # else another task of the application has sent it
+            self._carrier.drive(self._push_buffered())
         if not self._exchange.blocked:
-            await asyncio.sleep(0)  # a client that takes everything at once must not keep the others waiting
-        await self._until_gone()
+            await asyncio.sleep(0)  # let other tasks run, although this client takes everything at once
+        await self._until_sent()
 
-    def _push_gathered(self) -> Any:
-        content = b"".join(self._gathered or ())
-        self._gathered = None
-        self._gathered_bytes = 0
+    def _push_buffered(self) -> Any:
+        content = b"".join(self._buffered or ())
+        self._buffered = None
+        self._buffered_bytes = 0
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """A part that others will follow."""
+        """Pass on a part that is not the last."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)
         else:
             assert self._head is not None, "content has its turn after the head"
             want = exchange.respond(self._head, content, False)
-        # HEAD, 204, 304, or all that was promised, or more: the client has its whole answer. (Of a file it has it when
-        # the file has gone, for which the application waits.)
+        # HEAD, 204, 304, or the Content-Length is reached: the client has its whole answer. (A file is different: the
+        # application waits until it has been sent.)
         kept = exchange.content_complete and self._trailers is None and type(content) is bytes
         if kept or exchange.content_ended:
             want = exchange.push(b"", True)
@@ -268,15 +274,15 @@ class Channel:
         return want
 
     def _finish(self, content: bytes) -> None:
-        """The last part."""
+        """Pass on the last part."""
         exchange = self._exchange
         if self._trailers is not None:
-            self._gather(content)
+            self._buffer(content)
             self._trailers.due = True
             return
-        if self._gathered:
-            self._gathered.append(content)
-            want = self._push_gathered()
+        if self._buffered:
+            self._buffered.append(content)
+            want = self._push_buffered()
             if self.answered:
                 self._surplus = None
             else:
@@ -289,18 +295,18 @@ class Channel:
         self._end(want)
 
     def _end(self, want: Any) -> None:
-        """The answer is whole, as far as the application is concerned."""
+        """The application has given its whole answer: drive it, and wake what waits."""
         self.answered = True
-        if not self._held:
-            self._link.drive(want)
+        if not self._corked:
+            self._carrier.drive(want)
         if self._waiters:
             self.wake()
 
     # Extensions
 
     async def _send_other(self, kind: str, message: Message) -> None:
-        """To a server that does not offer it, a message of an extension is one of an unknown type, at which it should
-        raise (ASGI, "Error Handling"). That the client of HTTP/1.0 cannot take what the server has is no error."""
+        """Handle a message of an extension. Raises RuntimeError if the extension is not offered: its message is then of
+        an unknown type (ASGI, "Error Handling"). An HTTP/1.0 client, which cannot receive it, is no error."""
         if kind not in self._extensions:
             raise RuntimeError(f"{kind!r} is no message of HTTP, nor of an extension that is offered")
         if kind == "http.response.zerocopysend":
@@ -311,24 +317,25 @@ class Channel:
             wanted, region = self._check_turn(kind), path_region(message)
             await (self._send_region(region, True) if wanted else self._discard(0, True))
         elif kind == "http.response.early_hint":
-            if not (self.answered or self._exchange.responding or self._exchange.lost or self._gathered):
-                self._link.drive(self._exchange.inform(103, hints_of(message)))
+            if not (self.answered or self._exchange.responding or self._exchange.lost or self._buffered):
+                self._carrier.drive(self._exchange.inform(103, hints_of(message)))
         elif kind == "http.response.trailers":
             self._add_trailers(message)
         else:
             raise AssertionError(f"{kind} is offered, and not implemented")
 
     async def _send_region(self, region: FileRegion, last: bool) -> None:
-        """A stretch of a file. Returns when the client has taken it; without that wait it goes all the same."""
-        if last and not self._gathered and self._head is not None and self._head.content_length is None:
+        """Send a stretch of a file. Returns when it was written to the socket; a cancellation does not stop the
+        sending."""
+        if last and not self._buffered and self._head is not None and self._head.content_length is None:
             self._head = with_length(self._head, region.count)
-        if self._gathered:
-            await self._send_gathered()
-        await self._until_gone()
-        if self.answered:  # another of the application's tasks has ended the answer meanwhile
+        if self._buffered:
+            await self._send_buffered()
+        await self._until_sent()
+        if self.answered:  # another task of the application has ended the answer meanwhile
             return
-        self._link.drive(self._push(region))
-        await self._until_gone()
+        self._carrier.drive(self._push(region))
+        await self._until_sent()
         if not last:
             return
         if not self.answered:
@@ -346,5 +353,5 @@ class Channel:
         if message.get("more_trailers", False):
             return
         check_trailers(trailers.fields)
-        want = self._push_gathered() if self._gathered else None
+        want = self._push_buffered() if self._buffered else None
         self._end(want if self.answered else self._exchange.finish(trailers.fields if trailers.wanted else ()))

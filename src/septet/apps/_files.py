@@ -1,8 +1,8 @@
-"""Open files that an answer is made of: which of them the kernel may read for us, and until when they stay open.
+"""Open files that are part of an answer: which of them sendfile(2) may send, and how long they stay open.
 
-sendfile(2) sends what a descriptor holds, which is not what a file object reads if the object decompresses, decodes
-or counts. And a stretch of a file may wait for its client long after the application is done with the file, so it has
-a descriptor of its own.
+sendfile(2) sends the bytes of the descriptor. A file object that decompresses, decodes or counts reads others, and must
+not be sent so. A stretch of a file may wait for its client long after the application has closed the file, so it has a
+descriptor of its own.
 """
 
 import io
@@ -15,7 +15,7 @@ from septet.exchange import FileRegion
 
 
 class OwnedDescriptor:
-    """Closes a descriptor when nothing refers to it any more: a `FileRegion` that was sent, or given up."""
+    """Closes a descriptor when it is freed, with the last `FileRegion` that refers to it."""
 
     __slots__ = ("number",)
 
@@ -27,7 +27,8 @@ class OwnedDescriptor:
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """What was just opened; it is closed if there is no memory for that."""
+    """An owner for a descriptor that was just opened. Closes it and raises MemoryError if there is no memory for
+    one."""
     try:
         return OwnedDescriptor(descriptor)
     except MemoryError:
@@ -36,9 +37,9 @@ def owned(descriptor: int) -> OwnedDescriptor:
 
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
-    """A file from where it stands to its end; None if its bytes are not those that `read` gives, or no descriptor is
-    free for it. (Files of the kernel's own, in /proc and /sys, say that they are empty, or what they might hold at
-    most; they take no room on a disk.)"""
+    """A file from its position to its end; None if sendfile(2) would send other bytes than `read` returns, or if no
+    descriptor is free. (Files in /proc and /sys report a size of 0 or a maximum, and no blocks on a disk; they must be
+    read.)"""
     file: Any = filelike.file if isinstance(filelike, tempfile._TemporaryFileWrapper) else filelike
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO:
@@ -50,6 +51,6 @@ def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
         if not (stat.S_ISREG(status.st_mode) and status.st_size and status.st_blocks and raw.readable()):
             return None
         descriptor = os.dup(raw.fileno())
-    except (OSError, ValueError):  # a pipe, a closed file, too many open files: reading will tell
+    except (OSError, ValueError):  # a pipe, a closed file, too many open files: `read` will raise
         return None
     return FileRegion(descriptor, offset, max(0, status.st_size - offset), owner=owned(descriptor))

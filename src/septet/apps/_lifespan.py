@@ -1,9 +1,9 @@
 """An ASGI application's start and end (ASGI lifespan 2.0).
 
-The specification has a server go on without lifespan when the application raises at the lifespan scope: that is how one
-that knows requests alone says so. An application that has taken `lifespan.startup` knows what it is about, and if it
-raises then, it has failed to start; serving it all the same would hide that its database is not there. So would going
-on after `sys.exit`, which says in so many words that the process is to end.
+If the application raises at the lifespan scope, the specification has the server go on without lifespan: an application
+that only handles requests does so. But an application that has received `lifespan.startup` has a lifespan; if it raises
+after that, its startup has failed, and serving it would hide, say, that its database is missing. `sys.exit` always
+counts as a failed start.
 """
 
 import asyncio
@@ -11,81 +11,77 @@ import logging
 
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
+from septet.apps.loading import exit_message
 from septet.errors import Failed, Refused
 
 log = logging.getLogger("septet")
 
 
 class Lifespan:
-    """The application's start and end, on the loop that `startup` is awaited on."""
+    """The application's start and end, on the loop on which `startup` is awaited."""
 
     def __init__(self, asgi: Asgi) -> None:
         self._asgi = asgi
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
-        self._asked = False
-        """The application has taken an event."""
+        self._event_received = False
+        """The application has received an event."""
         self._error: BaseException | None = None
-        """What it raised before it had answered the startup."""
+        """What the application raised before it answered `lifespan.startup`."""
         self.supported = False
-        """The application has answered the startup."""
+        """The application has answered `lifespan.startup`."""
 
     async def startup(self) -> None:
-        """Raises Refused when the application says that it cannot start, Failed when it raises in its startup."""
+        """Run the application's startup. Raises Refused if it reports that it cannot start, Failed if it raises."""
         self._task = asyncio.get_running_loop().create_task(self._run())
-        answer = await self._ask("lifespan.startup")
+        answer = await self._send_event("lifespan.startup")
         error, self._error = self._error, None
         if error is not None:
-            self._judge(error)
+            self._raise_failure(error)
         self.supported = answer is not None
         if answer is not None and answer["type"] == "lifespan.startup.failed":
             raise Refused(f"the application did not start: {answer.get('message') or 'its startup failed'}")
 
-    def _judge(self, error: BaseException) -> None:
-        """Raise Failed unless the error says that there is no lifespan."""
+    def _raise_failure(self, error: BaseException) -> None:
+        """Raise Failed, unless the error means that the application has no lifespan."""
         if isinstance(error, SystemExit):
-            raise Failed(f"the application did not start: {_last_words(error)}")
-        if isinstance(error, Exception) and not self._asked:
+            raise Failed(f"the application did not start: {exit_message(error)}")
+        if isinstance(error, Exception) and not self._event_received:
             log.debug("the application has no lifespan: %r", error)
             return
         log.error("the application raised in its startup", exc_info=_without_our_frame(error))
         raise Failed(f"the application did not start: {_named(error)}")
 
     async def shutdown(self) -> None:
-        """A failure is logged: there is nothing left that it could keep from anything."""
+        """Run the application's shutdown. A failure is only logged, because the server ends in any case."""
         if not self.supported:
             return
-        answer = await self._ask("lifespan.shutdown")
+        answer = await self._send_event("lifespan.shutdown")
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             log.error("the application did not end well: %s", answer.get("message") or "its shutdown failed")
 
-    async def _ask(self, kind: str) -> Message | None:
+    async def _send_event(self, kind: str) -> Message | None:
         self._events.put_nowait({"type": kind})
         return await self._answers.get()
 
     async def _receive(self) -> Message:
         event = await self._events.get()
-        self._asked = True
+        self._event_received = True
         return event
 
     async def _run(self) -> None:
-        """To its end; what it raises, SystemExit included, must not come out of the loop that runs it."""
+        """Run the application. What it raises, SystemExit included, must not escape into the loop."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._asgi.state}
         try:
             await self._asgi.application(scope, self._receive, self._answers.put)
         except BaseException as error:
             if not self.supported:
                 self._error = error
-            elif not isinstance(error, asyncio.CancelledError):  # it is cancelled when its loop winds up
+            elif not isinstance(error, asyncio.CancelledError):  # its loop cancels it at the end
                 log.error("the application raised in its lifespan", exc_info=_without_our_frame(error))
         finally:
             self._answers.put_nowait(None)
-
-
-def _last_words(error: SystemExit) -> str:
-    """What the application gave to sys.exit, as Python would print it."""
-    return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
 
 
 def _named(error: BaseException) -> str:
@@ -93,6 +89,6 @@ def _named(error: BaseException) -> str:
 
 
 def _without_our_frame(error: BaseException) -> BaseException:
-    """The traceback begins in the application."""
+    """The error, with a traceback that begins in the application."""
     at = error.__traceback__
     return error.with_traceback(at.tb_next) if at is not None and at.tb_next is not None else error

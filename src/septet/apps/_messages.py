@@ -1,7 +1,7 @@
-"""What the messages of an ASGI application say, checked before a byte of it goes out.
+"""Messages of an ASGI application, checked and translated into HTTP's terms before any byte of them is sent.
 
-Each function takes a message and gives what it asks for in HTTP's terms. It raises TypeError or ValueError, whose text
-is for the application's author: the exception comes out of the application's own `send`.
+Each function takes a message and raises TypeError or ValueError if it is wrong. The application's own `send` raises the
+exception, so its text is for the application's author.
 """
 
 import os
@@ -18,11 +18,11 @@ Message = MutableMapping[str, Any]
 
 
 def head_of(message: Message) -> ResponseHead:
-    """Of `http.response.start`."""
+    """The head of the answer in `http.response.start`."""
     fields = message.get("headers", ())
     try:
         return _head(message["status"], tuple(fields))
-    except TypeError:  # pairs may be lists, which are no keys; or it is wrong, and will be told so
+    except TypeError:  # not hashable: pairs may be lists; or of a wrong type, which _checked_head reports
         return _checked_head(message["status"], fields_of(message))
 
 
@@ -47,16 +47,16 @@ def _bytes(word: object) -> bytes:
 
 
 def hints_of(message: Message) -> Fields:
-    """Of `http.response.early_hint`: the fields of an interim answer 103, its links (RFC 8297)."""
+    """The fields of an interim answer 103 (RFC 8297): the links in `http.response.early_hint`."""
     links: Iterable[bytes] = message.get("links", ())
     return tuple((b"Link", _bytes(link)) for link in links)
 
 
 def region_of(message: Message) -> FileRegion:
-    """Of `http.response.zerocopysend`. The position of the file moves on, as if the region had been read.
+    """The stretch of a file in `http.response.zerocopysend`. Moves the file's position as if the stretch had been read.
 
-    The region has a descriptor of its own, for the application may close the file whenever it likes. Raises ValueError
-    and OSError too when it is no regular file.
+    The region has a descriptor of its own, because the application may close the file at any time. Raises ValueError or
+    OSError if the file is not a regular one.
     """
     file = message["file"]
     descriptor: int = file if isinstance(file, int) else file.fileno()
@@ -89,12 +89,12 @@ def _seek(file: Any, position: int) -> None:
 
 
 def path_region(message: Message) -> FileRegion:
-    """Of `http.response.pathsend`: all of a regular file, as it is now; if it changes while it is sent, the answer is
-    cut. Raises ValueError, OSError."""
+    """The whole file in `http.response.pathsend`, as it is now: if it changes while it is sent, the connection is cut.
+    Raises ValueError if the path is not absolute or not a regular file, OSError if it cannot be opened."""
     path: str = os.fspath(message["path"])
     if not os.path.isabs(path):
         raise ValueError(f"the path of a file to send is absolute, not {path!r}")
-    # Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     owner = owned(descriptor)
     status = _status_of(descriptor)
@@ -102,7 +102,7 @@ def path_region(message: Message) -> FileRegion:
 
 
 def _status_of(descriptor: int) -> os.stat_result:
-    """Of a regular file; anything else sendfile(2) might not take."""
+    """The status of a regular file. Raises ValueError for anything else, which sendfile(2) might not accept."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("what is to be sent is not a regular file")
@@ -110,7 +110,7 @@ def _status_of(descriptor: int) -> os.stat_result:
 
 
 class Trailers:
-    """Fields after the content (RFC 9110 section 6.5). Sent to a client that has said that it will look at them."""
+    """Fields after the content (RFC 9110 section 6.5). They are sent if the client has asked for them with TE."""
 
     def __init__(self, request: Request) -> None:
         accepted = [word.strip(b" \t") for name, value in request.fields if name == b"te" for word in value.split(b",")]

@@ -1,7 +1,7 @@
 """ASGI 3 (specification version 2.4, HTTP): a coroutine that is given a scope, `receive` and `send`.
 
-A `Cycle` is one request and its answer, and belongs to whoever runs the application; how its words come and go is
-`_channel`'s business, what they mean `_messages`'.
+A `Cycle` is one request and its answer. The model creates it and runs it as a task. `_channel` has `receive` and
+`send`, `_messages` what the messages mean.
 """
 
 import logging
@@ -11,9 +11,8 @@ from urllib.parse import unquote
 
 from septet import forked
 from septet.apps._channel import Channel
+from septet.apps._diagnostics import log_raised, warn_of_websocket
 from septet.apps._messages import Message
-from septet.apps._raised import log_raised
-from septet.apps._websocket import warn_of_websocket
 from septet.exchange import ClientGone, Exchange, Request
 
 log = logging.getLogger("septet")
@@ -22,7 +21,7 @@ Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 EXTENDED = ("http.response.early_hint", "http.response.trailers")
-"""For clients that can be sent interim answers and trailers; see `Exchange.extended`."""
+"""Extensions that are offered only if the client understands interim answers and trailers: `Exchange.extended`."""
 
 
 class Asgi:
@@ -36,7 +35,7 @@ class Asgi:
         self.state: dict[str, Any] = {}
 
     def scope(self, exchange: Exchange) -> Scope:
-        """What the application may change as it likes: nothing in it that can be changed is another request's."""
+        """A new scope. The application may change everything in it without an effect on other requests."""
         request = exchange.request
         try:
             scope: Scope = request.derived[self].copy()
@@ -44,7 +43,7 @@ class Asgi:
             template = request.derived[self] = _from_head(request)
             scope = template.copy()
         scope["asgi"] = {"version": "3.0", "spec_version": "2.4"}
-        nothing: dict[str, Any] = {}  # more is to be said of any: one of this request's own will do for all
+        nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
         offered = self.extensions if exchange.extended else self._without_extended
         scope["extensions"] = dict.fromkeys(offered, nothing)
         scope["headers"] = list(request.fields)
@@ -70,27 +69,27 @@ def _from_head(request: Request) -> dict[str, Any]:
 
 
 class Cycle(Channel):
-    """One request and its answer: the application, between `receive` and `send`."""
+    """One request and its answer: runs the application with `receive` and `send`."""
 
     __slots__ = ()
 
     async def run(self, asgi: Asgi) -> None:
-        """The application, to its end. What it raises is logged and becomes a 500 or a cut connection."""
+        """Run the application to its end. What it raises is logged, and becomes a 500 or a cut connection."""
         exchange = self._exchange
         self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
             if forked.stranger:
                 forked.leave()
-        except BaseException as error:  # a cancellation too: it ends this request and nothing else
-            if forked.stranger:  # what it sends is not its own to send
+        except BaseException as error:  # a cancellation as well: it ends only this request
+            if forked.stranger:  # a child that the application has forked: the client is the parent's
                 forked.leave(None if isinstance(error, ClientGone) else error)
-            log_raised(self._request, error, self.told_gone)
+            log_raised(self._request, error, self.disconnect_received)
         else:
-            if not (self.answered or exchange.lost or self.told_gone):
-                log.error("the application returned without a whole answer at %s", self._asked())
+            if not (self.answered or exchange.lost or self.disconnect_received):
+                log.error("the application returned without a whole answer at %s", self._described())
         if not self.answered:
-            self.give_up()
+            self.fail()
 
-    def _asked(self) -> str:
+    def _described(self) -> str:
         return f"{self._request.method} {self._request.target.decode('ascii')}"

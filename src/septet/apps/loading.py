@@ -1,4 +1,4 @@
-"""From `module:attribute` to an application, and from an application to its interface."""
+"""Load an application from `module:attribute`, and detect its interface."""
 
 import importlib
 import inspect
@@ -12,10 +12,10 @@ from septet.errors import Failed, SeptetError, UsageError
 
 
 def load(name: str, app_dir: str, factory: bool) -> Any:
-    """The application that `name` (`module:attribute`) leads to, looked for in `app_dir` first.
+    """The application named by `name` (`module:attribute`); `app_dir` is searched first. `factory`: call the attribute.
 
-    Raises UsageError when there is no such module or attribute; what the module itself raises becomes Failed, with its
-    traceback.
+    Raises UsageError if there is no such module or attribute, or it is not callable. What the module or the factory
+    raises becomes Failed, with its traceback.
     """
     module_name, _, attribute = name.partition(":")
     directory = os.path.abspath(app_dir)
@@ -25,56 +25,57 @@ def load(name: str, app_dir: str, factory: bool) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module_name + ".").startswith(error.name + "."):
             raise UsageError(f"APP {name!r}: there is no module {error.name!r} in {directory} or on sys.path") from None
-        raise _failed(f"APP {name!r}: importing {module_name} failed: {error}", error) from error
+        raise _failure(f"APP {name!r}: importing {module_name} failed: {error}", error) from error
     except SeptetError:
         raise
     except SystemExit as error:
-        raise Failed(f"APP {name!r}: importing {module_name} failed: {_last_words(error)}") from error
+        raise Failed(f"APP {name!r}: importing {module_name} failed: {exit_message(error)}") from error
     except Exception as error:
         what = f"importing {module_name} failed: {type(error).__name__}: {error}"
-        raise _failed(f"APP {name!r}: {what}", error) from error
+        raise _failure(f"APP {name!r}: {what}", error) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise UsageError(f"APP {name!r}: {module_name} has no attribute {attribute!r}{_candidates(found)}")
         found = getattr(found, part)
     if factory:
-        found = _made(name, found)
+        found = _call_factory(name, found)
     if not callable(found):
         raise UsageError(f"APP {name!r} is a {type(found).__name__}; an application is callable")
     return found
 
 
-def _made(name: str, factory: Callable[[], Any]) -> Any:
+def _call_factory(name: str, factory: Callable[[], Any]) -> Any:
     try:
         return factory()
     except SystemExit as error:
-        raise Failed(f"APP {name!r}: the factory failed: {_last_words(error)}") from error
+        raise Failed(f"APP {name!r}: the factory failed: {exit_message(error)}") from error
     except Exception as error:
-        raise _failed(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}", error) from error
+        raise _failure(f"APP {name!r}: the factory failed: {type(error).__name__}: {error}", error) from error
 
 
-def _last_words(error: SystemExit) -> str:
+def exit_message(error: SystemExit) -> str:
     """What the application gave to sys.exit, as Python would print it."""
     return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
 
 
-def _failed(sentence: str, error: Exception) -> Failed:
-    """With the frames of the application and its libraries, and without those that lead from us to it."""
+def _failure(sentence: str, error: Exception) -> Failed:
+    """A Failed with a traceback of the frames in the application and its libraries, without our own."""
     whole = TracebackException.from_exception(error, compact=True)
-    links = list(_links(whole))
-    for link in links:
-        link.stack[:] = [frame for frame in link.stack if not _leads_to_application(frame.filename)]
-    # A factory that wants an argument was never entered: the sentence says all. A SyntaxError has its place beside it.
-    shown = isinstance(error, SyntaxError) or any(link.stack for link in links)
+    chain = list(_chain(whole))
+    for each in chain:
+        each.stack[:] = [frame for frame in each.stack if not _leads_to_application(frame.filename)]
+    # A factory that requires an argument was never entered, so no frame is left. A SyntaxError has its position in its
+    # text.
+    shown = isinstance(error, SyntaxError) or any(each.stack for each in chain)
     return Failed(sentence, "".join(whole.format()) if shown else "")
 
 
-def _links(error: TracebackException) -> Iterator[TracebackException]:
-    """An error, what it came of, and the members of a group."""
+def _chain(error: TracebackException) -> Iterator[TracebackException]:
+    """An error, its causes and contexts, and the members of exception groups."""
     yield error
     for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
         if other is not None:
-            yield from _links(other)
+            yield from _chain(other)
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -111,12 +112,12 @@ _ARGUMENTS = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive"
 
 
 def check_callable(name: str, application: Any, kind: str) -> None:
-    """Raise UsageError if `application` cannot be called as its interface has it: at each request that would be a 500,
-    and with no word of what was probably meant."""
+    """Raise UsageError if `application` does not take the arguments of its interface. Otherwise every request would be
+    answered 500, without a hint at --factory."""
     try:
-        # A decorator takes what the server gives, whatever the function that it stands for takes.
+        # The decorator is what is called, so its own signature counts, not that of the function it wraps.
         signature = inspect.signature(application, follow_wrapped=False)
-    except (TypeError, ValueError):  # written in C, and silent about it
+    except (TypeError, ValueError):  # written in C, without a signature
         return
     arguments = _ARGUMENTS[kind]
     if _takes(signature, len(arguments)):

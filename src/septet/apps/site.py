@@ -1,4 +1,4 @@
-"""What a server serves: directories at their routes, and an application for everything else."""
+"""The site of a server: directories at their routes, and one application for all other paths."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ SyncApplication = Callable[[Exchange], Response]
 
 @dataclass(frozen=True, eq=False)
 class Site:
+    """Directories at their routes, and an application, which may be None, for all other paths."""
+
     application: Wsgi | Asgi | None
     directories: tuple[Static, ...] = ()
 
@@ -23,11 +25,12 @@ class Site:
 
     @property
     def called(self) -> bool:
-        """Everything here is called, and none of it may wait for a request's body on an event loop."""
+        """Whether everything here is called, not awaited. Such code must not wait for a request's body on an event
+        loop."""
         return self.asgi is None
 
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:
-        """Who answers this request."""
+        """The directory or application that answers this request."""
         for directory in self.directories:
             if directory.serves(exchange.request.path):
                 return directory
@@ -35,7 +38,7 @@ class Site:
 
 
 def _nothing(exchange: Exchange) -> Response:
-    """For what neither a directory nor an application answers; `OPTIONS *` asks of the server as a whole."""
+    """The answer if there is no application and no directory for the path: 404, or 204 for `OPTIONS *`."""
     if exchange.request.path == b"*":  # RFC 9110 section 9.3.7
         return response_head(204, b"No Content", ALLOW), b"", None
     return plain(404)

@@ -1,7 +1,7 @@
-"""WSGI (PEP 3333): a callable that is given an environment and gives an iterable of bytes.
+"""WSGI (PEP 3333): a callable that takes an environment and returns an iterable of bytes.
 
-What depends on the head of a request alone is made once for each distinct head and kept beside it, so the common
-request costs a copy of a dictionary and the call.
+The part of the environment that depends on the head of a request alone is made once for each distinct head and kept
+with it, so the usual request costs a copy of a dictionary and the call.
 """
 
 import io
@@ -12,23 +12,24 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from septet.apps._call import Call, FileWrapper
-from septet.apps._websocket import warn_of_websocket
+from septet.apps._diagnostics import warn_of_websocket
 from septet.exchange import Exchange, Fields, Request, Response
-from septet.http.memory import Memory
+from septet.http.cache import BoundedCache
 
 Environ = dict[str, Any]
 
 READ_SIZE = 65536
 
 REMEMBERED_SERVERS = 64
-"""For each head: a wildcard takes clients at every address of the machine, which may be a whole network's."""
+"""Addresses of the server for which templates are kept with one head. A wildcard listener accepts clients at every
+address of the machine, which may be a whole network's."""
 
 REMEMBERED_FIELDS = 1024
 REMEMBERED_FIELD = 256
 """Bytes of name and value together."""
 
 _UNIX = "localhost", "80"
-"""What stands for name and port on a unix socket: PEP 3333 has it that neither is ever empty."""
+"""SERVER_NAME and SERVER_PORT on a unix socket: PEP 3333 forbids empty values."""
 
 _UNPREFIXED = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH"}
 
@@ -95,21 +96,21 @@ class Wsgi:
         else:
             known = section.derived.get((self, server))
             if known is None:
-                keys = [_variables[section.fields[place]][0] for place in section.places]
+                keys = [_variables[section.fields[index]][0] for index in section.varying]
                 known = section.derived[self, server] = self._of_fields(section.fields, server), keys
             shared, keys = known
             environ = shared.copy()
-            for key, (_, value) in zip(keys, request.changed, strict=True):
+            for key, (_, value) in zip(keys, request.varying_fields, strict=True):
                 environ[key] = value.decode("latin-1")
         if request.upgrade is not None:
             warn_of_websocket(request)
-        environ.pop("HTTP_PROXY", None)  # a variable that clients obey (CVE-2016-5385)
+        environ.pop("HTTP_PROXY", None)  # HTTP clients in the application would use it as their proxy (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["wsgi.url_scheme"] = request.scheme
         environ["RAW_URI"] = environ["REQUEST_URI"] = request.target.decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1")
-        # `OPTIONS *` asks about the server, and its URL has no path (RFC 9112 section 3.2.4); PATH_INFO has no star.
+        # `OPTIONS *` is about the server as a whole, and its URL has no path (RFC 9112 section 3.2.4).
         path = request.path if request.path != b"*" else b"/"
         environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
         return environ
@@ -117,7 +118,7 @@ class Wsgi:
     def _of_fields(self, fields: Fields, server: tuple[str, int | None]) -> Environ:
         name, port = (server[0], str(server[1])) if server[1] else _UNIX
         if ":" in name:
-            name = f"[{name}]"  # RFC 3875 section 4.1.14; PEP 3333 has it that URLs are made with it
+            name = f"[{name}]"  # RFC 3875 section 4.1.14: it is the host of URLs, which PEP 3333 has applications build
         environ = self._base | {"SERVER_NAME": name, "SERVER_PORT": port}
         expected = len(environ) + len(fields)
         environ.update(map(_variables.__getitem__, fields))
@@ -127,8 +128,8 @@ class Wsgi:
 
 
 def _joined(fields: Fields) -> Environ:
-    """Where a field comes more than once (RFC 9110 section 5.3); cookies are joined by a sign of their own (RFC 6265
-    section 5.4)."""
+    """Variables of fields of which some come more than once: values are joined by a comma (RFC 9110 section 5.3),
+    cookies by a semicolon (RFC 6265 section 5.4)."""
     variables: Environ = {}
     for field in fields:
         key, text = _variables[field]
@@ -138,8 +139,8 @@ def _joined(fields: Fields) -> Environ:
     return variables
 
 
-class _Variables(Memory[tuple[bytes, bytes], tuple[str, str]]):
-    """Variables of CGI by the header fields that they are made of, made when they are looked up."""
+class _Variables(BoundedCache[tuple[bytes, bytes], tuple[str, str]]):
+    """CGI variables by header field; made when they are looked up for the first time."""
 
     def __missing__(self, field: tuple[bytes, bytes]) -> tuple[str, str]:
         name, value = field
@@ -147,7 +148,7 @@ class _Variables(Memory[tuple[bytes, bytes], tuple[str, str]]):
         key = _known_key(name) if short else _key(name)
         variable = key, value.decode("latin-1")
         if short:
-            self.keep(field, variable)
+            self.add(field, variable)
         return variable
 
 
@@ -162,9 +163,9 @@ _known_key = lru_cache(1024)(_key)
 
 
 class _Incoming(io.RawIOBase):
-    """`wsgi.input` where the application may wait: it brings the body as it is read. Raises ClientGone.
+    """`wsgi.input` where the application may wait: reads the body as it comes. Raises ClientGone.
 
-    When the answer is complete it raises ValueError, as a closed file does: what comes then is the next request's.
+    Raises ValueError when the answer is complete, as a closed file does: the next bytes belong to the next request.
     """
 
     def __init__(self, call: Call) -> None:

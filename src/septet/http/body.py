@@ -1,7 +1,7 @@
-"""Request bodies: raw bytes of the connection in, the body's own bytes out (RFC 9112 sections 6 and 7).
+"""Request bodies: raw bytes of the connection in, the body's content out (RFC 9112 sections 6 and 7).
 
-A decoder is given all that the connection has and gives back what it made of it and what it left; it is
-`complete` when the body has ended, and what it leaves then belongs to the next request.
+`decode` takes all bytes that the connection has received, and returns content and the bytes that it has not used. A
+decoder is `complete` when the body has ended; unused bytes then belong to the next request.
 """
 
 from septet.exchange import ProtocolError
@@ -16,7 +16,7 @@ PLAIN_CHUNK_LINE = 16
 """Bytes of the longest size line without an extension."""
 
 MAX_CHUNK_OVERHEAD = 16384
-"""Bytes of extensions that the content does not outweigh, in one body; Go's net/http has the same (CVE-2023-39326)."""
+"""Bytes of chunk extensions in one body beyond twice its content; Go's net/http has this bound (CVE-2023-39326)."""
 
 MAX_TRAILERS = 16384
 """Bytes of the trailer section; hyper's bound."""
@@ -32,7 +32,7 @@ class LengthDecoder:
         self.complete = length == 0
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
-        """The body's share of `data`, and the rest."""
+        """The bytes of `data` that belong to the body, and the rest."""
         if len(data) < self.remaining:
             self.remaining -= len(data)
             return data, b""
@@ -43,20 +43,20 @@ class LengthDecoder:
 
 
 class ChunkedDecoder:
-    """A body in chunks (RFC 9112 section 7.1). Extensions are bounded, checked and ignored."""
+    """A body in chunks (RFC 9112 section 7.1). Extensions and trailers are bounded, checked and ignored."""
 
     __slots__ = ("_overhead", "_scanned", "_unfinished", "_unfinished_size", "complete", "remaining")
 
     def __init__(self) -> None:
         self.complete = False
         self.remaining = 0
-        """Bytes of the current chunk still to come, its CRLF not counted; 0 before a size line, -1 in the trailers."""
+        """Bytes of the current chunk still to come, without its CRLF; 0 before a size line, -1 in the trailers."""
         self._overhead = 0
         self._scanned = 0
-        """Bytes of the trailer section in which its end is known not to begin."""
+        """Bytes of the trailer section that were searched for its end already."""
         self._unfinished_size: UnfinishedSize | None = None
         self._unfinished: UnfinishedFields | None = None
-        """What is known of a trailer section that has not all come."""
+        """The check of a trailer section that is not complete yet."""
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
         """The chunks' content in `data`, joined, and the rest. Raises ProtocolError(400)."""
@@ -66,11 +66,11 @@ class ChunkedDecoder:
             if self.remaining == 0:
                 end = data.find(CRLF, position)
                 if end < 0:
-                    self._look_at_size(data[position:], begins=position > 0)
+                    self._scan_size_line(data[position:], begins=position > 0)
                     return b"".join(parts), data[position:]
                 size = _chunk_size(data[position:end])
                 if end - position > PLAIN_CHUNK_LINE:
-                    self._weigh(end - position, size)
+                    self._count_overhead(end - position, size)
                 self.remaining = size or -1
                 position = end + 2
                 continue
@@ -78,7 +78,7 @@ class ChunkedDecoder:
             if available < self.remaining + 2:
                 if available > self.remaining and data[-1:] != b"\r":
                     raise ProtocolError(400, "a chunk is not followed by CRLF")
-                # Keep one byte back, so that the chunk's CRLF is always judged together with its last byte.
+                # Keep one byte back, so that the chunk's CRLF is always checked together with its last byte.
                 take = min(available, self.remaining - 1)
                 parts.append(data[position : position + take])
                 self.remaining -= take
@@ -91,8 +91,9 @@ class ChunkedDecoder:
             self.remaining = 0
         return b"".join(parts), self._trailers(data[position:])
 
-    def _look_at_size(self, line: bytes, begins: bool) -> None:
-        """Refuse the beginning of a size line that can no longer become one. `begins`: none of it was here before."""
+    def _scan_size_line(self, line: bytes, begins: bool) -> None:
+        """Raise ProtocolError(400) if no valid size line begins with `line`. `begins`: it is a new line, of which
+        nothing was scanned before."""
         if begins:
             self._unfinished_size = None
         if len(line) - line.endswith(b"\r") > MAX_CHUNK_LINE:
@@ -102,10 +103,10 @@ class ChunkedDecoder:
         elif line:
             if self._unfinished_size is None:
                 self._unfinished_size = UnfinishedSize()
-            self._unfinished_size.look(line)
+            self._unfinished_size.scan(line)
 
-    def _weigh(self, line_length: int, size: int) -> None:
-        """Twice the content pays for an extension; a body may not be little else than extensions."""
+    def _count_overhead(self, line_length: int, size: int) -> None:
+        """Bound the bytes of extensions; each byte of content allows two of them. Raises ProtocolError(400)."""
         self._overhead += max(0, line_length - PLAIN_CHUNK_LINE - 2 * size)
         if self._overhead > MAX_CHUNK_OVERHEAD:
             raise ProtocolError(400, "the chunks' extensions outweigh their content")
@@ -120,7 +121,7 @@ class ChunkedDecoder:
         if end < 0:
             if data:
                 self._unfinished = self._unfinished or UnfinishedFields(0, MAX_TRAILERS, check_trailer)
-                self._unfinished.look(data)
+                self._unfinished.scan(data)
             self._scanned = max(0, len(data) - 3)
             return data
         for line in data[:end].split(CRLF):

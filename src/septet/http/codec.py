@@ -1,8 +1,8 @@
 """One client connection in HTTP/1.1: requests in their order, their bodies, and their answers as bytes.
 
 It knows how the current request's body and answer are framed, and decides whether the connection persists (RFC 9112
-sections 6, 7 and 9). It does no I/O and does not wait: `session` says what it needs, a model brings it. `incoming` has
-what comes in; here is the answer.
+sections 6, 7 and 9). It does no I/O and does not wait; the session calls it. `incoming` has the requests, this file the
+answers.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from septet.http.incoming import Incoming, Limits
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_TOLD = -1
-"""No byte of content may follow, and the application has been told so."""
+_EXCESS_REPORTED = -1
+"""A value of `_remaining`: no byte of content may follow, and the application has been told so."""
 
 
-def _unheard(complaint: str) -> None:
-    """Where nobody is told what an application has got wrong."""
+def _ignore(complaint: str) -> None:
+    """The default of `complain`."""
 
 
 class Http1Codec(Incoming):
     """One client connection in HTTP/1.1.
 
-    `date_and_server` gives the Date and Server lines as bytes, each when True is passed for it. `complain` is told, in
-    a sentence, where an application says one thing of its answer and does another.
+    `date_and_server` returns the Date and Server lines as bytes, each if True is passed for it. `complain` is called
+    with a sentence when the content of an answer contradicts its head.
     """
 
     __slots__ = ("_complain", "_date_and_server")
@@ -35,7 +35,7 @@ class Http1Codec(Incoming):
         self,
         limits: Limits,
         date_and_server: Callable[[bool, bool], bytes],
-        complain: Callable[[str], object] = _unheard,
+        complain: Callable[[str], object] = _ignore,
         scheme: str = "http",
     ) -> None:
         super().__init__(limits, scheme)
@@ -43,16 +43,16 @@ class Http1Codec(Incoming):
         self._complain = complain
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> bytes:
-        """The bytes of an answer's head and the first part of its content; `last` says that there is no other.
+        """The bytes of an answer's head and of the first part of its content. `last`: there is no other part.
 
-        Of a FileRegion only the framing is accounted for here; its bytes follow by their own way.
-        Raises ValueError for a file that is the only part, without a Content-Length, and TypeError as `send`.
+        For a FileRegion only its framing is returned; the caller sends the file's bytes after it. Raises ValueError for
+        a file that is the only part and has no Content-Length, and TypeError as `send` does.
         """
-        date_and_server = self._date_and_server(not head.dated, not head.named)
+        date_and_server = self._date_and_server(not head.has_date, not head.has_server)
         if last and isinstance(body, bytes) and self.keep_alive and self.request.ordinary and not self.stopping:
             _, serialised_for, length, sealed = head.serialised
             decoder = self._decoder
-            # The common answer, which went out a moment ago.
+            # The usual case: this head was sent before, within the same second.
             if serialised_for is date_and_server and length == len(body) and (decoder is None or decoder.complete):
                 self.answered = True
                 self.sent = length
@@ -66,11 +66,11 @@ class Http1Codec(Incoming):
         framing = self._frame(head, body, last)
         content = self.send(body, last)
         data = self._finish(head, date_and_server, framing) + content
-        self.status = head.status  # only now: what could not be put into bytes has not begun
+        self.status = head.status  # only now: an answer that raised above has not begun
         return data
 
     def _respond_whole(self, head: ResponseHead, date_and_server: bytes, body: bytes) -> bytes:
-        """All of the content is here, and as long as it should be."""
+        """The answer, whose whole content is `body` and matches its Content-Length."""
         self.answered = True
         self.sent = length = len(body)
         self._remaining = 0
@@ -83,7 +83,7 @@ class Http1Codec(Incoming):
         return finished + body
 
     def _finish(self, head: ResponseHead, date_and_server: bytes, framing: bytes) -> bytes:
-        """The whole head, down to the empty line."""
+        """The bytes of the head, with the empty line that ends it."""
         persistence = b""
         if not self.keep_alive:
             persistence = b"Connection: close\r\n"
@@ -96,7 +96,7 @@ class Http1Codec(Incoming):
         return b"%b%b%b%b\r\n" % (block, date_and_server, framing, persistence)
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
-        """Decide how the content is delimited (RFC 9112 section 6.3); the field that says so, if it is not said yet."""
+        """Decide how the content is delimited (RFC 9112 section 6.3). Returns the field line that says so, or `b""`."""
         if head.content_length is not None:
             self._remaining = head.content_length
             return b""
@@ -113,13 +113,14 @@ class Http1Codec(Incoming):
         return b"Transfer-Encoding: chunked\r\n"
 
     def send(self, body: Part, last: bool) -> bytes:
-        """The bytes of one more part. More than was promised is left out; less than that ends the connection.
+        """The bytes of one more part. Content beyond the Content-Length is left out; if the last part leaves less than
+        the Content-Length, the connection closes.
 
-        A FileRegion is cut to what may be sent; of it only the framing is given here.
-        Raises TypeError for content that is not bytes.
+        A FileRegion is cut to what may be sent, and only its framing is returned. Raises TypeError for content that is
+        not bytes.
         """
         if self._chunked and type(body) is bytes and body and not last and not self._chunk_end:
-            self.sent += len(body)  # the common part of a stream
+            self.sent += len(body)  # the usual part of a stream
             return b"%x\r\n%b\r\n" % (len(body), body)
         if isinstance(body, FileRegion):
             self.answered = last
@@ -137,16 +138,16 @@ class Http1Codec(Incoming):
 
     @property
     def content_complete(self) -> bool:
-        """All that the answer's Content-Length has promised was given."""
+        """The application has given as many bytes as the answer's Content-Length says."""
         return self._remaining == 0
 
     def end_of_file(self) -> bytes:
-        """What follows a FileRegion that was the last part: the end of its chunk, and of the chunks."""
+        """The bytes after a FileRegion that was the last part: the end of its chunk, and the last chunk."""
         end, self._chunk_end = self._chunk_end, b""
         return end + b"0\r\n\r\n" if self._chunked else b""
 
     def _begin_chunk(self, count: int) -> bytes:
-        """Around a stretch of a file that is a chunk; what ends it goes with the next part."""
+        """The beginning of a chunk whose content is a file's. Its CRLF is sent with the next part."""
         if not self._chunked or not count:
             return b""
         begin = b"%b%x\r\n" % (self._chunk_end, count)
@@ -154,13 +155,13 @@ class Http1Codec(Incoming):
         return begin
 
     def _allowed(self, count: int, last: bool) -> int:
-        """How many of so many bytes of content may go out. What the application has got wrong is told, once."""
+        """How many of `count` bytes of content may be sent. The first excess is reported to `complain`."""
         if self._contentless:
-            if count and self.request.method != "HEAD" and self._remaining != _TOLD:
-                self._remaining = _TOLD
+            if count and self.request.method != "HEAD" and self._remaining != _EXCESS_REPORTED:
+                self._remaining = _EXCESS_REPORTED
                 self.content_ended = True
-                asked = _asked(self.request)
-                self._complain(f"the answer to {asked} has content, which its status forbids: it is left out")
+                request = describe(self.request)
+                self._complain(f"the answer to {request} has content, which its status forbids: it is left out")
             return 0
         if self._remaining is not None:
             count = self._within(self._remaining, count, last)
@@ -168,33 +169,33 @@ class Http1Codec(Incoming):
         return count
 
     def _within(self, remaining: int, count: int, last: bool) -> int:
-        """Of so many bytes those that the Content-Length still has room for."""
+        """How many of `count` bytes the Content-Length still allows, of which `remaining` are left."""
         if count <= remaining:
             self._remaining = remaining - count
             if last and self._remaining:
                 self.keep_alive = False  # only the end of the connection tells the client
                 sent = self.sent + count
                 self._complain(
-                    f"the answer to {_asked(self.request)} has {sent} bytes, but its Content-Length is "
+                    f"the answer to {describe(self.request)} has {sent} bytes, but its Content-Length is "
                     f"{self.sent + remaining}: the connection is closed"
                 )
             return count
-        self._remaining = _TOLD
+        self._remaining = _EXCESS_REPORTED
         self.content_ended = True
-        if remaining == _TOLD:
+        if remaining == _EXCESS_REPORTED:
             return 0
         self.complain_of_excess(self.request, self.sent + count, self.sent + remaining)
         return remaining
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
-        """The application has given more bytes of content than its Content-Length says."""
+        """Report that the application has given `given` bytes of content, more than its Content-Length, `promised`."""
         self._complain(
-            f"the answer to {_asked(request)} has {given} bytes or more, but its Content-Length is {promised}: "
+            f"the answer to {describe(request)} has {given} bytes or more, but its Content-Length is {promised}: "
             "the excess is left out"
         )
 
     def completed_by(self, part: Part) -> bool:
-        """With this part the answer's Content-Length is reached."""
+        """Whether this part completes the content that Content-Length announces."""
         return type(part) is bytes and len(part) == self._remaining and not self._contentless
 
     def finish(self, trailers: Fields) -> bytes:
@@ -203,15 +204,15 @@ class Http1Codec(Incoming):
         return end[:-2] + _lines(trailers) + CRLF if end and self._chunked else end
 
     def inform(self, status: int, fields: Fields) -> bytes:
-        """The bytes of an interim answer (RFC 9110 section 15.2); none for a client of HTTP/1.0. Raises ValueError."""
-        said = interim_fields(fields)
+        """The bytes of an interim answer (RFC 9110 section 15.2); `b""` for an HTTP/1.0 client. Raises ValueError."""
+        kept = interim_fields(fields)
         if not self.extended:
             return b""
-        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(said))
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status).encode("ascii"), _lines(kept))
 
     @property
     def extended(self) -> bool:
-        """The client can be sent interim answers and trailers (RFC 9110 section 15.2)."""
+        """Whether the client understands interim answers and trailers (RFC 9110 section 15.2)."""
         return self.request.version != "1.0"
 
 
@@ -224,5 +225,6 @@ def _lines(fields: Fields) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 
 
-def _asked(request: Request) -> str:
+def describe(request: Request) -> str:
+    """Method and target, for a sentence in the log."""
     return f"{request.method} {request.target.decode('ascii')}"

@@ -1,9 +1,9 @@
 """Which bytes may stand where in an HTTP/1.1 message.
 
-RFC 9110 section 5 and RFC 9112 sections 2-7. Everything is checked with the C methods of `bytes` or with
-one anchored expression that cannot backtrack, so that the cost is linear in the input whatever the input.
-`strip()` without an argument, `splitlines()` and bare `int()` are never used on the wire's bytes: their
-ideas of white space, line ends and digits are wider than HTTP's, and request smuggling lives in the gap.
+RFC 9110 section 5 and RFC 9112 sections 2-7. Everything is checked with the C methods of `bytes` or with one anchored
+expression that cannot backtrack, so the cost is linear in any input. `strip()` without an argument, `splitlines()` and
+bare `int()` are never used on received bytes: they accept more white space, line ends and digits than HTTP does, and
+request smuggling exploits such differences.
 """
 
 import re
@@ -19,7 +19,7 @@ is_token = re.compile(_TCHAR + rb"+").fullmatch
 """token of RFC 9110 section 5.6.2: methods and field names."""
 
 is_digits = re.compile(rb"[0-9]{1,19}").fullmatch
-"""1*DIGIT of Content-Length; nineteen digits hold every number below 2**63."""
+"""1*DIGIT of Content-Length; nineteen digits suffice for every number below 2**63."""
 
 is_chunk_size = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
 """chunk-size of RFC 9112 section 7.1, bounded to 64 bits."""
@@ -38,7 +38,7 @@ is_host = re.compile(
     rb"(?:(?:(?:[0-9A-Za-z\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+"
     rb"|\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z\-._~!$&'()*+,;=:]++)\])(?::[0-9]{0,5})?)?"
 ).fullmatch
-"""uri-host [ ":" port ] of RFC 9110 section 7.2, or nothing; a port alone is no http authority (section 4.2.1)."""
+"""uri-host [ ":" port ] of RFC 9110 section 7.2, or empty. The caller refuses a port without a host (section 4.2.1)."""
 
 split_absolute = re.compile(rb"((?i:https?))://([^/?]+)([^?]*)(\?.*)?").fullmatch
 """absolute-form of RFC 9112 section 3.2.2: scheme, authority, path, query."""
@@ -47,24 +47,25 @@ match_coding = re.compile(
     rb"[, \t]*+(?:(%b++)((?:[ \t]*+;[ \t]*+%b++[ \t]*+=[ \t]*+(?:%b++|%b))*)[ \t]*+)?(,|\Z)"
     % (_TCHAR, _TCHAR, _TCHAR, _QUOTED)
 ).match
-"""One element of a list of transfer-codings (RFC 9110 section 10.1.4) with what ends it: name, parameters, comma. Empty
-elements before it are passed over (section 5.6.1.2)."""
+"""One element of a list of transfer-codings (RFC 9110 section 10.1.4) and what ends it. Groups: name, parameters, comma
+(empty at the end). Empty elements before it are skipped (section 5.6.1.2)."""
 
 BLANKED = bytes(0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
-"""For `translate`: blanks in place of control bytes other than the tab, which are what field-content may not hold (RFC
-9110 section 5.5). A value that this changes holds one; `translate` is faster with a table than with bytes to delete."""
+"""A table for `translate` that replaces control bytes other than the tab by blanks. A field value that it changes holds
+a byte that field-content excludes (RFC 9110 section 5.5). `translate` is faster with a table than with bytes to delete.
+"""
 
 TOKEN_RUN = _TCHAR + rb"*+"
 TARGET_RUN = rb"[!\"$-~]*+"
-"""Bytes of a token, and of a request-target, as many as there are."""
+"""As many bytes of a token, or of a request-target, as there are; for `match`."""
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """request-target: visible ASCII; a fragment is never sent (RFC 9112 section 3.2)."""
 
 MAX_LENGTH = 2**63
-"""Lengths at or above this are refused: no peer's arithmetic shall overflow on what we accept."""
+"""Lengths at or above this are refused, so that what we accept overflows no 64-bit arithmetic behind us."""
 
 
 def is_from_proxies(name: bytes) -> bool:
-    """Whether a field is one that only a proxy may send: most of them mean something to some framework."""
+    """Whether a field is one that only a proxy may send, because frameworks believe what it says about the client."""
     return name.startswith(b"x-forwarded-") or name in (b"forwarded", b"x-real-ip")

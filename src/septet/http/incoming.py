@@ -1,55 +1,57 @@
 """What comes from one client: requests in their order, and their bodies (RFC 9112 sections 2, 6, 7 and 9).
 
-It keeps what has come and not been used, and holds it to the limits. Part of `connection`, which answers.
+`Incoming` keeps the bytes that were received and not used yet, and enforces the limits. `codec` inherits from it and
+adds the answers.
 """
 
 from dataclasses import dataclass, field
 
 from septet.exchange import ClientGone, ProtocolError, Request
 from septet.http.body import ChunkedDecoder, LengthDecoder
+from septet.http.cache import BoundedCache
 from septet.http.grammar import CRLF
-from septet.http.memory import Memory
 from septet.http.request_head import parse_request
 from septet.http.unfinished import UnfinishedHead
 
 DRAIN_LIMIT = 65536
-"""Bytes of an unread body that are passed over to keep a connection; more than that, and closing is cheaper."""
+"""Bytes of an unread body that are discarded to keep a connection open. If there are more, closing it is cheaper."""
 
-NO_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
-"""Stands where an answer is given to something that was not a request."""
+INVALID_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
+"""A placeholder while the client has sent no valid request: its answer closes the connection."""
 
-BETWEEN = Request("GET", b"", b"", b"", "1.1", ())
-"""Stands where a connection waits for its next request, and keeps nothing of the last one."""
+IDLE_REQUEST = Request("GET", b"", b"", b"", "1.1", ())
+"""A placeholder while the connection waits for its next request. It lets the last request be freed."""
 
-ASKING = 2
-"""100 Continue is on its way."""
+CONTINUE_PENDING = 2
+"""A value of `continued`: 100 Continue is in the output, but not sent yet."""
 
 REMEMBERED_HEADS = 256
 REMEMBERED_HEAD = 4096
-"""Longer heads are parsed each time. 256 of these, all different and of nothing but short fields, take 11 MiB."""
+"""Bytes of a head; longer ones are parsed each time. 256 of this length, all of short fields, take 11 MiB."""
 
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """Bytes, and a number of fields; `body` 0 is no limit."""
+    """Limits in bytes, and `header_count` as a number of field lines. `body` 0: no limit."""
 
     request_line: int = 8192
     header_block: int = 65536
     header_count: int = 100
     body: int = 0
-    known: dict[str, Memory[bytes, Request]] = field(
-        default_factory=lambda: {scheme: Memory(REMEMBERED_HEADS) for scheme in ("http", "https")},
+    known: dict[str, BoundedCache[bytes, Request]] = field(
+        default_factory=lambda: {scheme: BoundedCache(REMEMBERED_HEADS) for scheme in ("http", "https")},
         init=False,
         repr=False,
         compare=False,
     )
-    """By scheme, heads that were found to be within these limits, by their exact bytes with the empty line at the end.
-    A client on a kept-alive connection sends the same head again and again; one that was seen before costs a look-up.
+    """For each scheme, requests within these limits by the exact bytes of their heads, with the empty line at the end.
+    A client sends the same head again and again on a connection; the second time it costs a look-up.
     """
 
 
 class Incoming:
-    """The receiving half of a `Http1Codec`, and the state of both halves: an exchange begins and ends as one."""
+    """The receiving half of a `Http1Codec`. It has the state of both halves, because an exchange resets both at
+    once."""
 
     __slots__ = (
         "_chunk_end",
@@ -79,50 +81,51 @@ class Incoming:
     def __init__(self, limits: Limits, scheme: str = "http") -> None:
         self._limits = limits
         self._scheme = scheme
-        """Of the requests: "https" where TLS ends here, or before us."""
+        """The requests' scheme: "https" where TLS ends here or at a proxy in front of us."""
         self._known = limits.known[scheme]
         self._chunk_end = b""
-        """Owed by a chunk whose content is a file's."""
+        """CRLF after a chunk whose content was a file's, to be sent with the next part; else empty."""
         self._inbox: bytes | bytearray = b""
         self._scanned = 0
-        """Bytes of the inbox in which the end of the head is known not to begin."""
+        """Bytes of the inbox that were searched for the end of the head already."""
         self._unfinished: UnfinishedHead | None = None
-        """What is known of a head in the inbox that has not all come."""
+        """The check of a head that is not complete yet."""
         self.ended = False
         """The client sends no more."""
         self.stopping = False
-        """No request after this one."""
-        self._begin(NO_REQUEST)
+        """The server stops: no request is taken after this one."""
+        self._begin(INVALID_REQUEST)
 
     def _begin(self, request: Request) -> None:
-        """A new exchange: nothing of its body has been read, nothing of its answer sent."""
+        """Begin a new exchange: no byte of its body has been read, no byte of its answer sent."""
         self.request = request
         self.keep_alive = request.keep_alive and not self.stopping
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._received = self._passed_over = 0
         self.continued: int = False
-        """100 Continue has been sent; `ASKING` while it has not all gone."""
+        """100 Continue has been sent; `CONTINUE_PENDING` while it waits in the output."""
         self.status = 0
-        """Of the answer; 0 before it has begun."""
+        """The answer's status; 0 before the answer has begun."""
         self.sent = 0
         """Bytes of content in the answer so far."""
         self.answered = False
         self._chunked = False
         self.content_ended = self._contentless = False
-        """Nothing more of the answer's content may be sent: its request or status allows none, or the application has
-        given more than it promised."""
+        """No more content of the answer may be sent: its request or status allows none, or the application has given
+        more than its Content-Length."""
         self._remaining: int | None = None
-        """Bytes of content that the answer's Content-Length still promises; None where it has none; `_TOLD`."""
+        """Bytes of content to come until the answer's Content-Length is reached; None if it has no Content-Length.
+        `codec._EXCESS_REPORTED` (-1): the application gave more, and has been told so."""
 
     # What comes in
 
     def begin(self, data: bytes) -> bool:
-        """Take what most clients send between two requests: a whole one that is known, and nothing else.
+        """Begin the usual request: `data` is exactly one head that is in the cache, without a body.
 
-        False: it is something else, and nothing was done.
+        False: `data` is something else, and nothing was done.
         """
         if data[-4:] != b"\r\n\r\n":
-            return False  # or the hash of a body would be made for nothing
+            return False  # a cheap test, before a hash of all of `data`
         request = self._known.get(data)
         if request is None or request.has_body or self._inbox:
             return False
@@ -130,23 +133,23 @@ class Incoming:
         return True
 
     @property
-    def at_rest(self) -> bool:
-        """The request's body has been read, if it had one, and nothing has come after it."""
+    def input_consumed(self) -> bool:
+        """The request's body, if any, has been read, and no byte has come after it; nor has the client's end."""
         decoder = self._decoder
         return (decoder is None or decoder.complete) and not self._inbox and not self.ended
 
     @property
     def pending(self) -> int:
-        """Bytes that have come and are not used yet."""
+        """Bytes that were received and are not used yet."""
         return len(self._inbox)
 
     @property
     def moved(self) -> int:
-        """Bytes of content: of the request's body that were read, and of its answer's that were given."""
+        """Bytes of content in this exchange: those read of the request's body, and those given of the answer's."""
         return self._received + self.sent
 
     def receive(self, data: bytes) -> None:
-        """Take what the client sent; `b""` says that it has ended."""
+        """Take what the client sent; `b""`: it sends no more."""
         if not data:
             self.ended = True
         elif not self._inbox:
@@ -156,22 +159,23 @@ class Incoming:
 
     @property
     def inbox(self) -> bytes | bytearray:
-        """What has come and is not used yet."""
+        """What was received and is not used yet."""
         return self._inbox
 
-    def begin_after(self, count: int, secure: bool) -> None:
-        """Requests begin behind the first `count` bytes; `secure`: they came over TLS to whoever has sent those."""
+    def skip_proxy_header(self, count: int, secure: bool) -> None:
+        """Drop `count` bytes, the header of the PROXY protocol. `secure`: the client speaks TLS with the proxy."""
         self._inbox = self._inbox[count:]
         if secure:
             self._scheme = "https"
             self._known = self._limits.known["https"]
 
     def next_request(self) -> Request | None:
-        """The next request, when its whole head is here. Raises ProtocolError; the connection is of no use then."""
+        """The next request if its whole head has come, else None. Raises ProtocolError, after which the connection
+        cannot be used any more."""
         try:
             request = self._next_head()
         except ProtocolError:
-            self.begin_nothing()
+            self.begin_invalid()
             raise
         if request is not None:
             self._begin(request)
@@ -179,9 +183,9 @@ class Incoming:
                 self._expect_body(request)
         return request
 
-    def begin_nothing(self) -> None:
-        """An exchange whose request cannot be known, for the answer that says so."""
-        self._begin(NO_REQUEST)
+    def begin_invalid(self) -> None:
+        """Begin an exchange without a valid request, for the answer that refuses it."""
+        self._begin(INVALID_REQUEST)
 
     def _next_head(self) -> Request | None:
         inbox = self._inbox
@@ -189,7 +193,7 @@ class Incoming:
             self._inbox = inbox = _without_empty_lines(inbox)
         end = inbox.find(b"\r\n\r\n", self._scanned) + 4
         if end < 4:
-            self._look_at_incomplete(inbox)
+            self._scan_incomplete(inbox)
             return None
         if isinstance(inbox, bytearray):
             inbox = bytes(inbox)
@@ -210,7 +214,7 @@ class Incoming:
         if request.field_count > limits.header_count:
             raise ProtocolError(431, f"the request has more than {limits.header_count} header fields")
         if len(head) <= REMEMBERED_HEAD:
-            self._known.keep(head, request)
+            self._known.add(head, request)
         return request
 
     def _expect_body(self, request: Request) -> None:
@@ -218,12 +222,13 @@ class Incoming:
             raise ProtocolError(413, f"the body is larger than {self._limits.body} bytes")
         self._decoder = ChunkedDecoder() if request.chunked else LengthDecoder(request.content_length)
 
-    def _look_at_incomplete(self, inbox: bytes | bytearray) -> None:
-        """Refuse now what can only become worse, and remember how far it was looked at: all bytes are seen once."""
-        if not inbox or inbox == b"\r":  # the first half of an empty line
+    def _scan_incomplete(self, inbox: bytes | bytearray) -> None:
+        """Raise ProtocolError if no valid head begins with `inbox`. Remembers how far it has scanned, so that each byte
+        is scanned once."""
+        if not inbox or inbox == b"\r":  # half of an empty line
             return
         unfinished = self._unfinished or UnfinishedHead(self._limits.header_count)
-        unfinished.look(inbox)
+        unfinished.scan(inbox)
         if len(inbox) > min(self._limits.request_line, self._limits.header_block):
             self._check_size(inbox, len(inbox) - 3)  # three bytes of the end of the head may be here
         if len(inbox) > 3:
@@ -232,7 +237,7 @@ class Incoming:
             self._inbox = bytearray(inbox) if isinstance(inbox, bytes) else inbox
 
     def _check_size(self, inbox: bytes | bytearray, size: int) -> None:
-        """Raise ProtocolError if a head, of which `size` bytes are here, is over a limit."""
+        """Raise ProtocolError(414, 431 or 501) if a head, of which `size` bytes have come, exceeds a limit."""
         limits = self._limits
         longest = limits.request_line + 2
         if len(inbox) >= longest and inbox.find(CRLF, 0, longest) < 0:
@@ -241,7 +246,7 @@ class Incoming:
             raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
 
     def _too_long(self, line: bytes | bytearray) -> ProtocolError:
-        """For a request line of which this is the beginning (RFC 9112 section 3)."""
+        """The refusal of a request line that begins with `line` (RFC 9112 section 3)."""
         most = self._limits.request_line
         if len(line) > most and line.find(b" ", 0, most + 1) < 0:
             return ProtocolError(501, f"the method is longer than {most} bytes")
@@ -256,13 +261,13 @@ class Incoming:
 
     @property
     def wants_continue(self) -> bool:
-        """The client waits to be asked for the body (RFC 9110 section 10.1.1)."""
+        """The client waits for 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
         return self.request.expects_continue and not (self.continued or self._received or self._inbox or self.status)
 
     def read_body(self) -> bytes | None:
-        """The next piece of the body, `b""` at its end, None when it has not come yet.
+        """The next piece of the body, `b""` at its end, None if no more has come yet.
 
-        Raises ProtocolError when it is malformed or over the limit, ClientGone when it breaks off.
+        Raises ProtocolError if the body is malformed or exceeds the limit, ClientGone if the client ends before it.
         """
         decoder = self._decoder
         if decoder is None or decoder.complete:
@@ -281,25 +286,25 @@ class Incoming:
 
     @property
     def _drainable(self) -> bool:
-        """What is left of the body is little enough to be passed over, and the client will send it."""
+        """The rest of the body can be discarded: the client will send it, and it is not known to exceed DRAIN_LIMIT."""
         if self.wants_continue or self._decoder is None:
             return False
         return isinstance(self._decoder, ChunkedDecoder) or self._decoder.remaining <= DRAIN_LIMIT
 
     def drain(self) -> bool:
-        """Pass over what has come of an unread body. True at its end; False while more is to come.
+        """Discard what has come of an unread body. True at its end; False while more is to come.
 
-        Raises ProtocolError when it is more than the bound, or malformed; ClientGone when it breaks off.
+        Raises ProtocolError if it exceeds DRAIN_LIMIT or is malformed, ClientGone if the client ends before it.
         """
         while part := self.read_body():
             self._passed_over += len(part)
             if self._passed_over > DRAIN_LIMIT:
-                raise ProtocolError(413, "nobody read this body")
+                raise ProtocolError(413, "the application did not read this body")
         return part is not None
 
 
 def _without_empty_lines(inbox: bytes | bytearray) -> bytes | bytearray:
-    """RFC 9112 section 2.2: empty lines before a request are passed over."""
+    """`inbox` without the empty lines before a request, which are ignored (RFC 9112 section 2.2)."""
     start = 0
     while inbox.startswith(CRLF, start):
         start += 2

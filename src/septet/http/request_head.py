@@ -13,10 +13,10 @@ REMEMBERED_LINE = 256
 
 
 def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
-    """The request whose head is `block`: request line and field lines without the empty line that ends them.
+    """The request whose head is `block`: request line and field lines, without the empty line that ends them.
 
-    Raises ProtocolError(400, 417, 501 or 505). Limits are the caller's business, but for `most_fields`, beyond which
-    nothing is read: 431.
+    Raises ProtocolError: 400, 417, 501 or 505, and 431 for more than `most_fields` field lines, before it reads them.
+    The caller checks the other limits.
     """
     line = block.partition(b"\r\n")[0]
     method, target, version, path, query = read_request_line(line)
@@ -55,7 +55,7 @@ RequestLine = tuple[str, bytes, str, bytes, bytes]
 def read_request_line(line: bytes) -> RequestLine:
     """Read a request line (RFC 9112 sections 2.3 and 3). Raises ProtocolError(400, 501 or 505).
 
-    400 before the others: a line that is malformed is refused before its end has come (see `unfinished`).
+    The checks for 400 come first, because a malformed line is refused before its end has come (see `unfinished`).
     """
     return _known_request_line(line) if len(line) <= REMEMBERED_LINE else _request_line(line)
 
@@ -89,7 +89,7 @@ _known_request_line = lru_cache(256)(_request_line)
 def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     """Path and query of the target's form (RFC 9112 section 3.2). Raises ProtocolError(400).
 
-    `*` is taken with any method, for HTTP/2 begins with such a line and has an answer of its own.
+    `*` is accepted with any method: the first line of HTTP/2 has it, and is refused for its version (505).
     """
     if target[:1] == b"/":
         path, _, query = target.partition(b"?")
@@ -106,15 +106,16 @@ _USUAL_PORTS = {b"http": 80, b"https": 443}
 
 
 def _check_authority(target: bytes, host: bytes) -> None:
-    """RFC 9112 section 3.2.2 would ignore Host beside an absolute target; a disagreement is an attack or a mistake."""
+    """Raise ProtocolError(400) if an absolute target and Host disagree. RFC 9112 section 3.2.2 ignores Host here; but a
+    disagreement is an attack or a mistake."""
     matched = split_absolute(target)
     if matched and _authority(matched[2], matched[1]) != _authority(host, matched[1]):
         raise ProtocolError(400, "the request target and the Host field name different hosts")
 
 
 def _authority(text: bytes, scheme: bytes) -> tuple[bytes, int]:
-    """Host in lower case and port (RFC 9110 section 4.2.3: none, or an empty one, is the scheme's usual)."""
+    """Host in lower case, and port: the scheme's default if it is missing or empty (RFC 9110 section 4.2.3)."""
     host, colon, port = text.rpartition(b":")
-    if not colon or b"]" in port:  # none, or part of an IPv6 address
+    if not colon or b"]" in port:  # no port: there is no colon, or it is part of an IPv6 address
         host, port = text, b""
     return host.lower(), int(port) if port else _USUAL_PORTS[scheme.lower()]

@@ -1,14 +1,15 @@
-"""Header sections of requests: the field lines of a head, and what they say of the message (RFC 9112 sections 5 and 6).
+"""Header sections of requests: the field lines of a head, and the framing of the message (RFC 9112 sections 5 and 6).
 
-Requests resemble each other. A browser sends its fields in one order and in the same words; what differs from one
-request to the next are a cookie, a request id, a referrer. So a section that has been read leaves an outline, its bytes
-without those values, and the next that fits it costs a few comparisons and the reading of what is new in it. Which
-values differ is learned from the requests themselves, and all that is remembered is bounded.
+Requests resemble each other. A browser sends the same fields in the same order; from one request to the next only a few
+values differ: a cookie, a request id, a referrer. So a section that was parsed leaves an *outline*, its bytes without
+those values. The next section that fits the outline costs a few comparisons, and only the values that differ are
+parsed. Which names have such values is learned from the requests, and everything that is kept is bounded.
 """
 
 from functools import lru_cache
 
 from septet.exchange import Fields, ProtocolError, Section
+from septet.http.cache import BoundedCache
 from septet.http.grammar import (
     BLANKED,
     MAX_LENGTH,
@@ -19,54 +20,56 @@ from septet.http.grammar import (
     is_token,
     match_coding,
 )
-from septet.http.memory import Memory
 
-OUTLINES = 32
-"""Of each version of HTTP; the one that was not used for the longest time goes first."""
+MAX_OUTLINES = 32
+"""Outlines kept for each version of HTTP; the least recently used is dropped first."""
 
-OUTLINED = 4096
-"""Bytes; longer sections are read line by line each time."""
+MAX_OUTLINED_BYTES = 4096
+"""Bytes; longer sections are parsed line by line each time."""
 
 REMEMBERED_LINES = 1024
 REMEMBERED_LINE = 256
 
-VALUES_THAT_DIFFER = 16
-"""How many lines with one name must have been met for its value to be left out of outlines."""
+VALUES_TO_DIFFER = 16
+"""After this many different lines with one name, its value is left out of outlines."""
 
-LEFT_OUT = 8
-"""Names at most whose values are left out."""
+MAX_DIFFERING = 8
+"""At most this many names have their values left out."""
 
 Field = tuple[bytes, bytes]
 
 
 def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section, list[bytes]]:
-    """The section whose lines are `block`, each with CRLF before it, and the values that differ in it: see `fill`.
+    """The section whose lines are `block`, each with CRLF before it, and its varying values, for `fill`.
 
-    Raises ProtocolError(400, 417 or 501; 431 before it reads more than `most_fields`, which would cost a hundred times
-    what they cost their sender). One that is known already may have more of them.
+    Raises ProtocolError: 400, 417 or 501, and 431 for more than `most_fields` lines, before it parses them: parsing
+    costs a hundred times what sending them costs. A section that fits an outline may have more lines than that.
     """
-    outlines = _outlines.of[version]
+    outlines = _outlines.by_version[version]
     for outline in outlines:
         values = outline.values(block)
         if values is not None:
             if outline is not outlines[0]:
-                _outlines.of[version] = [outline, *(other for other in outlines if other is not outline)]
+                _outlines.by_version[version] = [outline, *(other for other in outlines if other is not outline)]
             return outline.section, values
     section = _read(block, version, most_fields)
-    if len(block) > OUTLINED:
+    if len(block) > MAX_OUTLINED_BYTES:
         return section, []
-    drawn = _outlines.draw(block, section)  # what was just read may have changed what differs
-    _outlines.of[version] = [drawn, *_outlines.of[version][: OUTLINES - 1]]
-    values = drawn.values(block)
-    assert values is not None, "a section fits the outline that was drawn of it"
+    outline = _outlines.make_outline(block, section)  # the call of _read may have replaced `_outlines`
+    _outlines.by_version[version] = [outline, *_outlines.by_version[version][: MAX_OUTLINES - 1]]
+    values = outline.values(block)
+    assert values is not None, "a section fits its own outline"
     return section, values
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
-    """All fields of a section with these values at its places, and those alone. Raises ProtocolError(400)."""
+    """All fields of a section, with `values` at its varying positions, and the varying fields alone.
+
+    Raises ProtocolError(400).
+    """
     fields = list(section.fields)
     changed = []
-    for place, value in zip(section.places, values, strict=True):
+    for place, value in zip(section.varying, values, strict=True):
         if value.translate(BLANKED) != value:
             raise ProtocolError(400, "a header field's value holds a control byte")
         field = fields[place] = fields[place][0], value.strip(WHITESPACE)
@@ -80,33 +83,33 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
     if len(lines) > most_fields:
         raise ProtocolError(431, f"the request has more than {most_fields} header fields")
     fields = tuple(filter(None, map(_field_lines.__getitem__, lines)))
-    ours = _ours(fields)
-    host = ours.get(b"host")
+    named = _named_fields(fields)
+    host = named.get(b"host")
     _check_host(host, version)
-    length, chunked = _framing(version, ours)
-    untrusted_fields = () if len(fields) == len(lines) else _doubtful(lines)
-    said = ours.get(b"content-length")
-    if said is not None and (b"," in said or len(ours) < len(fields)):
+    length, chunked = _framing(version, named)
+    untrusted_fields = () if len(fields) == len(lines) else _untrusted(lines)
+    said = named.get(b"content-length")
+    if said is not None and (b"," in said or len(named) < len(fields)):
         fields = _with_one_length(fields, length)
     has_body = chunked or length > 0
-    keep_alive = _keep_alive(version, ours.get(b"connection"))
+    keep_alive = _keep_alive(version, named.get(b"connection"))
     return Section(
         fields,
         host,
         length,
         chunked,
         keep_alive,
-        _expects_continue(version, ours.get(b"expect")),
+        _expects_continue(version, named.get(b"expect")),
         has_body,
         keep_alive and version == "1.1",
         len(lines),
         untrusted_fields,
-        upgrade=ours.get(b"upgrade"),
+        upgrade=named.get(b"upgrade"),
     )
 
 
 class _Outline:
-    """A section's bytes without the values at its places: what stands before them, between them and after them."""
+    """A section's bytes without its varying values: the pieces before, between and after them."""
 
     __slots__ = ("_first", "_others", "section")
 
@@ -116,7 +119,7 @@ class _Outline:
         self._others = pieces[1:]
 
     def values(self, block: bytes) -> list[bytes] | None:
-        """The values in a block of lines that fits; None for one that does not."""
+        """The varying values in a block of lines; None if it does not fit the outline."""
         if not block.startswith(self._first):
             return None
         values = []
@@ -134,90 +137,94 @@ class _Outline:
 
 
 class _Outlines:
-    """What is remembered of sections. `differing` are the names, as they are sent, whose values are left out."""
+    """The outlines. `differing`: names, as they are sent, whose values are left out."""
 
     def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
         self.differing = differing
-        self.of: dict[str, list[_Outline]] = {"1.0": [], "1.1": []}
-        self._met: dict[bytes, int] = {}
+        self.by_version: dict[str, list[_Outline]] = {"1.0": [], "1.1": []}
+        self._new_lines: dict[bytes, int] = {}
 
-    def draw(self, block: bytes, section: Section) -> _Outline:
-        """The outline of a section that was just read. A name that stands there twice stays in it."""
+    def make_outline(self, block: bytes, section: Section) -> _Outline:
+        """The outline of a section that was just parsed. Values of a name that occurs twice are not left out."""
         names = [name for name, _ in section.fields]
         pieces = [b""]
-        places = []
+        varying = []
         for line in block.split(b"\r\n")[1:]:
             name = line.partition(b":")[0]
             lower = name.lower()
             if name in self.differing and names.count(lower) == 1:
                 pieces[-1] += b"\r\n" + name + b":"
                 pieces.append(b"")
-                places.append(names.index(lower))
+                varying.append(names.index(lower))
             else:
                 pieces[-1] += b"\r\n" + line
-        section.places = tuple(places)
+        section.varying = tuple(varying)
         return _Outline(section, pieces)
 
-    def met(self, name: bytes) -> None:
-        """A line with this name was met that is not remembered: it is new, or there are too many of its kind."""
+    def count_new_line(self, name: bytes) -> None:
+        """Count a line with this name that was not in the cache: it is new, or there are too many different ones."""
         global _outlines
-        count = self._met[name] = self._met.get(name, 0) + 1
-        if count >= VALUES_THAT_DIFFER and name not in self.differing:
-            _outlines = _Outlines(self.differing | {name} if len(self.differing) < LEFT_OUT else frozenset({name}))
-        elif len(self._met) > REMEMBERED_LINES:
-            self._met.clear()
+        count = self._new_lines[name] = self._new_lines.get(name, 0) + 1
+        if count >= VALUES_TO_DIFFER and name not in self.differing:
+            _outlines = _Outlines(self.differing | {name} if len(self.differing) < MAX_DIFFERING else frozenset({name}))
+        elif len(self._new_lines) > REMEMBERED_LINES:
+            self._new_lines.clear()
 
 
 _outlines = _Outlines()
 
 
-class _FieldLines(Memory[bytes, Field | None]):
-    """Field lines by their bytes, read when they are looked up; None for a doubtful one."""
+class _FieldLines(BoundedCache[bytes, Field | None]):
+    """Parsed field lines by their bytes; None for a field that is not to be believed (`Request.untrusted_fields`)."""
 
     def __missing__(self, line: bytes) -> Field | None:
         read = _field(line)
         name = read[0]
-        field = None if _doubtful_names[name] else read
+        field = None if _untrusted_names[name] else read
         if len(line) <= REMEMBERED_LINE:
-            self.keep(line, field)
+            self.add(line, field)
             if field and name not in _READ_BY_US:
-                _outlines.met(line[: len(name)])
+                _outlines.count_new_line(line[: len(name)])
         return field
 
 
 _field_lines = _FieldLines(REMEMBERED_LINES)
 
 
-class _DoubtfulNames(Memory[bytes, bool]):
-    """`X_Forwarded_For` would reach a WSGI application as `X-Forwarded-For`, and that is not for everybody to send."""
+class _UntrustedNames(BoundedCache[bytes, bool]):
+    """Whether a name is set aside: only a proxy may send it, or it has an underscore. WSGI does not distinguish
+    `X_Forwarded_For` from `X-Forwarded-For`, which only a proxy may send."""
 
     def __missing__(self, name: bytes) -> bool:
         untrusted_fields = b"_" in name or is_from_proxies(name)
         if len(name) <= REMEMBERED_LINE:
-            self.keep(name, untrusted_fields)
+            self.add(name, untrusted_fields)
         return untrusted_fields
 
 
-_doubtful_names = _DoubtfulNames(REMEMBERED_LINES)
+_untrusted_names = _UntrustedNames(REMEMBERED_LINES)
 
 
-def _doubtful(lines: list[bytes]) -> Fields:
-    return tuple(_doubtful_lines[line] for line in lines if _field_lines[line] is None)
+def _untrusted(lines: list[bytes]) -> Fields:
+    return tuple(_untrusted_lines[line] for line in lines if _field_lines[line] is None)
 
 
-class _DoubtfulLines(Memory[bytes, Field]):
+class _UntrustedLines(BoundedCache[bytes, Field]):
     def __missing__(self, line: bytes) -> Field:
         field = _field(line)
         if len(line) <= REMEMBERED_LINE:
-            self.keep(line, field)
+            self.add(line, field)
         return field
 
 
-_doubtful_lines = _DoubtfulLines(REMEMBERED_LINES)
+_untrusted_lines = _UntrustedLines(REMEMBERED_LINES)
 
 
 def _field(line: bytes) -> Field:
-    """One field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes."""
+    """Parse one field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes.
+
+    Raises ProtocolError(400).
+    """
     name, colon, value = line.partition(b":")
     lower = _names[name]
     if not colon:
@@ -227,8 +234,8 @@ def _field(line: bytes) -> Field:
     return lower, value.strip(WHITESPACE)
 
 
-class _Names(Memory[bytes, bytes]):
-    """Names of fields in lower case, by how they were sent."""
+class _Names(BoundedCache[bytes, bytes]):
+    """Field names in lower case, by the name as it was sent."""
 
     def __missing__(self, name: bytes) -> bytes:
         if not is_token(name):
@@ -237,16 +244,16 @@ class _Names(Memory[bytes, bytes]):
             raise ProtocolError(400, "a header field has no name, or one that is not a token")
         lower = name.lower()
         if len(name) <= REMEMBERED_LINE:
-            self.keep(name, lower)
+            self.add(name, lower)
         return lower
 
 
 _names = _Names(REMEMBERED_LINES)
 
 
-def _ours(fields: Fields) -> dict[bytes, bytes]:
-    """Fields by name. Those that we read ourselves and that came more than once are joined (RFC 9110 section 5.3), with
-    two exceptions: two hosts are refused, and two equal lengths are one."""
+def _named_fields(fields: Fields) -> dict[bytes, bytes]:
+    """Fields by name. If a field that the server reads itself came more than once, its values are joined (RFC 9110
+    section 5.3), with two exceptions: two Host fields are refused (400), and two equal lengths are one."""
     named = dict(fields)
     if len(named) == len(fields):
         return named
@@ -263,12 +270,13 @@ _READ_BY_US = (b"host", b"content-length", b"transfer-encoding", b"connection", 
 
 
 def check_trailer(line: bytes) -> None:
-    """Trailer fields are held to the grammar and then let go: none of them may set framing or routing."""
+    """Raise ProtocolError(400) for a malformed trailer field. Valid ones are ignored, so none can set framing or
+    routing."""
     _field(line)
 
 
 def check_field_line(line: bytes) -> None:
-    """Raise ProtocolError(400) for a line with which no header section can be valid."""
+    """Raise ProtocolError(400) for a line that makes any header section invalid."""
     name, value = _field(line)
     if name == b"host":
         _check_host(value, "1.1")
@@ -279,7 +287,7 @@ def check_field_line(line: bytes) -> None:
 
 
 def _check_host(host: bytes | None, version: str) -> None:
-    """Exactly one Host in HTTP/1.1, and a valid one (RFC 9112 section 3.2)."""
+    """Raise ProtocolError(400) unless there is one valid Host, which HTTP/1.0 may omit (RFC 9112 section 3.2)."""
     if host is None:
         if version == "1.1":
             raise ProtocolError(400, "a request has exactly one Host field")
@@ -293,10 +301,10 @@ def _is_known_host(host: bytes) -> bool:
     return is_host(host) is not None
 
 
-def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
-    """Length of the body, and whether it is chunked instead (RFC 9112 section 6)."""
-    coding = ours.get(b"transfer-encoding")
-    length = ours.get(b"content-length")
+def _framing(version: str, named: dict[bytes, bytes]) -> tuple[int, bool]:
+    """Length of the body in bytes, and whether it is chunked instead (RFC 9112 section 6). Raises ProtocolError."""
+    coding = named.get(b"transfer-encoding")
+    length = named.get(b"content-length")
     if coding is not None:
         if length is not None or version == "1.0":
             raise ProtocolError(400, "Transfer-Encoding stands beside Content-Length, or in HTTP/1.0")
@@ -306,8 +314,11 @@ def _framing(version: str, ours: dict[bytes, bytes]) -> tuple[int, bool]:
 
 
 def _check_codings(codings: list[bytes]) -> None:
-    """Where the last is not chunked, or another is, it cannot be known where the body ends (RFC 9112 section 6.3);
-    where others precede it, it can, but not what is in it (section 6.1)."""
+    """Raise ProtocolError unless the only coding is chunked.
+
+    400 if the last coding is not chunked, or an earlier one is: the end of the body is unknown (RFC 9112 section 6.3).
+    501 if others precede chunked: the end is known, but the server cannot decode the content (section 6.1).
+    """
     if codings[-1:] != [b"chunked"] or codings.count(b"chunked") > 1:
         raise ProtocolError(400, "the last transfer coding of a request is chunked, which is applied once")
     if len(codings) > 1:
@@ -324,7 +335,7 @@ def _read_codings(value: bytes) -> list[bytes]:
     while end:
         matched = match_coding(value, position)
         name, parameters, end = matched.groups() if matched else (b"", b"", b"")
-        if matched is None or (parameters and name.lower() == b"chunked"):  # which has none (RFC 9112 section 7.1)
+        if matched is None or (parameters and name.lower() == b"chunked"):  # it has none (RFC 9112 section 7.1)
             raise ProtocolError(400, "Transfer-Encoding is not a list of transfer codings")
         if name is not None:
             names.append(name.lower())
@@ -333,7 +344,10 @@ def _read_codings(value: bytes) -> list[bytes]:
 
 
 def _read_length(value: bytes) -> int:
-    """A Content-Length, which may be listed more than once if it is the same each time (RFC 9112 section 6.3)."""
+    """A Content-Length in bytes; a list is accepted if all its values are equal (RFC 9112 section 6.3).
+
+    Raises ProtocolError(400).
+    """
     if b"," in value:
         first, *others = (each.strip(WHITESPACE) for each in value.split(b","))
         value = first if others.count(first) == len(others) else b""
@@ -343,7 +357,7 @@ def _read_length(value: bytes) -> int:
 
 
 def _with_one_length(fields: Fields, length: int) -> Fields:
-    """RFC 9110 section 8.6: a length that came more than once is replaced by a single field, where the first was."""
+    """`fields` with a single Content-Length, at the position of the first (RFC 9110 section 8.6)."""
     values = [value for name, value in fields if name == b"content-length"]
     if len(values) == 1 and b"," not in values[0]:
         return fields

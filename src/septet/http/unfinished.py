@@ -1,12 +1,12 @@
 """Lines that have not all come: what can no longer become valid is refused at once.
 
-A client that waits for the answer to half a line would else wait until time is up, and a proxy that ends lines in
-another way than we do would learn of it half a minute late. Every byte is looked at once, however slowly they come; a
-line that is complete is read as it will be when all of the head is there.
+Otherwise a client that waits for an answer to half a line would wait until its deadline, and a proxy that ends lines
+differently than we do would get its 400 half a minute late. `scan` is called with all bytes of a head so far, and scans
+each byte once, however slowly they come. A line that is complete is parsed as it will be when the whole head has come.
 
-What is refused here would be refused when it is whole, and for the same reason. Where a request line is malformed and
-also asks for what is not spoken here (505, 501), the grammar comes first, in `request_head` too: a line cannot be known
-to be whole before its end.
+What is refused here would be refused when the head is complete, for the same reason. If a request line is malformed and
+also asks for something that the server does not do (501, 505), it is refused as malformed, in `request_head` as well: a
+line that is not complete yet may still turn out to be malformed.
 """
 
 import re
@@ -29,68 +29,68 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 Run = Callable[[bytes | bytearray, int], re.Match[bytes] | None]
 
 
-def _refused(data: bytes | bytearray, place: int, reason: str) -> ProtocolError:
-    """For the byte at `place`. That a line ends in a bare CR or LF is the likeliest mistake, and is told as such."""
-    bare = data[place : place + 1] in (b"\r", b"\n")
+def _refused(data: bytes | bytearray, position: int, reason: str) -> ProtocolError:
+    """The refusal of the byte at `position`. A bare CR or LF is the likeliest mistake, so it is reported as such."""
+    bare = data[position : position + 1] in (b"\r", b"\n")
     return ProtocolError(400, "a line ends in something other than CRLF" if bare else reason)
 
 
 class UnfinishedFields:
-    """The field lines of a head or a trailer section, which begin at the byte `start` of what has come.
+    """The field lines of a head or a trailer section. They begin at byte `start` of what `scan` is given.
 
-    `check` reads a complete line; `most` is how many there may be.
+    `check` is called with each complete line and raises ProtocolError; `most` is the limit of their number.
     """
 
-    __slots__ = ("_check", "_line", "_most", "_named", "_seen")
+    __slots__ = ("_check", "_colon_found", "_line_start", "_most", "_scanned")
 
     def __init__(self, start: int, most: int, check: Callable[[bytes], object] = check_field_line) -> None:
         self._check = check
-        self._line = start
-        """Where the present line begins."""
-        self._seen = start
-        """Up to where it has been looked at."""
-        self._named = False
-        """Its colon has come."""
+        self._line_start = start
+        """Where the current line begins."""
+        self._scanned = start
+        """The end of what was scanned."""
+        self._colon_found = False
+        """The current line's colon has come."""
         self._most = most
 
-    def look(self, data: bytes | bytearray) -> None:
-        """Look at what has come since the last time. Raises ProtocolError(400 or 431)."""
-        while (end := data.find(CRLF, self._seen)) >= 0:
+    def scan(self, data: bytes | bytearray) -> None:
+        """Scan what has come since the last call. Raises ProtocolError(400 or 431)."""
+        while (end := data.find(CRLF, self._scanned)) >= 0:
             self._check_line(data, end)
             self._most -= 1
-            self._line = self._seen = end + 2
-            self._named = False
+            self._line_start = self._scanned = end + 2
+            self._colon_found = False
         end = len(data)
-        if end > self._seen and data[-1:] == b"\r":  # nothing but an LF may follow
+        if end > self._scanned and data[-1:] == b"\r":  # nothing but an LF may follow
             end -= 1
-            if end > self._line:
+            if end > self._line_start:
                 self._check_line(data, end)
-        if end > self._line:
-            self._check_begun(data, end)
-        self._seen = end
+        if end > self._line_start:
+            self._check_partial_line(data, end)
+        self._scanned = end
 
     def _check_line(self, data: bytes | bytearray, end: int) -> None:
         self._count()
-        self._check(bytes(data[self._line : end]))
+        self._check(bytes(data[self._line_start : end]))
 
     def _count(self) -> None:
         if self._most <= 0:
             raise ProtocolError(431, "the request has too many header fields")
 
-    def _check_begun(self, data: bytes | bytearray, end: int) -> None:
+    def _check_partial_line(self, data: bytes | bytearray, end: int) -> None:
         self._count()
-        start = self._seen
-        if not self._named:
+        start = self._scanned
+        if not self._colon_found:
             matched = _token_run(data, start, end)
             assert matched is not None, "a run of no bytes is one"
             start = matched.end()
             if start == end:
                 return
-            if data[start] != ord(":") or start == self._line:
-                if start == self._line and data[start] in b" \t":
+            if data[start] != ord(":") or start == self._line_start:
+                if start == self._line_start and data[start] in b" \t":
                     raise ProtocolError(400, "a header field is folded: its line begins with white space")
                 raise _refused(data, start, "a header field has no name, or one that is not a token")
-            self._named = True
+            self._colon_found = True
         if found := _find_control(data, start, end):
             raise _refused(data, found.start(), "a header field's value holds a control byte")
 
@@ -98,67 +98,70 @@ class UnfinishedFields:
 class UnfinishedHead:
     """A request's head, from its first byte; at most `most` fields."""
 
-    __slots__ = ("_fields", "_most", "_seen", "_word", "_words")
+    __slots__ = ("_fields", "_most", "_scanned", "_word_start", "_words")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._words: list[bytes] = []
-        """Those of the request line that are complete."""
-        self._word = 0
-        """Where the present one begins."""
-        self._seen = 0
-        """Up to where it has been looked at."""
+        """The complete words of the request line."""
+        self._word_start = 0
+        """Where the current word begins."""
+        self._scanned = 0
+        """The end of what was scanned."""
         self._fields: UnfinishedFields | None = None
         """None while the request line is not complete."""
 
-    def look(self, data: bytes | bytearray) -> None:
-        """Look at what has come since the last time. Raises ProtocolError as for a whole head."""
+    def scan(self, data: bytes | bytearray) -> None:
+        """Scan what has come since the last call. Raises ProtocolError as for a complete head."""
         if self._fields is None:
-            self._look_at_request_line(data)
+            self._scan_request_line(data)
         if self._fields is not None:
-            self._fields.look(data)
+            self._fields.scan(data)
 
-    def _look_at_request_line(self, data: bytes | bytearray) -> None:
-        end = data.find(CRLF, self._seen)
+    def _scan_request_line(self, data: bytes | bytearray) -> None:
+        end = data.find(CRLF, self._scanned)
         if end >= 0:
             read_request_line(bytes(data[:end]))
             self._fields = UnfinishedFields(end + 2, self._most)
         elif data[-1:] == b"\r":  # nothing but an LF may follow
             read_request_line(bytes(data[:-1]))
-            self._seen = len(data) - 1
+            self._scanned = len(data) - 1
         else:
-            self._look_at_words(data)
+            self._scan_words(data)
 
-    def _look_at_words(self, data: bytes | bytearray) -> None:
-        if not self._words and not self._word_ends(_token_run, data, "the method is not a token"):
+    def _scan_words(self, data: bytes | bytearray) -> None:
+        if not self._words and not self._scan_word(_token_run, data, "the method is not a token"):
             return
         if len(self._words) == 1:
-            ended = self._word_ends(_target_run, data, "the request target holds a byte that may not stand there")
-            if not ended and not _may_become_target(self._words[0], bytes(data[self._word : self._word + 9])):
+            ended = self._scan_word(_target_run, data, "the request target holds a byte that may not stand there")
+            if not ended and not _may_become_target(
+                self._words[0], bytes(data[self._word_start : self._word_start + 9])
+            ):
                 raise ProtocolError(400, "the request target has none of the four forms")
             if not ended:
                 return
             split_target(*self._words)
-        begun = bytes(data[self._word : self._word + 9])
+        begun = bytes(data[self._word_start : self._word_start + 9])
         if not _VERSION.startswith(begun.translate(_DIGITS)):
             raise _refused(data, len(data) - 1, "the request line does not end in an HTTP version")
 
-    def _word_ends(self, run: Run, data: bytes | bytearray, reason: str) -> bool:
-        """Go on in the present word; True when a space ends it, and the next has begun."""
-        matched = run(data, self._seen)
+    def _scan_word(self, run: Run, data: bytes | bytearray, reason: str) -> bool:
+        """Scan the rest of the current word. True if a space has ended it; then the next word is the current one."""
+        matched = run(data, self._scanned)
         assert matched is not None, "a run of no bytes is one"
-        end = self._seen = matched.end()
+        end = self._scanned = matched.end()
         if end == len(data):
             return False
-        if data[end] != ord(" ") or end == self._word:
+        if data[end] != ord(" ") or end == self._word_start:
             raise _refused(data, end, reason)
-        self._words.append(bytes(data[self._word : end]))
-        self._word = self._seen = end + 1
+        self._words.append(bytes(data[self._word_start : end]))
+        self._word_start = self._scanned = end + 1
         return True
 
 
 def _may_become_target(method: bytes, begun: bytes) -> bool:
-    """Whether one of the four forms (RFC 9112 section 3.2) can begin with these, the first nine bytes at most."""
+    """Whether one of the four forms of a target (RFC 9112 section 3.2) can begin with `begun`, its first bytes (at most
+    nine)."""
     if begun[:1] in (b"", b"/") or method == b"CONNECT":
         return True
     if begun[:1] == b"*":
@@ -168,41 +171,41 @@ def _may_become_target(method: bytes, begun: bytes) -> bool:
 
 
 class UnfinishedSize:
-    """The size line of a chunk (RFC 9112 section 7.1): where in the grammar it has come to."""
+    """The size line of a chunk (RFC 9112 section 7.1), as a state machine."""
 
-    __slots__ = ("_place", "_seen")
+    __slots__ = ("_scanned", "_state")
 
     def __init__(self) -> None:
-        self._place = ""
-        """A row of `_FOLLOWS`; none while the digits are coming."""
-        self._seen = 0
+        self._state = ""
+        """A row of `_TRANSITIONS`; empty while the digits are coming."""
+        self._scanned = 0
 
-    def look(self, line: bytes) -> None:
-        """Look at what has come of `line` since the last time; no CR is its last byte. Raises ProtocolError(400)."""
-        if not self._place:
+    def scan(self, line: bytes) -> None:
+        """Scan what has come of `line` since the last call. Its last byte is not CR. Raises ProtocolError(400)."""
+        if not self._state:
             digits = _hexadecimal_run(line)
             assert digits is not None, "a run of no bytes is one"
-            self._seen = digits.end()
-            if self._seen > 16 or int(digits[0] or b"0", 16) >= MAX_LENGTH:
+            self._scanned = digits.end()
+            if self._scanned > 16 or int(digits[0] or b"0", 16) >= MAX_LENGTH:
                 raise ProtocolError(400, "a chunk's size is not a hexadecimal number below 2**63")
-            if self._seen == len(line):
+            if self._scanned == len(line):
                 return
-            if self._seen == 0:
+            if self._scanned == 0:
                 raise _refused(line, 0, "a chunk's size is not a hexadecimal number below 2**63")
-            self._place = "end"
-        for kind in line[self._seen :].translate(_KINDS).decode("ascii"):
-            place = _FOLLOWS[self._place].get(kind)
-            if place is None:
+            self._state = "end"
+        for byte_class in line[self._scanned :].translate(_BYTE_CLASSES).decode("ascii"):
+            state = _TRANSITIONS[self._state].get(byte_class)
+            if state is None:
                 raise ProtocolError(400, "a chunk's size line is malformed, or ends in something other than CRLF")
-            self._place = place
-        self._seen = len(line)
+            self._state = state
+        self._scanned = len(line)
 
 
 _hexadecimal_run = re.compile(rb"[0-9A-Fa-f]*+").match
 
 
-def _kind(byte: int) -> str:
-    """What a byte is in a size line: `t` may stand in a token, `c` is a control byte, `o` is for quotations."""
+def _byte_class(byte: int) -> str:
+    """The class of a byte in a size line: `t` token, `c` control byte, `o` other, else the character itself."""
     character = chr(byte)
     if character in ' ;="\\':
         return character
@@ -213,9 +216,9 @@ def _kind(byte: int) -> str:
     return "t" if is_token(bytes([byte])) else "o"
 
 
-_KINDS = "".join(map(_kind, range(256))).encode("ascii")
+_BYTE_CLASSES = "".join(map(_byte_class, range(256))).encode("ascii")
 
-_FOLLOWS = {
+_TRANSITIONS = {
     "end": {" ": "end", ";": ";"},  # of the size, or of a value
     ";": {" ": ";", "t": "name"},
     "name": {"t": "name", " ": "named", ";": ";", "=": "="},
@@ -225,4 +228,5 @@ _FOLLOWS = {
     "quoted": {" ": "quoted", "t": "quoted", "o": "quoted", ";": "quoted", "=": "quoted", '"': "end", "\\": "escaped"},
     "escaped": dict.fromkeys(' to;="\\', "quoted"),
 }
-"""chunk-ext of RFC 9112 section 7.1.1: by place and kind of byte, the next place. `grammar` has it in one piece."""
+"""chunk-ext of RFC 9112 section 7.1.1: the next state, by state and class of byte. `grammar` has the
+same rule as one expression, for a line that is complete."""

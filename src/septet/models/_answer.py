@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from septet import forked
-from septet.apps._raised import log_raised
+from septet.apps._diagnostics import log_raised
 from septet.exchange import (
     ClientGone,
     Exchange,
@@ -40,7 +40,7 @@ class Delivery(Protocol):
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
-    def look(self) -> None: ...
+    def check_client(self) -> None: ...
 
     def give_up(self) -> None:
         """The application has failed: 500, or a cut connection once an answer has begun."""
@@ -120,7 +120,7 @@ def _deliver_all_but_last(
         elif exchange.lost:
             raise ClientGone("while the application gave empty parts")
         else:
-            delivery.look()
+            delivery.check_client()
     if forked.stranger:
         forked.leave()
     parts.detach()

@@ -583,13 +583,13 @@ class AsgiThread:
             log.exception("a request's task could not be started")
             work.close()  # else Python warns that it was never awaited
             if not cycle.answered:
-                cycle.give_up()
+                cycle.fail()
             task = None
         try:
             if task is not None:
                 task.add_done_callback(self._task_done)
                 self._tasks.add(task)
-                cycle.let_go()
+                cycle.uncork()
             if exchange.calls:
                 exchange.drive(RUN)
         except MemoryError:

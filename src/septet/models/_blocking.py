@@ -208,7 +208,7 @@ class _Watch:
     def inform(self, status: int, fields: Fields) -> None:
         self._write(self._session.exchange.inform(status, fields))
 
-    def look(self) -> None:
+    def check_client(self) -> None:
         if self._mask != RDHUP:
             self._alone.modify(self._sock.fileno(), RDHUP)  # errors and the end of both directions are told in any case
             self._mask = RDHUP

@@ -125,7 +125,7 @@ class ClientConnection(WatchedConnection):
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
         self._reactor.attend(task)
-        cycle.let_go()
+        cycle.uncork()
         if cycle.answered:
             self.cycle = None
             return session.phase.want
@@ -311,7 +311,7 @@ class ClientConnection(WatchedConnection):
         if why_not is not None:
             self._reactor.service.exhaustion.tell(f"cannot keep an answer for a slow client: {why_not}")
 
-    def look(self) -> None:
+    def check_client(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
         session = self.session
         if not session.lost and self._has_left():

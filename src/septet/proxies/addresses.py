@@ -4,20 +4,21 @@ import re
 from ipaddress import IPv6Address, ip_address
 
 Node = tuple[str, int]
-"""An IP address and a port; 0 where the port is not said."""
+"""An IP address and a port; port 0: not known."""
 
 _node = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?").fullmatch
-"""node of RFC 7239 section 6, if it is an address; its port may be obfuscated by itself."""
+"""A node of RFC 7239 section 6 that is an address. Its port may be obfuscated."""
 
 _unidentified = re.compile(r"(?:(?i:unknown)|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?").fullmatch
-"""node of RFC 7239 sections 6.2 and 6.3: the proxy does not know, or does not tell."""
+"""A node of RFC 7239 sections 6.2 and 6.3: unknown to the proxy, or obfuscated."""
 
 
 def canonical_ip(address: str | bytes) -> str:
     """The usual spelling of an IP address, given in text or in network bytes. Raises ValueError.
 
-    An IPv4 address that is mapped into IPv6 (RFC 4291 section 2.5.5.2) is an IPv4 address: nobody shall pass a list of
-    addresses by another spelling. A zone (`fe80::1%eth0`) means nothing beyond the machine that wrote it.
+    An IPv4 address that is mapped into IPv6 (RFC 4291 section 2.5.5.2) becomes an IPv4 address, so that another
+    spelling does not get around a list of addresses. A zone (`fe80::1%eth0`) raises ValueError: it means nothing beyond
+    the machine that wrote it.
     """
     parsed = ip_address(address)
     if isinstance(parsed, IPv6Address):

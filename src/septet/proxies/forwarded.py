@@ -1,14 +1,14 @@
-"""What proxies say, in header fields, of the request that they received: X-Forwarded-* and Forwarded (RFC 7239).
+"""What proxies say, in header fields, about the requests that they received: X-Forwarded-* and Forwarded (RFC 7239).
 
-Each proxy on the way adds the address from which the request came to it. So the list reads from the right: the last
-entry was written by the proxy that is connected to us. If that one is trusted, its entry is true; if the address there
-is another trusted proxy's, the entry before is true as well, and so on to the first address that is not trusted: that
-is the client, and whatever stands left of it was written by the client and is never looked at.
+Each proxy on the way appends the address from which it received the request. So the list is read from the right: the
+proxy that is connected to us wrote the last entry. If that proxy is trusted, its entry is true. If the address there
+belongs to another trusted proxy, the entry before it is true as well, and so on up to the first address that is not
+trusted. That is the client; it may have written everything to the left itself, and none of that is read.
 
-What a trusted proxy says must make sense: ProtocolError(400) is raised otherwise, for a request of which nobody knows
-where it came from, or whether it was encrypted on its way, is better not served.
+If an entry of a trusted proxy is malformed, ProtocolError(400) is raised: where such a request came from, and whether
+it was encrypted on its way, is unknown, so it is not served.
 
-What it costs to read is bounded, too: a client may begin a list, and so may make it long.
+The cost of parsing is bounded, because a client may begin a list and make it long.
 """
 
 import re
@@ -20,33 +20,33 @@ from septet.http.grammar import WHITESPACE, is_host
 from septet.proxies.addresses import Node, parse_node
 
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
-"""Some proxies name the scheme of the WebSocket that the client would like to have."""
+"""Some proxies give the scheme of the WebSocket that the client asks for."""
 
 _USUAL_PORTS = (b"80", b"443")
 
 MAX_HOPS = 100
-"""Entries of a list, empty ones as well. Proxies in a row are a handful; mail servers hold a message with a hundred
-Received fields for one that goes round in circles (RFC 5321 section 6.3)."""
+"""Entries of a list, empty ones included. There are rarely more than a few proxies in a row; mail servers take a
+message with a hundred Received fields for one in a loop (RFC 5321 section 6.3)."""
 
 MAX_PARAMETERS = 4 * MAX_HOPS
-"""Of the entries in Forwarded together: RFC 7239 section 5 has four (by, for, host, proto)."""
+"""Parameters of all entries in Forwarded together: RFC 7239 section 5 has four (by, for, host, proto)."""
 
 
 class Hop(NamedTuple):
-    """What one proxy says."""
+    """What one proxy says about the request that it received."""
 
     node: Node | None
-    """From where the request came to it; None: it does not know, or does not tell."""
+    """The address from which it received the request; None: unknown to the proxy, or obfuscated."""
     scheme: str | None
-    """In which the request came to it."""
+    """The scheme in which it received the request; None: not given."""
     host: bytes | None
-    """The Host field that came to it."""
+    """The Host field that it received; None: not given."""
 
 
 def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
-    """What is known of the client: of the first hop whose address is not trusted, from the right, or else of the last.
+    """What is known about the client: the first hop, nearest proxy first, whose address is not trusted, else the last.
 
-    Where a hop's address is not told, the way is lost: the nearest address that is known stands for the client then.
+    If a hop does not give an address, the walk ends there, and the nearest known address stands for the client.
     """
     node, scheme, host = None, None, None
     for hop in hops:
@@ -60,7 +60,8 @@ def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
 
 
 def hops(fields: Fields) -> Iterator[Hop]:
-    """What `fields`, which are of one kind, say; the nearest proxy first. It is read as far as it is asked for."""
+    """The hops in `fields` (of one kind, see `select_kind`), nearest proxy first. Parsed lazily: the rest may be the
+    client's own."""
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         named.setdefault(name, []).append(value)
@@ -69,11 +70,11 @@ def hops(fields: Fields) -> Iterator[Hop]:
     return _x_forwarded(named) if named.keys() & _SAYING else iter(())
 
 
-def of_one_kind(fields: Fields, kind: str) -> Fields:
-    """`fields` without Forwarded (`kind` is x-forwarded), or without X-Forwarded-* (forwarded).
+def select_kind(fields: Fields, kind: str) -> Fields:
+    """`fields` without Forwarded (`kind` x-forwarded), or without X-Forwarded-* (`kind` forwarded).
 
-    Where it may be either, Forwarded goes if X-Forwarded-* say anything: a proxy that writes the one usually lets the
-    other pass as its client sent it, and nearly all write X-Forwarded-*.
+    With `kind` either, Forwarded is dropped if X-Forwarded-* are there: a proxy that writes one kind usually passes the
+    other on as its client sent it, and nearly all proxies write X-Forwarded-*.
     """
     names = {name for name, _ in fields}
     if kind == "forwarded":
@@ -84,7 +85,7 @@ def of_one_kind(fields: Fields, kind: str) -> Fields:
 
 
 _SAYING = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
-"""Of the X-Forwarded-* fields, those that we read ourselves (and -port, which says nothing alone)."""
+"""The X-Forwarded-* fields that the server reads itself, without -port, which says nothing alone."""
 
 
 def _malformed(name: str) -> ProtocolError:
@@ -111,13 +112,14 @@ def _host(value: bytes, name: str) -> bytes:
     return value
 
 
-# X-Forwarded-For and its kin
+# X-Forwarded-*
 
 
 def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
-    """A convention of many proxies, written down nowhere: the fields are lists that belong together, entry by entry.
+    """The hops in X-Forwarded-*. There is no specification: the fields are lists whose entries belong together by
+    index.
 
-    But most proxies write only one scheme and one host, those of the client, whatever the number of hops.
+    But most proxies write only one scheme and one host, those of the client, for any number of hops.
     """
     nodes = _entries(named, b"x-forwarded-for")
     count = max(1, len(nodes))
@@ -132,7 +134,10 @@ def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
 
 
 def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> list[bytes]:
-    """The entries of a list that may come in several fields (RFC 9110 section 5.6.1); if `count` is given, so many."""
+    """The entries of a list that may come in several fields (RFC 9110 section 5.6.1).
+
+    With `count`, exactly that many or none: a single value is repeated. Raises ProtocolError(400) for other numbers.
+    """
     title = name.decode("ascii").title()
     values = named.get(name, [])
     _check_length(values, b",", MAX_HOPS, title)
@@ -145,19 +150,20 @@ def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> li
 
 
 def _check_length(values: list[bytes], separator: bytes, limit: int, name: str) -> None:
-    """By the separators, before anything is taken apart; one in a quoted string counts as well."""
+    """Raise ProtocolError(400) for more than `limit` entries. Counts separators, in quoted strings as well, before any
+    parsing."""
     if sum(value.count(separator) + 1 for value in values) > limit:
         raise ProtocolError(400, f"the field {name} of a proxy has more than {limit} entries")
 
 
 def _bracketed(text: str) -> str:
-    """An IPv6 address stands without brackets here, unless it has a port."""
+    """`text` with brackets if it is an IPv6 address without them, as X-Forwarded-For has one without a port."""
     return f"[{text}]" if text.count(":") > 1 and text[:1] != "[" else text
 
 
 def _with_port(host: bytes, port: bytes) -> bytes:
-    """A port completes a host that has none. That of plain HTTP or HTTPS is left out, also where the scheme is the
-    other one: a balancer behind the one that ended TLS says so."""
+    """`host` with `port` if it has none. Ports 80 and 443 are left out with either scheme: a balancer behind the
+    one that ended TLS sends 80 with https. Raises ProtocolError(400)."""
     if not port.isdigit() or int(port[:6]) > 65535:
         raise _malformed("X-Forwarded-Port")
     has_port = b":" in host.rpartition(b"]")[2]
@@ -171,8 +177,8 @@ _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _pair = re.compile(
     rb"[ \t]*+(?:(%b++)=(?:(%b++)|\"((?:[^\"\\]|\\.)*+)\"))?+[ \t]*+([;,][;, \t]*+|\Z)" % (_TCHAR, _TCHAR), re.DOTALL
 ).match
-"""One forwarded-pair of section 4, or nothing, and what ends it. Nothing here is tried in two ways (`*+` gives nothing
-back), so the cost is linear."""
+"""One forwarded-pair of section 4, or nothing, and what ends it. Possessive quantifiers (`*+`) do not backtrack, so the
+cost is linear."""
 
 _unquote = re.compile(rb"\\(.)", re.DOTALL).sub
 

@@ -1,11 +1,11 @@
-"""The PROXY protocol, versions 1 and 2: what a proxy says of a connection before the connection's own bytes.
+"""The PROXY protocol, versions 1 and 2: a header that a proxy sends before the connection's own bytes.
 
-A proxy that passes bytes on without reading them cannot add header fields to requests. It begins each connection with
-a header of its own instead, in text (version 1) or binary (version 2), which tells the addresses of the client's
+A proxy that passes bytes on without reading them cannot add header fields to requests. Instead it begins each
+connection with a header of its own, in text (version 1) or binary (version 2), which has the addresses of the client's
 connection (https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt; the sections below are that document's).
 
-Nothing is guessed: whoever calls `decode` knows that a header is due, and what is not exactly one is refused. What a
-client says behind the header cannot reach this code.
+Nothing is guessed: the caller of `decode` knows that a header is due, and anything else is refused. What the client
+sends after the header cannot reach this code.
 """
 
 import re
@@ -15,13 +15,13 @@ from septet.exchange import ProtocolError
 from septet.proxies.addresses import canonical_ip
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-"""Of version 2, section 2.2."""
+"""The first bytes of version 2, section 2.2."""
 
 MAX_LINE = 107
-"""Bytes of version 1 with its CRLF, section 2.1."""
+"""Bytes of a version 1 header with its CRLF, section 2.1."""
 
 MAX_HEADER = 4096
-"""Bytes of version 2. Its length field allows 64 KiB; nginx takes as much as this, and senders use some hundred."""
+"""Bytes of a version 2 header. Its length field allows 64 KiB; nginx takes this much, and senders use a few hundred."""
 
 _line = re.compile(
     rb"PROXY (?:(UNKNOWN)(?: [^\r\n]*)?"
@@ -32,7 +32,7 @@ _line = re.compile(
 _LOCAL = 0x20
 _PROXY = 0x21
 _FAMILIES = {0x1: 4, 0x2: 16, 0x3: 108}
-"""AF_INET, AF_INET6 and AF_UNIX: bytes of one address."""
+"""Bytes of one address of AF_INET, AF_INET6 and AF_UNIX."""
 _STREAM = 0x1
 _TRANSPORTS = (0x0, _STREAM, 0x2)
 """UNSPEC, STREAM and DGRAM."""
@@ -43,31 +43,34 @@ _CLIENT_SSL = 0x01
 
 
 class Endpoints(NamedTuple):
-    """Of the client's connection to the proxy; as `Exchange` has them."""
+    """The two ends of the client's connection to the proxy, in the form of `Exchange.client` and `server`."""
 
     client: tuple[str, int] | None
     server: tuple[str, int | None]
 
 
 class Header(NamedTuple):
+    """A header that was decoded."""
+
     length: int
-    """Bytes of the header: the connection's own come behind them."""
+    """Bytes of the header; the connection's own bytes follow."""
     endpoints: Endpoints | None = None
-    """None: those of this connection stand for the client's, which the proxy does not tell (sections 2.1 and 2.2)."""
+    """None: the proxy does not give them, and those of this connection are used instead (sections 2.1 and 2.2)."""
     secure: bool = False
     """The client speaks TLS with the proxy."""
     local: bool = False
-    """There is no client: the proxy speaks on its own account, as it does to see whether we are well."""
+    """There is no client: the connection is the proxy's own, for a health check."""
 
     @property
     def names_client(self) -> bool:
-        """Whether it tells from which address what follows has come. If not, that may have come from anybody."""
+        """Whether the header says from which address the following bytes come. If not, any client may have sent
+        them."""
         return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 
 def decode(data: bytes | bytearray) -> Header | None:
-    """The header with which `data` begins; None while it is not all there. Raises ProtocolError(400) as soon as it
-    cannot become one."""
+    """The header at the beginning of `data`; None if it is not complete yet. Raises ProtocolError(400) as soon as
+    `data` cannot become a header."""
     if data[:12] == SIGNATURE[: len(data)]:
         _check_kind(data)
         return _decode_binary(bytes(data)) if len(data) >= 16 else None
@@ -86,7 +89,7 @@ def _decode_line(data: bytes) -> Header | None:
     if end < 0:
         if len(data) == MAX_LINE:
             raise _malformed(f"is longer than {MAX_LINE} bytes")
-        _check_begun(data)
+        _check_partial_line(data)
         return None
     return Header(end + 2, _read_line(data[:end]))
 
@@ -101,31 +104,31 @@ def _read_line(line: bytes) -> Endpoints | None:
     return Endpoints(_end(source, source_port), _end(destination, destination_port))
 
 
-_WORDS_TO_COME = {
+_MISSING_WORDS = {
     b"TCP4": (b"1.1.1.1", b"1.1.1.1", b"1", b"1"),
     b"TCP6": (b"::", b"::", b"1", b"1"),
 }
-_NUMBERS = (b"", b"0", b":", b"::", b".0", b"0.0", b"0.0.0", b"0.0.0.0", b".0.0", b".0.0.0")
+_COMPLETIONS = (b"", b"0", b":", b"::", b".0", b"0.0", b"0.0.0", b"0.0.0.0", b".0.0", b".0.0.0")
 
 
-def _check_begun(data: bytes) -> None:
-    """Raise ProtocolError(400) for what no line of version 1 begins with, though it begins with `PROXY `."""
+def _check_partial_line(data: bytes) -> None:
+    """Raise ProtocolError(400) if no line of version 1 begins with `data`, which begins with `PROXY `."""
     if data[-1:] == b"\r":  # nothing but an LF may follow
         _read_line(data[:-1])
         return
     family, space, rest = data[6:].partition(b" ")
     if not space or family == b"UNKNOWN":
         bare = b"\r" in rest or b"\n" in rest
-        if bare or not any(known.startswith(family) for known in (b"UNKNOWN", *_WORDS_TO_COME)):
+        if bare or not any(known.startswith(family) for known in (b"UNKNOWN", *_MISSING_WORDS)):
             raise _malformed("is no valid line")
         return
-    if family not in _WORDS_TO_COME:
+    if family not in _MISSING_WORDS:
         raise _malformed("is no valid line")
     words = rest.split(b" ")
-    to_come = _WORDS_TO_COME[family][len(words) :]
-    for end in _NUMBERS:
+    missing = _MISSING_WORDS[family][len(words) :]
+    for end in _COMPLETIONS:
         try:
-            _read_line(b" ".join([data + end, *to_come]))
+            _read_line(b" ".join([data + end, *missing]))
             return
         except ProtocolError as error:
             fault = error
@@ -146,7 +149,7 @@ def _check_kind(data: bytes | bytearray) -> None:
     command = data[12] if len(data) > 12 else _LOCAL
     if command not in (_LOCAL, _PROXY):
         raise _malformed("has an unknown version or command")
-    if command == _LOCAL or len(data) < 14:  # all the rest of LOCAL means nothing
+    if command == _LOCAL or len(data) < 14:  # LOCAL: the rest has no meaning
         return
     if data[13] >> 4 > max(_FAMILIES) or data[13] & 0xF not in _TRANSPORTS:
         raise _malformed("has an unknown address family or transport")
@@ -161,10 +164,10 @@ def _decode_binary(data: bytes) -> Header | None:
         raise _malformed(f"is longer than {MAX_HEADER} bytes")
     if len(data) < length:
         return None
-    if command == _LOCAL:  # all the rest means nothing
+    if command == _LOCAL:  # the rest has no meaning
         return Header(length, local=True)
     size = _FAMILIES.get(family, 0)
-    # Two addresses and, but for AF_UNIX, two ports. AF_UNSPEC has none of them.
+    # Two addresses and two ports; AF_UNIX has no ports, AF_UNSPEC neither.
     addresses = 2 * size + (4 if size in (4, 16) else 0)
     if length < 16 + addresses:
         raise _malformed("is too short for its addresses")
@@ -181,9 +184,9 @@ def _endpoints(block: bytes, size: int) -> Endpoints:
 
 
 def _read_vectors(header: bytes, position: int) -> bool:
-    """Go through the type-length-value vectors behind the addresses; tell whether one says that the client speaks TLS.
+    """Read the type-length-value vectors after the addresses. Returns whether one says that the client speaks TLS.
 
-    The checksum is verified if there is one (section 2.2.3); what else may be there has no meaning for a server.
+    A checksum is verified (section 2.2.3); other vectors have no meaning here. Raises ProtocolError(400).
     """
     vectors: dict[int, tuple[int, int]] = {}
     while position < len(header):
@@ -205,7 +208,7 @@ def _check_sum(header: bytes, start: int, end: int) -> None:
 
 
 def _crc32c(data: bytes) -> int:
-    """RFC 4960 appendix B, bit by bit: senders seldom ask for it, and then for some hundred bytes of a connection."""
+    """The checksum of RFC 4960 appendix B. Bit by bit: few proxies send one, for a few hundred bytes per connection."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte

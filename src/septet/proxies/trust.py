@@ -1,7 +1,8 @@
-"""Which peers are proxies of ours, as `--forwarded-allow-ips` spells them: their word about a client is believed.
+"""Which peers are trusted proxies, as `--forwarded-allow-ips` names them: the server believes what they say about
+their clients.
 
-Names of hosts are refused: what a name server says may change, and is not always ours. A network with bits beyond its
-prefix (10.0.0.1/8) is refused as well, for it is either a mistake in the address or one in the prefix.
+Host names are refused, because a name server's answers may change, and may come from others. A network with bits beyond
+its prefix (10.0.0.1/8) is refused as well: either the address or the prefix is a mistake.
 """
 
 from collections.abc import Iterable
@@ -11,8 +12,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 SYNTAX = "an address, a network such as 10.0.0.0/8, unix:, * for everybody, none for nobody, or several with commas"
 
 UNIX = "unix:"
-"""All peers on unix sockets: they have no addresses, and who may connect is decided by the socket's permissions. nginx
-spells them so in set_real_ip_from."""
+"""All peers on unix sockets. They have no addresses, and the socket's permissions decide which of them may connect.
+nginx uses this spelling in set_real_ip_from."""
 
 REMEMBERED_PEERS = 1024
 
@@ -43,14 +44,14 @@ def _suggestion(word: str) -> str:
 
 
 class Trust:
-    """Says whether a peer is trusted, given its address in text or `unix:`; an empty text is an unknown peer's.
+    """Whether a peer is trusted, given its address in text, `unix:`, or an empty text for an unknown peer.
 
-    Called for each request that comes by a proxy, so what was found out is kept. May be called by any thread.
+    Called for each request with untrusted fields, so results are cached. May be called by any thread.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
         words = {word for text in texts for word in parse_peers(text)}
-        self._everybody = "*" in words
+        self._all = "*" in words
         self._unix = UNIX in words
         self._networks = [_network(word) for word in words - {UNIX, "*", "none"}]
         self._remembered = lru_cache(REMEMBERED_PEERS)(self._covers)
@@ -59,8 +60,8 @@ class Trust:
         return self._remembered(peer)
 
     def _covers(self, peer: str) -> bool:
-        if self._everybody or not peer:
-            return self._everybody
+        if self._all or not peer:
+            return self._all
         if peer == UNIX:
             return self._unix
         address = ip_address(peer.partition("%")[0])  # a link-local peer has a zone

@@ -1,27 +1,28 @@
-"""The phases of a client connection, and which may follow which.
+"""The phases of a client connection, which may follow which, and how long a slow client may take.
 
-Each phase says what the connection wants of whoever carries it, how long it may last, and what happens then.
-The picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
+Each phase says what the connection wants of its carrier, how long the phase may last, and what happens then. The
+picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
 """
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 
 PROXY_HEADER = Phase("preface", READ, "header", idle=True)
-"""Where the peer is a proxy that begins with a header of the PROXY protocol: that has not all come."""
+"""The peer is a proxy that begins with a header of the PROXY protocol, which is not complete yet."""
 IDLE = Phase("idle", READ, "keep_alive", idle=True)
-"""Nothing of the next request has come."""
+"""No byte of the next request has come."""
 HEAD = Phase("head", READ, "header", answers=True, interruptible=True)
-"""Some of a head has come; the time runs from its first byte."""
+"""Some of a head has come; the deadline runs from its first byte."""
 BODY = Phase("body", READ, "body", answers=True, paced=True)
-"""Somebody waits for more of the body."""
+"""The application, or the session on its behalf, waits for more of the body."""
 TURN = Phase("turn", RUN, None)
 """The application runs."""
 ANSWER = Phase("answer", WRITE, "write", paced=True)
 """Output waits for the client."""
 DRAIN = Phase("drain", READ, "body", paced=True, interruptible=True)
-"""The answer is out; the rest of a body that nobody read is passed over."""
+"""The answer has been sent; what the application left of the request's body is discarded."""
 LINGER = Phase("linger", READ, "linger", interruptible=True)
-"""Our side is closed; what the client still sends is passed over, lest a reset overtake our last answer."""
+"""Our side is closed; what the client still sends is discarded. Closing at once would answer it with RST, which can
+destroy our last answer (RFC 9112 section 9.6)."""
 OVER = Phase("over", CLOSE, None)
 
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
@@ -35,3 +36,55 @@ FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
     OVER: (LINGER, OVER),
     LINGER: (OVER,),
 }
+
+MAX_INTERVAL_S = 1.0
+"""Of the time between two calls of `deadline`, at most this much counts against the client: a longer interval shows
+that the carrier was busy, not that the client was slow. A carrier that waits for one client alone calls `waited`, which
+counts all of it."""
+
+
+class Pace:
+    """How long one client may take over bytes that are due in a paced phase.
+
+    `timeout` is in seconds, `rate` in bytes/s. Waiting uses the time up and progress wins it back: each second of
+    waiting costs one second, and each `rate` bytes give one back, up to the full timeout. With `rate` 0 any progress
+    restores the full timeout. A deadline for progress alone could be kept for ever by sending one byte now and then
+    (slow POST, slow read), and a deadline for the whole would cut off a large file on a slow line. Apache
+    (mod_reqtimeout, MinRate) and Kestrel (MinRequestBodyDataRate) do the same.
+
+    There is no clock here: the carrier says what time it is, now and then.
+    """
+
+    __slots__ = ("_asked_at", "_left", "_moved", "_rate", "timeout")
+
+    def __init__(self, timeout: float, rate: int) -> None:
+        self.timeout = timeout
+        self._rate = rate
+        self._left = timeout
+        """Seconds left at the last call of `deadline`."""
+        self._asked_at: float | None = None
+        """When `deadline` was called last; None before, and after `waited`."""
+        self._moved: int | None = None
+
+    def deadline(self, now: float, moved: int) -> float:
+        """The instant at which the client's time is up unless it makes progress, on the clock of `now` (seconds).
+
+        `moved` counts the bytes that the client has sent or taken, from any beginning.
+        """
+        if self._asked_at is not None:
+            self._left -= min(now - self._asked_at, MAX_INTERVAL_S)
+        self._asked_at = now
+        self._win_back(moved)
+        return now + self._left
+
+    def waited(self, now: float, moved: int) -> None:
+        """End a wait for this client alone, which began with the last call of `deadline`."""
+        if self._asked_at is not None:
+            self._left -= now - self._asked_at
+            self._asked_at = None
+        self._win_back(moved)
+
+    def _win_back(self, moved: int) -> None:
+        before, self._moved = self._moved, moved
+        if before is not None and moved > before:
+            self._left = min(self.timeout, self._left + (moved - before) / self._rate) if self._rate else self.timeout

@@ -1,4 +1,4 @@
-"""A directory to be shown, beside what must not be, and requests for what is in it."""
+"""Fixtures: a directory to be served, files beside it that must not be, and requests."""
 
 import os
 import time
@@ -19,7 +19,7 @@ MTIME = 784111777  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110 sect
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A directory `public`, and beside it what must not be seen."""
+    """A directory `public`, and files beside it that must not be served."""
     public = tmp_path / "public"
     files = {
         "public/a.txt": b"a text",
@@ -56,13 +56,13 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def an_hour_ahead() -> Callable[[], int]:
-    """A clock by which every file here has been left alone for long, and so may be remembered."""
+    """A clock by which no file has changed for long, so that files are cached."""
     return lambda: time.time_ns() + 3600 * 10**9
 
 
 @pytest.fixture(params=["looked up", "remembered"])
 def get(run: Run, tree: Path, an_hour_ahead: Callable[[], int], request: pytest.FixtureRequest) -> Get:
-    """`get(path, *fields, method="GET")` of what is shown under /static/, new to the server or known to it."""
+    """`get(path, *fields, method="GET")` for files under /static/, uncached or cached."""
     remembers = request.param == "remembered"
     static = Static("/static/", str(tree / "public"), clock=an_hour_ahead if remembers else time.time_ns)
 

@@ -1,4 +1,4 @@
-"""Files that have been compressed beforehand (RFC 9110 section 12.5.3): who gets which, and what is said of it."""
+"""Precompressed files (RFC 9110 section 12.5.3): which one is sent, and with which fields."""
 
 import os
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def test_nothing_acceptable(get: Get, coded: Path) -> None:
 
 
 def test_older_than_the_file(get: Get, coded: Path) -> None:
-    """It was made of what the file no longer is; but others that accept it may get it one day."""
+    """It was made of an older state of the file. Vary stays, because a newer one may be there later."""
     for suffix in SUFFIXES.values():
         write_as_old(coded / f"a.txt{suffix.decode()}", b"old", younger_s=-0.001)
     answer = get("/static/a.txt", "Accept-Encoding: br, zstd, gzip")
@@ -146,7 +146,7 @@ def test_index(get: Get, tree: Path) -> None:
 
 
 def test_coded_alone(get: Get, coded: Path) -> None:
-    """By its own name it is what it is; without its original it does not stand for it."""
+    """Under its own name it is an ordinary file; without the original it is not sent for it."""
     answer = get("/static/a.txt.gz", "Accept-Encoding: gzip")
     assert (answer.fields["content-type"], "content-encoding" in answer.fields) == ("application/gzip", False)
     (coded / "a.txt").unlink()
@@ -154,7 +154,7 @@ def test_coded_alone(get: Get, coded: Path) -> None:
 
 
 def test_what_is_no_coded_file(get: Get, tree: Path) -> None:
-    """A directory, a way out, and a FIFO, of the right names."""
+    """A directory, a link that leads out, and a FIFO, with the right names."""
     (tree / "public/a.txt.br").mkdir()
     (tree / "public/a.txt.zst").symlink_to(tree / "secret.txt")
     os.mkfifo(tree / "public/a.txt.gz")

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110 section 13): dates and tags as they are read, and the order of section 13.2.2."""
+"""Conditional requests (RFC 9110 section 13): parsing of dates and tags, and the order of section 13.2.2."""
 
 import os
 import time
@@ -24,7 +24,7 @@ NOW = Validators(b'"now"', DATE.encode(), MTIME, settled=True)
 
 
 def status(*fields: tuple[str, str]) -> int:
-    """What the conditions make of a file in the state NOW."""
+    """The status that the conditions give for a file in the state NOW."""
     conditions = read_conditions({name.lower().encode(): value.encode("latin-1") for name, value in fields})
     return 200 if conditions is None else conditions.status(NOW)
 
@@ -35,7 +35,7 @@ def status(*fields: tuple[str, str]) -> int:
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
 @pytest.mark.parametrize("date", [DATE, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"])
 def test_forms_of_a_date(date: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All three are GMT (RFC 9110 section 5.6.7), wherever the server stands."""
+    """All three forms are in GMT (RFC 9110 section 5.6.7), in any time zone of the server."""
     with in_zone(zone, monkeypatch):
         assert seconds(date.encode()) == MTIME
 
@@ -57,7 +57,7 @@ def test_leap_second() -> None:
 
 @pytest.mark.parametrize(("ahead", "wraps"), [(0, False), (50, False), (51, True), (99, True)])
 def test_two_digits_of_a_year(ahead: int, wraps: bool) -> None:
-    """More than 50 years ahead is taken for the past."""
+    """A two-digit year more than 50 years ahead is in the past."""
     year = datetime.now(UTC).year + ahead
     read = seconds(f"Sunday, 01-Mar-{year % 100:02} 00:00:00 GMT".encode())
     assert read is not None
@@ -86,13 +86,13 @@ def test_tag_is_found(value: str) -> None:
     ["", '"x"', "now", '"now', 'now"', '"now" x', "'now'", '"now", x', '"x,"now"', '"n" "ow"', "* , *", '"NOW"'],
 )
 def test_tag_is_not_found(value: str) -> None:
-    """A malformed list holds nothing: the whole file is sent, or nothing is done."""
+    """A malformed list counts as empty: If-None-Match does not prevent an answer, If-Match fails."""
     assert status(("If-None-Match", value)) == 200
     assert status(("If-Match", value)) == 412
 
 
 def test_weak_tag() -> None:
-    """RFC 9110 section 8.8.3.2: enough for a copy that is shown, not for one that is gone on with."""
+    """RFC 9110 section 8.8.3.2: a weak tag suffices for If-None-Match, not for If-Match."""
     assert status(("If-None-Match", 'W/"now"')) == 304
     assert status(("If-Match", 'W/"now"')) == 412
     assert status(("If-None-Match", 'w/"now"')) == 200
@@ -148,7 +148,7 @@ def test_order(fields: dict[str, str], expected: int) -> None:
     ],
 )
 def test_if_range(value: str, settled: bool, permits: bool) -> None:
-    """RFC 9110 section 13.1.5: strong comparison, and a date only exactly, and only where it cannot mean two states."""
+    """RFC 9110 section 13.1.5: strong comparison; a date must be equal, and must not stand for two states."""
     conditions = read_conditions({b"if-range": value.encode()})
     assert conditions is not None
     now = Validators(NOW.tag, NOW.modified, NOW.modified_s, settled)
@@ -194,7 +194,7 @@ def test_several_fields_are_one_list(get: Get) -> None:
 
 
 def test_file_of_tomorrow(get: Get, tree: Path) -> None:
-    """RFC 9110 section 8.8.2.1: no date to come is given, or clients would not ask again before it."""
+    """RFC 9110 section 8.8.2.1: Last-Modified is not in the future, or clients would not ask again before it."""
     now = time.time()
     os.utime(tree / "public/a.txt", (now + 1e6, now + 1e6))
     read = seconds(get("/static/a.txt").fields["last-modified"].title().replace("Gmt", "GMT").encode())
@@ -204,7 +204,7 @@ def test_file_of_tomorrow(get: Get, tree: Path) -> None:
 
 @contextmanager
 def in_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The process's time zone for a while."""
+    """Set the process's time zone for a while."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", zone)
         time.tzset()

@@ -1,4 +1,4 @@
-"""What is remembered of files, and that the next request sees whatever has become of them, and of the way to them."""
+"""The cache of files: the next request sees each change of a file and of the directories that lead to it."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ def static(root: Path, an_hour_ahead: Callable[[], int]) -> Static:
 
 
 def let_clock_tick(root: Path) -> None:
-    """Until a change has another time than all changes before it: before Linux 6.13 that takes up to 10 ms."""
+    """Wait until a change gets another time than all changes before it: before Linux 6.13 up to 10 ms."""
     probe = root / "probe"
     probe.write_bytes(b"")
     begun = probe.stat().st_ctime_ns
@@ -34,14 +34,14 @@ def let_clock_tick(root: Path) -> None:
 
 
 def respond(static: Static, path: str = "/one/two/a.txt", *fields: str) -> Response:
-    """The answer itself: one that is remembered is the same object again."""
+    """The answer itself: a cached one is the same object again."""
     session = Watched()
     session.receive(render("GET", path, *fields))
     return static(session)
 
 
 def seen(static: Static, path: str = "/one/two/a.txt", *fields: str) -> tuple[int, bytes]:
-    """Status and content of an answer that is held in memory."""
+    """Status and content of an answer that is in memory."""
     head, body, rest = respond(static, path, *fields)
     assert rest is None
     assert isinstance(body, bytes)
@@ -49,7 +49,7 @@ def seen(static: Static, path: str = "/one/two/a.txt", *fields: str) -> tuple[in
 
 
 def rewrite(root: Path) -> None:
-    """With content of the same length, and as if nothing had happened since."""
+    """With content of the same length and the old modification time."""
     path = root / "public/one/two/a.txt"
     before = path.stat()
     path.write_bytes(b"A TEXT")
@@ -76,7 +76,7 @@ def file_by_link(root: Path) -> None:
 
 
 def link_to_itself_moved(root: Path) -> None:
-    """The very same file, but not in the directory any more."""
+    """The file itself is unchanged, but not in the directory any more."""
     path = root / "public/one/two/a.txt"
     path.rename(root / "a.txt")
     path.symlink_to(root / "a.txt")
@@ -93,7 +93,7 @@ def grandparent_by_link(root: Path) -> None:
 
 
 def grandparent_moved_out(root: Path) -> None:
-    """All files are what they were, and outside."""
+    """All files are unchanged, but outside of the directory."""
     (root / "public/one").rename(root / "gone")
     (root / "public/one").symlink_to(root / "gone")
 
@@ -134,7 +134,7 @@ def test_change_is_seen(static: Static, root: Path, change: Change, expected: tu
 
 
 def test_link_that_turns_away(static: Static, root: Path) -> None:
-    """A link in the middle of a name leads inside first, and then out."""
+    """A link in the middle of a name leads inside first, then out."""
     link = root / "public/link"
     link.symlink_to("one")
     assert seen(static, "/link/two/a.txt") == (200, b"a text")
@@ -152,7 +152,7 @@ def test_absolute_link_inside(static: Static, root: Path) -> None:
 
 
 def test_directory_that_is_a_link(root: Path, an_hour_ahead: Callable[[], int]) -> None:
-    """It is switched from one release to the next."""
+    """The root is a link that is switched from one release to the next."""
     current = root / "current"
     current.symlink_to("public/one")
     static = Static("/", str(current), clock=an_hour_ahead)
@@ -199,7 +199,7 @@ def test_different_spellings_are_remembered_once(static: Static) -> None:
 
 
 def test_memory_is_bounded(static: Static, root: Path) -> None:
-    """The oldest goes first."""
+    """The oldest is dropped first."""
     names = [f"/{number}" for number in range(REMEMBERED_BYTES // IN_MEMORY + 1)]
     for name in names:
         (root / "public" / name[1:]).write_bytes(bytes(IN_MEMORY))
@@ -209,7 +209,7 @@ def test_memory_is_bounded(static: Static, root: Path) -> None:
 
 
 def test_many_names_are_bounded(root: Path, an_hour_ahead: Callable[[], int]) -> None:
-    """Empty files take memory as well."""
+    """Empty files count as well."""
     files = Files(Tree(str(root / "public")), b"", an_hour_ahead)
     names = [b"%d" % number for number in range(REMEMBERED_BYTES // 4096 + 1)]
     for name in names:
@@ -220,11 +220,11 @@ def test_many_names_are_bounded(root: Path, an_hour_ahead: Callable[[], int]) ->
 
 
 def test_open_file_is_the_one_that_was_found(root: Path, an_hour_ahead: Callable[[], int]) -> None:
-    """Between the look and the opening it may have been replaced: its head would not fit."""
+    """The file may be replaced between the check and the opening; then its head would be wrong."""
     path = root / "public/large"
     path.write_bytes(bytes(IN_MEMORY + 1))
     files = Files(Tree(str(root / "public")), b"", an_hour_ahead)
-    found = files.find(b"large").only
+    found = files.find(b"large").sole
     assert found is not None
     files.open(found)
     let_clock_tick(root)
@@ -234,7 +234,7 @@ def test_open_file_is_the_one_that_was_found(root: Path, an_hour_ahead: Callable
 
 
 def test_no_content_is_ever_mixed(root: Path) -> None:
-    """While somebody replaces a file again and again, each answer is one of its states, with the tag of that state."""
+    """While a thread replaces a file again and again, each answer is one of its states, with the tag of that state."""
     path = root / "public/one/two/a.txt"
     path.write_bytes(b"9" * 50_000)
     static = Static("/", str(root / "public"))
@@ -264,7 +264,7 @@ def test_no_content_is_ever_mixed(root: Path) -> None:
 
 
 def test_race_between_link_and_directory(root: Path) -> None:
-    """Somebody swaps a directory and a link that leads out, as fast as possible: no answer ever is the secret."""
+    """While a directory and a link that leads out are swapped as fast as possible, no answer has the secret."""
     public = root / "public"
     (public / "link").symlink_to(root / "outside")
     static = Static("/", str(public))

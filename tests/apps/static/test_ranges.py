@@ -1,4 +1,4 @@
-"""Byte ranges (RFC 9110 section 14): what is asked for, what is merged, what is refused, and how several are sent."""
+"""Byte ranges (RFC 9110 section 14): parsing, merging, refusals, and several ranges in one answer."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ LARGE = pattern(IN_MEMORY + 1)
 
 
 def selected(value: str, size: int) -> list[tuple[int, int]] | None:
-    """The spans that a Range field selects; None when it is ignored."""
+    """The spans that a Range field selects; None if it is ignored."""
     specs = read_ranges(value.encode("latin-1"))
     return None if specs is None else [tuple(span) for span in select(specs, size)]
 
@@ -101,7 +101,7 @@ def bytes_of(spec: str, size: int) -> set[int]:
 @settings(deadline=None)
 @given(st.lists(specs, min_size=1, max_size=MAX_RANGES), st.integers(1, 40))
 def test_selection_is_what_was_asked_for(asked: list[str], size: int) -> None:
-    """All of it, nothing else, nothing twice, nothing in two pieces, in the order of the first wish."""
+    """All bytes asked for, no others, none twice, adjacent ones in one piece, in the order of the request."""
     spans = selected("bytes=" + ",".join(asked), size)
     assert spans is not None
     wanted = [bytes_of(spec, size) for spec in asked]
@@ -128,7 +128,7 @@ def test_content_range() -> None:
 # As a client meets them
 
 FILES = {"a.txt": b"a text", "large.bin": LARGE}
-"""One that is held in memory, and one that goes by sendfile."""
+"""A file that is kept in memory, and one that is sent by sendfile(2)."""
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -189,7 +189,7 @@ def test_head_has_no_ranges(get: Get) -> None:
 
 @pytest.mark.parametrize("value", ["0-", "-5", "0-0"])
 def test_empty_file(get: Get, value: str) -> None:
-    """It has no part that Content-Range could name."""
+    """An empty file has no part that Content-Range could name."""
     answer = get("/static/empty", f"Range: bytes={value}")
     assert (answer.status, answer.body) == (200, b"")
 
@@ -211,7 +211,7 @@ def test_if_range(get: Get, name: str) -> None:
 
 
 def test_conditions_come_first(get: Get) -> None:
-    """RFC 9110 section 13.2.2: a range is looked at last."""
+    """RFC 9110 section 13.2.2: Range is evaluated last."""
     tag = get("/static/a.txt").fields["etag"]
     assert get("/static/a.txt", "Range: bytes=1-2", f"If-None-Match: {tag}").status == 304
     assert get("/static/a.txt", "Range: bytes=99-", 'If-Match: "x"').status == 412
@@ -219,7 +219,7 @@ def test_conditions_come_first(get: Get) -> None:
 
 
 def test_part_of_a_coded_file(get: Get, tree: Path) -> None:
-    """A range is one of the representation that is sent, not of what it decodes to (RFC 9110 section 14)."""
+    """A range applies to the representation that is sent, not to its decoded content (RFC 9110 section 14)."""
     (tree / "public/a.txt.gz").write_bytes(b"0123456789")
     answer = get("/static/a.txt", "Range: bytes=2-3", "Accept-Encoding: gzip")
     assert (answer.status, answer.body, answer.fields["content-encoding"]) == (206, b"23", "gzip")

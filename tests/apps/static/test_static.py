@@ -1,4 +1,4 @@
-"""Static files: what is found, what it is said to be, and that nothing else is reached."""
+"""Static files: which are found, their media types, and that no others can be reached."""
 
 import os
 import resource
@@ -52,7 +52,7 @@ def test_not_found(get: Get, name: str) -> None:
 
 
 def test_absolute_path_of_a_file_that_is_served(get: Get, tree: Path) -> None:
-    """`os.path.join` would take it as it is."""
+    """`os.path.join` would take an absolute path as it is."""
     assert get(f"/static/{tree}/public/a.txt").status == 404
 
 
@@ -142,7 +142,7 @@ def test_media_type(get: Get, tree: Path, name: str, kind: str) -> None:
 
 @pytest.mark.parametrize(("name", "codings"), [("a.svgz", "gzip"), ("B.SVGZ", "gzip"), ("a.svgz.br", None)])
 def test_compressed_svg(get: Get, tree: Path, name: str, codings: str | None) -> None:
-    """Content-Encoding is a part of the format: without it no browser shows such a file."""
+    """Content-Encoding is part of the format (.svgz): without it browsers do not show the file."""
     (tree / "public" / name).write_bytes(b"x")
     for fields, status in (((), 200), (("Range: bytes=0-0",), 206)):
         answer = get(f"/static/{name}", *fields)
@@ -173,7 +173,7 @@ def test_route_is_reached_in_every_spelling(run: Run, tree: Path, route: str) ->
 
 @pytest.mark.parametrize("path", ["/st%61tic/a.txt", "/%73tatic/%61.txt", "/static%2Fa.txt", "/s%74atic"])
 def test_escapes_lead_past_no_route(get: Get, tree: Path, path: str) -> None:
-    """An application would take them for what they mean (RFC 3986 section 6.2.2.2)."""
+    """An application would decode them (RFC 3986 section 6.2.2.2)."""
     assert Static("/static/", str(tree / "public")).serves(path.encode())
     assert get(path).status == (301 if path.endswith("tic") else 200)
 
@@ -202,7 +202,7 @@ def test_cache_control(run: Run, tree: Path, name: str) -> None:
 
 
 def test_descriptors_run_out(run: Run, tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The file is there: a 404 would be a lie that caches remember."""
+    """The file exists: caches must not store a 404 for it."""
     static = Static("/", str(tree / "public"))
     with all_descriptors_taken():
         answer = run(static, render("GET", "/a.txt")).answer
@@ -213,7 +213,7 @@ def test_descriptors_run_out(run: Run, tree: Path, caplog: pytest.LogCaptureFixt
 
 @contextmanager
 def all_descriptors_taken() -> Iterator[None]:
-    """No further file can be opened in this process, for a while."""
+    """Let the process open no further file for a while."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.open("/", os.O_PATH)
     os.close(free)
@@ -225,7 +225,7 @@ def all_descriptors_taken() -> Iterator[None]:
 
 
 def test_link_that_is_replaced_while_it_is_followed(get: Get, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """readlink(2) fails with EINVAL for what lstat(2) has just seen as a link."""
+    """readlink(2) fails with EINVAL for a path that lstat(2) has just found to be a link."""
     link = tree / "public/inside.txt"
     readlink = os.readlink
 

@@ -1,4 +1,4 @@
-"""Names below a directory: which are opened, to what the others are resolved, and which lead out."""
+"""Names below a directory: which are opened, how others are resolved, and which lead out."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ NAME = b"one/two/a.txt"
 
 @pytest.fixture
 def links(root: Path) -> Tree:
-    """Everything in `public` that a name might go astray by."""
+    """A directory `public` with links of all kinds."""
     public = root / "public"
     (public / "file").symlink_to("one/two/a.txt")
     (public / "directory").symlink_to("one")
@@ -39,7 +39,7 @@ def test_name_is_resolved(links: Tree, name: bytes) -> None:
      b"one/../../public", b"../public"],
 )  # fmt: skip
 def test_name_that_leads_out(links: Tree, name: bytes) -> None:
-    """Even if it came in again: whether it does depends on what is outside."""
+    """Even if it came in again, since that would tell what is outside."""
     with pytest.raises(FileNotFoundError):
         links.resolve(name)
 
@@ -75,9 +75,9 @@ def test_no_descriptor_is_left_open(links: Tree) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_way_is_looked_at_as_it_is(root: Path, links: Tree) -> None:
-    """All directories from the root on, none of them followed if it is a link; but the root itself is."""
-    way = links.way(NAME)
+def test_ancestors_are_not_followed(root: Path, links: Tree) -> None:
+    """The states of all directories from the root on. Links are not followed, except the root itself."""
+    way = links.ancestors(NAME)
     assert [path for path, _ in way] == [links.path(name) for name in (b"", b"one", b"one/two")]
     assert unchanged(way)
     (root / "public/one").rename(root / "public/moved")

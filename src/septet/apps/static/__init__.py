@@ -1,8 +1,9 @@
 """Static files: a directory of the machine at a route of the site (RFC 9110 sections 8.8, 12.5.3, 13, 14).
 
-What a request's head asks is read once and kept with the head (`asked`). What it leads to is looked up, or looked over,
-for every request (`files`), in a directory out of which nothing leads (`tree`). The rest is a matter of RFC 9110: which
-representation (`codings`), whether at all (`conditions`), which parts (`ranges`), and what is said of it (`answers`).
+The head of a request is parsed once, and the result kept with the head (`file_request`). For every request the file is
+found, or a remembered one is checked (`files`), inside a directory that no path can leave (`tree`). The rest is RFC
+9110: which representation is sent (`codings`, `media`), whether it is sent at all (`conditions`), which parts of it
+(`ranges`), and the answer (`answers`).
 """
 
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from septet.apps.static.answers import answer, plain
-from septet.apps.static.asked import Asked, read_request
+from septet.apps.static.file_request import FileRequest, read_request
 from septet.apps.static.files import IN_MEMORY, Changed, Files, is_absence
 from septet.apps.static.tree import Tree
 from septet.exchange import Exchange, Request, Response
@@ -20,7 +21,7 @@ from septet.http.head import response_head
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
-"""At a file that changes while it is looked at."""
+"""How often a file is examined that changes meanwhile; then the answer is 503."""
 
 ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 
@@ -28,9 +29,9 @@ ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 class Static:
     """Serves the files below `directory` at the paths below `route`, which begins and ends with a slash.
 
-    Paths are compared decoded, as the names of files are and as applications see them: otherwise `/st%61tic/x` would
-    reach the application, to which it is `/static/x` (RFC 3986 section 6.2.2.2). So `route` is decoded, too.
-    `cache_control` is the value of Cache-Control, empty for none; `clock` gives the nanoseconds since 1970.
+    Paths are compared percent-decoded: otherwise `/st%61tic/x` would reach the application, which sees it as
+    `/static/x` (RFC 3986 section 6.2.2.2). So `route` must be decoded as well. `cache_control` is the value of
+    Cache-Control, empty for none; `clock` returns nanoseconds since 1970.
     """
 
     def __init__(
@@ -40,26 +41,26 @@ class Static:
         self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
 
     def serves(self, path: bytes) -> bool:
-        """Whether a request for `path` is this directory's."""
+        """Whether this directory answers a request for `path`."""
         if b"%" in path:
             path = unquote_to_bytes(path)
         return path.startswith(self._route) or path == self._route[:-1]
 
     def __call__(self, exchange: Exchange) -> Response:
         request = exchange.request
-        asked = request.derived.get(self)
-        if asked is None:
-            asked = self._read(request)
-            if not isinstance(asked, Asked):
-                return asked
-            request.derived[self] = asked
+        wanted = request.derived.get(self)
+        if wanted is None:
+            wanted = self._read(request)
+            if not isinstance(wanted, FileRequest):
+                return wanted
+            request.derived[self] = wanted
         for _ in range(ATTEMPTS):
             try:
-                resource = self._files.find(asked.name)
-                only = resource.only
-                if asked.simple and only is not None and only.content is not None:
-                    return only.whole
-                return answer(asked, resource, self._files.open)
+                resource = self._files.find(wanted.name)
+                sole = resource.sole
+                if wanted.simple and sole is not None and sole.content is not None:
+                    return sole.whole
+                return answer(wanted, resource, self._files.open)
             except Changed:
                 continue
             except IsADirectoryError:
@@ -67,11 +68,11 @@ class Static:
             except OSError as error:
                 if is_absence(error):
                     return plain(404)
-                raise  # out of descriptors, perhaps: the file is there, and nobody shall remember that it is not
+                raise  # for example EMFILE: the file exists, and caches must not store a 404
         return plain(503, ((b"Retry-After", b"1"),))
 
-    def _read(self, request: Request) -> Asked | Response:
-        """What the request asks of the directory, or the answer if that does not depend on the directory."""
+    def _read(self, request: Request) -> FileRequest | Response:
+        """The parsed request, or its answer if that does not depend on the files."""
         if request.method == "OPTIONS":
             return response_head(204, b"No Content", ALLOW), b"", None
         if request.method not in ("GET", "HEAD"):
@@ -83,8 +84,8 @@ class Static:
 
 
 def _redirect(request: Request) -> Response:
-    """To the directory's own name, so that relative links in its index lead where they should."""
-    # One slash only at its front: `//host/` would lead to another host, and so would a backslash, which browsers turn.
+    """Redirect to the directory's path with a slash at its end, so that relative links in its index work."""
+    # One slash only in front: `//host/` would lead to another host, and browsers treat a backslash as a slash.
     location = b"/" + request.path.lstrip(b"/\\") + b"/"
     if request.query:
         location += b"?" + request.query

@@ -1,34 +1,35 @@
-"""Answers about a file: all of it, parts of it, or why not (RFC 9110 sections 13.2.2, 14 and 15)."""
+"""Answers to a request for a file: all of it, parts of it, or an error (RFC 9110 sections 13.2.2, 14 and 15)."""
 
 import os
 from collections.abc import Callable, Iterable
 
 from septet.apps._files import OwnedDescriptor
-from septet.apps.static.asked import Asked
+from septet.apps.static.file_request import FileRequest
 from septet.apps.static.files import Representation, Resource
 from septet.apps.static.ranges import Multipart, Piece, Span, select
 from septet.exchange import Fields, FileRegion, Part, Response, ResponseHead
 from septet.http.head import reason_phrase, response_head
 
 Open = Callable[[Representation], OwnedDescriptor]
-"""Gives a descriptor of the file in the state in which it was found, or raises."""
+"""Opens the file in the state in which it was found. Raises OSError, and `files.Changed` if it has changed."""
 
 _BOUNDARY_BYTES = 16
+"""Random bytes in the boundary of a multipart answer."""
 
 
 def plain(status: int, fields: Fields = ()) -> Response:
-    """An answer of a line of text."""
+    """An answer whose content is its reason phrase."""
     reason = reason_phrase(status).encode("ascii")
     text = ((b"Content-Type", b"text/plain; charset=utf-8"),)
     return response_head(status, reason, text + fields), reason + b"\n", None
 
 
-def answer(asked: Asked, resource: Resource, open_file: Open) -> Response:
-    """To a GET or HEAD for a file that is there. Raises what `open_file` raises."""
-    found = resource.choose(asked.accepted)
+def answer(wanted: FileRequest, resource: Resource, open_file: Open) -> Response:
+    """The answer to a GET or HEAD for a file that exists. Raises what `open_file` raises."""
+    found = resource.choose(wanted.accepted)
     if found is None:
         return plain(406, ((b"Vary", b"Accept-Encoding"),))
-    conditions = asked.conditions
+    conditions = wanted.conditions
     if conditions is not None:
         status = conditions.status(found.validators)
         if status == 304:
@@ -36,16 +37,16 @@ def answer(asked: Asked, resource: Resource, open_file: Open) -> Response:
         if status == 412:
             return plain(412)
     # An empty file has no part that Content-Range could name; any range may be ignored (section 14.2).
-    if asked.ranges is None or not found.size or not (conditions is None or conditions.permit_range(found.validators)):
-        return _whole(asked, found, open_file)
-    spans = select(asked.ranges, found.size)
+    if wanted.ranges is None or not found.size or not (conditions is None or conditions.permit_range(found.validators)):
+        return _whole(wanted, found, open_file)
+    spans = select(wanted.ranges, found.size)
     if not spans:
         return plain(416, ((b"Content-Range", b"bytes */%d" % found.size),))
     return _part(found, spans[0], open_file) if len(spans) == 1 else _parts(found, spans, open_file)
 
 
-def _whole(asked: Asked, found: Representation, open_file: Open) -> Response:
-    if found.content is not None or not asked.content:
+def _whole(wanted: FileRequest, found: Representation, open_file: Open) -> Response:
+    if found.content is not None or not wanted.content:
         return found.whole
     return _filled(found.whole[0], found, (Span(0, found.size),), open_file)
 
@@ -57,7 +58,7 @@ def _part(found: Representation, span: Span, open_file: Open) -> Response:
 
 
 def _parts(found: Representation, spans: list[Span], open_file: Open) -> Response:
-    """Several (section 15.3.7.2). The boundary is random: whoever wrote the file must not be able to forge a part."""
+    """Several ranges (section 15.3.7.2). The boundary is random, so that the file's author cannot forge a part."""
     boundary = os.urandom(_BOUNDARY_BYTES).hex().encode("ascii")
     frame = Multipart(boundary, found.media_type, spans, found.size)
     head = found.head(206, b"Partial Content", frame.length, frame.content_type)
@@ -65,7 +66,7 @@ def _parts(found: Representation, spans: list[Span], open_file: Open) -> Respons
 
 
 def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], open_file: Open) -> Response:
-    """An answer of these pieces: in one part if the file is held in memory, else the file's own by sendfile(2)."""
+    """An answer of these pieces: joined if the file is in memory, else with the file's parts by sendfile(2)."""
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
@@ -75,7 +76,7 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
 
 
 class _Pieces:
-    """Pieces of an open file, which is closed when the last of them has gone."""
+    """Pieces of an open file, which is closed when the last of them has been sent."""
 
     whole = False
 
@@ -92,7 +93,7 @@ class _Pieces:
         return FileRegion(owner.number, piece.start, piece.stop - piece.start, self._version, owner)
 
     def detach(self) -> None:
-        """No application has anything of the exchange."""
+        """Nothing to do: no application has kept anything of the exchange."""
 
     def close(self) -> None:
         self._owner = None

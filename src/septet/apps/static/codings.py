@@ -1,6 +1,6 @@
-"""Content codings: which files stand beside a file for them, and which of them a client likes best.
+"""Content codings: the compressed files beside a file, and which of them a client prefers.
 
-RFC 9110 section 12.5.3. Nothing is compressed here: `page.html.br` beside `page.html` has been, by whoever made it.
+RFC 9110 section 12.5.3. The server compresses nothing: it serves `page.html.br` if that exists beside `page.html`.
 """
 
 import re
@@ -10,13 +10,15 @@ from functools import lru_cache
 IDENTITY = b"identity"
 
 SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
-"""Of the names of such files. Of codings that a client likes equally the first is taken: the smallest, as a rule."""
+"""The suffix of a compressed file by its coding. If a client accepts several equally, the first is sent: usually the
+smallest."""
 
 _LEAST = 0.0001
-"""Below every weight that can be written: acceptable, where nothing better is (section 12.5.3, rule 2)."""
+"""The weight of a file without a coding if it is not mentioned: acceptable (section 12.5.3, rule 2), but below every
+weight that can be written."""
 
 _MOST_CODINGS = 64
-"""More than there are registered; what a client says beyond that is not read."""
+"""Elements of Accept-Encoding that are parsed at most: more than there are registered codings."""
 
 _coding = re.compile(
     rb"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?"
@@ -24,33 +26,33 @@ _coding = re.compile(
 
 
 class Accepted:
-    """What a client says of content codings: the value of Accept-Encoding, None where it says nothing."""
+    """The codings that a client accepts. `value`: its Accept-Encoding, or None if it sent none."""
 
     def __init__(self, value: bytes | None) -> None:
-        # A client that says nothing may be given anything (rule 1); in truth such clients decode nothing.
+        # Without the field any coding is acceptable (rule 1); but in fact such clients decode none.
         self._weights = _weights(value) if value is not None else {b"*": 0.0, IDENTITY: 1.0}
         self.identity = self.weight(IDENTITY) > 0
-        """A file as it is will do."""
+        """The file itself, without a coding, is acceptable."""
 
     def weight(self, coding: bytes) -> float:
-        """From 0, not acceptable, to 1, the best."""
+        """From 0 (not acceptable) to 1 (preferred)."""
         known = self._weights.get(coding)
         if known is None:
             known = self._weights.get(b"*", _LEAST if coding == IDENTITY else 0.0)
         return known
 
     def best(self, codings: Iterable[bytes]) -> bytes | None:
-        """The coding that the client likes best, the first of several; None when it accepts none."""
+        """The coding with the highest weight, the first of several; None if none is acceptable."""
         best = max(codings, key=self.weight)
         return best if self.weight(best) > 0 else None
 
 
 read_accepted = lru_cache(64)(Accepted)
-"""There are about as many values as there are browsers."""
+"""Parses a value once: there are about as many different ones as there are browsers."""
 
 
 def _weights(value: bytes) -> dict[bytes, float]:
-    """The weight of each coding that is named; what is malformed is passed over."""
+    """The weight of each coding in Accept-Encoding; malformed elements are ignored."""
     weights = {}
     for element in value.split(b",", _MOST_CODINGS)[:_MOST_CODINGS]:
         if matched := _coding(element):

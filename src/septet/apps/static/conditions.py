@@ -1,7 +1,7 @@
-"""Conditional requests: does the client have this state of the file already, or another one than it thinks?
+"""Conditional requests (RFC 9110 section 13): whether the client has the current state of a file already.
 
-RFC 9110 section 13. What a head asks is read once (`read_conditions`); what that means for a file is decided for each
-request (`Conditions.status`), in the order of section 13.2.2.
+A head's conditions are parsed once (`read_conditions`) and evaluated for each request (`Conditions.status`), in the
+order of section 13.2.2.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _tags = re.compile(rb'((?:W/)?"[!\x23-\x7e\x80-\xff]*")').split
-"""entity-tag, section 8.8.3. A comma may be inside of one."""
+"""entity-tag, section 8.8.3. It may contain a comma."""
 
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -22,42 +22,42 @@ _dates = (
     re.compile(_LONG_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + rb" GMT").fullmatch,
     re.compile(_DAY + b" " + _MONTH + rb" (?P<day>[ 0-9][0-9]) " + _TIME + rb" (?P<year>[0-9]{4})").fullmatch,
 )
-"""The three forms of HTTP-date, section 5.6.7: the one that is sent, and two that are read as well."""
+"""The three forms of HTTP-date, section 5.6.7: the one that is sent, and two obsolete ones that must be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What a client can tell one state of a representation by (section 8.8)."""
+    """What identifies one state of a representation (section 8.8)."""
 
     tag: bytes
     """A strong entity tag."""
     modified: bytes
     """The value of Last-Modified."""
     modified_s: int
-    """The same, in seconds since 1970."""
+    """The time in `modified`, in seconds since 1970."""
     settled: bool
-    """Whether the second of `modified` is past, so that no other state can have it (section 8.8.2.2)."""
+    """The second in `modified` is over, so no other state can have the same value (section 8.8.2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """A list of entity tags, or `*`: any that there is."""
+    """A list of entity tags, or `*`, which matches any."""
 
     listed: frozenset[bytes]
     any: bool = False
 
     def has(self, tag: bytes) -> bool:
-        """By strong comparison (section 8.8.3.2); `tag` is strong."""
+        """Whether `tag`, a strong one, matches by strong comparison (section 8.8.3.2)."""
         return self.any or tag in self.listed
 
     def has_weakly(self, tag: bytes) -> bool:
-        """By weak comparison: a weak tag in the list will do."""
+        """Whether `tag`, a strong one, matches by weak comparison (section 8.8.3.2)."""
         return self.has(tag) or b"W/" + tag in self.listed
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The preconditions of a request. None: it has no such field, or one that is to be ignored."""
+    """The preconditions of a request. None: the field is missing, or must be ignored."""
 
     match: Tags | None
     unmodified_since: int | None
@@ -66,7 +66,7 @@ class Conditions:
     if_range: bytes | None
 
     def status(self, now: Validators) -> int:
-        """304 or 412 when the file's state ends it, else 200: section 13.2.2, steps 1 to 4, for GET and HEAD."""
+        """304 or 412 if a condition fails for the file's state `now`, else 200: section 13.2.2, steps 1 to 4."""
         if self.match is not None:
             if not self.match.has(now.tag):
                 return 412
@@ -79,16 +79,16 @@ class Conditions:
         return 200
 
     def permit_range(self, now: Validators) -> bool:
-        """Step 5: whether the client has another part of this very state, if it has asked that (section 13.1.5)."""
+        """Step 5: whether Range applies, because If-Range is missing or matches this state (section 13.1.5)."""
         if self.if_range is None or self.if_range == now.tag:
             return True
         return now.settled and self.if_range == now.modified
 
 
 def read_conditions(said: Mapping[bytes, bytes]) -> Conditions | None:
-    """The conditions among the fields of a head, by their names in lower case; None where there are none.
+    """The conditions in a head, given its fields by their names in lower case; None if there are none.
 
-    A date beside the tags that outweigh it, or one that is no date, is ignored (sections 13.1.3 and 13.1.4).
+    A malformed date is ignored (sections 13.1.3 and 13.1.4).
     """
     found = Conditions(
         _read_tags(said.get(b"if-match")),
@@ -104,19 +104,20 @@ _NONE = Conditions(None, None, None, None, None)
 
 
 def _read_tags(value: bytes | None) -> Tags | None:
-    """A malformed list holds nothing: then If-Match fails, and If-None-Match keeps nothing from being sent."""
+    """Parse a list of tags. A malformed list is taken for an empty one: then If-Match fails, and If-None-Match does not
+    prevent an answer."""
     if value is None:
         return None
     if value == b"*":
         return Tags(frozenset(), any=True)
-    # Split by an expression with one group: what is between the tags, and the tags, take turns.
+    # Split by an expression with one group: the text between tags and the tags alternate.
     pieces = _tags(value)
     malformed = b"".join(pieces[::2]).strip(b" \t,")
     return Tags(frozenset() if malformed else frozenset(pieces[1::2]))
 
 
 def seconds(date: bytes) -> int | None:
-    """An HTTP date as seconds since 1970, None for what is not one. It is in GMT, whichever of its forms it has."""
+    """An HTTP date in any of its forms, all in GMT, as seconds since 1970; None if it is malformed."""
     for form in _dates:
         if matched := form(date):
             break
@@ -124,14 +125,14 @@ def seconds(date: bytes) -> int | None:
         return None
     month = _MONTHS.index(matched["month"]) + 1
     day, hour, minute, second = (int(matched[name]) for name in ("day", "hour", "minute", "second"))
-    try:  # a leap second (60) is in the grammar, and not in POSIX time
+    try:  # the grammar has leap seconds (60), POSIX time has not
         return int(datetime(_year(matched["year"]), month, day, hour, minute, min(second, 59), tzinfo=UTC).timestamp())
     except ValueError:  # the 31st of February
         return None
 
 
 def _year(digits: bytes) -> int:
-    """Section 5.6.7: two digits mean a year that is not more than 50 years ahead."""
+    """The year; two digits stand for one that is at most 50 years ahead (section 5.6.7)."""
     year = int(digits)
     if len(digits) == 4:
         return year

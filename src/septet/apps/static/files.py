@@ -1,8 +1,8 @@
-"""Files as they are answered with: what there is of one, what is said of it, and what of that is remembered.
+"""The files of a directory, with their heads and compressed variants, and a cache of them.
 
-Small files are held in memory with their heads. A remembered file is used only after a look that it is still the same
-(`tree.unchanged`), so a change is seen by the next request. Two changes within one tick of the clock give a file the
-same times; therefore nothing is remembered before it has been left alone for a while.
+Small files are kept in memory with their heads. Before a cached file is used, lstat(2) checks that it has not changed
+(`tree.unchanged`), so the next request after a change sees it. Two changes within one tick of the file system's clock
+give a file the same times; so a file is cached only after it has not changed for a while.
 """
 
 import errno
@@ -19,48 +19,49 @@ from septet.apps._files import OwnedDescriptor, owned
 from septet.apps.static.codings import IDENTITY, SUFFIXES, Accepted
 from septet.apps.static.conditions import Validators
 from septet.apps.static.media import media_type, own_coding
-from septet.apps.static.tree import LINK_MET, Identity, Sight, Tree, identity, is_plain, open_in, unchanged
+from septet.apps.static.tree import LINK_MET, Identity, PathState, Tree, identity, is_plain, open_in, unchanged
 from septet.exchange import Fields, Response, ResponseHead
 from septet.http.head import response_head
 
 IN_MEMORY = 65536
-"""Bytes up to which a file is read and sent with its head in one call; above it sendfile(2) is the cheaper way."""
+"""Bytes up to which a file is read into memory and sent with its head in one call. For larger ones sendfile(2) is
+cheaper."""
 
 REMEMBERED_BYTES = 8 << 20
-"""What a process remembers of a directory at most; the oldest goes first."""
+"""Bytes that a process caches for one directory at most; the oldest file is dropped first."""
 
 SETTLED_NS = 2 * 10**9
-"""How long a file must have been left alone: the coarsest clock of a file system (FAT) ticks every two seconds, and
-git mistrusts what it knows of a younger file for the same reason."""
+"""Nanoseconds for which a file must not have changed to be cached. The coarsest clock of a file system (FAT) ticks
+every two seconds; git distrusts its index for younger files for the same reason."""
 
 _OVERHEAD = 4096
-"""About what paths, heads and identities of one file take."""
+"""Bytes that paths, heads and identities of one file need, about."""
 
 Clock = Callable[[], int]
-"""Gives nanoseconds since 1970, by the clock that the file system goes by."""
+"""Returns nanoseconds since 1970, on the clock of the file system."""
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.ENXIO})
 
 
 class Changed(Exception):
-    """The file became another one between two looks at it."""
+    """The file changed while it was examined."""
 
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """One file as it may be sent: the one that was asked for, or a coded one that stands beside it."""
+    """One file that may be sent: the one that was asked for, or a compressed one beside it."""
 
     name: bytes
     coding: bytes
     identity: Identity
     content: bytes | None
-    """None: it is too large to be held."""
+    """The whole file; None if it is larger than IN_MEMORY."""
     validators: Validators
-    brief: Fields
-    """What a 304 repeats of a 200 (RFC 9110 section 15.4.5)."""
+    caching_fields: Fields
+    """The fields of a 200 that a 304 repeats (RFC 9110 section 15.4.5)."""
     media_type: bytes
     codings: Fields = ()
-    """Content-Encoding, if it has any."""
+    """Content-Encoding, or nothing."""
 
     @property
     def size(self) -> int:
@@ -68,45 +69,47 @@ class Representation:
 
     @property
     def version(self) -> tuple[int, int]:
-        """What must not change while it is sent: see `FileRegion`."""
+        """Size and time that must not change while it is sent: see `FileRegion.version`."""
         return self.identity.size, self.identity.modified_ns
 
     def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
-        """Of an answer that sends it, or parts of it."""
+        """The head of an answer that sends the file, or `length` bytes in parts of it, as media type `kind`."""
         framing = ((b"Accept-Ranges", b"bytes"), (b"Content-Length", b"%d" % length))
-        return response_head(status, reason, (*self.brief, (b"Content-Type", kind), *self.codings, *more, *framing))
+        return response_head(
+            status, reason, (*self.caching_fields, (b"Content-Type", kind), *self.codings, *more, *framing)
+        )
 
     @cached_property
     def whole(self) -> Response:
-        """All of it, if it is held; else the head alone."""
+        """The answer with the whole file if it is in memory, else with its head alone."""
         return self.head(200, b"OK", self.size, self.media_type), self.content or b"", None
 
     @cached_property
     def not_modified(self) -> Response:
-        return response_head(304, b"Not Modified", self.brief), b"", None
+        return response_head(304, b"Not Modified", self.caching_fields), b"", None
 
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """A file, with the coded ones beside it."""
+    """A file, with the compressed ones beside it."""
 
     representations: dict[bytes, Representation]
-    """By their codings; those that we would rather send come first."""
-    sights: tuple[Sight, ...]
-    """All that was looked at to find this."""
-    only: Representation | None
-    """The one representation, where no coded files are, be they used or too old."""
+    """By coding; those that are preferred for equal weights come first."""
+    path_states: tuple[PathState, ...]
+    """The states of everything on the way to the file and of the file itself, to see whether they have changed."""
+    sole: Representation | None
+    """The one representation, if there are no compressed files, not even outdated ones; else None."""
 
     def choose(self, accepted: Accepted) -> Representation | None:
-        """The representation that suits a client best, None when none does."""
-        if self.only is not None:
-            return self.only if accepted.identity else None
+        """The representation that the client prefers; None if it accepts none."""
+        if self.sole is not None:
+            return self.sole if accepted.identity else None
         coding = accepted.best(self.representations)
         return None if coding is None else self.representations[coding]
 
 
 class Files:
-    """The files of a tree, as many as have been asked for. May be used by several threads."""
+    """The files of a tree, and a cache of them. May be used by several threads."""
 
     def __init__(self, tree: Tree, cache_control: bytes, clock: Clock) -> None:
         self._tree = tree
@@ -115,42 +118,44 @@ class Files:
         self._remembered: dict[bytes, Resource] = {}
         self._bytes = 0
         self._lock = Lock()
-        """Held while something is added or forgotten; a look needs none."""
+        """Held while a file is added to or dropped from the cache. Reading the cache needs no lock."""
 
     def find(self, name: bytes) -> Resource:
-        """What is there under a name now.
+        """The file that has this name now, from the cache if it has not changed.
 
-        Raises OSError for what open(2) would say (FileNotFoundError for what is no regular file or lies outside,
-        IsADirectoryError), and Changed.
+        Raises OSError as open(2) does: FileNotFoundError also for a file that is not regular or lies outside of the
+        directory, IsADirectoryError for a directory. Raises Changed if the file changes meanwhile.
         """
         known = self._recall(name)
         if known is not None:
             return known
         try:
             if is_plain(name):
-                return self._look(name)
+                return self._examine(name)
         except OSError as error:
             if error.errno not in LINK_MET:
                 raise
         try:
             resolved = self._tree.resolve(name)
         except OSError as error:
-            if error.errno == errno.EINVAL:  # readlink(2), of a link that something else has replaced meanwhile
+            if error.errno == errno.EINVAL:  # from readlink(2): the link was replaced by something else meanwhile
                 raise Changed from None
             raise
-        return self._recall(resolved) or self._look(resolved)
+        return self._recall(resolved) or self._examine(resolved)
 
     def open(self, found: Representation) -> OwnedDescriptor:
-        """The file in the state in which it was found. Raises OSError and Changed."""
+        """Open the file in the state in which it was found. Raises OSError, and Changed if its state is another."""
         file = owned(self._tree.open(found.name))
         if identity(os.fstat(file.number)) != found.identity:
             raise Changed
         return file
 
-    def _look(self, name: bytes) -> Resource:
-        """Open a plain name and what stands beside it. Raises as `find` does, and `LINK_MET`."""
+    def _examine(self, name: bytes) -> Resource:
+        """Read the file with a plain name and the compressed ones beside it. Raises as `find` does, and OSError with an
+        errno in `LINK_MET` if there is a link on the way."""
         now_ns = self._clock()
-        way = self._tree.way(name)  # before anything is opened: a change that comes now is seen by the next look
+        # Before anything is opened, so that `unchanged` notices a change that comes from now on.
+        ancestors = self._tree.ancestors(name)
         with self._tree.directory_of(name) as directory:
             original = _read_in(directory, name)
             beside = {coding: _read_beside(directory, name + suffix) for coding, suffix in SUFFIXES.items()}
@@ -162,33 +167,33 @@ class Files:
             coding: self._represent(read, coding, kind, own, now_ns, bool(coded))
             for coding, read in (*fresh.items(), (IDENTITY, original))
         }
-        sights = (*way, *(read.sight(self._tree) for read in (original, *coded.values())))
-        only = None if coded else representations[IDENTITY]
-        resource = Resource(representations, sights, only)
+        path_states = (*ancestors, *(read.path_state(self._tree) for read in (original, *coded.values())))
+        sole = None if coded else representations[IDENTITY]
+        resource = Resource(representations, path_states, sole)
         self._remember(name, resource, now_ns)
         return resource
 
     def _represent(
-        self, read: "_Read", coding: bytes, kind: bytes, own: bytes, now_ns: int, negotiated: bool
+        self, read: "_ReadFile", coding: bytes, kind: bytes, own: bytes, now_ns: int, negotiated: bool
     ) -> Representation:
         status = read.identity
-        # A date to come would keep clients from ever asking again (RFC 9110 section 8.8.2.1).
+        # With a date in the future clients would not ask again before it (RFC 9110 section 8.8.2.1).
         modified_s = min(status.modified_ns, now_ns) // 10**9
         date = formatdate(modified_s, usegmt=True).encode("ascii")
         validators = Validators(_tag(status, coding), date, modified_s, settled=modified_s < now_ns // 10**9)
         vary = ((b"Vary", b"Accept-Encoding"),) if negotiated else ()
-        brief = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)
+        caching_fields = ((b"ETag", validators.tag), (b"Last-Modified", date), *self._cache_control, *vary)
         # In the order in which they were applied (RFC 9110 section 8.4).
         codings = b", ".join(filter(None, (own, b"" if coding == IDENTITY else coding)))
         fields = ((b"Content-Encoding", codings),) if codings else ()
-        return Representation(read.name, coding, status, read.content, validators, brief, kind, fields)
+        return Representation(read.name, coding, status, read.content, validators, caching_fields, kind, fields)
 
     def _recall(self, name: bytes) -> Resource | None:
         known = self._remembered.get(name)
-        return known if known is not None and unchanged(known.sights) else None
+        return known if known is not None and unchanged(known.path_states) else None
 
     def _remember(self, name: bytes, resource: Resource, now_ns: int) -> None:
-        if any(seen.changed_ns > now_ns - SETTLED_NS for _, seen in resource.sights):
+        if any(seen.changed_ns > now_ns - SETTLED_NS for _, seen in resource.path_states):
             return
         with self._lock:
             self._forget(name)
@@ -204,22 +209,22 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """A regular file as it was found in its directory, and its content if that is small."""
+class _ReadFile:
+    """A regular file in its directory, and its content if it is small."""
 
     name: bytes
     identity: Identity
     content: bytes | None
 
-    def older_than(self, other: "_Read") -> bool:
+    def older_than(self, other: "_ReadFile") -> bool:
         return self.identity.modified_ns < other.identity.modified_ns
 
-    def sight(self, tree: Tree) -> Sight:
+    def path_state(self, tree: Tree) -> PathState:
         return tree.path(self.name), self.identity
 
 
-def _read_in(directory: int, name: bytes) -> _Read:
-    """Raises OSError, and Changed when somebody writes to it meanwhile."""
+def _read_in(directory: int, name: bytes) -> _ReadFile:
+    """Read a file. Raises OSError, and Changed if it is written to meanwhile."""
     descriptor = open_in(directory, name)
     try:
         found = identity(os.fstat(descriptor))
@@ -228,17 +233,17 @@ def _read_in(directory: int, name: bytes) -> _Read:
         if not stat.S_ISREG(found.mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file")
         if found.size > IN_MEMORY:
-            return _Read(name, found, None)
+            return _ReadFile(name, found, None)
         content = os.pread(descriptor, found.size, 0)
         if len(content) != found.size or identity(os.fstat(descriptor)) != found:
             raise Changed
-        return _Read(name, found, content)
+        return _ReadFile(name, found, content)
     finally:
         os.close(descriptor)
 
 
-def _read_beside(directory: int, name: bytes) -> _Read | None:
-    """None where no regular file of that name is."""
+def _read_beside(directory: int, name: bytes) -> _ReadFile | None:
+    """Read a file; None if there is no regular file of that name."""
     try:
         return _read_in(directory, name)
     except OSError as error:
@@ -248,12 +253,13 @@ def _read_beside(directory: int, name: bytes) -> _Read | None:
 
 
 def is_absence(error: OSError) -> bool:
-    """There is no such file for a client; otherwise it is there, and something else is wrong (out of descriptors?)."""
+    """Whether the error means that there is no such file (404). Other errors, such as EMFILE, are failures."""
     return isinstance(error, IsADirectoryError) or error.errno in _ABSENT
 
 
 def _tag(status: Identity, coding: bytes) -> bytes:
-    """A strong entity tag: of one state of one file. Hashed: inode numbers are nobody's business (CVE-2003-1418)."""
+    """A strong entity tag of one state of one file. A hash, because inode numbers must not be disclosed
+    (CVE-2003-1418)."""
     state = b"%b %d %d %d %d" % (coding, status.inode, status.size, status.modified_ns, status.changed_ns)
     return b'"%b"' % blake2b(state, digest_size=12).hexdigest().encode("ascii")
 

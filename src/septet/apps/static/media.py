@@ -1,9 +1,9 @@
-"""What a file is said to be: its media type and its own content coding, by the end of its name."""
+"""The media type of a file, and its own content coding, by the suffix of its name."""
 
 import mimetypes
 
 _types = mimetypes.MimeTypes()
-"""Python's own table, so that a type does not depend on the machine; and what old Pythons do not have in it."""
+"""Python's own table, so that a type does not depend on the machine, and types that older Pythons lack."""
 
 for _suffix, _type in {
     ".avif": "image/avif",
@@ -20,10 +20,10 @@ for _suffix, _type in {
 
 
 def media_type(name: str) -> str:
-    """A value for Content-Type."""
-    # It takes names for URLs, and `data:text/html,.png` would say of itself what it is.
+    """The value of Content-Type for a file of this name."""
+    # guess_type takes names for URLs: without a slash, `data:text/html,.png` could choose its own type.
     kind, coding = _types.guess_type("/" + name.rpartition("/")[2], strict=False)
-    if coding and not own_coding(name):  # a compressed file is served as what it is, not as what it holds
+    if coding and not own_coding(name):  # the type of a compressed file, not of its content
         return "application/gzip" if coding == "gzip" else "application/octet-stream"
     if kind is None:
         return "application/octet-stream"
@@ -31,5 +31,5 @@ def media_type(name: str) -> str:
 
 
 def own_coding(name: str) -> str:
-    """The content coding of the file itself; empty for none. SVG's specification (2, section 1.3) has it for .svgz."""
+    """The content coding of the file itself; empty for none. SVG 2, section 1.3, requires it for .svgz."""
     return "gzip" if name.lower().endswith(".svgz") else ""

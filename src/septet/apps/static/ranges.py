@@ -1,7 +1,7 @@
-"""Byte ranges: which parts of a file a client asks for, and how several are sent at once (RFC 9110 section 14).
+"""Byte ranges: which parts of a file a client asks for, and how several are sent in one answer (RFC 9110 section 14).
 
-A set of ranges costs its sender a few bytes and could cost the server much more: so there are at most `MAX_RANGES` of
-them, what overlaps or touches is sent once, and nothing here takes longer than sorting so many numbers.
+A set of ranges costs its sender a few bytes and could cost the server much more. So there are at most `MAX_RANGES` of
+them, ranges that overlap or touch are merged, and no step costs more than sorting that many numbers.
 """
 
 import re
@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_RANGES = 64
-"""In one request; Apache stops at 200. Section 14.2 lets a server refuse many small or overlapping ones."""
+"""Ranges in one request; Apache allows 200. Section 14.2 lets a server refuse many small or overlapping ones."""
 
 _HUGE = 10**18
-"""Any number of more digits: a position beyond the end of every file."""
+"""Stands for any number of more than 18 digits: a position beyond the end of every file."""
 
 _bytes_unit = re.compile(rb"[bB][yY][tT][eE][sS]=(.*)").fullmatch
 _spec = re.compile(rb"[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*").fullmatch
 
 
 class Spec(NamedTuple):
-    """One range as it was asked for: from `first` to `last`, both included, or without `first` the `last` bytes."""
+    """One range as the client asked for it: bytes `first` to `last`, both included; or with `first` None, the last
+    `last` bytes."""
 
     first: int | None
     last: int
@@ -37,13 +38,14 @@ class Span(NamedTuple):
 
 
 Piece = bytes | Span
-"""Something to send: bytes as they are, or a part of the file."""
+"""A part of an answer: bytes, or a part of the file."""
 
 
 def read_ranges(value: bytes) -> tuple[Spec, ...] | None:
-    """The ranges that a Range field asks for; None for what is to be ignored: another unit, or a malformed set.
+    """The ranges in a Range field; None if it must be ignored: another unit, or a malformed set.
 
-    Of too many nothing is left, so that the answer is 416 as for a set that cannot be satisfied (section 15.5.17).
+    Empty if there are more than MAX_RANGES: then the answer is 416, as for a set that cannot be satisfied (section
+    15.5.17).
     """
     matched = _bytes_unit(value)
     if not matched:
@@ -53,7 +55,7 @@ def read_ranges(value: bytes) -> tuple[Spec, ...] | None:
     specs = []
     for element in matched[1].split(b","):
         if not element.strip(b" \t"):
-            continue  # section 5.6.1.2: empty elements of a list do not count
+            continue  # section 5.6.1.2: empty elements are ignored
         spec = _read_spec(element)
         if spec is None:
             return None
@@ -73,16 +75,16 @@ def _read_spec(element: bytes) -> Spec | None:
 
 
 def _number(digits: bytes) -> int:
-    """`int` would take quadratic time for what a client can send."""
+    """The number, or _HUGE if it has more than 18 digits: `int` takes quadratic time for long ones."""
     digits = digits.lstrip(b"0")
     return int(digits or b"0") if len(digits) <= 18 else _HUGE
 
 
 def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
-    """The parts of a file of `size` bytes that are to be sent: without overlaps, none that touches another.
+    """The parts of a file of `size` bytes to be sent. Parts that overlap or touch are merged.
 
-    They come in the order in which they were asked for (section 15.3.7.2), a merged one in the place of its first.
-    Empty when nothing can be satisfied.
+    They are in the order in which they were asked for (section 15.3.7.2), a merged one in the place of its first.
+    Empty if no range can be satisfied.
     """
     wanted = [span for spec in specs if (span := _span(spec, size)) is not None]
     merged: list[tuple[int, Span]] = []
@@ -95,14 +97,14 @@ def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
 
 
 def _span(spec: Spec, size: int) -> Span | None:
-    """None for what cannot be satisfied (section 14.1.2)."""
+    """The part of the file that a range asks for; None if it cannot be satisfied (section 14.1.2)."""
     if spec.first is None:
         return Span(max(0, size - spec.last), size) if spec.last and size else None
     return Span(spec.first, min(spec.last + 1, size)) if spec.first < size else None
 
 
 class Multipart:
-    """The frame around several parts: multipart/byteranges (section 14.6), with a boundary that no file can foresee."""
+    """The frame around several parts: multipart/byteranges (section 14.6)."""
 
     def __init__(self, boundary: bytes, media_type: bytes, spans: list[Span], size: int) -> None:
         self.content_type = b"multipart/byteranges; boundary=" + boundary
@@ -114,10 +116,10 @@ class Multipart:
         ]
         self._end = b"\r\n--%b--\r\n" % boundary
         self.length = sum(map(len, self._heads)) + sum(stop - start for start, stop in spans) + len(self._end)
-        """Bytes of the whole."""
+        """Bytes of the content: heads, parts and end."""
 
     def pieces(self) -> Iterator[Piece]:
-        """All that is to be sent."""
+        """The pieces of the content, in order."""
         for head, span in zip(self._heads, self._spans, strict=True):
             yield head
             yield span

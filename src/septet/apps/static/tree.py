@@ -1,13 +1,13 @@
-"""A directory out of which nothing leads: no name, no link, and nobody who changes either at the wrong moment.
+"""A directory that no request can leave: by no name, by no link, and not while a link is swapped for a directory.
 
-A name is opened component by component, each in the directory that was opened before it, and none of them may be a
-link (openat(2), O_NOFOLLOW). There is nothing between a check and an opening, so no race between them can be won. A
-link that stays inside is allowed all the same: its name is resolved first, and what that gives is opened so.
+A name is opened component by component, each relative to the directory opened before it, and no component may be a link
+(openat(2), O_NOFOLLOW). There is no check before the opening, so there is no race between the two. A link that stays
+inside the directory is allowed: its name is resolved first, and the result is opened in this way.
 
-To know a file again costs less than to open it: when lstat(2) finds the directories on its way and the file itself as
-they were, opening would lead to the same file in the same state. So a link that takes the place of a directory is seen
-as surely as a change of the file. The directory itself is named by its administrator, and may be a link: every look
-follows it anew, so that it can be switched from one release to the next.
+Recognising a file costs less than opening it: if lstat(2) finds all directories on its way and the file itself
+unchanged, opening would give the same file in the same state. A link in place of a directory is noticed like a change
+of the file. The root directory is named by the administrator and may be a link; it is followed anew each time, so it
+can be switched from one release to the next.
 """
 
 import errno
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 LINK_MET = frozenset({errno.ELOOP, errno.ENOTDIR})
-"""What O_NOFOLLOW says of a link, alone and together with O_DIRECTORY."""
+"""The errors of open(2) for a link with O_NOFOLLOW, and for a link with O_DIRECTORY as well."""
 
-# Without O_NONBLOCK, opening a FIFO would wait for somebody to write to it.
+# Without O_NONBLOCK, opening a FIFO would wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
@@ -27,7 +27,7 @@ _NOT_PLAIN = frozenset({b"", b".", b".."})
 
 
 class Identity(NamedTuple):
-    """One state of one file: nobody can change its content without changing this (inode(7); times in ns)."""
+    """One state of one file: a change of its content changes one of these (inode(7); times in ns)."""
 
     mode: int
     device: int
@@ -38,23 +38,23 @@ class Identity(NamedTuple):
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Of what stat(2) has found."""
+    """The identity in a result of stat(2)."""
     return Identity(
         status.st_mode, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )
 
 
-Sight = tuple[bytes, Identity]
-"""A path, and what was there."""
+PathState = tuple[bytes, Identity]
+"""A path, and the file or directory that was found there."""
 
 
-def unchanged(sights: tuple[Sight, ...]) -> bool:
-    """Whether all of them would be seen again now."""
+def unchanged(path_states: tuple[PathState, ...]) -> bool:
+    """Whether lstat(2) finds all of them as they were."""
     lstat = os.lstat
     try:
-        for path, known in sights:
+        for path, known in path_states:
             now = lstat(path)
-            # A plain tuple: it is compared like an Identity, and made in a third of the time.
+            # A plain tuple compares like an Identity, and is made in a third of the time.
             if known != (now.st_mode, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns):
                 return False
     except OSError:
@@ -63,22 +63,22 @@ def unchanged(sights: tuple[Sight, ...]) -> bool:
 
 
 def is_plain(name: bytes) -> bool:
-    """Whether no component of the name is empty, `.` or `..`, which only resolving gives a meaning."""
+    """Whether no component of the name is empty, `.` or `..`; other names must be resolved."""
     return _NOT_PLAIN.isdisjoint(name.split(b"/"))
 
 
 class Tree:
-    """What lies below a directory. Names are relative to it, and have no slash at either end."""
+    """The files below a directory. Names are relative to it, and have no slash at either end."""
 
     def __init__(self, directory: str) -> None:
         self._root = os.fsencode(os.path.abspath(directory)).rstrip(b"/") + b"/"
-        """With its slash lstat(2) follows it, too, if it is a link."""
+        """The directory with a slash at the end, so that lstat(2) follows it if it is a link."""
 
     def path(self, name: bytes) -> bytes:
         return self._root + name
 
-    def way(self, name: bytes) -> tuple[Sight, ...]:
-        """The directories that lead to a name, as they are now. Raises OSError."""
+    def ancestors(self, name: bytes) -> tuple[PathState, ...]:
+        """The states of the directories that lead to a name. Raises OSError."""
         paths = [self._root]
         for component in name.split(b"/")[:-1]:
             paths.append(paths[-1].rstrip(b"/") + b"/" + component)
@@ -86,7 +86,8 @@ class Tree:
 
     @contextmanager
     def directory_of(self, name: bytes) -> Iterator[int]:
-        """A descriptor of the directory that holds a plain name. Raises OSError: `LINK_MET` for a link on the way."""
+        """A descriptor of the directory that holds a plain name. Raises OSError, with an errno in `LINK_MET` for a
+        link."""
         descriptor = os.open(self._root, _DIRECTORY)
         try:
             for component in name.split(b"/")[:-1]:
@@ -98,19 +99,19 @@ class Tree:
             os.close(descriptor)
 
     def open(self, name: bytes) -> int:
-        """A descriptor for reading a plain name. Raises OSError: `LINK_MET` when the name or its way is a link."""
+        """A descriptor for reading a plain name. Raises OSError, with an errno in `LINK_MET` for a link."""
         if b"/" not in name:
             return os.open(self._root + name, _FILE)
         with self.directory_of(name) as directory:
             return open_in(directory, name)
 
     def resolve(self, name: bytes) -> bytes:
-        """The plain name without links to which any name leads.
+        """The plain name, without links, to which a name leads.
 
-        Raises FileNotFoundError when that lies outside, IsADirectoryError when it is the directory itself.
+        Raises FileNotFoundError if that lies outside of the directory, IsADirectoryError if it is the directory itself.
         """
-        # As browsers do: `..` takes back a component of the name, wherever that leads. A name that went out and came in
-        # again (../public/a.txt, ../proc/1/cwd/a.txt) would tell strangers what is outside.
+        # As browsers do: `..` removes a component of the name. A name that leaves the directory and returns
+        # (../public/a.txt, ../proc/1/cwd/a.txt) would tell clients what is outside.
         name = os.path.normpath(name)
         if name.split(b"/")[0] == b"..":
             raise FileNotFoundError(errno.ENOENT, "outside of the directory")

@@ -1,4 +1,4 @@
-"""What the application sees of doubtful fields, as the peer is trusted or not."""
+"""Which untrusted fields the application sees, from a trusted peer and from others."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def test_request_without_doubtful_fields_has_none() -> None:
 
 
 def test_doubtful_fields_are_set_aside() -> None:
-    """Whoever forgets to vet a request does not let them through."""
+    """Without a filter they are dropped."""
     found = request(*FORWARDED, "X_Y: z", "Forwarded: for=203.0.113.9")
     assert found.fields == PLAIN
     assert len(found.untrusted_fields) == len(FORWARDED) + 2
@@ -88,7 +88,7 @@ def test_host_is_added_where_there_is_none() -> None:
 
 def test_everything_else_stays_as_it_was() -> None:
     changed = {"fields", "untrusted_fields", "scheme", "client", "derived"}
-    of_the_fields_that_came = {"section", "changed"}  # which are the vetted request's no longer
+    of_the_fields_that_came = {"section", "varying_fields"}  # which are the vetted request's no longer
     unchanged = {field.name for field in dataclasses.fields(Request)} - changed - of_the_fields_that_came
     for line in ("POST /a?b HTTP/1.1", "GET http://inside:8000 HTTP/1.1", "OPTIONS * HTTP/1.0"):
         found = request(*FORWARDED, "Content-Length: 3", "Connection: close", "Expect: 100-continue", line=line)
@@ -124,12 +124,12 @@ def test_clients_are_remembered_in_bounded_number() -> None:
     for number in range(3000):
         for _ in range(2):
             filter_untrusted(request(f"X-Forwarded-For: 10.0.{number >> 8}.{number & 255}"), PROXY)
-    assert len(filter_untrusted._known) <= REMEMBERED_CLIENTS
+    assert len(filter_untrusted._cache) <= REMEMBERED_CLIENTS
     long = "X-Forwarded-A: " + "a" * REMEMBERED_BYTES
-    filter_untrusted._known.clear()
+    filter_untrusted._cache.clear()
     for _ in range(3):
         assert filter_untrusted(request(long), PROXY).client is None
-    assert not filter_untrusted._known
+    assert not filter_untrusted._cache
 
 
 # Names with underscores

@@ -1,25 +1,25 @@
-"""Patience: used up by waiting, won back by progress, and never more than it was."""
+"""A slow client's time is used up by waiting, won back by progress, and never more than the full timeout."""
 
 import pytest
 
-from septet.http.pace import LOOK_S, Pace
+from septet.session.phases import MAX_INTERVAL_S, Pace
 
 
-def look(pace: Pace, *looks: tuple[float, int]) -> list[float]:
-    """The deadlines that a carrier hears which looks at these instants, when so many bytes have moved."""
-    return [pace.deadline(now, moved) for now, moved in looks]
+def deadlines(pace: Pace, *calls: tuple[float, int]) -> list[float]:
+    """The deadlines given for these calls: (instant in seconds, bytes moved)."""
+    return [pace.deadline(now, moved) for now, moved in calls]
 
 
 def test_without_progress_the_deadline_stands() -> None:
-    assert look(Pace(30, 240), (0, 0), (1, 0), (2, 0), (2.5, 0)) == [30, 30, 30, 30]
+    assert deadlines(Pace(30, 240), (0, 0), (1, 0), (2, 0), (2.5, 0)) == [30, 30, 30, 30]
 
 
 def test_progress_wins_back_what_it_is_worth() -> None:
-    assert look(Pace(30, 100), (0, 0), (1, 50), (2, 100)) == [30, 30.5, 31]
+    assert deadlines(Pace(30, 100), (0, 0), (1, 50), (2, 100)) == [30, 30.5, 31]
 
 
 def test_no_more_is_won_than_was_used() -> None:
-    assert look(Pace(30, 100), (0, 0), (1, 1_000_000), (2, 2_000_000)) == [30, 31, 32]
+    assert deadlines(Pace(30, 100), (0, 0), (1, 1_000_000), (2, 2_000_000)) == [30, 31, 32]
 
 
 def test_a_byte_a_second_comes_to_an_end() -> None:
@@ -34,12 +34,12 @@ def test_the_least_rate_is_enough() -> None:
 
 
 def test_without_a_rate_any_progress_wins_back_all() -> None:
-    assert look(Pace(30, 0), (0, 0), (1, 1), (2, 2), (3, 2)) == [30, 31, 32, 32]
+    assert deadlines(Pace(30, 0), (0, 0), (1, 1), (2, 2), (3, 2)) == [30, 31, 32, 32]
 
 
 def test_a_carrier_that_was_busy_does_not_blame_the_client() -> None:
-    """Whoever looks at many looks about once a second; what is beyond is its own time."""
-    assert look(Pace(30, 240), (0, 0), (60, 0)) == [30, 60 + 30 - LOOK_S]
+    """A carrier of many clients asks about once a second; a longer interval is the carrier's own time."""
+    assert deadlines(Pace(30, 240), (0, 0), (60, 0)) == [30, 60 + 30 - MAX_INTERVAL_S]
 
 
 def test_a_wait_for_one_client_alone_counts_in_full() -> None:
@@ -51,4 +51,4 @@ def test_a_wait_for_one_client_alone_counts_in_full() -> None:
 
 @pytest.mark.parametrize("rate", [0, 100])
 def test_counting_from_another_beginning_wins_nothing(rate: int) -> None:
-    assert look(Pace(30, rate), (0, 1000), (1, 0)) == [30, 30]
+    assert deadlines(Pace(30, rate), (0, 1000), (1, 0)) == [30, 30]

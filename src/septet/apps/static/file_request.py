@@ -1,4 +1,4 @@
-"""What a request's head asks of a directory. Read once for all requests with the same head, which are one object."""
+"""What a request asks of a directory. Parsed once for all requests with the same head."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from septet.apps.static.ranges import Spec, read_ranges
 from septet.exchange import Request
 
 INDEX = b"index.html"
-"""What stands for a directory."""
+"""The file that is served for a directory."""
 
 _FIELDS = frozenset(
     (
@@ -24,31 +24,33 @@ _FIELDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class FileRequest:
+    """A GET or HEAD for a file."""
+
     name: bytes
-    """Decoded, and relative to the directory; that of the index, where a directory is asked for."""
+    """Percent-decoded, relative to the directory; the index's name for a path that ends with a slash."""
     content: bool
-    """False: the head of the answer will do."""
+    """False: the request is a HEAD."""
     accepted: Accepted
     conditions: Conditions | None
     ranges: tuple[Spec, ...] | None
     simple: bool
-    """It asks for all of a file as it is, unconditionally."""
+    """The usual case: all of the file, uncompressed, without conditions."""
 
 
-def read_request(request: Request, name: bytes) -> Asked | None:
-    """What a GET or HEAD for `name`, a decoded path, asks; None for one that no file can have."""
+def read_request(request: Request, name: bytes) -> FileRequest | None:
+    """Parse a GET or HEAD for `name`, a decoded path. None if no file can have this name."""
     if b"\0" in name or name.startswith(b"/"):
         return None
     said: dict[bytes, bytes] = {}
     for field, value in request.fields:
-        if field in _FIELDS:  # RFC 9110 section 5.3; of a field that is no list, two values make a malformed one
+        if field in _FIELDS:  # RFC 9110 section 5.3; a field that is no list becomes malformed by this
             said[field] = said[field] + b", " + value if field in said else value
     accepted = read_accepted(said.pop(b"accept-encoding", None))
     conditions = read_conditions(said) if said else None
-    # RFC 9110 section 14.2: a range means something to GET alone.
+    # RFC 9110 section 14.2: Range applies to GET only.
     ranges = read_ranges(said[b"range"]) if b"range" in said and request.method == "GET" else None
     if not name or name.endswith(b"/"):
         name += INDEX
     simple = conditions is None and ranges is None and accepted.identity
-    return Asked(name, request.method == "GET", accepted, conditions, ranges, simple)
+    return FileRequest(name, request.method == "GET", accepted, conditions, ranges, simple)

@@ -1,0 +1,117 @@
+"""The output queue of a session: bytes and stretches of files that wait for the client, in order.
+
+An application may run ahead of its client, as far as its carrier lets it. What it gives while other output still waits
+goes to the end of the queue. A base class of `Session`, which creates the attributes.
+"""
+
+from collections import deque
+
+from septet.exchange import FileRegion, Part, Want
+from septet.protocol import CLOSE, WRITE, Phase
+from septet.session.phases import ANSWER, OVER
+
+JOINED_BYTES = 65536
+"""Output is joined into pieces of about this size: one send(2) for each piece, and no copy of what is larger."""
+
+
+class OutputQueue:
+    """Output in the order `output`, `file`, `later`, and the phase that follows from it."""
+
+    __slots__ = ("file", "later", "lost", "output", "phase", "since")
+
+    output: bytes | memoryview
+    file: FileRegion | None
+    """To be sent after `output`."""
+    later: deque[bytes | bytearray | FileRegion] | None
+    """To be sent after `file`, in this order. None when it would be empty, which is the usual case."""
+    phase: Phase
+    since: float | None
+    """When the phase began, on the carrier's clock (seconds); None until the carrier has asked for the deadline."""
+    lost: bool
+
+    def _flushed(self) -> Want:
+        """All output has been sent: choose the next phase."""
+        raise NotImplementedError
+
+    def _enter(self, phase: Phase) -> Want:
+        self.phase = phase
+        self.since = None
+        return phase.want
+
+    def wrote(self, count: int) -> Want:
+        output = self.output
+        if output:
+            if count < len(output):
+                self.output = memoryview(output)[count:]
+                return WRITE
+            self.output = b""
+            if self.file is not None:
+                return WRITE
+            return self._flushed() if self.later is None else self._next_queued(self.later)
+        assert self.file is not None
+        return self._wrote_file(self.file, count)
+
+    def read_file(self, data: bytes) -> Want:
+        raise AssertionError("a file goes by sendfile(2)")
+
+    def _wrote_file(self, file: FileRegion, count: int) -> Want:
+        if not count:  # The file is shorter than it was: what was promised cannot be kept.
+            return self.lose()
+        file.offset += count
+        file.count -= count
+        if file.count:
+            return WRITE
+        self.file = None
+        return self._flushed() if self.later is None else self._next_queued(self.later)
+
+    def _next_queued(self, later: "deque[bytes | bytearray | FileRegion]") -> Want:
+        """Take the next piece in memory, the next stretch of a file, or both if they come in this order."""
+        if not isinstance(later[0], FileRegion):
+            self.output = bytes(later.popleft())  # type: ignore[arg-type]
+        if later and isinstance(later[0], FileRegion):
+            self.file = later.popleft()  # type: ignore[assignment]
+        if not later:
+            self.later = None
+        return WRITE
+
+    def _queue(self, data: bytes, body: Part) -> Want:
+        """Append `data` to the queue, and then `body` if that is a file."""
+        if self.lost:
+            return CLOSE
+        if self.file is not None or self.later is not None or len(self.output) > JOINED_BYTES:
+            self._enqueue(data, body)
+            return WRITE
+        self.output = bytes(self.output) + data if self.output else data
+        if type(body) is not bytes and isinstance(body, FileRegion) and body.count:
+            self.file = body
+        elif not self.output:
+            return self._flushed()
+        self.phase = ANSWER
+        self.since = None
+        return WRITE
+
+    def _enqueue(self, data: bytes, body: Part) -> None:
+        """Append to `later`. Small pieces in memory are joined, since an application may give very many of them."""
+        later = self.later
+        if later is None:
+            later = self.later = deque()
+        last = later[-1] if later else None
+        if isinstance(last, bytearray) and len(last) + len(data) <= JOINED_BYTES:
+            last += data
+        elif data:
+            later.append(bytearray(data) if len(data) < JOINED_BYTES else data)
+        if isinstance(body, FileRegion) and body.count:
+            later.append(body)
+        if not later:
+            self.later = None
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of output that wait for the client in memory."""
+        return len(self.output) + sum(len(item) for item in self.later or () if not isinstance(item, FileRegion))
+
+    def lose(self) -> Want:
+        self.lost = True
+        self.output = b""
+        self.file = self.later = None
+        return self._enter(OVER)
