@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from septet.errors import Failed
-from septet.logs import AccessLog
+from septet.logs import AccessLog, _GuardedLogger
 from septet.protocol import RUN
 from septet.rules import Rules
 from support.carrier import CLIENT, Watched, ok, write_all
@@ -106,3 +106,30 @@ def test_levels_on_standard_error(level: str, shown: int) -> None:
 def test_standard_output_is_a_dash() -> None:
     code = "import septet.logs; septet.logs.AccessLog.open('-')._file.fileno() == 1 or exit(1)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, env=os.environ).returncode == 0
+
+
+class Unspeakable(SystemExit):
+    def __repr__(self) -> str:
+        raise SystemExit("deliberate")
+
+
+def refuse(*_: object) -> bool:
+    raise SystemExit("deliberate")
+
+
+@pytest.mark.parametrize("how", ["filter", "factory", "argument"])
+def test_what_an_application_does_to_logging_does_not_come_back(how: str) -> None:
+    """Else it would end a thread of the server, or the server, where that says something of a request."""
+    log = logging.getLogger("septet")
+    kind, factory = log.__class__, logging.getLogRecordFactory()
+    log.__class__ = _GuardedLogger
+    try:
+        if how == "filter":
+            log.addFilter(refuse)
+        elif how == "factory":
+            logging.setLogRecordFactory(refuse)  # type: ignore[arg-type]
+        log.error("a task raised %r", Unspeakable() if how == "argument" else "something")
+    finally:
+        log.removeFilter(refuse)
+        logging.setLogRecordFactory(factory)
+        log.__class__ = kind

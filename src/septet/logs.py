@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 from septet.errors import Failed
 from septet.protocol import ServerExchange
@@ -47,15 +47,17 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _GuardedLogger(logging.Logger):
-    """The server's own logger. An application may add handlers. An exception in one of them is printed instead of
-    raised: it would come out of server code that logs, and end a thread or the process."""
+    """The server's own logger. An application may add handlers and filters, set a factory of records, and raise an
+    object whose `repr` raises. An exception in any of these is printed instead of raised: it would come out of server
+    code that logs, and end a thread or the process."""
 
-    def callHandlers(self, record: logging.LogRecord) -> None:
+    def _log(self, level: int, msg: object, args: Any, *more: Any, **named: Any) -> None:
+        """All levels come through here (`logging.Logger`)."""
         try:
-            super().callHandlers(record)
-        except BaseException:
-            with suppress(OSError, ValueError):  # standard error is closed, or full
-                print(record.getMessage(), "(a handler of the log raised:)", file=sys.__stderr__)
+            super()._log(level, msg, args, *more, **{**named, "stacklevel": named.get("stacklevel", 1) + 1})
+        except BaseException as error:
+            with suppress(BaseException):  # standard error is closed or full, or the arguments have no text either
+                print(f"{msg} (logging this raised {type(error).__name__})", file=sys.__stderr__)
                 traceback.print_exc(file=sys.__stderr__)
 
 

@@ -5,12 +5,12 @@ inside the application or just after it has returned, and becomes a 500.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from septet.apps._files import region_of_rest
 from septet.exchange import ClientGone, Delivery, Exchange, Fields, Part, Response, ResponseHead, octets
+from septet.http.cache import BoundedCache
 from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20
@@ -33,7 +33,16 @@ def _checked_head(status: str, headers: Headers) -> ResponseHead:
     return response_head(int(code), _latin_1(reason), _encoded(headers))
 
 
-_head = lru_cache(256)(_checked_head)
+_heads: BoundedCache[tuple[str, Headers], ResponseHead] = BoundedCache(256)
+"""Heads by what `start_response` was given. Only plain strings are kept: an object of the application's would live on
+here, and its `__eq__` would run in other requests."""
+
+
+def _new_head(status: str, headers: tuple[tuple[str, str], ...]) -> ResponseHead:
+    head = _checked_head(status, headers)
+    if type(status) is str and all(type(name) is type(value) is str for name, value in headers):
+        _heads.add((status, tuple((name, value) for name, value in headers)), head)
+    return head
 
 
 def _encoded(headers: Headers) -> Fields:
@@ -76,7 +85,8 @@ class Call:
         elif self.head is not None:
             raise RuntimeError("start_response was called a second time without exc_info")
         try:
-            self.head = _head(status, tuple(headers))
+            key = status, tuple(headers)
+            self.head = _heads.get(key) or _new_head(*key)
         except TypeError:  # not hashable: pairs may be lists; or of a wrong type, which _checked_head reports
             self.head = _checked_head(status, headers)
         return self.write

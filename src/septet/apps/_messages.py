@@ -7,11 +7,11 @@ exception, so its text is for the application's author.
 import os
 import stat
 from collections.abc import Iterable, MutableMapping
-from functools import lru_cache
 from typing import Any
 
 from septet.apps._files import owned
 from septet.exchange import Fields, FileRegion, Request, ResponseHead
+from septet.http.cache import BoundedCache
 from septet.http.head import reason_phrase, response_head
 
 Message = MutableMapping[str, Any]
@@ -21,7 +21,8 @@ def head_of(message: Message) -> ResponseHead:
     """The head of the answer in `http.response.start`."""
     fields = message.get("headers", ())
     try:
-        return _head(message["status"], tuple(fields))
+        key = message["status"], tuple(fields)
+        return _heads.get(key) or _new_head(*key)
     except TypeError:  # not hashable: pairs may be lists; or of a wrong type, which _checked_head reports
         return _checked_head(message["status"], fields_of(message))
 
@@ -32,7 +33,16 @@ def _checked_head(status: int, fields: Fields) -> ResponseHead:
     return response_head(status, reason_phrase(status).encode("ascii"), fields)
 
 
-_head = lru_cache(256)(_checked_head)
+_heads: BoundedCache[tuple[int, Fields], ResponseHead] = BoundedCache(256)
+"""Heads by what `http.response.start` says. Only plain bytes are kept: an object of the application's would live on
+here, and its `__eq__` would run in other requests."""
+
+
+def _new_head(status: int, fields: Fields) -> ResponseHead:
+    head = _checked_head(status, fields)
+    if all(type(name) is type(value) is bytes for name, value in fields):
+        _heads.add((int(status), tuple((name, value) for name, value in fields)), head)
+    return head
 
 
 def fields_of(message: Message) -> Fields:

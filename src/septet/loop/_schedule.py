@@ -143,7 +143,11 @@ class Schedule(asyncio.SelectorEventLoop):
         """As in asyncio: call `callback` in the next turn of the loop."""
         if self._closed or self._debug:
             return _trim_traceback(super().call_soon(callback, *args, context=context))
-        handle = SoonHandle(callback, args, self, context)
+        try:
+            handle = SoonHandle(callback, args, self, context)
+        except MemoryError:  # a Future that cannot schedule what waits for it forgets it, and its task waits for ever
+            sleep(SHORTAGE_S)
+            handle = SoonHandle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
