@@ -1,5 +1,6 @@
 """The access log, line by line, and the log on standard error."""
 
+import logging
 import os
 import re
 import subprocess
