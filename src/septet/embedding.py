@@ -48,10 +48,10 @@ def run(application: Any = None, /, **options: Any) -> None:
         configure(config.log_level)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    forked.stranger = False  # a child of the program may serve by itself
+    forked.by_application = False  # a child of the program may serve by itself
     stop = Stop()
     try:
-        server.take_signals_as_they_are_meant()
+        server.restore_inherited_signals()
         with server.opened(config, application) as (config, site, listeners):
             server.run(config, site, listeners, stop, partial(server.announce, config.model, listeners))
     finally:
@@ -100,7 +100,7 @@ class Server:
         """Raises Failed if the server cannot start, and UsageError if there is no such application."""
         if self._thread is not None:
             raise RuntimeError("a Server serves once: make another")
-        forked.stranger = False
+        forked.by_application = False
         with self._stack:
             config, site, listeners = self._stack.enter_context(server.opened(self._config, self._application))
             for listener in listeners:

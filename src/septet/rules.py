@@ -43,7 +43,7 @@ class Admission(Protocol):
         """One that was counted is over."""
 
 
-def _unheard(sentence: str) -> None: ...
+def _ignore(sentence: str) -> None: ...
 
 
 def _no_fields(date: bool, server: bool) -> bytes:
@@ -58,11 +58,11 @@ class Rules:
     timeouts: Timeouts = field(default_factory=Timeouts)
     date_and_server: Callable[[bool, bool], bytes] = _no_fields
     """Gives the Date and the Server line of an answer, each if it is wanted."""
-    complain: Callable[[str], object] = _unheard
+    complain: Callable[[str], object] = _ignore
     """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
-    refused: Callable[[str], object] = _unheard
+    refused: Callable[[str], object] = _ignore
     """Told, in a sentence, which request was refused and why."""
-    lacking: Callable[[str], object] = _unheard
+    lacking: Callable[[str], object] = _ignore
     """Told, in a sentence, what could not be done for want of disk space or descriptors."""
     spool: Callable[[], Any] | None = None
     """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it

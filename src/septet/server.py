@@ -17,7 +17,7 @@ from septet.logs import configure
 from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 from septet.processes.capacity import why_over_capacity
-from septet.processes.children import bound_exit, leave
+from septet.processes.children import exit_despite_threads, exit_now
 from septet.processes.heap import share_heap
 from septet.processes.orders import Stop
 from septet.processes.supervisor import supervise
@@ -35,12 +35,12 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
     """
     share_heap()
     configure(config.log_level)
-    take_signals_as_they_are_meant()
+    restore_inherited_signals()
     for remark in said:
         log.warning("%s", remark)
     with opened(config) as (config, site, listeners):
         run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
-    bound_exit(0)
+    exit_despite_threads(0)
     return 0
 
 
@@ -54,25 +54,25 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
     obstacle = models.obstacle(config.model)
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
-    _find_room(config)
-    forked.begin()
+    _check_capacity(config)
+    forked.mark_as_server()
     site = load_site(config, application)
-    _end_strangers(None, None, None)
+    _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
         for listener in listeners:
             stack.callback(listener.close)
-        stack.push(_end_strangers)
+        stack.push(_exit_if_forked_by_application)
         yield config, site, listeners
 
 
-def _end_strangers(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
     """A child that the application has forked, and that came back to what loads it or to the event loop, ends there."""
-    if forked.stranger:
-        forked.leave(error)
+    if forked.by_application:
+        forked.exit_child(error)
 
 
-def take_signals_as_they_are_meant() -> None:
+def restore_inherited_signals() -> None:
     """A parent that ignores or blocks these signals has left us that, and means itself."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child has ended
@@ -99,7 +99,7 @@ def _absolute(bind: str) -> str:
     return absolute
 
 
-def _find_room(config: Config) -> None:
+def _check_capacity(config: Config) -> None:
     """Raise UsageError if more processes and threads are asked for than this machine has room for."""
     asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
     why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
@@ -117,7 +117,7 @@ def run(
         announce(workers)
 
     service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready)
-    stop.on_signals(lambda: leave(1))
+    stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
     gc.collect()
     gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
@@ -125,15 +125,15 @@ def run(
         if config.workers and models.concurrency(config.model) != "processes":
             supervise(service, run_model, config.workers)
         else:
-            stop.end_after(config.graceful_timeout)
+            stop.exit_after(config.graceful_timeout)
             run_model(service)
     except Failed as error:
-        stop.end_soon(error.exit_status)
+        stop.exit_soon(error.exit_status)
         raise
     except OSError as error:
-        if stop.started or forked.stranger:
+        if stop.started or forked.by_application:
             raise
-        stop.end_soon(Failed.exit_status)
+        stop.exit_soon(Failed.exit_status)
         raise Failed(f"cannot start: {error.strerror or error}") from error
 
 

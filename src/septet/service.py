@@ -102,7 +102,7 @@ class Service:
             return self
         with suppress(OSError):  # found now, while there are descriptors to try directories with
             gettempdir()
-        lacking = partial(ResourceExhaustion().tell, meanwhile="it is answered 500")
+        lacking = partial(ResourceExhaustion().report, meanwhile="it is answered 500")
         spool, limits = self.in_flight.spool, self.rules.limits
         if spool.limit and not 0 < limits.body <= spool.limit:  # what alone is too much need not be begun
             limits = replace(limits, body=spool.limit)

@@ -3,7 +3,7 @@
 import os
 import threading
 
-from septet.processes.acceptors import Acceptors
+from septet.processes.acceptors import WaitingThreads
 from septet.processes.in_flight import InFlight
 
 
@@ -16,7 +16,7 @@ class Thread:
 
 
 def test_one_volunteers_when_no_thread_is_free() -> None:
-    acceptors = Acceptors(4)
+    acceptors = WaitingThreads(4)
     first, second = Thread(), Thread()
     acceptors.wait(first)
     assert not acceptors.volunteer(second, always)
@@ -27,7 +27,7 @@ def test_one_volunteers_when_no_thread_is_free() -> None:
 
 
 def test_threads_that_stand_still_are_not_free() -> None:
-    acceptors = Acceptors(4)
+    acceptors = WaitingThreads(4)
     acceptors.wait(Thread())
     stalled_at = acceptors.accepted
     assert acceptors.volunteer(Thread(), always, stalled_at)
@@ -41,17 +41,17 @@ def test_processes_share_the_count_and_it_does_not_outlive_them() -> None:
     child = os.fork()
     if not child:
         in_flight.occupy(slot)
-        in_flight.acceptors.wait(Thread())
+        in_flight.waiting_threads.wait(Thread())
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert not in_flight.acceptors.volunteer(Thread(), always)
+    assert not in_flight.waiting_threads.volunteer(Thread(), always)
     in_flight.vacate(slot)
-    assert in_flight.acceptors.volunteer(Thread(), always)
+    assert in_flight.waiting_threads.volunteer(Thread(), always)
 
 
 def test_nobody_waits_for_one_who_decides() -> None:
     """A process may be stopped while it has the lock."""
-    acceptors = Acceptors(4)
+    acceptors = WaitingThreads(4)
     inside, leave = threading.Event(), threading.Event()
 
     def decide() -> bool:
@@ -74,7 +74,7 @@ def test_nobody_waits_for_one_who_decides() -> None:
 
 def test_a_thread_is_counted_once() -> None:
     """Also one that an exception of another thread has kept from noticing that it is."""
-    acceptors, thread = Acceptors(4), Thread()
+    acceptors, thread = WaitingThreads(4), Thread()
     for change, count in ((acceptors.wait, 1), (acceptors.wait, 1), (acceptors.leave, 0), (acceptors.leave, 0)):
         change(thread)
         assert acceptors.waiting == count

@@ -14,7 +14,7 @@ def test_one_line_for_each_episode(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     with caplog.at_level(logging.ERROR, "septet"):
         for instant in instants:
             monkeypatch.setattr(resource_exhaustion, "monotonic", lambda now=instant: now)
-            exhaustion.tell("cannot do it")
+            exhaustion.report("cannot do it")
     assert [record.getMessage() for record in caplog.records] == [
         "cannot do it; clients wait until it can be done again"
     ] * 2

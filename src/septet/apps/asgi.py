@@ -80,11 +80,11 @@ class Cycle(Channel):
         self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
-            if forked.stranger:
-                forked.leave()
+            if forked.by_application:
+                forked.exit_child()
         except BaseException as error:  # a cancellation too: it ends this request and nothing else
-            if forked.stranger:  # what it sends is not its own to send
-                forked.leave(None if isinstance(error, ClientGone) else error)
+            if forked.by_application:  # what it sends is not its own to send
+                forked.exit_child(None if isinstance(error, ClientGone) else error)
             log_raised(self._request, error, self.told_gone)
         else:
             if not (self.answered or exchange.lost or self.told_gone):

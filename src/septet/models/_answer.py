@@ -58,8 +58,8 @@ def answer(
     parts, over, begun, runs_on = None, False, False, None
     try:
         head, body, parts = call(application, exchange)
-        if forked.stranger:
-            forked.leave()
+        if forked.by_application:
+            forked.exit_child()
         if parts is not None and not parts.whole:
             begun, body, runs_on = _deliver_all_but_last(head, body, parts, exchange, delivery, call)
         if type(body) is not bytes and not isinstance(body, FileRegion):
@@ -67,16 +67,16 @@ def answer(
         over = True
         delivery.deliver(None if begun else head, body, True)
     except ClientGone as error:
-        if forked.stranger:  # it gives what is not its own to give
-            forked.leave()
+        if forked.by_application:  # it gives what is not its own to give
+            forked.exit_child()
         log_raised(exchange.request, error)
         if exchange.lost or not exchange.content_ended:
             delivery.give_up()
         else:  # it went on writing when nothing more was wanted: the client has its answer
             delivery.deliver(None, b"", True)
     except BaseException as error:
-        if forked.stranger:
-            forked.leave(error)
+        if forked.by_application:
+            forked.exit_child(error)
         if over:  # the failure is ours, and the exchange perhaps another request's
             if parts is not None:
                 _close(parts, call)
@@ -87,8 +87,8 @@ def answer(
         if runs_on is not None:
             _run_out(parts, *runs_on, exchange, call)
         _close(parts, call)
-    if forked.stranger:
-        forked.leave()
+    if forked.by_application:
+        forked.exit_child()
 
 
 def _deliver_all_but_last(
@@ -110,8 +110,8 @@ def _deliver_all_but_last(
             part = call(next, parts)
         except StopIteration:
             break
-        if forked.stranger:
-            forked.leave()
+        if forked.by_application:
+            forked.exit_child()
         if part or type(part) is not bytes:
             if length is not None and exchange.completed_by(part):
                 parts.detach()
@@ -121,8 +121,8 @@ def _deliver_all_but_last(
             raise ClientGone("while the application gave empty parts")
         else:
             delivery.look()
-    if forked.stranger:
-        forked.leave()
+    if forked.by_application:
+        forked.exit_child()
     parts.detach()
     return True, b"", None
 
@@ -143,8 +143,8 @@ def _close(parts: ResponseParts, call: Call) -> None:
     try:
         call(parts.close)
     except BaseException as error:
-        if forked.stranger:
-            forked.leave(error)
+        if forked.by_application:
+            forked.exit_child(error)
         log.exception("the application raised while its answer was closed")
 
 

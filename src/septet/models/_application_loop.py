@@ -63,7 +63,7 @@ def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bo
     async def start() -> None:
         starting = asyncio.current_task(loop)
         assert starting is not None, "a coroutine runs in a task"
-        loop.watch(stop.fileno(), READABLE, lambda mask: stop.heard() and starting.cancel())
+        loop.watch(stop.fileno(), READABLE, lambda mask: stop.drain_and_check() and starting.cancel())
         try:
             await lifespan.startup()
         finally:

@@ -78,7 +78,7 @@ from septet.models._drive import drive, expire, receive_compactly
 from septet.models._tasks import Starter
 from septet.models._watched import UNREAD_LIMIT
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE, Poll
-from septet.processes.children import leave
+from septet.processes.children import exit_now
 from septet.processes.orders import Stop
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
@@ -107,7 +107,7 @@ class Bell:
         self._sleeps = False
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
@@ -452,14 +452,14 @@ class AsgiThread:
         context = copy_context()  # in which the application was imported, and has set what it likes
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child that the application has forked."""
         if self._bell >= 0:
             os.close(self._bell)
 
     def start(self) -> bool:
         """Start the loop, and the application on it. False: the order to stop came first. Raises Failed."""
-        self._stop.at_once = partial(self._news.put, None)
+        self._stop.on_order = partial(self._news.put, None)
         try:
             self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._thread.start()
@@ -522,7 +522,7 @@ class AsgiThread:
             self._news.put(error)
         except BaseException:
             log.critical("the event loop has failed, and the server ends with it", exc_info=True)
-            leave(1)
+            exit_now(1)
 
     def _serve(self, loop: EpollLoop) -> None:
         """From the application's startup to its shutdown. Raises Failed."""
@@ -615,7 +615,7 @@ class AsgiThread:
     def _cut(self) -> None:
         """Requests in flight are over; so is what goes on after them."""
         if self._exchanges or self._tasks:
-            self._stop.say_time_is_up()
+            self._stop.log_time_is_up()
         for exchange in list(self._exchanges):
             exchange.cut()
         for task in list(self._tasks):

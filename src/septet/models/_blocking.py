@@ -70,8 +70,8 @@ class Acceptor:
         self.stop = service.stop
         self.metrics = service.metrics
         self._service = service
-        self._shortage = service.exhaustion
-        self._acceptors = service.in_flight.acceptors
+        self._exhaustion = service.exhaustion
+        self._waiting_threads = service.in_flight.waiting_threads
         self.waits = False
         """The thread is counted among those that wait for clients."""
         self.failed_at = -ACCEPT_PAUSE_S
@@ -95,34 +95,34 @@ class Acceptor:
             self._others.add(descriptor, READABLE)
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         self._poller.close()
 
     def crowded(self) -> bool:
         """A client waits whom no free thread will accept."""
         # Asked again, for the free thread may have accepted the client in between.
-        return self._somebody_waits() and not self._acceptors.waiting and self._somebody_waits()
+        return self._somebody_waits() and not self._waiting_threads.waiting and self._somebody_waits()
 
     def _somebody_waits(self) -> bool:
         return bool(self.watched) and bool(self._others.wait(0))
 
     def return_to(self) -> bool:
         """Whether this thread, which has an idle client, is needed here; if so, it counts as free from now on."""
-        now, accepted, seen = monotonic(), self._acceptors.accepted, self._seen_waiting
+        now, accepted, seen = monotonic(), self._waiting_threads.accepted, self._seen_waiting
         lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
         seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
         stalled_at = accepted if now - seen.first >= STALLED_S else None
-        return self._acceptors.volunteer(self, self._somebody_waits, stalled_at)
+        return self._waiting_threads.volunteer(self, self._somebody_waits, stalled_at)
 
     def will_return(self) -> None:
         """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
         if self.watched and not self.waits:
-            self._acceptors.wait(self)
+            self._waiting_threads.wait(self)
 
     def stay_away(self) -> None:
         """The client needs its thread still."""
         if self.waits:
-            self._acceptors.leave(self)
+            self._waiting_threads.leave(self)
 
     def __iter__(self) -> Iterator[Client]:
         """Clients as they come, until the order to stop."""
@@ -141,7 +141,7 @@ class Acceptor:
         self.will_return()
         for descriptor, _ in ready or self._poller.wait(None):
             if descriptor not in self._listeners:
-                self.stop.heard()
+                self.stop.drain_and_check()
             elif not self.stop.ordered:
                 yield from self._admit(descriptor)
 
@@ -162,12 +162,12 @@ class Acceptor:
                 self.pause(f"cannot accept clients: {reason(error)}")
             return
         if self.waits:
-            self._acceptors.accept(self)
+            self._waiting_threads.accept(self)
         yield client
 
     def pause(self, why: str) -> None:
         """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""
-        self._shortage.tell(why)
+        self._exhaustion.report(why)
         sleep(ACCEPT_PAUSE_S)
 
 
@@ -288,7 +288,7 @@ class _Watch:
         descriptor = self._sock.fileno()
         while True:
             ready = {found for found, _ in self._interruptible.wait(timeout)}
-            if not ready or descriptor in ready or self._acceptor.stop.heard():
+            if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
                 return descriptor in ready
             timeout = self._time_left()
 
@@ -300,7 +300,7 @@ class _Watch:
             if descriptor in ready:
                 return True
             if self._order in ready:
-                if self._acceptor.stop.heard():
+                if self._acceptor.stop.drain_and_check():
                     return False
             elif not ready:
                 if not self._kept_s or has_been_deferred(self._sock):
@@ -344,7 +344,7 @@ def _serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
             want = watch.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (acceptor.stop.ask_above() or acceptor.crowded()):
+            if want is RUN and (acceptor.stop.check_parent() or acceptor.crowded()):
                 session.stop()  # its answer says that it is the last
             want = drive(want, session, sock, turn)
     except Exception:
@@ -386,8 +386,8 @@ def serve_all(service: Service, acceptor: Acceptor, asgi: AsgiThread | None) -> 
 
 def _tell_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
     """What comes again and again must not keep the process busy: then nobody is let in for a moment."""
-    if forked.stranger:
-        forked.leave(failure)
+    if forked.by_application:
+        forked.exit_child(failure)
     log.error("a thread failed, and goes on", exc_info=failure)
     close_bell_of_this_thread()
     now = monotonic()
@@ -411,8 +411,8 @@ def serving(
     """
     with application(service) as asgi:
         # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
-        service.stop.at_once = partial(_stop, service, asgi)
-        with service.metrics.told() if service.metrics else nullcontext():
+        service.stop.on_order = partial(_stop, service, asgi)
+        with service.metrics.logged_by_thread() if service.metrics else nullcontext():
             if not service.stop.ordered:
                 service.ready(1)
             yield asgi

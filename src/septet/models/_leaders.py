@@ -96,7 +96,7 @@ class Leaders:
         self._loop = loop
         self._limit = limit
         self._stop = stop
-        self._shortage = exhaustion
+        self._exhaustion = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
         """For followers."""
@@ -125,11 +125,11 @@ class Leaders:
         self.watcher_sleeps = False
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         if self._alarm >= 0:
             os.close(self._alarm)
         for member in self._members.values():
-            member.forsake()
+            member.close_in_child()
 
     # What connections call, from any of the threads
 
@@ -167,7 +167,7 @@ class Leaders:
             try:
                 self._watch()
             except (MemoryError, OSError) as error:
-                self._shortage.tell(f"cannot watch the application: {reason(error)}", "the server goes on")
+                self._exhaustion.report(f"cannot watch the application: {reason(error)}", "the server goes on")
                 time.sleep(TICK_S)
         for _ in range(self._threads):  # which end, if they are idle
             self._news.put(None)
@@ -211,7 +211,7 @@ class Leaders:
         if descriptor == self._alarm:
             os.eventfd_read(self._alarm)
             self.watcher_sleeps = False
-        elif self._stop.heard():
+        elif self._stop.drain_and_check():
             poller.remove(descriptor)
 
     def wake_watcher(self) -> None:
@@ -243,7 +243,7 @@ class Leaders:
             given = self._take_back(start, job, giver)
             if not isinstance(error, RuntimeError):
                 raise
-            self._shortage.tell(f"cannot start a thread: {error}")
+            self._exhaustion.report(f"cannot start a thread: {error}")
             return given
         return True
 
@@ -292,7 +292,7 @@ class Leaders:
                     return
                 while not (self._over and me.is_free()):
                     self._do_next(me)
-                me.forsake()
+                me.close_in_child()
                 return
             except BaseException as error:
                 failure = error  # and nothing else: there is the next round for that, in which another one may come
@@ -341,8 +341,8 @@ class Leaders:
 
     def _recover(self, failure: BaseException) -> None:
         """Set right what the exception may have left undone. Ends the server if the loop cannot go on."""
-        if forked.stranger:
-            forked.leave(failure)
+        if forked.by_application:
+            forked.exit_child(failure)
         me = self._members.get(get_ident())
         if me is None:
             return

@@ -91,7 +91,7 @@ class Member:
         """There is nothing that it has to do, or to count for."""
         return not (self.leads or self.away) and self.item is None and self.relief is None
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child of the application's, or when the thread ends."""
         if self._schedstat >= 0:
             os.close(self._schedstat)

@@ -178,7 +178,7 @@ class ClientConnection(WatchedConnection):
             forked.release(self.sock)
             self._reactor.forget(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
         self.lock = RLock()
         self.sock.close()
@@ -307,7 +307,7 @@ class ClientConnection(WatchedConnection):
             raise ClientGone("the client went away, or read too slowly")
         why_not = ahead.put_away(exchange)
         if why_not is not None:
-            self._reactor.service.exhaustion.tell(f"cannot keep an answer for a slow client: {why_not}")
+            self._reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
 
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
@@ -384,9 +384,9 @@ class Reactor:
 
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         for connection in self._connections:
-            connection.forsake()
+            connection.close_in_child()
 
     def _runner(self) -> "Runner":
         service = self.service
@@ -411,7 +411,7 @@ class Reactor:
             if service.metrics:
                 loop.lap()
                 service.metrics.begin()
-                loop.call_later(service.metrics.interval_s, self._tell, service.metrics)
+                loop.call_later(service.metrics.interval_s, self._log_metrics, service.metrics)
             loop._ensure_self_pipe()  # which may fail for want of descriptors, and would later
             service.ready(1)
             self.runner.run()
@@ -460,7 +460,7 @@ class Reactor:
             self._connections.add(connection)
             connection.attend(connection.session.phase.want)
         except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
-            self.service.exhaustion.tell(f"cannot watch a client: {reason(error)}", "the connection is cut")
+            self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()
             else:
@@ -471,7 +471,7 @@ class Reactor:
 
     def pause(self, listener: Listener, error: BaseException) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
-        self.service.exhaustion.tell(f"cannot accept clients: {reason(error)}")
+        self.service.exhaustion.report(f"cannot accept clients: {reason(error)}")
         self.shut(listener)
         self._paused.add(listener)
         self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
@@ -521,9 +521,9 @@ class Reactor:
         if connections:
             self.loop.call_soon(self._look_at, connections)
 
-    def _tell(self, metrics: ProcessMetrics) -> None:
-        self.loop.call_later(metrics.interval_s, self._tell, metrics)
-        metrics.tell(len(self._connections), self.loop.lap())
+    def _log_metrics(self, metrics: ProcessMetrics) -> None:
+        self.loop.call_later(metrics.interval_s, self._log_metrics, metrics)
+        metrics.log_interval(len(self._connections), self.loop.lap())
 
     # Where the application runs
 
@@ -540,7 +540,7 @@ class Reactor:
     # The end
 
     def _stop(self, mask: int) -> None:
-        if not self.service.stop.heard():
+        if not self.service.stop.drain_and_check():
             return
         self.loop.unwatch(self.runner.order)
         self.stopping = True
@@ -565,7 +565,7 @@ class Reactor:
             self.runner.end()
 
     def _cut(self) -> None:
-        self.service.stop.say_time_is_up()
+        self.service.stop.log_time_is_up()
         for connection in list(self._connections):
             connection.cut()
         self.runner.end()

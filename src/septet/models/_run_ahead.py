@@ -109,7 +109,7 @@ class RunAhead:
         more = self._written + len(data) - self._file.taken
         if more > 0:
             if not self._spool.take(more):
-                self._spool.tell("cannot keep an answer for a slow client", "the application waits for it")
+                self._spool.report_full("cannot keep an answer for a slow client", "the application waits for it")
                 return None
             self._file.taken += more
         start, rest = self._written, memoryview(data)

@@ -14,7 +14,7 @@ from functools import partial
 from septet.errors import Failed
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
 from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
-from septet.processes.children import ChildProcesses, take_orders
+from septet.processes.children import ChildProcesses, unblock_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
 from septet.service import Service
@@ -37,9 +37,9 @@ def run(service: Service) -> None:
 
 
 def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int:
-    stop = Stop(above=service.stop)
+    stop = Stop(parent=service.stop)
     stop.on_term()
-    take_orders()
+    unblock_orders()
     service = replace(service, stop=stop)
     acceptor.stop = stop
     service.close_listeners()  # the child's copies; the parent goes on accepting
@@ -47,6 +47,6 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
         with asgi_in_child(service) as asgi:
             serve(client, acceptor, dispatcher(service, client, asgi))
     except Failed as error:
-        service.exhaustion.tell(str(error))
+        service.exhaustion.report(str(error))
         return 1
     return 0

@@ -183,7 +183,7 @@ class RingReactor(Reactor):
         try:
             sock, address = listener.adopt(descriptor)
         except (OSError, MemoryError) as error:
-            self.service.exhaustion.tell(f"cannot accept a client: {reason(error)}", "the connection is cut")
+            self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
         else:
             self.admit(listener, sock, address)
 

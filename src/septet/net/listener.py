@@ -161,7 +161,7 @@ class Listener:
                 self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child that the application has forked: the port shall be free when the server has ended."""
         self.sock.close()
         self._let_go_of_file()

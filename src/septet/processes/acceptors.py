@@ -29,7 +29,7 @@ class Waiting(Protocol):
     """It is counted among those that wait for one."""
 
 
-class Acceptors:
+class WaitingThreads:
     def __init__(self, slots: int) -> None:
         counts = memoryview(mmap(-1, 8 * slots)).cast("I")
         self._waiting, self._accepted = counts[:slots], counts[slots:]
@@ -43,7 +43,7 @@ class Acceptors:
         """For a lock between processes, which the kernel takes from one that dies (fcntl(2))."""
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         close(self._processes)
 
     # For the threads that accept

@@ -27,7 +27,7 @@ ORDERS = (signal.SIGTERM, signal.SIGINT)
 THREADS_S = 0.5
 """For threads that the application has not made daemons, when the server has come to its end."""
 
-LOOK_AGAIN_S = 0.5
+CHECK_CHILDREN_S = 0.5
 """If a signal has gone elsewhere: the application may have a wake-up descriptor of its own."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,10 +46,10 @@ def fork(run: Callable[[], int]) -> int:
     # Lest the child take an order with its parent's handler, or the others with none.
     signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *WITHOUT_MEANING))
     try:
-        with forked.ours():
+        with forked.server_forks():
             child = os.fork()
         if not child:
-            _settle(parent)
+            _prepare_child(parent)
     except BaseException:
         if os.getpid() != parent:  # a child that cannot begin must not go on as a second parent
             os._exit(1)
@@ -57,21 +57,21 @@ def fork(run: Callable[[], int]) -> int:
     finally:
         if os.getpid() == parent:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *WITHOUT_MEANING))
-    return child or leave(_status_of(run))
+    return child or exit_now(_status_of(run))
 
 
-def take_orders() -> None:
+def unblock_orders() -> None:
     """In a child that has set its handler for TERM."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
 
 
-def _settle(parent: int) -> None:
+def _prepare_child(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
     signal.set_wakeup_fd(-1)
     # A handler and not SIG_IGN, which a program that the application executes would inherit.
-    forked.handle(signal.SIGINT, _ignore)
+    forked.set_signal_handler(signal.SIGINT, _ignore)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log_again()
@@ -93,7 +93,7 @@ def _status_of(run: Callable[[], int]) -> int:
         return 1
 
 
-def leave(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """End this process without its parent's clean-up: what stands to be undone further up the stack is not ours."""
     try:
         flush()
@@ -101,7 +101,7 @@ def leave(status: int) -> NoReturn:
         os._exit(status)
 
 
-def bound_exit(status: int) -> None:
+def exit_despite_threads(status: int) -> None:
     """See that the end of this process, which comes next, is not held up by what the application has started.
 
     Python waits at its exit for threads that are no daemons and for such children of multiprocessing, for ever if need
@@ -118,15 +118,15 @@ def bound_exit(status: int) -> None:
         if not over.wait(THREADS_S):
             log.warning("threads of the application are cut: they have not ended with the server")
             atexit._run_exitfuncs()
-            leave(status)
+            exit_now(status)
 
     with suppress(RuntimeError):
         _thread.start_new_thread(end, ())
 
 
-def finish(status: int) -> None:
-    """What Python does at the end of a program, for a process that ends by `leave`; as multiprocessing does it."""
-    bound_exit(status)
+def run_exit_handlers(status: int) -> None:
+    """What Python does at the end of a program, for a process that ends by `exit_now`; as multiprocessing does it."""
+    exit_despite_threads(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -134,7 +134,7 @@ def finish(status: int) -> None:
         log.exception("the application raised at the exit of its process")
 
 
-def _forget_exits() -> None:
+def _clear_exit_handlers() -> None:
     """What the application has registered with atexit in the parent is to be undone there, once."""
     atexit._clear()
     multiprocessing = sys.modules.get("multiprocessing.util")
@@ -153,7 +153,7 @@ class ChildProcesses:
         self._stop = stop
         self._slots: dict[int, int] = {}
         """In which each child counts its requests, by its process id."""
-        forked.handle(signal.SIGCHLD, self._reap)
+        forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
         """Raises OSError."""
@@ -171,9 +171,9 @@ class ChildProcesses:
     def _work(self, slot: int, run: Callable[[], int]) -> int:
         """In the child."""
         self._in_flight.occupy(slot)
-        _forget_exits()
+        _clear_exit_handlers()
         status = run()
-        finish(status)
+        run_exit_handlers(status)
         return status
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
@@ -196,5 +196,5 @@ class ChildProcesses:
     def wait(self) -> None:
         """Until all have ended."""
         while self._slots:
-            self._stop.wait_for_signal(LOOK_AGAIN_S)
+            self._stop.wait_for_signal(CHECK_CHILDREN_S)
             self._reap(signal.SIGCHLD, None)

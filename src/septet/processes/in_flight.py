@@ -11,7 +11,7 @@ from mmap import mmap
 from threading import Lock
 
 from septet import forked
-from septet.processes.acceptors import Acceptors
+from septet.processes.acceptors import WaitingThreads
 from septet.processes.spool import Spool
 
 SLOTS = 1 << 16
@@ -33,13 +33,13 @@ class InFlight:
         self._next = 1
         self._lock = Lock()
         """Of this process, which share its slot."""
-        self.acceptors = Acceptors(SLOTS)
+        self.waiting_threads = WaitingThreads(SLOTS)
         """In the same slots: who has ended waits for no client either."""
         self.spool = Spool(SLOTS, spool_limit)
         """And the kernel has freed its temporary files."""
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child that the application has forked: what it does is no request of the server's."""
         self._counts = memoryview(bytearray(8)).cast("I")
         self._slot = 1
@@ -77,19 +77,19 @@ class InFlight:
         slot = self._next
         self._next += 1
         self._counts[_HIGHEST] = slot
-        self.acceptors.extend(slot)
+        self.waiting_threads.extend(slot)
         self.spool.extend(slot)
         return slot
 
     def occupy(self, slot: int) -> None:
         """In the child: from now on this is our slot."""
         self._slot = slot
-        self.acceptors.occupy(slot)
+        self.waiting_threads.occupy(slot)
         self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """The process that had the slot has ended, or could not be forked."""
         self._counts[slot] = 0
-        self.acceptors.vacate(slot)
+        self.waiting_threads.vacate(slot)
         self.spool.vacate(slot)
         heappush(self._free, slot)

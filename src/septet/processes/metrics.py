@@ -62,7 +62,7 @@ class ProcessMetrics:
         """The first interval begins now."""
         self._since = monotonic()
 
-    def tell(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
+    def log_interval(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
         """Log the figures of the interval that ends now; `connections`, if they are not counted here, and what the
         loop has done in it."""
         now = monotonic()
@@ -74,11 +74,11 @@ class ProcessMetrics:
         log.info("metrics %s%s", line, "" if metrics is None else _of_loop(metrics, seconds))
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def logged_by_thread(self) -> Iterator[None]:
         """Have a thread tell, for a process that has no loop: it waits for its clients, and may be long with each."""
         over = Event()
         self.begin()
-        thread = Thread(target=self._tell_until, args=(over,), name="septet-metrics", daemon=True)
+        thread = Thread(target=self._log_until, args=(over,), name="septet-metrics", daemon=True)
         thread.start()
         try:
             yield
@@ -86,9 +86,9 @@ class ProcessMetrics:
             over.set()
             thread.join()
 
-    def _tell_until(self, over: Event) -> None:
+    def _log_until(self, over: Event) -> None:
         while not over.wait(self.interval_s):
-            self.tell()
+            self.log_interval()
 
 
 def _of_loop(metrics: Metrics, seconds: float) -> str:

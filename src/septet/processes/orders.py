@@ -22,7 +22,7 @@ CUT_MARGIN_S = 0.25
 STARTING_GRACE_S = 0.5
 """For an application that is in the midst of its start when the order comes."""
 
-LAST_WORDS_S = 0.25
+LOG_BEFORE_EXIT_S = 0.25
 
 log = logging.getLogger("septet")
 
@@ -31,19 +31,19 @@ class Stop:
     """The order to stop: a descriptor that becomes readable, so that anything that waits can wait for it too.
 
     Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
-    any signal: `heard` tells the two apart. Without that a signal that arrives just before its process begins to wait
+    any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins to wait
     would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
-    For one process. A child that is forked for a client makes its own with its parent's as `above`, whose order is an
+    For one process. A child that is forked for a client makes its own with its parent's as `parent`, whose order is an
     order for the child as well. With `signals=False` signals are left to the program that the server is a part of, and
     any thread may make it.
     """
 
-    def __init__(self, above: "Stop | None" = None, signals: bool = True) -> None:
+    def __init__(self, parent: "Stop | None" = None, signals: bool = True) -> None:
         self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._open = [self._order]
-        self._either = select.epoll()
-        self._either.register(self._order, select.EPOLLIN)
+        self._order_or_signal = select.epoll()
+        self._order_or_signal.register(self._order, select.EPOLLIN)
         self._signals = -1
         self._woken_before = -1
         """The descriptor that signals woke before ours."""
@@ -51,22 +51,22 @@ class Stop:
             self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open += [self._signals, waker]
             self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-            self._either.register(self._signals, select.EPOLLIN)
-        self._above = above
-        if above:
-            self._either.register(above._order, select.EPOLLIN)
+            self._order_or_signal.register(self._signals, select.EPOLLIN)
+        self._parent = parent
+        if parent:
+            self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
-        self.at_once: Callable[[], None] | None = None
+        self.on_order: Callable[[], None] | None = None
         """Called with the order, in the main thread, in the midst of whatever that does."""
         self.started = False
         """Clients have been let in; before that there is nothing for which a stop could wait."""
-        self._grace: float | None = None
-        self._said = False
-        self._over = False
+        self._exit_after_s: float | None = None
+        self._time_is_up_logged = False
+        self._closed = False
         forked.register(self)
 
     def fileno(self) -> int:
-        return self._either.fileno()
+        return self._order_or_signal.fileno()
 
     @property
     def order_fileno(self) -> int:
@@ -76,31 +76,31 @@ class Stop:
         """
         return self._order
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """Also for a worker, whose supervisor's this is; once or often."""
         while self._open:
             os.close(self._open.pop())
-        self._either.close()
+        self._order_or_signal.close()
 
     def close(self) -> None:
         """The server has ended and its process goes on: nothing of the order is left."""
-        self._over = True
+        self._closed = True
         if self._signals >= 0:
             signal.set_wakeup_fd(self._woken_before)
-        self.forsake()
+        self.close_in_child()
 
-    def heard(self) -> bool:
+    def drain_and_check(self) -> bool:
         """Whether the descriptor is readable because of the order; if not, it is made silent again."""
         # In the main thread alone: it runs the handlers, and must not sleep on because another has taken what woke it.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
-            self.ask_above()
+            self.check_parent()
         return self.ordered
 
-    def ask_above(self) -> bool:
+    def check_parent(self) -> bool:
         """Whether the order has come, here or to the parent: for a child that has not waited since."""
-        if self._above is not None and not self.ordered and is_readable(self._above._order):
+        if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order()
         return self.ordered
 
@@ -123,10 +123,10 @@ class Stop:
         first = not self.ordered
         self.ordered = True
         os.eventfd_write(self._order, 1)
-        if self.at_once:
-            self.at_once()
-        if first and self._grace is not None:
-            self._end_after(self._grace if self.started else STARTING_GRACE_S)
+        if self.on_order:
+            self.on_order()
+        if first and self._exit_after_s is not None:
+            self._exit_after(self._exit_after_s if self.started else STARTING_GRACE_S)
 
     def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
         """TERM and INT give the order; a second one calls `on_second`. For the main thread."""
@@ -136,31 +136,31 @@ class Stop:
                 on_second()
             self.order()
 
-        forked.handle(signal.SIGTERM, handle)
-        forked.handle(signal.SIGINT, handle)
+        forked.set_signal_handler(signal.SIGTERM, handle)
+        forked.set_signal_handler(signal.SIGINT, handle)
         log_signals_without_meaning(self.order)
 
     def on_term(self) -> None:
         """TERM gives the order, once or often: for a worker, whose supervisor decides what a second signal means."""
-        forked.handle(signal.SIGTERM, lambda number, frame: self.order())
+        forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
 
-    def end_after(self, graceful_timeout: float) -> None:
+    def exit_after(self, graceful_timeout: float) -> None:
         """End this process if, so many seconds after the order, it still runs: requests in flight are cut.
 
         A model that can cut its connections by itself does so before.
         """
-        self._grace = graceful_timeout + CUT_MARGIN_S
+        self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
-    def _end_after(self, seconds: float) -> None:
+    def _exit_after(self, seconds: float) -> None:
         """In a thread, for a timer of the process could be set anew by the application. `_thread` starts it without a
         lock that the code may hold which the signal has interrupted."""
         try:
-            _thread.start_new_thread(self._sleep_and_end, (seconds,))
+            _thread.start_new_thread(self._sleep_and_exit, (seconds,))
         except RuntimeError:  # the system gives no thread: then a timer must do
             signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def end_soon(self, status: int) -> None:
+    def exit_soon(self, status: int) -> None:
         """End this process, which has failed to start and says so, even if a thread of the application's goes on."""
 
         def end() -> NoReturn:
@@ -170,28 +170,28 @@ class Stop:
         with suppress(RuntimeError):
             _thread.start_new_thread(end, ())
 
-    def _sleep_and_end(self, seconds: float) -> None:
+    def _sleep_and_exit(self, seconds: float) -> None:
         time.sleep(seconds)
-        if self._over:
+        if self._closed:
             return
         # Another thread may be stuck while it logs, and holds the lock.
-        words = Thread(target=self._last_words, daemon=True)
+        words = Thread(target=self._log_before_exit, daemon=True)
         with suppress(RuntimeError):
             words.start()
-            words.join(LAST_WORDS_S)
+            words.join(LOG_BEFORE_EXIT_S)
         os._exit(0 if self.started else 1)
 
-    def _last_words(self) -> None:
+    def _log_before_exit(self) -> None:
         if self.started:
-            self.say_time_is_up()
+            self.log_time_is_up()
         else:
             log.error("the application had not started when the order to stop came, and did not come to an end")
         logging.shutdown()
 
-    def say_time_is_up(self) -> None:
+    def log_time_is_up(self) -> None:
         """Log, once, that requests in flight are cut."""
-        if not self._said:
-            self._said = True
+        if not self._time_is_up_logged:
+            self._time_is_up_logged = True
             log.warning("requests in flight are cut: the time for a graceful stop is up")
 
 

@@ -26,7 +26,7 @@ class ResourceExhaustion:
         self._seen: float | None = None
         self._lock = Lock()
 
-    def tell(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
+    def report(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
         """It shows: `what` cannot be done, and why, and what becomes of the clients `meanwhile`."""
         now = monotonic()
         with self._lock:

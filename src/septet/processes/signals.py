@@ -36,7 +36,7 @@ def log_again() -> None:
     """In a process that we have forked. The supervisor tells it when the terminal is gone."""
     for number in WITHOUT_MEANING:
         if signal.getsignal(number) is signal.SIG_DFL:
-            forked.handle(number, _handle)
+            forked.set_signal_handler(number, _handle)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -36,10 +36,10 @@ class Spool:
         self._lock = RLock()
         """Of this process, which share its slot. The end of a file may be noticed by the garbage collector in the midst
         of `take`."""
-        self._shortage = ResourceExhaustion()
+        self._exhaustion = ResourceExhaustion()
         forked.register(self)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child that the application has forked: its copies of files are not the server's."""
         self._counts = memoryview(bytearray(16)).cast("q")
         self._slot = 1
@@ -70,9 +70,11 @@ class Spool:
     def used(self) -> int:
         return sum(self._counts[1 : self._counts[_HIGHEST] + 1])
 
-    def tell(self, what: str, meanwhile: str) -> None:
+    def report_full(self, what: str, meanwhile: str) -> None:
         """Log, once for each episode, what could not be done, and what becomes of it."""
-        self._shortage.tell(f"{what}: there are {self.limit} bytes in temporary files, see --limit-spool", meanwhile)
+        self._exhaustion.report(
+            f"{what}: there are {self.limit} bytes in temporary files, see --limit-spool", meanwhile
+        )
 
     # For `InFlight`, which gives out the slots
 
@@ -106,7 +108,7 @@ class Body(_File):
         if self._length > BODY_BYTES:
             more = self._length - self._taken
             if not self._spool.take(more):
-                self._spool.tell("cannot store the body of a request", "it is answered 503")
+                self._spool.report_full("cannot store the body of a request", "it is answered 503")
                 raise ProtocolError(503, "too much is stored already")
             self._taken += more
         return super().write(part)
