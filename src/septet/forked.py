@@ -9,8 +9,8 @@ So in such a child, before any of its own code runs, everything that is register
 give way to the defaults, and Python's wake-up descriptor is reset. If the child comes back from the application into
 the server's code, it ends there, as a program does at its last line: see `exit_child`.
 
-A process that the server itself forks (`server_forks`) goes on as the server and is left alone. What the application executes
-is not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
+A process that the server itself forks (`server_forks`) goes on as the server and is left alone. Programs that the
+application executes are not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
 """
 
 import os

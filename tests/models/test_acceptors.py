@@ -12,26 +12,26 @@ def always() -> bool:
 
 
 class Thread:
-    waits = False
+    is_free = False
 
 
 def test_one_volunteers_when_no_thread_is_free() -> None:
-    acceptors = WaitingThreads(4)
+    counts = WaitingThreads(4)
     first, second = Thread(), Thread()
-    acceptors.wait(first)
-    assert not acceptors.volunteer(second, always)
-    acceptors.accept(first)
-    assert not acceptors.volunteer(first, lambda: False)
-    assert [acceptors.volunteer(first, always), acceptors.volunteer(second, always)] == [True, False]
-    assert acceptors.waiting == 1
+    counts.wait(first)
+    assert not counts.volunteer(second, always)
+    counts.accept(first)
+    assert not counts.volunteer(first, lambda: False)
+    assert [counts.volunteer(first, always), counts.volunteer(second, always)] == [True, False]
+    assert counts.waiting == 1
 
 
 def test_threads_that_stand_still_are_not_free() -> None:
-    acceptors = WaitingThreads(4)
-    acceptors.wait(Thread())
-    stalled_at = acceptors.accepted
-    assert acceptors.volunteer(Thread(), always, stalled_at)
-    assert not acceptors.volunteer(Thread(), always, stalled_at)
+    counts = WaitingThreads(4)
+    counts.wait(Thread())
+    stalled_at = counts.accepted
+    assert counts.volunteer(Thread(), always, stalled_at)
+    assert not counts.volunteer(Thread(), always, stalled_at)
 
 
 def test_processes_share_the_count_and_it_does_not_outlive_them() -> None:
@@ -51,32 +51,32 @@ def test_processes_share_the_count_and_it_does_not_outlive_them() -> None:
 
 def test_nobody_waits_for_one_who_decides() -> None:
     """A process may be stopped while it has the lock."""
-    acceptors = WaitingThreads(4)
+    counts = WaitingThreads(4)
     inside, leave = threading.Event(), threading.Event()
 
     def decide() -> bool:
         inside.set()
         return leave.wait(20)
 
-    decides = threading.Thread(target=acceptors.volunteer, args=(Thread(), decide))
+    decides = threading.Thread(target=counts.volunteer, args=(Thread(), decide))
     decides.start()
     assert inside.wait(20)
     child = os.fork()
     if not child:
-        acceptors._volunteer = None
-        os._exit(1 if acceptors.volunteer(Thread(), always) else 0)
+        counts._volunteer = None
+        os._exit(1 if counts.volunteer(Thread(), always) else 0)
     assert os.waitpid(child, 0)[1] == 0
-    assert not acceptors.volunteer(Thread(), always)
+    assert not counts.volunteer(Thread(), always)
     leave.set()
     decides.join()
-    assert acceptors.waiting == 1
+    assert counts.waiting == 1
 
 
 def test_a_thread_is_counted_once() -> None:
     """Also one that an exception of another thread has kept from noticing that it is."""
-    acceptors, thread = WaitingThreads(4), Thread()
-    for change, count in ((acceptors.wait, 1), (acceptors.wait, 1), (acceptors.leave, 0), (acceptors.leave, 0)):
+    counts, thread = WaitingThreads(4), Thread()
+    for change, count in ((counts.wait, 1), (counts.wait, 1), (counts.leave, 0), (counts.leave, 0)):
         change(thread)
-        assert acceptors.waiting == count
-    acceptors.accept(thread)
-    assert acceptors.waiting == 0
+        assert counts.waiting == count
+    counts.accept(thread)
+    assert counts.waiting == 0

@@ -148,7 +148,7 @@ def _close(parts: ResponseParts, call: Call) -> None:
         log.exception("the application raised while its answer was closed")
 
 
-def answer_at_once(application: SyncApplication, exchange: ServerExchange) -> Want:
+def answer_without_waiting(application: SyncApplication, exchange: ServerExchange) -> Want:
     """The answer of an application that is ours and never waits, such as static files; what the exchange wants then."""
     try:
         head, body, parts = application(exchange)

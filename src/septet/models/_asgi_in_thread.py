@@ -92,30 +92,30 @@ ABANDON_S = 2.0
 """How long a startup that is cancelled by the order to stop may take to end."""
 
 
-class Bell:
+class Waker:
     """Wakes a client's thread from poll(2), and has the lock under which it shares its session with the loop's thread.
 
     Made by the client's thread, which keeps it until it ends.
     """
 
-    __slots__ = ("__weakref__", "_descriptor", "_sleeps", "lock", "poller")
+    __slots__ = ("__weakref__", "_descriptor", "_is_waiting", "lock", "poller")
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.poller = Poll()
         self._descriptor = -1
-        self._sleeps = False
+        self._is_waiting = False
         forked.register(self)
 
     def close_in_child(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the thread if it sleeps. For the loop's thread."""
         with self.lock:
-            if self._sleeps:
-                self._sleeps = False
+            if self._is_waiting:
+                self._is_waiting = False
                 if self._descriptor >= 0:
                     os.eventfd_write(self._descriptor, 1)
 
@@ -130,9 +130,9 @@ class Bell:
                 return
             self.poller.add(self._descriptor, READABLE)
 
-    def sleep(self) -> None:
-        """From now on `ring` is heard. With the lock, before `wait`."""
-        self._sleeps = True
+    def prepare_to_wait(self) -> None:
+        """From now on `wake` is heard. With the lock, before `wait`."""
+        self._is_waiting = True
 
     def wait(self, timeout_s: float | None) -> dict[int, int]:
         """What is ready of what the poller watches. Without the lock."""
@@ -140,42 +140,42 @@ class Bell:
             timeout_s = WITHOUT_EVENTFD_S if timeout_s is None else min(timeout_s, WITHOUT_EVENTFD_S)
         return dict(self.poller.wait(timeout_s))
 
-    def wake(self, ready: dict[int, int]) -> None:
+    def stop_waiting(self, ready: dict[int, int]) -> None:
         """The thread is awake. With the lock, after `wait`."""
-        self._sleeps = False
+        self._is_waiting = False
         if self._descriptor >= 0 and self._descriptor in ready:
             os.eventfd_read(self._descriptor)
 
     def close(self) -> None:
         """The thread ends, and is not rung for any more."""
         with self.lock:
-            self._sleeps = False
+            self._is_waiting = False
             descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-class _Bells(threading.local):
-    bell: Bell | None = None
+class _PerThread(threading.local):
+    waker: Waker | None = None
 
 
-_bells = _Bells()
+_per_thread = _PerThread()
 
 
-def bell_of_this_thread() -> Bell:
-    """Made when first asked for; see `close_bell_of_this_thread`."""
-    bell = _bells.bell
-    if bell is None:
-        bell = _bells.bell = Bell()
-    bell.open()
-    return bell
+def waker_of_this_thread() -> Waker:
+    """Made when first asked for; see `close_waker_of_this_thread`."""
+    waker = _per_thread.waker
+    if waker is None:
+        waker = _per_thread.waker = Waker()
+    waker.open()
+    return waker
 
 
-def close_bell_of_this_thread() -> None:
+def close_waker_of_this_thread() -> None:
     """For a thread that ends, or serves no more."""
-    bell, _bells.bell = _bells.bell, None
-    if bell is not None:
-        bell.close()
+    waker, _per_thread.waker = _per_thread.waker, None
+    if waker is not None:
+        waker.close()
 
 
 class SharedExchange:
@@ -185,29 +185,29 @@ class SharedExchange:
     """
 
     __slots__ = (
-        "_bell",
         "_complete",
         "_exchange",
-        "_left",
         "_received",
+        "_released",
         "_session",
         "_sock",
         "_stop",
+        "_waker",
         "body",
         "client",
         "delivery",
         "server",
     )
 
-    def __init__(self, session: ServerProtocol, sock: socket, bell: Bell, stop: Stop) -> None:
+    def __init__(self, session: ServerProtocol, sock: socket, waker: Waker, stop: Stop) -> None:
         self._session = session
         self._exchange = session.exchange
         self._sock = sock
-        self._bell = bell
+        self._waker = waker
         self._stop = stop
         self._complete = False
         """The answer is complete as far as the application is concerned."""
-        self._left = False
+        self._released = False
         """The client's thread is done with the exchange."""
         self._received = False
         """Something has come since the application last looked."""
@@ -273,16 +273,16 @@ class SharedExchange:
         raise AssertionError("an ASGI application polls")
 
     def poll(self) -> bytes | None:
-        with self._bell.lock:
+        with self._waker.lock:
             self._received = False
             return self._exchange.poll()
 
     def want_body(self) -> Want:
-        with self._bell.lock:
+        with self._waker.lock:
             return RUN if self._received else self._exchange.want_body()
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
-        with self._bell.lock:
+        with self._waker.lock:
             if self._stop.ordered:
                 self._session.stop()  # the answer says that it is the last
             want = self._exchange.respond(head, body, last)
@@ -290,44 +290,44 @@ class SharedExchange:
             return want
 
     def push(self, body: Part, last: bool) -> Want:
-        with self._bell.lock:
+        with self._waker.lock:
             want = self._exchange.push(body, last)
             self._complete = last
             return want
 
     def finish(self, trailers: Fields) -> Want:
-        with self._bell.lock:
+        with self._waker.lock:
             want = self._exchange.finish(trailers)
             self._complete = True
             return want
 
     def inform(self, status: int, fields: Fields) -> Want:
-        with self._bell.lock:
+        with self._waker.lock:
             return self._exchange.inform(status, fields)
 
     def fail(self) -> Want:
-        with self._bell.lock:
+        with self._waker.lock:
             self._complete = True
             session = self._session
             if session.phase.want is WRITE:  # what was sent stands, as far as the socket takes it at once
-                drive(WRITE, session, self._sock, _elsewhere)
+                drive(WRITE, session, self._sock, _dispatch_elsewhere)
             return self._exchange.fail()
 
     def drive(self, want: Want) -> None:
         """The session may want something else of the client's thread than it did."""
-        self._bell.ring()
+        self._waker.wake()
 
     @property
-    def calls(self) -> bool:
+    def has_work_for_client_thread(self) -> bool:
         """There is something to do for the client's thread."""
         return self._complete or self._session.phase.want is not RUN
 
     def cut(self) -> None:
         """The time is up: the client gets no more."""
-        with self._bell.lock:
-            if not self._left:
+        with self._waker.lock:
+            if not self._released:
                 self._session.lose()
-        self._bell.ring()
+        self._waker.wake()
 
     # What becomes of it. For the client's thread
 
@@ -336,39 +336,39 @@ class SharedExchange:
 
         Gives what the session wants then. Calls `change` whenever the application may be waiting for what has happened.
         """
-        bell = self._bell
+        waker = self._waker
         descriptor = self._sock.fileno()
         watched = self._mask()
-        bell.poller.add(descriptor, watched)
+        waker.poller.add(descriptor, watched)
         timeout = None
-        with bell.lock:
-            bell.sleep()
+        with waker.lock:
+            waker.prepare_to_wait()
         try:
             begin()
             while True:
-                ready = bell.wait(timeout)
-                with bell.lock:
-                    bell.wake(ready)
+                ready = waker.wait(timeout)
+                with waker.lock:
+                    waker.stop_waiting(ready)
                     changed = self._advance(ready.get(descriptor, 0), not ready)
                     want = self._session.phase.want
                     if want is CLOSE or (self._complete and want is not WRITE and want is not EITHER):
-                        self._left = True
+                        self._released = True
                     else:
                         timeout = self._time_left()
-                        bell.sleep()
+                        waker.prepare_to_wait()
                 if changed:
                     change()
-                if self._left:
+                if self._released:
                     return want
                 mask = self._mask()
                 if mask != watched:
                     watched = mask
-                    bell.poller.modify(descriptor, mask)
+                    waker.poller.modify(descriptor, mask)
         finally:
             try:
-                bell.poller.remove(descriptor)
+                waker.poller.remove(descriptor)
             finally:
-                if not self._left:
+                if not self._released:
                     self._lose()
                     change()
 
@@ -386,7 +386,7 @@ class SharedExchange:
             self._received = True
         elif timed_out and self._is_late():
             want = expire(session, self._sock)
-        want = drive(want, session, self._sock, _elsewhere)
+        want = drive(want, session, self._sock, _dispatch_elsewhere)
         if self._complete:
             return False
         return (want is RUN and before is not RUN) or (session.gone and not gone)
@@ -418,12 +418,12 @@ class SharedExchange:
 
     def _lose(self) -> None:
         """Something is wrong on our side."""
-        with self._bell.lock:
-            self._left = True
+        with self._waker.lock:
+            self._released = True
             self._session.lose()
 
 
-def _elsewhere(exchange: ServerExchange) -> None:
+def _dispatch_elsewhere(exchange: ServerExchange) -> None:
     """The turn is not given here: the application runs on the loop, or it is the next request's turn."""
 
 
@@ -435,41 +435,41 @@ class AsgiThread:
         self._stop = service.stop
         self._graceful_timeout = service.graceful_timeout
         self._lifespan = Lifespan(asgi) if with_lifespan else None
-        self._news: SimpleQueue[Failed | None] = SimpleQueue()
+        self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
         """Of the startup. Its `put` may be called in a signal handler."""
-        self._inbox: deque[Callable[[], object]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         """What the loop is to call."""
-        self._rung = False
-        """The loop will look into the inbox."""
-        self._bell = -1
+        self._wakeup_pending = False
+        """The loop will look into the calls."""
+        self._wakeup_descriptor = -1
         """An eventfd on which the loop is rung for; -1: it is not there any more."""
         self._exchanges: set[SharedExchange] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
-        self._time_is_up: asyncio.TimerHandle | None = None
-        self._clients_are_done = self._serves = self._ended = False
+        self._cut_timer: asyncio.TimerHandle | None = None
+        self._all_clients_done = self._is_serving = self._ended = False
         forked.register(self)
         context = copy_context()  # in which the application was imported, and has set what it likes
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
 
     def close_in_child(self) -> None:
         """In a child that the application has forked."""
-        if self._bell >= 0:
-            os.close(self._bell)
+        if self._wakeup_descriptor >= 0:
+            os.close(self._wakeup_descriptor)
 
     def start(self) -> bool:
         """Start the loop, and the application on it. False: the order to stop came first. Raises Failed."""
-        self._stop.on_order = partial(self._news.put, None)
+        self._stop.on_order = partial(self._startup_result.put, None)
         try:
-            self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._wakeup_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._thread.start()
         except (RuntimeError, OSError) as error:
-            self._close_bell()
+            self._close_wakeup_descriptor()
             raise Failed(f"cannot start a thread for the event loop: {error}") from None
-        news = None if self._stop.ordered else self._news.get()
+        news = None if self._stop.ordered else self._startup_result.get()
         if isinstance(news, Failed):
             self._thread.join()
-            self._close_bell()
+            self._close_wakeup_descriptor()
             raise news
         if self._stop.ordered:
             self.post(self._abandon)
@@ -479,7 +479,7 @@ class AsgiThread:
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
         """Have the application answer the session's request; what the session wants then. In the client's thread."""
-        exchange = SharedExchange(session, sock, bell_of_this_thread(), self._stop)
+        exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
         cycle = Cycle(exchange, exchange)
         self._exchanges.add(exchange)
         try:
@@ -491,27 +491,27 @@ class AsgiThread:
 
     def post(self, call: Callable[[], object]) -> None:
         """Have the loop call this. From any thread, and from a signal handler."""
-        self._inbox.append(call)
-        if not self._rung:
+        self._calls.append(call)
+        if not self._wakeup_pending:
             # No exception of another thread can come between the two: it would come with a call.
-            self._rung = True
-            if self._bell >= 0:
-                os.eventfd_write(self._bell, 1)
+            self._wakeup_pending = True
+            if self._wakeup_descriptor >= 0:
+                os.eventfd_write(self._wakeup_descriptor, 1)
 
     def order(self) -> None:
         """The order to stop has come. May be called in a signal handler, again and again."""
-        self.post(self._stop_in_time)
+        self.post(self._start_stop_timer)
 
     def finish(self) -> None:
         """All clients are done: wait until the requests' tasks are, and end the application and the loop."""
         self.post(self._clients_done)
         self._thread.join()
-        self._close_bell()
+        self._close_wakeup_descriptor()
 
-    def _close_bell(self) -> None:
-        bell, self._bell = self._bell, -1
-        if bell >= 0:
-            os.close(bell)
+    def _close_wakeup_descriptor(self) -> None:
+        descriptor, self._wakeup_descriptor = self._wakeup_descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     # In the loop's thread
 
@@ -519,7 +519,7 @@ class AsgiThread:
         try:
             self._serve(EpollLoop())
         except Failed as error:
-            self._news.put(error)
+            self._startup_result.put(error)
         except BaseException:
             log.critical("the event loop has failed, and the server ends with it", exc_info=True)
             exit_now(1)
@@ -528,13 +528,13 @@ class AsgiThread:
         """From the application's startup to its shutdown. Raises Failed."""
         self._loop = loop
         self._starter = Starter(loop)
-        loop.watch(self._bell, READABLE, self._take)
+        loop.watch(self._wakeup_descriptor, READABLE, self._run_calls)
         try:
             if self._start_application():
-                self._news.put(None)
-                self._serves = True
+                self._startup_result.put(None)
+                self._is_serving = True
                 run_until(loop, lambda: self._ended)
-                self._serves = False
+                self._is_serving = False
                 if self._lifespan is not None:
                     run_through(loop, self._lifespan.shutdown())
         finally:
@@ -562,13 +562,13 @@ class AsgiThread:
             self._starting.cancel()
         self._clients_done()
 
-    def _take(self, mask: int) -> None:
-        """Call what is in the inbox. (First the flag: what is put there from now on rings again.)"""
-        os.eventfd_read(self._bell)
-        self._rung = False
-        inbox = self._inbox
-        while inbox:
-            call = inbox.popleft()
+    def _run_calls(self, mask: int) -> None:
+        """Call what is in the calls. (First the flag: what is put there from now on rings again.)"""
+        os.eventfd_read(self._wakeup_descriptor)
+        self._wakeup_pending = False
+        calls = self._calls
+        while calls:
+            call = calls.popleft()
             try:
                 call()
             except Exception:  # it must not take those behind it along
@@ -588,7 +588,7 @@ class AsgiThread:
                 task.add_done_callback(self._task_done)
                 self._tasks.add(task)
                 cycle.let_go()
-            if exchange.calls:
+            if exchange.has_work_for_client_thread:
                 exchange.drive(RUN)
         except MemoryError:
             log.exception("a connection failed, and is cut")
@@ -599,20 +599,20 @@ class AsgiThread:
         self._end_if_done()
 
     def _clients_done(self) -> None:
-        self._clients_are_done = True
+        self._all_clients_done = True
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self._clients_are_done and not self._tasks:
+        if self._all_clients_done and not self._tasks:
             self._ended = True
-            if self._serves:
+            if self._is_serving:
                 self._loop.stop()
 
-    def _stop_in_time(self) -> None:
-        if self._time_is_up is None:
-            self._time_is_up = self._loop.call_later(self._graceful_timeout, self._cut)
+    def _start_stop_timer(self) -> None:
+        if self._cut_timer is None:
+            self._cut_timer = self._loop.call_later(self._graceful_timeout, self._cut_requests)
 
-    def _cut(self) -> None:
+    def _cut_requests(self) -> None:
         """Requests in flight are over; so is what goes on after them."""
         if self._exchanges or self._tasks:
             self._stop.log_time_is_up()
@@ -638,7 +638,7 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
     try:
         yield thread
     finally:
-        close_bell_of_this_thread()
+        close_waker_of_this_thread()
         thread.finish()
 
 

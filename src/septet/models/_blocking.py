@@ -22,9 +22,9 @@ from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
-from septet.models._answer import answer, answer_at_once
-from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell_of_this_thread
-from septet.models._drive import Turn, drive, expire, receive_compactly
+from septet.models._answer import answer, answer_without_waiting
+from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_waker_of_this_thread
+from septet.models._drive import Dispatch, drive, expire, receive_compactly
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Epoll, Poll
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
@@ -33,25 +33,25 @@ from septet.service import Service
 
 log = logging.getLogger("septet")
 
-GRACE_S = 1.0
+IDLE_GRACE_S = 1.0
 """How long a silent connection is kept at least, after an answer and before a first request, while other clients wait:
 a client in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
 
-LOOK_AGAIN_S = 0.1
+WAITING_CLIENT_CHECK_S = 0.1
 """After this time a thread with an idle client looks whether the client who was at the door has been accepted."""
 
-STALLED_S = 1.0
+STALLED_THREADS_S = 1.0
 """Threads that wait for clients, and accept none of those who are there for so long, are not free."""
 
 
 class Client(NamedTuple):
     sock: socket
     session: ServerProtocol
-    kept_s: float
+    deferred_s: float
     """For so many seconds the kernel has kept it back already, if it is silent still and `has_been_deferred`."""
 
 
-class _SeenWaiting(NamedTuple):
+class _WaitObserved(NamedTuple):
     """That clients waited at the door, from `first` to `last`, while no more than `accepted` had been accepted."""
 
     accepted: int
@@ -62,66 +62,66 @@ class _SeenWaiting(NamedTuple):
 class Acceptor:
     """The listeners, as one thread waits at them.
 
-    `shares` says that a client in this thread keeps others waiting, `main` that this is the main thread, where signals
-    arrive.
+    drops_idle_clients: an idle client is let go when another one waits and no thread is free for it.
+    in_main_thread: the calling thread is the main one, which is woken by signals, too.
     """
 
-    def __init__(self, service: Service, shares: bool, main: bool = True) -> None:
+    def __init__(self, service: Service, drops_idle_clients: bool, in_main_thread: bool = True) -> None:
         self.stop = service.stop
         self.metrics = service.metrics
         self._service = service
         self._exhaustion = service.exhaustion
         self._waiting_threads = service.in_flight.waiting_threads
-        self.waits = False
+        self.is_free = False
         """The thread is counted among those that wait for clients."""
         self.failed_at = -ACCEPT_PAUSE_S
-        self._seen_waiting = _SeenWaiting(0, 0.0, 0.0)
+        self._wait_observed = _WaitObserved(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
-        self._poller.add(self.stop.fileno() if main else self.stop.order_fileno, READABLE)
-        self._kept: dict[int, int] = {}
+        self._poller.add(self.stop.fileno() if in_main_thread else self.stop.order_fileno, READABLE)
+        self._deferred_s: dict[int, int] = {}
         """Seconds for which the kernel keeps a silent client back, by listener."""
         for descriptor, listener in self._listeners.items():
             # One client wakes one of the processes and threads that wait here, not all.
             try:
                 self._poller.add(descriptor, READABLE | EXCLUSIVE)
-                self._kept[descriptor] = listener.defer(service.rules.timeouts.keep_alive)
+                self._deferred_s[descriptor] = listener.defer(service.rules.timeouts.keep_alive)
             except OSError:
                 if not self.stop.ordered:  # else it has been shut already
                     raise
-        self.watched = tuple(self._listeners) if shares else ()
-        self._others = Poll()
-        for descriptor in self.watched:
-            self._others.add(descriptor, READABLE)
+        self.watched_listeners = tuple(self._listeners) if drops_idle_clients else ()
+        self._listener_poller = Poll()
+        for descriptor in self.watched_listeners:
+            self._listener_poller.add(descriptor, READABLE)
         forked.register(self)
 
     def close_in_child(self) -> None:
         self._poller.close()
 
-    def crowded(self) -> bool:
+    def clients_starve(self) -> bool:
         """A client waits whom no free thread will accept."""
         # Asked again, for the free thread may have accepted the client in between.
-        return self._somebody_waits() and not self._waiting_threads.waiting and self._somebody_waits()
+        return self._client_waits() and not self._waiting_threads.waiting and self._client_waits()
 
-    def _somebody_waits(self) -> bool:
-        return bool(self.watched) and bool(self._others.wait(0))
+    def _client_waits(self) -> bool:
+        return bool(self.watched_listeners) and bool(self._listener_poller.wait(0))
 
-    def return_to(self) -> bool:
+    def count_as_free_if_needed(self) -> bool:
         """Whether this thread, which has an idle client, is needed here; if so, it counts as free from now on."""
-        now, accepted, seen = monotonic(), self._waiting_threads.accepted, self._seen_waiting
-        lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
-        seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
-        stalled_at = accepted if now - seen.first >= STALLED_S else None
-        return self._waiting_threads.volunteer(self, self._somebody_waits, stalled_at)
+        now, accepted, seen = monotonic(), self._waiting_threads.accepted, self._wait_observed
+        lasts = seen.accepted == accepted and now - seen.last < STALLED_THREADS_S / 2
+        seen = self._wait_observed = _WaitObserved(accepted, seen.first if lasts else now, now)
+        stalled_at = accepted if now - seen.first >= STALLED_THREADS_S else None
+        return self._waiting_threads.volunteer(self, self._client_waits, stalled_at)
 
-    def will_return(self) -> None:
+    def count_as_free(self) -> None:
         """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
-        if self.watched and not self.waits:
+        if self.watched_listeners and not self.is_free:
             self._waiting_threads.wait(self)
 
-    def stay_away(self) -> None:
+    def count_as_busy(self) -> None:
         """The client needs its thread still."""
-        if self.waits:
+        if self.is_free:
             self._waiting_threads.leave(self)
 
     def __iter__(self) -> Iterator[Client]:
@@ -133,12 +133,12 @@ class Acceptor:
                 except MemoryError as error:
                     self.pause(f"cannot accept clients: {reason(error)}")
         finally:
-            self.stay_away()
+            self.count_as_busy()
 
     def _admit_ready(self) -> Iterator[Client]:
         # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
-        ready = self._others.wait(0) if self.waits else ()
-        self.will_return()
+        ready = self._listener_poller.wait(0) if self.is_free else ()
+        self.count_as_free()
         for descriptor, _ in ready or self._poller.wait(None):
             if descriptor not in self._listeners:
                 self.stop.drain_and_check()
@@ -147,21 +147,21 @@ class Acceptor:
 
     def close(self) -> None:
         """The thread accepts no more."""
-        self.stay_away()
+        self.count_as_busy()
         self._poller.close()
 
     def _admit(self, descriptor: int) -> Iterator[Client]:
         listener = self._listeners[descriptor]
         try:
             sock, address = listener.accept()
-            client = Client(sock, self._service.accepted(listener, sock, address), self._kept[descriptor])
+            client = Client(sock, self._service.accepted(listener, sock, address), self._deferred_s[descriptor])
         except (BlockingIOError, ConnectionError):
             return  # somebody else was quicker, or the client has left already
         except (OSError, MemoryError) as error:
             if not self.stop.ordered:  # else another thread has shut the doors
                 self.pause(f"cannot accept clients: {reason(error)}")
             return
-        if self.waits:
+        if self.is_free:
             self._waiting_threads.accept(self)
         yield client
 
@@ -171,25 +171,27 @@ class Acceptor:
         sleep(ACCEPT_PAUSE_S)
 
 
-class _Watch:
+class _ClientWait:
     """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door.
 
     It is the client's `Delivery`, too: what an application gives has gone to the client when it goes on.
     """
 
     def __init__(self, client: Client, acceptor: Acceptor) -> None:
-        self._sock, self._session, self._kept_s = client
+        self._sock, self._session, self._deferred_s = client
         self._acceptor = acceptor
-        self._alone = Poll()
-        self._alone.add(self._sock.fileno(), READABLE)
-        self._idle = Poll()
+        self._client_poller = Poll()
+        self._client_poller.add(self._sock.fileno(), READABLE)
+        self._idle_poller = Poll()
         # A signal is the main thread's: no other can make the descriptor silent again.
-        self._order = acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
-        for descriptor in (self._sock.fileno(), self._order, *acceptor.watched):
-            self._idle.add(descriptor, READABLE)
-        self._interruptible = Poll()
-        for descriptor in (self._sock.fileno(), self._order):
-            self._interruptible.add(descriptor, READABLE)
+        self._order_descriptor = (
+            acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
+        )
+        for descriptor in (self._sock.fileno(), self._order_descriptor, *acceptor.watched_listeners):
+            self._idle_poller.add(descriptor, READABLE)
+        self._client_or_order_poller = Poll()
+        for descriptor in (self._sock.fileno(), self._order_descriptor):
+            self._client_or_order_poller.add(descriptor, READABLE)
         self._mask = READABLE
         self._half_closed_at: float | None = None
         """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
@@ -200,7 +202,7 @@ class _Watch:
         session, exchange = self._session, self._session.exchange
         want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
         if last and session.closes:
-            self._acceptor.will_return()
+            self._acceptor.count_as_free()
         self._write(want)
         if session.lost and not last:
             raise ClientGone("the client went away")
@@ -210,9 +212,10 @@ class _Watch:
 
     def look(self) -> None:
         if self._mask != RDHUP:
-            self._alone.modify(self._sock.fileno(), RDHUP)  # errors and the end of both directions are told in any case
+            # poll(2) reports errors and the end of both directions in any case.
+            self._client_poller.modify(self._sock.fileno(), RDHUP)
             self._mask = RDHUP
-        for _, found in self._alone.wait(0):
+        for _, found in self._client_poller.wait(0):
             now = monotonic()
             if self._half_closed_at is None:
                 self._half_closed_at = now
@@ -225,17 +228,17 @@ class _Watch:
 
     def _write(self, want: Want) -> None:
         while want is WRITE or want is EITHER:
-            want = drive(want, self._session, self._sock, _not_yet)
+            want = drive(want, self._session, self._sock, _already_dispatched)
             if want is WRITE or want is EITHER:
                 want = self._wait_and_receive()
 
     def await_body(self) -> None:
         sock, session = self._sock, self._session
-        want = drive(session.phase.want, session, sock, _not_yet)
+        want = drive(session.phase.want, session, sock, _already_dispatched)
         while want is not RUN:
             if want is CLOSE:
                 raise ClientGone("the client went away")
-            want = drive(self._wait_and_receive(), session, sock, _not_yet)
+            want = drive(self._wait_and_receive(), session, sock, _already_dispatched)
 
     def _wait_and_receive(self) -> Want:
         want = self.wait()
@@ -244,23 +247,23 @@ class _Watch:
     def wait(self) -> Want:
         """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
         session = self._session
-        if self._acceptor.waits:
-            self._acceptor.stay_away()
+        if self._acceptor.is_free:
+            self._acceptor.count_as_busy()
         timeout = self._time_left()
         phase = session.phase
         ready: int
         if phase.idle:
             ready = self._wait_idle(timeout)
         elif phase.interruptible and not session.stopping:
-            ready = self._wait_until_order(timeout)
+            ready = self._wait_for_client_or_order(timeout)
             if self._acceptor.stop.ordered:
                 return session.stop()
         elif phase.want is EITHER:
-            ready = self._wait_alone(READABLE | WRITABLE, timeout)
+            ready = self._wait_for_client(READABLE | WRITABLE, timeout)
         else:
-            ready = self._wait_alone(WRITABLE if phase.want is WRITE else READABLE, timeout)
+            ready = self._wait_for_client(WRITABLE if phase.want is WRITE else READABLE, timeout)
         if ready:
-            self._kept_s = 0.0
+            self._deferred_s = 0.0
             if phase.paced:
                 session.waited(monotonic())
             # Of EITHER what can be done; what is broken is found out by reading.
@@ -273,21 +276,21 @@ class _Watch:
         """Seconds until the session's deadline; at first, less those for which the kernel has waited already."""
         now = monotonic()
         deadline = self._session.deadline(now)
-        return None if deadline is None else max(0.0, deadline - now - self._kept_s)
+        return None if deadline is None else max(0.0, deadline - now - self._deferred_s)
 
-    def _wait_alone(self, mask: int, timeout: float | None) -> int:
+    def _wait_for_client(self, mask: int, timeout: float | None) -> int:
         """What of `mask` the socket is ready for; 0: nothing, in this time."""
         if mask != self._mask:
-            self._alone.modify(self._sock.fileno(), mask)
+            self._client_poller.modify(self._sock.fileno(), mask)
             self._mask = mask
-        ready = self._alone.wait(timeout)
+        ready = self._client_poller.wait(timeout)
         return ready[0][1] if ready else 0
 
-    def _wait_until_order(self, timeout: float | None) -> bool:
+    def _wait_for_client_or_order(self, timeout: float | None) -> bool:
         """Whether the client has sent something, before time was up or the order to stop came."""
         descriptor = self._sock.fileno()
         while True:
-            ready = {found for found, _ in self._interruptible.wait(timeout)}
+            ready = {found for found, _ in self._client_or_order_poller.wait(timeout)}
             if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
                 return descriptor in ready
             timeout = self._time_left()
@@ -296,57 +299,57 @@ class _Watch:
         """Whether the next request has begun; False: it is time to let the connection go."""
         descriptor = self._sock.fileno()
         while True:
-            ready = {found for found, _ in self._idle.wait(timeout)}
+            ready = {found for found, _ in self._idle_poller.wait(timeout)}
             if descriptor in ready:
                 return True
-            if self._order in ready:
+            if self._order_descriptor in ready:
                 if self._acceptor.stop.drain_and_check():
                     return False
             elif not ready:
-                if not self._kept_s or has_been_deferred(self._sock):
+                if not self._deferred_s or has_been_deferred(self._sock):
                     return False
-                self._kept_s = 0.0  # the kernel was flooded, and has not waited
+                self._deferred_s = 0.0  # the kernel was flooded, and has not waited
             else:  # a client is at the door
-                if self._wait_alone(READABLE, LOOK_AGAIN_S):
+                if self._wait_for_client(READABLE, WAITING_CLIENT_CHECK_S):
                     return True
-                if self._gives_way():
+                if self._may_drop_idle_client():
                     return False
             timeout = self._time_left()
 
-    def _gives_way(self) -> bool:
+    def _may_drop_idle_client(self) -> bool:
         """Whether the client, who is silent while another one waits, is to be let go."""
         since = self._session.since
-        if (since is not None and monotonic() - since < GRACE_S) or not self._acceptor.return_to():
+        if (since is not None and monotonic() - since < IDLE_GRACE_S) or not self._acceptor.count_as_free_if_needed():
             return False
-        if self._wait_alone(READABLE, 0.0):  # it has asked in the meantime
-            self._acceptor.stay_away()
+        if self._wait_for_client(READABLE, 0.0):  # it has asked in the meantime
+            self._acceptor.count_as_busy()
             return False
         return True
 
 
-def serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
+def serve(client: Client, acceptor: Acceptor, dispatch: Dispatch) -> None:
     """The whole life of a connection, in this thread."""
     try:
         with acceptor.metrics.connection() if acceptor.metrics else nullcontext():
-            _serve(client, acceptor, turn)
+            _serve(client, acceptor, dispatch)
     except Exception:  # for want of memory, before it has begun
         log.exception("a connection failed, and is cut")
         client.sock.close()
 
 
-def _serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
+def _serve(client: Client, acceptor: Acceptor, dispatch: Dispatch) -> None:
     sock, session, _ = client
     want = READ
     try:
         forked.sockets.add(sock)
-        watch = session.delivery = _Watch(client, acceptor)
+        watch = session.delivery = _ClientWait(client, acceptor)
         while want is not CLOSE:
             want = watch.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (acceptor.stop.check_parent() or acceptor.crowded()):
+            if want is RUN and (acceptor.stop.check_parent() or acceptor.clients_starve()):
                 session.stop()  # its answer says that it is the last
-            want = drive(want, session, sock, turn)
+            want = drive(want, session, sock, dispatch)
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
@@ -389,14 +392,14 @@ def _tell_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
     if forked.by_application:
         forked.exit_child(failure)
     log.error("a thread failed, and goes on", exc_info=failure)
-    close_bell_of_this_thread()
+    close_waker_of_this_thread()
     now = monotonic()
     if now - acceptor.failed_at < ACCEPT_PAUSE_S:
         acceptor.pause("a thread failed")
     acceptor.failed_at = now
 
 
-def _not_yet(exchange: ServerExchange) -> None:
+def _already_dispatched(exchange: ServerExchange) -> None:
     """The application has its turn already."""
 
 
@@ -411,32 +414,32 @@ def serving(
     """
     with application(service) as asgi:
         # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
-        service.stop.on_order = partial(_stop, service, asgi)
+        service.stop.on_order = partial(_on_order, service, asgi)
         with service.metrics.logged_by_thread() if service.metrics else nullcontext():
             if not service.stop.ordered:
                 service.ready(1)
             yield asgi
 
 
-def _stop(service: Service, asgi: AsgiThread | None) -> None:
+def _on_order(service: Service, asgi: AsgiThread | None) -> None:
     service.close_listeners()
     if asgi is not None:
         asgi.order()
 
 
-def dispatcher(service: Service, client: Client, asgi: AsgiThread | None) -> Turn:
+def dispatcher(service: Service, client: Client, asgi: AsgiThread | None) -> Dispatch:
     """Where the application runs in these models: in the client's thread, an ASGI application on the process's loop."""
 
     new_context = service.context.copy
 
-    def turn(exchange: ServerExchange) -> Want | None:
+    def dispatch(exchange: ServerExchange) -> Want | None:
         target = service.site.find(exchange)
         if isinstance(target, Asgi):
             assert asgi is not None, "clients are let in when the application has started"
             return asgi.answer(target, client.sock, client.session)
         if not isinstance(target, Wsgi):
-            return answer_at_once(target, exchange)
-        new_context().run(answer, target, exchange, cast(_Watch, exchange.delivery))
+            return answer_without_waiting(target, exchange)
+        new_context().run(answer, target, exchange, cast(_ClientWait, exchange.delivery))
         return client.session.phase.want
 
-    return turn
+    return dispatch

@@ -25,16 +25,16 @@ _buffers: list[memoryview] = []
 READ_BYTES = 65536
 """One block of a file that a protocol wants to see."""
 
-Turn = Callable[[ServerExchange], Want | None]
+Dispatch = Callable[[ServerExchange], Want | None]
 """Gives the application its turn. None: it runs elsewhere, and whoever runs it carries the protocol on."""
 
 
-def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, turn: Turn) -> Want:
+def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: Dispatch) -> Want:
     """Carry on from `want` until the protocol waits for the client (READ), the socket is full (WRITE, EITHER), the
     application runs elsewhere (RUN), or all is over (CLOSE)."""
     while True:
         if want is RUN:
-            after = turn(protocol.exchange)
+            after = dispatch(protocol.exchange)
             if after is None:
                 return RUN
             want = after

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 from septet.exchange import Request
 from septet.models._answer import SyncApplication
 
-DOWN = (None,)
-"""A baton on the table. Added without a call, so that no exception of another thread comes between that and `try`."""
+OFFERED = (None,)
+"""A lead_offer on the table. Added without a call, so that no exception of another thread comes between that and `try`."""
 
 
 class Answering(Protocol):
@@ -40,7 +40,7 @@ Item = tuple[Any, SyncApplication, Request]
 Due = deque[Item]
 
 
-class Watched(Protocol):
+class Watcher(Protocol):
     """Who looks how long the calls of a leader last."""
 
     watcher_sleeps: bool
@@ -49,34 +49,34 @@ class Watched(Protocol):
 
 
 class Member:
-    """One of the threads, which alone writes here; but any may take its baton."""
+    """One of the threads, which alone writes here; but any may take its lead_offer."""
 
     __slots__ = (
         "_clock",
         "_leaders",
         "_schedstat",
-        "away",
-        "baton",
-        "idle",
+        "counted_busy",
+        "counted_idle",
         "item",
+        "lead_offer",
         "leads",
-        "relief",
+        "promotion",
         "request",
         "serial",
     )
 
-    def __init__(self, leaders: "Watched") -> None:
+    def __init__(self, leaders: "Watcher") -> None:
         self._leaders = leaders
-        self.baton: list[None] = []
+        self.lead_offer: list[None] = []
         """Not empty while this thread leads and is in a call of the application."""
         self.leads = False
-        self.away = False
+        self.counted_busy = False
         """It is counted among those that answer beside the leader."""
-        self.idle = False
+        self.counted_idle = False
         """It is counted among the followers that wait for a job."""
         self.item: Item | None = None
         """What it answers."""
-        self.relief: Relief | None = None
+        self.promotion: Promotion | None = None
         self.request: Request | None = None
         """Which is answered while leading. (The connection may have come to its next one before `close` returns.)"""
         self.serial = 0
@@ -87,11 +87,11 @@ class Member:
         except OSError:  # the kernel keeps no such figures (CONFIG_SCHED_INFO), or no descriptor is left
             self._schedstat = -1
 
-    def is_free(self) -> bool:
+    def has_no_work(self) -> bool:
         """There is nothing that it has to do, or to count for."""
-        return not (self.leads or self.away) and self.item is None and self.relief is None
+        return not (self.leads or self.counted_busy) and self.item is None and self.promotion is None
 
-    def close_in_child(self) -> None:
+    def close(self) -> None:
         """In a child of the application's, or when the thread ends."""
         if self._schedstat >= 0:
             os.close(self._schedstat)
@@ -111,27 +111,27 @@ class Member:
         """Call a function of the application. The lead may be lost meanwhile: `leads` tells afterwards."""
         if not self.leads:
             return function(*arguments)
-        self.baton += DOWN
+        self.lead_offer += OFFERED
         try:
             if self._leaders.watcher_sleeps:
                 self._leaders.wake_watcher()
             return function(*arguments)
         finally:
             try:
-                del self.baton[0]
+                del self.lead_offer[0]
             except IndexError:  # one of two threads gets it, and it was not this one
                 self.leads = False
 
 
-class Relief(NamedTuple):
-    """Take the baton of a leader, if it is still in the call in which it was seen, and lead instead."""
+class Promotion(NamedTuple):
+    """Take the lead_offer of a leader, if it is still in the call in which it was seen, and lead instead."""
 
     leader: Member
     serial: int
     waits: bool
 
 
-Job = tuple[Relief | None, Item | None]
+Job = tuple[Promotion | None, Item | None]
 """One or the other."""
 
 

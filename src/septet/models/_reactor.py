@@ -23,7 +23,7 @@ from septet.apps.asgi import Asgi, Cycle
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
-from septet.models._answer import SyncApplication, answer, answer_at_once
+from septet.models._answer import SyncApplication, answer, answer_without_waiting
 from septet.models._application_loop import run_through, run_until, start_application
 from septet.models._drive import drive, expire
 from septet.models._leaders import Leaders
@@ -46,10 +46,10 @@ log = logging.getLogger("septet")
 ACCEPT_BATCH = 1024
 """Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
 
-LOOKED_AT_ONCE = 500
+DEADLINES_PER_TURN = 500
 """Connections whose deadlines are looked at in one turn of the loop: half a millisecond."""
 
-TURNS_AT_ONCE = 16
+REQUESTS_PER_EVENT = 16
 """Of a client that sends its requests in one piece; then the others come first."""
 
 
@@ -60,7 +60,7 @@ class ClientConnection(WatchedConnection):
     does so under `lock`. Implements `exchange.Delivery` and `_leaders.Answering`.
     """
 
-    __slots__ = ("_ahead", "_answering", "_half_closed_at", "_reactor", "_room", "_turns", "lock")
+    __slots__ = ("_answering", "_half_closed_at", "_reactor", "_requests_begun", "_room", "_run_ahead", "lock")
 
     def __init__(self, reactor: "Reactor", sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor.loop, sock, session)
@@ -70,18 +70,18 @@ class ClientConnection(WatchedConnection):
         """An application that is called has the session's request, or its turn will come; the next one has to wait."""
         self._half_closed_at: float | None = None
         """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
-        self._ahead: RunAhead | None = None
+        self._run_ahead: RunAhead | None = None
         self._room: Condition | None = None
         """Notified when the client has taken something, if an application waits for that."""
         if isinstance(reactor.site.application, Wsgi):
             session.delivery = self
-        self._turns = 0
+        self._requests_begun = 0
         """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
 
     # Where the application runs
 
-    def turn(self, exchange: ServerExchange) -> Want | None:
-        if self._answering or (self.cycle is not None and self._is_taken(self.cycle)):
+    def dispatch(self, exchange: ServerExchange) -> Want | None:
+        if self._answering or (self.cycle is not None and self._must_wait(self.cycle)):
             return None
         reactor = self._reactor
         target = reactor.sole_application or reactor.site.find(exchange)
@@ -90,14 +90,16 @@ class ClientConnection(WatchedConnection):
             reactor.due += ((self, target, exchange.request),)
             self._answering = True
             return None
-        if self._turns < TURNS_AT_ONCE:
-            self._turns += 1
-            return self._begin(target, exchange) if isinstance(target, Asgi) else answer_at_once(target, exchange)
-        if self._turns == TURNS_AT_ONCE:
+        if self._requests_begun < REQUESTS_PER_EVENT:
+            self._requests_begun += 1
+            if isinstance(target, Asgi):
+                return self._begin(target, exchange)
+            return answer_without_waiting(target, exchange)
+        if self._requests_begun == REQUESTS_PER_EVENT:
             self._postpone()
         return None
 
-    def _is_taken(self, cycle: Cycle) -> bool:
+    def _must_wait(self, cycle: Cycle) -> bool:
         """Whether the turn is not to be given now: the one before goes on, or its task is in the midst of a step, and
         the next is neither its part nor its context's."""
         if not cycle.answered:
@@ -105,7 +107,7 @@ class ClientConnection(WatchedConnection):
             return True
         if current_task(self.loop) is None:
             return False
-        if self._turns <= TURNS_AT_ONCE:
+        if self._requests_begun <= REQUESTS_PER_EVENT:
             self._postpone()
         return True
 
@@ -131,13 +133,13 @@ class ClientConnection(WatchedConnection):
 
     def _postpone(self) -> None:
         """The turn is due when the others have had theirs."""
-        self._turns = TURNS_AT_ONCE + 1
-        self.loop.call_soon(self._go_on)
+        self._requests_begun = REQUESTS_PER_EVENT + 1
+        self.loop.call_soon(self._resume)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Others have had their turn meanwhile."""
         with self.lock:
-            self._turns = 0
+            self._requests_begun = 0
             try:
                 if self.session.phase.want is RUN:
                     self.drive(RUN)
@@ -148,8 +150,8 @@ class ClientConnection(WatchedConnection):
 
     def ready(self, mask: int) -> None:
         with self.lock:
-            if self._turns <= TURNS_AT_ONCE:
-                self._turns = 0
+            if self._requests_begun <= REQUESTS_PER_EVENT:
+                self._requests_begun = 0
             WatchedConnection.ready(self, mask)
             if self._room is not None:
                 self._notify()
@@ -193,12 +195,12 @@ class ClientConnection(WatchedConnection):
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
         """Run the application for the request. It is over for the client before the application's `close` is."""
         if self.session.lost:  # while it waited for its turn
-            self._answered()
+            self._end_answer()
             return
         try:
             self._reactor.new_context().run(answer, application, self.session.exchange, self, call)
         except BaseException:  # ours, or the system's: what the application raises is dealt with there
-            self._break()
+            self._cut_after_failure()
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         exchange = self.session.exchange
@@ -208,19 +210,19 @@ class ClientConnection(WatchedConnection):
                 self._finish(want)
                 return
             session = self.session
-            want = drive(want, session, self.sock, self.turn)
+            want = drive(want, session, self.sock, self.dispatch)
             # Mostly the loop watches for the right thing already.
             if (want is not READ and want is not RUN) or self._mask != READABLE:
                 self._settle(want)
             if session.lost:
                 raise ClientGone("the client went away")
             if exchange.later:
-                self._keep(exchange)
+                self._hold_back(exchange)
 
     def inform(self, status: int, fields: Fields) -> None:
         session = self.session
         with self.lock:
-            self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.turn))
+            self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
 
     def give_up(self) -> None:
         with self.lock:
@@ -229,22 +231,22 @@ class ClientConnection(WatchedConnection):
     def _finish(self, want: Want) -> None:
         """The answer is complete as far as the application goes. Nothing that happens from here on is its affair: the
         session may have come to the next request already."""
-        self._answered()
+        self._end_answer()
         try:
-            want = drive(want, self.session, self.sock, self.turn)
+            want = drive(want, self.session, self.sock, self.dispatch)
             if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
                 self._settle(want)
         except Exception:
-            self._break()
+            self._cut_after_failure()
 
-    def _answered(self) -> None:
+    def _end_answer(self) -> None:
         """The connection's next exchange may begin."""
         self._answering = False
-        self._ahead = self._room = None
+        self._run_ahead = self._room = None
         if self._descriptor < 0:
             self.session.close()
 
-    def _break(self) -> None:
+    def _cut_after_failure(self) -> None:
         """Something is wrong that is no fault of the application's."""
         self.abandon()
         log.exception("a connection failed, and is cut")
@@ -252,26 +254,26 @@ class ClientConnection(WatchedConnection):
     def abandon(self) -> None:
         with self.lock:
             self.session.lose()
-            self._answered()
+            self._end_answer()
         self._reactor.call_on_loop(self._attend_now)
 
-    def set_right(self) -> None:
+    def repair(self) -> None:
         """The loop was kept from something by an exception: see what is to be done, whatever has been."""
         try:
             with self.lock:
                 if self._descriptor < 0:
                     self.end()
                     return
-                self._turns = 0
-                self.watch_anew()
+                self._requests_begun = 0
+                self.forget_watch()
                 if self.session.phase.want is RUN and not self._answering:
                     self.drive(RUN)
                 else:
                     self.attend(self.session.phase.want)
         except Exception:
-            self._break()
+            self._cut_after_failure()
 
-    def watch_anew(self) -> None:
+    def forget_watch(self) -> None:
         """Nothing is watched; `attend` has the loop watch what is wanted."""
         self._mask = 0
         self.loop.unwatch(self._descriptor)
@@ -290,11 +292,11 @@ class ClientConnection(WatchedConnection):
             except Exception:
                 self.fail()
 
-    def _keep(self, exchange: ServerExchange) -> None:
+    def _hold_back(self, exchange: ServerExchange) -> None:
         """See to what the client does not take; wait for the client, when it has become too much."""
-        ahead = self._ahead
+        ahead = self._run_ahead
         if ahead is None:
-            ahead = self._ahead = RunAhead(self._reactor.service.in_flight.spool)
+            ahead = self._run_ahead = RunAhead(self._reactor.service.in_flight.spool)
         until = monotonic() + SLOW_S
         while ahead.is_full(exchange):
             if ahead.slow:
@@ -305,20 +307,20 @@ class ClientConnection(WatchedConnection):
                 ahead.slow = True
         if exchange.lost:
             raise ClientGone("the client went away, or read too slowly")
-        why_not = ahead.put_away(exchange)
+        why_not = ahead.move_to_file(exchange)
         if why_not is not None:
             self._reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
 
     def look(self) -> None:
         """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
         session = self.session
-        if not session.lost and self._has_left():
+        if not session.lost and self._client_has_left():
             with self.lock:
                 self._settle(session.lose())
         if session.lost:
             raise ClientGone("the client went away")
 
-    def _has_left(self) -> bool:
+    def _client_has_left(self) -> bool:
         poller = Poll()
         poller.add(self._descriptor, RDHUP)  # errors and the end of both directions are told in any case: poll(2)
         for _, found in poller.wait(0):
@@ -348,9 +350,9 @@ class ClientConnection(WatchedConnection):
         poller = Poll()
         poller.add(self._descriptor, WRITABLE)
         if poller.wait(min(times_s, default=None)):
-            self._settle(drive(session.phase.want, session, self.sock, self.turn))
+            self._settle(drive(session.phase.want, session, self.sock, self.dispatch))
         elif deadline is not None and monotonic() >= deadline:
-            self._settle(drive(expire(session, self.sock), session, self.sock, self.turn))
+            self._settle(drive(expire(session, self.sock), session, self.sock, self.dispatch))
 
 
 class Reactor:
@@ -373,14 +375,14 @@ class Reactor:
         """Of all connections, where one thread has them all: it never waits."""
         self.stopping = False
         self._ended = False
-        self._cut_later: TimerHandle | None = None
+        self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
         """Listeners that are to be opened again."""
         self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
-        self._look: TimerHandle | None = None
-        self._batch = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
+        self._deadline_timer: TimerHandle | None = None
+        self._accepts_per_event = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
 
         forked.register(self)
 
@@ -395,7 +397,7 @@ class Reactor:
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
         limit = service.threads or default_threads()
-        return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.set_right)
+        return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
 
     def run(self) -> None:
         """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
@@ -405,9 +407,9 @@ class Reactor:
             if lifespan and not start_application(loop, lifespan, service.stop):
                 return
             for listener in service.listeners:
-                self.open(listener)
+                self.start_accepting(listener)
             loop.watch(self.runner.order, READABLE, self._stop)
-            self._look_round()
+            self._check_deadlines()
             if service.metrics:
                 loop.lap()
                 service.metrics.begin()
@@ -431,15 +433,15 @@ class Reactor:
 
     # Clients
 
-    def open(self, listener: Listener) -> None:
+    def start_accepting(self, listener: Listener) -> None:
         """Let clients in at a listener."""
         self.loop.watch(listener.fileno(), READABLE | EXCLUSIVE, partial(self._accept, listener))
 
-    def shut(self, listener: Listener) -> None:
+    def stop_accepting(self, listener: Listener) -> None:
         self.loop.unwatch(listener.fileno())
 
     def _accept(self, listener: Listener, mask: int) -> None:
-        for _ in range(self._batch):
+        for _ in range(self._accepts_per_event):
             if self.service.stop.ordered:  # which this thread learns of when it has dealt with these events
                 return
             try:
@@ -472,54 +474,54 @@ class Reactor:
     def pause(self, listener: Listener, error: BaseException) -> None:
         """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
         self.service.exhaustion.report(f"cannot accept clients: {reason(error)}")
-        self.shut(listener)
+        self.stop_accepting(listener)
         self._paused.add(listener)
-        self.loop.call_later(ACCEPT_PAUSE_S, self._reopen, listener)
+        self.loop.call_later(ACCEPT_PAUSE_S, self._resume_accepting, listener)
 
-    def _reopen(self, listener: Listener) -> None:
+    def _resume_accepting(self, listener: Listener) -> None:
         if listener in self._paused and not self.stopping:
             self._paused.discard(listener)
-            self.open(listener)
+            self.start_accepting(listener)
 
-    def set_right(self) -> None:
+    def repair(self) -> None:
         """An exception of another thread has kept the loop from something, or one of ours: look at all there is."""
         for connection in list(self._connections):
-            connection.set_right()
-        if self._look is not None:
-            self._look.cancel()
-        self._look_round()
+            connection.repair()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._check_deadlines()
         if self.stopping:
             self._wind_down()
             return
         for listener in self.service.listeners:
             self._paused.discard(listener)
-            self.open_anew(listener)
+            self.restart_accepting(listener)
 
-    def open_anew(self, listener: Listener) -> None:
-        self.shut(listener)
-        self.open(listener)
+    def restart_accepting(self, listener: Listener) -> None:
+        self.stop_accepting(listener)
+        self.start_accepting(listener)
 
     def forget(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         if self.stopping:
             self.end_if_done()
 
-    def _look_round(self) -> None:
+    def _check_deadlines(self) -> None:
         """End what is late. One look at everybody now and then is cheaper than a timer for each."""
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
-        self._look = self.loop.call_later(min(longest_s, shortest / 4), self._look_round)
-        self._look_at(list(self._connections))
+        self._deadline_timer = self.loop.call_later(min(longest_s, shortest / 4), self._check_deadlines)
+        self._check_some_deadlines(list(self._connections))
 
-    def _look_at(self, connections: list[ClientConnection]) -> None:
+    def _check_some_deadlines(self, connections: list[ClientConnection]) -> None:
         """Some in this turn of the loop and the rest in the next ones, for those who are not late not to wait."""
         now = self.loop.time()
-        for connection in connections[-LOOKED_AT_ONCE:]:
+        for connection in connections[-DEADLINES_PER_TURN:]:
             connection.check_deadline(now)
-        del connections[-LOOKED_AT_ONCE:]
+        del connections[-DEADLINES_PER_TURN:]
         if connections:
-            self.loop.call_soon(self._look_at, connections)
+            self.loop.call_soon(self._check_some_deadlines, connections)
 
     def _log_metrics(self, metrics: ProcessMetrics) -> None:
         self.loop.call_later(metrics.interval_s, self._log_metrics, metrics)
@@ -548,15 +550,15 @@ class Reactor:
 
     def _wind_down(self) -> None:
         for listener in self.service.listeners:
-            self.shut(listener)
+            self.stop_accepting(listener)
         self.service.close_listeners()
         for connection in list(self._connections):
             connection.stop()
-        if self._look is not None:
-            self._look.cancel()
-        self._look_round()
-        if self._cut_later is None:
-            self._cut_later = self.loop.call_later(self.service.graceful_timeout, self._cut)
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._check_deadlines()
+        if self._cut_timer is None:
+            self._cut_timer = self.loop.call_later(self.service.graceful_timeout, self._cut)
         self.end_if_done()
 
     def end_if_done(self) -> None:
@@ -625,14 +627,14 @@ class OnLoop:
             self.busy = False
             if due:
                 self.busy = True
-                self._loop.call_soon(_nothing)  # look who else has come, without waiting
+                self._loop.call_soon(_wake_loop)  # look who else has come, without waiting
             if self._stop.ordered:
                 self._done()
             self._loop.turn()
 
     def end(self) -> None:
         self._over = True
-        self._loop.call_soon(_nothing)
+        self._loop.call_soon(_wake_loop)
 
 
 class Asynchronous:
@@ -659,5 +661,5 @@ class Asynchronous:
         raise AssertionError("a task waits by itself")
 
 
-def _nothing() -> None:
+def _wake_loop() -> None:
     """Keeps the loop from waiting."""

@@ -43,34 +43,34 @@ class _File(OwnedDescriptor):
 class RunAhead:
     """What one answer keeps for its client. Each method is called while nothing else touches the exchange."""
 
-    __slots__ = ("_bound", "_file", "_short", "_spool", "_written", "slow")
+    __slots__ = ("_file", "_file_limit", "_spool", "_spool_is_full", "_written", "slow")
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._file: _File | None = None
         self._written = 0
         """Where the file is written next."""
-        self._bound = FILE_BYTES
-        self._short = False
+        self._file_limit = FILE_BYTES
+        self._spool_is_full = False
         """All files together are at their limit: memory must do until it is empty enough."""
         self.slow = False
 
     def is_full(self, exchange: ServerExchange) -> bool:
         """The application has to wait until the client has taken some of it."""
-        return exchange.in_memory > MEMORY_BYTES and not self._goes_on(exchange)
+        return exchange.in_memory > MEMORY_BYTES and not self._may_write_to_file(exchange)
 
-    def _goes_on(self, exchange: ServerExchange) -> bool:
+    def _may_write_to_file(self, exchange: ServerExchange) -> bool:
         """What is in memory may go to the file.
 
         One that is full, or has to make room, is left when all of it has gone, and another one begun. It is not written
         from its beginning again: what sendfile(2) has sent is in the socket as pages of the file, not as a copy.
         """
-        if (self._short or self._written >= self._bound) and self._file and not self._is_in_file(exchange):
+        if (self._spool_is_full or self._written >= self._file_limit) and self._file and not self._is_in_file(exchange):
             self._file = None
             self._written = 0
-        return self.slow and not self._short and self._written < self._bound
+        return self.slow and not self._spool_is_full and self._written < self._file_limit
 
-    def put_away(self, exchange: ServerExchange) -> str | None:
+    def move_to_file(self, exchange: ServerExchange) -> str | None:
         """Move what has lined up in memory to the file, if there is more of it than memory is for.
 
         Gives the reason for which that is impossible. Then memory is all there is. (Not the exception: its traceback
@@ -78,9 +78,9 @@ class RunAhead:
         """
         later = exchange.later
         if exchange.in_memory <= MEMORY_BYTES:
-            self._short = False
+            self._spool_is_full = False
             return None
-        if not self._goes_on(exchange):
+        if not self._may_write_to_file(exchange):
             return None
         pieces: list[bytes | bytearray] = []
         while later and not isinstance(later[-1], FileRegion):
@@ -92,11 +92,11 @@ class RunAhead:
             region = self._write(b"".join(pieces))
         except OSError as error:
             later.extend(pieces)
-            self._bound = 0
+            self._file_limit = 0
             return error.strerror or str(error)
         if region is None:
             later.extend(pieces)
-            self._short = True
+            self._spool_is_full = True
         else:
             later.append(region)
         return None

@@ -38,7 +38,7 @@ class WatchedConnection:
         self._descriptor = sock.fileno()
         self._mask = 0
 
-    def turn(self, exchange: ServerExchange) -> Want | None:
+    def dispatch(self, exchange: ServerExchange) -> Want | None:
         """Give the application its turn; None when it runs elsewhere and will call `drive`."""
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class WatchedConnection:
         the application, which may be the caller, cannot mend it."""
         session = self.session
         try:
-            after = drive(want, session, self.sock, self.turn)
+            after = drive(want, session, self.sock, self.dispatch)
             cycle = self.cycle
             if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
                 self.cycle = None

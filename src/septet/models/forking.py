@@ -24,7 +24,7 @@ CONCURRENCY = "processes"
 
 
 def run(service: Service) -> None:
-    acceptor = Acceptor(service, shares=False)
+    acceptor = Acceptor(service, drops_idle_clients=False)
     with serving(service, lifespan_in_parent):
         children = ChildProcesses(service.in_flight, service.stop)
         for client in acceptor:

@@ -22,7 +22,7 @@ from typing import cast
 from septet import forked
 from septet.apps.wsgi import Wsgi
 from septet.loop.uring import UringLoop
-from septet.models._reactor import TURNS_AT_ONCE, ClientConnection, Reactor
+from septet.models._reactor import REQUESTS_PER_EVENT, ClientConnection, Reactor
 from septet.models._watched import UNREAD_LIMIT
 from septet.net.listener import Listener, is_of_one_client
 from septet.pollers import ERROR, READABLE, WRITABLE
@@ -72,8 +72,8 @@ class RingConnection(ClientConnection):
         if not mask & (READABLE | WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
-    def watch_anew(self) -> None:
-        super().watch_anew()
+    def forget_watch(self) -> None:
+        super().forget_watch()
         self._polled = 0
         if not self._ring.has(self._receive):
             self._receive = 0
@@ -104,8 +104,8 @@ class RingConnection(ClientConnection):
         want = self.session.receive(data)
         if self.session.unread > UNREAD_LIMIT and self._receive:
             self._ring.cancel(self._receive)
-        if self._turns <= TURNS_AT_ONCE:
-            self._turns = 0
+        if self._requests_begun <= REQUESTS_PER_EVENT:
+            self._requests_begun = 0
         self.drive(want)
 
     def end(self) -> None:
@@ -141,31 +141,31 @@ class RingReactor(Reactor):
         self.closing: set[socket] = set()
         """To be closed when their receives are out of the ring."""
 
-    def open(self, listener: Listener) -> None:
+    def start_accepting(self, listener: Listener) -> None:
         if (self.service.workers or 1) > 1:
             # An accept that stands in the kernel takes a client for its process even if that is busy or stopped.
             self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
 
-    def set_right(self) -> None:
+    def repair(self) -> None:
         cast(UringLoop, self.loop).arm_anew()
-        super().set_right()
+        super().repair()
 
-    def open_anew(self, listener: Listener) -> None:
+    def restart_accepting(self, listener: Listener) -> None:
         if not self._ring.has(self._accepts.get(listener, 0)):
-            super().open_anew(listener)
+            super().restart_accepting(listener)
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
         return ClientConnection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
 
-    def shut(self, listener: Listener) -> None:
+    def stop_accepting(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)
         if token:
             self._ring.cancel(token)
         else:
-            super().shut(listener)
+            super().stop_accepting(listener)
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
         if result >= 0:
@@ -177,7 +177,7 @@ class RingReactor(Reactor):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
-            self.open(listener)
+            self.start_accepting(listener)
 
     def _adopt(self, listener: Listener, descriptor: int) -> None:
         try:

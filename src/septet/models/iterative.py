@@ -15,6 +15,6 @@ from septet.service import Service
 
 
 def run(service: Service) -> None:
-    acceptor = Acceptor(service, shares=True)
+    acceptor = Acceptor(service, drops_idle_clients=True)
     with serving(service) as asgi:
         serve_all(service, acceptor, asgi)

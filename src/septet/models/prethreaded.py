@@ -15,7 +15,7 @@ import logging
 from dataclasses import replace
 
 from septet.errors import Failed
-from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
+from septet.models._asgi_in_thread import AsgiThread, close_waker_of_this_thread
 from septet.models._blocking import Acceptor, serve_all, serving
 from septet.processes.cpus import default_threads
 from septet.processes.threads import ThreadGroup
@@ -45,7 +45,9 @@ def _fill(crew: ThreadGroup, service: Service, count: int, asgi: AsgiThread | No
     """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
     for started in range(count):
         try:
-            crew.keep(_accept_and_serve, service, Acceptor(service, shares=True, main=False), asgi)
+            crew.keep(
+                _accept_and_serve, service, Acceptor(service, drops_idle_clients=True, in_main_thread=False), asgi
+            )
         except (RuntimeError, OSError) as error:
             if not started:
                 raise Failed(f"cannot start a thread: {error}") from None
@@ -57,6 +59,6 @@ def _accept_and_serve(service: Service, acceptor: Acceptor, asgi: AsgiThread | N
     try:
         serve_all(service, acceptor, asgi)
     finally:
-        close_bell_of_this_thread()
+        close_waker_of_this_thread()
         if service.stop.ordered:
             acceptor.close()

@@ -8,7 +8,7 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
                                              └──> thread: serve ─> end
 """
 
-from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
+from septet.models._asgi_in_thread import AsgiThread, close_waker_of_this_thread
 from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
 from septet.processes.threads import ThreadGroup
 from septet.service import Service
@@ -17,7 +17,7 @@ CONCURRENCY = "threads"
 
 
 def run(service: Service) -> None:
-    acceptor = Acceptor(service, shares=False)
+    acceptor = Acceptor(service, drops_idle_clients=False)
     with serving(service) as asgi:
         crew = ThreadGroup()
         for client in acceptor:
@@ -35,4 +35,4 @@ def _serve(service: Service, acceptor: Acceptor, client: Client, asgi: AsgiThrea
         serve(client, acceptor, dispatcher(service, client, asgi))
     finally:
         client.sock.close()  # if there was not even memory for `serve`
-        close_bell_of_this_thread()
+        close_waker_of_this_thread()

@@ -22,10 +22,10 @@ _HIGHEST = 0
 """Where the number of the highest slot stands."""
 
 
-class Waiting(Protocol):
+class AcceptingThread(Protocol):
     """A thread that accepts clients."""
 
-    waits: bool
+    is_free: bool
     """It is counted among those that wait for one."""
 
 
@@ -37,7 +37,7 @@ class WaitingThreads:
         self.extend(1)
         self._lock = Lock()
         """Of this process, which share its slot."""
-        self._volunteer: Waiting | None = None
+        self._volunteer: AcceptingThread | None = None
         """The thread that is about to decide."""
         self._processes = memfd_create("septet-acceptors")
         """For a lock between processes, which the kernel takes from one that dies (fcntl(2))."""
@@ -51,29 +51,29 @@ class WaitingThreads:
     # A count and the thread's own word change in one stretch without a call: an exception that another thread raises in
     # this one (PyThreadState_SetAsyncExc) comes before or after both.
 
-    def wait(self, thread: Waiting) -> None:
+    def wait(self, thread: AcceptingThread) -> None:
         """The calling thread waits for a client from now on, if it did not already."""
         with self._lock:
-            if not thread.waits:
+            if not thread.is_free:
                 self._waiting[self._slot] += 1
-                thread.waits = True
+                thread.is_free = True
 
-    def accept(self, thread: Waiting) -> None:
+    def accept(self, thread: AcceptingThread) -> None:
         """It waits no more: it has accepted one."""
         with self._lock:
-            if thread.waits:
+            if thread.is_free:
                 self._waiting[self._slot] -= 1
-                thread.waits = False
-            self._note_accepted()
+                thread.is_free = False
+            self._count_accepted()
 
-    def leave(self, thread: Waiting) -> None:
+    def leave(self, thread: AcceptingThread) -> None:
         """It waits no more."""
         with self._lock:
-            if thread.waits:
+            if thread.is_free:
                 self._waiting[self._slot] -= 1
-                thread.waits = False
+                thread.is_free = False
 
-    def _note_accepted(self) -> None:
+    def _count_accepted(self) -> None:
         self._accepted[self._slot] = (self._accepted[self._slot] + 1) & 0xFFFFFFFF
 
     @property
@@ -85,22 +85,22 @@ class WaitingThreads:
         """A number that changes with each client who is accepted."""
         return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
 
-    def volunteer(self, thread: Waiting, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
+    def volunteer(self, thread: AcceptingThread, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
         """Let the calling thread, which has an idle client, wait for another one, if it is `needed` and no other
         thread waits: of many that ask, one at a time is taken.
 
         `stalled_at` is the number of accepted clients at which those that wait appear to stand still.
         """
-        with self._alone(thread) as alone:
+        with self._locked(thread) as locked:
             # In this order: a thread that has just accepted the client has been counted until then.
-            if not alone or (self.waiting and self.accepted != stalled_at) or not needed():
+            if not locked or (self.waiting and self.accepted != stalled_at) or not needed():
                 return False
             self.wait(thread)
-            self._note_accepted()  # or the next one would take the same threads for stalled at once
+            self._count_accepted()  # or the next one would take the same threads for stalled at once
             return True
 
     @contextmanager
-    def _alone(self, thread: Waiting) -> Iterator[bool]:
+    def _locked(self, thread: AcceptingThread) -> Iterator[bool]:
         """Whether no other thread or process is in here; not waited for, as a process may be stopped inside."""
         with self._lock:
             if self._volunteer is None:

@@ -31,8 +31,8 @@ class Stop:
     """The order to stop: a descriptor that becomes readable, so that anything that waits can wait for it too.
 
     Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
-    any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins to wait
-    would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
+    any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins
+    to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
     For one process. A child that is forked for a client makes its own with its parent's as `parent`, whose order is an
     order for the child as well. With `signals=False` signals are left to the program that the server is a part of, and
