@@ -18,9 +18,9 @@ from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now
-from septet.processes.heap import share_heap
 from septet.processes.orders import Stop
 from septet.processes.supervisor import supervise
+from septet.processes.threads import share_heap
 from septet.service import Service, load_site
 from septet.settings.config import Config
 

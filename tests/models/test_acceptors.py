@@ -3,8 +3,7 @@
 import os
 import threading
 
-from septet.processes.acceptors import WaitingThreads
-from septet.processes.in_flight import InFlight
+from septet.processes.in_flight import InFlight, WaitingThreads
 
 
 def always() -> bool:

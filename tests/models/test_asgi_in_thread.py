@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from septet.models._asgi_in_thread import SharedExchange, Waker
+from septet.models._shared_exchange import SharedExchange
+from septet.models._waker import Waker
 from septet.pollers import READABLE
 from septet.processes.orders import Stop
 from septet.protocol import READ, RUN

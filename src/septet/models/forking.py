@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import partial
 
 from septet.errors import Failed
+from septet.models._acceptor import Acceptor, Client
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
-from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
+from septet.models._blocking import dispatcher, serve, serving
 from septet.processes.children import ChildProcesses, unblock_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason

@@ -22,7 +22,8 @@ from typing import cast
 from septet import forked
 from septet.apps.wsgi import Wsgi
 from septet.loop.uring import UringLoop
-from septet.models._reactor import REQUESTS_PER_EVENT, ClientConnection, Reactor
+from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
+from septet.models._reactor import Reactor
 from septet.models._watched import UNREAD_LIMIT
 from septet.net.listener import Listener, is_of_one_client
 from septet.pollers import ERROR, READABLE, WRITABLE
@@ -49,7 +50,7 @@ class RingConnection(ClientConnection):
 
     __slots__ = ("_ended", "_held", "_polled", "_receive", "_ring")
 
-    def __init__(self, reactor: Reactor, sock: socket, session: ServerProtocol) -> None:
+    def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor, sock, session)
         self._ring = cast(UringLoop, reactor.loop).ring
         self._receive = 0

@@ -10,7 +10,8 @@ so nothing needs a lock; and one slow client keeps everybody waiting.
                                     └───────────────────────┘
 """
 
-from septet.models._blocking import Acceptor, serve_all, serving
+from septet.models._acceptor import Acceptor
+from septet.models._blocking import serve_all, serving
 from septet.service import Service
 
 

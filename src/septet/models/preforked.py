@@ -11,7 +11,7 @@ the first worker that is done. A worker that dies takes one client with it, and 
 """
 
 from septet.models import iterative
-from septet.processes.cpus import usable_cpus
+from septet.processes.capacity import usable_cpus
 from septet.processes.supervisor import supervise
 from septet.service import Service
 

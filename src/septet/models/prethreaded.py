@@ -15,9 +15,11 @@ import logging
 from dataclasses import replace
 
 from septet.errors import Failed
-from septet.models._asgi_in_thread import AsgiThread, close_waker_of_this_thread
-from septet.models._blocking import Acceptor, serve_all, serving
-from septet.processes.cpus import default_threads
+from septet.models._acceptor import Acceptor
+from septet.models._asgi_in_thread import AsgiThread
+from septet.models._blocking import serve_all, serving
+from septet.models._waker import close_waker_of_this_thread
+from septet.processes.capacity import default_threads
 from septet.processes.threads import ThreadGroup
 from septet.service import Service
 

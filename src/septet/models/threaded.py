@@ -8,8 +8,10 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
                                              └──> thread: serve ─> end
 """
 
-from septet.models._asgi_in_thread import AsgiThread, close_waker_of_this_thread
-from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
+from septet.models._acceptor import Acceptor, Client
+from septet.models._asgi_in_thread import AsgiThread
+from septet.models._blocking import dispatcher, serve, serving
+from septet.models._waker import close_waker_of_this_thread
 from septet.processes.threads import ThreadGroup
 from septet.service import Service
 

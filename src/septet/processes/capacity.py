@@ -4,13 +4,14 @@ Of the processes that may still be started, half may be asked for: the other hal
 memory, as much as there is: what is asked for here is the least that it can take.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NPROC, getrlimit
 from typing import NamedTuple
 
-from septet.cgroups import CGROUP, groups, memory_limits, number, read
+from septet.cgroups import CGROUP, cpu_quota, groups, memory_limits, number, read
 
 PROC = Path("/proc")
 
@@ -23,6 +24,18 @@ THREAD_BYTES = 40 << 10
 class Bound(NamedTuple):
     most: int
     source: str
+
+
+def usable_cpus() -> int:
+    """At least 1."""
+    bound = len(os.sched_getaffinity(0))
+    quota = cpu_quota()
+    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
+
+
+def default_threads() -> int:
+    """Eight for each CPU: a web application's thread mostly waits, for its database or for its client."""
+    return 8 * usable_cpus()
 
 
 def why_over_capacity(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:

@@ -16,8 +16,7 @@ from typing import NoReturn
 
 from septet import forked
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import Stop
-from septet.processes.signals import WITHOUT_MEANING, log_again
+from septet.processes.orders import WITHOUT_MEANING, Stop, log_again
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)

