@@ -1,11 +1,12 @@
 """One client at a time, by calls that wait: what iterative, forking, preforked, threaded and prethreaded share.
 
-A thread accepts a client at its `Acceptor` and calls `serve`, which returns when the connection is over. It waits with
-poll(2) before it reads, so a wait can end in four ways: the client is ready, its time is up, the server is to stop,
-or another client is at the door, no thread is free for it, and this one's has been idle for a while.
+A thread accepts a client at its `Acceptor` and calls `serve`, which returns when the connection is over. `serve` waits
+with poll(2) before it reads, so a wait can end in four ways: the client is ready; its time is up; the server must stop;
+or another client waits to be accepted, no thread is free for it, and this one's client has been idle for a while.
 
-Who has connected but not spoken, as browsers do in advance, takes nobody's time: the kernel keeps such a client back
-(Apache's AcceptFilter does the same). On a unix socket it does not, and the client gets a moment to speak.
+A client that has connected but sent nothing, as browsers connect in advance, takes no thread's time: the kernel holds
+the connection back until it sends (TCP_DEFER_ACCEPT; Apache's AcceptFilter does the same). Unix sockets have no such
+thing; there the client is given a moment to send.
 """
 
 import logging
@@ -36,26 +37,26 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 IDLE_GRACE_S = 1.0
-"""How long a silent connection is kept at least, after an answer and before a first request, while other clients wait:
-a client in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
+"""How long an idle connection is kept at least while other clients wait: since its last answer, or since it was
+accepted. A client in the middle of its work is not cut off, and a new one has time to send its first request."""
 
 WAITING_CLIENT_CHECK_S = 0.1
-"""After this time a thread with an idle client looks whether the client who was at the door has been accepted."""
+"""How often a thread with an idle client checks whether a waiting client has been accepted by another thread."""
 
 
 class _ClientWait:
-    """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door.
+    """Waits for one client, and also for the order to stop and for clients that wait to be accepted.
 
-    It is the client's `Delivery`, too: what an application gives has gone to the client when it goes on.
+    It is also the client's `Delivery`: a part of an answer has been sent when `deliver` returns.
     """
 
-    def __init__(self, client: Client, acceptor: Acceptor) -> None:
-        self._sock, self._session, self._deferred_s = client
+    def __init__(self, client: Client) -> None:
+        acceptor, self._sock, self._session, self._deferred_s = client
         self._acceptor = acceptor
         self._client_poller = Poll()
         self._client_poller.add(self._sock.fileno(), READABLE)
         self._idle_poller = Poll()
-        # A signal is the main thread's: no other can make the descriptor silent again.
+        # `fileno` becomes readable at any signal, and only the main thread can drain it.
         self._order_descriptor = (
             acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
         )
@@ -66,9 +67,9 @@ class _ClientWait:
             self._client_or_order_poller.add(descriptor, READABLE)
         self._mask = READABLE
         self._half_closed_at: float | None = None
-        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
+        """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
 
-    # What an application that is called asks of its client's thread, which is its own
+    # `exchange.Delivery`: what a WSGI application asks for, in this thread
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         session, exchange = self._session, self._session.exchange
@@ -117,7 +118,8 @@ class _ClientWait:
         return receive_compactly(self._session, self._sock) if want is READ else want
 
     def wait(self) -> Want:
-        """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
+        """Wait for the socket as the session wants, and give the next want: another one if the deadline has passed or
+        the connection is to end."""
         session = self._session
         if self._acceptor.is_free:
             self._acceptor.count_as_busy()
@@ -138,20 +140,20 @@ class _ClientWait:
             self._deferred_s = 0.0
             if phase.paced:
                 session.waited(monotonic())
-            # Of EITHER what can be done; what is broken is found out by reading.
+            # EITHER: write if the socket is only writable; in all other cases, errors included, read.
             return READ if phase.want is EITHER and ready != WRITABLE else phase.want
         if phase.idle:
             return session.stop()
         return expire(session, self._sock)
 
     def _time_left(self) -> float | None:
-        """Seconds until the session's deadline; at first, less those for which the kernel has waited already."""
+        """Seconds until the session's deadline, less those for which the kernel has held the connection back."""
         now = monotonic()
         deadline = self._session.deadline(now)
         return None if deadline is None else max(0.0, deadline - now - self._deferred_s)
 
     def _wait_for_client(self, mask: int, timeout: float | None) -> int:
-        """What of `mask` the socket is ready for; 0: nothing, in this time."""
+        """What the socket is ready for, of `mask`; 0 if nothing within `timeout` seconds."""
         if mask != self._mask:
             self._client_poller.modify(self._sock.fileno(), mask)
             self._mask = mask
@@ -159,7 +161,7 @@ class _ClientWait:
         return ready[0][1] if ready else 0
 
     def _wait_for_client_or_order(self, timeout: float | None) -> bool:
-        """Whether the client has sent something, before time was up or the order to stop came."""
+        """True if the client has sent something; False if the time was up or the order to stop came first."""
         descriptor = self._sock.fileno()
         while True:
             ready = {found for found, _ in self._client_or_order_poller.wait(timeout)}
@@ -168,7 +170,7 @@ class _ClientWait:
             timeout = self._time_left()
 
     def _wait_idle(self, timeout: float | None) -> bool:
-        """Whether the next request has begun; False: it is time to let the connection go."""
+        """True if the client has sent something; False if the connection is to be closed."""
         descriptor = self._sock.fileno()
         while True:
             ready = {found for found, _ in self._idle_poller.wait(timeout)}
@@ -180,8 +182,8 @@ class _ClientWait:
             elif not ready:
                 if not self._deferred_s or has_been_deferred(self._sock):
                     return False
-                self._deferred_s = 0.0  # the kernel was flooded, and has not waited
-            else:  # a client is at the door
+                self._deferred_s = 0.0  # under a flood of connections the kernel does not hold any back
+            else:  # a client waits to be accepted
                 if self._wait_for_client(READABLE, WAITING_CLIENT_CHECK_S):
                     return True
                 if self._may_drop_idle_client():
@@ -189,78 +191,96 @@ class _ClientWait:
             timeout = self._time_left()
 
     def _may_drop_idle_client(self) -> bool:
-        """Whether the client, who is silent while another one waits, is to be let go."""
+        """True if this idle client's connection is to be closed, because another client waits for a thread."""
         since = self._session.since
         if (since is not None and monotonic() - since < IDLE_GRACE_S) or not self._acceptor.count_as_free_if_needed():
             return False
-        if self._wait_for_client(READABLE, 0.0):  # it has asked in the meantime
+        if self._wait_for_client(READABLE, 0.0):  # the client has sent something meanwhile
             self._acceptor.count_as_busy()
             return False
         return True
 
 
-def serve(client: Client, acceptor: Acceptor, dispatch: Dispatch) -> None:
-    """The whole life of a connection, in this thread."""
+def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
+    """The whole life of a connection, in this thread.
+
+    `asgi_thread` is what `application_running` gave: where an ASGI application runs.
+    """
+    acceptor = client.acceptor
     try:
         with acceptor.metrics.connection() if acceptor.metrics else nullcontext():
-            _serve(client, acceptor, dispatch)
-    except Exception:  # for want of memory, before it has begun
+            _serve(client, dispatcher(acceptor.service, client, asgi_thread))
+    except Exception:  # there was no memory to begin
         log.exception("a connection failed, and is cut")
         client.sock.close()
 
 
-def _serve(client: Client, acceptor: Acceptor, dispatch: Dispatch) -> None:
-    sock, session, _ = client
+def _serve(client: Client, dispatch: Dispatch) -> None:
+    acceptor, sock, session, _ = client
     want = READ
     try:
         forked.sockets.add(sock)
-        watch = session.delivery = _ClientWait(client, acceptor)
+        waiting = session.delivery = _ClientWait(client)
         while want is not CLOSE:
-            want = watch.wait()
+            want = waiting.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
             if want is RUN and (acceptor.stop.check_parent() or acceptor.clients_starve()):
-                session.stop()  # its answer says that it is the last
+                session.stop()  # its answer says that the connection ends with it
             want = drive(want, session, sock, dispatch)
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
         try:
             _end(sock, session)
-        finally:  # again, should the first have been struck by an exception of another thread
+        finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
             _end(sock, session)
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:
-    """Once or twice: a client that is not let go would wait for ever."""
+    """Close the connection. May be called twice: a client whose connection stays open would wait for ever."""
     session.close()
     forked.sockets.discard(sock)
     if sock.fileno() >= 0:
         forked.release(sock)
 
 
-def serve_all(service: Service, acceptor: Acceptor, asgi: AsgiThread | None) -> None:
-    """Serve one client after another, until the order to stop.
+def repeat_until_stop(
+    accept_and_serve: Callable[[Acceptor, AsgiThread | None], None],
+    acceptor: Acceptor,
+    asgi_thread: AsgiThread | None,
+) -> None:
+    """Call `accept_and_serve(acceptor, asgi_thread)` until the order to stop, again if it raises.
 
-    An exception that comes out of there is one that another thread has raised in this one, as time-outs of
-    applications do, too late. It has cost the client that was served. Then this goes on.
+    What it raises is an exception that another thread has raised in this one (PyThreadState_SetAsyncExc), as time-outs
+    of applications do, and that came after the application had returned. It has cost the client that was served.
     """
+    try:
+        _repeat_until_stop(accept_and_serve, acceptor, asgi_thread)
+    finally:
+        close_waker_of_this_thread()
+
+
+def _repeat_until_stop(
+    accept_and_serve: Callable[[Acceptor, AsgiThread | None], None],
+    acceptor: Acceptor,
+    asgi_thread: AsgiThread | None,
+) -> None:
     failure: BaseException | None = None
-    while not service.stop.ordered:
+    while not acceptor.stop.ordered:
         try:
             if failure is not None:
-                _tell_and_pause(failure, acceptor)
+                _log_and_pause(failure, acceptor)
                 failure = None
-            for client in acceptor:
-                serve(client, acceptor, dispatcher(service, client, asgi))
-                del client  # nothing of it is kept while this waits for the next one
+            accept_and_serve(acceptor, asgi_thread)
         except BaseException as error:
-            # Nothing is called here: there is the next round for that, in which another one may come.
+            # Nothing is called here, for a call could be interrupted by another such exception: the next round does it.
             failure = error
 
 
-def _tell_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
-    """What comes again and again must not keep the process busy: then nobody is let in for a moment."""
+def _log_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
+    """Log the failure. After two within ACCEPT_PAUSE_S accept nothing for as long, so that failures in a row do not
+    keep the CPU busy."""
     if forked.by_application:
         forked.exit_child(failure)
     log.error("a thread failed, and goes on", exc_info=failure)
@@ -272,43 +292,46 @@ def _tell_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
 
 
 def _already_dispatched(exchange: ServerExchange) -> None:
-    """The application has its turn already."""
+    """For `drive` while the application runs: it is not called for the request again."""
 
 
 @contextmanager
-def serving(
+def application_running(
     service: Service,
     application: Callable[[Service], AbstractContextManager[AsgiThread | None]] = asgi_in_thread,
+    announce: bool = True,
 ) -> Iterator[AsgiThread | None]:
-    """From the application's start to its end, with clients let in between. For the main thread of a process.
+    """From the application's startup to its shutdown. For the main thread of a process.
 
-    Gives what an ASGI application runs on, for `dispatcher`.
+    Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
+    listeners. Gives the thread in which an ASGI application runs, for `serve`; None for WSGI.
     """
-    with application(service) as asgi:
-        # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
-        service.stop.on_order = partial(_on_order, service, asgi)
+    with application(service) as asgi_thread:
+        # Closed in the signal handler, because the main thread itself may be busy with a client.
+        service.stop.on_order = partial(_on_order, service, asgi_thread)
         with service.metrics.logged_by_thread() if service.metrics else nullcontext():
-            if not service.stop.ordered:
+            if announce and not service.stop.ordered:
                 service.ready(1)
-            yield asgi
+            yield asgi_thread
 
 
-def _on_order(service: Service, asgi: AsgiThread | None) -> None:
+def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:
     service.close_listeners()
-    if asgi is not None:
-        asgi.order()
+    if asgi_thread is not None:
+        asgi_thread.order()
 
 
-def dispatcher(service: Service, client: Client, asgi: AsgiThread | None) -> Dispatch:
-    """Where the application runs in these models: in the client's thread, an ASGI application on the process's loop."""
+def dispatcher(service: Service, client: Client, asgi_thread: AsgiThread | None) -> Dispatch:
+    """Gives the function that runs the application for a request: WSGI in the client's thread, which calls it; ASGI on
+    the event loop of the process."""
 
     new_context = service.context.copy
 
     def dispatch(exchange: ServerExchange) -> Want | None:
         target = service.site.find(exchange)
         if isinstance(target, Asgi):
-            assert asgi is not None, "clients are let in when the application has started"
-            return asgi.answer(target, client.sock, client.session)
+            assert asgi_thread is not None, "clients are accepted when the application has started"
+            return asgi_thread.answer(target, client.sock, client.session)
         if not isinstance(target, Wsgi):
             return answer_without_waiting(target, exchange)
         new_context().run(answer, target, exchange, cast(_ClientWait, exchange.delivery))

@@ -21,8 +21,8 @@ class ThreadGroup:
     def __init__(self) -> None:
         self._working: set[threading.Thread] = set()
 
-    def keep(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """`start` a thread that calls `run` again when that fails."""
+    def start_and_restart(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
+        """As `start`; if `run` fails, the thread logs that and calls it again."""
 
         def again() -> None:
             while True:
