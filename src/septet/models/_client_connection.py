@@ -30,7 +30,7 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 REQUESTS_PER_EVENT = 16
-"""Of a client that sends its requests in one piece; then the others come first."""
+"""Requests of one connection that are begun at one event, where a client pipelines; then the other clients' come."""
 
 
 class ConnectionOwner(Protocol):
@@ -58,8 +58,8 @@ class ConnectionOwner(Protocol):
 class ClientConnection(WatchedConnection):
     """A client of a reactor.
 
-    While an application that is called makes an answer, its thread touches the session as well as the loop's: each
-    does so under `lock`. Implements `exchange.Delivery` and `_leaders.Answering`.
+    While a WSGI application makes an answer, two threads use the session, that of the application and that of the
+    loop: each holds `lock` meanwhile. Implements `exchange.Delivery` and `_member.Answering`.
     """
 
     __slots__ = ("_answering", "_half_closed_at", "_reactor", "_requests_begun", "_room", "_run_ahead", "lock")
@@ -69,16 +69,16 @@ class ClientConnection(WatchedConnection):
         self._reactor = reactor
         self.lock = reactor.lock or RLock()
         self._answering = False
-        """An application that is called has the session's request, or its turn will come; the next one has to wait."""
+        """A WSGI application has the session's request, or it is in the queue `due`: the next request has to wait."""
         self._half_closed_at: float | None = None
-        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
+        """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
         self._run_ahead: RunAhead | None = None
         self._room: Condition | None = None
-        """Notified when the client has taken something, if an application waits for that."""
+        """Notified when the client has taken some output; None while no application waits for that."""
         if isinstance(reactor.site.application, Wsgi):
             session.delivery = self
         self._requests_begun = 0
-        """Given at this event; one more than the limit: the next one is due when the others have had theirs."""
+        """Requests begun at this event. REQUESTS_PER_EVENT + 1: the next is postponed to the loop's next iteration."""
 
     # Where the application runs
 
@@ -88,7 +88,8 @@ class ClientConnection(WatchedConnection):
         reactor = self._reactor
         target = reactor.sole_application or reactor.site.find(exchange)
         if isinstance(target, Wsgi):
-            # Without a call, so that no exception of another thread comes between the two; first what may lack memory.
+            # Without a call, so that no exception of another thread comes between the two lines. The first may raise
+            # MemoryError, the second cannot.
             reactor.due += ((self, target, exchange.request),)
             self._answering = True
             return None
@@ -102,8 +103,8 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle) -> bool:
-        """Whether the turn is not to be given now: the one before goes on, or its task is in the midst of a step, and
-        the next is neither its part nor its context's."""
+        """True if the next request has to wait: the one before is not answered, or its task is just running, and the
+        next must not begin inside that task and its context."""
         if not cycle.answered:
             cycle.wake()
             return True
@@ -114,12 +115,12 @@ class ClientConnection(WatchedConnection):
         return True
 
     def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
-        """Start a task for the request. What it sends before it first waits is carried from here on."""
+        """Start a task for the request. Gives the next want if it has sent something before it first waits."""
         session = self.session
         cycle = self.cycle = Cycle(exchange, self)
         try:
             task = self._reactor.starter.start(cycle.run(asgi))
-        except BaseException:  # the application's own idea of a task
+        except BaseException:  # raised by a task factory of the application
             log.exception("a request's task could not be started")
             self.cycle = None
             return session.lose() if cycle.answered else exchange.fail()
@@ -134,12 +135,12 @@ class ClientConnection(WatchedConnection):
         return None if session.phase.want is RUN else session.phase.want
 
     def _postpone(self) -> None:
-        """The turn is due when the others have had theirs."""
+        """Begin the next request in the loop's next iteration, after those of other clients."""
         self._requests_begun = REQUESTS_PER_EVENT + 1
         self.loop.call_soon(self._resume)
 
     def _resume(self) -> None:
-        """Others have had their turn meanwhile."""
+        """The loop's next iteration has come."""
         with self.lock:
             self._requests_begun = 0
             try:
@@ -163,45 +164,45 @@ class ClientConnection(WatchedConnection):
             super().check_deadline(now)
 
     def stop(self) -> None:
-        """End when nothing is in flight any more: now, or after the answer."""
+        """Close the connection when nothing is in flight: now, or after the answer."""
         with self.lock:
             if self.session.stop() is CLOSE:
                 self.drive(CLOSE)
 
     def cut(self) -> None:
-        """End now."""
+        """Close the connection now."""
         with self.lock:
             self.drive(self.session.lose())
 
     def end(self) -> None:
         try:
             self._notify()
-            if not self._answering:  # else its thread does so when it is done with the body
+            if not self._answering:  # else the application's thread does so: see `_end_answer`
                 self.session.close()
         finally:
             forked.release(self.sock)
             self._reactor.forget(self)
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked: other threads, one of which may have the lock, are not there."""
+        """In a child that the application has forked. The lock is new: a thread of the parent may hold the old one."""
         self.lock = RLock()
         self.sock.close()
 
     def _notify(self) -> None:
-        """Something has gone to the client, or it is gone: an application that waits for room looks again."""
+        """Wake an application that waits for room: output was sent, or the client is gone."""
         if self._room is not None:
             self._room.notify()
 
-    # What the thread calls in which the application runs
+    # What the application's thread calls
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run the application for the request. It is over for the client before the application's `close` is."""
-        if self.session.lost:  # while it waited for its turn
+        """Run the application for the request. The client has the whole answer before the application's `close` runs."""
+        if self.session.lost:  # the client left while the request was in the queue
             self._end_answer()
             return
         try:
             self._reactor.new_context().run(answer, application, self.session.exchange, self, call)
-        except BaseException:  # ours, or the system's: what the application raises is dealt with there
+        except BaseException:  # not the application's: `answer` handles what that raises
             self._cut_after_failure()
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
@@ -213,7 +214,7 @@ class ClientConnection(WatchedConnection):
                 return
             session = self.session
             want = drive(want, session, self.sock, self.dispatch)
-            # Mostly the loop watches for the right thing already.
+            # In most cases the loop watches for the right events already.
             if (want is not READ and want is not RUN) or self._mask != READABLE:
                 self._settle(want)
             if session.lost:
@@ -231,8 +232,8 @@ class ClientConnection(WatchedConnection):
             self._finish(self.session.exchange.fail())
 
     def _finish(self, want: Want) -> None:
-        """The answer is complete as far as the application goes. Nothing that happens from here on is its affair: the
-        session may have come to the next request already."""
+        """The application has given its whole answer. No failure from here on is raised to the application: the session
+        may be at the next request already."""
         self._end_answer()
         try:
             want = drive(want, self.session, self.sock, self.dispatch)
@@ -249,7 +250,7 @@ class ClientConnection(WatchedConnection):
             self.session.close()
 
     def _cut_after_failure(self) -> None:
-        """Something is wrong that is no fault of the application's."""
+        """Something failed that is no fault of the application."""
         self.abandon()
         log.exception("a connection failed, and is cut")
 
@@ -260,7 +261,7 @@ class ClientConnection(WatchedConnection):
         self._reactor.call_on_loop(self._attend_now)
 
     def repair(self) -> None:
-        """The loop was kept from something by an exception: see what is to be done, whatever has been."""
+        """An exception may have interrupted a callback of the loop: do what the session's state asks for."""
         try:
             with self.lock:
                 if self._descriptor < 0:
@@ -276,12 +277,12 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def forget_watch(self) -> None:
-        """Nothing is watched; `attend` has the loop watch what is wanted."""
+        """Have the loop watch nothing; `attend` watches again what is wanted."""
         self._mask = 0
         self.loop.unwatch(self._descriptor)
 
     def _settle(self, want: Want) -> None:
-        """Have the loop watch for what the session waits for now, and see that the next request's turn has come."""
+        """Have the loop watch for what the session waits for, and begin the next request if that is complete."""
         if self._reactor.runner.leads():
             self.attend(want)
         elif want is CLOSE or self._answering or self._mask != self._mask_for(want):
@@ -295,7 +296,7 @@ class ClientConnection(WatchedConnection):
                 self.fail()
 
     def _hold_back(self, exchange: ServerExchange) -> None:
-        """See to what the client does not take; wait for the client, when it has become too much."""
+        """Move output that the client does not take to a file; wait for the client when memory and file are full."""
         ahead = self._run_ahead
         if ahead is None:
             ahead = self._run_ahead = RunAhead(self._reactor.service.in_flight.spool)
@@ -314,7 +315,8 @@ class ClientConnection(WatchedConnection):
             self._reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
 
     def look(self) -> None:
-        """Where the application runs in the loop's thread, nothing else would see that the client is gone."""
+        """Raise ClientGone if the client is gone. Where the application runs in the loop's thread, the loop cannot see
+        that meanwhile."""
         session = self.session
         if not session.lost and self._client_has_left():
             with self.lock:
@@ -324,7 +326,7 @@ class ClientConnection(WatchedConnection):
 
     def _client_has_left(self) -> bool:
         poller = Poll()
-        poller.add(self._descriptor, RDHUP)  # errors and the end of both directions are told in any case: poll(2)
+        poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
         for _, found in poller.wait(0):
             now = monotonic()
             if self._half_closed_at is None:
@@ -333,17 +335,17 @@ class ClientConnection(WatchedConnection):
         return False
 
     def await_body(self) -> None:
-        raise AssertionError("a body is collected before its request has its turn")
+        raise AssertionError("the body is collected before the application is called")
 
     def await_room(self, timeout_s: float | None) -> None:
-        """Wait until the loop has sent something. For a thread other than the loop's that holds the lock, which is
-        given back meanwhile."""
+        """Wait until the loop has sent some output. For a thread other than the loop's, which holds the lock; the lock
+        is released meanwhile."""
         if self._room is None:
             self._room = Condition(self.lock)
         self._room.wait(timeout_s)
 
     def make_room(self, timeout_s: float | None) -> None:
-        """Wait until the client takes something, and send it. For the loop's thread, where there is no other."""
+        """Wait until the socket takes more output, and send it. For the loop's thread, if there is no other."""
         session, now = self.session, monotonic()
         deadline = session.deadline(now)
         times_s = [] if timeout_s is None else [timeout_s]

@@ -1,8 +1,8 @@
 """Many clients on one loop: what poll, epoll and io_uring share.
 
-A loop watches the listeners and every connection, and calls their links straight from its poller. A WSGI application
-runs where a `_leaders.Leaders` says: in the thread that runs the loop, as long as it does not wait there, and in others
-beside it; or, with `--threads 0`, in the loop's thread alone. An ASGI application runs as a task for each request.
+A loop watches the listeners and every connection, and calls a connection's `ready` straight from its poller. Where the
+application runs is for a `Runner` to decide (`_runners`, `_leaders`): WSGI in the thread that runs the loop, and in
+others when a call waits; with `--threads 0` in the loop's thread alone; ASGI as a task for each request.
 """
 
 import logging
@@ -35,10 +35,10 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
-"""Clients taken in at one event where nobody shares the listener; where somebody does it is one, as in nginx."""
+"""Clients accepted at one event if no other process shares the listener; else one, as in nginx."""
 
 DEADLINES_PER_TURN = 500
-"""Connections whose deadlines are looked at in one turn of the loop: half a millisecond."""
+"""Connections whose deadlines are checked in one iteration of the loop, which takes half a millisecond."""
 
 
 class Reactor:
@@ -51,19 +51,20 @@ class Reactor:
         self.loop = loop
         self.new_context = service.context.copy
         self.due: Due = deque()
-        """Requests that wait for an application that is called, in their order."""
+        """Requests that wait for a WSGI application, in the order in which they were complete."""
         try:
             self.runner = self._runner()
         except OSError:  # too few descriptors
             loop.close()
             raise
         self.lock = None if isinstance(self.runner, Leaders) else RLock()
-        """Of all connections, where one thread has them all: it never waits."""
+        """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
+        because `Leaders` uses a connection from two threads."""
         self.stopping = False
         self._ended = False
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
-        """Listeners that are to be opened again."""
+        """Listeners at which accepting begins again after ACCEPT_PAUSE_S."""
         self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -86,7 +87,7 @@ class Reactor:
         return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
 
     def run(self) -> None:
-        """Let clients in, until the order to stop has come and what was in flight is answered. Raises Failed."""
+        """Serve until the order to stop has come and the requests in flight are answered. Raises Failed."""
         loop, service = self.loop, self.service
         lifespan = Lifespan(self.site.asgi) if self.site.asgi else None
         try:
@@ -100,7 +101,7 @@ class Reactor:
                 loop.lap()
                 service.metrics.begin()
                 loop.call_later(service.metrics.interval_s, self._log_metrics, service.metrics)
-            loop._ensure_self_pipe()  # which may fail for want of descriptors, and would later
+            loop._ensure_self_pipe()  # made now, because it needs descriptors, which may be exhausted later
             service.ready(1)
             self.runner.run()
             self._ended = True
@@ -111,16 +112,16 @@ class Reactor:
             self._close()
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
-        """Have the loop's thread call this. For any other."""
+        """Have the loop's thread call this. From any other thread."""
         try:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
-            pass  # the loop was closed over this answer: its time was up
+            pass  # the loop was closed while the application ran: the time for a graceful stop was up
 
     # Clients
 
     def start_accepting(self, listener: Listener) -> None:
-        """Let clients in at a listener."""
+        """Accept clients at a listener."""
         self.loop.watch(listener.fileno(), READABLE | EXCLUSIVE, partial(self._accept, listener))
 
     def stop_accepting(self, listener: Listener) -> None:
@@ -128,14 +129,14 @@ class Reactor:
 
     def _accept(self, listener: Listener, mask: int) -> None:
         for _ in range(self._accepts_per_event):
-            if self.service.stop.ordered:  # which this thread learns of when it has dealt with these events
+            if self.service.stop.ordered:  # set by the signal handler; the loop calls `_stop` after these events
                 return
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # it has left already
+                continue  # the client has left already
             except (OSError, MemoryError) as error:
                 self.pause(listener, error)
                 return
@@ -158,7 +159,8 @@ class Reactor:
         return ClientConnection(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
-        """Accepting failed for want of descriptors or memory: those who are in may finish, the others wait."""
+        """Accepting failed because descriptors or memory are exhausted: accept nothing for ACCEPT_PAUSE_S, in which the
+        clients that are connected may finish."""
         self.service.exhaustion.report(f"cannot accept clients: {reason(error)}")
         self.stop_accepting(listener)
         self._paused.add(listener)
@@ -170,7 +172,7 @@ class Reactor:
             self.start_accepting(listener)
 
     def repair(self) -> None:
-        """An exception of another thread has kept the loop from something, or one of ours: look at all there is."""
+        """An exception may have interrupted any callback of the loop: check all connections, timers and listeners."""
         for connection in list(self._connections):
             connection.repair()
         if self._deadline_timer is not None:
@@ -193,7 +195,8 @@ class Reactor:
             self.end_if_done()
 
     def _check_deadlines(self) -> None:
-        """End what is late. One look at everybody now and then is cheaper than a timer for each."""
+        """Expire connections whose deadline has passed. To check all of them now and then costs less than a timer for
+        each."""
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
@@ -201,7 +204,8 @@ class Reactor:
         self._check_some_deadlines(list(self._connections))
 
     def _check_some_deadlines(self, connections: list[ClientConnection]) -> None:
-        """Some in this turn of the loop and the rest in the next ones, for those who are not late not to wait."""
+        """Check DEADLINES_PER_TURN connections now and the rest in the loop's next iterations, between which it serves
+        other clients."""
         now = self.loop.time()
         for connection in connections[-DEADLINES_PER_TURN:]:
             connection.check_deadline(now)
@@ -216,7 +220,7 @@ class Reactor:
     # Where the application runs
 
     def attend(self, task: "Task[None]") -> None:
-        """Wait for a request's task at the end; asyncio itself would not even keep it from being collected."""
+        """Keep a request's task, and wait for it at the end. asyncio holds no strong reference to a task."""
         task.add_done_callback(self._task_done)
         self._tasks.add(task)
 
@@ -248,7 +252,7 @@ class Reactor:
         self.end_if_done()
 
     def end_if_done(self) -> None:
-        """When the order to stop has come, and nothing is left to do."""
+        """End the loop if the order to stop has come and nothing is left to do."""
         if self.stopping and not (self._ended or self._connections or self._tasks or self.runner.busy):
             self.runner.end()
 

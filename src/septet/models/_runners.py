@@ -11,27 +11,31 @@ from septet.processes.orders import Stop
 
 
 class Runner(Protocol):
-    """Runs the loop, and says in which thread the application runs."""
+    """Runs the loop, and the application: `OnLoop`, `Asynchronous`, and `_leaders.Leaders`."""
 
     order: int
-    """A descriptor that is readable when the order to stop has come, for the thread that runs the loop."""
+    """A descriptor for the thread that runs the loop: readable once the order to stop has come."""
 
     @property
-    def busy(self) -> bool: ...
+    def busy(self) -> bool:
+        """The application runs for a request, or requests wait for it."""
 
-    def leads(self) -> bool: ...
+    def leads(self) -> bool:
+        """True if the calling thread runs the loop."""
 
-    def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None: ...
+    def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
+        """Wait until some output of the connection was sent."""
 
-    def run(self) -> None: ...
+    def run(self) -> None:
+        """Run the loop until `end`."""
 
     def end(self) -> None: ...
 
 
 class OnLoop:
-    """`--threads 0`: in the loop's thread and nowhere else, one answer after the other, each to its end.
+    """`--threads 0`: a WSGI application runs in the loop's thread, one answer after the other, each to its end.
 
-    asyncio is not told that its loop runs, for an application may want to run one of its own.
+    For asyncio no loop is running meanwhile, so that the application may run one of its own.
     """
 
     def __init__(self, loop: ReadinessLoop, due: "Due", stop: Stop, done: Callable[[], None]) -> None:
@@ -53,14 +57,14 @@ class OnLoop:
         due = self._due
         while not self._over:
             self.busy = True
-            for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
+            for _ in range(len(due)):  # answers may add to them, where a client pipelines
                 connection, application, _ = due.popleft()
                 connection.answer(application, operator.call)
-                connection = None  # nothing of it is kept while the loop waits
+                connection = None  # no memory of it is held while the loop waits
             self.busy = False
             if due:
                 self.busy = True
-                self._loop.call_soon(_wake_loop)  # look who else has come, without waiting
+                self._loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
             if self._stop.ordered:
                 self._done()
             self._loop.turn()
@@ -71,7 +75,7 @@ class OnLoop:
 
 
 class Asynchronous:
-    """An ASGI application: tasks on the loop, which asyncio knows. Files too, if there is nothing else."""
+    """An ASGI application: its tasks run on the loop, as asyncio runs it. Also static files without an application."""
 
     busy = False
 
@@ -91,8 +95,8 @@ class Asynchronous:
         return True
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        raise AssertionError("a task waits by itself")
+        raise AssertionError("the task of an ASGI application waits by itself")
 
 
 def _wake_loop() -> None:
-    """Keeps the loop from waiting."""
+    """A callback that does nothing, but keeps the loop from waiting."""
