@@ -1,9 +1,9 @@
-"""One answer of an application that is called: the call, every part, and the end.
+"""One answer of a WSGI application, or of another that is called: the call, every part, and the end.
 
-All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and
-nothing of another request in between: that is PEP 3333 as frameworks live by it. A generator finds its thread-locals,
-its context variables and its SQLite connection as it left them. A model decides which thread that is, and gives an
-`exchange.Delivery`, by which the answer goes to the client.
+All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and no
+code of another request in between: frameworks rely on that (PEP 3333). A generator finds its thread-locals, its context
+variables and its SQLite connection as it left them. The model decides which thread that is, and gives an
+`exchange.Delivery`, which sends the answer to the client.
 """
 
 import logging
@@ -36,14 +36,14 @@ Call = Callable[..., Any]
 
 
 class Delivery(Protocol):
-    """`exchange.Delivery`, and its end."""
+    """`exchange.Delivery`, with what is needed when the application fails."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
     def look(self) -> None: ...
 
     def give_up(self) -> None:
-        """The application has failed: 500, or a cut connection once an answer has begun."""
+        """The application has failed: answer 500, or cut the connection if an answer has begun."""
 
 
 def answer(
@@ -51,9 +51,10 @@ def answer(
 ) -> None:
     """Run the application for the exchange's request, to its end. To be called in a fresh copy of a context.
 
-    What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
-    cut connection. The client has the whole answer before the application's `close` is called, and before an iterable
-    whose Content-Length is reached is asked for its end. From then on the exchange may be the next request's.
+    An exception of the application, SystemExit included, is logged and ends this request and nothing else: the client
+    gets a 500 or a cut connection. The client has the whole answer before the application's `close` is called, and
+    before an iterable whose Content-Length is reached is iterated to its end. From then on the exchange may belong to
+    the next request.
     """
     parts, over, begun, runs_on = None, False, False, None
     try:
@@ -67,17 +68,17 @@ def answer(
         over = True
         delivery.deliver(None if begun else head, body, True)
     except ClientGone as error:
-        if forked.by_application:  # it gives what is not its own to give
+        if forked.by_application:  # a child of the application must not answer the client
             forked.exit_child()
         log_raised(exchange.request, error)
         if exchange.lost or not exchange.content_ended:
             delivery.give_up()
-        else:  # it went on writing when nothing more was wanted: the client has its answer
+        else:  # the application wrote more than it had promised: the client has the whole answer
             delivery.deliver(None, b"", True)
     except BaseException as error:
         if forked.by_application:
             forked.exit_child(error)
-        if over:  # the failure is ours, and the exchange perhaps another request's
+        if over:  # the server has failed, not the application; the exchange may be the next request's
             if parts is not None:
                 _close(parts, call)
             raise
@@ -94,13 +95,13 @@ def answer(
 def _deliver_all_but_last(
     head: ResponseHead, body: Part, parts: ResponseParts, exchange: ServerExchange, delivery: Delivery, call: Call
 ) -> tuple[bool, Part, tuple[Request, int] | None]:
-    """One part after the other, until there are no more, or no more may be sent. Gives whether the head is out, and
-    the last part.
+    """Deliver one part after the other, but for the last one.
 
-    If that is so by the Content-Length, the iterable has not come to its end: request and length are given, too.
+    Gives: True if the head was delivered; the last part; and, if the Content-Length is reached before the iterable has
+    come to its end, the request and that length, for `_run_out`.
     """
     length = head.content_length
-    begun = exchange.responding  # by WSGI's `write`
+    begun = exchange.responding  # by the `write` of WSGI
     if length is not None and not begun and type(body) is bytes and len(body) == length:
         parts.detach()
         return False, body, (exchange.request, length)
@@ -128,8 +129,8 @@ def _deliver_all_but_last(
 
 
 def _run_out(parts: ResponseParts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
-    """The client has the whole answer by its Content-Length: let a generator come to its end. One that gives something
-    instead is not asked again (PEP 3333, "Handling the Content-Length Header")."""
+    """Iterate once more after the Content-Length is reached, so that a generator can come to its end. A part that it
+    gives instead is reported and dropped (PEP 3333, "Handling the Content-Length Header")."""
     try:
         if part := call(next, parts):
             exchange.complain_of_excess(request, promised + len(part), promised)
@@ -149,7 +150,7 @@ def _close(parts: ResponseParts, call: Call) -> None:
 
 
 def answer_without_waiting(application: SyncApplication, exchange: ServerExchange) -> Want:
-    """The answer of an application that is ours and never waits, such as static files; what the exchange wants then."""
+    """Answer by an application of the server's own that never waits, such as static files. Gives the next want."""
     try:
         head, body, parts = application(exchange)
         want = exchange.respond(head, body, parts is None)

@@ -2,51 +2,52 @@
 
 An asynchronous application is more than its requests. Its startup opens a pool of connections and begins a task that
 refreshes a cache; a request creates a task that goes on after the answer, or waits for an event that another request
-sets. All of that is bound to one event loop, and stands still when the loop does. So iterative, preforked, threaded and
-prethreaded have one loop for each process, which runs from before the application's startup until after its shutdown,
-and a request is a task on it.
+sets. All of that is bound to one event loop, and makes no progress while the loop does not run. So iterative,
+preforked, threaded and prethreaded have one loop for each process, which runs from before the application's startup
+until after its shutdown, and a request is a task on it.
 
 Why in a thread of its own? The other threads of these models wait: for a client to come, for its next request, for
-room to send. A loop in one of them would stand still meanwhile. The main thread must be free to hear signals, and in
+room to send. A loop in one of them would not run meanwhile. The main thread must be free to handle signals, and in
 iterative it is the one that serves.
 
-What is left to a client's thread is the connection. It accepts, receives, and keeps idle connections, as it does for a
-WSGI application. When a request is there, it hands the exchange to the loop and moves the bytes until the answer is
-sent. For that it waits in poll(2) for two things: its socket, and an eventfd(2), on which the loop's thread rings when
-the application has given something to send or wants more of the body. A thread makes its eventfd at its first request
-and closes it when it ends, so a connection costs one descriptor beside its socket.
+A client's thread handles the connection. It accepts, receives, and keeps idle connections, as it does for a WSGI
+application. When a request is complete, it hands the exchange to the loop and moves the bytes until the answer is sent.
+For that it waits in poll(2) for two descriptors: its socket, and an eventfd(2), by which the loop's thread wakes it
+when the application has given something to send or wants more of the body (`_waker`). A thread makes its eventfd at its
+first request and closes it when it ends, so a connection costs one descriptor beside its socket.
 
       client's thread                      session                  loop's thread
       ---------------                      -------                  -------------
       recv, a request is there ──────────> RUN
-      queue the request, ring ────────────────────────────────────> start a task
+      queue the request, wake ────────────────────────────────────> start a task
       poll(socket, eventfd)                WRITE <───────────────── send() of the application
-                    <────────────────────────────────────────────── ring
+                    <────────────────────────────────────────────── wake
       send ──────────────────────────────> IDLE                     (the task may go on)
       poll(socket), for the next request
 
-A session belongs to one carrier at a time; here two threads use it, so each holds a lock while it does. The lock is the
-client's thread's own and taken for moments: the socket does not block. Three rules keep the threads from missing each
-other:
+A session belongs to one carrier at a time; here two threads use it (`_shared_exchange`), so each holds a lock while it
+does. Each client's thread has its own lock, which is held for moments: the socket does not block. Three rules keep the
+threads from missing each other:
 
-- A client's thread says that it sleeps while it holds the lock, after it has looked at the session. What the
-  application does before that is seen; after that, it rings. A thread that is awake is not rung for.
+- A client's thread declares that it waits while it holds the lock, after it has looked at the session. It has seen what
+  the application did before that, and is woken for what the application does after that. A thread that does not wait is
+  not woken.
 - The application's `receive` looks for a piece of the body and then asks for more, and the piece may come in between.
   `want_body` therefore does not begin to wait when something was received since the last look.
-- The loop is told of every change that an application may wait for. It takes what was queued in one go, and is rung for
-  once until it has.
+- The loop is told of every change that an application may wait for. It makes all calls that were queued at once, and is
+  woken only once until it has begun to.
 
 When the answer is complete and sent, the client's thread goes on to the next request, whether or not the application
-has returned: what it does after its last message is no business of the client's. From then on nothing that the task
-calls reaches the session (see `Channel.answered`), and the thread keeps no reference to the request.
+has returned: what the application does after its last message does not concern the client. From then on no call of the
+task reaches the session (see `Channel.answered`), and the thread keeps no reference to the request.
 
-The loop is over epoll(7): it watches no client, but the application's own connections, whose number is not ours to
-bound, and asking epoll costs the same for many as for few. io_uring is not permitted everywhere.
+The loop is over epoll(7): it watches no client, but the application's own connections. Their number is not known, and
+the cost of epoll does not grow with it. io_uring is not permitted everywhere.
 
 forking is different, for a thread does not survive fork(2): a child has the thread that forked and no other. The
-parent forks best when it has no other thread, whose locks the child would inherit as they happen to be. So the parent
-runs the lifespan on a loop of the main thread, which stands still between startup and shutdown, and each child has a
-loop in a thread, like the other models, for the one connection that it serves.
+parent should have no other thread when it forks, because the child would inherit locks that such a thread holds. So the
+parent runs the lifespan on a loop of the main thread, which does not run between startup and shutdown, and each child
+has a loop in a thread, like the other models, for the one connection that it serves.
 
 When an application raises, that ends its request, SystemExit and KeyboardInterrupt included (see `_application_loop`).
 If the loop itself fails, for example because the application closed its descriptor, no request can be answered any
@@ -83,32 +84,33 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 ABANDON_S = 2.0
-"""How long a startup that is cancelled by the order to stop may take to end."""
+"""Seconds that the application's startup may take to end after the order to stop has cancelled it."""
 
 
 class AsgiThread:
-    """The application's event loop, and the thread that runs it. Made by the main thread, of which are `start`, `order`
-    and `finish`; `answer` is for clients' threads, and what follows it for the loop's."""
+    """The application's event loop, and the thread that runs it. `start`, `order` and `finish` are for the main thread,
+    `answer` for clients' threads, `post` for any."""
 
     def __init__(self, service: Service, asgi: Asgi, with_lifespan: bool = True) -> None:
         self._stop = service.stop
         self._graceful_timeout = service.graceful_timeout
         self._lifespan = Lifespan(asgi) if with_lifespan else None
         self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
-        """Of the startup. Its `put` may be called in a signal handler."""
+        """None when the application has started, or the order to stop has come; else why it could not start. Its `put`
+        may be called in a signal handler."""
         self._calls: deque[Callable[[], object]] = deque()
-        """What the loop is to call."""
+        """Functions that the loop's thread will call."""
         self._wakeup_pending = False
-        """The loop will look into the calls."""
+        """The loop's thread has been woken, and has not begun with the calls."""
         self._wakeup_descriptor = -1
-        """An eventfd on which the loop is rung for; -1: it is not there any more."""
+        """An eventfd that wakes the loop's thread; -1 if it is closed."""
         self._exchanges: set[SharedExchange] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
         self._cut_timer: asyncio.TimerHandle | None = None
         self._all_clients_done = self._is_serving = self._ended = False
         forked.register(self)
-        context = copy_context()  # in which the application was imported, and has set what it likes
+        context = copy_context()  # in which the application was imported, and may have set variables
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
 
     def close_in_child(self) -> None:
@@ -117,7 +119,7 @@ class AsgiThread:
             os.close(self._wakeup_descriptor)
 
     def start(self) -> bool:
-        """Start the loop, and the application on it. False: the order to stop came first. Raises Failed."""
+        """Start the loop, and the application on it. False if the order to stop came first. Raises Failed."""
         self._stop.on_order = partial(self._startup_result.put, None)
         try:
             self._wakeup_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -125,11 +127,11 @@ class AsgiThread:
         except (RuntimeError, OSError) as error:
             self._close_wakeup_descriptor()
             raise Failed(f"cannot start a thread for the event loop: {error}") from None
-        news = None if self._stop.ordered else self._startup_result.get()
-        if isinstance(news, Failed):
+        result = None if self._stop.ordered else self._startup_result.get()
+        if isinstance(result, Failed):
             self._thread.join()
             self._close_wakeup_descriptor()
-            raise news
+            raise result
         if self._stop.ordered:
             self.post(self._abandon)
             self._thread.join(ABANDON_S)
@@ -137,7 +139,7 @@ class AsgiThread:
         return True
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
-        """Have the application answer the session's request; what the session wants then. In the client's thread."""
+        """Have the application answer the session's request. In the client's thread. Gives the next want."""
         exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
         cycle = Cycle(exchange, exchange)
         self._exchanges.add(exchange)
@@ -152,17 +154,17 @@ class AsgiThread:
         """Have the loop call this. From any thread, and from a signal handler."""
         self._calls.append(call)
         if not self._wakeup_pending:
-            # No exception of another thread can come between the two: it would come with a call.
+            # No exception of another thread can come between the two lines: it would come at a call.
             self._wakeup_pending = True
             if self._wakeup_descriptor >= 0:
                 os.eventfd_write(self._wakeup_descriptor, 1)
 
     def order(self) -> None:
-        """The order to stop has come. May be called in a signal handler, again and again."""
+        """The order to stop has come. May be called in a signal handler, more than once."""
         self.post(self._start_stop_timer)
 
     def finish(self) -> None:
-        """All clients are done: wait until the requests' tasks are, and end the application and the loop."""
+        """All clients are served: wait until the requests' tasks have ended, and end the application and the loop."""
         self.post(self._clients_done)
         self._thread.join()
         self._close_wakeup_descriptor()
@@ -202,7 +204,7 @@ class AsgiThread:
             loop.close()
 
     def _start_application(self) -> bool:
-        """False: it was abandoned. Raises Failed."""
+        """False if `_abandon` has cancelled the startup. Raises Failed."""
         if self._lifespan is not None:
             try:
                 run_through(self._loop, self._startup(self._lifespan))
@@ -216,13 +218,13 @@ class AsgiThread:
         self._starting = None
 
     def _abandon(self) -> None:
-        """There is no need to start any more; if the application has, it is to end."""
+        """The order to stop has come: cancel the startup, or end the application if it has started."""
         if self._starting is not None:
             self._starting.cancel()
         self._clients_done()
 
     def _run_calls(self, mask: int) -> None:
-        """Call what is in the calls. (First the flag: what is put there from now on rings again.)"""
+        """Make the calls that were posted. (The flag is cleared first, so that later calls wake this thread again.)"""
         os.eventfd_read(self._wakeup_descriptor)
         self._wakeup_pending = False
         calls = self._calls
@@ -230,14 +232,14 @@ class AsgiThread:
             call = calls.popleft()
             try:
                 call()
-            except Exception:  # it must not take those behind it along
+            except Exception:  # the calls behind it must be made all the same
                 log.exception("the event loop's thread could not do what it was asked for")
 
     def _begin(self, asgi: Asgi, cycle: Cycle, exchange: SharedExchange) -> None:
-        """Start the task of a request. What it sends before it first waits is delivered in one."""
+        """Start the task of a request. Parts that it sends before it first waits are delivered together."""
         try:
             task = self._starter.start(cycle.run(asgi))
-        except BaseException:  # the application's own idea of a task
+        except BaseException:  # raised by a task factory of the application
             log.exception("a request's task could not be started")
             if not cycle.answered:
                 cycle.give_up()
@@ -272,14 +274,14 @@ class AsgiThread:
             self._cut_timer = self._loop.call_later(self._graceful_timeout, self._cut_requests)
 
     def _cut_requests(self) -> None:
-        """Requests in flight are over; so is what goes on after them."""
+        """The time for a graceful stop is up: cut the requests in flight, and cancel tasks that run after them."""
         if self._exchanges or self._tasks:
             self._stop.log_time_is_up()
         for exchange in list(self._exchanges):
             exchange.cut()
         for task in list(self._tasks):
             task.cancel()
-        self._tasks.clear()  # one that will not be cancelled is not waited for
+        self._tasks.clear()  # a task that suppresses its cancellation is not waited for
         self._end_if_done()
 
 
@@ -303,7 +305,7 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
 
 @contextmanager
 def lifespan_in_parent(service: Service) -> Iterator[None]:
-    """The application's startup and shutdown, for a process that serves no clients but forks those that do."""
+    """The application's startup and shutdown, for a process that serves no clients but forks one child for each."""
     asgi = service.site.asgi
     if asgi is None:
         yield
@@ -329,7 +331,7 @@ def lifespan_in_parent(service: Service) -> Iterator[None]:
 
 @contextmanager
 def asgi_in_child(service: Service) -> Iterator[AsgiThread | None]:
-    """A loop for the requests of a forked child, whose parent has started the application. Raises Failed."""
+    """The event loop of a child forked for one client; the parent has started the application. Raises Failed."""
     asgi = service.site.asgi
     thread = AsgiThread(service, asgi, with_lifespan=False) if asgi else None
     if thread is not None:

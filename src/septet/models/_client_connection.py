@@ -196,7 +196,7 @@ class ClientConnection(WatchedConnection):
     # What the application's thread calls
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run the application for the request. The client has the whole answer before the application's `close` runs."""
+        """Run the application for the request. The client has the whole answer before the application closes it."""
         if self.session.lost:  # the client left while the request was in the queue
             self._end_answer()
             return

@@ -19,7 +19,7 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 class SharedExchange:
     """A session while one request of it is the application's. Implements `Exchange` and `Carrier` for the channel.
 
-    What only reads a word of the session's state takes no lock: if that changes a moment later, the channel is told.
+    Properties that read one attribute of the session take no lock: the channel is told if the value changes later.
     """
 
     __slots__ = (
@@ -44,17 +44,17 @@ class SharedExchange:
         self._waker = waker
         self._stop = stop
         self._complete = False
-        """The answer is complete as far as the application is concerned."""
+        """The application has given its whole answer."""
         self._released = False
-        """The client's thread is done with the exchange."""
+        """The client's thread has finished with the exchange."""
         self._received = False
-        """Something has come since the application last looked."""
+        """Data were received since the application's last `poll`."""
         self.client = session.exchange.client
         self.server = session.exchange.server
         self.body = None
         self.delivery: Delivery | None = None
 
-    # What the application asks and tells. For the loop's thread
+    # What the application calls, in the loop's thread
 
     @property
     def request(self) -> Request:
@@ -147,32 +147,32 @@ class SharedExchange:
         with self._waker.lock:
             self._complete = True
             session = self._session
-            if session.phase.want is WRITE:  # what was sent stands, as far as the socket takes it at once
+            if session.phase.want is WRITE:  # output is sent first, as far as the socket takes it now
                 drive(WRITE, session, self._sock, _dispatch_elsewhere)
             return self._exchange.fail()
 
     def drive(self, want: Want) -> None:
-        """The session may want something else of the client's thread than it did."""
+        """The session may have another want: wake the client's thread, which drives it."""
         self._waker.wake()
 
     @property
     def has_work_for_client_thread(self) -> bool:
-        """There is something to do for the client's thread."""
+        """The client's thread has something to send or to receive, or the answer is complete."""
         return self._complete or self._session.phase.want is not RUN
 
     def cut(self) -> None:
-        """The time is up: the client gets no more."""
+        """The time for a graceful stop is up: cut the connection."""
         with self._waker.lock:
             if not self._released:
                 self._session.lose()
         self._waker.wake()
 
-    # What becomes of it. For the client's thread
+    # For the client's thread
 
     def deliver(self, begin: Callable[[], None], change: Callable[[], None]) -> Want:
         """Call `begin`, and move the bytes until the answer is complete and sent, or the client is gone.
 
-        Gives what the session wants then. Calls `change` whenever the application may be waiting for what has happened.
+        Gives the next want. Calls `change` after every event that the application may wait for.
         """
         waker = self._waker
         descriptor = self._sock.fileno()
@@ -211,7 +211,7 @@ class SharedExchange:
                     change()
 
     def _advance(self, ready: int, timed_out: bool) -> bool:
-        """Receive and send what can be, with the lock. Whether the application may be waiting for what has happened."""
+        """Receive and send as far as the socket allows, with the lock. True if the application may wait for that."""
         session = self._session
         before, gone = session.phase.want, session.gone
         want = before
@@ -230,7 +230,7 @@ class SharedExchange:
         return (want is RUN and before is not RUN) or (session.gone and not gone)
 
     def _mask(self) -> int:
-        """What to watch the socket for. While the application runs, a client may send ahead a little."""
+        """The events to watch for. While the application runs, UNREAD_LIMIT bytes are received ahead."""
         session = self._session
         want = session.phase.want
         if want is WRITE:
@@ -238,7 +238,7 @@ class SharedExchange:
         if want is EITHER:
             return READABLE | WRITABLE
         if want is RUN and (session.gone or session.unread > UNREAD_LIMIT):
-            return 0  # poll(2) tells of errors all the same
+            return 0  # poll(2) reports errors in any case
         return READABLE
 
     def _time_left(self) -> float | None:
@@ -255,11 +255,11 @@ class SharedExchange:
         return deadline is not None and now >= deadline
 
     def _lose(self) -> None:
-        """Something is wrong on our side."""
+        """The server has failed: cut the connection."""
         with self._waker.lock:
             self._released = True
             self._session.lose()
 
 
 def _dispatch_elsewhere(exchange: ServerExchange) -> None:
-    """The turn is not given here: the application runs on the loop, or it is the next request's turn."""
+    """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""

@@ -8,11 +8,12 @@ from septet import forked
 from septet.pollers import READABLE, Poll
 
 WITHOUT_EVENTFD_S = 0.02
-"""How often a thread looks for what the application has done while there is no descriptor to be rung on."""
+"""How often a client's thread looks at its exchange if no descriptor was left for an eventfd."""
 
 
 class Waker:
-    """Wakes a client's thread from poll(2), and has the lock under which it shares its session with the loop's thread.
+    """Wakes one client's thread from poll(2), by an eventfd. `lock` guards the session that it shares with the loop's
+    thread.
 
     Made by the client's thread, which keeps it until it ends.
     """
@@ -31,7 +32,7 @@ class Waker:
             os.close(self._descriptor)
 
     def wake(self) -> None:
-        """Wake the thread if it sleeps. For the loop's thread."""
+        """Wake the client's thread if it waits. For the loop's thread."""
         with self.lock:
             if self._is_waiting:
                 self._is_waiting = False
@@ -41,7 +42,7 @@ class Waker:
     # For the client's thread
 
     def open(self) -> None:
-        """Make the eventfd, if there is none yet. Where none is to be had, `wait` returns now and then instead."""
+        """Make the eventfd, if there is none yet. If that fails, `wait` returns every WITHOUT_EVENTFD_S instead."""
         if self._descriptor < 0:
             try:
                 self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -50,23 +51,23 @@ class Waker:
             self.poller.add(self._descriptor, READABLE)
 
     def prepare_to_wait(self) -> None:
-        """From now on `wake` is heard. With the lock, before `wait`."""
+        """From now on `wake` wakes this thread. To be called with the lock, before `wait`."""
         self._is_waiting = True
 
     def wait(self, timeout_s: float | None) -> dict[int, int]:
-        """What is ready of what the poller watches. Without the lock."""
+        """Wait; gives the events by descriptor. To be called without the lock."""
         if self._descriptor < 0:
             timeout_s = WITHOUT_EVENTFD_S if timeout_s is None else min(timeout_s, WITHOUT_EVENTFD_S)
         return dict(self.poller.wait(timeout_s))
 
     def stop_waiting(self, ready: dict[int, int]) -> None:
-        """The thread is awake. With the lock, after `wait`."""
+        """Take note of the events. To be called with the lock, after `wait`."""
         self._is_waiting = False
         if self._descriptor >= 0 and self._descriptor in ready:
             os.eventfd_read(self._descriptor)
 
     def close(self) -> None:
-        """The thread ends, and is not rung for any more."""
+        """The thread ends, and `wake` does nothing any more."""
         with self.lock:
             self._is_waiting = False
             descriptor, self._descriptor = self._descriptor, -1
@@ -82,7 +83,7 @@ _per_thread = _PerThread()
 
 
 def waker_of_this_thread() -> Waker:
-    """Made when first asked for; see `close_waker_of_this_thread`."""
+    """Made at the first call in a thread; to be closed by `close_waker_of_this_thread`."""
     waker = _per_thread.waker
     if waker is None:
         waker = _per_thread.waker = Waker()
@@ -91,7 +92,7 @@ def waker_of_this_thread() -> Waker:
 
 
 def close_waker_of_this_thread() -> None:
-    """For a thread that ends, or serves no more."""
+    """For a thread that ends, or serves no more clients."""
     waker, _per_thread.waker = _per_thread.waker, None
     if waker is not None:
         waker.close()
