@@ -1,4 +1,4 @@
-"""From a configuration to a server that runs: load the application, listen, hand over to the model."""
+"""Runs a server from a configuration: load the application, listen, call the model's `run`."""
 
 import gc
 import logging
@@ -30,8 +30,7 @@ log = logging.getLogger("septet")
 def serve(config: Config, said: Iterable[str] = ()) -> int:
     """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
 
-    For a process that does nothing else. `said` of the configuration already is logged with what is to be said of it
-    beside its application.
+    For a process that does nothing else. `said` are remarks on the configuration, which are logged.
     """
     share_heap()
     configure(config.log_level)
@@ -46,9 +45,9 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
 
 @contextmanager
 def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
-    """What there is to serve, and its open listeners. `application` stands in the place of the one that `config` names.
+    """The configuration with absolute paths, the application and directories, and the open listeners.
 
-    Raises UsageError and Failed.
+    application: is served if `config` names none. Raises UsageError and Failed.
     """
     config = _with_absolute_paths(config)
     obstacle = models.obstacle(config.model)
@@ -67,20 +66,20 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
 
 
 def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-    """A child that the application has forked, and that came back to what loads it or to the event loop, ends there."""
+    """End a child that the application has forked while it was loaded or served, if it returns into our code."""
     if forked.by_application:
         forked.exit_child(error)
 
 
 def restore_inherited_signals() -> None:
-    """A parent that ignores or blocks these signals has left us that, and means itself."""
+    """Restore signals that the server needs: the parent process may have left them ignored or blocked."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child has ended
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the kernel discards the exit status of children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
 
 
 def _with_absolute_paths(config: Config) -> Config:
-    """Before the application is loaded, which may change the working directory."""
+    """To be called before the application is loaded, because that may change the working directory."""
     logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
     if config.access_log == "-":
         del logs["access_log"]
@@ -94,13 +93,13 @@ def _absolute(bind: str) -> str:
     absolute = kind + colon + os.path.abspath(path)
     try:
         parse_address(absolute)
-    except ValueError:  # longer than the kernel takes
+    except ValueError:  # the path is longer than the kernel allows for a unix socket
         return bind
     return absolute
 
 
 def _check_capacity(config: Config) -> None:
-    """Raise UsageError if more processes and threads are asked for than this machine has room for."""
+    """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
     asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
     why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
     if why:
@@ -120,7 +119,7 @@ def run(
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
     gc.collect()
-    gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
+    gc.freeze()  # objects made so far are never collected: children share their pages, and collections skip them
     try:
         if config.workers and models.concurrency(config.model) != "processes":
             supervise(service, run_model, config.workers)
@@ -138,7 +137,7 @@ def run(
 
 
 def announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:
-    """One line for each address: now clients are let in."""
+    """Write one line to stderr for each address at which clients are accepted now."""
     processes = f"{workers} worker" if workers == 1 else f"{workers} workers"
     for listener in listeners:
         print(f"septet: listening on {listener} ({model}, {processes}, pid {os.getpid()})", file=sys.stderr)

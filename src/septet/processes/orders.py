@@ -1,4 +1,10 @@
-"""The order to stop, as a descriptor: whatever waits for something else can wait for it too."""
+"""Signals, and the order to stop as a descriptor: a thread that waits for something else can wait for it, too.
+
+HUP and USR1 mean "reload" and "reopen the logs" to other servers, and nothing here yet. Their default would end the
+process at once and cut every answer, so a handler logs a line instead. SIG_IGN would not do: a program that the
+application executes would inherit it. A child that the application forks gets the default back. A handler that the
+application has set, or a signal that is ignored (nohup), stays as it is.
+"""
 
 import _thread
 import logging
@@ -16,26 +22,27 @@ from septet import forked
 from septet.pollers import READABLE, Poll
 
 CUT_MARGIN_S = 0.25
-"""What is left for a model to end by itself when its time is up, before the process is ended over it."""
+"""Seconds beyond the graceful time-out in which a model may end by itself, before the process is ended."""
 
 STARTING_GRACE_S = 0.5
-"""For an application that is in the midst of its start when the order comes."""
+"""Seconds for an application that is still starting when the order to stop comes."""
 
 LOG_BEFORE_EXIT_S = 0.25
+"""Seconds for the last line in the log: another thread may be stuck while it holds the lock of logging."""
 
 log = logging.getLogger("septet")
 
 
 class Stop:
-    """The order to stop: a descriptor that becomes readable, so that anything that waits can wait for it too.
+    """The order to stop: a descriptor that becomes readable, so that any wait can include it.
 
     Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
     any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins
     to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
-    For one process. A child that is forked for a client makes its own with its parent's as `parent`, whose order is an
-    order for the child as well. With `signals=False` signals are left to the program that the server is a part of, and
-    any thread may make it.
+    For one process. A child that is forked for a client makes its own, with that of its process's parent as `parent`:
+    an order to the parent is an order to the child as well. With `signals=False` signals are left to the program that
+    the server is a part of, and any thread may make it.
     """
 
     def __init__(self, parent: "Stop | None" = None, signals: bool = True) -> None:
@@ -45,7 +52,7 @@ class Stop:
         self._order_or_signal.register(self._order, select.EPOLLIN)
         self._signals = -1
         self._woken_before = -1
-        """The descriptor that signals woke before ours."""
+        """Python's wake-up descriptor before ours; `close` restores it."""
         if signals:
             self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open += [self._signals, waker]
@@ -56,9 +63,9 @@ class Stop:
             self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
         self.on_order: Callable[[], None] | None = None
-        """Called with the order, in the main thread, in the midst of whatever that does."""
+        """Called when the order comes, in the main thread, usually in a signal handler."""
         self.started = False
-        """Clients have been let in; before that there is nothing for which a stop could wait."""
+        """Clients have been accepted. Before that a stop has no requests to wait for."""
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
@@ -76,21 +83,21 @@ class Stop:
         return self._order
 
     def close_in_child(self) -> None:
-        """Also for a worker, whose supervisor's this is; once or often."""
+        """Also called by a worker, for its supervisor's `Stop`. May be called more than once."""
         while self._open:
             os.close(self._open.pop())
         self._order_or_signal.close()
 
     def close(self) -> None:
-        """The server has ended and its process goes on: nothing of the order is left."""
+        """The server has ended and its process goes on: close the descriptors, and restore the wake-up descriptor."""
         self._closed = True
         if self._signals >= 0:
             signal.set_wakeup_fd(self._woken_before)
         self.close_in_child()
 
     def drain_and_check(self) -> bool:
-        """Whether the descriptor is readable because of the order; if not, it is made silent again."""
-        # In the main thread alone: it runs the handlers, and must not sleep on because another has taken what woke it.
+        """True if the order has come; else drain the descriptor, which a signal has made readable."""
+        # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
@@ -98,18 +105,18 @@ class Stop:
         return self.ordered
 
     def check_parent(self) -> bool:
-        """Whether the order has come, here or to the parent: for a child that has not waited since."""
+        """True if the order has come, here or to the parent; for a child that has not waited since."""
         if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order()
         return self.ordered
 
     def wait(self) -> None:
-        """Until the order comes. For the main thread, where the signals arrive."""
+        """Wait until the order comes. For the main thread, where signals arrive."""
         while not self.ordered:
             self.wait_for_signal(None)
 
     def wait_for_signal(self, timeout_s: float | None) -> None:
-        """Until a signal has been handled, or so many seconds. For the main thread."""
+        """Wait until a signal has been handled, or for so many seconds. For the main thread."""
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
         poller.wait(timeout_s)
@@ -118,7 +125,7 @@ class Stop:
                 os.read(self._signals, 4096)
 
     def order(self) -> None:
-        """Stop. May be called in a signal handler."""
+        """Give the order to stop. May be called in a signal handler."""
         first = not self.ordered
         self.ordered = True
         os.eventfd_write(self._order, 1)
@@ -140,27 +147,27 @@ class Stop:
         log_signals_without_meaning(self.order)
 
     def on_term(self) -> None:
-        """TERM gives the order, once or often: for a worker, whose supervisor decides what a second signal means."""
+        """TERM gives the order; a second one changes nothing. For a worker: its supervisor decides about killing."""
         forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
 
     def exit_after(self, graceful_timeout: float) -> None:
-        """End this process if, so many seconds after the order, it still runs: requests in flight are cut.
+        """End this process if it still runs so many seconds after the order: requests in flight are cut.
 
-        A model that can cut its connections by itself does so before.
+        A model that can cut its connections by itself does so earlier.
         """
         self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
     def _exit_after(self, seconds: float) -> None:
-        """In a thread, for a timer of the process could be set anew by the application. `_thread` starts it without a
-        lock that the code may hold which the signal has interrupted."""
+        """Wait in a thread, because the application could reset a timer of the process. Started by `_thread`, which
+        takes no lock that the code interrupted by the signal may hold."""
         try:
             _thread.start_new_thread(self._sleep_and_exit, (seconds,))
-        except RuntimeError:  # the system gives no thread: then a timer must do
+        except RuntimeError:  # the system gives no thread: use a timer
             signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def exit_soon(self, status: int) -> None:
-        """End this process, which has failed to start and says so, even if a thread of the application's goes on."""
+        """End this process, which could not start, even if a thread of the application goes on."""
 
         def end() -> NoReturn:
             time.sleep(STARTING_GRACE_S)
@@ -173,7 +180,7 @@ class Stop:
         time.sleep(seconds)
         if self._closed:
             return
-        # Another thread may be stuck while it logs, and holds the lock.
+        # In a thread, because another thread may be stuck while it holds the lock of logging.
         words = Thread(target=self._log_before_exit, daemon=True)
         with suppress(RuntimeError):
             words.start()
@@ -188,25 +195,18 @@ class Stop:
         logging.shutdown()
 
     def log_time_is_up(self) -> None:
-        """Log, once, that requests in flight are cut."""
+        """Log that requests in flight are cut; once."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
             log.warning("requests in flight are cut: the time for a graceful stop is up")
 
 
 def is_readable(descriptor: int) -> bool:
+    """True if the descriptor is readable now."""
     poller = Poll()
     poller.add(descriptor, READABLE)
     return bool(poller.wait(0))
 
-
-# HUP and USR1, which mean "reload" and "reopen the logs" to other servers and nothing here yet.
-#
-# Their default would end the process at once and cut every answer, so they are answered by a line in the log. It is a
-# handler that does so and not SIG_IGN, which a program that the application executes would inherit; a child that the
-# application forks gets the default back. Where the application has a handler of its own, or the signal is ignored
-# (nohup), it stays so.
-#
 
 WITHOUT_MEANING = {
     signal.SIGHUP: "SIGHUP has no meaning yet, and is ignored: restart the server to load its application anew",
@@ -214,18 +214,19 @@ WITHOUT_MEANING = {
 }
 
 _hung_up: Callable[[], object] | None = None
-"""Called when the terminal, on which standard error was, is gone: then nobody is left to stop the server."""
+"""Called at HUP if the terminal on which standard error was is gone: then no user can stop the server any more."""
 
 
 def log_signals_without_meaning(hung_up: Callable[[], object]) -> None:
-    """For the main thread of the server, once it has loaded the application; its forks call `log_again`."""
+    """Log HUP and USR1. For the main thread of the server, once it has loaded the application; its forks call
+    `log_again`. `hung_up` is called if the terminal is gone."""
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
     log_again()
 
 
 def log_again() -> None:
-    """In a process that we have forked. The supervisor tells it when the terminal is gone."""
+    """Log HUP and USR1, in a process that the server has forked. Its parent stops it if the terminal is gone."""
     for number in WITHOUT_MEANING:
         if signal.getsignal(number) is signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
@@ -239,8 +240,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _write(sentence: str) -> None:
-    """Log a warning, in a handler: what it interrupts may be in the midst of writing to sys.stderr, which must not be
-    entered again, so the line goes to the descriptor."""
+    """Log a warning in a signal handler. Written to the descriptor, because the interrupted code may be writing to
+    sys.stderr, whose methods must not be entered again."""
     if not log.isEnabledFor(logging.WARNING):
         return
     record = log.makeRecord(log.name, logging.WARNING, __file__, 0, sentence, (), None)

@@ -1,7 +1,7 @@
-"""N worker processes, kept at N: what preforked is made of, and `--workers` under every other model.
+"""N worker processes, kept at N: for preforked, and for `--workers` under every other model.
 
-The supervisor never touches a client. It forks workers, which inherit the listeners and the loaded application,
-waits for one of them to end, and puts another in its place; after a death at birth it waits a while first.
+The supervisor serves no client. It forks workers, which inherit the listeners and the loaded application, waits for one
+of them to end, and forks another in its place; after a worker that ended within EARLY_DEATH_S it waits for a while.
 """
 
 import logging
@@ -25,40 +25,43 @@ from septet.processes.resource_exhaustion import ResourceExhaustion
 log = logging.getLogger("septet")
 
 EARLY_DEATH_S = 1.0
-"""A worker that ends within this time has died at birth."""
+"""A worker that ends within this time after its start has ended early: the next one starts after a delay."""
 MIN_DELAY_S = 0.1
+"""The delay after one early end. It doubles with each early end in a row, up to MAX_DELAY_S."""
 MAX_DELAY_S = 5.0
 CHECK_WORKERS_S = 5.0
-"""For dead workers, if a signal has been missed."""
+"""How often ended workers are looked for, in case a signal was missed."""
 KILL_MARGIN_S = 2.0
-"""What a worker is given beyond its own graceful time-out."""
+"""Seconds beyond its own graceful time-out after which a worker is killed."""
 
 READY = b"ready"
 
-MOST_FAILED_STARTS = 8
-"""When the last workers have ended and so many in a row could not start, there is no use in going on."""
+MAX_FAILED_STARTS = 8
+"""If no worker is left and so many in a row could not start, the server ends."""
 
 
 class Readiness:
-    """The writing end of a pipe on which a worker says, once, that it is ready or what keeps it from starting."""
+    """The writing end of a pipe on which a worker reports, once, that it is ready or why it cannot start."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
         forked.register(self)
 
     def report(self, text: bytes) -> bool:
-        """False if it has been report already, and nothing listens any more."""
+        """False if the worker has reported already: then nothing is written."""
         if self._pipe < 0:
             return False
         with suppress(OSError):
             os.write(self._pipe, text[:4096])
-        self.close_in_child()
+        self.close()
         return True
 
-    def close_in_child(self) -> None:
+    def close(self) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
+
+    close_in_child = close
 
 
 @dataclass(slots=True)
@@ -67,14 +70,14 @@ class Worker:
     readiness: int
     """The reading end of the pipe; -1 once it has reported."""
     slot: int
-    """In which it counts its requests in flight."""
+    """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
     ready: bool = False
     reported: bool = False
 
 
 class Supervised(Protocol):
-    """What a supervisor has to know of what its workers serve."""
+    """What a supervisor knows of a `Service`."""
 
     @property
     def stop(self) -> Stop: ...
@@ -102,8 +105,7 @@ Served = TypeVar("Served", bound=Supervised)
 class Supervisor(Generic[Served]):
     """Keeps `count` processes running `run`. Belongs to the main thread of the parent process.
 
-    That a worker has ended is told by SIGCHLD, which wakes whatever waits for `Stop`; pidfd_open(2) is not permitted
-    everywhere.
+    SIGCHLD tells that a worker has ended; it wakes a wait for `Stop`. pidfd_open(2) is not permitted everywhere.
     """
 
     def __init__(self, service: Served, run: Callable[[Served], None], count: int) -> None:
@@ -114,13 +116,13 @@ class Supervisor(Generic[Served]):
         self._poller = Poll()
         self._announced = False
         self._early_deaths = 0
-        """In a row; of workers that were ready, those that lived less than BIRTH_S."""
+        """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
-        """In a row; of workers that were never ready."""
+        """Workers in a row that were never ready."""
         self._next_start_at = 0.0
 
     def run(self) -> None:
-        """Until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
+        """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
         forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
@@ -161,7 +163,7 @@ class Supervisor(Generic[Served]):
         return Worker(pid, reading, slot, monotonic())
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
-        """The worker's whole life; in the child."""
+        """In the child: the whole life of a worker."""
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
@@ -210,7 +212,7 @@ class Supervisor(Generic[Served]):
                 self._remove(worker, status)
 
     def _read_readiness(self, worker: Worker) -> None:
-        """A worker says that it is ready, or why it cannot start; or it has ended without a word."""
+        """A worker has reported that it is ready, or why it cannot start; or it has ended and closed the pipe."""
         report = os.read(worker.readiness, 65536)
         self._forget_pipe(worker)
         if report == READY:
@@ -225,12 +227,12 @@ class Supervisor(Generic[Served]):
             self._cannot_start(worker, sentence, Refused if int(status) == Refused.exit_status else Failed)
 
     def _cannot_start(self, worker: Worker, why: str, kind: type[Failed] = Failed) -> None:
-        """Raises Failed if that is the end: at the start, and when worker after worker fails and none is left."""
+        """Raises Failed if the server must end: at its start, or after MAX_FAILED_STARTS in a row if none is left."""
         self._failed_starts += 1
         if self._service.stop.ordered:
             return
         if not self._announced or (
-            self._failed_starts >= MOST_FAILED_STARTS and not any(w.ready for w in self._workers)
+            self._failed_starts >= MAX_FAILED_STARTS and not any(w.ready for w in self._workers)
         ):
             raise kind(why)
         log.error("worker %d: %s", worker.pid, why)
@@ -245,7 +247,7 @@ class Supervisor(Generic[Served]):
         self._workers.remove(worker)
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
-            if is_readable(worker.readiness):  # else a child of its own has the other end, and may keep it
+            if is_readable(worker.readiness):  # else a child of the worker still has the other end open
                 self._read_readiness(worker)
             self._forget_pipe(worker)
         if not worker.reported:
@@ -260,7 +262,7 @@ class Supervisor(Generic[Served]):
         log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _how_it_ended(status), delay)
 
     def _end(self) -> None:
-        """Stop the workers gracefully; kill those that do not come to an end."""
+        """Stop the workers gracefully; kill those that do not end in time."""
         stop = self._service.stop
         self._signal(signal.SIGTERM)
         self._service.close_listeners()

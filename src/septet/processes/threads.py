@@ -16,7 +16,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 class ThreadGroup:
-    """Threads that may be waited for, and that do not keep a process alive whose time is up."""
+    """Daemon threads: `wait` waits for them, and the exit of the process does not."""
 
     def __init__(self) -> None:
         self._working: set[threading.Thread] = set()
@@ -54,7 +54,7 @@ class ThreadGroup:
             raise
 
     def wait(self) -> None:
-        """Until all have ended."""
+        """Wait until all have ended."""
         for thread in list(self._working):
             thread.join()
 
