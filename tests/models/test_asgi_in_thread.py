@@ -42,12 +42,12 @@ def exchange_of(waker: Waker, data: bytes) -> Iterator[tuple[SharedExchange, Ses
         yield SharedExchange(session, ours, waker, STOP), session, client
 
 
-def test_a_thread_that_is_awake_is_not_rung_for(waker: Waker) -> None:
+def test_a_thread_that_does_not_wait_is_not_woken(waker: Waker) -> None:
     waker.wake()
     assert waker.wait(0) == {}
 
 
-def test_a_thread_that_sleeps_is_rung_for_once(waker: Waker) -> None:
+def test_a_thread_that_waits_is_woken_once(waker: Waker) -> None:
     waker.prepare_to_wait()
     waker.wake()
     ready = waker.wait(10)
@@ -57,7 +57,7 @@ def test_a_thread_that_sleeps_is_rung_for_once(waker: Waker) -> None:
     assert waker.wait(0) == {}
 
 
-def test_a_bell_that_is_closed_is_rung_in_vain(waker: Waker) -> None:
+def test_a_closed_waker_writes_to_no_descriptor(waker: Waker) -> None:
     """Its descriptor's number may be another's by now."""
     waker.prepare_to_wait()
     waker.close()

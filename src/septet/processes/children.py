@@ -180,9 +180,8 @@ class ChildProcesses:
     def _reap(self, number: int, frame: FrameType | None) -> None:
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if (
-                    ended.si_pid not in self._slots
-                ):  # a child of the application, behind which waitid may not report ours
+                if ended.si_pid not in self._slots:
+                    # A child of the application. While it is not reaped, waitid may report it again, and not ours.
                     for child in list(self._slots):
                         self._reap_one(child)
                     return

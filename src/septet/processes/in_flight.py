@@ -106,7 +106,7 @@ class WaitingThreads:
         unchanged they do not count.
         """
         with self._locked(thread) as locked:
-            # In this order: a thread that has just accepted the client has been counted until then.
+            # `needed` last: a thread that accepts the waiting client counts as waiting until it has accepted it.
             if not locked or (self.waiting and self.accepted != stalled_at) or not needed():
                 return False
             self.wait(thread)
@@ -119,9 +119,8 @@ class WaitingThreads:
         with self._lock:
             if self._volunteer is None:
                 self._volunteer = thread
-        if (
-            self._volunteer is not thread
-        ):  # (it may be this thread already, if an exception has interrupted the end of this function)
+        # (It may be this thread already, if an exception has interrupted the end of this function.)
+        if self._volunteer is not thread:
             yield False
             return
         try:

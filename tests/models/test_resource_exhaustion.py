@@ -1,4 +1,4 @@
-"""What is lacking is told once, for as long as it goes on showing."""
+"""One line in the log for each episode in which a resource is exhausted."""
 
 import logging
 

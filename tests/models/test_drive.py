@@ -1,4 +1,4 @@
-"""Carrying a session over a real socket, as far as that goes without waiting."""
+"""Driving a session over a real socket, as far as that goes without waiting."""
 
 import os
 import socket
