@@ -101,9 +101,8 @@ class RingConnection(ClientConnection):
         elif result >= 0:
             self._ended = result == 0
             self._feed(data)
-            if (
-                not self._receive and self._mask & READABLE
-            ):  # the kernel ended the receive with these data: the queue was full
+            # The kernel has ended the receive with these data, because the completion queue was full.
+            if not self._receive and self._mask & READABLE:
                 self._watch(self._mask)
         elif result not in (-errno.ENOBUFS, -errno.ECANCELED):
             self.cut()
@@ -125,10 +124,8 @@ class RingConnection(ClientConnection):
                 self.session.close()
         finally:
             if self._receive:
-                with suppress(OSError):
-                    self.sock.shutdown(
-                        SHUT_RDWR
-                    )  # ends the connection for the client, and completes the receive in the ring
+                with suppress(OSError):  # ends the connection for the client, and completes the receive in the ring
+                    self.sock.shutdown(SHUT_RDWR)
             self._close_when_idle()
             self._reactor.forget(self)
 
