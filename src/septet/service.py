@@ -89,7 +89,7 @@ class Service:
         """The protocol of a client that was accepted. The one place where that is decided."""
         return Session(self.rules, address, listener.reached(sock))
 
-    def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
+    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
         return replace(self, stop=stop, ready=ready, workers=workers)
 
@@ -98,7 +98,7 @@ class Service:
         for listener in self.listeners:
             listener.shut()
 
-    def spooling(self) -> "Service":
+    def with_spooled_bodies(self) -> "Service":
         """This service for a model in which a WSGI application must not wait for a request's body: the body is
         collected first, in memory or in a temporary file."""
         if not self.site.called:

@@ -48,7 +48,7 @@ class ConnectionOwner(Protocol):
     """One lock for all connections, where they all belong to one thread; None: each has a lock of its own."""
     new_context: Callable[[], Context]
 
-    def attend(self, task: "Task[None]") -> None: ...
+    def keep_task(self, task: "Task[None]") -> None: ...
 
     def call_on_loop(self, function: Callable[[], None]) -> None: ...
 
@@ -127,7 +127,7 @@ class ClientConnection(WatchedConnection):
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
-        self._reactor.attend(task)
+        self._reactor.keep_task(task)
         cycle.let_go()
         if cycle.answered:
             self.cycle = None

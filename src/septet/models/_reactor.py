@@ -45,7 +45,7 @@ class Reactor:
     """Serves on one loop until the order to stop. Belongs to the thread that calls `run`."""
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
-        self.service = service.spooling()
+        self.service = service.with_spooled_bodies()
         self.site = service.site
         self.sole_application = None if self.site.directories else self.site.application
         self.loop = loop
@@ -219,7 +219,7 @@ class Reactor:
 
     # Where the application runs
 
-    def attend(self, task: "Task[None]") -> None:
+    def keep_task(self, task: "Task[None]") -> None:
         """Keep a request's task, and wait for it at the end. asyncio holds no strong reference to a task."""
         task.add_done_callback(self._task_done)
         self._tasks.add(task)

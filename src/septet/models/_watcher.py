@@ -17,7 +17,7 @@ IDLE_TICKS = 5
 """After this many looks at which no answer was being made, the watcher sleeps until the next answer begins."""
 
 
-class Watched(Protocol):
+class WatchedLeaders(Protocol):
     """What the watcher knows of `Leaders`."""
 
     leader: Member | None
@@ -32,7 +32,7 @@ class Watched(Protocol):
 class Watcher:
     """`run` is for the main thread, `wake` for any."""
 
-    def __init__(self, leaders: Watched, stop: Stop) -> None:
+    def __init__(self, leaders: WatchedLeaders, stop: Stop) -> None:
         self._leaders = leaders
         self._stop = stop
         self.sleeps = False

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from septet import forked
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import WITHOUT_MEANING, Stop, log_again
+from septet.processes.orders import UNUSED_SIGNALS, Stop, log_unused_signals_in_child
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -44,7 +44,7 @@ def fork(run: Callable[[], int]) -> int:
     flush()
     parent = os.getpid()
     # Until its own handlers are set, the child would handle an order by its parent's, and HUP and USR1 by the default.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *WITHOUT_MEANING))
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *UNUSED_SIGNALS))
     try:
         with forked.server_forks():
             child = os.fork()
@@ -56,7 +56,7 @@ def fork(run: Callable[[], int]) -> int:
         raise
     finally:
         if os.getpid() == parent:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *WITHOUT_MEANING))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *UNUSED_SIGNALS))
     return child or exit_now(_status_of(run))
 
 
@@ -74,8 +74,8 @@ def _prepare_child(parent: int) -> None:
     forked.set_signal_handler(signal.SIGINT, _ignore)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    log_again()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *WITHOUT_MEANING))
+    log_unused_signals_in_child()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *UNUSED_SIGNALS))
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
         multiprocessing._children.clear()

@@ -144,7 +144,7 @@ class Stop:
 
         forked.set_signal_handler(signal.SIGTERM, handle)
         forked.set_signal_handler(signal.SIGINT, handle)
-        log_signals_without_meaning(self.order)
+        log_unused_signals(self.order)
 
     def on_term(self) -> None:
         """TERM gives the order; a second one changes nothing. For a worker: its supervisor decides about killing."""
@@ -208,7 +208,7 @@ def is_readable(descriptor: int) -> bool:
     return bool(poller.wait(0))
 
 
-WITHOUT_MEANING = {
+UNUSED_SIGNALS = {
     signal.SIGHUP: "SIGHUP has no meaning yet, and is ignored: restart the server to load its application anew",
     signal.SIGUSR1: "SIGUSR1 has no meaning yet, and is ignored: restart the server to open its logs anew",
 }
@@ -217,17 +217,17 @@ _hung_up: Callable[[], object] | None = None
 """Called at HUP if the terminal on which standard error was is gone: then no user can stop the server any more."""
 
 
-def log_signals_without_meaning(hung_up: Callable[[], object]) -> None:
+def log_unused_signals(hung_up: Callable[[], object]) -> None:
     """Log HUP and USR1. For the main thread of the server, once it has loaded the application; its forks call
-    `log_again`. `hung_up` is called if the terminal is gone."""
+    `log_unused_signals_in_child`. `hung_up` is called if the terminal is gone."""
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
-    log_again()
+    log_unused_signals_in_child()
 
 
-def log_again() -> None:
+def log_unused_signals_in_child() -> None:
     """Log HUP and USR1, in a process that the server has forked. Its parent stops it if the terminal is gone."""
-    for number in WITHOUT_MEANING:
+    for number in UNUSED_SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
 
@@ -236,7 +236,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGHUP and _hung_up and not os.isatty(2):
         _hung_up()
     else:
-        _write(WITHOUT_MEANING[signal.Signals(number)])
+        _write(UNUSED_SIGNALS[signal.Signals(number)])
 
 
 def _write(sentence: str) -> None:

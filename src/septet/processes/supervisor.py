@@ -96,7 +96,7 @@ class Supervised(Protocol):
 
     def close_listeners(self) -> None: ...
 
-    def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
+    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
 
 
 Served = TypeVar("Served", bound=Supervised)
@@ -180,7 +180,7 @@ class Supervisor(Generic[Served]):
 
         status = 0
         try:
-            self._run(self._service.in_worker(stop, ready, self._count))
+            self._run(self._service.for_worker(stop, ready, self._count))
         except Failed as error:
             if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
