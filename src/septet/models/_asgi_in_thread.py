@@ -233,7 +233,7 @@ class AsgiThread:
             try:
                 call()
             except Exception:  # the calls behind it must be made all the same
-                log.exception("the event loop's thread could not do what it was asked for")
+                log.exception("a call in the event loop's thread failed")
 
     def _begin(self, asgi: Asgi, cycle: Cycle, exchange: SharedExchange) -> None:
         """Start the task of a request. Parts that it sends before it first waits are delivered together."""

@@ -191,7 +191,7 @@ class Stop:
         if self.started:
             self.log_time_is_up()
         else:
-            log.error("the application had not started when the order to stop came, and did not come to an end")
+            log.error("the application had not started when the order to stop came, and did not end")
         logging.shutdown()
 
     def log_time_is_up(self) -> None:

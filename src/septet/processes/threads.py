@@ -30,7 +30,7 @@ class ThreadGroup:
                     run(*args, **kwargs)
                     return
                 except BaseException:
-                    log.exception("a thread failed, and begins anew")
+                    log.exception("a thread failed, and is started again")
 
         self.start(again)
 
