@@ -163,7 +163,7 @@ def test_packages_of_the_laboratory() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", ["lab", "loop", "pollers"])
+@pytest.mark.parametrize("name", ["lab", "loop", "models", "pollers", "processes"])
 def test_imports_form_no_circle(name: str) -> None:
     """Nor late, within a function: what is imported there is used there."""
     modules = {module_of(path) for path in (PACKAGE / name).rglob("*.py")}

@@ -1,8 +1,8 @@
-"""Septet as a part of a program: `run` serves until a signal comes, `Server` serves on a thread.
+"""Septet as a part of a program: `run` serves until a signal arrives, `Server` serves on a thread.
 
 Both take the options of `septet serve` as keywords, `limit_body=1_000_000` for `--limit-body 1000000`, and an
-application object, or "MODULE:ATTRIBUTE". Neither reads SEPTET_* variables or septet.toml: what the program says
-counts. Both leave the program as they found it: signal handlers, logging and the garbage collector are its own.
+application object, or "MODULE:ATTRIBUTE". Neither reads SEPTET_* variables or septet.toml. At the end both restore the
+program's signal handlers and the state of its garbage collector; neither changes its logging if that is configured.
 """
 
 import gc
@@ -26,13 +26,13 @@ from septet.settings.options import did_you_mean
 _OPTIONS = {option.name: option for option in OPTIONS}
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1)
-"""Whose handlers a server sets."""
+"""Signals for which a server sets handlers."""
 
 STARTUP_S = 60.0
-"""For the application's lifespan startup, on `Server`'s thread."""
+"""Seconds for the application's lifespan startup, on the thread of `Server`."""
 
 MARGIN_S = 2.0
-"""Beyond `graceful_timeout`, for a server that cuts its requests to come to its end."""
+"""Seconds beyond `graceful_timeout`, in which a server that has cut its requests may end."""
 
 
 def run(application: Any = None, /, **options: Any) -> None:
@@ -48,10 +48,10 @@ def run(application: Any = None, /, **options: Any) -> None:
         configure(config.log_level)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    forked.stranger = False  # a child of the program may serve by itself
+    forked.by_application = False  # in a process that was forked by the program, which may serve as well
     stop = Stop()
     try:
-        server.take_signals_as_they_are_meant()
+        server.restore_inherited_signals()
         with server.opened(config, application) as (config, site, listeners):
             server.run(config, site, listeners, stop, partial(server.announce, config.model, listeners))
     finally:
@@ -74,7 +74,7 @@ class Server:
     """
 
     def __init__(self, application: Any = None, /, **options: Any) -> None:
-        """Raises UsageError for an option that is not allowed. Nothing is begun before `__enter__`."""
+        """Raises UsageError for an option that is not allowed. Opens and starts nothing before `__enter__`."""
         self._config, self._application = _config(application, {"bind": "127.0.0.1:0", **options})
         _check_runs_on_thread(self._config)
         self._stack = ExitStack()
@@ -86,21 +86,21 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it listens, `http://127.0.0.1:41234`; of several addresses the first."""
+        """The address, `http://127.0.0.1:41234`; if there are several, the first."""
         return self.urls[0]
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where it listens, in the order of `bind`. Raises RuntimeError before it does."""
+        """The addresses, in the order of `bind`. Raises RuntimeError before `__enter__` has returned."""
         if not self._urls:
             raise RuntimeError("the server has no address yet: it listens within `with`")
         return self._urls
 
     def __enter__(self) -> "Server":
-        """Raises Failed if the server cannot start, and UsageError if there is no such application."""
+        """Start the server. Raises Failed if it cannot start, and UsageError if there is no such application."""
         if self._thread is not None:
             raise RuntimeError("a Server serves once: make another")
-        forked.stranger = False
+        forked.by_application = False
         with self._stack:
             config, site, listeners = self._stack.enter_context(server.opened(self._config, self._application))
             for listener in listeners:
@@ -122,7 +122,8 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Raises TimeoutError if requests still run beyond `graceful_timeout`, and what the server has failed by."""
+        """Stop the server. Raises TimeoutError if requests still run after `graceful_timeout`, or the exception that
+        has ended the server."""
         self._stack.close()
         if self._failure is not None and error is None:
             raise self._failure
@@ -152,7 +153,7 @@ class Server:
 
 
 def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any]:
-    """The options, checked, and the application object if it is not named."""
+    """The options, checked, and the application object; None if the application is named by `config.app`."""
     values = {name: _value(name, value) for name, value in options.items()}
     if isinstance(application, str):
         values["app"], application = application, None

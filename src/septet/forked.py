@@ -1,4 +1,4 @@
-"""What an application forks is not the server, and must not act as if it were.
+"""A process that the application forks is not the server, and must not act as if it were.
 
 os.fork, multiprocessing and subprocess with a `preexec_fn` copy the whole process: listeners and clients' sockets, the
 eventfd of the order to stop, epoll instances (whose lists in the kernel both processes change), and our signal
@@ -7,10 +7,10 @@ listener keeps the port; and a TERM for the copy would be written to the eventfd
 
 So in such a child, before any of its own code runs, everything that is registered here is closed, our signal handlers
 give way to the defaults, and Python's wake-up descriptor is reset. If the child comes back from the application into
-the server's code, it ends there, as a program does at its last line: see `leave`.
+the server's code, it ends there, as a program does at its last line: see `exit_child`.
 
-A process that the server itself forks (`ours`) goes on as the server and is left alone. What the application executes
-is not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
+A process that the server itself forks (`server_forks`) goes on as the server and is left alone. Programs that the
+application executes are not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
 """
 
 import os
@@ -25,54 +25,57 @@ from types import FrameType
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
-stranger = False
-"""Whether this process was forked by the application of a server."""
+by_application = False
+"""True if this process was forked by the application of a server."""
 
 copied = False
-"""Whether the application has forked here: there may be copies of every descriptor in a process that knows nothing of
-them (such as one that was accepted at that moment)."""
+"""True if the application has forked this process: a child may have copies of descriptors that it did not close, such
+as a socket that was accepted at that moment."""
 
-_begun = False
+_is_server = False
+"""This process serves, or loads an application to serve it."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
-class Ours(Protocol):
-    def forsake(self) -> None:
+class ClosedInChild(Protocol):
+    """An object that holds descriptors."""
+
+    def close_in_child(self) -> None:
         """Close this process's copies of descriptors, and touch nothing else: the parent goes on with its own."""
 
 
 sockets: set[Any] = set()
-"""Of clients, where a connection has no object that could be registered: closed like the rest."""
+"""Clients' sockets of the blocking models, where no object of a connection is registered; closed in a child, too."""
 
-_things: WeakSet[Any] = WeakSet()
+_registered: WeakSet[Any] = WeakSet()
 _handlers: dict[int, Handler] = {}
 _masks: dict[int, set[int]] = {}
-"""Of threads that are about to fork."""
+"""Signal masks of threads that are just forking, by `get_ident()`."""
 _our_fork: int | None = None
-"""The thread in which the server forks a process of its own."""
+"""The thread in which the server is just forking a process of its own."""
 
 
-def begin() -> None:
-    """This process serves from now on: before it has handlers it loads the application, which may fork, too."""
-    global _begun
-    _begun = True
+def mark_as_server() -> None:
+    """This process serves from now on. To be called before the application is loaded, which may fork, too."""
+    global _is_server
+    _is_server = True
 
 
-def register(thing: Ours) -> None:
-    """Have a child of the application's forsake this."""
-    _things.add(thing)
+def register(thing: ClosedInChild) -> None:
+    """Have `close_in_child` of this object called in children that the application forks."""
+    _registered.add(thing)
 
 
-def handle(number: int, handler: Handler) -> None:
-    """Set a signal handler that a child of the application's does not keep. For the main thread."""
+def set_signal_handler(number: int, handler: Handler) -> None:
+    """Set a signal handler that is reset in children that the application forks. For the main thread."""
     _handlers[number] = handler
     signal.signal(number, handler)
 
 
 @contextmanager
-def ours() -> Iterator[None]:
-    """A process that is forked in here is the server's own."""
+def server_forks() -> Iterator[None]:
+    """A process that this thread forks within this context is the server's own."""
     global _our_fork
     _our_fork = get_ident()
     try:
@@ -82,7 +85,8 @@ def ours() -> Iterator[None]:
 
 
 def release(sock: socket) -> None:
-    """Close a client's socket, for the client as well if a copy of it may be open elsewhere."""
+    """Close a client's socket. If a child may have a copy of it, shut the connection down first, so that the client
+    sees its end."""
     if copied:
         try:
             sock.shutdown(SHUT_RDWR)
@@ -91,10 +95,10 @@ def release(sock: socket) -> None:
     sock.close()
 
 
-def leave(error: BaseException | None = None) -> NoReturn:
-    """End a child that has come back from the application, with the status that Python would give it.
+def exit_child(error: BaseException | None = None) -> NoReturn:
+    """End a child that has returned from the application, with the status that Python would give it.
 
-    Handlers of atexit are the parent's, and do not run: so has os.fork's documentation it.
+    Functions that were registered with atexit in the parent do not run.
     """
     status = 0
     try:
@@ -126,17 +130,17 @@ def _after() -> None:
 
 
 def _in_child() -> None:
-    global stranger
+    global by_application
     if _our_fork != get_ident():
-        stranger = stranger or _begun or bool(_handlers)
+        by_application = by_application or _is_server or bool(_handlers)
         if _handlers:
             signal.set_wakeup_fd(-1)
         for number, handler in _handlers.items():
-            if signal.getsignal(number) is handler:  # else it is the application's
+            if signal.getsignal(number) is handler:  # else the application has set one of its own
                 signal.signal(number, signal.SIG_DFL)
-        for thing in list(_things):
-            thing.forsake()
-        _things.clear()
+        for thing in list(_registered):
+            thing.close_in_child()
+        _registered.clear()
         for sock in sockets:
             sock.close()
         sockets.clear()

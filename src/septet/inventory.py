@@ -1,4 +1,4 @@
-"""Which process models there are, and what their files say of them, without importing any (see `septet.models`)."""
+"""Which process models there are, and what their source says of them, without importing one (see `septet.models`)."""
 
 import ast
 from functools import cache
@@ -8,7 +8,7 @@ from typing import cast
 MODELS = Path(__file__).parent / "models"
 
 SEED_ORDER = ("iterative", "forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring")
-"""The order in which the models are told of; one that is not named here comes after these."""
+"""The order in which models are listed; a model that is not named here comes after these."""
 
 
 @cache
@@ -30,17 +30,17 @@ def description(name: str) -> str:
 
 
 def takes(name: str) -> tuple[str, ...]:
-    """Which of "workers" and "threads" mean something to the model."""
+    """Which of the options "workers" and "threads" the model has a use for."""
     return cast("tuple[str, ...]", _literal(name, "TAKES", ("workers",)))
 
 
 def concurrency(name: str) -> str:
-    """In what the model runs the application several times at once: "threads", "processes" or neither ("")."""
+    """Whether the model runs the application several times at once in "threads" or "processes"; "" if in neither."""
     return cast(str, _literal(name, "CONCURRENCY", ""))
 
 
 def has_loop(name: str) -> bool:
-    """Whether the model serves all clients of a process on one event loop."""
+    """True if the model serves all clients of a process on one event loop."""
     return cast(bool, _literal(name, "LOOP", False))
 
 

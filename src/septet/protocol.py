@@ -1,8 +1,8 @@
 """The seam: what a process model knows of a client, and all that it knows.
 
-A process model decides two things: who moves the bytes, and where the application runs. Between the two stands an
-object that does neither. It has no socket, no clock and no application in it; it speaks one protocol with one client,
-and says what it wants next, one word at a time:
+A process model decides two things: which thread moves the bytes, and where the application runs. Between the two
+stands an object that does neither. It has no socket, no clock and no application in it; it speaks one protocol with one
+client, and says what it wants next, one word at a time:
 
     want     what the carrier does                                          and tells the protocol
     ----     ---------------------                                          ----------------------
@@ -19,24 +19,24 @@ from want to want as far as its socket allows. On a blocking socket that is the 
 one it is what happens between two events.
 
 Why pull and not push? A carrier asks for the next bytes when the last ones have gone. So a slow client slows its
-application down without a line of code for it, and no callback runs in the midst of another.
+application down without a line of code for it, and no callback runs inside another.
 
-Why is time an argument? Who waits knows the clock: a thread that is about to poll asks for the `deadline` and sleeps
-until then; a loop asks all of its connections once in a while. When the instant has passed it calls `expire`, and the
-protocol decides what that means: an answer 408, an end, a handshake that failed.
+Why is time an argument? The carrier knows the clock: a thread that is about to poll asks for the `deadline` and sleeps
+until then; a loop asks all of its connections about once a second. When the deadline has passed, the carrier calls
+`expire`, and the protocol decides what that means: an answer 408, the end of the connection, a handshake that failed.
 
 Why EITHER? HTTP/1.1 never needs it: it reads, then it writes. A protocol with several streams, a tunnel or a cipher may
-have bytes to send and must read all the same: a window update opens the way for more output, a ping wants its pong, a
-TLS record can only be read after another was sent. It is looked at last, so HTTP/1.1 pays nothing for it.
+have bytes to send and must read all the same: a window update permits more output, a ping needs its pong, a TLS record
+can only be read after another was sent. Carriers test for it last, so HTTP/1.1 pays nothing for it.
 
 Why two ways for a file? sendfile(2) moves a file to a socket without a copy in this process. A protocol that has to see
 the bytes, to encrypt or to frame them, says `reads_files`, and is given blocks of it by pread(2) instead.
 
-Which protocol a connection speaks is decided in one place, `Service.accepted`, when it is accepted. HTTP/1.1's is
-`session.Session`, which is its one exchange, too. A protocol around another (TLS) is a ServerProtocol that passes the
-inner one's wants on and changes its bytes.
+Which protocol a connection speaks is decided in one place, `Service.accepted`, when the connection is accepted. For
+HTTP/1.1 it is `session.http1.Session`, which is its own one exchange, too. A protocol around another (TLS) is a
+ServerProtocol that passes on the wants of the inner one and changes its bytes.
 
-Nothing here is safe in threads: a protocol is one carrier's at a time. A carrier that shares it takes a lock.
+Nothing here is thread-safe: a protocol belongs to one carrier at a time. A carrier that shares it holds a lock.
 """
 
 from collections import deque
@@ -48,31 +48,31 @@ READ, RUN, WRITE, CLOSE, EITHER = Want
 
 
 class Phase(NamedTuple):
-    """Where a connection stands, as far as its carrier has to know. Each protocol has its own."""
+    """The state of a connection, as far as its carrier has to know. Each protocol has its own phases."""
 
     name: str
     want: Want
     timeout: str | None
     """The field of `rules.Timeouts` that bounds the phase; None where the application decides."""
     answers: bool = False
-    """When time is up: True, the client is told (408); False, the connection just ends."""
+    """At the deadline: True, the client is answered (408); False, the connection is closed without an answer."""
     paced: bool = False
-    """Progress extends the deadline: see `session.phases`. Else it runs from the beginning of the phase."""
+    """Progress extends the deadline: see `session.phases`. Else the time-out counts from the beginning of the phase."""
     idle: bool = False
-    """Nothing of a request has come: the connection may be let go, for a stop or for others who wait."""
+    """No byte of a request was received: the connection may be closed, for a stop or for other clients that wait."""
     interruptible: bool = False
-    """Nothing is in flight, though the client has begun something: a stop does not wait for it."""
+    """No request is in flight, though the client has begun to send one: a stop does not wait for it."""
 
 
 class ServerExchange(Exchange, Protocol):
     """One request and its answer, as carriers and observers see it; applications see an `Exchange`."""
 
     observer_state: Any
-    """The observer's own."""
+    """For the observer's use."""
 
     file: FileRegion | None
     later: deque[bytes | bytearray | FileRegion] | None
-    """Output that has lined up behind other output and behind `file`, in order; None while nothing has."""
+    """Output that follows `output` and `file`, in order; None if there is none."""
 
     @property
     def in_memory(self) -> int:
@@ -80,46 +80,46 @@ class ServerExchange(Exchange, Protocol):
 
     @property
     def status(self) -> int:
-        """Of the answer; 0 before it has begun."""
+        """Status of the answer; 0 before it has begun."""
 
     @property
     def sent(self) -> int:
         """Bytes of content in the answer so far."""
 
     def completed_by(self, part: Part) -> bool:
-        """With this part the answer's Content-Length is reached."""
+        """True if the answer's Content-Length is reached with this part."""
 
 
 class ServerProtocol(Protocol):
-    """One client's connection, for whoever moves its bytes. All verbs give the next want."""
+    """One client's connection, for the carrier that moves its bytes. All verbs give the next want."""
 
     phase: Phase
     since: float | None
-    """When the phase began, on the clock of `deadline`; None until that is asked."""
+    """When the phase began, on the clock of `deadline`; None until `deadline` is called in it."""
     output: bytes | memoryview
     """Bytes for the client."""
     file: FileRegion | None
     """To be sent after `output`."""
     reads_files: bool
-    """A file is given to `read_file` in blocks, rather than sent by sendfile(2)."""
+    """True: the carrier reads `file` in blocks and gives them to `read_file`, instead of calling sendfile(2)."""
     lost: bool
     """The client cannot be reached any more."""
     ended: bool
     """The client sends no more."""
     delivery: Delivery | None
-    """Set by the carrier: how applications that are called reach their client."""
+    """Set by the carrier: how WSGI applications reach their client."""
 
     @property
     def exchange(self) -> ServerExchange:
-        """At RUN, the one whose turn it is."""
+        """At RUN, the exchange for which the application is to be run."""
 
     @property
     def gone(self) -> bool:
-        """The client is lost, sends no more, or what it sends is of no use."""
+        """The client is lost, sends no more, or its input is discarded."""
 
     @property
     def unread(self) -> int:
-        """Bytes that were received and are not used yet; from some number on a carrier stops receiving."""
+        """Bytes that were received and not used yet. A carrier stops receiving when they are too many."""
 
     @property
     def stopping(self) -> bool:
@@ -127,7 +127,7 @@ class ServerProtocol(Protocol):
 
     @property
     def closes(self) -> bool:
-        """The connection ends with what is sent now."""
+        """The connection ends when the present output is sent."""
 
     @property
     def may_have_unread_input(self) -> bool:
@@ -138,32 +138,33 @@ class ServerProtocol(Protocol):
         """Take what the client sent, at any time; `b""` says that it sends no more."""
 
     def wrote(self, count: int) -> Want:
-        """So many bytes of `output`, or of `file` when `output` is empty, went to the client. 0 of a file: it is
-        shorter than it was."""
+        """So many bytes of `output`, or of `file` if `output` is empty, were sent. 0 of a file: the file has become
+        shorter."""
 
     def read_file(self, data: bytes) -> Want:
-        """The next bytes of `file`, where `reads_files`; `b""`: it is shorter than it was."""
+        """The next bytes of `file`, if `reads_files`; `b""`: the file has become shorter."""
 
     def deadline(self, now: float) -> float | None:
-        """The instant at which the phase's time is up, on the clock of `now` (seconds); None: it has no bound."""
+        """When the phase's time is up, on the clock of `now` (seconds); None: the phase has no bound."""
 
     def waited(self, now: float) -> None:
-        """What `deadline` was asked for has come; for a carrier that has waited for this client alone."""
+        """A wait that was bounded by `deadline` has ended with an event; for a carrier that waits for one client."""
 
     def expire(self) -> Want:
         """The deadline has passed."""
 
     def stop(self) -> Want:
-        """Take no further request: end now if nothing is in flight, else after the answer."""
+        """Take no further request: close now if no request is in flight, else after the answer."""
 
     def lose(self) -> Want:
         """The client cannot be reached any more."""
 
     def half_close(self) -> bool:
-        """At CLOSE, once: True when our side is to be shut down first, and the client's rest read and discarded.
+        """Called at CLOSE. True, once, if the carrier must shut down its side first, and go on receiving: the input is
+        discarded.
 
-        Closing at once would answer that rest with RST, which can overtake our last answer (RFC 9112 section 9.6).
+        Closing at once would answer further input with RST, which can destroy our last answer (RFC 9112 section 9.6).
         """
 
     def close(self) -> None:
-        """The connection is over: give back what the protocol holds of the server's, and let go of its carrier."""
+        """The connection is over: release files and the request's count, and drop the reference to the carrier."""

@@ -1,4 +1,4 @@
-"""What all sessions of a server share: limits, deadlines, and whom to ask and to tell."""
+"""What all sessions of a server share: limits, deadlines, and the objects that they ask and report to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from septet.exchange import Request
 from septet.http.incoming import Limits
 
 STOPPING_S = 0.3
-"""From the order to stop on, for a head or a body whose rest is on its way before the application is called, and for
-the end of a client that has its answer."""
+"""Seconds after the order to stop for two cases: the rest of a head or body, if the application is not called yet; and
+a client that has its answer, to close its side."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Timeouts:
-    """Seconds; the names are those of the phases' `timeout`."""
+    """Seconds, but for `rate`. A phase names its field here (`protocol.Phase.timeout`)."""
 
     keep_alive: float = 75.0
     header: float = 30.0
@@ -22,11 +22,12 @@ class Timeouts:
     write: float = 30.0
     linger: float = 2.0
     rate: int = 0
-    """Bytes a second that win a second of `body` or `write` back; 0: any progress wins back all."""
+    """Minimum transfer rate in bytes/s: each `rate` bytes moved extend the deadline of `body` or `write` by one second,
+    up to the full time-out. 0: any progress resets the deadline."""
 
 
 class Observer(Protocol):
-    """Told of every request and of every answer that ended, by its session; for logs and measurements."""
+    """Called by sessions when a request begins and when its answer has ended; for logs and measurements."""
 
     def began(self, exchange: Any) -> None: ...
 
@@ -37,13 +38,13 @@ class Admission(Protocol):
     """Bounds the requests in flight: from a complete head to the end of the answer, or of the connection."""
 
     def enter(self) -> bool:
-        """Whether there is room for one more, which is counted then."""
+        """Count one more request; False, and nothing is counted, if there is no room for it."""
 
     def leave(self) -> None:
-        """One that was counted is over."""
+        """A request that was counted is over."""
 
 
-def _unheard(sentence: str) -> None: ...
+def _ignore(sentence: str) -> None: ...
 
 
 def _no_fields(date: bool, server: bool) -> bytes:
@@ -57,20 +58,20 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     date_and_server: Callable[[bool, bool], bytes] = _no_fields
-    """Gives the Date and the Server line of an answer, each if it is wanted."""
-    complain: Callable[[str], object] = _unheard
-    """Told, in a sentence, what an application has got wrong about an answer that goes out all the same."""
-    refused: Callable[[str], object] = _unheard
-    """Told, in a sentence, which request was refused and why."""
-    lacking: Callable[[str], object] = _unheard
-    """Told, in a sentence, what could not be done for want of disk space or descriptors."""
+    """Gives the Date and the Server line of an answer, as bytes; each if its argument is True."""
+    complain: Callable[[str], object] = _ignore
+    """Called with a sentence about a mistake of an application in an answer that is sent all the same."""
+    refused: Callable[[str], object] = _ignore
+    """Called with a sentence about a request that was refused, and why."""
+    lacking: Callable[[str], object] = _ignore
+    """Called with a sentence about what failed because disk space or descriptors are exhausted."""
     spool: Callable[[], Any] | None = None
-    """Opens a file for a request's body. With it the application's turn comes when the whole body is there: where it
-    must not wait. Without it the turn comes with the head, and the application reads the body as it comes."""
+    """Opens a file for a request's body. With it, the application is called when the whole body has been received, for
+    models in which it must not wait. None: it is called after the head, and reads the body as it is received."""
     observer: Observer | None = None
     admission: Admission | None = None
     filter_untrusted: Callable[[Request, str], Request] | None = None
-    """Gives what the application may see of a request with doubtful fields, as the peer's word counts for something or
-    not. Without it they are gone."""
+    """Called with a request that has untrusted fields, and its peer's address. Gives the request with the fields that
+    the application may see. None: untrusted fields are removed."""
     expects_proxy_header: Callable[[str], bool] | None = None
-    """Whether a peer is a proxy that begins with a header of the PROXY protocol; None: nobody is."""
+    """True if the peer at this address is a proxy whose connections begin with a PROXY header; None: no peer is."""

@@ -1,4 +1,4 @@
-"""From a configuration to a server that runs: load the application, listen, hand over to the model."""
+"""Runs a server from a configuration: load the application, listen, call the model's `run`."""
 
 import gc
 import logging
@@ -17,10 +17,10 @@ from septet.logs import configure
 from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 from septet.processes.capacity import why_over_capacity
-from septet.processes.children import bound_exit, leave
-from septet.processes.heap import share_heap
+from septet.processes.children import exit_despite_threads, exit_now
 from septet.processes.orders import Stop
 from septet.processes.supervisor import supervise
+from septet.processes.threads import share_heap
 from septet.service import Service, load_site
 from septet.settings.config import Config
 
@@ -30,57 +30,56 @@ log = logging.getLogger("septet")
 def serve(config: Config, said: Iterable[str] = ()) -> int:
     """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
 
-    For a process that does nothing else. `said` of the configuration already is logged with what is to be said of it
-    beside its application.
+    For a process that does nothing else. `said` are remarks on the configuration, which are logged.
     """
     share_heap()
     configure(config.log_level)
-    take_signals_as_they_are_meant()
+    restore_inherited_signals()
     for remark in said:
         log.warning("%s", remark)
     with opened(config) as (config, site, listeners):
         run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
-    bound_exit(0)
+    exit_despite_threads(0)
     return 0
 
 
 @contextmanager
 def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
-    """What there is to serve, and its open listeners. `application` stands in the place of the one that `config` names.
+    """The configuration with absolute paths, the application and directories, and the open listeners.
 
-    Raises UsageError and Failed.
+    application: is served if `config` names none. Raises UsageError and Failed.
     """
     config = _with_absolute_paths(config)
     obstacle = models.obstacle(config.model)
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
-    _find_room(config)
-    forked.begin()
+    _check_capacity(config)
+    forked.mark_as_server()
     site = load_site(config, application)
-    _end_strangers(None, None, None)
+    _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
         for listener in listeners:
             stack.callback(listener.close)
-        stack.push(_end_strangers)
+        stack.push(_exit_if_forked_by_application)
         yield config, site, listeners
 
 
-def _end_strangers(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-    """A child that the application has forked, and that came back to what loads it or to the event loop, ends there."""
-    if forked.stranger:
-        forked.leave(error)
+def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+    """End a child that the application has forked while it was loaded or served, if it returns into our code."""
+    if forked.by_application:
+        forked.exit_child(error)
 
 
-def take_signals_as_they_are_meant() -> None:
-    """A parent that ignores or blocks these signals has left us that, and means itself."""
+def restore_inherited_signals() -> None:
+    """Restore signals that the server needs: the parent process may have left them ignored or blocked."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody learns how a child has ended
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the kernel discards the exit status of children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
 
 
 def _with_absolute_paths(config: Config) -> Config:
-    """Before the application is loaded, which may change the working directory."""
+    """To be called before the application is loaded, because that may change the working directory."""
     logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
     if config.access_log == "-":
         del logs["access_log"]
@@ -94,13 +93,13 @@ def _absolute(bind: str) -> str:
     absolute = kind + colon + os.path.abspath(path)
     try:
         parse_address(absolute)
-    except ValueError:  # longer than the kernel takes
+    except ValueError:  # the path is longer than the kernel allows for a unix socket
         return bind
     return absolute
 
 
-def _find_room(config: Config) -> None:
-    """Raise UsageError if more processes and threads are asked for than this machine has room for."""
+def _check_capacity(config: Config) -> None:
+    """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
     asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
     why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
     if why:
@@ -117,28 +116,28 @@ def run(
         announce(workers)
 
     service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready)
-    stop.on_signals(lambda: leave(1))
+    stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
     gc.collect()
-    gc.freeze()  # what is loaded stays: children share its pages, and no collection walks it again
+    gc.freeze()  # objects made so far are never collected: children share their pages, and collections skip them
     try:
         if config.workers and models.concurrency(config.model) != "processes":
             supervise(service, run_model, config.workers)
         else:
-            stop.end_after(config.graceful_timeout)
+            stop.exit_after(config.graceful_timeout)
             run_model(service)
     except Failed as error:
-        stop.end_soon(error.exit_status)
+        stop.exit_soon(error.exit_status)
         raise
     except OSError as error:
-        if stop.started or forked.stranger:
+        if stop.started or forked.by_application:
             raise
-        stop.end_soon(Failed.exit_status)
+        stop.exit_soon(Failed.exit_status)
         raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
 def announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:
-    """One line for each address: now clients are let in."""
+    """Write one line to stderr for each address at which clients are accepted now."""
     processes = f"{workers} worker" if workers == 1 else f"{workers} workers"
     for listener in listeners:
         print(f"septet: listening on {listener} ({model}, {processes}, pid {os.getpid()})", file=sys.stderr)

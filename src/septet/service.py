@@ -1,4 +1,4 @@
-"""From a configuration to what a model is given to serve: listeners, application, rules, and the order to stop."""
+"""What a model is given to serve: listeners, application, rules, and the order to stop; made from a configuration."""
 
 import logging
 from collections.abc import Callable
@@ -41,12 +41,14 @@ log = logging.getLogger("septet")
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
 class Service:
+    """What a model serves, and how."""
+
     listeners: tuple[Listener, ...]
     site: Site
     rules: Rules
     stop: Stop
     ready: Callable[[int], None]
-    """To be called once, with the number of processes that serve, when clients are about to be let in."""
+    """To be called once, with the number of processes that serve, when they are about to accept clients."""
     threads: int | None = None
     workers: int | None = None
     graceful_timeout: float = 30.0
@@ -54,7 +56,7 @@ class Service:
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
     context: Context = field(default_factory=copy_context)
-    """What the application's modules have set when they were imported; each answer of WSGI runs in a copy."""
+    """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
     @classmethod
     def from_config(
@@ -66,7 +68,7 @@ class Service:
         stop: Stop,
         ready: Callable[[int], None],
     ) -> "Service":
-        """What a configuration asks for. Raises Failed."""
+        """The service that a configuration describes. Raises Failed."""
         in_flight = InFlight(config.limit_concurrency, config.limit_spool)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
@@ -84,27 +86,28 @@ class Service:
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
-        """The protocol that a client speaks who was accepted: the one place where that is decided."""
+        """The protocol of a client that was accepted. The one place where that is decided."""
         return Session(self.rules, address, listener.reached(sock))
 
-    def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
-        """The same for one of `workers` processes, with an order and an announcement of its own."""
+    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
+        """This service for one of `workers` processes, with its own `stop` and `ready`."""
         return replace(self, stop=stop, ready=ready, workers=workers)
 
     def close_listeners(self) -> None:
-        """Let nobody in any more: whoever comes from now on is refused, rather than kept waiting for nothing."""
+        """Accept no more clients. The kernel refuses new connections, which would otherwise wait in vain."""
         for listener in self.listeners:
             listener.shut()
 
-    def spooling(self) -> "Service":
-        """The same, for a model in which the application must not wait for a request's body."""
+    def with_spooled_bodies(self) -> "Service":
+        """This service for a model in which a WSGI application must not wait for a request's body: the body is
+        collected first, in memory or in a temporary file."""
         if not self.site.called:
             return self
-        with suppress(OSError):  # found now, while there are descriptors to try directories with
+        with suppress(OSError):  # it tries directories, which needs descriptors; the result is kept
             gettempdir()
-        lacking = partial(ResourceExhaustion().tell, meanwhile="it is answered 500")
+        lacking = partial(ResourceExhaustion().report, meanwhile="it is answered 500")
         spool, limits = self.in_flight.spool, self.rules.limits
-        if spool.limit and not 0 < limits.body <= spool.limit:  # what alone is too much need not be begun
+        if spool.limit and not 0 < limits.body <= spool.limit:  # a larger body can never be stored
             limits = replace(limits, body=spool.limit)
         rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking)
         return replace(self, rules=rules)
@@ -113,10 +116,10 @@ class Service:
 def load_site(config: Config, application: Any = None) -> Site:
     """The application and the directories that a configuration names. Raises UsageError and Failed.
 
-    `application` is served in the place of the one that is named.
+    application: is served if the configuration names none.
     """
     mounts = [parse_mount(text) for text in config.static]
-    # The longest route first: the most exact one decides.
+    # The longest route first: the first one that matches a path is used.
     mounts.sort(key=lambda mount: len(mount.route), reverse=True)
     directories = [Static(mount.route, mount.directory, config.static_cache_control or "") for mount in mounts]
     name = config.app or _name_of(application)
@@ -145,7 +148,7 @@ def _name_of(application: Any) -> str:
 
 
 def rules_of(config: Config, admission: Admission | None) -> Rules:
-    """What all sessions of this configuration share. Raises Failed."""
+    """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
         limits=Limits(

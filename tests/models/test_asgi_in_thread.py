@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from septet.models._asgi_in_thread import Bell, SharedExchange
+from septet.models._shared_exchange import SharedExchange
+from septet.models._waker import Waker
 from septet.pollers import READABLE
 from septet.processes.orders import Stop
 from septet.protocol import READ, RUN
@@ -23,46 +24,46 @@ STOP = cast(Stop, SimpleNamespace(ordered=False))
 
 
 @pytest.fixture
-def bell() -> Iterator[Bell]:
-    bell = Bell()
-    bell.open()
-    yield bell
-    bell.close()
+def waker() -> Iterator[Waker]:
+    waker = Waker()
+    waker.open()
+    yield waker
+    waker.close()
 
 
 @contextmanager
-def exchange_of(bell: Bell, data: bytes) -> Iterator[tuple[SharedExchange, Session, socket.socket]]:
+def exchange_of(waker: Waker, data: bytes) -> Iterator[tuple[SharedExchange, Session, socket.socket]]:
     """One request as far as `data` goes, and its client's end of the connection."""
     ours, client = socket.socketpair()
     with ours, client:
         ours.setblocking(False)
         session = Session(Rules(), None, ("/socket", None))
         assert session.receive(data) is RUN
-        yield SharedExchange(session, ours, bell, STOP), session, client
+        yield SharedExchange(session, ours, waker, STOP), session, client
 
 
-def test_a_thread_that_is_awake_is_not_rung_for(bell: Bell) -> None:
-    bell.ring()
-    assert bell.wait(0) == {}
+def test_a_thread_that_does_not_wait_is_not_woken(waker: Waker) -> None:
+    waker.wake()
+    assert waker.wait(0) == {}
 
 
-def test_a_thread_that_sleeps_is_rung_for_once(bell: Bell) -> None:
-    bell.sleep()
-    bell.ring()
-    ready = bell.wait(10)
+def test_a_thread_that_waits_is_woken_once(waker: Waker) -> None:
+    waker.prepare_to_wait()
+    waker.wake()
+    ready = waker.wait(10)
     assert len(ready) == 1
-    bell.wake(ready)
-    bell.ring()
-    assert bell.wait(0) == {}
+    waker.stop_waiting(ready)
+    waker.wake()
+    assert waker.wait(0) == {}
 
 
-def test_a_bell_that_is_closed_is_rung_in_vain(bell: Bell) -> None:
+def test_a_closed_waker_writes_to_no_descriptor(waker: Waker) -> None:
     """Its descriptor's number may be another's by now."""
-    bell.sleep()
-    bell.close()
+    waker.prepare_to_wait()
+    waker.close()
     other = os.eventfd(0, os.EFD_NONBLOCK)
     try:
-        bell.ring()
+        waker.wake()
         with pytest.raises(BlockingIOError):
             os.eventfd_read(other)
     finally:
@@ -70,27 +71,27 @@ def test_a_bell_that_is_closed_is_rung_in_vain(bell: Bell) -> None:
 
 
 def test_without_descriptors_the_wait_ends_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And there is a bell as soon as there is a descriptor."""
-    bell = Bell()
+    """And there is a waker as soon as there is a descriptor."""
+    waker = Waker()
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
-        bell.open()
+        waker.open()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    bell.sleep()
-    bell.ring()
-    assert bell.wait(None) == {}
-    bell.open()
-    bell.sleep()
-    bell.ring()
-    assert bell.wait(10)
-    bell.close()
+    waker.prepare_to_wait()
+    waker.wake()
+    assert waker.wait(None) == {}
+    waker.open()
+    waker.prepare_to_wait()
+    waker.wake()
+    assert waker.wait(10)
+    waker.close()
 
 
-def test_a_piece_that_comes_between_two_questions_is_not_waited_for(bell: Bell) -> None:
+def test_a_piece_that_comes_between_two_questions_is_not_waited_for(waker: Waker) -> None:
     """`receive` asks for a piece, and then for more: what comes in between must not be missed."""
-    with exchange_of(bell, render("POST", "/", "Content-Length: 4")) as (exchange, _session, client):
+    with exchange_of(waker, render("POST", "/", "Content-Length: 4")) as (exchange, _session, client):
         assert exchange.poll() is None
         client.send(b"body")
         exchange._advance(READABLE, timed_out=False)
@@ -98,8 +99,8 @@ def test_a_piece_that_comes_between_two_questions_is_not_waited_for(bell: Bell) 
         assert exchange.poll() == b"body"
 
 
-def test_more_of_a_body_is_waited_for(bell: Bell) -> None:
-    with exchange_of(bell, render("POST", "/", "Content-Length: 4")) as (exchange, session, client):
+def test_more_of_a_body_is_waited_for(waker: Waker) -> None:
+    with exchange_of(waker, render("POST", "/", "Content-Length: 4")) as (exchange, session, client):
         assert exchange.poll() is None
         assert exchange.want_body() is READ
         assert session.phase is BODY
@@ -108,8 +109,8 @@ def test_more_of_a_body_is_waited_for(bell: Bell) -> None:
         assert exchange.poll() == b"bo"
 
 
-def test_what_a_client_sends_ahead_is_not_the_applications_business(bell: Bell) -> None:
-    with exchange_of(bell, render("GET", "/")) as (exchange, _session, client):
+def test_what_a_client_sends_ahead_is_not_the_applications_business(waker: Waker) -> None:
+    with exchange_of(waker, render("GET", "/")) as (exchange, _session, client):
         client.send(render("GET", "/next"))
         assert not exchange._advance(READABLE, timed_out=False)
         client.close()
@@ -117,8 +118,8 @@ def test_what_a_client_sends_ahead_is_not_the_applications_business(bell: Bell) 
         assert exchange.gone
 
 
-def test_a_client_that_is_cut(bell: Bell) -> None:
-    with exchange_of(bell, render("GET", "/")) as (exchange, session, _client):
+def test_a_client_that_is_cut(waker: Waker) -> None:
+    with exchange_of(waker, render("GET", "/")) as (exchange, session, _client):
         changes: list[Any] = []
         exchange.deliver(exchange.cut, lambda: changes.append("told"))
         assert session.lost

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from septet.cgroups import cpu_quota
-from septet.processes import cpus as cpus_module
-from septet.processes.cpus import usable_cpus
+from septet.processes import capacity as cpus_module
+from septet.processes.capacity import usable_cpus
 
 
 def tree(root: Path, files: dict[str, str], group: str = "/") -> float | None:

@@ -22,7 +22,7 @@ def test_processes_share_the_limit_and_not_their_slots() -> None:
     assert first != second
     in_flight.occupy(first)
     assert in_flight.enter()
-    with forked.ours():  # else it would be a stranger, which counts for itself
+    with forked.server_forks():  # else it would count in memory of its own
         child = os.fork()
     if not child:
         in_flight.occupy(second)

@@ -31,7 +31,6 @@ PACKAGES = (
 )
 MODULES = (
     "septet.forked",
-    "septet.processes.acceptors",
     "septet.processes.children",
     "septet.processes.in_flight",
     "septet.processes.resource_exhaustion",

@@ -79,11 +79,11 @@ class Cycle(Channel):
         self._extensions = asgi.extensions
         try:
             await asgi.application(asgi.scope(exchange), self.receive, self.send)
-            if forked.stranger:
-                forked.leave()
+            if forked.by_application:
+                forked.exit_child()
         except BaseException as error:  # a cancellation as well: it ends only this request
-            if forked.stranger:  # a child that the application has forked: the client is the parent's
-                forked.leave(None if isinstance(error, ClientGone) else error)
+            if forked.by_application:  # a child that the application has forked: the client is the parent's
+                forked.exit_child(None if isinstance(error, ClientGone) else error)
             log_raised(self._request, error, self.disconnect_received)
         else:
             if not (self.answered or exchange.lost or self.disconnect_received):

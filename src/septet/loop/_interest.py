@@ -126,11 +126,11 @@ class Interest(selectors.BaseSelector):
         """The registration of one file object or number; KeyError if there is none."""
         return self.keys[self.find(fileobj)]
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: forget all descriptors and refuse to wait. The parent's poller is not changed."""
         self.keys.clear()
         self.watchers.clear()
-        self._poller.forsake()
+        self._poller.close_in_child()
         self.wait = self._poll = _refuse
 
     def close(self) -> None:
@@ -142,8 +142,8 @@ class Interest(selectors.BaseSelector):
 
 def _refuse(timeout_s: float | None) -> Ready:
     error = RuntimeError("this event loop belongs to the process that has forked this one")
-    if forked.stranger:  # a child of the application's, which would return into the server
-        forked.leave(error)
+    if forked.by_application:  # a child of the application's, which would return into the server
+        forked.exit_child(error)
     raise error
 
 

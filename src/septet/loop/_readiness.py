@@ -276,7 +276,7 @@ class ReadinessLoop(SocketCalls):
                     task.exception()  # retrieved, so that asyncio does not log it as never retrieved
         await self.shutdown_asyncgens()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close the copies of the poller and the self-pipe, and drop all callbacks, which the parent
         will run. If the child returns into the loop, it gets a RuntimeError."""
         # Kept alive, because asyncio logs an error for each pending task that is collected.
@@ -288,7 +288,7 @@ class ReadinessLoop(SocketCalls):
         ]
         self._ready.clear()
         self._scheduled.clear()
-        self._interest.forsake()
+        self._interest.close_in_child()
         if cast(Any, self)._signal_handlers:
             # It is the self-pipe, whose number may soon be that of a file. asyncio does so since Python 3.12.
             signal.set_wakeup_fd(-1)
@@ -322,9 +322,9 @@ class PollLoop(ReadinessLoop):
         super().__init__(Poll())
 
 
-def _forsake() -> None:
+def _close_in_child() -> None:
     for loop in list(_loops):
-        loop.forsake()
+        loop.close_in_child()
 
 
-os.register_at_fork(after_in_child=_forsake)
+os.register_at_fork(after_in_child=_close_in_child)

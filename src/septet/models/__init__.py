@@ -1,11 +1,11 @@
 """Process models: one module without a leading underscore is one model, and its name is the model's name.
 
-A model decides who moves the bytes and where the application runs; its module's docstring begins with a line
-that says how, and its `run(service)` serves until the service is stopped. Beside that a model may have
+A model decides which thread or process moves the bytes and where the application runs. The first line of its module's
+docstring describes it, and its `run(service)` serves until the service is stopped. A model may also have
 
-    TAKES        the options for its size that mean something to it, of "workers" and "threads" (default: "workers")
-    CONCURRENCY  in what it runs the application several times at once: "threads", "processes" (default: neither)
-    LOOP         clients are on an event loop, where `--threads 0` runs a WSGI application, too (default: False)
+    TAKES        which of the options "workers" and "threads" it has a use for (default: "workers")
+    CONCURRENCY  the application runs several times at once in "threads" or "processes" (default: neither)
+    LOOP         clients are on an event loop, on which `--threads 0` runs a WSGI application, too (default: False)
     obstacle()   why this machine cannot run it, in a sentence, or None (default: every machine can)
 
 The first three are literals: they are read, like the docstring, without importing the model.
@@ -30,7 +30,7 @@ def obstacle(name: str) -> str | None:
 
 
 def describe(name: str) -> dict[str, object]:
-    """All of this in plain values: `obstacle` is null where the model can run."""
+    """What is said above of a model, as plain values; `obstacle` is None if the model can run here."""
     return {
         "name": name,
         "description": description(name),

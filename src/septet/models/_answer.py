@@ -1,9 +1,9 @@
-"""One answer of an application that is called: the call, every part, and the end.
+"""One answer of a WSGI application, or of another that is called: the call, every part, and the end.
 
-All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and
-nothing of another request in between: that is PEP 3333 as frameworks live by it. A generator finds its thread-locals,
-its context variables and its SQLite connection as it left them. A model decides which thread that is, and gives an
-`exchange.Delivery`, by which the answer goes to the client.
+All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and no
+code of another request in between: frameworks rely on that (PEP 3333). A generator finds its thread-locals, its context
+variables and its SQLite connection as it left them. The model decides which thread that is, and gives an
+`exchange.Delivery`, which sends the answer to the client.
 """
 
 import logging
@@ -36,14 +36,14 @@ Call = Callable[..., Any]
 
 
 class Delivery(Protocol):
-    """`exchange.Delivery`, and its end."""
+    """`exchange.Delivery`, with what is needed when the application fails."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
     def check_client(self) -> None: ...
 
     def give_up(self) -> None:
-        """The application has failed: 500, or a cut connection once an answer has begun."""
+        """The application has failed: answer 500, or cut the connection if an answer has begun."""
 
 
 def answer(
@@ -51,15 +51,16 @@ def answer(
 ) -> None:
     """Run the application for the exchange's request, to its end. To be called in a fresh copy of a context.
 
-    What it raises, SystemExit included, is logged and ends this request and nothing else: the client gets a 500 or a
-    cut connection. The client has the whole answer before the application's `close` is called, and before an iterable
-    whose Content-Length is reached is asked for its end. From then on the exchange may be the next request's.
+    An exception of the application, SystemExit included, is logged and ends this request and nothing else: the client
+    gets a 500 or a cut connection. The client has the whole answer before the application's `close` is called, and
+    before an iterable whose Content-Length is reached is iterated to its end. From then on the exchange may belong to
+    the next request.
     """
     parts, over, begun, runs_on = None, False, False, None
     try:
         head, body, parts = call(application, exchange)
-        if forked.stranger:
-            forked.leave()
+        if forked.by_application:
+            forked.exit_child()
         if parts is not None and not parts.whole:
             begun, body, runs_on = _deliver_all_but_last(head, body, parts, exchange, delivery, call)
         if type(body) is not bytes and not isinstance(body, FileRegion):
@@ -67,17 +68,17 @@ def answer(
         over = True
         delivery.deliver(None if begun else head, body, True)
     except ClientGone as error:
-        if forked.stranger:  # it gives what is not its own to give
-            forked.leave()
+        if forked.by_application:  # a child of the application must not answer the client
+            forked.exit_child()
         log_raised(exchange.request, error)
         if exchange.lost or not exchange.content_ended:
             delivery.give_up()
-        else:  # it went on writing when nothing more was wanted: the client has its answer
+        else:  # the application wrote more than it had promised: the client has the whole answer
             delivery.deliver(None, b"", True)
     except BaseException as error:
-        if forked.stranger:
-            forked.leave(error)
-        if over:  # the failure is ours, and the exchange perhaps another request's
+        if forked.by_application:
+            forked.exit_child(error)
+        if over:  # the server has failed, not the application; the exchange may be the next request's
             if parts is not None:
                 _close(parts, call)
             raise
@@ -87,20 +88,20 @@ def answer(
         if runs_on is not None:
             _run_out(parts, *runs_on, exchange, call)
         _close(parts, call)
-    if forked.stranger:
-        forked.leave()
+    if forked.by_application:
+        forked.exit_child()
 
 
 def _deliver_all_but_last(
     head: ResponseHead, body: Part, parts: ResponseParts, exchange: ServerExchange, delivery: Delivery, call: Call
 ) -> tuple[bool, Part, tuple[Request, int] | None]:
-    """One part after the other, until there are no more, or no more may be sent. Gives whether the head is out, and
-    the last part.
+    """Deliver one part after the other, but for the last one.
 
-    If that is so by the Content-Length, the iterable has not come to its end: request and length are given, too.
+    Gives: True if the head was delivered; the last part; and, if the Content-Length is reached before the iterable has
+    come to its end, the request and that length, for `_run_out`.
     """
     length = head.content_length
-    begun = exchange.responding  # by WSGI's `write`
+    begun = exchange.responding  # by the `write` of WSGI
     if length is not None and not begun and type(body) is bytes and len(body) == length:
         parts.detach()
         return False, body, (exchange.request, length)
@@ -110,8 +111,8 @@ def _deliver_all_but_last(
             part = call(next, parts)
         except StopIteration:
             break
-        if forked.stranger:
-            forked.leave()
+        if forked.by_application:
+            forked.exit_child()
         if part or type(part) is not bytes:
             if length is not None and exchange.completed_by(part):
                 parts.detach()
@@ -121,15 +122,15 @@ def _deliver_all_but_last(
             raise ClientGone("while the application gave empty parts")
         else:
             delivery.check_client()
-    if forked.stranger:
-        forked.leave()
+    if forked.by_application:
+        forked.exit_child()
     parts.detach()
     return True, b"", None
 
 
 def _run_out(parts: ResponseParts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
-    """The client has the whole answer by its Content-Length: let a generator come to its end. One that gives something
-    instead is not asked again (PEP 3333, "Handling the Content-Length Header")."""
+    """Iterate once more after the Content-Length is reached, so that a generator can come to its end. A part that it
+    gives instead is reported and dropped (PEP 3333, "Handling the Content-Length Header")."""
     try:
         if part := call(next, parts):
             exchange.complain_of_excess(request, promised + len(part), promised)
@@ -143,13 +144,13 @@ def _close(parts: ResponseParts, call: Call) -> None:
     try:
         call(parts.close)
     except BaseException as error:
-        if forked.stranger:
-            forked.leave(error)
+        if forked.by_application:
+            forked.exit_child(error)
         log.exception("the application raised while its answer was closed")
 
 
-def answer_at_once(application: SyncApplication, exchange: ServerExchange) -> Want:
-    """The answer of an application that is ours and never waits, such as static files; what the exchange wants then."""
+def answer_without_waiting(application: SyncApplication, exchange: ServerExchange) -> Want:
+    """Answer by an application of the server's own that never waits, such as static files. Gives the next want."""
     try:
         head, body, parts = application(exchange)
         want = exchange.respond(head, body, parts is None)

@@ -1,7 +1,7 @@
 """Running an event loop on which an application has tasks.
 
-asyncio lets SystemExit and KeyboardInterrupt of any task out of `run_forever`. In a server that would let one request
-end all others. So the loop is run again until the work that it was started for is done; the exception stays that of its
+asyncio raises SystemExit and KeyboardInterrupt of any task from `run_forever`. In a server one request would so end all
+others. Therefore the loop is run again until the work that it was started for is done. The exception stays with its
 task, and is raised where the task is awaited.
 """
 
@@ -22,16 +22,16 @@ STOPPED = "the application stopped the event loop, which goes on"
 
 
 def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
-    """Run the loop until `work` is done, whatever other tasks raise meanwhile, and if one calls `loop.stop()`.
+    """Run the loop until `work` is done, even if other tasks raise meanwhile or call `loop.stop()`.
 
-    Raises what `work` raises, and OSError and the like when the loop itself cannot go on.
+    Raises what `work` raises, and OSError and the like if the loop itself cannot go on.
     """
     task = loop.create_task(work)
     while True:
         try:
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt) as error:
-            # A callback may raise in the turn in which the work is done: the next run is short, and has its result.
+            # A callback may raise in the iteration in which the work is done: the next run returns its result.
             if task.done() and not task.cancelled() and task.exception() is error:
                 raise
             _tell(error)
@@ -42,7 +42,7 @@ def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
 
 
 def run_until(loop: ReadinessLoop, over: Callable[[], bool]) -> None:
-    """Run the loop until it is stopped and `over()`, whatever the application's tasks raise meanwhile."""
+    """Run the loop until it is stopped and `over()` is true, even if tasks of the application raise meanwhile."""
     while not over():
         try:
             loop.run_forever()
@@ -57,13 +57,15 @@ def _tell(error: BaseException) -> None:
 
 
 def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:
-    """Run the application's startup on a loop of the main thread. False: the order to stop came first, and the startup
-    was cancelled. Raises Failed."""
+    """Run the application's startup on a loop of the main thread. Raises Failed.
+
+    False if the order to stop came first: then the startup was cancelled.
+    """
 
     async def start() -> None:
         starting = asyncio.current_task(loop)
         assert starting is not None, "a coroutine runs in a task"
-        loop.watch(stop.fileno(), READABLE, lambda mask: stop.heard() and starting.cancel())
+        loop.watch(stop.fileno(), READABLE, lambda mask: stop.drain_and_check() and starting.cancel())
         try:
             await lifespan.startup()
         finally:

@@ -1,11 +1,12 @@
 """One client at a time, by calls that wait: what iterative, forking, preforked, threaded and prethreaded share.
 
-A thread accepts a client at its `Acceptor` and calls `serve`, which returns when the connection is over. It waits with
-poll(2) before it reads, so a wait can end in four ways: the client is ready, its time is up, the server is to stop,
-or another client is at the door, no thread is free for it, and this one's has been idle for a while.
+A thread accepts a client at its `Acceptor` and calls `serve`, which returns when the connection is over. `serve` waits
+with poll(2) before it reads, so a wait can end in four ways: the client is ready; its time is up; the server must stop;
+or another client waits to be accepted, no thread is free for it, and this one's client has been idle for a while.
 
-Who has connected but not spoken, as browsers do in advance, takes nobody's time: the kernel keeps such a client back
-(Apache's AcceptFilter does the same). On a unix socket it does not, and the client gets a moment to speak.
+A client that has connected but sent nothing, as browsers connect in advance, takes no thread's time: the kernel holds
+the connection back until it sends (TCP_DEFER_ACCEPT; Apache's AcceptFilter does the same). Unix sockets have no such
+thing; there the client is given a moment to send.
 """
 
 import logging
@@ -14,193 +15,67 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from socket import socket
 from threading import current_thread, main_thread
-from time import monotonic, sleep
-from typing import NamedTuple, cast
+from time import monotonic
+from typing import cast
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
 from septet.apps.asgi import Asgi
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
-from septet.models._answer import answer, answer_at_once
-from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread, close_bell_of_this_thread
-from septet.models._drive import Turn, drive, expire, receive_compactly
+from septet.models._acceptor import Acceptor, Client
+from septet.models._answer import answer, answer_without_waiting
+from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
+from septet.models._drive import Dispatch, drive, expire, receive_compactly
+from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
-from septet.pollers import ERROR, EXCLUSIVE, HANGUP, RDHUP, READABLE, WRITABLE, Epoll, Poll
-from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
+from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
+from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
 
 log = logging.getLogger("septet")
 
-GRACE_S = 1.0
-"""How long a silent connection is kept at least, after an answer and before a first request, while other clients wait:
-a client in the middle of its work is not cut off, and one that has just connected gets the time to speak."""
+IDLE_GRACE_S = 1.0
+"""How long an idle connection is kept at least while other clients wait: since its last answer, or since it was
+accepted. A client in the middle of its work is not cut off, and a new one has time to send its first request."""
 
-LOOK_AGAIN_S = 0.1
-"""After this time a thread with an idle client looks whether the client who was at the door has been accepted."""
-
-STALLED_S = 1.0
-"""Threads that wait for clients, and accept none of those who are there for so long, are not free."""
+WAITING_CLIENT_CHECK_S = 0.1
+"""How often a thread with an idle client checks whether a waiting client has been accepted by another thread."""
 
 
-class Client(NamedTuple):
-    sock: socket
-    session: ServerProtocol
-    kept_s: float
-    """For so many seconds the kernel has kept it back already, if it is silent still and `has_been_deferred`."""
+class _ClientWait:
+    """Waits for one client, and also for the order to stop and for clients that wait to be accepted.
 
-
-class _SeenWaiting(NamedTuple):
-    """That clients waited at the door, from `first` to `last`, while no more than `accepted` had been accepted."""
-
-    accepted: int
-    first: float
-    last: float
-
-
-class Acceptor:
-    """The listeners, as one thread waits at them.
-
-    `shares` says that a client in this thread keeps others waiting, `main` that this is the main thread, where signals
-    arrive.
+    It is also the client's `Delivery`: a part of an answer has been sent when `deliver` returns.
     """
 
-    def __init__(self, service: Service, shares: bool, main: bool = True) -> None:
-        self.stop = service.stop
-        self.metrics = service.metrics
-        self._service = service
-        self._shortage = service.exhaustion
-        self._acceptors = service.in_flight.acceptors
-        self.waits = False
-        """The thread is counted among those that wait for clients."""
-        self.failed_at = -ACCEPT_PAUSE_S
-        self._seen_waiting = _SeenWaiting(0, 0.0, 0.0)
-        self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
-        self._poller = Epoll()
-        self._poller.add(self.stop.fileno() if main else self.stop.order_fileno, READABLE)
-        self._kept: dict[int, int] = {}
-        """Seconds for which the kernel keeps a silent client back, by listener."""
-        for descriptor, listener in self._listeners.items():
-            # One client wakes one of the processes and threads that wait here, not all.
-            try:
-                self._poller.add(descriptor, READABLE | EXCLUSIVE)
-                self._kept[descriptor] = listener.defer(service.rules.timeouts.keep_alive)
-            except OSError:
-                if not self.stop.ordered:  # else it has been shut already
-                    raise
-        self.watched = tuple(self._listeners) if shares else ()
-        self._others = Poll()
-        for descriptor in self.watched:
-            self._others.add(descriptor, READABLE)
-        forked.register(self)
-
-    def forsake(self) -> None:
-        self._poller.close()
-
-    def crowded(self) -> bool:
-        """A client waits whom no free thread will accept."""
-        # Asked again, for the free thread may have accepted the client in between.
-        return self._somebody_waits() and not self._acceptors.waiting and self._somebody_waits()
-
-    def _somebody_waits(self) -> bool:
-        return bool(self.watched) and bool(self._others.wait(0))
-
-    def return_to(self) -> bool:
-        """Whether this thread, which has an idle client, is needed here; if so, it counts as free from now on."""
-        now, accepted, seen = monotonic(), self._acceptors.accepted, self._seen_waiting
-        lasts = seen.accepted == accepted and now - seen.last < STALLED_S / 2
-        seen = self._seen_waiting = _SeenWaiting(accepted, seen.first if lasts else now, now)
-        stalled_at = accepted if now - seen.first >= STALLED_S else None
-        return self._acceptors.volunteer(self, self._somebody_waits, stalled_at)
-
-    def will_return(self) -> None:
-        """The connection ends with what is sent now: its thread counts as free before the client can know of it."""
-        if self.watched and not self.waits:
-            self._acceptors.wait(self)
-
-    def stay_away(self) -> None:
-        """The client needs its thread still."""
-        if self.waits:
-            self._acceptors.leave(self)
-
-    def __iter__(self) -> Iterator[Client]:
-        """Clients as they come, until the order to stop."""
-        try:
-            while not self.stop.ordered:
-                try:
-                    yield from self._admit_ready()
-                except MemoryError as error:
-                    self.pause(f"cannot accept clients: {reason(error)}")
-        finally:
-            self.stay_away()
-
-    def _admit_ready(self) -> Iterator[Client]:
-        # Our poller does not report a client for whom a process was woken that does not accept: it is stopped.
-        ready = self._others.wait(0) if self.waits else ()
-        self.will_return()
-        for descriptor, _ in ready or self._poller.wait(None):
-            if descriptor not in self._listeners:
-                self.stop.heard()
-            elif not self.stop.ordered:
-                yield from self._admit(descriptor)
-
-    def close(self) -> None:
-        """The thread accepts no more."""
-        self.stay_away()
-        self._poller.close()
-
-    def _admit(self, descriptor: int) -> Iterator[Client]:
-        listener = self._listeners[descriptor]
-        try:
-            sock, address = listener.accept()
-            client = Client(sock, self._service.accepted(listener, sock, address), self._kept[descriptor])
-        except (BlockingIOError, ConnectionError):
-            return  # somebody else was quicker, or the client has left already
-        except (OSError, MemoryError) as error:
-            if not self.stop.ordered:  # else another thread has shut the doors
-                self.pause(f"cannot accept clients: {reason(error)}")
-            return
-        if self.waits:
-            self._acceptors.accept(self)
-        yield client
-
-    def pause(self, why: str) -> None:
-        """Let nobody in for a moment: something is lacking, which others may give back meanwhile."""
-        self._shortage.tell(why)
-        sleep(ACCEPT_PAUSE_S)
-
-
-class _Watch:
-    """Waiting for one client, with an eye on the order to stop and, if others are kept waiting, on the door.
-
-    It is the client's `Delivery`, too: what an application gives has gone to the client when it goes on.
-    """
-
-    def __init__(self, client: Client, acceptor: Acceptor) -> None:
-        self._sock, self._session, self._kept_s = client
+    def __init__(self, client: Client) -> None:
+        acceptor, self._sock, self._session, self._deferred_s = client
         self._acceptor = acceptor
-        self._alone = Poll()
-        self._alone.add(self._sock.fileno(), READABLE)
-        self._idle = Poll()
-        # A signal is the main thread's: no other can make the descriptor silent again.
-        self._order = acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
-        for descriptor in (self._sock.fileno(), self._order, *acceptor.watched):
-            self._idle.add(descriptor, READABLE)
-        self._interruptible = Poll()
-        for descriptor in (self._sock.fileno(), self._order):
-            self._interruptible.add(descriptor, READABLE)
+        self._client_poller = Poll()
+        self._client_poller.add(self._sock.fileno(), READABLE)
+        self._idle_poller = Poll()
+        # `fileno` becomes readable at any signal, and only the main thread can drain it.
+        self._order_descriptor = (
+            acceptor.stop.fileno() if current_thread() is main_thread() else acceptor.stop.order_fileno
+        )
+        for descriptor in (self._sock.fileno(), self._order_descriptor, *acceptor.watched_listeners):
+            self._idle_poller.add(descriptor, READABLE)
+        self._client_or_order_poller = Poll()
+        for descriptor in (self._sock.fileno(), self._order_descriptor):
+            self._client_or_order_poller.add(descriptor, READABLE)
         self._mask = READABLE
         self._half_closed_at: float | None = None
-        """When it was seen, in the midst of an answer of which nothing is sent, that the client sends no more."""
+        """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
 
-    # What an application that is called asks of its client's thread, which is its own
+    # `exchange.Delivery`: what a WSGI application asks for, in this thread
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
         session, exchange = self._session, self._session.exchange
         want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
         if last and session.closes:
-            self._acceptor.will_return()
+            self._acceptor.count_as_free()
         self._write(want)
         if session.lost and not last:
             raise ClientGone("the client went away")
@@ -210,9 +85,10 @@ class _Watch:
 
     def check_client(self) -> None:
         if self._mask != RDHUP:
-            self._alone.modify(self._sock.fileno(), RDHUP)  # errors and the end of both directions are told in any case
+            # poll(2) reports errors and the end of both directions in any case.
+            self._client_poller.modify(self._sock.fileno(), RDHUP)
             self._mask = RDHUP
-        for _, found in self._alone.wait(0):
+        for _, found in self._client_poller.wait(0):
             now = monotonic()
             if self._half_closed_at is None:
                 self._half_closed_at = now
@@ -225,218 +101,240 @@ class _Watch:
 
     def _write(self, want: Want) -> None:
         while want is WRITE or want is EITHER:
-            want = drive(want, self._session, self._sock, _not_yet)
+            want = drive(want, self._session, self._sock, _already_dispatched)
             if want is WRITE or want is EITHER:
                 want = self._wait_and_receive()
 
     def await_body(self) -> None:
         sock, session = self._sock, self._session
-        want = drive(session.phase.want, session, sock, _not_yet)
+        want = drive(session.phase.want, session, sock, _already_dispatched)
         while want is not RUN:
             if want is CLOSE:
                 raise ClientGone("the client went away")
-            want = drive(self._wait_and_receive(), session, sock, _not_yet)
+            want = drive(self._wait_and_receive(), session, sock, _already_dispatched)
 
     def _wait_and_receive(self) -> Want:
         want = self.wait()
         return receive_compactly(self._session, self._sock) if want is READ else want
 
     def wait(self) -> Want:
-        """Wait for what the session wants, and say what that is; it is something else if time was up meanwhile."""
+        """Wait for the socket as the session wants, and give the next want: another one if the deadline has passed or
+        the connection is to end."""
         session = self._session
-        if self._acceptor.waits:
-            self._acceptor.stay_away()
+        if self._acceptor.is_free:
+            self._acceptor.count_as_busy()
         timeout = self._time_left()
         phase = session.phase
         ready: int
         if phase.idle:
             ready = self._wait_idle(timeout)
         elif phase.interruptible and not session.stopping:
-            ready = self._wait_until_order(timeout)
+            ready = self._wait_for_client_or_order(timeout)
             if self._acceptor.stop.ordered:
                 return session.stop()
         elif phase.want is EITHER:
-            ready = self._wait_alone(READABLE | WRITABLE, timeout)
+            ready = self._wait_for_client(READABLE | WRITABLE, timeout)
         else:
-            ready = self._wait_alone(WRITABLE if phase.want is WRITE else READABLE, timeout)
+            ready = self._wait_for_client(WRITABLE if phase.want is WRITE else READABLE, timeout)
         if ready:
-            self._kept_s = 0.0
+            self._deferred_s = 0.0
             if phase.paced:
                 session.waited(monotonic())
-            # Of EITHER what can be done; what is broken is found out by reading.
+            # EITHER: write if the socket is only writable; in all other cases, errors included, read.
             return READ if phase.want is EITHER and ready != WRITABLE else phase.want
         if phase.idle:
             return session.stop()
         return expire(session, self._sock)
 
     def _time_left(self) -> float | None:
-        """Seconds until the session's deadline; at first, less those for which the kernel has waited already."""
+        """Seconds until the session's deadline, less those for which the kernel has held the connection back."""
         now = monotonic()
         deadline = self._session.deadline(now)
-        return None if deadline is None else max(0.0, deadline - now - self._kept_s)
+        return None if deadline is None else max(0.0, deadline - now - self._deferred_s)
 
-    def _wait_alone(self, mask: int, timeout: float | None) -> int:
-        """What of `mask` the socket is ready for; 0: nothing, in this time."""
+    def _wait_for_client(self, mask: int, timeout: float | None) -> int:
+        """What the socket is ready for, of `mask`; 0 if nothing within `timeout` seconds."""
         if mask != self._mask:
-            self._alone.modify(self._sock.fileno(), mask)
+            self._client_poller.modify(self._sock.fileno(), mask)
             self._mask = mask
-        ready = self._alone.wait(timeout)
+        ready = self._client_poller.wait(timeout)
         return ready[0][1] if ready else 0
 
-    def _wait_until_order(self, timeout: float | None) -> bool:
-        """Whether the client has sent something, before time was up or the order to stop came."""
+    def _wait_for_client_or_order(self, timeout: float | None) -> bool:
+        """True if the client has sent something; False if the time was up or the order to stop came first."""
         descriptor = self._sock.fileno()
         while True:
-            ready = {found for found, _ in self._interruptible.wait(timeout)}
-            if not ready or descriptor in ready or self._acceptor.stop.heard():
+            ready = {found for found, _ in self._client_or_order_poller.wait(timeout)}
+            if not ready or descriptor in ready or self._acceptor.stop.drain_and_check():
                 return descriptor in ready
             timeout = self._time_left()
 
     def _wait_idle(self, timeout: float | None) -> bool:
-        """Whether the next request has begun; False: it is time to let the connection go."""
+        """True if the client has sent something; False if the connection is to be closed."""
         descriptor = self._sock.fileno()
         while True:
-            ready = {found for found, _ in self._idle.wait(timeout)}
+            ready = {found for found, _ in self._idle_poller.wait(timeout)}
             if descriptor in ready:
                 return True
-            if self._order in ready:
-                if self._acceptor.stop.heard():
+            if self._order_descriptor in ready:
+                if self._acceptor.stop.drain_and_check():
                     return False
             elif not ready:
-                if not self._kept_s or has_been_deferred(self._sock):
+                if not self._deferred_s or has_been_deferred(self._sock):
                     return False
-                self._kept_s = 0.0  # the kernel was flooded, and has not waited
-            else:  # a client is at the door
-                if self._wait_alone(READABLE, LOOK_AGAIN_S):
+                self._deferred_s = 0.0  # under a flood of connections the kernel does not hold any back
+            else:  # a client waits to be accepted
+                if self._wait_for_client(READABLE, WAITING_CLIENT_CHECK_S):
                     return True
-                if self._gives_way():
+                if self._may_drop_idle_client():
                     return False
             timeout = self._time_left()
 
-    def _gives_way(self) -> bool:
-        """Whether the client, who is silent while another one waits, is to be let go."""
+    def _may_drop_idle_client(self) -> bool:
+        """True if this idle client's connection is to be closed, because another client waits for a thread."""
         since = self._session.since
-        if (since is not None and monotonic() - since < GRACE_S) or not self._acceptor.return_to():
+        if (since is not None and monotonic() - since < IDLE_GRACE_S) or not self._acceptor.count_as_free_if_needed():
             return False
-        if self._wait_alone(READABLE, 0.0):  # it has asked in the meantime
-            self._acceptor.stay_away()
+        if self._wait_for_client(READABLE, 0.0):  # the client has sent something meanwhile
+            self._acceptor.count_as_busy()
             return False
         return True
 
 
-def serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
-    """The whole life of a connection, in this thread."""
+def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
+    """The whole life of a connection, in this thread.
+
+    `asgi_thread` is what `application_running` gave: where an ASGI application runs.
+    """
+    acceptor = client.acceptor
     try:
         with acceptor.metrics.connection() if acceptor.metrics else nullcontext():
-            _serve(client, acceptor, turn)
-    except Exception:  # for want of memory, before it has begun
+            _serve(client, dispatcher(acceptor.service, client, asgi_thread))
+    except Exception:  # there was no memory to begin
         log.exception("a connection failed, and is cut")
         client.sock.close()
 
 
-def _serve(client: Client, acceptor: Acceptor, turn: Turn) -> None:
-    sock, session, _ = client
+def _serve(client: Client, dispatch: Dispatch) -> None:
+    acceptor, sock, session, _ = client
     want = READ
     try:
         forked.sockets.add(sock)
-        watch = session.delivery = _Watch(client, acceptor)
+        waiting = session.delivery = _ClientWait(client)
         while want is not CLOSE:
-            want = watch.wait()
+            want = waiting.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (acceptor.stop.ask_above() or acceptor.crowded()):
-                session.stop()  # its answer says that it is the last
-            want = drive(want, session, sock, turn)
+            if want is RUN and (acceptor.stop.check_parent() or acceptor.clients_starve()):
+                session.stop()  # its answer says that the connection ends with it
+            want = drive(want, session, sock, dispatch)
     except Exception:
         log.exception("a connection failed, and is cut")
     finally:
         try:
             _end(sock, session)
-        finally:  # again, should the first have been struck by an exception of another thread
+        finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
             _end(sock, session)
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:
-    """Once or twice: a client that is not let go would wait for ever."""
+    """Close the connection. May be called twice: a client whose connection stays open would wait for ever."""
     session.close()
     forked.sockets.discard(sock)
     if sock.fileno() >= 0:
         forked.release(sock)
 
 
-def serve_all(service: Service, acceptor: Acceptor, asgi: AsgiThread | None) -> None:
-    """Serve one client after another, until the order to stop.
+def repeat_until_stop(
+    accept_and_serve: Callable[[Acceptor, AsgiThread | None], None],
+    acceptor: Acceptor,
+    asgi_thread: AsgiThread | None,
+) -> None:
+    """Call `accept_and_serve(acceptor, asgi_thread)` until the order to stop, again if it raises.
 
-    An exception that comes out of there is one that another thread has raised in this one, as time-outs of
-    applications do, too late. It has cost the client that was served. Then this goes on.
+    What it raises is an exception that another thread has raised in this one (PyThreadState_SetAsyncExc), as time-outs
+    of applications do, and that came after the application had returned. It has cost the client that was served.
     """
+    try:
+        _repeat_until_stop(accept_and_serve, acceptor, asgi_thread)
+    finally:
+        close_waker_of_this_thread()
+
+
+def _repeat_until_stop(
+    accept_and_serve: Callable[[Acceptor, AsgiThread | None], None],
+    acceptor: Acceptor,
+    asgi_thread: AsgiThread | None,
+) -> None:
     failure: BaseException | None = None
-    while not service.stop.ordered:
+    while not acceptor.stop.ordered:
         try:
             if failure is not None:
-                _tell_and_pause(failure, acceptor)
+                _log_and_pause(failure, acceptor)
                 failure = None
-            for client in acceptor:
-                serve(client, acceptor, dispatcher(service, client, asgi))
-                del client  # nothing of it is kept while this waits for the next one
+            accept_and_serve(acceptor, asgi_thread)
         except BaseException as error:
-            # Nothing is called here: there is the next round for that, in which another one may come.
+            # Nothing is called here, for a call could be interrupted by another such exception: the next round does it.
             failure = error
 
 
-def _tell_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
-    """What comes again and again must not keep the process busy: then nobody is let in for a moment."""
-    if forked.stranger:
-        forked.leave(failure)
+def _log_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
+    """Log the failure. After two within ACCEPT_PAUSE_S accept nothing for as long, so that failures in a row do not
+    keep the CPU busy."""
+    if forked.by_application:
+        forked.exit_child(failure)
     log.error("a thread failed, and goes on", exc_info=failure)
-    close_bell_of_this_thread()
+    close_waker_of_this_thread()
     now = monotonic()
     if now - acceptor.failed_at < ACCEPT_PAUSE_S:
         acceptor.pause("a thread failed")
     acceptor.failed_at = now
 
 
-def _not_yet(exchange: ServerExchange) -> None:
-    """The application has its turn already."""
+def _already_dispatched(exchange: ServerExchange) -> None:
+    """For `drive` while the application runs: it is not called for the request again."""
 
 
 @contextmanager
-def serving(
+def application_running(
     service: Service,
     application: Callable[[Service], AbstractContextManager[AsgiThread | None]] = asgi_in_thread,
+    announce: bool = True,
 ) -> Iterator[AsgiThread | None]:
-    """From the application's start to its end, with clients let in between. For the main thread of a process.
+    """From the application's startup to its shutdown. For the main thread of a process.
 
-    Gives what an ASGI application runs on, for `dispatcher`.
+    Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
+    listeners. Gives the thread in which an ASGI application runs, for `serve`; None for WSGI.
     """
-    with application(service) as asgi:
-        # A thread that is busy with a client cannot shut the doors; the signal that orders the stop can.
-        service.stop.at_once = partial(_stop, service, asgi)
-        with service.metrics.told() if service.metrics else nullcontext():
-            if not service.stop.ordered:
+    with application(service) as asgi_thread:
+        # Closed in the signal handler, because the main thread itself may be busy with a client.
+        service.stop.on_order = partial(_on_order, service, asgi_thread)
+        with service.metrics.logged_by_thread() if service.metrics else nullcontext():
+            if announce and not service.stop.ordered:
                 service.ready(1)
-            yield asgi
+            yield asgi_thread
 
 
-def _stop(service: Service, asgi: AsgiThread | None) -> None:
+def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:
     service.close_listeners()
-    if asgi is not None:
-        asgi.order()
+    if asgi_thread is not None:
+        asgi_thread.order()
 
 
-def dispatcher(service: Service, client: Client, asgi: AsgiThread | None) -> Turn:
-    """Where the application runs in these models: in the client's thread, an ASGI application on the process's loop."""
+def dispatcher(service: Service, client: Client, asgi_thread: AsgiThread | None) -> Dispatch:
+    """Gives the function that runs the application for a request: WSGI in the client's thread, which calls it; ASGI on
+    the event loop of the process."""
 
     new_context = service.context.copy
 
-    def turn(exchange: ServerExchange) -> Want | None:
+    def dispatch(exchange: ServerExchange) -> Want | None:
         target = service.site.find(exchange)
         if isinstance(target, Asgi):
-            assert asgi is not None, "clients are let in when the application has started"
-            return asgi.answer(target, client.sock, client.session)
+            assert asgi_thread is not None, "clients are accepted when the application has started"
+            return asgi_thread.answer(target, client.sock, client.session)
         if not isinstance(target, Wsgi):
-            return answer_at_once(target, exchange)
-        new_context().run(answer, target, exchange, cast(_Watch, exchange.delivery))
+            return answer_without_waiting(target, exchange)
+        new_context().run(answer, target, exchange, cast(_ClientWait, exchange.delivery))
         return client.session.phase.want
 
-    return turn
+    return dispatch

@@ -1,7 +1,7 @@
 """Taking a protocol from want to want as far as its socket allows: what all models share (see `septet.protocol`).
 
-On a socket that is waited for each time this is a connection's whole life, step by step; on one that is watched by
-a loop it is what happens between two events.
+For a thread that waits for its socket this is the connection's whole life, step by step; for a loop that watches the
+socket it is what happens between two events.
 """
 
 import logging
@@ -20,21 +20,23 @@ RECEIVE_BYTES = 65536
 """One receive: below glibc's threshold for mapping fresh memory, which costs more than the copy."""
 
 _buffers: list[memoryview] = []
-"""For `receive_compactly`: as many as threads have received at the same time. Sockets do not wait, so these are few."""
+"""Free buffers of `receive_compactly`: one for each thread that receives at the same time. Sockets do not block, so
+there are few."""
 
 READ_BYTES = 65536
-"""One block of a file that a protocol wants to see."""
+"""One block of a file, for a protocol that `reads_files`."""
 
-Turn = Callable[[ServerExchange], Want | None]
-"""Gives the application its turn. None: it runs elsewhere, and whoever runs it carries the protocol on."""
+Dispatch = Callable[[ServerExchange], Want | None]
+"""Runs the application for an exchange, and gives the next want. None: the application runs elsewhere, and its thread
+or task drives the protocol from there."""
 
 
-def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, turn: Turn) -> Want:
-    """Carry on from `want` until the protocol waits for the client (READ), the socket is full (WRITE, EITHER), the
-    application runs elsewhere (RUN), or all is over (CLOSE)."""
+def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: Dispatch) -> Want:
+    """Do what the protocol wants, beginning with `want`, until it waits for the client (READ), the socket is full
+    (WRITE, EITHER), the application runs elsewhere (RUN), or the connection is over (CLOSE). Gives that want."""
     while True:
         if want is RUN:
-            after = turn(protocol.exchange)
+            after = dispatch(protocol.exchange)
             if after is None:
                 return RUN
             want = after
@@ -56,7 +58,7 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, turn: Turn)
             if not protocol.half_close():
                 return CLOSE
             want = _shut_down(protocol, sock)
-        else:  # EITHER: what the socket takes; then its carrier waits for room and for the client
+        else:  # EITHER: send what the socket takes; then the carrier waits until it can send or receive
             try:
                 want = protocol.wrote(sock.send(protocol.output))
             except BlockingIOError:
@@ -66,7 +68,7 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, turn: Turn)
 
 
 def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """Feed the protocol what the client has sent."""
+    """Receive from the client, for the protocol. Gives the next want."""
     try:
         data = sock.recv(RECEIVE_BYTES)
     except BlockingIOError:
@@ -77,10 +79,10 @@ def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """`receive`, with nothing in memory but what has come, for models in which many threads receive.
+    """`receive` by way of a buffer that is used again; for models in which many threads receive.
 
-    recv(2) into a new bytes object cuts 64 KiB down to what has come, and what lives on in its place keeps the heap in
-    pieces: it grew by 1 KB for each upload that was broken off, without an end. This costs 0.3 us more.
+    `socket.recv` allocates 64 KiB and shrinks them to the data received, which fragments the heap: it grew by 1 KB for
+    each upload that was broken off, without bound. The buffer costs 0.3 us more.
     """
     try:
         buffer = _buffers.pop()
@@ -98,8 +100,8 @@ def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """The same, by way of a buffer that nothing else uses meanwhile: without it poll and epoll grew by 7 MB in 150,000
-    mixed requests."""
+    """`receive` by way of the caller's buffer, which nothing else may use meanwhile; for loops. Without it poll and
+    epoll grew by 7 MB in 150,000 mixed requests."""
     try:
         data = bytes(buffer[: sock.recv_into(buffer)])
     except BlockingIOError:
@@ -110,10 +112,10 @@ def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.sock
 
 
 def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """The protocol's deadline has passed.
+    """The protocol's deadline has passed. Gives the next want.
 
-    A client that does not read is reset when its socket is closed (SO_LINGER in socket(7)): else the kernel would keep
-    what it does not take, some 280 KB, and the connection in FIN-WAIT-1 for minutes.
+    A client that does not read gets a RST when its socket is closed (SO_LINGER in socket(7)): else the kernel would
+    keep the unsent output, some 280 KB, and the connection in FIN-WAIT-1 for minutes.
     """
     want = protocol.phase.want
     after = protocol.expire()
@@ -138,7 +140,7 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
 
 
 def _cut_short(protocol: ServerProtocol) -> Want:
-    """What was promised of a file cannot be sent, so neither can the rest of the answer."""
+    """The file has changed, so the rest of the answer cannot be sent as its head has promised."""
     target = protocol.exchange.request.target.decode("ascii")
     log.warning("the file at %s changed while it was sent; the connection is cut", target)
     return protocol.lose()

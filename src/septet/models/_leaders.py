@@ -1,31 +1,31 @@
 """The threads in which a WSGI application runs under poll, epoll and io_uring: a leader and its followers.
 
-One thread, the leader, runs the loop: it moves the bytes of all clients, and what requests are complete it puts into a
+One thread, the leader, runs the loop: it moves the bytes of all clients, and puts requests that are complete into a
 queue, `due`. Then it runs the application for them, one after the other, in its own thread: most answers are ready
 in less time than it takes to wake another thread. But an application may wait, for a database or for another server,
 and the clients must not wait with it:
 
       leader   poll ─ bytes ─ run ─ run ─ run ┄┄┄ waits for a database ┄┄┄┄┄ ─ send ─> followers
                                               2 ms │
-      watcher  ──────────────────────────────────> │ wakes a follower, which takes the baton
+      watcher  ──────────────────────────────────> │ promotes a follower
                                                    v
       follower ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄ poll ─ bytes ─ run ─ run ─   (leads from here on)
 
-While the application runs, the leader's baton lies on the table. When the application comes back, the leader takes the
-baton up again and goes on. If it does not come back for 2 ms, the watcher wakes a follower, which takes the baton and
-goes on with the loop exactly where it stood: the rest of `due` is there for it. The thread that was left
-finishes its answer (that is its own, and stays on its thread), sends it, and is a follower from then on. Go's runtime
-does this with its processors when a system call blocks; as a pattern it is Leader/Followers (Schmidt et al., 2000).
+While a call of the application lasts, the leader offers the lead (`Member.lead_offer`). When the call returns, the
+leader withdraws the offer and goes on. If the call does not return for 2 ms, the watcher promotes a follower: that
+accepts the offer and goes on with the loop exactly where it stood; the rest of `due` is there for it. The former leader
+finishes its answer (each answer stays on one thread), sends it, and is a follower from then on. Go's runtime does this
+with its processors when a system call blocks; as a pattern it is Leader/Followers (Schmidt et al., 2000).
 
-A path whose answers were waited for is remembered. The next request for it goes to a follower at once, and no client
-waits those 2 ms; when it has been quick for a while, it is run by the leader again. What computes rather than waits is
-not remembered: beside Python's global lock a thread of its own would slow it and the loop down.
+A path whose answers made the leader wait is remembered. The next request for it goes to a follower at once, so that no
+client waits those 2 ms; after some quick answers in a row the leader runs it again (`_slow_paths`). A call that
+computes rather than waits is not remembered: because of Python's global lock, a thread of its own would slow it and the
+loop.
 
-The main thread is the watcher. It runs no application, so it hears signals at once.
+The main thread is the watcher (`_watcher`). It runs no application, so it handles signals at once.
 """
 
 import logging
-import os
 import time
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -37,44 +37,32 @@ from typing import Any
 
 from septet import forked
 from septet.loop import ReadinessLoop
-from septet.models._member import Answering, Due, Job, Member, Relief, ThreadStart
-from septet.pollers import READABLE, Poll
+from septet.models._member import Answering, Due, Job, Member, Promotion, ThreadStart
+from septet.models._slow_paths import SlowPaths
+from septet.models._watcher import TICK_S, Watcher
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 
 log = logging.getLogger("septet")
 
-TICK_S = 0.002
-"""How often the watcher looks while answers are made. A call that it sees twice has lasted 2 to 4 ms."""
+MAX_FAILURES = 8
+"""After this many exceptions of the leader in a row the server ends: then the loop itself is broken, and not just
+interrupted by an exception of another thread."""
 
-CALM_TICKS = 5
-"""When no answer was being made in so many looks, the watcher sleeps until the next one begins."""
+REPAIR_DELAY_S = 0.1
 
-REMEMBERED_PATHS = 1024
-REMEMBERED_PATH_BYTES = 256
-
-QUICK_ANSWERS = 32
-"""After so many quick answers in a row a path that was slow is quick again."""
-
-QUICK_S = 0.001
-
-MOST_FAILURES = 8
-"""In a row: then the loop is broken, and not only its thread struck by an exception of another one."""
-
-SET_RIGHT_S = 0.1
-
-ALONE_S = 1.0
-"""How long a leader waits for a follower that moves the bytes instead."""
+FOLLOWER_WAIT_S = 1.0
+"""How long a leader waits for a follower to move the bytes, before it moves them itself."""
 
 END_S = 1.0
-"""For the leader to come out of the loop at the end."""
+"""How long the main thread waits for the leader to leave the loop at the end."""
 
 
 class Leaders:
     """Runs a loop, and a WSGI application for what is `due`, at most `limit` requests at a time.
 
-    Made and run by the main thread. The loop's callbacks put requests into `due`, in whatever thread leads; where
-    another thread does so, it wakes the loop.
+    Made and run by the main thread. The loop's callbacks put requests into `due`, in the thread that leads; any other
+    thread that does so wakes the loop.
     """
 
     def __init__(
@@ -85,77 +73,74 @@ class Leaders:
         stop: Stop,
         exhaustion: ResourceExhaustion,
         done: Callable[[], None],
-        set_right: Callable[[], None],
+        repair: Callable[[], None],
     ) -> None:
         self.order = stop.order_fileno
-        self._set_right = set_right
-        """Called by the leader, when an exception may have kept the loop from something."""
+        self._repair = repair
+        """Called by the leader when an exception may have interrupted a callback of the loop."""
         loop.set_exception_handler(self._loop_failed)
         self._done = done
-        """Called by the leader, when the order to stop has come, after answers: perhaps they were the last."""
+        """Called by the leader after answers, once the order to stop has come: they may have been the last."""
         self._loop = loop
         self._limit = limit
         self._stop = stop
-        self._shortage = exhaustion
+        self._exhaustion = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
-        """For followers."""
-        self._news: SimpleQueue[None] = SimpleQueue()
-        """That there are jobs."""
+        """What followers have to do."""
+        self._job_signal: SimpleQueue[None] = SimpleQueue()
+        """One element for each follower to wake."""
         self._lock = Lock()
-        """Of the three counts."""
-        self._away = 0
-        """Answers that are made by threads other than the leader, or wait for one."""
-        self._idle = 0
+        """Guards `_jobs` and the three counts that follow."""
+        self._busy_followers = 0
+        """Answers that are given to followers: being made, or waiting for a follower."""
+        self._idle_followers = 0
         """Followers that wait for a job."""
         self._threads = 0
         self._members: dict[int, Member] = {}
-        """By the thread's identity."""
-        self._leader: Member | None = None
-        self._slow: dict[bytes, int] = {}
-        """Paths whose answers are waited for, and how many quick ones more will make each quick again."""
-        self._relieving = False
-        """A follower has been told to take the leader's baton, and has not come to it yet."""
-        self._over = False
-        self._left = Event()
+        """By the thread's `get_ident()`."""
+        self.leader: Member | None = None
+        self._slow = SlowPaths()
+        self.promoting = False
+        """A follower has been told to lead, and has not begun yet."""
+        self.ended = False
+        self._loop_ended = Event()
         self._failures = 0
-        """Of the leader, in a row, since the loop has last come through a turn."""
+        """Exceptions of the leader in a row, since the loop last completed an iteration."""
         self._failure: BaseException | None = None
-        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.watcher_sleeps = False
+        self._watcher = Watcher(self, stop)
         forked.register(self)
 
-    def forsake(self) -> None:
-        if self._alarm >= 0:
-            os.close(self._alarm)
+    def close_in_child(self) -> None:
+        self._watcher.close()
         for member in self._members.values():
-            member.forsake()
+            member.close()
 
-    # What connections call, from any of the threads
+    # What connections call, from any thread
 
     def leads(self) -> bool:
-        """Whether the loop belongs to the calling thread now."""
+        """True if the calling thread is the leader."""
         member = self._members.get(get_ident())
         return member is not None and member.leads
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        """Wait until the loop has sent something for this connection; a follower leads meanwhile."""
+        """Wait until the loop has sent some output of this connection; a follower leads meanwhile."""
         member = self._members[get_ident()]
-        longest_s = ALONE_S if timeout_s is None else min(timeout_s, ALONE_S)
+        longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
         member.call(connection.await_room, longest_s)
-        if member.leads and longest_s == ALONE_S:  # the system gives no thread for a follower
+        if member.leads and longest_s == FOLLOWER_WAIT_S:  # there is no follower: the system gives no thread
             connection.make_room(timeout_s)
 
     @property
     def busy(self) -> bool:
-        """Requests are being answered, or wait for that."""
-        leader = self._leader
-        return self._away > 0 or bool(self._due) or (leader is not None and leader.request is not None)
+        """Requests are being answered, or wait to be."""
+        leader = self.leader
+        return self._busy_followers > 0 or bool(self._due) or (leader is not None and leader.request is not None)
 
     def end(self) -> None:
         """Have `run` return."""
-        self._over = True
-        self.wake_watcher()
+        self.ended = True
+        self._watcher.wake()
 
     # The main thread
 
@@ -163,92 +148,55 @@ class Leaders:
         """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
         self._threads = 1
         self._start(ThreadStart())
-        while not self._over:
+        while not self.ended:
             try:
-                self._watch()
+                self._watcher.run()
             except (MemoryError, OSError) as error:
-                self._shortage.tell(f"cannot watch the application: {reason(error)}", "the server goes on")
+                self._exhaustion.report(f"cannot watch the application: {reason(error)}", "the server goes on")
                 time.sleep(TICK_S)
-        for _ in range(self._threads):  # which end, if they are idle
-            self._news.put(None)
-        self._left.wait(END_S)
-        os.close(self._alarm)
-        self._alarm = -1
+        for _ in range(self._threads):  # idle followers wake, and end
+            self._job_signal.put(None)
+        self._loop_ended.wait(END_S)
+        self._watcher.close()
         if self._failure is not None:
             raise self._failure
 
-    def _watch(self) -> None:
-        poller = Poll()
-        poller.add(self._stop.fileno(), READABLE)
-        poller.add(self._alarm, READABLE)
-        seen: tuple[Member | None, int] = None, 0
-        seen_cpu_s, calm = 0.0, 0
-        while not self._over:
-            for descriptor, _ in poller.wait(None if self.watcher_sleeps else TICK_S):
-                self._hear(poller, descriptor)
-            member = self._leader
-            if member is None or not member.baton:
-                calm += 1
-                self._sleep_if(calm >= CALM_TICKS)
-                continue
-            calm = 0
-            cpu_s = member.wanted_cpu_s()
-            if seen == (member, member.serial) and not self._relieving:
-                waits = cpu_s - seen_cpu_s < TICK_S / 2
-                self._relieving = True
-                if not self._assign(Relief(member, member.serial, waits)):
-                    self._relieving = False
-            seen, seen_cpu_s = (member, member.serial), cpu_s
-
-    def _sleep_if(self, calm: bool) -> None:
-        if calm:
-            self.watcher_sleeps = True
-            member = self._leader
-            if member is not None and member.baton:  # which it put down before it could see that the watcher sleeps
-                self.watcher_sleeps = False
-
-    def _hear(self, poller: Poll, descriptor: int) -> None:
-        if descriptor == self._alarm:
-            os.eventfd_read(self._alarm)
-            self.watcher_sleeps = False
-        elif self._stop.heard():
-            poller.remove(descriptor)
-
-    def wake_watcher(self) -> None:
-        self.watcher_sleeps = False
-        os.eventfd_write(self._alarm, 1)
-
     # Jobs and threads
 
-    def _assign(self, relief: Relief | None, giver: Member | None = None) -> bool:
-        """Have a follower relieve the leader, or answer what its `giver` has, and count that as away. False if there is
-        no follower, and the system gives no more threads."""
+    def _assign(self, promotion: Promotion | None, giver: Member | None = None) -> bool:
+        """Give a follower a job: a promotion, or the item that the thread `giver` holds. Starts a thread if no follower
+        is idle. False if the system gives none; then nothing has changed."""
         start = ThreadStart()
-        job: Job = relief, giver.item if giver is not None else None
+        job: Job = promotion, giver.item if giver is not None else None
         try:
             with self._lock:
-                # As many jobs as followers that will take them?
-                if len(self._jobs) >= self._idle and self._threads <= self._limit:
+                # Is there a job for every idle follower already?
+                if len(self._jobs) >= self._idle_followers and self._threads <= self._limit:
                     start.counted = True
                     self._threads += 1
                 self._jobs += (job,)
                 if giver is not None:
                     giver.item = None
-                    self._away += 1
+                    self._busy_followers += 1
             if start.counted:
                 self._start(start)
             else:
-                self._news.put(None)
+                self._job_signal.put(None)
         except BaseException as error:
-            given = self._take_back(start, job, giver)
+            given = self._withdraw(start, job, giver)
             if not isinstance(error, RuntimeError):
                 raise
-            self._shortage.tell(f"cannot start a thread: {error}")
+            self._exhaustion.report(f"cannot start a thread: {error}")
             return given
         return True
 
-    def _take_back(self, start: ThreadStart, job: Job, giver: Member | None) -> bool:
-        """Whether there is nothing to be taken back: a thread has begun, or another one has taken the job."""
+    def assign_promotion(self, promotion: Promotion) -> bool:
+        """For the watcher."""
+        return self._assign(promotion)
+
+    def _withdraw(self, start: ThreadStart, job: Job, giver: Member | None) -> bool:
+        """Take the job back after its thread could not be started. True if that is not possible: the thread has begun
+        after all, or another one has taken the job."""
         with self._lock:
             if start.began:
                 return True
@@ -260,26 +208,27 @@ class Leaders:
             self._jobs.remove(job)
             if giver is not None:
                 giver.item = job[1]
-                self._away -= 1
+                self._busy_followers -= 1
         return False
 
     def _start(self, start: ThreadStart) -> None:
-        Thread(target=self._live, args=(start,), name=f"septet-{self._threads}", daemon=True).start()
+        Thread(target=self._run_thread, args=(start,), name=f"septet-{self._threads}", daemon=True).start()
 
-    def _live(self, start: ThreadStart) -> None:
+    def _run_thread(self, start: ThreadStart) -> None:
         while True:
             try:
                 self._work(start)
                 return
-            except BaseException:  # at the one place where `_work` does not expect it
+            except BaseException:  # raised at the one place where `_work` does not catch it
                 pass
 
     def _work(self, start: ThreadStart) -> None:
-        """The life of a thread. What the application raises does not come here, but what other threads raise in this
-        one does (PyThreadState_SetAsyncExc), at any call; and what the loop raises.
+        """The life of a thread.
 
-        It has cost the request that was answered. What a thread is to do and what it counts for stands in its `Member`
-        and changes in stretches without a call, so the thread can go on from there.
+        Exceptions of the application do not come here. Those that other threads raise in this one do
+        (PyThreadState_SetAsyncExc), at any call, and so do those of the loop. Each costs the request that was being
+        answered. The thread's state is in its `Member` and changes in stretches without a call, so the thread can go on
+        from there.
         """
         failure: BaseException | None = None
         while not self._failure:
@@ -290,15 +239,15 @@ class Leaders:
                 me = self._member(start)
                 if me is None:
                     return
-                while not (self._over and me.is_free()):
+                while not (self.ended and me.has_no_work()):
                     self._do_next(me)
-                me.forsake()
+                me.close()
                 return
             except BaseException as error:
-                failure = error  # and nothing else: there is the next round for that, in which another one may come
+                failure = error  # no call here, for another exception could interrupt it: the next round handles it
 
     def _member(self, start: ThreadStart) -> Member | None:
-        """What the thread is; None if it has begun too late."""
+        """The thread's `Member`; None if `_withdraw` has declared the start void."""
         with self._lock:
             if start.void:
                 return None
@@ -306,8 +255,8 @@ class Leaders:
         identity = get_ident()
         me = self._members.get(identity)
         if me is None:
-            me = Member(self)
-            me.leads = self._leader is None  # the first one
+            me = Member(self._watcher)
+            me.leads = self.leader is None  # the first thread begins as the leader
             self._members[identity] = me
         return me
 
@@ -315,34 +264,34 @@ class Leaders:
         if me.leads:
             self._lead(me)
         elif me.item is not None:
-            self._answer_away(me)
-        elif me.away:
-            self._go_on_away(me)
-        elif me.relief is not None:
-            self._relieve(me)
+            self._answer_as_follower(me)
+        elif me.counted_busy:
+            self._finish_as_follower(me)
+        elif me.promotion is not None:
+            self._promote(me)
         else:
             self._await_job(me)
 
     def _await_job(self, me: Member) -> None:
-        """Take a job, or wait until there may be one."""
+        """Take a job if there is one; else wait for the signal that there may be."""
         with self._lock:
             if self._jobs:
-                me.relief, me.item = self._jobs[0]
-                me.away = me.item is not None
+                me.promotion, me.item = self._jobs[0]
+                me.counted_busy = me.item is not None
                 del self._jobs[0]
-                if me.idle:
-                    me.idle = False
-                    self._idle -= 1
+                if me.counted_idle:
+                    me.counted_idle = False
+                    self._idle_followers -= 1
                 return
-            if not me.idle:
-                me.idle = True
-                self._idle += 1
-        self._news.get()
+            if not me.counted_idle:
+                me.counted_idle = True
+                self._idle_followers += 1
+        self._job_signal.get()
 
     def _recover(self, failure: BaseException) -> None:
-        """Set right what the exception may have left undone. Ends the server if the loop cannot go on."""
-        if forked.stranger:
-            forked.leave(failure)
+        """Repair what the exception may have interrupted. Ends the server if the loop cannot go on."""
+        if forked.by_application:
+            forked.exit_child(failure)
         me = self._members.get(get_ident())
         if me is None:
             return
@@ -351,79 +300,80 @@ class Leaders:
             me.item = None
         me.request = None
         for _ in self._jobs:
-            self._news.put(None)
+            self._job_signal.put(None)
         if not me.leads:
-            self._wake_leader()  # which may wait for this, and for what this was about to tell it
+            self._wake_leader()  # the exception may have come before this thread could do so
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._set_right)
+                self._loop.call_soon_threadsafe(self._repair)
             log.error("a thread failed, and goes on", exc_info=failure)
             return
         self._failures += 1
-        if self._failures >= MOST_FAILURES:
+        if self._failures >= MAX_FAILURES:
             self._failure = failure
             self.end()
-            self._left.set()
+            self._loop_ended.set()
             return
-        self._set_right()
+        self._repair()
         log.error("a thread failed, and goes on", exc_info=failure)
 
     def _loop_failed(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback of ours raised, and may have left something undone."""
-        loop.call_later(SET_RIGHT_S, self._set_right)
+        """A callback raised, and may have left its work undone."""
+        loop.call_later(REPAIR_DELAY_S, self._repair)
         loop.default_exception_handler(context)
 
     # What threads do
 
-    def _relieve(self, me: Member) -> None:
-        assert me.relief is not None
-        leader, serial, waits = me.relief
+    def _promote(self, me: Member) -> None:
+        assert me.promotion is not None
+        leader, serial, waits = me.promotion
         with self._lock:
-            self._relieving = False
-            me.relief = None
+            self.promoting = False
+            me.promotion = None
             if leader.serial != serial:
                 return
             try:
-                del leader.baton[0]
-            except IndexError:  # the call has come back
+                del leader.lead_offer[0]
+            except IndexError:  # the call has returned, and the offer is withdrawn
                 return
             leader.leads = False
-            leader.away = True
-            self._away += 1
+            leader.counted_busy = True
+            self._busy_followers += 1
             me.leads = True
-            self._leader = me
+            self.leader = me
         request = leader.request
         if waits and request is not None:
-            self._remember(request.path)
+            self._slow.remember(request.path)
 
     def _lead(self, me: Member) -> None:
-        """Run the loop, and the application for what is due; until the end, or until a follower leads."""
-        self._leader = me
+        """Run the loop, and the application for what is due, until the end or until a follower leads."""
+        self.leader = me
         due, loop = self._due, self._loop
-        while not self._over:
+        while not self.ended:
             if due and not self._answer_due(me):
                 return
             if self._stop.ordered:
                 self._done()
-            if due and self._away < self._limit:
-                loop.call_soon(_nothing)  # look who else has come, without waiting
+            if due and self._busy_followers < self._limit:
+                loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
             loop.turn()
             self._failures = 0
         me.leads = False
-        self._left.set()
+        self._loop_ended.set()
 
     def _answer_due(self, me: Member) -> bool:
-        """Whether this thread still leads. (Here, and not in `_lead`, for while that waits nothing is to be kept.)"""
+        """Run the application for what is due; True if this thread still leads. (A function of its own, so that no
+        local variable keeps a request while `_lead` waits.)"""
         due = self._due
-        for _ in range(len(due)):  # a client that sends its requests in one piece may add to them
-            if self._away >= self._limit:
+        for _ in range(len(due)):  # answers may add to them, where a client pipelines
+            if self._busy_followers >= self._limit:
                 break
             try:
-                # Without a call, so that what is taken is never lost; for other threads it is one step, too.
+                # Without a call, so that no exception of another thread can lose the item between the two.
                 me.item = connection, application, request = due[0]
                 del due[0]
-            except IndexError:  # a follower was quicker
+            except IndexError:  # a follower has taken it
                 break
-            if self._slow and request.path in self._slow and self._send_away(me):
+            if self._slow and request.path in self._slow and self._hand_to_follower(me):
                 continue
             me.serial += 1
             me.request = request
@@ -433,33 +383,28 @@ class Leaders:
                 return False
         return True
 
-    def _send_away(self, me: Member) -> bool:
+    def _hand_to_follower(self, me: Member) -> bool:
         return self._assign(None, me)
 
-    def _answer_away(self, me: Member) -> None:
-        """Answer a request whose path is known to be slow."""
+    def _answer_as_follower(self, me: Member) -> None:
+        """Answer a request whose path is remembered as slow."""
         assert me.item is not None
         connection, application, request = me.item
         began = time.monotonic()
         connection.answer(application, me.call)
         me.item = None
-        path = request.path
-        if time.monotonic() - began >= QUICK_S:
-            self._remember(path)
-        elif (left := self._slow.get(path, 0)) > 1:
-            self._slow[path] = left - 1
-        else:
-            self._slow.pop(path, None)
+        self._slow.answered(request.path, time.monotonic() - began)
 
-    def _go_on_away(self, me: Member) -> None:
-        """Give the place back that an answer had beside the leader's; if it was the last, to the next that is due."""
+    def _finish_as_follower(self, me: Member) -> None:
+        """An answer beside the leader is done. If the number of them is at its limit, answer the next request that is
+        due in its place; else count one less."""
         with self._lock:
-            if self._away >= self._limit and self._due:  # the leader may be quicker
+            if self._busy_followers >= self._limit and self._due:  # else the leader has taken what was due
                 me.item = self._due[0]
                 del self._due[0]
             else:
-                me.away = False
-                self._away -= 1
+                me.counted_busy = False
+                self._busy_followers -= 1
         if me.item is None:
             if self._due or self._stop.ordered:
                 self._wake_leader()
@@ -470,18 +415,10 @@ class Leaders:
 
     def _wake_leader(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._done if self._stop.ordered else _nothing)
+            self._loop.call_soon_threadsafe(self._done if self._stop.ordered else _wake_loop)
         except RuntimeError:
-            pass  # the loop was closed over this answer: its time was up
-
-    def _remember(self, path: bytes) -> None:
-        slow = self._slow
-        if len(path) <= REMEMBERED_PATH_BYTES:
-            slow.pop(path, None)
-            slow[path] = QUICK_ANSWERS
-            if len(slow) > REMEMBERED_PATHS:
-                slow.pop(next(iter(slow)), None)
+            pass  # the loop was closed while this answer was made: the time for a graceful stop was up
 
 
-def _nothing() -> None:
-    """Wakes the loop, or keeps it from waiting."""
+def _wake_loop() -> None:
+    """A callback that does nothing, but has the loop come back from its wait."""

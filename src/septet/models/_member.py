@@ -1,7 +1,7 @@
-"""A thread among `_leaders.Leaders`: what it is to do, and what it counts for.
+"""A thread among `_leaders.Leaders`: what it is to do, and in which counts it is included.
 
-An exception that another thread raises in this one (PyThreadState_SetAsyncExc) may come at any call. So all of this
-changes in stretches without a call, and the thread goes on from what stands here.
+An exception that another thread raises in this one (PyThreadState_SetAsyncExc) may come at any call. So the state below
+changes in stretches without a call, and the thread can go on from it.
 """
 
 import os
@@ -14,93 +14,98 @@ from typing import Any, NamedTuple, Protocol
 from septet.exchange import Request
 from septet.models._answer import SyncApplication
 
-DOWN = (None,)
-"""A baton on the table. Added without a call, so that no exception of another thread comes between that and `try`."""
+OFFERED = (None,)
+"""Added to `Member.lead_offer` without a call, so that no exception of another thread comes between that and `try`."""
 
 
 class Answering(Protocol):
     """A connection whose request is complete."""
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run the application, calling its functions by `call`."""
+        """Run the application for the request; each of its functions is called by `call`."""
 
     def abandon(self) -> None:
-        """Cut it, if it is there still: its request is not answered any more."""
+        """Cut the connection, if it is open still: its request will not be answered."""
 
     def await_room(self, timeout_s: float | None) -> None:
-        """Wait until the loop has sent something of what was given for the client."""
+        """Wait until the loop has sent some of the output that waits for the client."""
 
     def make_room(self, timeout_s: float | None) -> None:
-        """Wait until something can be sent, and send it."""
+        """Wait until the socket takes more output, and send it in this thread."""
 
 
 Item = tuple[Any, SyncApplication, Request]
 """An `Answering`, the application for it, and its request."""
 
 Due = deque[Item]
+"""Requests that wait for a WSGI application, in the order in which they were complete."""
 
 
-class Watched(Protocol):
-    """Who looks how long the calls of a leader last."""
+class CallWatcher(Protocol):
+    """Is woken when a leader begins to call the application: see `_watcher.Watcher`."""
 
-    watcher_sleeps: bool
+    sleeps: bool
 
-    def wake_watcher(self) -> None: ...
+    def wake(self) -> None: ...
 
 
 class Member:
-    """One of the threads, which alone writes here; but any may take its baton."""
+    """One of the threads. Only that thread writes here, but for `lead_offer`, which a follower may take."""
 
     __slots__ = (
         "_clock",
-        "_leaders",
         "_schedstat",
-        "away",
-        "baton",
-        "idle",
+        "_watcher",
+        "counted_busy",
+        "counted_idle",
         "item",
+        "lead_offer",
         "leads",
-        "relief",
+        "promotion",
         "request",
         "serial",
     )
 
-    def __init__(self, leaders: "Watched") -> None:
-        self._leaders = leaders
-        self.baton: list[None] = []
-        """Not empty while this thread leads and is in a call of the application."""
+    def __init__(self, watcher: CallWatcher) -> None:
+        self._watcher = watcher
+        self.lead_offer: list[None] = []
+        """Has one element while this thread leads and is in a call of the application: a follower that removes the
+        element is the leader from then on."""
         self.leads = False
-        self.away = False
-        """It is counted among those that answer beside the leader."""
-        self.idle = False
-        """It is counted among the followers that wait for a job."""
+        self.counted_busy = False
+        """The thread is counted among those that answer beside the leader."""
+        self.counted_idle = False
+        """The thread is counted among the followers that wait for a job."""
         self.item: Item | None = None
-        """What it answers."""
-        self.relief: Relief | None = None
+        """What this thread answers."""
+        self.promotion: Promotion | None = None
+        """The order to take over from a leader, until it is carried out."""
         self.request: Request | None = None
-        """Which is answered while leading. (The connection may have come to its next one before `close` returns.)"""
+        """The request that this thread answers as the leader. (The connection may be at its next request before the
+        application's `close` returns.)"""
         self.serial = 0
-        """Grows with every answer that is made while leading."""
+        """Grows by one with every answer that this thread makes as the leader."""
         self._clock = time.pthread_getcpuclockid(get_ident())
         try:
             self._schedstat = os.open(f"/proc/self/task/{get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # the kernel keeps no such figures (CONFIG_SCHED_INFO), or no descriptor is left
             self._schedstat = -1
 
-    def is_free(self) -> bool:
-        """There is nothing that it has to do, or to count for."""
-        return not (self.leads or self.away) and self.item is None and self.relief is None
+    def has_no_work(self) -> bool:
+        """True if the thread has nothing to do and is in no count, so that it may end."""
+        return not (self.leads or self.counted_busy) and self.item is None and self.promotion is None
 
-    def forsake(self) -> None:
-        """In a child of the application's, or when the thread ends."""
+    def close(self) -> None:
+        """For the end of the thread, and for a child that the application has forked."""
         if self._schedstat >= 0:
             os.close(self._schedstat)
             self._schedstat = -1
 
     def wanted_cpu_s(self) -> float:
-        """Seconds that this thread has run or was ready to run, though others had the processor; for any thread.
+        """Seconds for which this thread has run, or was ready to run while others had the CPU. From any thread.
 
-        On a busy machine a thread that computes may get nothing for many milliseconds, and seems to wait.
+        The time it was ready counts, because on a busy machine a thread that computes may get no CPU for many
+        milliseconds, and would seem to wait.
         """
         if self._schedstat < 0:
             return time.clock_gettime(self._clock)
@@ -108,34 +113,35 @@ class Member:
         return (int(ran_ns) + int(ready_ns)) / 1e9
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of the application. The lead may be lost meanwhile: `leads` tells afterwards."""
+        """Call a function of the application. The lead is on offer meanwhile: see `leads` afterwards."""
         if not self.leads:
             return function(*arguments)
-        self.baton += DOWN
+        self.lead_offer += OFFERED
         try:
-            if self._leaders.watcher_sleeps:
-                self._leaders.wake_watcher()
+            if self._watcher.sleeps:
+                self._watcher.wake()
             return function(*arguments)
         finally:
             try:
-                del self.baton[0]
-            except IndexError:  # one of two threads gets it, and it was not this one
+                del self.lead_offer[0]
+            except IndexError:  # a follower has removed it, and leads now
                 self.leads = False
 
 
-class Relief(NamedTuple):
-    """Take the baton of a leader, if it is still in the call in which it was seen, and lead instead."""
+class Promotion(NamedTuple):
+    """The order to lead in the place of `leader`, if that is still in the call in which the watcher saw it."""
 
     leader: Member
     serial: int
     waits: bool
+    """The leader's call has used no CPU: it waits."""
 
 
-Job = tuple[Relief | None, Item | None]
-"""One or the other."""
+Job = tuple[Promotion | None, Item | None]
+"""What a follower is given: exactly one of the two."""
 
 
 class ThreadStart:
-    """Of a thread: whether it counts is settled between itself and who starts it, whatever comes in between."""
+    """The start of a thread. Says whether the thread is counted, if its start is interrupted by an exception."""
 
     counted = began = void = False

@@ -1,15 +1,16 @@
 """A task for each request, but only for a request that waits.
 
-Most requests are answered before their application first waits for anything. Such a one needs no task of its own, only
-somebody to be: time-outs, task groups and libraries ask for `asyncio.current_task()`. So there is always a spare task.
-The application takes its first step in the name and in the context of the spare. If it waits then, the spare goes on
-with it and is its task for good. If it has ended, and has left no trace on the spare, the next request has the same.
+Most requests are answered before their application first waits for anything. Such a request needs no task of its own,
+but time-outs, task groups and libraries expect that `asyncio.current_task()` gives one. So there is always a spare
+task. The application makes its first step as the spare task, in its context. If the application waits then, the spare
+becomes its task. If the application has ended, and has changed nothing on the spare, the spare is used for the next
+request.
 
 That saves a seventh of the instructions of a small answer: a Task, its Handle and its Context, and their way through
 the loop.
 
-What tells that nothing is left are reference counts and private parts of asyncio's tasks. Elsewhere than in versions of
-Python with which that was tried, each request has a task as asyncio makes it.
+Whether the spare is unchanged is read from reference counts and private attributes of asyncio's tasks. Under versions
+of Python with which that was not tried, each request has a task as asyncio makes it.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ TRIED = ((3, 11), (3, 12), (3, 13))
 
 
 def may_reuse(version: tuple[int, int], implementation: str, gil: bool) -> bool:
-    """Whether a spare task may be used for more than one request under such a Python."""
+    """True if a spare task may be used for more than one request under this version of Python."""
     return version in TRIED and implementation == "cpython" and gil
 
 
@@ -37,7 +38,8 @@ def _may_reuse_here() -> bool:
 
 
 class Starter:
-    """Starts the tasks of one loop, each in a copy of the context in which this is made. For the loop's thread."""
+    """Starts the tasks of one loop, each in a copy of the context in which the starter was made. For the loop's
+    thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reuses: bool | None = None) -> None:
         self._loop = loop
@@ -46,12 +48,12 @@ class Starter:
         self._spare: _Spare | None = None
 
     def start(self, work: Work) -> "asyncio.Task[None] | None":
-        """Take the first step of `work`; the task that goes on with it, or None if it has come to its end.
+        """Make the first step of `work`. Gives the task that goes on with it; None if `work` has ended.
 
-        Called while the loop runs, and none of its tasks does.
+        To be called while the loop runs, and outside its tasks.
         """
         loop = self._loop
-        if loop.get_task_factory() is not None or not self._reuses:  # or the application has its own idea of a task
+        if loop.get_task_factory() is not None or not self._reuses:  # a task factory of the application makes its own
             return loop.create_task(work, context=self._context.copy())
         spare = self._spare
         if spare is None:
@@ -75,14 +77,14 @@ class Starter:
         return None
 
     def close(self) -> None:
-        """No more will be started."""
+        """No more tasks will be started."""
         if self._spare is not None:
             self._spare.end()
             self._spare = None
 
 
 class _Spare:
-    """A task that has not begun, and is in nobody's way: not in the loop's queue, nor among `asyncio.all_tasks()`."""
+    """A task that has not begun, and is neither in the loop's queue nor among `asyncio.all_tasks()`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.context = context
@@ -94,12 +96,12 @@ class _Spare:
         self._references = getrefcount(self.task)
 
     def is_as_new(self, context: Context) -> bool:
-        """Whether what has been done in its name has changed nothing: its context holds what this one does, nobody has
-        named or cancelled it or waits for its end, and nobody has kept it, as a key for instance."""
+        """True if the application has not changed the spare: its context equals `context`, and the task was not named
+        or cancelled, has no callbacks, and is not referred to (as a key of a dict, for instance)."""
         task = self.task
         return (
             self.context == context
-            # What is equal may be another's nevertheless, and change later.
+            # Equal values may be different objects, which may change later.
             and (not context or all(map(is_, self.context.values(), context.values())))
             and task.get_name() == self._name
             and not task.cancelling()
@@ -116,14 +118,15 @@ class _Spare:
         return self.end()
 
     def end(self) -> "asyncio.Task[None]":
-        """Become a task like any other; one without work ends at once, as whoever waits for it will expect."""
+        """Become a task like any other. Without work it ends at once, so that code that awaits it goes on."""
         asyncio._register_task(self.task)
         self._step._run()
         return self.task
 
 
 def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
-    """The task's first step, out of the loop's queue. It is the last there unless another thread was quick."""
+    """Remove the task's first step from the loop's queue. It is the last there, unless another thread has just added
+    a callback."""
     for index in range(len(ready) - 1, -1, -1):
         handle: asyncio.Handle = ready[index]
         if getattr(cast(Any, handle)._callback, "__self__", None) is task:
@@ -138,7 +141,7 @@ async def _finish(rest: "_Rest") -> None:
 
 
 class _Rest:
-    """A coroutine after its first step."""
+    """Awaits a coroutine that has made its first step already."""
 
     __slots__ = ("awaited", "work")
 
@@ -148,7 +151,7 @@ class _Rest:
 
     def __await__(self) -> Generator[Any, Any, None]:
         work, awaited = self.work, self.awaited
-        assert work is not None, "only what was begun has a rest"
+        assert work is not None, "only a coroutine that was begun goes on"
         self.awaited = None
         while True:
             try:

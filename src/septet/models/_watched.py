@@ -1,8 +1,8 @@
 """A session, its socket, and the loop that watches it.
 
-The loop calls `ready` straight from its poller; from there the session is carried as far as the socket allows, and the
-loop is told what to watch for next. Between two requests of a busy connection that is one and the same, so it costs
-no system call.
+The loop calls `ready` straight from its poller. That drives the session as far as the socket allows, and then has the
+loop watch for the next event. Between two requests of a busy connection that is the event it watches for already, so it
+costs no system call.
 """
 
 import logging
@@ -18,14 +18,14 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
-"""Bytes that a client may send ahead while the application runs; from there on the kernel keeps them."""
+"""Bytes that are received ahead while the application runs; beyond that they stay in the kernel."""
 
 _buffer = memoryview(bytearray(RECEIVE_BYTES))
-"""For the thread of the loop, of which a process has one; it never hands the loop over while it receives."""
+"""For the thread that runs the loop, of which a process has one; it never hands over the loop while it receives."""
 
 
 class WatchedConnection:
-    """Belongs to the thread of its loop. A subclass says where the application runs, and what the end is."""
+    """For the thread of its loop. A subclass says where the application runs (`dispatch`), and closes (`end`)."""
 
     __slots__ = ("_descriptor", "_mask", "cycle", "loop", "session", "sock")
 
@@ -34,26 +34,26 @@ class WatchedConnection:
         self.sock = sock
         self.session = session
         self.cycle: Cycle | None = None
-        """The ASGI exchange that was begun last."""
+        """The ASGI application's part of the last request; None when it is answered."""
         self._descriptor = sock.fileno()
         self._mask = 0
 
-    def turn(self, exchange: ServerExchange) -> Want | None:
-        """Give the application its turn; None when it runs elsewhere and will call `drive`."""
+    def dispatch(self, exchange: ServerExchange) -> Want | None:
+        """Run the application; gives the next want, or None if the application runs elsewhere and will call `drive`."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """The connection is over, and no longer watched."""
+        """Close the connection, which is no longer watched."""
         raise NotImplementedError
 
     def ready(self, mask: int) -> None:
-        """The loop's call: the socket is ready for what was watched for, or broken, which trying will show."""
+        """Called by the loop: the socket is ready for what was watched for, or broken, as the next call will show."""
         session = self.session
         try:
             want = session.phase.want
             if want is READ:
                 want = receive_into(_buffer, session, self.sock)
-            elif want is RUN:  # while the application runs, only an error tells that the client is gone
+            elif want is RUN:  # while the application runs, only an error shows that the client is gone
                 want = session.lose() if mask & (ERROR | HANGUP) else receive_into(_buffer, session, self.sock)
                 if session.unread > UNREAD_LIMIT:
                     self.attend(want)
@@ -64,18 +64,18 @@ class WatchedConnection:
             self.fail()
 
     def fail(self) -> None:
-        """Cut the connection, whatever went wrong with it. While the exception is handled."""
+        """Log the exception that is being handled, and cut the connection."""
         log.exception("a connection failed, and is cut")
         self.drive(self.session.lose())
 
     def drive(self, want: Want) -> None:
-        """Carry the session on from `want`, and watch for what it waits for then. What goes wrong cuts the connection:
-        the application, which may be the caller, cannot mend it."""
+        """Drive the session from `want`, and have the loop watch for what it waits for then. A failure cuts the
+        connection, and is not raised: the application, which may be the caller, could do nothing about it."""
         session = self.session
         try:
-            after = drive(want, session, self.sock, self.turn)
+            after = drive(want, session, self.sock, self.dispatch)
             cycle = self.cycle
-            if cycle is not None and cycle.answered:  # an idle connection holds nothing of its last request
+            if cycle is not None and cycle.answered:  # an idle connection keeps no memory of its last request
                 self.cycle = None
             if (after is not READ and after is not RUN) or self._mask != READABLE or session.ended:
                 self.attend(after)
@@ -96,7 +96,7 @@ class WatchedConnection:
             self._watch(self._mask_for(want))
 
     def _mask_for(self, want: Want) -> int:
-        """What to watch for while the session wants this, which is not CLOSE."""
+        """The events to watch for while the session wants this, which is not CLOSE."""
         if want is WRITE:
             return WRITABLE
         if want is EITHER:
@@ -106,7 +106,7 @@ class WatchedConnection:
         return READABLE
 
     def detach(self) -> None:
-        """Have the loop forget the socket, which stays open."""
+        """Have the loop watch the socket no longer. It stays open."""
         if self._descriptor >= 0:
             self._watch(0)
             self._descriptor = -1
@@ -121,10 +121,10 @@ class WatchedConnection:
             self.loop.rewatch(self._descriptor, mask)
         else:
             self.loop.watch(self._descriptor, mask, self.ready)
-        self._mask = mask  # of a call that has failed there is nothing to undo
+        self._mask = mask  # only now: a call that has failed has changed nothing
 
     def check_deadline(self, now: float) -> None:
-        """End the session's phase if its time is up; `now` in seconds of the loop's clock."""
+        """Expire the session if its deadline has passed. `now`: seconds on the loop's clock."""
         try:
             deadline = self.session.deadline(now)
             if deadline is not None and now >= deadline:

@@ -8,6 +8,10 @@ call hands back only those that are ready, so idle clients cost nothing. This is
           client N ──┘                             ^                                           │
                                                    └───────────────────────────────────────────┘
 
+    EpollLoop  an asyncio event loop over epoll(7)
+    Reactor    accepts clients on that loop, gives each a ClientConnection, whose `ready` the loop calls when its
+               socket is ready (receive, answer, send; never wait), and ends those that are late
+
 An ASGI application runs on this thread, as tasks. So does a WSGI application; when it waits, another thread goes on
 with the loop (see `_leaders`).
 """

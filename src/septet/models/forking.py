@@ -6,15 +6,22 @@ connection, and a process of memory for every client that is connected.
 
           clients ── backlog ──> accept ─> fork ─> close, accept the next
                                              └──> child: serve ─> exit
+
+    Acceptor             the listening sockets; iterating over it accepts one client after another, until the stop
+    ChildProcesses       forks, and collects the exit status of each child that has ended
+    serve                one connection, by calls that wait: receive, run the application, send, again, close
+    application_running  starts the application, announces the server, and ends the application at the end;
+                         `lifespan_in_parent` and `asgi_in_child` divide that between parent and child
 """
 
 from dataclasses import replace
 from functools import partial
 
 from septet.errors import Failed
+from septet.models._acceptor import Acceptor, Client
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
-from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
-from septet.processes.children import ChildProcesses, take_orders
+from septet.models._blocking import application_running, serve
+from septet.processes.children import ChildProcesses, unblock_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
 from septet.service import Service
@@ -24,29 +31,29 @@ CONCURRENCY = "processes"
 
 
 def run(service: Service) -> None:
-    acceptor = Acceptor(service, shares=False)
-    with serving(service, lifespan_in_parent):
+    acceptor = Acceptor(service, drops_idle_clients=False)
+    with application_running(service, lifespan_in_parent):
         children = ChildProcesses(service.in_flight, service.stop)
         for client in acceptor:
             try:
                 children.fork(partial(_serve_and_exit, service, acceptor, client))
             except (OSError, MemoryError) as error:
                 acceptor.pause(f"cannot fork for a client: {reason(error)}")
-            client.sock.close()  # not released: the child goes on with it
+            client.sock.close()  # the parent's copy: the child has its own, and goes on with it
         children.wait()
 
 
 def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int:
-    stop = Stop(above=service.stop)
+    """In the child; gives its exit status."""
+    stop = acceptor.stop = Stop(parent=service.stop)
     stop.on_term()
-    take_orders()
+    unblock_orders()
     service = replace(service, stop=stop)
-    acceptor.stop = stop
     service.close_listeners()  # the child's copies; the parent goes on accepting
     try:
-        with asgi_in_child(service) as asgi:
-            serve(client, acceptor, dispatcher(service, client, asgi))
+        with asgi_in_child(service) as asgi_thread:
+            serve(client, asgi_thread)
     except Failed as error:
-        service.exhaustion.tell(str(error))
+        service.exhaustion.report(str(error))
         return 1
     return 0

@@ -9,6 +9,11 @@ call brings what all clients have sent. Answers leave by send(2) at once, which 
           client N ──┘                            ^                                                     │
                                                   └─────────────────────────────────────────────────────┘
 
+    UringLoop         an asyncio event loop over io_uring; it calls back with each completion
+    Reactor           as under poll and epoll: accepts clients, gives each a connection, ends those that are late
+    RingReactor       accepts by one multishot accept for each listener (below)
+    RingConnection    receives by one multishot receive, and drives its session with what has come (below)
+
 Where applications run is as under epoll.
 """
 
@@ -22,7 +27,8 @@ from typing import cast
 from septet import forked
 from septet.apps.wsgi import Wsgi
 from septet.loop.uring import UringLoop
-from septet.models._reactor import TURNS_AT_ONCE, ClientConnection, Reactor
+from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
+from septet.models._reactor import Reactor
 from septet.models._watched import UNREAD_LIMIT
 from septet.net.listener import Listener, is_of_one_client
 from septet.pollers import ERROR, READABLE, WRITABLE
@@ -39,24 +45,26 @@ LOOP = True
 
 
 def run(service: Service) -> None:
-    # A WSGI application's threads take turns with the loop, and so with the ring.
+    # Under `_leaders` one thread after another runs the loop, and so uses the ring.
     shared = isinstance(service.site.application, Wsgi) and service.threads != 0
     RingReactor(service, UringLoop(Ring(shared=shared))).run()
 
 
 class RingConnection(ClientConnection):
-    """A client whose bytes come as completions. Instead of watching its socket, it keeps one receive in the ring."""
+    """A client whose bytes come as completions: instead of watching the socket it keeps one receive in the ring."""
 
     __slots__ = ("_ended", "_held", "_polled", "_receive", "_ring")
 
-    def __init__(self, reactor: Reactor, sock: socket, session: ServerProtocol) -> None:
+    def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor, sock, session)
         self._ring = cast(UringLoop, reactor.loop).ring
         self._receive = 0
-        """Token of the receive that is in the ring; 0: none is."""
+        """Token of the receive that is in the ring; 0 if none is."""
         self._polled = 0
-        """What the loop watches for beside that: room to send, or that the client is gone while nothing is received."""
+        """Events that the loop watches for beside that: room to send (WRITABLE), or a broken connection (ERROR) while
+        no receive is in the ring."""
         self._ended = False
+        """The client sends no more."""
 
     def _watch(self, mask: int) -> None:
         self._mask = mask
@@ -72,8 +80,8 @@ class RingConnection(ClientConnection):
         if not mask & (READABLE | WRITABLE) and self._receive:
             self._ring.cancel(self._receive)
 
-    def watch_anew(self) -> None:
-        super().watch_anew()
+    def forget_watch(self) -> None:
+        super().forget_watch()
         self._polled = 0
         if not self._ring.has(self._receive):
             self._receive = 0
@@ -82,7 +90,7 @@ class RingConnection(ClientConnection):
         with self.lock:
             try:
                 self._take(result, flags, data)
-            except Exception:  # a segment that was not taken in must not be missed: what follows would be misread
+            except Exception:  # these bytes are lost, so those that follow would be misread
                 self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
@@ -93,19 +101,20 @@ class RingConnection(ClientConnection):
         elif result >= 0:
             self._ended = result == 0
             self._feed(data)
-            if not self._receive and self._mask & READABLE:  # the kernel ended it with these data: its queue was full
+            # The kernel has ended the receive with these data, because the completion queue was full.
+            if not self._receive and self._mask & READABLE:
                 self._watch(self._mask)
         elif result not in (-errno.ENOBUFS, -errno.ECANCELED):
             self.cut()
         elif self._mask & READABLE:
-            self._watch(self._mask)  # there was no buffer, or the cancelled one is wanted again
+            self._watch(self._mask)  # no buffer was free, or a receive is wanted again after it was cancelled
 
     def _feed(self, data: bytes) -> None:
         want = self.session.receive(data)
         if self.session.unread > UNREAD_LIMIT and self._receive:
             self._ring.cancel(self._receive)
-        if self._turns <= TURNS_AT_ONCE:
-            self._turns = 0
+        if self._requests_begun <= REQUESTS_PER_EVENT:
+            self._requests_begun = 0
         self.drive(want)
 
     def end(self) -> None:
@@ -115,13 +124,13 @@ class RingConnection(ClientConnection):
                 self.session.close()
         finally:
             if self._receive:
-                with suppress(OSError):
-                    self.sock.shutdown(SHUT_RDWR)  # tells the client at once, and completes what is in the ring
+                with suppress(OSError):  # ends the connection for the client, and completes the receive in the ring
+                    self.sock.shutdown(SHUT_RDWR)
             self._close_when_idle()
             self._reactor.forget(self)
 
     def _close_when_idle(self) -> None:
-        """A descriptor is closed when nothing in the ring refers to it any more."""
+        """Close the socket when no receive in the ring refers to it any more."""
         closing = cast(RingReactor, self._reactor).closing
         if self._receive:
             closing.add(self.sock)
@@ -131,7 +140,7 @@ class RingConnection(ClientConnection):
 
 
 class RingReactor(Reactor):
-    """Takes clients in as completions of one accept for each listener."""
+    """Accepts clients as completions of one multishot accept for each listener."""
 
     def __init__(self, service: Service, loop: UringLoop) -> None:
         super().__init__(service, loop)
@@ -139,37 +148,37 @@ class RingReactor(Reactor):
         self._ring.interrupted = _cut
         self._accepts: dict[Listener, int] = {}
         self.closing: set[socket] = set()
-        """To be closed when their receives are out of the ring."""
+        """Sockets that will be closed when their receives have completed."""
 
-    def open(self, listener: Listener) -> None:
+    def start_accepting(self, listener: Listener) -> None:
         if (self.service.workers or 1) > 1:
-            # An accept that stands in the kernel takes a client for its process even if that is busy or stopped.
+            # An accept in the ring takes a client for this process even while the process is busy or stopped.
             self.loop.watch(listener.fileno(), READABLE, partial(self._accept, listener))
             return
         self._accepts[listener] = self._ring.accept_multishot(listener.fileno(), partial(self._accepted, listener))
 
-    def set_right(self) -> None:
+    def repair(self) -> None:
         cast(UringLoop, self.loop).arm_anew()
-        super().set_right()
+        super().repair()
 
-    def open_anew(self, listener: Listener) -> None:
+    def restart_accepting(self, listener: Listener) -> None:
         if not self._ring.has(self._accepts.get(listener, 0)):
-            super().open_anew(listener)
+            super().restart_accepting(listener)
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
-        # Of a unix socket the kernel may not deliver the end (see `receive_multishot`): that is watched, and we read.
+        # The kernel may not report the end of a unix socket's stream (see `receive_multishot`): poll and receive.
         return ClientConnection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
 
-    def shut(self, listener: Listener) -> None:
+    def stop_accepting(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)
         if token:
             self._ring.cancel(token)
         else:
-            super().shut(listener)
+            super().stop_accepting(listener)
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
         if result >= 0:
-            if self.service.stop.ordered:  # accepted by the kernel before it was told
+            if self.service.stop.ordered:  # the kernel accepted the client before the accept was cancelled
                 os.close(result)
             else:
                 self._adopt(listener, result)
@@ -177,24 +186,24 @@ class RingReactor(Reactor):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
         if not flags & MORE and listener in self._accepts:
-            self.open(listener)
+            self.start_accepting(listener)
 
     def _adopt(self, listener: Listener, descriptor: int) -> None:
         try:
             sock, address = listener.adopt(descriptor)
         except (OSError, MemoryError) as error:
-            self.service.exhaustion.tell(f"cannot accept a client: {reason(error)}", "the connection is cut")
+            self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
         else:
             self.admit(listener, sock, address)
 
     def _close(self) -> None:
         super()._close()
-        for sock in self.closing:  # with the ring, whatever was in it is gone
+        for sock in self.closing:  # the ring is closed, and its receives with it
             sock.close()
 
 
 def _cut(callback: object) -> None:
-    """An exception has come before or while this was called: what it was to be told may be lost."""
+    """An exception came before or during a call of this: its completion may be lost, so the connection is cut."""
     connection = getattr(callback, "__self__", None)
     if isinstance(connection, RingConnection):
         connection.abandon()

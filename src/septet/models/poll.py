@@ -9,6 +9,15 @@ call and looks at each, so its cost grows with the number of clients, idle ones 
           client N <──┘           ^                                              │
                                   └──────────────────────────────────────────────┘
 
+The loop is asyncio's, with a poller of ours below it. What it does for clients comes to this:
+
+    while not stopped:
+        for connection, events in poll(connections):    PollLoop
+            connection.ready(events)                    Reactor's ClientConnection: receive, answer, send; never wait
+
+    PollLoop   an asyncio event loop over poll(2)
+    Reactor    accepts clients on that loop, gives each a ClientConnection, and ends those that are late
+
 Where applications run is as under epoll.
 """
 

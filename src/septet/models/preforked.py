@@ -1,6 +1,6 @@
 """A pool of processes, made beforehand: each serves one client after another.
 
-N workers are forked before the first client comes, and all of them accept from the same listener: the kernel wakes
+N workers are forked before the first client connects, and all of them accept from the same listener: the kernel wakes
 one of those that wait. N clients are served at the same time, on as many CPUs as there are; the next ones wait for
 the first worker that is done. A worker that dies takes one client with it, and is replaced.
 
@@ -8,10 +8,13 @@ the first worker that is done. A worker that dies takes one client with it, and 
           clients ── backlog ───┼─> worker 2: accept ─> serve ─> close ─┤
                                 └─> worker N: accept ─> serve ─> close ─┘
                                        ^ fork            supervisor ┘
+
+    iterative.run  what each worker does: accept a client, serve it, accept the next
+    supervise      forks the workers, forks another for one that ends, and stops them all at the end
 """
 
 from septet.models import iterative
-from septet.processes.cpus import usable_cpus
+from septet.processes.capacity import usable_cpus
 from septet.processes.supervisor import supervise
 from septet.service import Service
 
@@ -23,5 +26,5 @@ def run(service: Service) -> None:
 
 
 def default_workers() -> int:
-    """Two for each CPU, that one may wait while the other computes, and one more."""
+    """Two for each CPU, so that one may wait while the other computes, and one more."""
     return 2 * usable_cpus() + 1

@@ -9,15 +9,21 @@ web frameworks are deployed. Python runs one thread's code at a time (the GIL); 
                                 └─> thread N: accept ─> serve ─> close ─┘
                                        ^                                │
                                        └────────────────────────────────┘
+
+    Acceptor             the listening sockets as one thread waits at them; iterating over it accepts clients
+    ThreadGroup          starts threads, calls their function again if it fails, and waits for them at the end
+    serve                one connection, by calls that wait: receive, run the application, send, again, close
+    application_running  starts the application, and ends it at the end
+    repeat_until_stop    calls the loop again if an exception of another thread has ended it
 """
 
 import logging
-from dataclasses import replace
 
 from septet.errors import Failed
-from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
-from septet.models._blocking import Acceptor, serve_all, serving
-from septet.processes.cpus import default_threads
+from septet.models._acceptor import Acceptor
+from septet.models._asgi_in_thread import AsgiThread
+from septet.models._blocking import application_running, repeat_until_stop, serve
+from septet.processes.capacity import default_threads
 from septet.processes.threads import ThreadGroup
 from septet.service import Service
 
@@ -28,24 +34,21 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    with serving(replace(service, ready=_not_yet)) as asgi:
-        crew = ThreadGroup()
-        _fill(crew, service, service.threads or default_threads(), asgi)
+    with application_running(service, announce=False) as asgi_thread:
+        pool = ThreadGroup()
+        _fill(pool, service, service.threads or default_threads(), asgi_thread)
         if not service.stop.ordered:
             service.ready(1)
         service.stop.wait()
-        crew.wait()
+        pool.wait()
 
 
-def _not_yet(workers: int) -> None:
-    """Without a thread clients would be let in in vain."""
-
-
-def _fill(crew: ThreadGroup, service: Service, count: int, asgi: AsgiThread | None) -> None:
+def _fill(pool: ThreadGroup, service: Service, count: int, asgi_thread: AsgiThread | None) -> None:
     """Start `count` threads, or as many as the system gives. Raises Failed if it gives none."""
     for started in range(count):
         try:
-            crew.keep(_accept_and_serve, service, Acceptor(service, shares=True, main=False), asgi)
+            acceptor = Acceptor(service, drops_idle_clients=True, in_main_thread=False)
+            pool.start_and_restart(_serve_until_stop, acceptor, asgi_thread)
         except (RuntimeError, OSError) as error:
             if not started:
                 raise Failed(f"cannot start a thread: {error}") from None
@@ -53,10 +56,16 @@ def _fill(crew: ThreadGroup, service: Service, count: int, asgi: AsgiThread | No
             return
 
 
-def _accept_and_serve(service: Service, acceptor: Acceptor, asgi: AsgiThread | None) -> None:
+def _serve_until_stop(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:
+    """The life of one thread."""
     try:
-        serve_all(service, acceptor, asgi)
+        repeat_until_stop(_accept_and_serve, acceptor, asgi_thread)
     finally:
-        close_bell_of_this_thread()
-        if service.stop.ordered:
+        if acceptor.stop.ordered:  # else this has failed, and is called again
             acceptor.close()
+
+
+def _accept_and_serve(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:
+    for client in acceptor:
+        serve(client, asgi_thread)
+        del client  # no memory of it is held while the thread waits for the next one

@@ -6,10 +6,17 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
 
           clients ── backlog ──> accept ─> start a thread, accept the next
                                              └──> thread: serve ─> end
+
+    Acceptor             the listening sockets; iterating over it accepts one client after another, until the stop
+    ThreadGroup          starts threads, and waits at the end for those that still run
+    serve                one connection, by calls that wait: receive, run the application, send, again, close
+    application_running  starts the application, announces the server, and ends the application at the end
 """
 
-from septet.models._asgi_in_thread import AsgiThread, close_bell_of_this_thread
-from septet.models._blocking import Acceptor, Client, dispatcher, serve, serving
+from septet.models._acceptor import Acceptor, Client
+from septet.models._asgi_in_thread import AsgiThread
+from septet.models._blocking import application_running, serve
+from septet.models._waker import close_waker_of_this_thread
 from septet.processes.threads import ThreadGroup
 from septet.service import Service
 
@@ -17,22 +24,22 @@ CONCURRENCY = "threads"
 
 
 def run(service: Service) -> None:
-    acceptor = Acceptor(service, shares=False)
-    with serving(service) as asgi:
-        crew = ThreadGroup()
+    acceptor = Acceptor(service, drops_idle_clients=False)
+    with application_running(service) as asgi_thread:
+        threads = ThreadGroup()
         for client in acceptor:
             try:
-                crew.start(_serve, service, acceptor, client, asgi)
+                threads.start(_serve, client, asgi_thread)
             except (RuntimeError, MemoryError) as error:
                 client.sock.close()
                 acceptor.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
-            del client  # nothing of it is kept while this waits for the next one
-        crew.wait()
+            del client  # no memory of it is held while the main thread waits for the next one
+        threads.wait()
 
 
-def _serve(service: Service, acceptor: Acceptor, client: Client, asgi: AsgiThread | None) -> None:
+def _serve(client: Client, asgi_thread: AsgiThread | None) -> None:
     try:
-        serve(client, acceptor, dispatcher(service, client, asgi))
+        serve(client, asgi_thread)
     finally:
-        client.sock.close()  # if there was not even memory for `serve`
-        close_bell_of_this_thread()
+        client.sock.close()  # it is open still if there was no memory for the call of `serve`
+        close_waker_of_this_thread()  # the eventfd(2) that an ASGI application's loop wakes this thread by

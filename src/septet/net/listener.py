@@ -167,7 +167,7 @@ class Listener:
                 self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child that the application has forked: close its copies, so that the port is free when we end."""
         self.sock.close()
         if self._inherited >= 0:

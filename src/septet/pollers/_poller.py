@@ -58,5 +58,5 @@ class Poller(Protocol):
     def close(self) -> None:
         """Release the poller's own resources; the descriptors stay open."""
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close its copy, without changing the kernel's list, which the parent still uses."""

@@ -204,7 +204,7 @@ class Queues:
             raise RuntimeError("this ring belongs to another thread: make one in each thread that needs one")
         raise OSError(code, os.strerror(code))
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close the copy. The queues are shared memory, so a write would reach the parent's ring."""
         if self._fd >= 0:
             self._release()
@@ -238,9 +238,9 @@ def _shared(fd: int, size: int, offset: int) -> mmap.mmap:
 _inherited: weakref.WeakSet[Queues] = weakref.WeakSet()
 
 
-def _forsake() -> None:
+def _close_in_child() -> None:
     for queues in _inherited:
-        queues.forsake()
+        queues.close_in_child()
 
 
-os.register_at_fork(after_in_child=_forsake)
+os.register_at_fork(after_in_child=_close_in_child)

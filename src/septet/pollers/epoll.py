@@ -55,7 +55,7 @@ class Epoll:
         except (OSError, ValueError):  # EBADF, ENOENT; ValueError: this poller is closed
             pass
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close()."""
         self.close()
 

@@ -38,7 +38,7 @@ class Poll:
         """What is ready within `timeout_s` seconds, rounded up to milliseconds (None: no limit)."""
         return self._poll.poll(None if timeout_s is None else timeout_s * 1000)
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close()."""
         self.close()
 

@@ -89,10 +89,10 @@ class RingPoll:
         self._closed = True
         self.ring.close()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close the copy of the parent's ring."""
         self._closed = True
-        self.ring.forsake()
+        self.ring.close_in_child()
 
     def completed(self, request: "_Request", more: bool) -> None:
         """A request has completed: report its events, if any, and submit it again before the next wait."""

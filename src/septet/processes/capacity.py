@@ -1,32 +1,52 @@
-"""How many processes and threads there is room for: a nought too many in `--workers` must not take the whole machine.
+"""How many CPUs, processes and threads this process may use: a mistyped number of workers must be refused, and not
+bring down the machine.
 
-Of the processes that may still be started, half may be asked for: the other half is for whatever else runs here. Of the
-memory, as much as there is: what is asked for here is the least that it can take.
+CPUs are those that the affinity mask allows, and no more than the control group is given: in a container, servers that
+count the CPUs of the machine start hundreds of workers in a group of two CPUs.
+
+Processes and threads: at most half of those that may still be started, because other programs need some. Memory: all
+that is available, because what is computed here is the least that idle processes take.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RLIM_INFINITY, RLIMIT_NPROC, getrlimit
 from typing import NamedTuple
 
-from septet.cgroups import CGROUP, groups, memory_limits, number, read
+from septet.cgroups import CGROUP, cpu_quota, groups, memory_limits, number, read
 
 PROC = Path("/proc")
 
 WORKER_BYTES = 3 << 20
-"""What an idle worker has to itself, with an application of three lines: 2.1 to 2.9 MB (Private_Dirty in proc(5))."""
+"""Memory that an idle worker does not share, with an application of three lines: 2.1 to 2.9 MB (Private_Dirty in
+proc(5))."""
 THREAD_BYTES = 40 << 10
-"""What an idle thread takes, the kernel's stack of 16 KiB included."""
+"""Memory of an idle thread, the kernel's stack of 16 KiB included."""
 
 
 class Bound(NamedTuple):
+    """A limit, and the name of its source for the user."""
+
     most: int
     source: str
 
 
+def usable_cpus() -> int:
+    """CPUs that this process may use; at least 1."""
+    bound = len(os.sched_getaffinity(0))
+    quota = cpu_quota()
+    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
+
+
+def default_threads() -> int:
+    """Eight for each CPU: the thread of a web application mostly waits, for its database or for its client."""
+    return 8 * usable_cpus()
+
+
 def why_over_capacity(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
-    """Why there is no room for so many processes, with so many threads each beside the main one; None: there is."""
+    """Why so many processes, with so many threads each beside the main one, are too many here; None if they are not."""
     tasks = processes * (1 + threads)
     bound = min(_tasks(cgroup, proc), default=None)
     if bound and tasks > bound.most // 2:
@@ -44,7 +64,7 @@ def _tasks(cgroup: Path, proc: Path) -> Iterator[Bound]:
         if most := number(read(proc / "sys" / name)):
             yield Bound(most - running, name.replace("/", "."))
     most = getrlimit(RLIMIT_NPROC)[0]
-    if most != RLIM_INFINITY and os.getuid() != 0:  # of those that the user has already nobody keeps count
+    if most != RLIM_INFINITY and os.getuid() != 0:  # how many processes the user has already is not known
         yield Bound(most, "ulimit -u")
     for group in groups("pids", cgroup, proc / "self/cgroup"):
         if most := number(read(group / "pids.max")):
@@ -55,5 +75,5 @@ def _memory(cgroup: Path, proc: Path) -> Iterator[Bound]:
     available = read(proc / "meminfo").partition("MemAvailable:")[2]
     if kilobytes := number(available):
         yield Bound(kilobytes << 10, "the memory that is available")
-    for most, name in memory_limits(cgroup, proc / "self/cgroup"):  # what is used of it may be a cache, which gives way
+    for most, name in memory_limits(cgroup, proc / "self/cgroup"):  # the group's use is not subtracted: it may be cache
         yield Bound(most, f"{name} of the control group")

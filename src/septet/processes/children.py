@@ -16,8 +16,7 @@ from typing import NoReturn
 
 from septet import forked
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import Stop
-from septet.processes.signals import WITHOUT_MEANING, log_again
+from septet.processes.orders import UNUSED_SIGNALS, Stop, log_unused_signals_in_child
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -25,10 +24,11 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 ORDERS = (signal.SIGTERM, signal.SIGINT)
 
 THREADS_S = 0.5
-"""For threads that the application has not made daemons, when the server has come to its end."""
+"""Seconds that non-daemon threads of the application are given at the end of the server."""
 
-LOOK_AGAIN_S = 0.5
-"""If a signal has gone elsewhere: the application may have a wake-up descriptor of its own."""
+CHECK_CHILDREN_S = 0.5
+"""How often ended children are looked for without SIGCHLD: it does not arrive here if the application has set a wake-up
+descriptor of its own."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,46 +38,46 @@ log = logging.getLogger("septet")
 def fork(run: Callable[[], int]) -> int:
     """Fork; the child calls `run` and exits with its status. Gives the parent the child's process id. Raises OSError.
 
-    The child is killed by the kernel when its parent dies, and leaves INT to its parent: a terminal sends it to both.
-    A TERM that comes for it before `run` has set a handler waits until then.
+    The kernel kills the child when its parent dies. The child ignores INT, which a terminal sends to both; its parent
+    handles it. A TERM for the child is blocked until `run` has set a handler and calls `unblock_orders`.
     """
     flush()
     parent = os.getpid()
-    # Lest the child take an order with its parent's handler, or the others with none.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *WITHOUT_MEANING))
+    # Until its own handlers are set, the child would handle an order by its parent's, and HUP and USR1 by the default.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *UNUSED_SIGNALS))
     try:
-        with forked.ours():
+        with forked.server_forks():
             child = os.fork()
         if not child:
-            _settle(parent)
+            _prepare_child(parent)
     except BaseException:
-        if os.getpid() != parent:  # a child that cannot begin must not go on as a second parent
+        if os.getpid() != parent:  # a child that fails here must not go on as a second parent
             os._exit(1)
         raise
     finally:
         if os.getpid() == parent:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *WITHOUT_MEANING))
-    return child or leave(_status_of(run))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *UNUSED_SIGNALS))
+    return child or exit_now(_status_of(run))
 
 
-def take_orders() -> None:
-    """In a child that has set its handler for TERM."""
+def unblock_orders() -> None:
+    """For a child that has set its handler for TERM."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
 
 
-def _settle(parent: int) -> None:
+def _prepare_child(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
+    if os.getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
     signal.set_wakeup_fd(-1)
     # A handler and not SIG_IGN, which a program that the application executes would inherit.
-    forked.handle(signal.SIGINT, _ignore)
+    forked.set_signal_handler(signal.SIGINT, _ignore)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    log_again()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *WITHOUT_MEANING))
+    log_unused_signals_in_child()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *UNUSED_SIGNALS))
     multiprocessing = sys.modules.get("multiprocessing.process")
-    if multiprocessing is not None:  # which else would wait, at our end, for children that are our parent's
+    if multiprocessing is not None:  # else it would wait at our exit for children of our parent
         multiprocessing._children.clear()
 
 
@@ -93,40 +93,41 @@ def _status_of(run: Callable[[], int]) -> int:
         return 1
 
 
-def leave(status: int) -> NoReturn:
-    """End this process without its parent's clean-up: what stands to be undone further up the stack is not ours."""
+def exit_now(status: int) -> NoReturn:
+    """Exit at once. For a child: the `finally` clauses and context managers further up the stack are its parent's."""
     try:
         flush()
     finally:
         os._exit(status)
 
 
-def bound_exit(status: int) -> None:
-    """See that the end of this process, which comes next, is not held up by what the application has started.
+def exit_despite_threads(status: int) -> None:
+    """For a process that is about to exit: threads and children of the application will not delay that.
 
-    Python waits at its exit for threads that are no daemons and for such children of multiprocessing, for ever if need
-    be. Threads are given THREADS_S; children go on by themselves. The functions of atexit are called in any case.
+    Python waits at its exit, without bound, for non-daemon threads and non-daemon children of multiprocessing. Here
+    threads are given THREADS_S; children go on by themselves. The functions of atexit are called in any case.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
         children = multiprocessing._children
         children.difference_update([child for child in children if not child.daemon])
     over = threading.Event()
-    atexit.register(over.set)  # which is called first, when the threads have ended
+    atexit.register(over.set)  # atexit calls it first, when the threads have ended
 
     def end() -> None:
         if not over.wait(THREADS_S):
             log.warning("threads of the application are cut: they have not ended with the server")
             atexit._run_exitfuncs()
-            leave(status)
+            exit_now(status)
 
     with suppress(RuntimeError):
         _thread.start_new_thread(end, ())
 
 
-def finish(status: int) -> None:
-    """What Python does at the end of a program, for a process that ends by `leave`; as multiprocessing does it."""
-    bound_exit(status)
+def run_exit_handlers(status: int) -> None:
+    """What Python does at the end of a program, for a process that ends by `exit_now`: wait for threads, call the
+    functions of atexit. multiprocessing does it in the same way."""
+    exit_despite_threads(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -134,8 +135,8 @@ def finish(status: int) -> None:
         log.exception("the application raised at the exit of its process")
 
 
-def _forget_exits() -> None:
-    """What the application has registered with atexit in the parent is to be undone there, once."""
+def _clear_exit_handlers() -> None:
+    """In a child: functions that the application registered with atexit in the parent run there, once, and not here."""
     atexit._clear()
     multiprocessing = sys.modules.get("multiprocessing.util")
     if multiprocessing is not None:
@@ -145,19 +146,19 @@ def _forget_exits() -> None:
 class ChildProcesses:
     """The children of a process that forks for every client, reaped as they end.
 
-    For the main thread; it handles SIGCHLD. Children of the application's are left to the application.
+    For the main thread; it handles SIGCHLD. Children that the application has started are left to the application.
     """
 
     def __init__(self, in_flight: InFlight, stop: Stop) -> None:
         self._in_flight = in_flight
         self._stop = stop
         self._slots: dict[int, int] = {}
-        """In which each child counts its requests, by its process id."""
-        forked.handle(signal.SIGCHLD, self._reap)
+        """The slot of shared memory in which each child counts its requests, by process id."""
+        forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
-        """Raises OSError."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # lest the child end before we know its slot
+        """Fork a child that calls `run` and exits with its status. Raises OSError."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # `_reap` must not run before the slot is noted
         try:
             slot = self._in_flight.allot()
             try:
@@ -171,15 +172,16 @@ class ChildProcesses:
     def _work(self, slot: int, run: Callable[[], int]) -> int:
         """In the child."""
         self._in_flight.occupy(slot)
-        _forget_exits()
+        _clear_exit_handlers()
         status = run()
-        finish(status)
+        run_exit_handlers(status)
         return status
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if ended.si_pid not in self._slots:  # the application's, and it may hide others of ours
+                if ended.si_pid not in self._slots:
+                    # A child of the application. While it is not reaped, waitid may report it again, and not ours.
                     for child in list(self._slots):
                         self._reap_one(child)
                     return
@@ -190,11 +192,11 @@ class ChildProcesses:
             if not os.waitpid(child, os.WNOHANG)[0]:
                 return
         slot = self._slots.pop(child, None)
-        if slot is not None:  # else the handler has interrupted us, and was quicker
+        if slot is not None:  # else the signal handler has interrupted this call, and has reaped the child
             self._in_flight.vacate(slot)
 
     def wait(self) -> None:
-        """Until all have ended."""
+        """Wait until all have ended."""
         while self._slots:
-            self._stop.wait_for_signal(LOOK_AGAIN_S)
+            self._stop.wait_for_signal(CHECK_CHILDREN_S)
             self._reap(signal.SIGCHLD, None)

@@ -1,28 +1,155 @@
-"""Requests in flight, counted over all processes of a server: what `--limit-concurrency` is about.
+"""Counts over all processes of a server, in shared memory: requests in flight (for `--limit-concurrency`), and threads
+that wait for clients.
 
-The processes share a piece of memory in which each has a slot that nobody else writes to while it lives. So there is no
-lock between processes for one of them to die with, and a count does not outlive its process: whoever forks gives out
-the slots, and clears the one of a process that has ended.
+Each process has a slot in the shared memory, and no other process writes to it while that process lives. So no lock
+between processes is needed, which a process could die with; and a count does not outlive its process, because the
+process that forks gives out the slots and clears the slot of a process that has ended.
 """
 
 import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from heapq import heappop, heappush
 from mmap import mmap
+from os import close, memfd_create
 from threading import Lock
+from typing import Protocol
 
 from septet import forked
-from septet.processes.acceptors import Acceptors
 from septet.processes.spool import Spool
 
 SLOTS = 1 << 16
-"""For as many processes; memory that is not written to is not taken (256 KiB in all)."""
+"""Processes that can be counted. The kernel gives memory only for slots that are written to (256 KiB in all)."""
 
 _HIGHEST = 0
-"""Where the number of the highest slot that was ever given out stands: as far as a sum must go."""
+"""Index of the highest slot that was ever given out: sums go so far."""
+
+
+class AcceptingThread(Protocol):
+    """A thread that accepts clients."""
+
+    is_free: bool
+    """The thread is counted among those that wait for a client."""
+
+
+class WaitingThreads:
+    """Threads that wait for clients, counted over all processes: whether an idle client must give up its thread.
+
+    A thread that holds an idle connection sees that a client has connected, but not whether another thread, perhaps of
+    another process, is about to accept it. So each process counts its waiting threads.
+
+    A count does not show that a process is stopped, or that a computation in C holds its interpreter. So accepted
+    clients are counted, too: threads that accept none for a while, though clients wait, are not taken for free.
+    """
+
+    def __init__(self, slots: int) -> None:
+        counts = memoryview(mmap(-1, 8 * slots)).cast("I")
+        self._waiting, self._accepted = counts[:slots], counts[slots:]
+        self._slot = 1
+        self.extend(1)
+        self._lock = Lock()
+        """Guards the slot between threads of this process."""
+        self._volunteer: AcceptingThread | None = None
+        """The thread that is in `_locked`."""
+        self._processes = memfd_create("septet-acceptors")
+        """A file for a lock between processes, which the kernel releases when its owner dies (fcntl(2))."""
+        forked.register(self)
+
+    def close_in_child(self) -> None:
+        close(self._processes)
+
+    # For the threads that accept
+
+    # The count and `thread.is_free` change without a call in between: an exception that another thread raises in this
+    # one (PyThreadState_SetAsyncExc) comes before or after both.
+
+    def wait(self, thread: AcceptingThread) -> None:
+        """The calling thread waits for a client from now on."""
+        with self._lock:
+            if not thread.is_free:
+                self._waiting[self._slot] += 1
+                thread.is_free = True
+
+    def accept(self, thread: AcceptingThread) -> None:
+        """The calling thread has accepted a client, and waits no longer."""
+        with self._lock:
+            if thread.is_free:
+                self._waiting[self._slot] -= 1
+                thread.is_free = False
+            self._count_accepted()
+
+    def leave(self, thread: AcceptingThread) -> None:
+        """The calling thread waits no longer."""
+        with self._lock:
+            if thread.is_free:
+                self._waiting[self._slot] -= 1
+                thread.is_free = False
+
+    def _count_accepted(self) -> None:
+        self._accepted[self._slot] = (self._accepted[self._slot] + 1) & 0xFFFFFFFF
+
+    @property
+    def waiting(self) -> int:
+        return sum(self._waiting[1 : self._waiting[_HIGHEST] + 1])
+
+    @property
+    def accepted(self) -> int:
+        """A number that changes with each client that is accepted."""
+        return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
+
+    def volunteer(self, thread: AcceptingThread, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
+        """For a thread with an idle client. True, and the thread counts as waiting from now on, if `needed()` and no
+        other thread waits. Of several threads that ask at the same time, one is taken.
+
+        stalled_at: the value of `accepted` at which the waiting threads appear to have stopped accepting; while it is
+        unchanged they do not count.
+        """
+        with self._locked(thread) as locked:
+            # `needed` last: a thread that accepts the waiting client counts as waiting until it has accepted it.
+            if not locked or (self.waiting and self.accepted != stalled_at) or not needed():
+                return False
+            self.wait(thread)
+            self._count_accepted()  # else the next volunteer would take the same threads for stalled again
+            return True
+
+    @contextmanager
+    def _locked(self, thread: AcceptingThread) -> Iterator[bool]:
+        """True if no other thread or process is in here. Not waited for, because a process may be stopped inside."""
+        with self._lock:
+            if self._volunteer is None:
+                self._volunteer = thread
+        # (It may be this thread already, if an exception has interrupted the end of this function.)
+        if self._volunteer is not thread:
+            yield False
+            return
+        try:
+            try:
+                lockf(self._processes, LOCK_EX | LOCK_NB)
+            except OSError:
+                yield False
+                return
+            try:
+                yield True
+            finally:
+                lockf(self._processes, LOCK_UN)
+        finally:
+            self._volunteer = None
+
+    # For `InFlight`, which gives out the slots
+
+    def extend(self, highest: int) -> None:
+        self._waiting[_HIGHEST] = highest
+
+    def occupy(self, slot: int) -> None:
+        self._slot = slot
+
+    def vacate(self, slot: int) -> None:
+        self._waiting[slot] = 0
 
 
 class InFlight:
-    """Implements `session.Admission`. A process that forks none has the first slot for itself."""
+    """Implements `rules.Admission`. A process that does not fork uses the first slot."""
 
     def __init__(self, limit: int = 0, spool_limit: int = 0) -> None:
         self._limit = limit
@@ -32,23 +159,23 @@ class InFlight:
         self._free: list[int] = []
         self._next = 1
         self._lock = Lock()
-        """Of this process, which share its slot."""
-        self.acceptors = Acceptors(SLOTS)
-        """In the same slots: who has ended waits for no client either."""
+        """Guards the slot between threads of this process."""
+        self.waiting_threads = WaitingThreads(SLOTS)
+        """Counts in the same slots, which are cleared when a process has ended."""
         self.spool = Spool(SLOTS, spool_limit)
-        """And the kernel has freed its temporary files."""
+        """Counts in the same slots; the kernel frees the temporary files of a process that has ended."""
         forked.register(self)
 
-    def forsake(self) -> None:
-        """In a child that the application has forked: what it does is no request of the server's."""
+    def close_in_child(self) -> None:
+        """In a child that the application has forked: it counts in memory of its own."""
         self._counts = memoryview(bytearray(8)).cast("I")
         self._slot = 1
         self._lock = Lock()
 
     def enter(self) -> bool:
-        """Count a request, unless as many as the limit allows are in flight.
+        """Count a request; False, and nothing is counted, if the limit is reached.
 
-        Counted first and looked at then: two processes that reach the limit at the same instant may both refuse.
+        Counted first and summed up then, so two processes that reach the limit at the same instant may both refuse.
         """
         counts, slot = self._counts, self._slot
         with self._lock:
@@ -62,7 +189,7 @@ class InFlight:
                     counts[slot] -= 1
 
     def leave(self) -> None:
-        """A request that was counted is in flight no more."""
+        """A request that was counted is in flight no longer."""
         with self._lock:
             self._counts[self._slot] -= 1
 
@@ -71,25 +198,25 @@ class InFlight:
     def allot(self) -> int:
         """A slot for a process that is about to be forked. Raises OSError (EAGAIN) when there is none."""
         if self._free:
-            return heappop(self._free)  # the lowest, for sums to be short
+            return heappop(self._free)  # the lowest, so that sums are short
         if self._next == SLOTS:
             raise OSError(errno.EAGAIN, "there are too many processes")
         slot = self._next
         self._next += 1
         self._counts[_HIGHEST] = slot
-        self.acceptors.extend(slot)
+        self.waiting_threads.extend(slot)
         self.spool.extend(slot)
         return slot
 
     def occupy(self, slot: int) -> None:
-        """In the child: from now on this is our slot."""
+        """In the child: count in this slot from now on."""
         self._slot = slot
-        self.acceptors.occupy(slot)
+        self.waiting_threads.occupy(slot)
         self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """The process that had the slot has ended, or could not be forked."""
         self._counts[slot] = 0
-        self.acceptors.vacate(slot)
+        self.waiting_threads.vacate(slot)
         self.spool.vacate(slot)
         heappush(self._free, slot)

@@ -1,7 +1,7 @@
-"""How busy a process is, told in its log now and then: `--metrics-interval`.
+"""How busy a process is, logged every `--metrics-interval` seconds.
 
-Other servers have a status page, which one of their workers answers for all; here each process tells its own, in a line
-that is made for programs to read:
+Other servers have a status page, which one of their workers answers for all. Here each process logs its own figures, in
+a line that is made for programs to read:
 
     metrics seconds=10.0 requests=8123 in_flight=3 connections=64 idle=0.412 iterations_per_s=2512.1 ...
 """
@@ -19,7 +19,7 @@ log = logging.getLogger("septet")
 
 
 class ProcessMetrics:
-    """Counts for one process. Implements `Admission`, on top of another one that may refuse.
+    """Counts for one process. Implements `Admission`; `admission`, if given, decides whether a request may run.
 
     Made before the fork, and begun after it.
     """
@@ -28,12 +28,12 @@ class ProcessMetrics:
         self.interval_s = interval_s
         self._admission = admission
         self._lock = Lock()
-        """Of a process that serves with several."""
+        """Guards the counts between threads."""
         self._requests = self._in_flight = self._connections = 0
         self._since = monotonic()
 
     def enter(self) -> bool:
-        """A request has begun; whether it may run."""
+        """A request has begun. False if it may not run."""
         admitted = self._admission is None or self._admission.enter()
         with self._lock:
             self._requests += 1
@@ -41,7 +41,7 @@ class ProcessMetrics:
         return admitted
 
     def leave(self) -> None:
-        """A request that ran is over."""
+        """A request that was allowed to run is over."""
         if self._admission is not None:
             self._admission.leave()
         with self._lock:
@@ -49,7 +49,7 @@ class ProcessMetrics:
 
     @contextmanager
     def connection(self) -> Iterator[None]:
-        """Count one while it lasts."""
+        """Count one connection while it lasts."""
         with self._lock:
             self._connections += 1
         try:
@@ -62,9 +62,11 @@ class ProcessMetrics:
         """The first interval begins now."""
         self._since = monotonic()
 
-    def tell(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
-        """Log the figures of the interval that ends now; `connections`, if they are not counted here, and what the
-        loop has done in it."""
+    def log_interval(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
+        """Log the figures of the interval that ends now.
+
+        connections: how many there are, if `connection` does not count them. metrics: what the loop has done.
+        """
         now = monotonic()
         with self._lock:
             requests, self._requests = self._requests, 0
@@ -74,11 +76,11 @@ class ProcessMetrics:
         log.info("metrics %s%s", line, "" if metrics is None else _of_loop(metrics, seconds))
 
     @contextmanager
-    def told(self) -> Iterator[None]:
-        """Have a thread tell, for a process that has no loop: it waits for its clients, and may be long with each."""
+    def logged_by_thread(self) -> Iterator[None]:
+        """Log from a thread; for a process without a loop, whose other threads wait for their clients."""
         over = Event()
         self.begin()
-        thread = Thread(target=self._tell_until, args=(over,), name="septet-metrics", daemon=True)
+        thread = Thread(target=self._log_until, args=(over,), name="septet-metrics", daemon=True)
         thread.start()
         try:
             yield
@@ -86,9 +88,9 @@ class ProcessMetrics:
             over.set()
             thread.join()
 
-    def _tell_until(self, over: Event) -> None:
+    def _log_until(self, over: Event) -> None:
         while not over.wait(self.interval_s):
-            self.tell()
+            self.log_interval()
 
 
 def _of_loop(metrics: Metrics, seconds: float) -> str:

@@ -1,4 +1,10 @@
-"""The order to stop, as a descriptor: whatever waits for something else can wait for it too."""
+"""Signals, and the order to stop as a descriptor: a thread that waits for something else can wait for it, too.
+
+HUP and USR1 mean "reload" and "reopen the logs" to other servers, and nothing here yet. Their default would end the
+process at once and cut every answer, so a handler logs a line instead. SIG_IGN would not do: a program that the
+application executes would inherit it. A child that the application forks gets the default back. A handler that the
+application has set, or a signal that is ignored (nohup), stays as it is.
+"""
 
 import _thread
 import logging
@@ -14,59 +20,59 @@ from typing import NoReturn
 
 from septet import forked
 from septet.pollers import READABLE, Poll
-from septet.processes.signals import log_signals_without_meaning
 
 CUT_MARGIN_S = 0.25
-"""What is left for a model to end by itself when its time is up, before the process is ended over it."""
+"""Seconds beyond the graceful time-out in which a model may end by itself, before the process is ended."""
 
 STARTING_GRACE_S = 0.5
-"""For an application that is in the midst of its start when the order comes."""
+"""Seconds for an application that is still starting when the order to stop comes."""
 
-LAST_WORDS_S = 0.25
+LOG_BEFORE_EXIT_S = 0.25
+"""Seconds for the last line in the log: another thread may be stuck while it holds the lock of logging."""
 
 log = logging.getLogger("septet")
 
 
 class Stop:
-    """The order to stop: a descriptor that becomes readable, so that anything that waits can wait for it too.
+    """The order to stop: a descriptor that becomes readable, so that any wait can include it.
 
     Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
-    any signal: `heard` tells the two apart. Without that a signal that arrives just before its process begins to wait
-    would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
+    any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins
+    to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
-    For one process. A child that is forked for a client makes its own with its parent's as `above`, whose order is an
-    order for the child as well. With `signals=False` signals are left to the program that the server is a part of, and
-    any thread may make it.
+    For one process. A child that is forked for a client makes its own, with that of its process's parent as `parent`:
+    an order to the parent is an order to the child as well. With `signals=False` signals are left to the program that
+    the server is a part of, and any thread may make it.
     """
 
-    def __init__(self, above: "Stop | None" = None, signals: bool = True) -> None:
+    def __init__(self, parent: "Stop | None" = None, signals: bool = True) -> None:
         self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._open = [self._order]
-        self._either = select.epoll()
-        self._either.register(self._order, select.EPOLLIN)
+        self._order_or_signal = select.epoll()
+        self._order_or_signal.register(self._order, select.EPOLLIN)
         self._signals = -1
         self._woken_before = -1
-        """The descriptor that signals woke before ours."""
+        """Python's wake-up descriptor before ours; `close` restores it."""
         if signals:
             self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open += [self._signals, waker]
             self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-            self._either.register(self._signals, select.EPOLLIN)
-        self._above = above
-        if above:
-            self._either.register(above._order, select.EPOLLIN)
+            self._order_or_signal.register(self._signals, select.EPOLLIN)
+        self._parent = parent
+        if parent:
+            self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
-        self.at_once: Callable[[], None] | None = None
-        """Called with the order, in the main thread, in the midst of whatever that does."""
+        self.on_order: Callable[[], None] | None = None
+        """Called when the order comes, in the main thread, usually in a signal handler."""
         self.started = False
-        """Clients have been let in; before that there is nothing for which a stop could wait."""
-        self._grace: float | None = None
-        self._said = False
-        self._over = False
+        """Clients have been accepted. Before that a stop has no requests to wait for."""
+        self._exit_after_s: float | None = None
+        self._time_is_up_logged = False
+        self._closed = False
         forked.register(self)
 
     def fileno(self) -> int:
-        return self._either.fileno()
+        return self._order_or_signal.fileno()
 
     @property
     def order_fileno(self) -> int:
@@ -76,41 +82,41 @@ class Stop:
         """
         return self._order
 
-    def forsake(self) -> None:
-        """Also for a worker, whose supervisor's this is; once or often."""
+    def close_in_child(self) -> None:
+        """Also called by a worker, for its supervisor's `Stop`. May be called more than once."""
         while self._open:
             os.close(self._open.pop())
-        self._either.close()
+        self._order_or_signal.close()
 
     def close(self) -> None:
-        """The server has ended and its process goes on: nothing of the order is left."""
-        self._over = True
+        """The server has ended and its process goes on: close the descriptors, and restore the wake-up descriptor."""
+        self._closed = True
         if self._signals >= 0:
             signal.set_wakeup_fd(self._woken_before)
-        self.forsake()
+        self.close_in_child()
 
-    def heard(self) -> bool:
-        """Whether the descriptor is readable because of the order; if not, it is made silent again."""
-        # In the main thread alone: it runs the handlers, and must not sleep on because another has taken what woke it.
+    def drain_and_check(self) -> bool:
+        """True if the order has come; else drain the descriptor, which a signal has made readable."""
+        # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
-            self.ask_above()
+            self.check_parent()
         return self.ordered
 
-    def ask_above(self) -> bool:
-        """Whether the order has come, here or to the parent: for a child that has not waited since."""
-        if self._above is not None and not self.ordered and is_readable(self._above._order):
+    def check_parent(self) -> bool:
+        """True if the order has come, here or to the parent; for a child that has not waited since."""
+        if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order()
         return self.ordered
 
     def wait(self) -> None:
-        """Until the order comes. For the main thread, where the signals arrive."""
+        """Wait until the order comes. For the main thread, where signals arrive."""
         while not self.ordered:
             self.wait_for_signal(None)
 
     def wait_for_signal(self, timeout_s: float | None) -> None:
-        """Until a signal has been handled, or so many seconds. For the main thread."""
+        """Wait until a signal has been handled, or for so many seconds. For the main thread."""
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
         poller.wait(timeout_s)
@@ -119,14 +125,14 @@ class Stop:
                 os.read(self._signals, 4096)
 
     def order(self) -> None:
-        """Stop. May be called in a signal handler."""
+        """Give the order to stop. May be called in a signal handler."""
         first = not self.ordered
         self.ordered = True
         os.eventfd_write(self._order, 1)
-        if self.at_once:
-            self.at_once()
-        if first and self._grace is not None:
-            self._end_after(self._grace if self.started else STARTING_GRACE_S)
+        if self.on_order:
+            self.on_order()
+        if first and self._exit_after_s is not None:
+            self._exit_after(self._exit_after_s if self.started else STARTING_GRACE_S)
 
     def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
         """TERM and INT give the order; a second one calls `on_second`. For the main thread."""
@@ -136,32 +142,32 @@ class Stop:
                 on_second()
             self.order()
 
-        forked.handle(signal.SIGTERM, handle)
-        forked.handle(signal.SIGINT, handle)
-        log_signals_without_meaning(self.order)
+        forked.set_signal_handler(signal.SIGTERM, handle)
+        forked.set_signal_handler(signal.SIGINT, handle)
+        log_unused_signals(self.order)
 
     def on_term(self) -> None:
-        """TERM gives the order, once or often: for a worker, whose supervisor decides what a second signal means."""
-        forked.handle(signal.SIGTERM, lambda number, frame: self.order())
+        """TERM gives the order; a second one changes nothing. For a worker: its supervisor decides about killing."""
+        forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
 
-    def end_after(self, graceful_timeout: float) -> None:
-        """End this process if, so many seconds after the order, it still runs: requests in flight are cut.
+    def exit_after(self, graceful_timeout: float) -> None:
+        """End this process if it still runs so many seconds after the order: requests in flight are cut.
 
-        A model that can cut its connections by itself does so before.
+        A model that can cut its connections by itself does so earlier.
         """
-        self._grace = graceful_timeout + CUT_MARGIN_S
+        self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
-    def _end_after(self, seconds: float) -> None:
-        """In a thread, for a timer of the process could be set anew by the application. `_thread` starts it without a
-        lock that the code may hold which the signal has interrupted."""
+    def _exit_after(self, seconds: float) -> None:
+        """Wait in a thread, because the application could reset a timer of the process. Started by `_thread`, which
+        takes no lock that the code interrupted by the signal may hold."""
         try:
-            _thread.start_new_thread(self._sleep_and_end, (seconds,))
-        except RuntimeError:  # the system gives no thread: then a timer must do
+            _thread.start_new_thread(self._sleep_and_exit, (seconds,))
+        except RuntimeError:  # the system gives no thread: use a timer
             signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def end_soon(self, status: int) -> None:
-        """End this process, which has failed to start and says so, even if a thread of the application's goes on."""
+    def exit_soon(self, status: int) -> None:
+        """End this process, which could not start, even if a thread of the application goes on."""
 
         def end() -> NoReturn:
             time.sleep(STARTING_GRACE_S)
@@ -170,32 +176,78 @@ class Stop:
         with suppress(RuntimeError):
             _thread.start_new_thread(end, ())
 
-    def _sleep_and_end(self, seconds: float) -> None:
+    def _sleep_and_exit(self, seconds: float) -> None:
         time.sleep(seconds)
-        if self._over:
+        if self._closed:
             return
-        # Another thread may be stuck while it logs, and holds the lock.
-        words = Thread(target=self._last_words, daemon=True)
+        # In a thread, because another thread may be stuck while it holds the lock of logging.
+        words = Thread(target=self._log_before_exit, daemon=True)
         with suppress(RuntimeError):
             words.start()
-            words.join(LAST_WORDS_S)
+            words.join(LOG_BEFORE_EXIT_S)
         os._exit(0 if self.started else 1)
 
-    def _last_words(self) -> None:
+    def _log_before_exit(self) -> None:
         if self.started:
-            self.say_time_is_up()
+            self.log_time_is_up()
         else:
-            log.error("the application had not started when the order to stop came, and did not come to an end")
+            log.error("the application had not started when the order to stop came, and did not end")
         logging.shutdown()
 
-    def say_time_is_up(self) -> None:
-        """Log, once, that requests in flight are cut."""
-        if not self._said:
-            self._said = True
+    def log_time_is_up(self) -> None:
+        """Log that requests in flight are cut; once."""
+        if not self._time_is_up_logged:
+            self._time_is_up_logged = True
             log.warning("requests in flight are cut: the time for a graceful stop is up")
 
 
 def is_readable(descriptor: int) -> bool:
+    """True if the descriptor is readable now."""
     poller = Poll()
     poller.add(descriptor, READABLE)
     return bool(poller.wait(0))
+
+
+UNUSED_SIGNALS = {
+    signal.SIGHUP: "SIGHUP has no meaning yet, and is ignored: restart the server to load its application anew",
+    signal.SIGUSR1: "SIGUSR1 has no meaning yet, and is ignored: restart the server to open its logs anew",
+}
+
+_hung_up: Callable[[], object] | None = None
+"""Called at HUP if the terminal on which standard error was is gone: then no user can stop the server any more."""
+
+
+def log_unused_signals(hung_up: Callable[[], object]) -> None:
+    """Log HUP and USR1. For the main thread of the server, once it has loaded the application; its forks call
+    `log_unused_signals_in_child`. `hung_up` is called if the terminal is gone."""
+    global _hung_up
+    _hung_up = hung_up if os.isatty(2) else None
+    log_unused_signals_in_child()
+
+
+def log_unused_signals_in_child() -> None:
+    """Log HUP and USR1, in a process that the server has forked. Its parent stops it if the terminal is gone."""
+    for number in UNUSED_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            forked.set_signal_handler(number, _handle)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if number == signal.SIGHUP and _hung_up and not os.isatty(2):
+        _hung_up()
+    else:
+        _write(UNUSED_SIGNALS[signal.Signals(number)])
+
+
+def _write(sentence: str) -> None:
+    """Log a warning in a signal handler. Written to the descriptor, because the interrupted code may be writing to
+    sys.stderr, whose methods must not be entered again."""
+    if not log.isEnabledFor(logging.WARNING):
+        return
+    record = log.makeRecord(log.name, logging.WARNING, __file__, 0, sentence, (), None)
+    handlers = logging.getLogger().handlers
+    line = handlers[0].format(record) if handlers else sentence
+    try:
+        os.write(2, line.encode() + b"\n")
+    except OSError:
+        pass

@@ -1,4 +1,4 @@
-"""Want of descriptors, memory, threads or processes: told once, however often it shows."""
+"""Descriptors, memory, threads or processes are exhausted: one line in the log for each episode."""
 
 import logging
 from threading import Lock
@@ -7,27 +7,28 @@ from time import monotonic
 log = logging.getLogger("septet")
 
 ACCEPT_PAUSE_S = 0.5
-"""How long nobody is let in after that failed: those who are in may finish meanwhile, and the CPU is theirs."""
+"""Seconds for which no client is accepted after accepting failed: connected clients may finish meanwhile."""
 
 EPISODE_S = 10.0
-"""A want that shows again within this time has not ended in between: under load a place that becomes free is taken
-at once."""
+"""A failure within this time after the last one belongs to the same episode: under load, a resource that becomes free
+is taken at once."""
 
 
 def reason(error: BaseException) -> str:
-    """What was lacking, in words."""
+    """The system's words for an error."""
     return getattr(error, "strerror", None) or ("out of memory" if isinstance(error, MemoryError) else repr(error))
 
 
 class ResourceExhaustion:
-    """One line in the log for each episode, whichever thread of the process meets it."""
+    """Logs one line for each episode, for all threads of the process."""
 
     def __init__(self) -> None:
         self._seen: float | None = None
         self._lock = Lock()
 
-    def tell(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
-        """It shows: `what` cannot be done, and why, and what becomes of the clients `meanwhile`."""
+    def report(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
+        """Log, unless an episode is under way. what: what cannot be done, and why. meanwhile: the consequence for
+        clients."""
         now = monotonic()
         with self._lock:
             seen, self._seen = self._seen, now

@@ -1,11 +1,12 @@
-"""What lies in temporary files, counted over all processes of a server: what `--limit-spool` is about.
+"""Bytes in temporary files, counted over all processes of a server, for `--limit-spool`.
 
-Under poll, epoll and io_uring a WSGI application must not wait for its client. So a body larger than memory is for is
-collected in a temporary file before the application's turn comes, and what a slow client does not take of an answer
-waits in another one (see `_run_ahead`). A body that finds no room any more is answered 503; an answer waits.
+Under poll, epoll and io_uring a WSGI application must not wait for its client. So a request's body larger than
+BODY_BYTES is collected in a temporary file before the application is called, and the part of an answer that a slow
+client does not take waits in another file (see `models._run_ahead`). At the limit a request is answered 503; an
+application waits before it goes on with its answer.
 
-As with `InFlight`, whose slots these are, each process counts in a slot that no other writes to while it lives, and the
-slot is cleared when the process has ended, however that was.
+As in `InFlight`, which gives out the slots, each process counts in a slot of shared memory that no other process writes
+to while it lives. The slot is cleared when the process has ended, by a crash as well.
 """
 
 from mmap import mmap
@@ -22,11 +23,11 @@ BODY_BYTES = 1 << 20
 do the same at 16 KiB and 512 KiB)."""
 
 _HIGHEST = 0
-"""Where the number of the highest slot stands."""
+"""Index of the highest slot in use."""
 
 
 class Spool:
-    """The bytes in temporary files; at most `limit` of them in all processes, or any number if that is 0."""
+    """Counts bytes in temporary files: at most `limit` in all processes together; 0: without a limit."""
 
     def __init__(self, slots: int, limit: int = 0) -> None:
         self.limit = limit
@@ -34,21 +35,21 @@ class Spool:
         self._counts[_HIGHEST] = 1
         self._slot = 1
         self._lock = RLock()
-        """Of this process, which share its slot. The end of a file may be noticed by the garbage collector in the midst
-        of `take`."""
-        self._shortage = ResourceExhaustion()
+        """Guards the slot between threads of this process. Reentrant, because the garbage collector may close a file,
+        which calls `give`, during `take`."""
+        self._exhaustion = ResourceExhaustion()
         forked.register(self)
 
-    def forsake(self) -> None:
-        """In a child that the application has forked: its copies of files are not the server's."""
+    def close_in_child(self) -> None:
+        """In a child that the application has forked: it counts in memory of its own."""
         self._counts = memoryview(bytearray(16)).cast("q")
         self._slot = 1
         self._lock = RLock()
 
     def take(self, count: int) -> bool:
-        """Count so many bytes that are about to be written; False if there is no room for them.
+        """Count bytes that are about to be written; False, and nothing is counted, if they exceed the limit.
 
-        Counted first and looked at then: two processes that reach the limit at the same instant may both be refused.
+        Counted first and summed up then, so two processes that reach the limit at the same instant may both be refused.
         """
         with self._lock:
             counts, slot = self._counts, self._slot
@@ -62,7 +63,7 @@ class Spool:
                     counts[slot] -= count
 
     def give(self, count: int) -> None:
-        """The file in which so many bytes were is closed."""
+        """A file of so many bytes is closed."""
         with self._lock:
             self._counts[self._slot] -= count
 
@@ -70,9 +71,11 @@ class Spool:
     def used(self) -> int:
         return sum(self._counts[1 : self._counts[_HIGHEST] + 1])
 
-    def tell(self, what: str, meanwhile: str) -> None:
-        """Log, once for each episode, what could not be done, and what becomes of it."""
-        self._shortage.tell(f"{what}: there are {self.limit} bytes in temporary files, see --limit-spool", meanwhile)
+    def report_full(self, what: str, meanwhile: str) -> None:
+        """Log that the limit is reached, once for each episode. meanwhile: the consequence."""
+        self._exhaustion.report(
+            f"{what}: there are {self.limit} bytes in temporary files, see --limit-spool", meanwhile
+        )
 
     # For `InFlight`, which gives out the slots
 
@@ -93,7 +96,7 @@ else:
 
 
 class Body(_File):
-    """A file for the body of a request."""
+    """A file for the body of a request: in memory up to BODY_BYTES, then on disk."""
 
     def __init__(self, spool: Spool) -> None:
         super().__init__(BODY_BYTES)
@@ -101,12 +104,12 @@ class Body(_File):
         self._length = self._taken = 0
 
     def write(self, part: bytes) -> int:  # type: ignore[override]
-        """Raises ProtocolError (503) if there is no room; OSError."""
+        """Raises ProtocolError (503) at the limit of the spool, and OSError."""
         self._length += len(part)
         if self._length > BODY_BYTES:
             more = self._length - self._taken
             if not self._spool.take(more):
-                self._spool.tell("cannot store the body of a request", "it is answered 503")
+                self._spool.report_full("cannot store the body of a request", "it is answered 503")
                 raise ProtocolError(503, "too much is stored already")
             self._taken += more
         return super().write(part)

@@ -1,7 +1,7 @@
-"""N worker processes, kept at N: what preforked is made of, and `--workers` under every other model.
+"""N worker processes, kept at N: for preforked, and for `--workers` under every other model.
 
-The supervisor never touches a client. It forks workers, which inherit the listeners and the loaded application,
-waits for one of them to end, and puts another in its place; after a death at birth it waits a while first.
+The supervisor serves no client. It forks workers, which inherit the listeners and the loaded application, waits for one
+of them to end, and forks another in its place; after a worker that ended within EARLY_DEATH_S it waits for a while.
 """
 
 import logging
@@ -17,7 +17,7 @@ from typing import Generic, NoReturn, Protocol, Self, TypeVar
 from septet import forked
 from septet.errors import Failed, Refused
 from septet.pollers import READABLE, Poll
-from septet.processes.children import finish, fork, leave, take_orders
+from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import Stop, is_readable
 from septet.processes.resource_exhaustion import ResourceExhaustion
@@ -25,56 +25,59 @@ from septet.processes.resource_exhaustion import ResourceExhaustion
 log = logging.getLogger("septet")
 
 EARLY_DEATH_S = 1.0
-"""A worker that ends within this time has died at birth."""
+"""A worker that ends within this time after its start has ended early: the next one starts after a delay."""
 MIN_DELAY_S = 0.1
+"""The delay after one early end. It doubles with each early end in a row, up to MAX_DELAY_S."""
 MAX_DELAY_S = 5.0
-LOOK_AGAIN_S = 5.0
-"""For dead workers, if a signal has been missed."""
+CHECK_WORKERS_S = 5.0
+"""How often ended workers are looked for, in case a signal was missed."""
 KILL_MARGIN_S = 2.0
-"""What a worker is given beyond its own graceful time-out."""
+"""Seconds beyond its own graceful time-out after which a worker is killed."""
 
 READY = b"ready"
 
-MOST_FAILED_STARTS = 8
-"""When the last workers have ended and so many in a row could not start, there is no use in going on."""
+MAX_FAILED_STARTS = 8
+"""If no worker is left and so many in a row could not start, the server ends."""
 
 
 class Readiness:
-    """The writing end of a pipe on which a worker says, once, that it is ready or what keeps it from starting."""
+    """The writing end of a pipe on which a worker reports, once, that it is ready or why it cannot start."""
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
         forked.register(self)
 
-    def say(self, text: bytes) -> bool:
-        """False if it has been said already, and nothing listens any more."""
+    def report(self, text: bytes) -> bool:
+        """False if the worker has reported already: then nothing is written."""
         if self._pipe < 0:
             return False
         with suppress(OSError):
             os.write(self._pipe, text[:4096])
-        self.forsake()
+        self.close()
         return True
 
-    def forsake(self) -> None:
+    def close(self) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
+
+    close_in_child = close
 
 
 @dataclass(slots=True)
 class Worker:
     pid: int
     readiness: int
-    """The reading end of the pipe; -1 once it has spoken."""
+    """The reading end of the pipe; -1 once it has reported."""
     slot: int
-    """In which it counts its requests in flight."""
+    """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
     ready: bool = False
-    spoken: bool = False
+    reported: bool = False
 
 
 class Supervised(Protocol):
-    """What a supervisor has to know of what its workers serve."""
+    """What a supervisor knows of a `Service`."""
 
     @property
     def stop(self) -> Stop: ...
@@ -93,7 +96,7 @@ class Supervised(Protocol):
 
     def close_listeners(self) -> None: ...
 
-    def in_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
+    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
 
 
 Served = TypeVar("Served", bound=Supervised)
@@ -102,8 +105,7 @@ Served = TypeVar("Served", bound=Supervised)
 class Supervisor(Generic[Served]):
     """Keeps `count` processes running `run`. Belongs to the main thread of the parent process.
 
-    That a worker has ended is told by SIGCHLD, which wakes whatever waits for `Stop`; pidfd_open(2) is not permitted
-    everywhere.
+    SIGCHLD tells that a worker has ended; it wakes a wait for `Stop`. pidfd_open(2) is not permitted everywhere.
     """
 
     def __init__(self, service: Served, run: Callable[[Served], None], count: int) -> None:
@@ -114,16 +116,16 @@ class Supervisor(Generic[Served]):
         self._poller = Poll()
         self._announced = False
         self._early_deaths = 0
-        """In a row; of workers that were ready, those that lived less than BIRTH_S."""
+        """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
-        """In a row; of workers that were never ready."""
+        """Workers in a row that were never ready."""
         self._next_start_at = 0.0
 
     def run(self) -> None:
-        """Until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
+        """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
-        forked.handle(signal.SIGCHLD, lambda number, frame: None)
+        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
         self._poller.add(stop.fileno(), READABLE)
         try:
             while not stop.ordered:
@@ -140,7 +142,7 @@ class Supervisor(Generic[Served]):
             except OSError as error:
                 if not self._announced:
                     raise Failed(f"cannot start a worker: {error.strerror}") from error
-                self._service.exhaustion.tell(f"cannot start a worker: {error.strerror}")
+                self._service.exhaustion.report(f"cannot start a worker: {error.strerror}")
                 self._next_start_at = monotonic() + MAX_DELAY_S
                 return
             self._workers.append(worker)
@@ -161,46 +163,46 @@ class Supervisor(Generic[Served]):
         return Worker(pid, reading, slot, monotonic())
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
-        """The worker's whole life; in the child."""
+        """In the child: the whole life of a worker."""
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
-        self._service.stop.forsake()
+        self._service.stop.close_in_child()
         self._service.in_flight.occupy(slot)
         stop = Stop()
         stop.on_term()
-        stop.end_after(self._service.graceful_timeout)
-        take_orders()
+        stop.exit_after(self._service.graceful_timeout)
+        unblock_orders()
         readiness = Readiness(writing)
 
         def ready(_: int) -> None:
             stop.started = True
-            readiness.say(READY)
+            readiness.report(READY)
 
         status = 0
         try:
-            self._run(self._service.in_worker(stop, ready, self._count))
+            self._run(self._service.for_worker(stop, ready, self._count))
         except Failed as error:
-            if not readiness.say(b"%d %s" % (error.exit_status, str(error).encode())):
+            if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
             status = error.exit_status
         except OSError as error:
-            if not readiness.say(
+            if not readiness.report(
                 b"%d cannot start: %s" % (Failed.exit_status, (error.strerror or str(error)).encode())
             ):
                 raise
             status = Failed.exit_status
-        if forked.stranger:
-            forked.leave()
-        finish(status)
+        if forked.by_application:
+            forked.exit_child()
+        run_exit_handlers(status)
         return status
 
     def _wait(self, timeout: float | None) -> None:
-        longest = LOOK_AGAIN_S if timeout is None else max(0.0, min(timeout, LOOK_AGAIN_S))
-        speaking = {descriptor for descriptor, _ in self._poller.wait(longest)}
-        self._service.stop.heard()
+        longest = CHECK_WORKERS_S if timeout is None else max(0.0, min(timeout, CHECK_WORKERS_S))
+        reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
+        self._service.stop.drain_and_check()
         for worker in self._workers:
-            if worker.readiness in speaking:
-                self._hear(worker)
+            if worker.readiness in reporting:
+                self._read_readiness(worker)
         self._reap()
 
     def _reap(self) -> None:
@@ -209,28 +211,28 @@ class Supervisor(Generic[Served]):
             if pid:
                 self._remove(worker, status)
 
-    def _hear(self, worker: Worker) -> None:
-        """A worker says that it is ready, or why it cannot start; or it has ended without a word."""
-        said = os.read(worker.readiness, 65536)
+    def _read_readiness(self, worker: Worker) -> None:
+        """A worker has reported that it is ready, or why it cannot start; or it has ended and closed the pipe."""
+        report = os.read(worker.readiness, 65536)
         self._forget_pipe(worker)
-        if said == READY:
+        if report == READY:
             worker.ready = True
             self._failed_starts = 0
             if not self._announced and len(self._workers) == self._count and all(each.ready for each in self._workers):
                 self._announced = True
                 self._service.ready(self._count)
-        worker.spoken = bool(said)
-        if said and said != READY:
-            status, _, sentence = said.decode(errors="replace").partition(" ")
+        worker.reported = bool(report)
+        if report and report != READY:
+            status, _, sentence = report.decode(errors="replace").partition(" ")
             self._cannot_start(worker, sentence, Refused if int(status) == Refused.exit_status else Failed)
 
     def _cannot_start(self, worker: Worker, why: str, kind: type[Failed] = Failed) -> None:
-        """Raises Failed if that is the end: at the start, and when worker after worker fails and none is left."""
+        """Raises Failed if the server must end: at its start, or after MAX_FAILED_STARTS in a row if none is left."""
         self._failed_starts += 1
         if self._service.stop.ordered:
             return
         if not self._announced or (
-            self._failed_starts >= MOST_FAILED_STARTS and not any(w.ready for w in self._workers)
+            self._failed_starts >= MAX_FAILED_STARTS and not any(w.ready for w in self._workers)
         ):
             raise kind(why)
         log.error("worker %d: %s", worker.pid, why)
@@ -245,11 +247,11 @@ class Supervisor(Generic[Served]):
         self._workers.remove(worker)
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
-            if is_readable(worker.readiness):  # else a child of its own has the other end, and may keep it
-                self._hear(worker)
+            if is_readable(worker.readiness):  # else a child of the worker still has the other end open
+                self._read_readiness(worker)
             self._forget_pipe(worker)
-        if not worker.spoken:
-            self._cannot_start(worker, f"a worker ended {_manner(status)} before it was ready")
+        if not worker.reported:
+            self._cannot_start(worker, f"a worker ended {_how_it_ended(status)} before it was ready")
         if self._service.stop.ordered:
             return
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
@@ -257,16 +259,16 @@ class Supervisor(Generic[Served]):
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _manner(status), delay)
+        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _how_it_ended(status), delay)
 
     def _end(self) -> None:
-        """Stop the workers gracefully; kill those that do not come to an end."""
+        """Stop the workers gracefully; kill those that do not end in time."""
         stop = self._service.stop
         self._signal(signal.SIGTERM)
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
-            stop.wait_for_signal(min(last - monotonic(), LOOK_AGAIN_S))
+            stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S))
             for worker in list(self._workers):
                 if os.waitpid(worker.pid, os.WNOHANG)[0]:
                     self._workers.remove(worker)
@@ -279,10 +281,10 @@ class Supervisor(Generic[Served]):
 
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
-        leave(1)
+        exit_now(1)
 
 
-def _manner(status: int) -> str:
+def _how_it_ended(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"by signal {signal.Signals(os.WTERMSIG(status)).name}"
     return f"with status {os.waitstatus_to_exitcode(status)}"

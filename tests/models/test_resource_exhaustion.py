@@ -1,4 +1,4 @@
-"""What is lacking is told once, for as long as it goes on showing."""
+"""One line in the log for each episode in which a resource is exhausted."""
 
 import logging
 
@@ -14,7 +14,7 @@ def test_one_line_for_each_episode(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     with caplog.at_level(logging.ERROR, "septet"):
         for instant in instants:
             monkeypatch.setattr(resource_exhaustion, "monotonic", lambda now=instant: now)
-            exhaustion.tell("cannot do it")
+            exhaustion.report("cannot do it")
     assert [record.getMessage() for record in caplog.records] == [
         "cannot do it; clients wait until it can be done again"
     ] * 2

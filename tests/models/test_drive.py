@@ -1,4 +1,4 @@
-"""Carrying a session over a real socket, as far as that goes without waiting."""
+"""Driving a session over a real socket, as far as that goes without waiting."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from septet.exchange import FileRegion, Want
-from septet.models._drive import RECEIVE_BYTES, Turn, drive, receive
+from septet.models._drive import RECEIVE_BYTES, Dispatch, drive, receive
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.session.http1 import Session
 from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, TURN
@@ -27,12 +27,12 @@ class Pair(NamedTuple):
     sock: socket.socket
     client: socket.socket
 
-    def bring(self, data: bytes, turn: Turn) -> Want:
+    def bring(self, data: bytes, turn: Dispatch) -> Want:
         """Send this, receive it and carry on."""
         self.client.sendall(data)
         return self.go(turn)
 
-    def go(self, turn: Turn) -> Want:
+    def go(self, turn: Dispatch) -> Want:
         return drive(receive(self.session, self.sock), self.session, self.sock, turn)
 
     def read(self) -> bytes:

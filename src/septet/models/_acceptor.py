@@ -1,0 +1,155 @@
+"""How one thread accepts clients; for the five blocking models.
+
+`for client in Acceptor(service, ...)` gives one client after another until the order to stop. The acceptor also answers
+the question that a thread with an idle client asks: is another client waiting, and no thread free to accept it? Then
+the idle connection must be closed. Which threads are free is counted over all processes (`in_flight.WaitingThreads`).
+"""
+
+from collections.abc import Iterator
+from socket import socket
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from septet import forked
+from septet.pollers import EXCLUSIVE, READABLE, Epoll, Poll
+from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
+from septet.protocol import ServerProtocol
+from septet.service import Service
+
+STALLED_THREADS_S = 1.0
+"""Threads that count as free, but accept no client for this long though clients wait, are not taken for free."""
+
+
+class Client(NamedTuple):
+    """A client that was accepted."""
+
+    acceptor: "Acceptor"
+    sock: socket
+    session: ServerProtocol
+    deferred_s: float
+    """Seconds for which the kernel has held the connection back already (TCP_DEFER_ACCEPT), if the client has sent
+    nothing yet and `has_been_deferred` says so."""
+
+
+class _WaitObserved(NamedTuple):
+    """Clients have waited to be accepted from `first` to `last`, and the count of accepted clients stood still."""
+
+    accepted: int
+    first: float
+    last: float
+
+
+class Acceptor:
+    """The listeners, as one thread waits at them. Iterating over it accepts clients.
+
+    drops_idle_clients: an idle client's connection is closed when another client waits and no thread is free for it.
+    in_main_thread: the calling thread is the main one, which is also woken by signals.
+    """
+
+    def __init__(self, service: Service, drops_idle_clients: bool, in_main_thread: bool = True) -> None:
+        self.stop = service.stop
+        self.metrics = service.metrics
+        self.service = service
+        self._exhaustion = service.exhaustion
+        self._waiting_threads = service.in_flight.waiting_threads
+        self.is_free = False
+        """The thread is counted among those that wait for clients."""
+        self.failed_at = -ACCEPT_PAUSE_S
+        """When an exception of another thread last ended the thread's loop; on the clock of `monotonic`."""
+        self._wait_observed = _WaitObserved(0, 0.0, 0.0)
+        self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
+        self._poller = Epoll()
+        self._poller.add(self.stop.fileno() if in_main_thread else self.stop.order_fileno, READABLE)
+        self._deferred_s: dict[int, int] = {}
+        """Seconds for which the kernel holds a silent client back, by the listener's descriptor."""
+        for descriptor, listener in self._listeners.items():
+            # EXCLUSIVE: one client wakes one of the processes and threads that wait here, not all of them.
+            try:
+                self._poller.add(descriptor, READABLE | EXCLUSIVE)
+                self._deferred_s[descriptor] = listener.defer(service.rules.timeouts.keep_alive)
+            except OSError:
+                if not self.stop.ordered:  # else another thread has closed the listener already
+                    raise
+        self.watched_listeners = tuple(self._listeners) if drops_idle_clients else ()
+        self._listener_poller = Poll()
+        for descriptor in self.watched_listeners:
+            self._listener_poller.add(descriptor, READABLE)
+        forked.register(self)
+
+    def close_in_child(self) -> None:
+        self._poller.close()
+
+    def clients_starve(self) -> bool:
+        """True if a client waits to be accepted and no thread is free to accept it."""
+        # Looked at twice, because a free thread may have accepted the client between the first look and the count.
+        return self._client_waits() and not self._waiting_threads.waiting and self._client_waits()
+
+    def _client_waits(self) -> bool:
+        return bool(self.watched_listeners) and bool(self._listener_poller.wait(0))
+
+    def count_as_free_if_needed(self) -> bool:
+        """For a thread with an idle client. True if the thread is needed to accept another client: then it counts as
+        free from now on, and must close the idle client's connection."""
+        now, accepted, seen = monotonic(), self._waiting_threads.accepted, self._wait_observed
+        lasts = seen.accepted == accepted and now - seen.last < STALLED_THREADS_S / 2
+        seen = self._wait_observed = _WaitObserved(accepted, seen.first if lasts else now, now)
+        stalled_at = accepted if now - seen.first >= STALLED_THREADS_S else None
+        return self._waiting_threads.volunteer(self, self._client_waits, stalled_at)
+
+    def count_as_free(self) -> None:
+        """The thread is about to accept. Called before the last bytes of a connection are sent, so that the client
+        cannot know that its connection ends before the thread counts as free."""
+        if self.watched_listeners and not self.is_free:
+            self._waiting_threads.wait(self)
+
+    def count_as_busy(self) -> None:
+        """The thread goes on with its client."""
+        if self.is_free:
+            self._waiting_threads.leave(self)
+
+    def __iter__(self) -> Iterator[Client]:
+        """Clients, in the order in which they are accepted, until the order to stop."""
+        try:
+            while not self.stop.ordered:
+                try:
+                    yield from self._accept_ready()
+                except MemoryError as error:
+                    self.pause(f"cannot accept clients: {reason(error)}")
+        finally:
+            self.count_as_busy()
+
+    def _accept_ready(self) -> Iterator[Client]:
+        # The kernel may have woken a process for this client that is stopped and does not accept it. Then our epoll
+        # instance does not report the client, but poll(2) does.
+        ready = self._listener_poller.wait(0) if self.is_free else ()
+        self.count_as_free()
+        for descriptor, _ in ready or self._poller.wait(None):
+            if descriptor not in self._listeners:
+                self.stop.drain_and_check()
+            elif not self.stop.ordered:
+                yield from self._accept(descriptor)
+
+    def close(self) -> None:
+        """The thread accepts no more clients."""
+        self.count_as_busy()
+        self._poller.close()
+
+    def _accept(self, descriptor: int) -> Iterator[Client]:
+        listener = self._listeners[descriptor]
+        try:
+            sock, address = listener.accept()
+            client = Client(self, sock, self.service.accepted(listener, sock, address), self._deferred_s[descriptor])
+        except (BlockingIOError, ConnectionError):
+            return  # another thread has accepted the client, or the client has left
+        except (OSError, MemoryError) as error:
+            if not self.stop.ordered:  # else another thread has closed the listeners
+                self.pause(f"cannot accept clients: {reason(error)}")
+            return
+        if self.is_free:
+            self._waiting_threads.accept(self)
+        yield client
+
+    def pause(self, why: str) -> None:
+        """Accept nothing for ACCEPT_PAUSE_S: a resource is exhausted, and other threads may give some of it back."""
+        self._exhaustion.report(why)
+        sleep(ACCEPT_PAUSE_S)

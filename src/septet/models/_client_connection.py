@@ -1,0 +1,361 @@
+"""One client of a reactor: its session, its socket, and where the application runs for it."""
+
+import logging
+from asyncio import Task, current_task
+from collections.abc import Callable
+from contextvars import Context
+from socket import socket
+from threading import Condition, RLock
+from time import monotonic
+from typing import Any, Protocol
+
+from septet import forked
+from septet.apps._channel import HALF_CLOSED_S
+from septet.apps.asgi import Asgi, Cycle
+from septet.apps.site import Site
+from septet.apps.wsgi import Wsgi
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
+from septet.loop import ReadinessLoop
+from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._drive import drive, expire
+from septet.models._member import Due
+from septet.models._run_ahead import SLOW_S, RunAhead
+from septet.models._runners import Runner
+from septet.models._tasks import Starter
+from septet.models._watched import WatchedConnection
+from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
+from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
+from septet.service import Service
+
+log = logging.getLogger("septet")
+
+REQUESTS_PER_EVENT = 16
+"""Requests of one connection that are begun at one event, where a client pipelines; then the other clients' come."""
+
+
+class ConnectionOwner(Protocol):
+    """What a connection needs of its `Reactor`."""
+
+    loop: ReadinessLoop
+    service: Service
+    site: Site
+    sole_application: Any
+    """The one application, where no path leads to a directory of files; else None."""
+    due: Due
+    starter: Starter
+    runner: Runner
+    lock: Any
+    """One lock for all connections, where they all belong to one thread; None: each has a lock of its own."""
+    new_context: Callable[[], Context]
+
+    def keep_task(self, task: "Task[None]") -> None: ...
+
+    def call_on_loop(self, function: Callable[[], None]) -> None: ...
+
+    def forget(self, connection: "ClientConnection") -> None: ...
+
+
+class ClientConnection(WatchedConnection):
+    """A client of a reactor.
+
+    While a WSGI application makes an answer, two threads use the session, that of the application and that of the
+    loop: each holds `lock` meanwhile. Implements `exchange.Delivery` and `_member.Answering`.
+    """
+
+    __slots__ = ("_answering", "_half_closed_at", "_reactor", "_requests_begun", "_room", "_run_ahead", "lock")
+
+    def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
+        super().__init__(reactor.loop, sock, session)
+        self._reactor = reactor
+        self.lock = reactor.lock or RLock()
+        self._answering = False
+        """A WSGI application has the session's request, or it is in the queue `due`: the next request has to wait."""
+        self._half_closed_at: float | None = None
+        """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
+        self._run_ahead: RunAhead | None = None
+        self._room: Condition | None = None
+        """Notified when the client has taken some output; None while no application waits for that."""
+        if isinstance(reactor.site.application, Wsgi):
+            session.delivery = self
+        self._requests_begun = 0
+        """Requests begun at this event. REQUESTS_PER_EVENT + 1: the next is postponed to the loop's next iteration."""
+
+    # Where the application runs
+
+    def dispatch(self, exchange: ServerExchange) -> Want | None:
+        if self._answering or (self.cycle is not None and self._must_wait(self.cycle)):
+            return None
+        reactor = self._reactor
+        target = reactor.sole_application or reactor.site.find(exchange)
+        if isinstance(target, Wsgi):
+            # Without a call, so that no exception of another thread comes between the two lines. The first may raise
+            # MemoryError, the second cannot.
+            reactor.due += ((self, target, exchange.request),)
+            self._answering = True
+            return None
+        if self._requests_begun < REQUESTS_PER_EVENT:
+            self._requests_begun += 1
+            if isinstance(target, Asgi):
+                return self._begin(target, exchange)
+            return answer_without_waiting(target, exchange)
+        if self._requests_begun == REQUESTS_PER_EVENT:
+            self._postpone()
+        return None
+
+    def _must_wait(self, cycle: Cycle) -> bool:
+        """True if the next request has to wait: the one before is not answered, or its task is just running, and the
+        next must not begin inside that task and its context."""
+        if not cycle.answered:
+            cycle.wake()
+            return True
+        if current_task(self.loop) is None:
+            return False
+        if self._requests_begun <= REQUESTS_PER_EVENT:
+            self._postpone()
+        return True
+
+    def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
+        """Start a task for the request. Gives the next want if it has sent something before it first waits."""
+        session = self.session
+        cycle = self.cycle = Cycle(exchange, self)
+        work = cycle.run(asgi)
+        try:
+            task = self._reactor.starter.start(work)
+        except BaseException:  # raised by a task factory of the application
+            log.exception("a request's task could not be started")
+            work.close()  # else Python warns that it was never awaited
+            self.cycle = None
+            return session.lose() if cycle.answered else exchange.fail()
+        if task is None:
+            self.cycle = None  # an idle connection holds nothing of its last request
+            return session.phase.want
+        self._reactor.keep_task(task)
+        cycle.uncork()
+        if cycle.answered:
+            self.cycle = None
+            return session.phase.want
+        return None if session.phase.want is RUN else session.phase.want
+
+    def _postpone(self) -> None:
+        """Begin the next request in the loop's next iteration, after those of other clients."""
+        self._requests_begun = REQUESTS_PER_EVENT + 1
+        self.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        """The loop's next iteration has come."""
+        with self.lock:
+            self._requests_begun = 0
+            try:
+                if self.session.phase.want is RUN:
+                    self.drive(RUN)
+            except Exception:
+                self.fail()
+
+    # What the loop calls
+
+    def ready(self, mask: int) -> None:
+        with self.lock:
+            if self._requests_begun <= REQUESTS_PER_EVENT:
+                self._requests_begun = 0
+            WatchedConnection.ready(self, mask)
+            if self._room is not None:
+                self._notify()
+
+    def check_deadline(self, now: float) -> None:
+        with self.lock:
+            super().check_deadline(now)
+
+    def stop(self) -> None:
+        """Close the connection when nothing is in flight: now, or after the answer."""
+        with self.lock:
+            if self.session.stop() is CLOSE:
+                self.drive(CLOSE)
+
+    def cut(self) -> None:
+        """Close the connection now."""
+        with self.lock:
+            self.drive(self.session.lose())
+
+    def end(self) -> None:
+        try:
+            self._notify()
+            if not self._answering:  # else the application's thread does so: see `_end_answer`
+                self.session.close()
+        finally:
+            forked.release(self.sock)
+            self._reactor.forget(self)
+
+    def close_in_child(self) -> None:
+        """In a child that the application has forked. The lock is new: a thread of the parent may hold the old one."""
+        self.lock = RLock()
+        self.sock.close()
+
+    def _notify(self) -> None:
+        """Wake an application that waits for room: output was sent, or the client is gone."""
+        if self._room is not None:
+            self._room.notify()
+
+    # What the application's thread calls
+
+    def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
+        """Run the application for the request. The client has the whole answer before the application closes it."""
+        if self.session.lost:  # the client left while the request was in the queue
+            self._end_answer()
+            return
+        try:
+            self._reactor.new_context().run(answer, application, self.session.exchange, self, call)
+        except BaseException:  # not the application's: `answer` handles what that raises
+            self._cut_after_failure()
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        exchange = self.session.exchange
+        with self.lock:
+            want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+            if last:
+                self._finish(want)
+                return
+            session = self.session
+            want = drive(want, session, self.sock, self.dispatch)
+            # In most cases the loop watches for the right events already.
+            if (want is not READ and want is not RUN) or self._mask != READABLE:
+                self._settle(want)
+            if session.lost:
+                raise ClientGone("the client went away")
+            if exchange.later:
+                self._hold_back(exchange)
+
+    def inform(self, status: int, fields: Fields) -> None:
+        session = self.session
+        with self.lock:
+            self._settle(drive(session.exchange.inform(status, fields), session, self.sock, self.dispatch))
+
+    def give_up(self) -> None:
+        with self.lock:
+            self._finish(self.session.exchange.fail())
+
+    def _finish(self, want: Want) -> None:
+        """The application has given its whole answer. No failure from here on is raised to the application: the session
+        may be at the next request already."""
+        self._end_answer()
+        try:
+            want = drive(want, self.session, self.sock, self.dispatch)
+            if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
+                self._settle(want)
+        except Exception:
+            self._cut_after_failure()
+
+    def _end_answer(self) -> None:
+        """The connection's next exchange may begin."""
+        self._answering = False
+        self._run_ahead = self._room = None
+        if self._descriptor < 0:
+            self.session.close()
+
+    def _cut_after_failure(self) -> None:
+        """Something failed that is no fault of the application."""
+        self.abandon()
+        log.exception("a connection failed, and is cut")
+
+    def abandon(self) -> None:
+        with self.lock:
+            self.session.lose()
+            self._end_answer()
+        self._reactor.call_on_loop(self._attend_now)
+
+    def repair(self) -> None:
+        """An exception may have interrupted a callback of the loop: do what the session's state asks for."""
+        try:
+            with self.lock:
+                if self._descriptor < 0:
+                    self.end()
+                    return
+                self._requests_begun = 0
+                self.forget_watch()
+                if self.session.phase.want is RUN and not self._answering:
+                    self.drive(RUN)
+                else:
+                    self.attend(self.session.phase.want)
+        except Exception:
+            self._cut_after_failure()
+
+    def forget_watch(self) -> None:
+        """Have the loop watch nothing; `attend` watches again what is wanted."""
+        self._mask = 0
+        self.loop.unwatch(self._descriptor)
+
+    def _settle(self, want: Want) -> None:
+        """Have the loop watch for what the session waits for, and begin the next request if that is complete."""
+        if self._reactor.runner.leads():
+            self.attend(want)
+        elif want is CLOSE or self._answering or self._mask != self._mask_for(want):
+            self._reactor.call_on_loop(self._attend_now)
+
+    def _attend_now(self) -> None:
+        with self.lock:
+            try:
+                self.attend(self.session.phase.want)
+            except Exception:
+                self.fail()
+
+    def _hold_back(self, exchange: ServerExchange) -> None:
+        """Move output that the client does not take to a file; wait for the client when memory and file are full."""
+        ahead = self._run_ahead
+        if ahead is None:
+            ahead = self._run_ahead = RunAhead(self._reactor.service.in_flight.spool)
+        until = monotonic() + SLOW_S
+        while ahead.is_full(exchange):
+            if ahead.slow:
+                self._reactor.runner.wait_for_room(self, None)
+            elif (left_s := until - monotonic()) > 0:
+                self._reactor.runner.wait_for_room(self, left_s)
+            else:
+                ahead.slow = True
+        if exchange.lost:
+            raise ClientGone("the client went away, or read too slowly")
+        why_not = ahead.move_to_file(exchange)
+        if why_not is not None:
+            self._reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+
+    def check_client(self) -> None:
+        """Raise ClientGone if the client is gone. Where the application runs in the loop's thread, the loop cannot see
+        that meanwhile."""
+        session = self.session
+        if not session.lost and self._client_has_left():
+            with self.lock:
+                self._settle(session.lose())
+        if session.lost:
+            raise ClientGone("the client went away")
+
+    def _client_has_left(self) -> bool:
+        poller = Poll()
+        poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
+        for _, found in poller.wait(0):
+            now = monotonic()
+            if self._half_closed_at is None:
+                self._half_closed_at = now
+            return bool(found & (ERROR | HANGUP)) or now - self._half_closed_at >= HALF_CLOSED_S
+        return False
+
+    def await_body(self) -> None:
+        raise AssertionError("the body is collected before the application is called")
+
+    def await_room(self, timeout_s: float | None) -> None:
+        """Wait until the loop has sent some output. For a thread other than the loop's, which holds the lock; the lock
+        is released meanwhile."""
+        if self._room is None:
+            self._room = Condition(self.lock)
+        self._room.wait(timeout_s)
+
+    def make_room(self, timeout_s: float | None) -> None:
+        """Wait until the socket takes more output, and send it. For the loop's thread, if there is no other."""
+        session, now = self.session, monotonic()
+        deadline = session.deadline(now)
+        times_s = [] if timeout_s is None else [timeout_s]
+        if deadline is not None:
+            times_s.append(max(0.0, deadline - now))
+        poller = Poll()
+        poller.add(self._descriptor, WRITABLE)
+        if poller.wait(min(times_s, default=None)):
+            self._settle(drive(session.phase.want, session, self.sock, self.dispatch))
+        elif deadline is not None and monotonic() >= deadline:
+            self._settle(drive(expire(session, self.sock), session, self.sock, self.dispatch))

@@ -1,0 +1,102 @@
+"""Who runs the loop of a reactor, and in which thread the application runs: see `Runner`."""
+
+import operator
+from collections.abc import Callable
+from typing import Protocol
+
+from septet.loop import ReadinessLoop
+from septet.models._application_loop import run_until
+from septet.models._member import Answering, Due
+from septet.processes.orders import Stop
+
+
+class Runner(Protocol):
+    """Runs the loop, and the application: `OnLoop`, `Asynchronous`, and `_leaders.Leaders`."""
+
+    order: int
+    """A descriptor for the thread that runs the loop: readable once the order to stop has come."""
+
+    @property
+    def busy(self) -> bool:
+        """The application runs for a request, or requests wait for it."""
+
+    def leads(self) -> bool:
+        """True if the calling thread runs the loop."""
+
+    def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
+        """Wait until some output of the connection was sent."""
+
+    def run(self) -> None:
+        """Run the loop until `end`."""
+
+    def end(self) -> None: ...
+
+
+class OnLoop:
+    """`--threads 0`: a WSGI application runs in the loop's thread, one answer after the other, each to its end.
+
+    For asyncio no loop is running meanwhile, so that the application may run one of its own.
+    """
+
+    def __init__(self, loop: ReadinessLoop, due: "Due", stop: Stop, done: Callable[[], None]) -> None:
+        self.order = stop.fileno()
+        self.busy = False
+        self._loop = loop
+        self._due = due
+        self._stop = stop
+        self._done = done
+        self._over = False
+
+    def leads(self) -> bool:
+        return True
+
+    def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
+        connection.make_room(timeout_s)
+
+    def run(self) -> None:
+        due = self._due
+        while not self._over:
+            self.busy = True
+            for _ in range(len(due)):  # answers may add to them, where a client pipelines
+                connection, application, _ = due.popleft()
+                connection.answer(application, operator.call)
+                connection = None  # no memory of it is held while the loop waits
+            self.busy = False
+            if due:
+                self.busy = True
+                self._loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
+            if self._stop.ordered:
+                self._done()
+            self._loop.turn()
+
+    def end(self) -> None:
+        self._over = True
+        self._loop.call_soon(_wake_loop)
+
+
+class Asynchronous:
+    """An ASGI application: its tasks run on the loop, as asyncio runs it. Also static files without an application."""
+
+    busy = False
+
+    def __init__(self, loop: ReadinessLoop, stop: Stop) -> None:
+        self._loop = loop
+        self.order = stop.fileno()
+        self._over = False
+
+    def run(self) -> None:
+        run_until(self._loop, lambda: self._over)
+
+    def end(self) -> None:
+        self._over = True
+        self._loop.stop()
+
+    def leads(self) -> bool:
+        return True
+
+    def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
+        raise AssertionError("the task of an ASGI application waits by itself")
+
+
+def _wake_loop() -> None:
+    """A callback that does nothing, but keeps the loop from waiting."""

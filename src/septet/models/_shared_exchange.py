@@ -1,0 +1,265 @@
+"""A request that two threads share: the application's event loop answers it, the client's thread moves its bytes.
+
+See `_asgi_in_thread` for the rules by which they do.
+"""
+
+from collections.abc import Callable
+from socket import socket
+from time import monotonic
+
+from septet.exchange import Delivery, Fields, Part, Request, ResponseHead, Want
+from septet.models._drive import drive, expire, receive_compactly
+from septet.models._waker import Waker
+from septet.models._watched import UNREAD_LIMIT
+from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
+from septet.processes.orders import Stop
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
+
+
+class SharedExchange:
+    """A session while one request of it is the application's. Implements `Exchange` and `Carrier` for the channel.
+
+    Properties that read one attribute of the session take no lock: the channel is told if the value changes later.
+    """
+
+    __slots__ = (
+        "_complete",
+        "_exchange",
+        "_received",
+        "_released",
+        "_session",
+        "_sock",
+        "_stop",
+        "_waker",
+        "body",
+        "client",
+        "delivery",
+        "server",
+    )
+
+    def __init__(self, session: ServerProtocol, sock: socket, waker: Waker, stop: Stop) -> None:
+        self._session = session
+        self._exchange = session.exchange
+        self._sock = sock
+        self._waker = waker
+        self._stop = stop
+        self._complete = False
+        """The application has given its whole answer."""
+        self._released = False
+        """The client's thread has finished with the exchange."""
+        self._received = False
+        """Data were received since the application's last `poll`."""
+        self.client = session.exchange.client
+        self.server = session.exchange.server
+        self.body = None
+        self.delivery: Delivery | None = None
+
+    # What the application calls, in the loop's thread
+
+    @property
+    def request(self) -> Request:
+        return self._exchange.request
+
+    @property
+    def lost(self) -> bool:
+        return self._session.lost
+
+    @property
+    def gone(self) -> bool:
+        return self._session.gone
+
+    @property
+    def body_complete(self) -> bool:
+        return self._exchange.body_complete
+
+    @property
+    def waits(self) -> bool:
+        return self._exchange.waits
+
+    @property
+    def blocked(self) -> bool:
+        return self._exchange.blocked
+
+    @property
+    def responding(self) -> bool:
+        return self._exchange.responding
+
+    @property
+    def half_closed(self) -> bool:
+        return self._exchange.half_closed
+
+    @property
+    def content_ended(self) -> bool:
+        return self._exchange.content_ended
+
+    @property
+    def extended(self) -> bool:
+        return self._exchange.extended
+
+    @property
+    def content_complete(self) -> bool:
+        return self._exchange.content_complete
+
+    def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
+        self._exchange.complain_of_excess(request, given, promised)
+
+    @property
+    def answered(self) -> bool:
+        return self._complete
+
+    def read(self) -> bytes:
+        raise AssertionError("an ASGI application polls")
+
+    def poll(self) -> bytes | None:
+        with self._waker.lock:
+            self._received = False
+            return self._exchange.poll()
+
+    def want_body(self) -> Want:
+        with self._waker.lock:
+            return RUN if self._received else self._exchange.want_body()
+
+    def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
+        with self._waker.lock:
+            if self._stop.ordered:
+                self._session.stop()  # the answer says that it is the last
+            want = self._exchange.respond(head, body, last)
+            self._complete = last
+            return want
+
+    def push(self, body: Part, last: bool) -> Want:
+        with self._waker.lock:
+            want = self._exchange.push(body, last)
+            self._complete = last
+            return want
+
+    def finish(self, trailers: Fields) -> Want:
+        with self._waker.lock:
+            want = self._exchange.finish(trailers)
+            self._complete = True
+            return want
+
+    def inform(self, status: int, fields: Fields) -> Want:
+        with self._waker.lock:
+            return self._exchange.inform(status, fields)
+
+    def fail(self) -> Want:
+        with self._waker.lock:
+            self._complete = True
+            session = self._session
+            if session.phase.want is WRITE:  # output is sent first, as far as the socket takes it now
+                drive(WRITE, session, self._sock, _dispatch_elsewhere)
+            return self._exchange.fail()
+
+    def drive(self, want: Want) -> None:
+        """The session may have another want: wake the client's thread, which drives it."""
+        self._waker.wake()
+
+    @property
+    def has_work_for_client_thread(self) -> bool:
+        """The client's thread has something to send or to receive, or the answer is complete."""
+        return self._complete or self._session.phase.want is not RUN
+
+    def cut(self) -> None:
+        """The time for a graceful stop is up: cut the connection."""
+        with self._waker.lock:
+            if not self._released:
+                self._session.lose()
+        self._waker.wake()
+
+    # For the client's thread
+
+    def deliver(self, begin: Callable[[], None], change: Callable[[], None]) -> Want:
+        """Call `begin`, and move the bytes until the answer is complete and sent, or the client is gone.
+
+        Gives the next want. Calls `change` after every event that the application may wait for.
+        """
+        waker = self._waker
+        descriptor = self._sock.fileno()
+        watched = self._mask()
+        waker.poller.add(descriptor, watched)
+        timeout = None
+        with waker.lock:
+            waker.prepare_to_wait()
+        try:
+            begin()
+            while True:
+                ready = waker.wait(timeout)
+                with waker.lock:
+                    waker.stop_waiting(ready)
+                    changed = self._advance(ready.get(descriptor, 0), not ready)
+                    want = self._session.phase.want
+                    if want is CLOSE or (self._complete and want is not WRITE and want is not EITHER):
+                        self._released = True
+                    else:
+                        timeout = self._time_left()
+                        waker.prepare_to_wait()
+                if changed:
+                    change()
+                if self._released:
+                    return want
+                mask = self._mask()
+                if mask != watched:
+                    watched = mask
+                    waker.poller.modify(descriptor, mask)
+        finally:
+            try:
+                waker.poller.remove(descriptor)
+            finally:
+                if not self._released:
+                    self._lose()
+                    change()
+
+    def _advance(self, ready: int, timed_out: bool) -> bool:
+        """Receive and send as far as the socket allows, with the lock. True if the application may wait for that."""
+        session = self._session
+        before, gone = session.phase.want, session.gone
+        want = before
+        if session.phase.paced:
+            session.waited(monotonic())
+        if ready and before is RUN and ready & (ERROR | HANGUP):
+            want = session.lose()
+        elif ready and (before is READ or before is RUN or (before is EITHER and ready & READABLE)):
+            want = receive_compactly(session, self._sock)
+            self._received = True
+        elif timed_out and self._is_late():
+            want = expire(session, self._sock)
+        want = drive(want, session, self._sock, _dispatch_elsewhere)
+        if self._complete:
+            return False
+        return (want is RUN and before is not RUN) or (session.gone and not gone)
+
+    def _mask(self) -> int:
+        """The events to watch for. While the application runs, UNREAD_LIMIT bytes are received ahead."""
+        session = self._session
+        want = session.phase.want
+        if want is WRITE:
+            return WRITABLE
+        if want is EITHER:
+            return READABLE | WRITABLE
+        if want is RUN and (session.gone or session.unread > UNREAD_LIMIT):
+            return 0  # poll(2) reports errors in any case
+        return READABLE
+
+    def _time_left(self) -> float | None:
+        """Seconds until the session's deadline."""
+        if self._session.phase.timeout is None:
+            return None
+        now = monotonic()
+        deadline = self._session.deadline(now)
+        return None if deadline is None else max(0.0, deadline - now)
+
+    def _is_late(self) -> bool:
+        now = monotonic()
+        deadline = self._session.deadline(now)
+        return deadline is not None and now >= deadline
+
+    def _lose(self) -> None:
+        """The server has failed: cut the connection."""
+        with self._waker.lock:
+            self._released = True
+            self._session.lose()
+
+
+def _dispatch_elsewhere(exchange: ServerExchange) -> None:
+    """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""

@@ -1,0 +1,33 @@
+"""Which paths have made the leader of `_leaders.Leaders` wait, so that their next requests go to followers."""
+
+REMEMBERED_PATHS = 1024
+"""Paths that are remembered at most; the oldest is forgotten first."""
+
+REMEMBERED_PATH_BYTES = 256
+"""Longer paths are not remembered."""
+
+QUICK_ANSWERS = 32
+"""After this many quick answers in a row a path is forgotten, and the leader runs it again."""
+
+QUICK_S = 0.001
+"""An answer that takes less is quick."""
+
+
+class SlowPaths(dict[bytes, int]):
+    """How many quick answers in a row each path still needs to be forgotten."""
+
+    def remember(self, path: bytes) -> None:
+        if len(path) <= REMEMBERED_PATH_BYTES:
+            self.pop(path, None)
+            self[path] = QUICK_ANSWERS
+            if len(self) > REMEMBERED_PATHS:
+                self.pop(next(iter(self)), None)
+
+    def answered(self, path: bytes, seconds: float) -> None:
+        """A follower has answered a request for the path, in so much time."""
+        if seconds >= QUICK_S:
+            self.remember(path)
+        elif (left := self.get(path, 0)) > 1:
+            self[path] = left - 1
+        else:
+            self.pop(path, None)

@@ -1,0 +1,87 @@
+"""Watches how long the leader's calls of the application last, and has a follower lead when one lasts too long.
+
+For `_leaders.Leaders`, in the main thread.
+"""
+
+import os
+from typing import Protocol
+
+from septet.models._member import Member, Promotion
+from septet.pollers import READABLE, Poll
+from septet.processes.orders import Stop
+
+TICK_S = 0.002
+"""How often the watcher looks while answers are made. A call that it sees twice has lasted 2 to 4 ms."""
+
+IDLE_TICKS = 5
+"""After this many looks at which no answer was being made, the watcher sleeps until the next answer begins."""
+
+
+class WatchedLeaders(Protocol):
+    """What the watcher knows of `Leaders`."""
+
+    leader: Member | None
+    ended: bool
+    promoting: bool
+    """A follower has been told to lead, and has not begun yet."""
+
+    def assign_promotion(self, promotion: Promotion) -> bool:
+        """Have a follower carry this out. False if there is none, and the system gives no thread for another."""
+
+
+class Watcher:
+    """`run` is for the main thread, `wake` for any."""
+
+    def __init__(self, leaders: WatchedLeaders, stop: Stop) -> None:
+        self._leaders = leaders
+        self._stop = stop
+        self.sleeps = False
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def wake(self) -> None:
+        self.sleeps = False
+        os.eventfd_write(self._wakeup, 1)
+
+    def close(self) -> None:
+        if self._wakeup >= 0:
+            os.close(self._wakeup)
+            self._wakeup = -1
+
+    def run(self) -> None:
+        """Watch until `ended`. Raises MemoryError and OSError, after which it may be called again."""
+        leaders = self._leaders
+        poller = Poll()
+        poller.add(self._stop.fileno(), READABLE)
+        poller.add(self._wakeup, READABLE)
+        seen: tuple[Member | None, int] = None, 0
+        seen_cpu_s, idle_ticks = 0.0, 0
+        while not leaders.ended:
+            for descriptor, _ in poller.wait(None if self.sleeps else TICK_S):
+                self._handle_event(poller, descriptor)
+            member = leaders.leader
+            if member is None or not member.lead_offer:
+                idle_ticks += 1
+                if idle_ticks >= IDLE_TICKS:
+                    self._sleep()
+                continue
+            idle_ticks = 0
+            cpu_s = member.wanted_cpu_s()
+            if seen == (member, member.serial) and not leaders.promoting:
+                waits = cpu_s - seen_cpu_s < TICK_S / 2
+                leaders.promoting = True
+                if not leaders.assign_promotion(Promotion(member, member.serial, waits)):
+                    leaders.promoting = False
+            seen, seen_cpu_s = (member, member.serial), cpu_s
+
+    def _sleep(self) -> None:
+        self.sleeps = True
+        member = self._leaders.leader
+        if member is not None and member.lead_offer:  # its call has begun before it could see that the watcher sleeps
+            self.sleeps = False
+
+    def _handle_event(self, poller: Poll, descriptor: int) -> None:
+        if descriptor == self._wakeup:
+            os.eventfd_read(self._wakeup)
+            self.sleeps = False
+        elif self._stop.drain_and_check():
+            poller.remove(descriptor)
