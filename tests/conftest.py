@@ -6,4 +6,10 @@ start, which takes two fifths of the start's CPU time.
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
+"""Examples may have to wait for a CPU; `test_streams` measures the cost in a way that excludes waiting."""

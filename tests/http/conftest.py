@@ -3,16 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
 
 from septet.http.incoming import Limits
 from support.feeding import TAIL, Reader
 from support.messages import byte_by_byte
-
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
-"""No deadline for examples, which may wait for a CPU; `test_streams` measures the cost in a way that excludes
-waiting."""
 
 Feed = Callable[..., Reader]
 
