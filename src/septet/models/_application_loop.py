@@ -6,6 +6,7 @@ task, and is raised where the task is awaited.
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -48,8 +49,16 @@ def run_until(loop: ReadinessLoop, over: Callable[[], bool]) -> None:
             loop.run_forever()
             if not over():
                 log.error(STOPPED)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:
+            if has_failed(loop, error):
+                raise
             _tell(error)
+
+
+def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
+    """Whether the loop itself cannot go on: it, or its descriptor, is closed. Else a signal handler of the application
+    has raised, or one of its tasks SystemExit or KeyboardInterrupt."""
+    return loop.is_closed() or (isinstance(error, OSError) and error.errno in (errno.EBADF, errno.EINVAL))
 
 
 def _tell(error: BaseException) -> None:

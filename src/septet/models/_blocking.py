@@ -252,8 +252,9 @@ def repeat_until_stop(
 ) -> None:
     """Call `accept_and_serve(acceptor, asgi_thread)` until the order to stop, again if it raises.
 
-    What it raises is an exception that another thread has raised in this one (PyThreadState_SetAsyncExc), as time-outs
-    of applications do, and that came after the application had returned. It has cost the client that was served.
+    What it raises is an exception that a signal handler of the application's has raised, or another thread in this one
+    (PyThreadState_SetAsyncExc), as time-outs of applications do, after the application had returned. It has cost the
+    client that was served.
     """
     try:
         _repeat_until_stop(accept_and_serve, acceptor, asgi_thread)

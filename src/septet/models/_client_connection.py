@@ -148,7 +148,7 @@ class ClientConnection(WatchedConnection):
             try:
                 if self.session.phase.want is RUN:
                     self.drive(RUN)
-            except Exception:
+            except BaseException:
                 self.fail()
 
     # What the loop calls
@@ -241,7 +241,7 @@ class ClientConnection(WatchedConnection):
             want = drive(want, self.session, self.sock, self.dispatch)
             if (want is not READ and want is not RUN) or self._mask != READABLE or self._answering:
                 self._settle(want)
-        except Exception:
+        except BaseException:
             self._cut_after_failure()
 
     def _end_answer(self) -> None:
@@ -275,7 +275,7 @@ class ClientConnection(WatchedConnection):
                     self.drive(RUN)
                 else:
                     self.attend(self.session.phase.want)
-        except Exception:
+        except BaseException:
             self._cut_after_failure()
 
     def forget_watch(self) -> None:
@@ -294,7 +294,7 @@ class ClientConnection(WatchedConnection):
         with self.lock:
             try:
                 self.attend(self.session.phase.want)
-            except Exception:
+            except BaseException:
                 self.fail()
 
     def _hold_back(self, exchange: ServerExchange) -> None:

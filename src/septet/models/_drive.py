@@ -94,6 +94,9 @@ def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
         return protocol.phase.want
     except OSError:
         return protocol.lose()
+    except BaseException:  # what was received is lost, and what follows would be misread
+        protocol.lose()
+        raise
     finally:
         _buffers.append(buffer)
     return protocol.receive(data)
@@ -108,6 +111,9 @@ def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.sock
         return protocol.phase.want
     except OSError:
         return protocol.lose()
+    except BaseException:  # as above
+        protocol.lose()
+        raise
     return protocol.receive(data)
 
 

@@ -151,12 +151,13 @@ class Leaders:
         while not self.ended:
             try:
                 self._watcher.run()
-            except (MemoryError, OSError) as error:
+            except BaseException as error:  # a signal handler of the application's may have raised it
                 self._exhaustion.report(f"cannot watch the application: {reason(error)}", "the server goes on")
                 time.sleep(TICK_S)
-        for _ in range(self._threads):  # idle followers wake, and end
-            self._job_signal.put(None)
         self._loop_ended.wait(END_S)
+        if not self._stop.has_signals:  # the program goes on. In a process that ends now, threads rather keep waiting
+            for _ in range(self._threads):
+                self._job_signal.put(None)
         self._watcher.close()
         if self._failure is not None:
             raise self._failure

@@ -1,13 +1,16 @@
 """Who runs the loop of a reactor, and in which thread the application runs: see `Runner`."""
 
+import logging
 import operator
 from collections.abc import Callable
 from typing import Protocol
 
 from septet.loop import ReadinessLoop
-from septet.models._application_loop import run_until
+from septet.models._application_loop import has_failed, run_until
 from septet.models._member import Answering, Due
 from septet.processes.orders import Stop
+
+log = logging.getLogger("septet")
 
 
 class Runner(Protocol):
@@ -67,7 +70,12 @@ class OnLoop:
                 self._loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
             if self._stop.ordered:
                 self._done()
-            self._loop.turn()
+            try:
+                self._loop.turn()
+            except BaseException as error:
+                if has_failed(self._loop, error):
+                    raise
+                log.exception("a signal handler of the application raised")
 
     def end(self) -> None:
         self._over = True

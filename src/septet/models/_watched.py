@@ -60,7 +60,7 @@ class WatchedConnection:
             elif want is EITHER and mask & READABLE:
                 want = receive_into(_buffer, session, self.sock)
             self.drive(want)
-        except Exception:
+        except BaseException:  # also one that a signal handler or another thread of the application has raised
             self.fail()
 
     def fail(self) -> None:
@@ -79,7 +79,7 @@ class WatchedConnection:
                 self.cycle = None
             if (after is not READ and after is not RUN) or self._mask != READABLE or session.ended:
                 self.attend(after)
-        except Exception:
+        except BaseException:
             log.exception("a connection failed, and is cut")
             self.attend(session.lose())
 
@@ -129,5 +129,5 @@ class WatchedConnection:
             deadline = self.session.deadline(now)
             if deadline is not None and now >= deadline:
                 self.drive(expire(self.session, self.sock))
-        except Exception:
+        except BaseException:
             self.fail()

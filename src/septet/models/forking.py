@@ -20,7 +20,7 @@ from functools import partial
 from septet.errors import Failed
 from septet.models._acceptor import Acceptor, Client
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
-from septet.models._blocking import application_running, serve
+from septet.models._blocking import application_running, repeat_until_stop, serve
 from septet.processes.children import ChildProcesses, unblock_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
@@ -34,13 +34,17 @@ def run(service: Service) -> None:
     acceptor = Acceptor(service, drops_idle_clients=False)
     with application_running(service, lifespan_in_parent):
         children = ChildProcesses(service.in_flight, service.stop)
-        for client in acceptor:
-            try:
-                children.fork(partial(_serve_and_exit, service, acceptor, client))
-            except (OSError, MemoryError) as error:
-                acceptor.pause(f"cannot fork for a client: {reason(error)}")
-            client.sock.close()  # the parent's copy: the child has its own, and goes on with it
+        repeat_until_stop(partial(_accept_and_fork, service, children), acceptor, None)
         children.wait()
+
+
+def _accept_and_fork(service: Service, children: ChildProcesses, acceptor: Acceptor, _: None) -> None:
+    for client in acceptor:
+        try:
+            children.fork(partial(_serve_and_exit, service, acceptor, client))
+        except (OSError, MemoryError) as error:
+            acceptor.pause(f"cannot fork for a client: {reason(error)}")
+        client.sock.close()  # the parent's copy: the child has its own, and goes on with it
 
 
 def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int:

@@ -90,7 +90,7 @@ class RingConnection(ClientConnection):
         with self.lock:
             try:
                 self._take(result, flags, data)
-            except Exception:  # these bytes are lost, so those that follow would be misread
+            except BaseException:  # these bytes are lost, so those that follow would be misread
                 self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:

@@ -13,9 +13,11 @@ Python runs one thread's code at a time (the GIL), so threads help where a reque
     application_running  starts the application, announces the server, and ends the application at the end
 """
 
+from functools import partial
+
 from septet.models._acceptor import Acceptor, Client
 from septet.models._asgi_in_thread import AsgiThread
-from septet.models._blocking import application_running, serve
+from septet.models._blocking import application_running, repeat_until_stop, serve
 from septet.models._waker import close_waker_of_this_thread
 from septet.processes.threads import ThreadGroup
 from septet.service import Service
@@ -27,14 +29,18 @@ def run(service: Service) -> None:
     acceptor = Acceptor(service, drops_idle_clients=False)
     with application_running(service) as asgi_thread:
         threads = ThreadGroup()
-        for client in acceptor:
-            try:
-                threads.start(_serve, client, asgi_thread)
-            except (RuntimeError, MemoryError) as error:
-                client.sock.close()
-                acceptor.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
-            del client  # no memory of it is held while the main thread waits for the next one
+        repeat_until_stop(partial(_accept_and_start, threads), acceptor, asgi_thread)
         threads.wait()
+
+
+def _accept_and_start(threads: ThreadGroup, acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:
+    for client in acceptor:
+        try:
+            threads.start(_serve, client, asgi_thread)
+        except (RuntimeError, MemoryError) as error:
+            client.sock.close()
+            acceptor.pause(f"cannot start a thread for a client: {error or 'out of memory'}")
+        del client  # no memory of it is held while the main thread waits for the next one
 
 
 def _serve(client: Client, asgi_thread: AsgiThread | None) -> None:

@@ -95,6 +95,11 @@ class Stop:
             signal.set_wakeup_fd(self._woken_before)
         self.close_in_child()
 
+    @property
+    def has_signals(self) -> bool:
+        """Signals are this server's; else it is part of a program, which goes on after it."""
+        return self._signals >= 0
+
     def drain_and_check(self) -> bool:
         """True if the order has come; else drain the descriptor, which a signal has made readable."""
         # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
@@ -113,7 +118,10 @@ class Stop:
     def wait(self) -> None:
         """Wait until the order comes. For the main thread, where signals arrive."""
         while not self.ordered:
-            self.wait_for_signal(None)
+            try:
+                self.wait_for_signal(None)
+            except BaseException:
+                log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None) -> None:
         """Wait until a signal has been handled, or for so many seconds. For the main thread."""

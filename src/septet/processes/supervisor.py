@@ -129,8 +129,13 @@ class Supervisor(Generic[Served]):
         self._poller.add(stop.fileno(), READABLE)
         try:
             while not stop.ordered:
-                self._fill()
-                self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
+                try:
+                    self._fill()
+                    self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
+                except Failed:
+                    raise
+                except Exception:  # a signal handler that the application has set when it was imported
+                    log.exception("the supervisor was interrupted, and goes on")
         finally:
             self._poller.remove(stop.fileno())
             self._end()
