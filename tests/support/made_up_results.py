@@ -46,7 +46,7 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "queue_depth": 3,
             "queue_overflows": 0,
             "gil_share": 0.25,
-            "machine_busy_s": 0.1,
+            "machine_busy_s": 0.085,
             "machine_steal_s": 0.0,
         },
         "stop": {"life": {"complete": True, "voluntary_switches": 1200, "involuntary_switches": 300}},

@@ -74,12 +74,12 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
     doubt = sum(part**2 / freedom for part, freedom in errors)
     # Welch and Satterthwaite; rounded down, which makes the interval wider.
     freedom = int(error**2 / doubt) if doubt else 1
-    reach = math.sqrt(error) * _student(max(1, freedom), round(level, 6)) if error else 0.0
+    reach = math.sqrt(error) * student(max(1, freedom), round(level, 6)) if error else 0.0
     return Ratio(math.exp(shift), math.exp(shift - reach), math.exp(shift + reach))
 
 
 @cache
-def _student(freedom: int, level: float) -> float:
+def student(freedom: int, level: float) -> float:
     """The number for which Student's t lies between its negative and itself with that probability."""
     low, high = 0.0, math.pi / 2  # t = tan(angle) x sqrt(freedom)
     for _ in range(60):
