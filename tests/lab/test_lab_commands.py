@@ -152,6 +152,21 @@ def test_bench_with_everything(tmp_path: Path, app: str) -> None:
     assert len(json.loads(path.read_text())["runs"]) == 6
 
 
+def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
+    """Every cell is visited, and the last words say what the report says."""
+    words = ["--models", "epoll,threaded", "--users", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0"]
+    result = septet("bench", app, *words, "--for", "0.001m", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    recorded = results.read(tmp_path / "out" / "results.json")
+    assert recorded["ended"] == "time"
+    assert recorded["experiment"]["for_s"] == 0.06
+    assert len(recorded["runs"]) == 2
+    assert not undocumented(recorded)
+    said = "Time was up with 1 of 1 pairs of neighbours open; a longer --for may decide them."
+    assert said in result.stdout
+    assert said in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
     words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--out", "out"]
@@ -194,6 +209,9 @@ def serving(app: str) -> bool:
     [
         (["--models", "select"], "--models: 'select' is not among iterative, "),
         (["--users", "20,many"], "--users: '20,many' is not a list of whole numbers above 0"),
+        (["--for", "4m", "--repeats", "3"], "--for: it repeats as often as it takes, so without --repeats"),
+        (["--for", "soon"], "invalid value for '--for': 'soon' is not a time above 0"),
+        (["--for", "0m"], "invalid value for '--for': '0m' is not a time above 0"),
         (["--users", "0"], "--users: '0' is not"),
         (["--users", "10000000"], "--users: 10000000 users do not fit"),
         (["--path", "guestbook"], "--path: 'guestbook' does not begin with /"),

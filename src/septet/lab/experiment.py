@@ -79,6 +79,8 @@ class Experiment:
     expect_length: int | None = None
     scenario: Path | None = None
     repeats: int = 1
+    for_s: float | None = None
+    """Measure until the ranking is decided, at most so long, in place of `repeats`; see `septet.lab.rounds`."""
     seed: int = 0
     """Seed of the random order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -144,6 +146,10 @@ class Experiment:
                 chance.shuffle(cells)
             runs += [Run(cell, repeat) for cell in cells]
         return runs
+
+    def round(self, cells: list[Cell], place: int) -> list[Run]:
+        """These cells in a random order, which depends on the seed and the place of the round alone."""
+        return [Run(cell, place) for cell in random.Random(f"{self.seed} {place}").sample(cells, len(cells))]
 
     def _settings(self, contender: str) -> list[Setting]:
         """All combinations of the values of those swept options that this contender takes."""

@@ -84,7 +84,8 @@ def _others_share(results: Results) -> str | None:
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
         return None
-    return f"Other programs used {median(shares):.0%} of the CPUs meanwhile (up to {min(1, max(shares)):.0%} in a run)."
+    usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # ticks may make it a little more
+    return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run)."
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
@@ -107,9 +108,8 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) ->
         said += [told] if told else []
         if metric is RATE and (order := _order(found[metric.key], where)):
             said.append(order)
-    noisy = [cell.label for cell in cells if cell.verdict == "noisy"]
-    if noisy:
-        said.append(f"{where} these are noisy in themselves, which their order is not: {enumerated(noisy)}.")
+    if noisy := [cell.label for cell in cells if cell.verdict == "noisy"]:
+        said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
     doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
     if doubtful:
         said.append(f"{where} not ranked: {enumerated(doubtful)}.")
