@@ -162,7 +162,7 @@ def test_nothing_at_all() -> None:
 def test_less_is_better_for_what_it_costs() -> None:
     dear = thrice("forking", 100, 4000)
     for record in dear:
-        record["usage"] = {**record["usage"], "user_s": 0.3, "pss_bytes": 90_000_000}
+        record["usage"] = {**record["usage"], "cpu_s": 0.32, "pss_bytes": 90_000_000}
     said = sentences(finished(*thrice("epoll", 100, 4000), *dear))
     assert "At 100 users a request cost epoll 50 µs of CPU time; forking 6.4 times that." in said
     assert "At 100 users epoll took 25 MB; forking 3.6 times that." in said
@@ -181,3 +181,14 @@ def test_landmarks() -> None:
 )
 def test_numbers_of_three_digits(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(("grain_s", "told"), [(0.001, True), (0.01, False)])
+def test_no_sentence_from_a_coarse_figure(grain_s: float, told: bool) -> None:
+    records = [*thrice("epoll", 100, 4000), *thrice("forking", 100, 400)]
+    for record, cpu_s in zip(records, [0.05] * 3 + [0.15] * 3, strict=True):
+        record["usage"] = {**record["usage"], "cpu_s": cpu_s, "cpu_grain_s": grain_s}
+    assert (
+        any("µs of CPU time" in sentence and "forking" in sentence for sentence in sentences(finished(*records)))
+        is told
+    )

@@ -36,6 +36,8 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "warmup": {"answers": 500, "errors": {}},
         },
         "usage": {
+            "cpu_s": 0.05,
+            "cpu_grain_s": 0.0,
             "user_s": 0.03,
             "system_s": 0.02,
             "processes": 2,

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from septet.lab.experiment import Cell
-from septet.lab.metrics import P99, RATE, Metric
+from septet.lab.figures import cpu_grain
+from septet.lab.metrics import CPU, P99, RATE, Metric
 from septet.lab.pairs import OPEN, Pair, Standings, standings
 from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary, summaries
 
 RANKED = ("valid", "noisy", "client-limited")
+GRAIN_MAX = 0.05
+"""No sentence is made of a CPU time that may be wrong by more than this share of it, since part of it is in ticks."""
 LOOKS = 10
 """Chance is given so many occasions to look like an order when an experiment ends as soon as it is decided: the level
 of every interval is that much stricter. After Pocock (1977) 8 would do for 30 rounds; the tests simulate them."""
@@ -45,7 +48,9 @@ def _values(
             at_least[cell.users].add(cell.label)
     for record in results["runs"]:
         run = run_of(record)
-        if run.cell in ranked and record["verdict"] != "failed" and (value := metric.figure(record)):
+        if record["verdict"] == "failed" or (metric is CPU and cpu_grain(record) > GRAIN_MAX):
+            continue
+        if run.cell in ranked and (value := metric.figure(record)):
             values[run.cell.users].setdefault(run.cell.label, {})[run.repeat] = float(value)
     return values, at_least
 
