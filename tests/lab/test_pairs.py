@@ -5,7 +5,7 @@ import random
 
 from septet.lab import pairs
 from septet.lab.pairs import DECIDED, EQUAL, LIMITED, OPEN, Standings, standings
-from septet.lab.ranking import LOOKS
+from septet.lab.ranking import FIRST_ROUNDS, LOOKS
 
 MODELS = {"epoll": 4000.0, "prethreaded": 3200.0, "threaded": 2500.0, "forking": 400.0}
 
@@ -51,7 +51,7 @@ def stops_when_decided(chance: random.Random, spreads: dict[str, float], rounds:
         speed = chance.choice([0.5, 1.0]) * chance.uniform(0.9, 1.1)
         for label in still:
             values[label][place] = speed * math.exp(chance.gauss(0, spreads[label]))
-        found = standings(values, True, LOOKS * math.comb(len(spreads), 2))
+        found = standings(values, True, LOOKS * math.comb(len(spreads), 2), rounds_min=FIRST_ROUNDS)
         if any(pair.outcome == DECIDED for pair in found.pairs.values()):
             return True
         still = {label for pair in found.neighbours if pair.outcome == OPEN for label in (pair.ahead, pair.behind)}
@@ -80,6 +80,7 @@ def test_two_rounds_decide_nothing() -> None:
     values = {"a": {1: 10.0, 2: 20.0}, "b": {1: 1.0, 2: 2.0}}
     pair = standings(values, True, 1).pair("a", "b")
     assert (pair.outcome, pair.rounds, pair.ratio.low) == (OPEN, 2, None)
+    assert standings(values, True, 1, rounds_min=2).pair("a", "b").ratio.low is None, "nobody lends them anything"
 
 
 def test_only_rounds_that_both_have_are_compared() -> None:

@@ -70,7 +70,7 @@ def test_of_many_the_next_and_the_last() -> None:
 def test_one_run_is_no_ranking() -> None:
     said = of_rates(finished(valid("epoll", 100, 4000), valid("threaded", 100, 100)))
     assert said == [
-        "At 100 users epoll 4,000 and threaded 100 requests/s; fewer than three runs, so differences cannot be told "
+        "At 100 users epoll 4,000 and threaded 100 requests/s; too few rounds, so differences cannot be told "
         "from noise."
     ]
     assert "cannot be told" in of_rates(finished(valid("epoll", 100, 4000)))[0]

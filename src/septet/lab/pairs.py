@@ -8,8 +8,8 @@ The estimator, on logarithms, where a factor is a difference:
 
 * The ratio of a pair is the mean over the rounds that both have; its interval is Student's t for paired samples. The
   difference of two figures that may be exchanged is symmetric, for which t keeps its level even with outliers. Rank
-  tests (Wilcoxon's) and the bootstrap cannot decide anything with three to five rounds.
-* Three rounds say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
+  tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five rounds.
+* Few rounds say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
   plus round) lends up to LENT_MAX degrees of freedom to each pair, as in the moderated t of Smyth (2004, "Linear models
   and empirical Bayes methods for assessing differential expression"). What the pair itself says of its spread is left
   out of the loan, so that it is not counted twice. With two contenders this is the plain paired t.
@@ -31,6 +31,9 @@ DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
 """The order is sure; the two are equal within EQUAL_WITHIN; neither can be said; the load generator was the limit."""
 EQUAL_WITHIN = 0.05
 ROUNDS_MIN = 3
+"""For an interval, unless its level is so strict that two will do."""
+FREEDOM_MIN = 2
+"""Degrees of freedom that an interval takes: of two rounds too, only where other contenders lend some."""
 LENT_MAX = 6
 """Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
 TURNS = 100
@@ -81,13 +84,20 @@ class Standings:
         return pair.outcome == DECIDED and pair.ahead == better
 
 
-def standings(values: Values, more_is_better: bool, family: int, at_least: frozenset[str] = frozenset()) -> Standings:
+def standings(
+    values: Values,
+    more_is_better: bool,
+    family: int,
+    at_least: frozenset[str] = frozenset(),
+    rounds_min: int = ROUNDS_MIN,
+) -> Standings:
     """Rank contenders by a figure.
 
     Args:
         values: contenders without a value are not ranked.
         family: how many intervals hold together, these pairs included.
         at_least: contenders of which the load generator was the limit, so that they may be better than their figures.
+        rounds_min: fewer give no interval.
     """
     sign = 1 if more_is_better else -1
     logs = {
@@ -97,7 +107,8 @@ def standings(values: Values, more_is_better: bool, family: int, at_least: froze
     }
     fitted = _fit(logs)
     order = tuple(sorted(logs, key=lambda label: -fitted.levels[label]))
-    found = (_pair(one, other, logs, fitted, family, at_least) for one, other in combinations(order, 2))
+    family = max(1, family)
+    found = (_pair(one, other, logs, fitted, family, at_least, rounds_min) for one, other in combinations(order, 2))
     return Standings(order, {frozenset((pair.ahead, pair.behind)): pair for pair in found})
 
 
@@ -131,17 +142,19 @@ def _fit(logs: Values) -> _Fit:
     return _Fit(levels, sum(each**2 for each in rest), len(rest) - len(levels) - len(rounds) + 1)
 
 
-def _pair(one: str, other: str, logs: Values, fitted: _Fit, family: int, at_least: frozenset[str]) -> Pair:
+def _pair(
+    one: str, other: str, logs: Values, fitted: _Fit, family: int, at_least: frozenset[str], rounds_min: int
+) -> Pair:
     differences = [logs[one][place] - logs[other][place] for place in logs[one].keys() & logs[other].keys()]
     if not differences:
         return Pair(one, other, Ratio(math.exp(fitted.levels[one] - fitted.levels[other]), None, None), OPEN, 0)
     if fmean(differences) < 0:
         one, other, differences = other, one, [-each for each in differences]
     value, rounds = fmean(differences), len(differences)
-    if rounds < ROUNDS_MIN:
+    error, freedom = _error(differences, fitted) if rounds >= rounds_min else (math.inf, 0)
+    if freedom < FREEDOM_MIN:
         return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, rounds)
-    error, freedom = _error(differences, fitted)
-    reach = error * student(freedom, 1 - (1 - LEVEL) / max(1, family))
+    reach = error * student(freedom, 1 - (1 - LEVEL) / family)
     single = error * student(freedom, LEVEL)
     outcome = OPEN
     if value - reach > 0:

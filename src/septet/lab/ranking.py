@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from septet.lab.experiment import Cell
 from septet.lab.figures import cpu_grain
 from septet.lab.metrics import CPU, P99, RATE, Metric
-from septet.lab.pairs import OPEN, Pair, Standings, standings
+from septet.lab.pairs import OPEN, ROUNDS_MIN, Pair, Standings, standings
 from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary, summaries
 
 RANKED = ("valid", "noisy", "client-limited")
+FIRST_ROUNDS = 2
+"""Which visit every cell of an experiment with a limit in time. At its stricter level two rounds keep it, too."""
+OPEN_NAMED_MAX = 4
 GRAIN_MAX = 0.05
 """No sentence is made of a CPU time that may be wrong by more than this share of it, since part of it is in ticks."""
 LOOKS = 10
@@ -27,10 +30,11 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
     """The standings at each number of users; `cells` are the summaries of the results."""
     values, at_least = _values(results, cells, metric)
     family = sum(len(each) * (len(each) - 1) // 2 for each in values.values())
+    rounds_min = ROUNDS_MIN
     if results["experiment"].get("for_s"):
-        family *= LOOKS
+        family, rounds_min = family * LOOKS, FIRST_ROUNDS
     return {
-        users: standings(each, metric.more_is_better, family, frozenset(at_least[users]))
+        users: standings(each, metric.more_is_better, family, frozenset(at_least[users]), rounds_min)
         for users, each in values.items()
     }
 
@@ -72,7 +76,8 @@ def state(found: Mapping[int, Standings]) -> str:
     still = open_pairs(found)
     pairs = sum(len(each.neighbours) for each in found.values())
     where: dict[int, list[str]] = {}
-    for users, pair in still:
+    for users, pair in still[:OPEN_NAMED_MAX]:
         where.setdefault(users, []).append(f"{pair.ahead} ~ {pair.behind}")
     told = "; ".join(f"{users:,} users: {', '.join(words)}" for users, words in where.items())
-    return f"{pairs - len(still)} of {pairs} pairs of neighbours decided" + (f", open: {told}" if told else "")
+    more = f"; {len(still) - OPEN_NAMED_MAX} more" if len(still) > OPEN_NAMED_MAX else ""
+    return f"{pairs - len(still)} of {pairs} pairs of neighbours decided" + (f", open: {told}{more}" if told else "")

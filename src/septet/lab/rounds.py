@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from septet.lab.experiment import Cell, Experiment, Run
-from septet.lab.pairs import ROUNDS_MIN
-from septet.lab.ranking import open_cells, rankings, state
+from septet.lab.ranking import FIRST_ROUNDS, open_cells, rankings, state
 from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
@@ -49,4 +48,4 @@ def until_decided(
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
     """The cells of a round, from 1."""
-    return experiment.cells() if place <= ROUNDS_MIN else open_cells(recorded, experiment.cells())
+    return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

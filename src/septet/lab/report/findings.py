@@ -1,8 +1,8 @@
 """What the figures allow to be said, in sentences, and at which numbers of users.
 
 Of two contenders one is ahead only when the interval of their ratio, found in pairs within rounds, says so (see
-`septet.lab.pairs`); that takes three rounds. It may be sure although the figures themselves are noisy, which is said
-apart. Those of a server that answered with errors are not ranked. Where the load generator was the limit the server may
+`septet.lab.pairs`); that takes two or three rounds. It may be sure although the figures themselves are noisy, which is
+said apart. Those of a server that answered with errors are not ranked. Where the load generator was the limit, it may
 be faster than it looks: then its figure is "at least", and no other contender is said to be ahead of it.
 """
 
@@ -15,7 +15,7 @@ from statistics import median
 
 from septet.lab.caveats import enumerated, spans
 from septet.lab.metrics import CPU, MEMORY, P99, RATE, Metric
-from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, ROUNDS_MIN, Pair, Standings
+from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import RANKED, open_pairs, rankings
 from septet.lab.results import Results
 from septet.lab.summary import Summary
@@ -45,6 +45,8 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
     return Counter(cell.users for cell in cells if cell.figures)
 
 
+RUNS_MIN = 3
+"""For the interval of a figure (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
 """Share of all CPUs."""
 CLIFF = 0.6
@@ -72,9 +74,13 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     if not any(cell.figures for cell in cells):
         return [*said, "Every cell failed; the reasons are below."]
     found = {metric.key: rankings(results, cells, metric) for metric, _, _ in SENTENCES}
-    for users in landmarks(cells):
+    told = landmarks(cells)
+    for users in sorted({cell.users for cell in cells}):
         here = [cell for cell in cells if cell.users == users]
-        said += _at(here, users, {key: each[users] for key, each in found.items()})
+        if users in told:
+            said += _at(here, users, {key: each[users] for key, each in found.items()})
+        elif order := _order(found[RATE.key][users], f"At {users:,} users"):
+            said.append(order)
     return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
 
 
@@ -108,8 +114,11 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) ->
         said += [told] if told else []
         if metric is RATE and (order := _order(found[metric.key], where)):
             said.append(order)
-    if noisy := [cell.label for cell in cells if cell.verdict == "noisy"]:
+    noisy = [cell.label for cell in cells if cell.verdict == "noisy"]
+    if noisy and any(pair.outcome == DECIDED for pair in found[RATE.key].pairs.values()):
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
+    elif noisy:
+        said.append(f"{where} the figures of {enumerated(noisy)} are noisy.")
     doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
     if doubtful:
         said.append(f"{where} not ranked: {enumerated(doubtful)}.")
@@ -119,7 +128,7 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) ->
 def _order(found: Standings, where: str) -> str | None:
     """All contenders, as far as their order is sure; None when the sentence before has said it all."""
     tiers = found.tiers
-    if len(found.order) < 3 or len(tiers) < 2 or any(pair.rounds < ROUNDS_MIN for pair in found.neighbours):
+    if len(found.order) < 3 or len(tiers) < 2:
         return None
     return f"{where}, the fastest first: {'; '.join(_tier(found, tier) for tier in tiers)}."
 
@@ -140,8 +149,7 @@ def _ranking(
     known = {cell.label: cell for cell in cells if cell.label in found.order}
     if not known:
         return None
-    rounds = [pair.rounds for pair in found.pairs.values()]
-    if (rounds and min(rounds) < ROUNDS_MIN) or max(cell.runs for cell in known.values()) < ROUNDS_MIN:
+    if _too_few(found, [*known.values()]):
         return _unranked(metric, [*known.values()], where) if metric is RATE else None
     leader = known[found.order[0]]
     pairs = [found.pair(leader.label, label) for label in found.order[1:]]
@@ -157,6 +165,13 @@ def _ranking(
         told = [other.format(label=pair.behind + place, ratio=_ratio(pair, limited)) for pair, place in _named(behind)]
         said += f", {enumerated(told)}" if metric.more_is_better else f"; {enumerated(told)}"
     return said + "".join(f". {sentence}" for sentence in _level(leader.label, level)) + "."
+
+
+def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
+    """Whether there are too few rounds for any interval; of a single contender, for that of its figure."""
+    if not found.pairs:
+        return max(cell.runs for cell in cells) < RUNS_MIN
+    return all(pair.ratio.low is None for pair in found.pairs.values())
 
 
 def _level(leader: str, level: Sequence[Pair]) -> list[str]:
@@ -203,9 +218,7 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
     ]
     if len(figures) == 1:
         return f"{where} {figures[0]} {metric.unit}; fewer than three runs, so how exact that is cannot be told."
-    return (
-        f"{where} {enumerated(figures)} {metric.unit}; fewer than three runs, so differences cannot be told from noise."
-    )
+    return f"{where} {enumerated(figures)} {metric.unit}; too few rounds, so differences cannot be told from noise."
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
