@@ -12,7 +12,7 @@ from septet.lab.compare.comparison import BETTER, NO_DIFFERENCE, NOT_JUDGED, WOR
 from septet.lab.compare.differences import differences
 from septet.lab.metrics import COMPARED
 from septet.lab.results import Results
-from septet.lab.statistics import ratio
+from septet.lab.statistics import ratio, repeats_for
 from support.made_up_results import failed, results_of, valid, with_errors
 
 Record = dict[str, Any]
@@ -241,8 +241,41 @@ def test_json_holds_everything() -> None:
     (row,) = plain["rows"]
     change = row["changes"]["CPU/request"]
     assert change.pop("outcome") == "worse"
-    assert change == pytest.approx({"value": 2, "low": 2, "high": 2})
+    assert change == pytest.approx({"value": 2, "low": 2, "high": 2, "repeats": 2})
     assert row["changes"]["requests/s"]["outcome"] == "no difference"
+
+
+def test_what_could_have_been_seen_is_said() -> None:
+    """Three runs of 10 % noise: so large a change, or so many repeats for 5 %."""
+    a, b = runs("epoll", 20)[:3], runs("epoll", 20)[:3]
+    for record, rate in zip([*a, *b], [900.0, 1000.0, 1100.0, 1090.0, 1010.0, 910.0], strict=True):
+        record["load"]["requests_per_s"] = rate
+        record["verdict"] = "valid"
+    found = compared(a, b)
+    change = found.rows[0].changes["requests/s"]
+    assert change.visible is not None
+    assert change.visible > 0.2
+    assert change.repeats is not None
+    assert 50 < change.repeats < 200
+    (said,) = [each for each in comparison_text.sentences(found) if each.startswith("requests/s: ")]
+    assert said == (
+        f"requests/s: a change of less than {change.visible:.0%} in one cell could not have been seen (half of the "
+        f"cells: more); to see 5% takes about {change.repeats} repeats of each side"
+    )
+
+
+def test_repeats_that_it_takes_are_enough() -> None:
+    """With so many runs as noisy as these the interval is narrower than the change."""
+    chance = random.Random(4)
+    before, after = ([chance.lognormvariate(0, 0.05) for _ in range(6)] for _ in range(2))
+    found = ratio([before], [after])
+    repeats = repeats_for(0.05, found, 6, 0.95)
+    assert repeats is not None
+    many = [[chance.lognormvariate(0, 0.05) for _ in range(4 * repeats)] for _ in range(2)]
+    seen = ratio([many[0]], [many[1]])
+    assert seen.high is not None
+    assert seen.high / seen.value - 1 < 0.05
+    assert repeats_for(0.05, ratio([[1.0]], [[1.0]]), 1, 0.95) is None
 
 
 def test_ratios() -> None:
