@@ -7,7 +7,7 @@ PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
 SIEGE_ARGS ?=
-BENCH_ARGS ?= --users 20,100,1000
+BENCH_ARGS ?= --users 20,100,1000 --for 4m
 READY = $(VENV)/.ready
 
 .PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps soak siege docs format clean

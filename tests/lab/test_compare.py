@@ -12,7 +12,7 @@ from septet.lab.compare.comparison import BETTER, NO_DIFFERENCE, NOT_JUDGED, WOR
 from septet.lab.compare.differences import differences
 from septet.lab.metrics import COMPARED
 from septet.lab.results import Results
-from septet.lab.statistics import ratio
+from septet.lab.statistics import ratio, repeats_for
 from support.made_up_results import failed, results_of, valid, with_errors
 
 Record = dict[str, Any]
@@ -23,7 +23,7 @@ def runs(model: str, users: int, factor: float = 1.0, cpu: float = 1.0, **settin
     """Five runs of a cell, with `factor` times the rate and `cpu` times the CPU time."""
     records = [valid(model, users, rate * factor, repeat=place, **setting) for place, rate in enumerate(RATES, 1)]
     for record in records:
-        record["usage"]["user_s"] *= cpu
+        record["usage"]["cpu_s"] *= cpu
         record["usage"]["system_s"] *= cpu
     return records
 
@@ -175,7 +175,7 @@ def test_settings_are_compared_with_their_like() -> None:
 def test_figures_that_are_not_known_are_left_out() -> None:
     a, b = runs("epoll", 20), runs("epoll", 20)
     b[0]["usage"]["pss_bytes"] = None
-    a[0]["usage"]["user_s"] = a[0]["usage"]["system_s"] = 0.0  # too short to be seen by the clock of /proc
+    a[0]["usage"]["cpu_s"] = 0.0  # nothing ran
     assert compared(a, b).rows[0].changes.keys() == {"requests/s", "p99"}
     assert "-" in comparison_text.text(compared(a, b), "", []).splitlines()[3]
 
@@ -241,8 +241,41 @@ def test_json_holds_everything() -> None:
     (row,) = plain["rows"]
     change = row["changes"]["CPU/request"]
     assert change.pop("outcome") == "worse"
-    assert change == pytest.approx({"value": 2, "low": 2, "high": 2})
+    assert change == pytest.approx({"value": 2, "low": 2, "high": 2, "repeats": 2})
     assert row["changes"]["requests/s"]["outcome"] == "no difference"
+
+
+def test_what_could_have_been_seen_is_said() -> None:
+    """Three runs of 10 % noise: so large a change, or so many repeats for 5 %."""
+    a, b = runs("epoll", 20)[:3], runs("epoll", 20)[:3]
+    for record, rate in zip([*a, *b], [900.0, 1000.0, 1100.0, 1090.0, 1010.0, 910.0], strict=True):
+        record["load"]["requests_per_s"] = rate
+        record["verdict"] = "valid"
+    found = compared(a, b)
+    change = found.rows[0].changes["requests/s"]
+    assert change.visible is not None
+    assert change.visible > 0.2
+    assert change.repeats is not None
+    assert 50 < change.repeats < 200
+    (said,) = [each for each in comparison_text.sentences(found) if each.startswith("requests/s: ")]
+    assert said == (
+        f"requests/s: a change of less than {change.visible:.0%} in one cell could not have been seen (half of the "
+        f"cells: more); to see 5% takes about {change.repeats} repeats of each side"
+    )
+
+
+def test_repeats_that_it_takes_are_enough() -> None:
+    """With so many runs as noisy as these the interval is narrower than the change."""
+    chance = random.Random(4)
+    before, after = ([chance.lognormvariate(0, 0.05) for _ in range(6)] for _ in range(2))
+    found = ratio([before], [after])
+    repeats = repeats_for(0.05, found, 6, 0.95)
+    assert repeats is not None
+    many = [[chance.lognormvariate(0, 0.05) for _ in range(4 * repeats)] for _ in range(2)]
+    seen = ratio([many[0]], [many[1]])
+    assert seen.high is not None
+    assert seen.high / seen.value - 1 < 0.05
+    assert repeats_for(0.05, ratio([[1.0]], [[1.0]]), 1, 0.95) is None
 
 
 def test_ratios() -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from septet.lab import metrics, results
 from support.made_up_results import failed, results_of, valid
-from support.scripted_server import ScriptedServer, answering_status, keep_answering
+from support.scripted_server import ANSWER, Connection, ScriptedServer, answering_status, keep_answering
 from support.waiting import wait_until
 
 RESULTS_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "results.md"
@@ -152,6 +153,21 @@ def test_bench_with_everything(tmp_path: Path, app: str) -> None:
     assert len(json.loads(path.read_text())["runs"]) == 6
 
 
+def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
+    """Every cell is visited, and the last words say what the report says."""
+    words = ["--models", "epoll,threaded", "--users", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0"]
+    result = septet("bench", app, *words, "--for", "0.001m", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    recorded = results.read(tmp_path / "out" / "results.json")
+    assert recorded["ended"] == "time"
+    assert recorded["experiment"]["for_s"] == 0.06
+    assert len(recorded["runs"]) == 2
+    assert not undocumented(recorded)
+    said = "Time was up with 1 of 1 pairs of neighbours open; a longer --for may decide them."
+    assert said in result.stdout
+    assert said in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
     words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--out", "out"]
@@ -194,6 +210,9 @@ def serving(app: str) -> bool:
     [
         (["--models", "select"], "--models: 'select' is not among iterative, "),
         (["--users", "20,many"], "--users: '20,many' is not a list of whole numbers above 0"),
+        (["--for", "4m", "--repeats", "3"], "--for: it repeats as often as it takes, so without --repeats"),
+        (["--for", "soon"], "invalid value for '--for': 'soon' is not a time above 0"),
+        (["--for", "0m"], "invalid value for '--for': '0m' is not a time above 0"),
         (["--users", "0"], "--users: '0' is not"),
         (["--users", "10000000"], "--users: 10000000 users do not fit"),
         (["--path", "guestbook"], "--path: 'guestbook' does not begin with /"),
@@ -241,6 +260,55 @@ def test_load_as_json() -> None:
     figures = json.loads(result.stdout)
     assert figures["answers"] > 10
     assert figures["plan"]["headers"] == ["A: b"]
+
+
+def test_redirects_are_no_silent_success() -> None:
+    with ScriptedServer(answering_status(302)) as server:
+        result = septet("load", server.url, "--users", "2", "--duration", "0.3", "--warmup", "0")
+    assert result.returncode == 0
+    rows = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert rows["statuses"].strip().startswith("302: ")
+    assert "answers were redirects, which users do not follow" in result.stderr
+
+
+def test_a_rate_that_is_too_much() -> None:
+    """One definition of each figure: what came in that time is what the rate is made of."""
+
+    def slow(connection: Connection) -> None:
+        while connection.request():
+            time.sleep(0.02)
+            connection.send(ANSWER)
+
+    words = ["--users", "2", "--rate", "1000", "--duration", "1", "--warmup", "0", "--timeout", "1"]
+    with ScriptedServer(slow) as server:
+        result = septet("load", server.url, *words)
+        figures = json.loads(septet("load", server.url, *words, "--json").stdout)
+    assert "offered 1,000, carried " in result.stderr
+    assert "requests/s: too much for this server" in result.stderr
+    assert figures["requests_per_s"] == pytest.approx(figures["came"] / figures["window_s"])
+    assert figures["offered_per_s"] == 1000
+    assert figures["came"] <= 110
+
+
+def test_a_time_out_holds_where_no_answer_ever_comes() -> None:
+    """It is not waited for users to arrive whom the server does not answer."""
+
+    def silent(connection: Connection) -> None:
+        while connection.request():
+            pass
+
+    begun = time.monotonic()
+    with ScriptedServer(silent) as server:
+        result = septet("load", server.url, "--users", "3", "--duration", "0.5", "--timeout", "1", "--warmup", "0.5")
+    assert result.returncode == 1
+    assert "errors in the warm-up: time-out" in result.stdout
+    assert time.monotonic() - begun < 20, "users were waited for for 30 s"
+
+
+def test_https_is_said_to_lack() -> None:
+    result = septet("load", "https://127.0.0.1/")
+    assert result.returncode == 2
+    assert "TLS is not supported yet" in result.stderr
 
 
 def test_load_without_any_answer() -> None:

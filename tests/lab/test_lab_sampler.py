@@ -88,3 +88,36 @@ def test_machine_times_only_grow() -> None:
     before = machine_times()
     wait_until(lambda: machine_times()[0] > before[0], "some CPU time has passed")
     assert machine_times()[1] >= before[1]
+
+
+def test_cpu_time_is_in_nanoseconds_and_keeps_that_of_ended_threads() -> None:
+    """Also of a thread that has ended; ticks of 10 ms are left for children that have ended."""
+    burning = (
+        "import threading, time, sys\n"
+        "def burn(end):\n"
+        "    while time.thread_time() < end: pass\n"
+        "thread = threading.Thread(target=burn, args=(0.05,)); thread.start(); thread.join()\n"
+        "print(time.process_time(), flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", burning]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        said_s = float(process.stdout.readline())
+        (found,) = processes_of(process.pid)
+        process.kill()
+    assert said_s <= found.cpu_s < said_s + 0.005
+    assert found.cpu_s * 100 % 1, "no whole number of ticks"
+    assert found.cpu_grain_s == 0
+
+
+def test_ended_children_make_a_grain() -> None:
+    with family() as process:
+        exchange(process, "ready\n")
+        exchange(process, "burnt\n", "go\n")
+        parent = next(each for each in processes_of(process.pid) if each.pid == process.pid)
+        exchange(process, "", "end\n")
+    assert parent.cpu_s > 0.29
+    assert parent.cpu_grain_s == pytest.approx(0.02)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from septet.errors import Failed
+from septet.lab.trace.tracing import TracePlan, trace
 from support.waiting import wait_until
 
 APP = """
@@ -77,7 +79,10 @@ def total_us(found: list[dict[str, Any]], name: str) -> float:
 def test_blocking_application(tmp_path: Path, app: str) -> None:
     result = traced(tmp_path, f"{app}:blocking", "--models", "iterative,threaded", "--users", "3")
     assert result.returncode == 0, result.stderr
-    assert result.stderr.startswith("iterative: 1 thread, running ")
+    progress, *_ = result.stderr.splitlines()
+    assert progress.startswith("iterative: ")
+    assert " of warm-up, then " in progress
+    assert re.search(r"^iterative: 1 thread, running ", result.stderr, re.MULTILINE)
     assert result.stdout.startswith("model      thread")
     assert result.stdout.splitlines()[-1] == "out/trace.json"
     out = tmp_path / "out"
@@ -130,6 +135,16 @@ def test_what_cannot_be_traced(tmp_path: Path, app: str) -> None:
     assert result.returncode == 1
     assert result.stderr.startswith("septet: no model could be traced: epoll, poll: failed: the server ended")
     assert len(result.stderr.splitlines()) == 1  # the reason is the same
+
+
+def test_a_trace_has_a_limit_in_time(app: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever step does not end; no process is left."""
+    monkeypatch.chdir(tmp_path)
+    ours = left_behind(tmp_path)
+    plan = TracePlan(app=f"{app}:blocking", warmup_s=30, duration_s=0.1)
+    with pytest.raises(Failed, match=r"it was not traced within 1 s; fewer --users"):
+        trace(plan, "threaded", limit_s=-29.0)
+    assert left_behind(tmp_path) == ours
 
 
 def test_answers_that_are_errors_are_said(tmp_path: Path, app: str) -> None:

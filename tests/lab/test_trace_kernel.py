@@ -1,10 +1,14 @@
 """What the kernel says, byte by byte: records of perf_event_open(2), and lines of /proc."""
 
 import mmap
+import os
+import socket
 import struct
+from contextlib import ExitStack
 
 import pytest
 
+from septet.lab.threads import sockets
 from septet.lab.threads.reasons import interpreter_ranges
 from septet.lab.threads.sockets import Kind, read_sockets, waits
 from septet.lab.threads.states import Call, State
@@ -66,6 +70,11 @@ def test_births_deaths_and_losses() -> None:
 
 def test_what_is_not_known_is_passed_over() -> None:
     assert decoded(record(99, b"12345678"), switch(1)) == ([SwitchedIn(1, PID, TID)], 0)
+
+
+def test_bytes_that_are_no_record_end_the_reading() -> None:
+    """A length of 0 was read again and again, for ever."""
+    assert decoded(switch(1), bytes(16), switch(2)) == ([SwitchedIn(1, PID, TID)], 1)
 
 
 def ring(head: int, tail: int, data: bytes) -> mmap.mmap:
@@ -135,6 +144,7 @@ def test_sockets_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         "/proc/7/net/tcp": [head, *tcp],
         "/proc/7/net/unix": ["Num RefCount Protocol Flags Type St Inode", "0: 2 0 0 1 3 104", "0: 2 0 0 1 1 105 /s"],
     }
+    monkeypatch.setattr(sockets, "_network_of", lambda pid: None)  # /proc, as where sock_diag is not ours to ask
     monkeypatch.setattr("septet.lab.threads.sockets._lines", lambda path: tables.get(path, [""])[1:])
     assert read_sockets(7, frozenset([8000])) == {
         "101": Kind.LISTENER,
@@ -143,3 +153,40 @@ def test_sockets_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         "104": Kind.BACKEND,
         "105": Kind.BACKEND,
     }
+
+
+def test_sockets_are_the_same_by_netlink_and_by_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none in TIME_WAIT is looked through."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as client,
+        listener.accept()[0] as accepted,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
+    ):
+        ports = frozenset([listener.getsockname()[1]])
+        inodes = [str(os.fstat(each.fileno()).st_ino) for each in (listener, accepted, client, other)]
+        for network in (sockets._network_of, lambda pid: None):
+            monkeypatch.setattr(sockets, "_network_of", network)
+            found = read_sockets(os.getpid(), ports)
+            assert [found[each] for each in inodes] == [Kind.LISTENER, Kind.CLIENT, Kind.BACKEND, Kind.BACKEND]
+
+
+def test_reading_sockets_takes_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are new: each of them made the kernel list all connections once more."""
+    now_ns, reads = 0, 0
+
+    def read(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
+        nonlocal now_ns, reads
+        now_ns += 200_000_000
+        reads += 1
+        return {}
+
+    monkeypatch.setattr(sockets, "read_sockets", read)
+    monkeypatch.setattr("septet.lab.threads.sockets.time.monotonic_ns", lambda: now_ns)
+    with ExitStack() as stack:
+        descriptors = sockets.Descriptors(frozenset())
+        for _ in range(100):
+            new = stack.enter_context(socket.socket())
+            now_ns += 40_000_000
+            assert descriptors.kind(os.getpid(), new.fileno()) is None
+    assert 2 <= reads <= 4, "100 new sockets in 4 s"

@@ -36,6 +36,8 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "warmup": {"answers": 500, "errors": {}},
         },
         "usage": {
+            "cpu_s": 0.05,
+            "cpu_grain_s": 0.0,
             "user_s": 0.03,
             "system_s": 0.02,
             "processes": 2,
@@ -46,7 +48,7 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "queue_depth": 3,
             "queue_overflows": 0,
             "gil_share": 0.25,
-            "machine_busy_s": 0.1,
+            "machine_busy_s": 0.085,
             "machine_steal_s": 0.0,
         },
         "stop": {"life": {"complete": True, "voluntary_switches": 1200, "involuntary_switches": 300}},

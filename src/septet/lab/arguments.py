@@ -30,8 +30,24 @@ NOT_NEGATIVE = Finite(min=0)
 COUNT = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
+SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
 OURS = ("model", "bind")
 """Options of `septet serve` that the measurement sets."""
+
+
+class Span(Finite):
+    """A span of time in seconds, or with a unit: 90, 90s, 4m, 1h."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        text = str(value).strip()
+        number, factor = (text[:-1], SECONDS_OF[text[-1]]) if text[-1:] in SECONDS_OF else (text, 1)
+        try:
+            return super().convert(number, parameter, context) * factor
+        except click.BadParameter:
+            self.fail(f"{text!r} is not a time above 0, such as 90s or 4m.", parameter, context)
+
+
+SPAN = Span(min=0, min_open=True)
 
 
 def path(text: str | None, default: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,9 @@ def _one_each(experiment: Experiment) -> list[Cell]:
     return list(cells.values())
 
 
-def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Display, load: Load = client.load) -> None:
+def run(
+    experiment: Experiment, recorded: Results, runs: Iterable[Run], display: Display, load: Load = client.load
+) -> None:
     """Carry out the runs. Results are written after each run: Ctrl-C loses the present run and no other.
 
     Interrupted results have `finished` None. Raises Failed when they cannot be written, and when a worker that sends
@@ -75,7 +78,9 @@ def run(experiment: Experiment, recorded: Results, runs: list[Run], display: Dis
     try:
         for each in runs:
             display.begin(each)
+            begun = time.monotonic()
             record = run_cell(experiment, each, display.receive, load)
+            record["took_s"] = round(time.monotonic() - begun, 3)
             recorded["runs"].append(record)
             write(recorded, experiment)
             display.end(each, record)

@@ -18,7 +18,7 @@ from septet.errors import Failed, UsageError
 from septet.lab import arguments, client, cluster, interrupts, output, profiles
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
-from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE
+from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
 from septet.lab.client import Load
 from septet.lab.cluster import cluster_spec
 from septet.lab.experiment import Experiment, Run
@@ -38,6 +38,7 @@ FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_
 Examples:
   septet bench
   septet bench shop.web:app --path /products --users 10,50,200
+  septet bench --for 4m
   septet bench --models preforked,epoll --keep-alive --sweep workers=1,2,4
   septet bench shop.web:app --models prethreaded --servers gunicorn-gthread,waitress
   septet bench wait --models prethreaded,threaded --path '/?ms=20'
@@ -57,6 +58,13 @@ reason, and the others go on: the exit status is 1 only when every cell failed. 
 @click.option("--profile", type=click.Choice(profiles.NAMES), help="A preset of users, connections, pools and backlog.")
 @click.option("--users", metavar="N,N,...", help="Simultaneous users.  [default: 20,100,500,1000]")
 @click.option("--repeats", type=COUNT, default=REPEATS, show_default=True, help="Runs of each cell.")
+@click.option(
+    "--for",
+    "for_s",
+    type=SPAN,
+    metavar="TIME",
+    help="Repeat where the ranking is open, until it is decided or this time is up (90s, 4m); not with --repeats.",
+)
 @click.option("--duration", type=POSITIVE, default=0.8, show_default=True, help="Seconds measured in each run.")
 @click.option("--warmup", type=NOT_NEGATIVE, default=0.3, show_default=True, help="Seconds of warm-up, at least.")
 @click.option(
@@ -99,6 +107,7 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
         recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
+        _check_repeats(click.get_current_context())
         experiment = _experiment(app, options)
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         runs = experiment.runs()
@@ -118,10 +127,17 @@ def _check_unchanged(context: click.Context) -> None:
         raise UsageError(f"--resume continues with the options of the experiment, so without {', '.join(given)}")
 
 
+def _check_repeats(context: click.Context) -> None:
+    """Raises UsageError when both a number of repeats and a time are given."""
+    if context.params["for_s"] is not None and context.get_parameter_source("repeats") is not ParameterSource.DEFAULT:
+        raise UsageError("--for: it repeats as often as it takes, so without --repeats")
+
+
 def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
     from septet.lab import bench as benching
     from septet.lab.display import display
     from septet.lab.redis import redis
+    from septet.lab.rounds import until_decided
 
     with contextlib.ExitStack() as stack:
         load, look = _load(experiment, recorded, stack)
@@ -136,8 +152,9 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
                 benching.preflight(experiment, look)
             except KeyboardInterrupt:
                 raise click.Abort from None
-        with display(experiment, len(runs)) as shown:
-            benching.run(experiment, recorded, runs, shown, load)
+        with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
+            following = runs if experiment.for_s is None else until_decided(experiment, recorded, shown.tell)
+            benching.run(experiment, recorded, following, shown, load)
         if traced and recorded["finished"] is not None:
             from septet.lab.trace.experiment_trace import trace_experiment
 
@@ -176,6 +193,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         expect_length=arguments.expect_length(options["expect_length"]),
         scenario=arguments.scenario(options["scenario"]),
         repeats=options["repeats"],
+        for_s=options["for_s"],
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
@@ -192,6 +210,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
 
 def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
     from septet.lab import caveats, results, summary, tables
+    from septet.lab.report.findings import findings
     from septet.lab.report.save import save
 
     if not recorded["runs"]:
@@ -201,7 +220,7 @@ def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(cells, most))
-    for sentence in caveats.caveats(recorded, cells, DOUBT_MARK):
+    for sentence in [*caveats.caveats(recorded, cells, DOUBT_MARK), *findings(recorded, cells)]:
         click.echo("\n" + sentence)
     click.echo(output.DRAWING, err=True)
     try:

@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.palette import style_of
@@ -30,10 +31,13 @@ class Display(Protocol):
 
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
 
+    def tell(self, state: str) -> None:
+        """What is decided, and what is still open."""
+
 
 @contextmanager
-def display(experiment: Experiment, runs: int) -> Iterator[Display]:
-    """The display for standard error, a table on a terminal and lines elsewhere, for so many runs."""
+def display(experiment: Experiment, runs: int | None) -> Iterator[Display]:
+    """The display for standard error, a table on a terminal and lines elsewhere, for so many runs (None: not known)."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines(runs)
@@ -47,8 +51,8 @@ def display(experiment: Experiment, runs: int) -> Iterator[Display]:
 class Lines:
     """Prints one line for each run when it ends."""
 
-    def __init__(self, runs: int) -> None:
-        self._runs = runs
+    def __init__(self, runs: int | None) -> None:
+        self._of = "" if runs is None else f"/{runs}"
         self._done = 0
 
     def begin(self, run: Run) -> None:
@@ -63,14 +67,17 @@ class Lines:
         outcome = f"failed: {record['reason']}" if rate is None else f"{rate:,.0f} requests/s"
         if rate is not None and record["reason"]:
             outcome += f" ({record['verdict']}: {record['reason']})"
-        where = f"[{self._done}/{self._runs}] {run.cell.label}, {run.cell.users:,} users"
+        where = f"[{self._done}{self._of}] {run.cell.label}, {run.cell.users:,} users"
         print(f"{where}: {outcome}", file=sys.stderr, flush=True)
+
+    def tell(self, state: str) -> None:
+        print(state, file=sys.stderr, flush=True)
 
 
 class Board:
     """A table of the medians so far with a small curve for each line, the present run, and the remaining time."""
 
-    def __init__(self, experiment: Experiment, runs: int) -> None:
+    def __init__(self, experiment: Experiment, runs: int | None) -> None:
         self._experiment = experiment
         self._labels = list(dict.fromkeys((cell.model, cell.label) for cell in experiment.cells()))
         self._rates: dict[tuple[str, int], list[float]] = {}
@@ -80,15 +87,18 @@ class Board:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}" + " s" * (runs is None)),
             TimeRemainingColumn(),
         )
-        self._task = self._progress.add_task("", total=runs)
+        self._state = ""
+        self._begun = time.monotonic()
+        self._in_time = runs is None
+        self._task = self._progress.add_task("", total=experiment.for_s if runs is None else runs)
 
     def begin(self, run: Run) -> None:
         self._present, self._measuring_since = run.cell, None
         self._show("[dim]starting[/]")
-        repeat = f", repeat {run.repeat}" if self._experiment.repeats > 1 else ""
+        repeat = f", repeat {run.repeat}" if self._experiment.repeats > 1 or self._in_time else ""
         self._progress.update(self._task, description=f"{run.cell.label}, {run.cell.users:,} users{repeat}")
 
     def receive(self, event: str, details: dict[str, Any]) -> None:
@@ -108,7 +118,11 @@ class Board:
         colour = {"valid": "bold", "failed": "red"}.get(record["verdict"], "yellow")
         rates = self._rates.get(key)
         self._show(f"[{colour}]{format(median(rates), ',.0f') if rates else 'failed'}[/]")
-        self._progress.advance(self._task)
+        if not self._in_time:
+            self._progress.advance(self._task)
+
+    def tell(self, state: str) -> None:
+        self._state = state
 
     def _show(self, text: str) -> None:
         if self._present is not None:
@@ -124,7 +138,9 @@ class Board:
             texts = [self._texts.get((label, users), "") for users in self._experiment.users]
             colour = style_of(model).middle
             table.add_row(f"[{colour}]{label}[/]", *texts, f"[{colour}]{self._curve(label, top)}[/]")
-        return Group(table, self._progress)
+        if self._in_time:
+            self._progress.update(self._task, completed=time.monotonic() - self._begun)
+        return Group(table, self._progress, *([Text(self._state, style="dim")] if self._state else []))
 
     def _curve(self, label: str, top: float) -> str:
         """The rates so far over the numbers of users, as a row of blocks; the highest block is `top`."""

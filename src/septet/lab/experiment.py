@@ -1,8 +1,8 @@
 """What `septet bench` measures: a grid of cells, each of which is run several times.
 
 A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
-Each repeat visits all cells in a random order of its own, so that other work of the machine, such as a backup, affects
-all of them alike.
+Each repeat, or round, visits all cells in a random order of its own, so that other work of the machine, such as a
+backup, affects all of them alike. Those with one number of users, which are compared, come one after another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,17 @@ class Run:
     repeat: int = 1
 
 
+def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
+    """Numbers of users in random order, and in each the cells in random order: who is compared is near in time."""
+    users = list(dict.fromkeys(cell.users for cell in cells))
+    chance.shuffle(users)
+    order: list[Cell] = []
+    for number in users:
+        here = [cell for cell in cells if cell.users == number]
+        order += chance.sample(here, len(here))
+    return order
+
+
 @dataclass(frozen=True)
 class Experiment:
     """The axes of the grid, and all settings that are the same in every cell."""
@@ -79,6 +90,8 @@ class Experiment:
     expect_length: int | None = None
     scenario: Path | None = None
     repeats: int = 1
+    for_s: float | None = None
+    """Measure until the ranking is decided, at most so long, in place of `repeats`; see `septet.lab.rounds`."""
     seed: int = 0
     """Seed of the random order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -139,11 +152,13 @@ class Experiment:
         chance = random.Random(self.seed)
         runs = []
         for repeat in range(1, self.repeats + 1):
-            cells = self.cells()
-            if self.repeats > 1:
-                chance.shuffle(cells)
+            cells = _by_lot(self.cells(), chance) if self.repeats > 1 else self.cells()
             runs += [Run(cell, repeat) for cell in cells]
         return runs
+
+    def round(self, cells: list[Cell], place: int) -> list[Run]:
+        """These cells in a random order, which depends on the seed and the place of the round alone."""
+        return [Run(cell, place) for cell in _by_lot(cells, random.Random(f"{self.seed} {place}"))]
 
     def _settings(self, contender: str) -> list[Setting]:
         """All combinations of the values of those swept options that this contender takes."""

@@ -7,6 +7,33 @@ runners and service managers all send TERM first. KILL cannot be caught; see `se
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from septet.errors import Failed
+
+
+@contextmanager
+def time_limit(seconds: float, reason: str) -> Iterator[None]:
+    """Raise Failed with this reason in the main thread, wherever it is, when the body takes longer.
+
+    In other threads, which have no signals, there is no limit. Time limits must not be nested.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def over(number: int, frame: object) -> None:
+        raise Failed(reason)
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def term_as_interrupt() -> None:

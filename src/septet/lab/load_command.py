@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from septet.lab import arguments, cluster, interrupts
 from septet.lab import load as generator
 from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.load import LoadError, NoListener, Plan
+
+CARRIED_SHARE_MIN = 0.95
+"""Of the offered rate; the end of a window alone costs a little."""
 
 
 @click.command(
@@ -70,9 +74,23 @@ def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
     click.echo(json.dumps(figures) if as_json else tables.load_figures(figures))
     if (limit := client_limit(figures)) is not None:
         click.echo(f"client-limited: {limit}", err=True)
+    for sentence in _remarks(figures, limited=limit is not None):
+        click.echo(sentence, err=True)
     if not figures["answers"]:
         raise Failed(f"{url} answered no request as it should")
     return 0
+
+
+def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
+    """What a reader of the table must not miss."""
+    offered, carried = figures.get("offered_per_s"), figures["requests_per_s"]
+    if offered and carried < CARRIED_SHARE_MIN * offered:
+        whom = "this server, or for the load generator" if limited else "this server"
+        yield f"offered {offered:,.0f}, carried {carried:,.0f} requests/s: too much for {whom}"
+    redirects = sum(count for status, count in figures["statuses"].items() if status.startswith("3"))
+    if redirects:
+        total = sum(figures["statuses"].values())
+        yield f"{redirects:,} of {total:,} answers were redirects, which users do not follow: is the path right?"
 
 
 def _from(spec: str, plan: Plan) -> dict[str, Any]:

@@ -18,16 +18,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any
 
-from septet.lab import proc
+from septet.lab import figures, proc
 from septet.lab.load import ListenQueue
 from septet.lab.statistics import Estimate
 
-Record = dict[str, Any]
-"""One run in results.json."""
-Number = float | int | None
-Figure = Callable[[Record], Number]
+Figure = figures.Figure
+Number = figures.Number
+Record = figures.Record
 
 
 class Sight:
@@ -132,49 +130,6 @@ class Metric:
         return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"
 
 
-def _latency(name: str) -> Figure:
-    return lambda record: record["load"]["latency_us"].get(name)
-
-
-def _usage(key: str) -> Figure:
-    return lambda record: record["usage"].get(key)
-
-
-def _cpu_us(key: str) -> Figure:
-    """CPU time for one answer."""
-    return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
-
-
-def _switches(key: str) -> Figure:
-    """Context switches for one answer, over the whole life of the server.
-
-    They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
-    have ended by the end of the window. wait4(2) counts those that have ended.
-    """
-
-    def figure(record: Record) -> Number:
-        life, load = record["stop"]["life"], record["load"]
-        return life[key] / (load["answers"] + load["warmup"]["answers"]) if life["complete"] else None
-
-    return figure
-
-
-def _error_share(record: Record) -> Number:
-    errors: int = sum(record["load"]["errors"].values())
-    answers: int = record["load"]["answers"]
-    return errors / (errors + answers)
-
-
-def _sum(*figures: Figure) -> Figure:
-    """The sum; None when a part of it is not known."""
-
-    def figure(record: Record) -> Number:
-        values = [value for each in figures if (value := each(record)) is not None]
-        return sum(values) if len(values) == len(figures) else None
-
-    return figure
-
-
 METRICS: tuple[Metric, ...] = (
     Metric(
         key="requests_per_s",
@@ -191,7 +146,7 @@ METRICS: tuple[Metric, ...] = (
         meaning="latency that half of the requests do not exceed",
         unit="ms",
         per_unit=1000,
-        figure=_latency("p50"),
+        figure=figures.latency("p50"),
         column=Column("p50 ms", 1, ",.1f"),
         compare="p50",
         chart=Chart("latency-p50", "Latency: half of the requests are faster (p50)", "p50 latency", 3),
@@ -201,7 +156,7 @@ METRICS: tuple[Metric, ...] = (
         meaning="latency that 90 of 100 requests do not exceed",
         unit="ms",
         per_unit=1000,
-        figure=_latency("p90"),
+        figure=figures.latency("p90"),
         compare="p90",
     ),
     Metric(
@@ -209,7 +164,7 @@ METRICS: tuple[Metric, ...] = (
         meaning="latency that 99 of 100 requests do not exceed",
         unit="ms",
         per_unit=1000,
-        figure=_latency("p99"),
+        figure=figures.latency("p99"),
         column=Column("p99 ms", 2, ",.1f"),
         compare="p99",
         compare_by_default=True,
@@ -220,7 +175,7 @@ METRICS: tuple[Metric, ...] = (
         meaning="latency that 999 of 1,000 requests do not exceed",
         unit="ms",
         per_unit=1000,
-        figure=_latency("p99.9"),
+        figure=figures.latency("p99.9"),
         compare="p99.9",
     ),
     Metric(
@@ -228,22 +183,34 @@ METRICS: tuple[Metric, ...] = (
         meaning="latency that 9,999 of 10,000 requests do not exceed",
         unit="ms",
         per_unit=1000,
-        figure=_latency("p99.99"),
+        figure=figures.latency("p99.99"),
     ),
-    Metric(key="max_us", meaning="the longest latency", unit="ms", per_unit=1000, figure=_latency("max")),
-    Metric(key="mean_us", meaning="the mean latency", unit="ms", per_unit=1000, figure=_latency("mean")),
+    Metric(key="max_us", meaning="the longest latency", unit="ms", per_unit=1000, figure=figures.latency("max")),
+    Metric(key="mean_us", meaning="the mean latency", unit="ms", per_unit=1000, figure=figures.latency("mean")),
     Metric(
         key="cpu_us",
         meaning="CPU time of the server for a request",
         unit="µs",
-        figure=_sum(_cpu_us("user_s"), _cpu_us("system_s")),
+        figure=figures.whole_cpu_us,
         column=Column("CPU µs/request", 3),
         compare="CPU/request",
         compare_by_default=True,
         chart=Chart("cpu", "CPU time of a request", "CPU time of a request", 4),
     ),
-    Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=_cpu_us("user_s")),
-    Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=_cpu_us("system_s")),
+    Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=figures.cpu_us("user_s")),
+    Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=figures.cpu_us("system_s")),
+    Metric(
+        key="cpu_s",
+        meaning="CPU seconds in nanoseconds of the kernel, of threads and children that ended included",
+        unit="s",
+        sampled=Sampled(lambda sight: sum(each.cpu_s for each in sight.processes), Over.CHANGE),
+    ),
+    Metric(
+        key="cpu_grain_s",
+        meaning="by how much `cpu_s` may be wrong: of children that ended the kernel counts ticks of 10 ms",
+        unit="s",
+        sampled=Sampled(lambda sight: sum(each.cpu_grain_s for each in sight.processes), Over.PEAK),
+    ),
     Metric(
         key="user_s",
         meaning="CPU seconds in user mode, of processes that ended included",
@@ -263,7 +230,7 @@ METRICS: tuple[Metric, ...] = (
         per_unit=0.01,
         # `threads.gil` looks more often than the sampler; the runner adds its share.
         sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
-        figure=_usage("gil_share"),
+        figure=figures.usage("gil_share"),
         column=Column("waits for GIL", 5, ".0f"),
     ),
     Metric(
@@ -272,7 +239,7 @@ METRICS: tuple[Metric, ...] = (
         unit="MB",
         per_unit=1e6,
         sampled=Sampled(lambda sight: proc.pss_bytes(sight.processes), Over.PEAK, costly=True, unknown=None),
-        figure=_usage("pss_bytes"),
+        figure=figures.usage("pss_bytes"),
         column=Column("memory MB", 6),
         compare="memory",
         compare_by_default=True,
@@ -284,34 +251,38 @@ METRICS: tuple[Metric, ...] = (
         unit="MB",
         per_unit=1e6,
         sampled=Sampled(lambda sight: sum(each.rss_bytes for each in sight.processes), Over.PEAK),
-        figure=_usage("rss_bytes"),
+        figure=figures.usage("rss_bytes"),
     ),
     Metric(
         key="switches",
         meaning="context switches for a request, over the whole life of the server",
         unit="switches",
-        figure=_sum(_switches("voluntary_switches"), _switches("involuntary_switches")),
+        figure=figures.total(figures.switches("voluntary_switches"), figures.switches("involuntary_switches")),
         column=Column("switches/request", 4, ".2f"),
         compare="switches/request",
         chart=Chart("switches", "Context switches of a request", "context switches", 6, unit_in_title=True),
     ),
-    Metric(key="voluntary_switches", meaning="of threads that had to wait", figure=_switches("voluntary_switches")),
     Metric(
-        key="involuntary_switches", meaning="of threads that lost the CPU", figure=_switches("involuntary_switches")
+        key="voluntary_switches", meaning="of threads that had to wait", figure=figures.switches("voluntary_switches")
+    ),
+    Metric(
+        key="involuntary_switches",
+        meaning="of threads that lost the CPU",
+        figure=figures.switches("involuntary_switches"),
     ),
     Metric(
         key="error_share",
         meaning="requests that failed",
         unit="% of all requests",
         per_unit=0.01,
-        figure=_error_share,
+        figure=figures.error_share,
         chart=Chart("errors", "Requests that failed", "failed requests", linear=True, only_above_0=True),
     ),
     Metric(
         key="processes",
         meaning="processes of the server",
         sampled=Sampled(lambda sight: len(sight.processes), Over.PEAK),
-        figure=_usage("processes"),
+        figure=figures.usage("processes"),
         column=Column("processes", 7),
         compare="processes",
     ),
@@ -319,7 +290,7 @@ METRICS: tuple[Metric, ...] = (
         key="threads",
         meaning="threads of all processes",
         sampled=Sampled(lambda sight: sum(each.threads for each in sight.processes), Over.PEAK),
-        figure=_usage("threads"),
+        figure=figures.usage("threads"),
         column=Column("threads", 8),
         compare="threads",
     ),
@@ -327,13 +298,13 @@ METRICS: tuple[Metric, ...] = (
         key="descriptors",
         meaning="open files and sockets of all processes",
         sampled=Sampled(lambda sight: proc.descriptors_of(sight.processes), Over.PEAK, costly=True),
-        figure=_usage("descriptors"),
+        figure=figures.usage("descriptors"),
     ),
     Metric(
         key="queue_depth",
         meaning="connections that waited to be accepted; null where the kernel gives no figures",
         sampled=Sampled(lambda sight: sight.queue and sight.queue.depth, Over.PEAK, unknown=None),
-        figure=_usage("queue_depth"),
+        figure=figures.usage("queue_depth"),
     ),
     Metric(
         key="queue_backlog",
@@ -344,7 +315,7 @@ METRICS: tuple[Metric, ...] = (
         key="queue_overflows",
         meaning="SYNs and connections on this machine that found a listen queue full (TcpExt ListenOverflows)",
         sampled=Sampled(lambda sight: proc.listen_overflows(), Over.CHANGE),
-        figure=_usage("queue_overflows"),
+        figure=figures.usage("queue_overflows"),
     ),
     Metric(
         key="machine_busy_s",

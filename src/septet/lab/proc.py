@@ -7,10 +7,13 @@ started. The CPU time of a process that has ended is in the `cutime` and `cstime
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+CPUCLOCK_SCHED = 2
+"""The kind of clock in its number: include/linux/posix-timers.h."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PROCESSES_READ_MAX = 32
 """How many processes are read; of more the sum is scaled, because reading a thousand would delay them."""
@@ -27,6 +30,10 @@ class Process:
     rss_bytes: int
     user_s: float
     system_s: float
+    cpu_s: float
+    """All of it in nanoseconds, but for the ended children, which the kernel tells in ticks of 10 ms."""
+    cpu_grain_s: float
+    """By how much `cpu_s` may be too small."""
 
 
 def processes_of(session: int) -> list[Process]:
@@ -47,9 +54,32 @@ def processes_of(session: int) -> list[Process]:
 def _process(pid: int, fields: list[bytes]) -> Process:
     """From the fields of /proc/PID/stat, of which the first here is the third of proc(5)."""
     utime, stime, cutime, cstime = (int(text) / TICKS_PER_S for text in fields[11:15])
+    exact_s = _cpu_clock_s(pid)
+    coarse_s = cutime + cstime + (utime + stime if exact_s is None else 0.0)
+    # Each of the two numbers of a pair is cut off at a whole tick.
+    grain_s = 2 / TICKS_PER_S * ((exact_s is None) + (cutime + cstime > 0))
     return Process(
-        pid, fields[0] not in b"ZX", int(fields[17]), int(fields[21]) * PAGE_BYTES, utime + cutime, stime + cstime
+        pid,
+        fields[0] not in b"ZX",
+        int(fields[17]),
+        int(fields[21]) * PAGE_BYTES,
+        utime + cutime,
+        stime + cstime,
+        (exact_s or 0.0) + coarse_s,
+        grain_s,
     )
+
+
+def _cpu_clock_s(pid: int) -> float | None:
+    """CPU seconds of a process and all threads that it ever had; None when it has ended.
+
+    Its CPU-time clock, whose number clock_getcpuclockid(3) makes of the pid: the scheduler's nanoseconds, which
+    /proc/PID/schedstat has for living threads only.
+    """
+    try:
+        return time.clock_gettime_ns(~pid << 3 | CPUCLOCK_SCHED) / 1e9
+    except OSError:
+        return None
 
 
 def pss_bytes(processes: list[Process]) -> int | None:

@@ -29,6 +29,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
         "septet": septet.__version__,
         "started": output.now(),
         "finished": None,  # stays None when it is interrupted
+        "ended": None,  # with a limit in time: "decided" or "time"
         "command": command,
         "resumed": [],  # the times at which it was resumed
         "machine": machine.describe(),

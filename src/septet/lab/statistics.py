@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 LEVEL = 0.95
 RESAMPLES = 2000
+REPEATS_MAX = 1000
 SEED = 0
 """Fixed, so that the same values give the same interval."""
 
@@ -74,12 +75,27 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
     doubt = sum(part**2 / freedom for part, freedom in errors)
     # Welch and Satterthwaite; rounded down, which makes the interval wider.
     freedom = int(error**2 / doubt) if doubt else 1
-    reach = math.sqrt(error) * _student(max(1, freedom), round(level, 6)) if error else 0.0
+    reach = math.sqrt(error) * student(max(1, freedom), round(level, 6)) if error else 0.0
     return Ratio(math.exp(shift), math.exp(shift - reach), math.exp(shift + reach))
 
 
+def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | None:
+    """How many runs of each side would show a change of this share, such as 0.05, where `runs` gave this ratio.
+
+    As noisy as these runs were, and with equal noise on both sides. None without an interval; REPEATS_MAX: or more.
+    """
+    if found.high is None or runs < 2:
+        return None
+    level = round(level, 6)
+    noise = math.log(found.high / found.value) / student(2 * (runs - 1), level) / math.sqrt(2 / runs)
+    for repeats in range(2, REPEATS_MAX):
+        if student(2 * (repeats - 1), level) * noise * math.sqrt(2 / repeats) <= math.log(1 + change):
+            return repeats
+    return REPEATS_MAX
+
+
 @cache
-def _student(freedom: int, level: float) -> float:
+def student(freedom: int, level: float) -> float:
     """The number for which Student's t lies between its negative and itself with that probability."""
     low, high = 0.0, math.pi / 2  # t = tan(angle) x sqrt(freedom)
     for _ in range(60):

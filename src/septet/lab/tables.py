@@ -38,7 +38,8 @@ def load_figures(figures: dict[str, Any]) -> str:
     """The table of the figures of one load run."""
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
-        ["answers", f"{figures['answers']:,} in {figures['window_s']:.2f} s"],
+        *_answers(figures),
+        ["statuses", ", ".join(f"{status}: {count:,}" for status, count in figures["statuses"].items()) or "none"],
         ["body bytes", f"{figures['body_bytes']:,}"],
         *_latencies(figures),
         *([f"errors: {kind}", f"{count:,}"] for kind, count in sorted(figures["errors"].items())),
@@ -51,6 +52,18 @@ def load_figures(figures: dict[str, Any]) -> str:
         *_workers(figures),
     ]
     return aligned(rows)
+
+
+def _answers(figures: dict[str, Any]) -> Iterator[list[str]]:
+    """Rows of answers. With a rate some come after the window: latencies are of all requests that were due in it."""
+    window = f"in {figures['window_s']:.2f} s"
+    if "due" not in figures:
+        yield ["answers", f"{figures['answers']:,} {window}"]
+        return
+    yield ["offered, carried", f"{figures['offered_per_s']:,.0f}, {figures['requests_per_s']:,.0f} requests/s"]
+    yield ["answers that came", f"{figures['came']:,} {window}"]
+    yield ["requests due", f"{figures['due']:,}"]
+    yield ["of these answered", f"{figures['answers']:,}, some after that time"]
 
 
 def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
@@ -69,7 +82,6 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
         if figures.get(key, {}).get("p50") is not None:
             yield [f"{title} p50, p99", f"{_ms(figures[key]['p50'])}, {_ms(figures[key]['p99'])}"]
     if "due" in figures:
-        yield ["requests due", f"{figures['due']:,}"]
         yield ["requests that found no free connection", f"{figures['no_free_connection']:,}"]
     if len(figures["targets"]) > 1:
         for each in figures["targets"]:

@@ -106,17 +106,24 @@ def _client_limit(name: str, cpu_share: float, send_late_us: float | None) -> st
 
 
 def _noise(record: dict[str, Any], cpus: int) -> str | None:
-    usage, load = record["usage"], record["load"]
-    total_s = load["window_s"] * cpus
-    client = load["client"]
-    client_s = client.get("here_s", client["user_s"] + client["system_s"])  # of a cluster, what was used here
-    ours_s = usage["user_s"] + usage["system_s"] + client_s
-    foreign = (usage["machine_busy_s"] - ours_s) / total_s
-    if foreign > FOREIGN_SHARE_MAX:
+    usage, total_s = record["usage"], record["load"]["window_s"] * cpus
+    if (foreign_share(record, cpus) or 0) > FOREIGN_SHARE_MAX:
         return "other programs took more than a quarter of the CPUs: repeat this when nothing else runs"
     if usage["machine_steal_s"] / total_s > STEAL_SHARE_MAX:
         return f"the hypervisor took more than {STEAL_SHARE_MAX:.0%} of the CPUs away"
     return None
+
+
+def foreign_share(record: dict[str, Any], cpus: int) -> float | None:
+    """The share of all CPUs that neither the server nor the load generator used; None where it is not known."""
+    usage, load = record.get("usage", {}), record.get("load", {})
+    if "machine_busy_s" not in usage or "user_s" not in load.get("client", {}):
+        return None
+    client = load["client"]
+    client_s: float = client.get("here_s", client["user_s"] + client["system_s"])  # of a cluster, what was used here
+    ours_s: float = usage["user_s"] + usage["system_s"] + client_s
+    window_s: float = load["window_s"]
+    return max(0.0, (float(usage["machine_busy_s"]) - ours_s) / (window_s * cpus))
 
 
 def _little(load: dict[str, Any]) -> str | None:

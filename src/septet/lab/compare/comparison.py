@@ -17,7 +17,7 @@ from typing import Any
 
 from septet.lab.metrics import COMPARED
 from septet.lab.results import Results, run_of
-from septet.lab.statistics import LEVEL, Ratio, ratio
+from septet.lab.statistics import LEVEL, Ratio, ratio, repeats_for
 from septet.lab.summary import Summary, summaries
 
 WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
@@ -37,6 +37,13 @@ class Change:
 
     ratio: Ratio
     outcome: str
+    repeats: int | None = None
+    """How many runs of each side would show a change as large as the tolerance; None where it is not judged."""
+
+    @property
+    def visible(self) -> float | None:
+        """The least change that these runs could have shown, as a share; None without an interval."""
+        return None if self.ratio.high is None else self.ratio.high / self.ratio.value - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,10 @@ class _Plan:
                 befores, afters = zip(*known, strict=True)
                 found = ratio(befores, afters, level)
                 outcome = _outcome(found, COMPARED[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
-                changes[name] = Change(found, outcome)
+                fewest = min(len(each) for pair in known for each in pair)
+                single = self.empty.users is not None and outcome != NOT_JUDGED
+                repeats = repeats_for(tolerance, found, fewest, level) if single and tolerance else None
+                changes[name] = Change(found, outcome, repeats)
         return replace(self.empty, changes=changes)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from septet.lab.compare.comparison import (
@@ -19,6 +21,7 @@ from septet.lab.compare.comparison import (
     Key,
 )
 from septet.lab.results import Results
+from septet.lab.statistics import REPEATS_MAX
 from septet.lab.tables import aligned
 
 NO_FIGURE = "-"
@@ -63,7 +66,10 @@ def as_json(found: Comparison, head: str, differences: Sequence[str]) -> str:
 
 
 def _plain(row: ComparedRow) -> dict[str, Any]:
-    changes = {name: {**change.ratio._asdict(), "outcome": change.outcome} for name, change in row.changes.items()}
+    changes = {
+        name: {**change.ratio._asdict(), "outcome": change.outcome, "repeats": change.repeats}
+        for name, change in row.changes.items()
+    }
     place = {"label": row.label, "users": row.users, "verdicts": row.verdicts, "reason": row.reason}
     return {**place, "outcome": row.outcome, "changes": changes}
 
@@ -104,7 +110,7 @@ def sentences(found: Comparison) -> list[str]:
     said = [_change(row, metric, WORSE) for row, metric in found.with_outcome(WORSE)]
     said += [_change(row, metric, BETTER) for row, metric in found.with_outcome(BETTER)]
     said += [_only(name, cells) for name, cells in (("A", found.only_a), ("B", found.only_b)) if cells]
-    return [*said, *_left_out(found), _level(found)]
+    return [*said, *_left_out(found), *_visible(found), _level(found)]
 
 
 def _change(row: ComparedRow, metric: str | None, outcome: str) -> str:
@@ -139,6 +145,23 @@ def _excuse(doubted: Sequence[str]) -> str:
     if WITHOUT_FIGURES.issuperset(doubted):
         return "that failed on both sides"
     return f"of which one side is {doubted[-1]}"
+
+
+def _visible(found: Comparison) -> list[str]:
+    """For each metric what change a cell of usual noise could have shown, and what it takes to show a smaller one."""
+    said = []
+    for name in found.metrics:
+        changes = [row.changes[name] for row in found.rows if name in row.changes]
+        known = [(change.visible, change.repeats) for change in changes if change.repeats is not None]
+        usual = median(visible for visible, _ in known if visible is not None) if known else 0.0
+        if usual > found.tolerance:
+            repeats = math.ceil(median(number for _, number in known if number is not None))
+            often = f"about {repeats} repeats" if repeats < REPEATS_MAX else f"more than {REPEATS_MAX:,} repeats"
+            said.append(
+                f"{name}: a change of less than {usual:.0%} in one cell could not have been seen (half of the cells: "
+                f"more); to see {found.tolerance:.0%} takes {often} of each side"
+            )
+    return said
 
 
 def _level(found: Comparison) -> str:

@@ -37,6 +37,7 @@ EXPERIMENT = {
     "warmup_max_s": "seconds of warm-up, at most",
     "timeout_s": "time-out in seconds",
     "repeats": "repeats",
+    "for_s": "seconds in all, at most",
     "serve_options": "options of the server",
     "model_options": "options of single models",
     "pinned": "CPUs of the server and of the users",

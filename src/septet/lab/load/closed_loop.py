@@ -59,6 +59,7 @@ class ClosedLoop(Loop):
         self._gate = ListenQueueGate(route, plan.processes)
         self._waiting: list[User] | None = None if self._limit else []
         """Users who wait for the others to arrive; None: users do not wait."""
+        self._last_arrival_ns = clock()
 
     def _free(self, user: User, now: int, /) -> None:
         if self._waiting is None:
@@ -82,8 +83,12 @@ class ClosedLoop(Loop):
     def _arrived(self, user: User) -> None:
         super()._arrived(user)
         self._gate.entering -= 1
+        self._last_arrival_ns = clock()
 
     def all_arrived(self) -> bool:
+        """Whether all are there, or no other has come for as long as a request may take: the server is silent."""
+        if clock() - self._last_arrival_ns > self._plan.timeout_s * 1e9:
+            return True
         return not self._absent and (self._waiting is None or not self._gate.entering)
 
     def release(self) -> None:

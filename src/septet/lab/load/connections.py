@@ -189,6 +189,7 @@ class Connections(ABC):
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
         """Let the user go on after a right answer, whose latency is in its series."""
         self.tally.body_bytes += body_bytes
+        self.tally.statuses[framing.status] += 1
         if not user.arrived:
             self._met = True
             self._arrived(user)

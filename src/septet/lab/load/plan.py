@@ -189,6 +189,8 @@ def split(text: str) -> tuple[SplitResult, int]:
         port = url.port or 80
     except ValueError as error:
         raise LoadError(f"URL {text!r}: {error}") from None
+    if url.scheme == "https":
+        raise LoadError(f"URL {text!r}: TLS is not supported yet; load the server behind the proxy by http")
     if url.scheme != "http" or not url.hostname:
         raise LoadError(f"URL {text!r} is not of the form http://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]")
     return url, port

@@ -65,6 +65,8 @@ class Tally:
         self._connect, self._send_late = Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
         """Events that are neither answers nor errors: reconnects, retries, ..."""
+        self.statuses: Counter[int] = Counter()
+        """Of the right answers that came in this time."""
         self.body_bytes = 0
         self.begun_ns = time.monotonic_ns()
         self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
@@ -100,6 +102,7 @@ class Tally:
             "send_late": packed(self._send_late),
             "errors": dict(self.errors),
             "counts": dict(self.counts),
+            "statuses": {str(status): count for status, count in self.statuses.items()},
             "body_bytes": self.body_bytes,
             "client": {"user_s": after.ru_utime - before.ru_utime, "system_s": after.ru_stime - before.ru_stime},
         }
@@ -133,6 +136,7 @@ def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
         "answers": latency.count,
         "requests_per_s": sum(raw["completed"] / raw["window_s"] for raw in raws),
         "body_bytes": sum(raw["body_bytes"] for raw in raws),
+        "statuses": dict(sorted(_added(raws, "statuses").items())),
         "errors": dict(_added(raws, "errors")),
         "reconnects": counts["reconnects"],
         "retries": counts["retries"],
@@ -159,6 +163,8 @@ def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
 def _open_loop(plan: Plan, raws: list[Raw], counts: Counter[str]) -> dict[str, Any]:
     return {
         "due": counts["due"],
+        "offered_per_s": plan.rate,
+        "came": sum(raw["completed"] for raw in raws),
         "no_free_connection": counts["no_free_connection"],
         "service_us": unpacked(*(target["service"] for raw in raws for target in raw["targets"])).summary(),
         "send_late_us": unpacked(*(raw["send_late"] for raw in raws)).summary(),
@@ -185,4 +191,4 @@ def _client(raws: list[Raw]) -> dict[str, Any]:
 
 
 def _added(raws: list[Raw], name: str) -> Counter[str]:
-    return sum((Counter(raw[name]) for raw in raws), Counter())
+    return sum((Counter(raw.get(name, {})) for raw in raws), Counter())  # workers of a cluster may be older

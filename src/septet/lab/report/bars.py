@@ -35,14 +35,17 @@ ROOM = 0.36
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """The section; failed contenders have a word in place of a bar."""
+    """The section, in the order of the cells; failed contenders have a word in place of a bar."""
     here = [cell for cell in cells if cell.users == users]
     metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
     title = f"Side by side, at {users:,} users"
     picture = Picture(
         f"at-{users}-users", title, title, f"{title}: a bar for each contender", partial(_draw, here, metrics)
     )
-    remark = "Bars begin at zero. Hollow: not valid; the line across an end: the 95 % confidence interval."
+    remark = (
+        "The fastest first, by comparison in pairs. Bars begin at zero. Hollow: not valid; the line across an end: the "
+        "95 % confidence interval."
+    )
     return Section(title, remark, [picture], _table(here, metrics))
 
 

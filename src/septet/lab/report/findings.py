@@ -1,22 +1,25 @@
 """What the figures allow to be said, in sentences, and at which numbers of users.
 
-Of two contenders one is ahead only when their 95 % intervals do not meet; an interval needs three runs of each. Figures
-that are noisy, and those of a server that answered with errors, are not ranked. Where the load generator was the limit
-the server may be faster than it looks: then its figure is "at least", and no other contender is said to be ahead of it.
+Of two contenders one is ahead only when the interval of their ratio, found in pairs within rounds, says so (see
+`septet.lab.pairs`); that takes two or three rounds. It may be sure although the figures themselves are noisy, which is
+said apart. Those of a server that answered with errors are not ranked. Where the load generator was the limit, it may
+be faster than it looks: then its figure is "at least", and no other contender is said to be ahead of it.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from statistics import median
 
 from septet.lab.caveats import enumerated, spans
 from septet.lab.metrics import CPU, MEMORY, P99, RATE, Metric
+from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
+from septet.lab.ranking import RANKED, open_pairs, rankings
 from septet.lab.results import Results
 from septet.lab.summary import Summary
+from septet.lab.verdicts import foreign_share
 
 MOST_OF_THEM = 0.75
 """Share of the contenders."""
@@ -42,101 +45,169 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
     return Counter(cell.users for cell in cells if cell.figures)
 
 
-RANKED = ("valid", "client-limited")
+RUNS_MIN = 3
+"""For the interval of a figure (see `statistics.estimate`)."""
+OTHERS_SHARE_TOLD = 0.05
+"""Share of all CPUs."""
 CLIFF = 0.6
 """A rate that falls below this share of the rate at the previous number of users is told."""
 NAMED_MAX = 3
 """So many contenders behind the first are named; of more only the next and the last."""
 
 
+SENTENCES: tuple[tuple[Metric, str, str], ...] = (
+    (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
+    (P99, "99 of 100 requests took {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
+    (CPU, "a request cost {leader} {value} µs of CPU time", "{label} {ratio} that"),
+    (MEMORY, "{leader} took {value} MB", "{label} {ratio} that"),
+)
+"""The metrics that are ranked in words, how the leader is told, and how those behind it are."""
+
+
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     """Sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
-    said = []
+    said = [sentence for sentence in (_others_share(results), _end(results, cells)) if sentence]
     if results["finished"] is None:
         said.append("The experiment was interrupted: some of its cells are missing.")
     if not any(cell.figures for cell in cells):
         return [*said, "Every cell failed; the reasons are below."]
-    for users in landmarks(cells):
-        said += _at([cell for cell in cells if cell.users == users], users)
+    found = {metric.key: rankings(results, cells, metric) for metric, _, _ in SENTENCES}
+    told = landmarks(cells)
+    for users in sorted({cell.users for cell in cells}):
+        here = [cell for cell in cells if cell.users == users]
+        if users in told:
+            said += _at(here, users, {key: each[users] for key, each in found.items()})
+        elif order := _order(found[RATE.key][users], f"At {users:,} users"):
+            said.append(order)
     return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """The figure of a contender with its interval, negated where less is better; `high` is infinite for "at least"."""
+def _others_share(results: Results) -> str | None:
+    """What other programs took of the machine, where that is worth a sentence."""
+    cpus = results["machine"].get("cpus") or 1
+    shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
+    if not shares or median(shares) < OTHERS_SHARE_TOLD:
+        return None
+    usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # ticks may make it a little more
+    return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run)."
 
-    label: str
-    value: float
-    low: float
-    high: float
-    at_least: bool
+
+def _end(results: Results, cells: Sequence[Summary]) -> str | None:
+    """Why an experiment with a limit in time ended."""
+    if results.get("ended") is None:
+        return None
+    found = rankings(results, cells)
+    still, pairs = len(open_pairs(found)), sum(len(each.neighbours) for each in found.values())
+    if not still:
+        return f"Every pair of neighbours is decided, or equal within {EQUAL_WITHIN:.0%}: it ended with that."
+    return f"Time was up with {still} of {pairs} pairs of neighbours open; a longer --for may decide them."
 
 
-def _at(cells: Sequence[Summary], users: int) -> list[str]:
+def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) -> list[str]:
     """The sentences about one number of users."""
-    said = [sentence for tell in (_rates, _latencies, _cpu, _memory) if (sentence := tell(cells, users))]
+    where = f"At {users:,} users"
+    said = []
+    for metric, opening, other in SENTENCES:
+        told = _ranking(metric, cells, found[metric.key], where, opening, other)
+        said += [told] if told else []
+        if metric is RATE and (order := _order(found[metric.key], where)):
+            said.append(order)
+    noisy = [cell.label for cell in cells if cell.verdict == "noisy"]
+    if noisy and any(pair.outcome == DECIDED for pair in found[RATE.key].pairs.values()):
+        said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
+    elif noisy:
+        said.append(f"{where} the figures of {enumerated(noisy)} are noisy.")
     doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
     if doubtful:
-        said.append(f"At {users:,} users not ranked: {enumerated(doubtful)}.")
+        said.append(f"{where} not ranked: {enumerated(doubtful)}.")
     return said
 
 
-def _rates(cells: Sequence[Summary], users: int) -> str | None:
-    return _ranking(RATE, cells, f"At {users:,} users", "{leader} served {least}{value} requests/s", "{ratio} {label}")
+def _order(found: Standings, where: str) -> str | None:
+    """All contenders, as far as their order is sure; None when the sentence before has said it all."""
+    tiers = found.tiers
+    if len(found.order) < 3 or len(tiers) < 2:
+        return None
+    return f"{where}, the fastest first: {'; '.join(_tier(found, tier) for tier in tiers)}."
 
 
-def _latencies(cells: Sequence[Summary], users: int) -> str | None:
-    opening = "99 of 100 requests took {most}{value} ms or less under {leader}"
-    return _ranking(P99, cells, f"At {users:,} users", opening, "{ratio} that under {label}")
+def _tier(found: Standings, tier: Sequence[str]) -> str:
+    outcomes = {pair.outcome for pair in found.pairs.values() if {pair.ahead, pair.behind} <= {*tier}}
+    if not outcomes:
+        return tier[0]
+    if outcomes == {EQUAL}:
+        return f"{enumerated(tier)} (equal within {EQUAL_WITHIN:.0%})"
+    return f"{enumerated(tier)} (not all of their order is decided)"
 
 
-def _cpu(cells: Sequence[Summary], users: int) -> str | None:
-    opening = "a request cost {leader} {value} µs of CPU time"
-    return _ranking(CPU, cells, f"At {users:,} users", opening, "{label} {ratio} that")
-
-
-def _memory(cells: Sequence[Summary], users: int) -> str | None:
-    return _ranking(MEMORY, cells, f"At {users:,} users", "{leader} took {value} MB", "{label} {ratio} that")
-
-
-def _ranking(metric: Metric, cells: Sequence[Summary], where: str, opening: str, other: str) -> str | None:
+def _ranking(
+    metric: Metric, cells: Sequence[Summary], found: Standings, where: str, opening: str, other: str
+) -> str | None:
     """Which contender is best, by how much, and which do not differ from it beyond noise."""
-    known = [cell for cell in cells if cell.verdict in RANKED and metric.estimate(cell.figures) is not None]
+    known = {cell.label: cell for cell in cells if cell.label in found.order}
     if not known:
         return None
-    standings = [standing for cell in known if (standing := _standing(metric, cell)) is not None]
-    if len(standings) < len(known):
-        return _unranked(metric, known, where) if metric is RATE else None
-    leader = max(standings, key=lambda each: each.value)
-    behind = sorted((each for each in standings if each.high < leader.low), key=lambda each: -each.value)
-    level = [each.label for each in standings if each.high >= leader.low and each is not leader]
+    if _too_few(found, [*known.values()]):
+        return _unranked(metric, [*known.values()], where) if metric is RATE else None
+    leader = known[found.order[0]]
+    pairs = [found.pair(leader.label, label) for label in found.order[1:]]
+    behind = [pair for pair in pairs if pair.outcome == DECIDED and pair.ahead == leader.label]
+    level = [pair for pair in pairs if pair not in behind]
     if level and not behind:
-        figures = [f"{each.label} {_figure(each)}" for each in standings]
-        return f"{where} none is ahead beyond noise in {_subject(metric)}: {enumerated(figures)} {metric.unit}."
-    words = {"leader": leader.label, "value": _rounded(abs(leader.value))}
-    words |= {"least": "at least " * leader.at_least, "most": "at most " * leader.at_least}
-    said = f"{where} {opening.format(**words)}"
+        figures = [f"{label} {_figure(metric, known[label])}" for label in found.order]
+        return f"{where} none is surely ahead in {_subject(metric)}: {enumerated(figures)} {metric.unit}{_how(level)}."
+    words = {"leader": leader.label, "value": _value(metric, leader)}
+    limited = _limited(metric, leader)
+    said = f"{where} {opening.format(**words, least='at least ' * limited, most='at most ' * limited)}"
     if behind:
-        told = [
-            other.format(label=each.label + place, ratio=_ratio(leader, each, metric)) for each, place in _named(behind)
-        ]
+        told = [other.format(label=pair.behind + place, ratio=_ratio(pair, limited)) for pair, place in _named(behind)]
         said += f", {enumerated(told)}" if metric.more_is_better else f"; {enumerated(told)}"
-    if level:
-        said += f". {enumerated(level)} {'does' if len(level) == 1 else 'do'} not differ from it beyond noise"
-    return said + "."
+    return said + "".join(f". {sentence}" for sentence in _level(leader.label, level)) + "."
 
 
-def _standing(metric: Metric, cell: Summary) -> _Standing | None:
-    """The standing of a cell; None without an interval."""
+def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
+    """Whether there are too few rounds for any interval; of a single contender, for that of its figure."""
+    if not found.pairs:
+        return max(cell.runs for cell in cells) < RUNS_MIN
+    return all(pair.ratio.low is None for pair in found.pairs.values())
+
+
+def _level(leader: str, level: Sequence[Pair]) -> list[str]:
+    """Sentences about those that are not behind."""
+    said = []
+    for outcome, one, several in (
+        (EQUAL, f"equals it within {EQUAL_WITHIN:.0%}", f"equal it within {EQUAL_WITHIN:.0%}"),
+        (None, "is not told from it yet", "are not told from it yet"),
+    ):
+        labels = [
+            pair.behind if pair.ahead == leader else pair.ahead
+            for pair in level
+            if (pair.outcome == EQUAL) is (outcome == EQUAL)
+        ]
+        if labels:
+            said.append(f"{enumerated(labels)} {one if len(labels) == 1 else several}")
+    return said
+
+
+def _how(level: Sequence[Pair]) -> str:
+    return f", equal within {EQUAL_WITHIN:.0%}" if all(pair.outcome == EQUAL for pair in level) else ""
+
+
+def _limited(metric: Metric, cell: Summary) -> bool:
+    return cell.verdict == "client-limited" and metric in (RATE, P99)
+
+
+def _value(metric: Metric, cell: Summary) -> str:
     found = metric.estimate(cell.figures)
-    if found is None or found.low is None or found.high is None:
-        return None
-    open_end = cell.verdict == "client-limited" and metric in (RATE, P99)
-    if metric.more_is_better:
-        return _Standing(cell.label, found.median, found.low, math.inf if open_end else found.high, open_end)
-    return _Standing(cell.label, -found.median, -found.high, 0.0 if open_end else -found.low, open_end)
+    assert found is not None, "it is ranked by this figure"
+    return "about " * (cell.verdict == "noisy") + _rounded(found.median)
+
+
+def _figure(metric: Metric, cell: Summary) -> str:
+    limit = ("at least " if metric.more_is_better else "at most ") if _limited(metric, cell) else ""
+    return limit + _value(metric, cell)
 
 
 def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
@@ -147,25 +218,21 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
     ]
     if len(figures) == 1:
         return f"{where} {figures[0]} {metric.unit}; fewer than three runs, so how exact that is cannot be told."
-    return (
-        f"{where} {enumerated(figures)} {metric.unit}; fewer than three runs, so differences cannot be told from noise."
-    )
+    return f"{where} {enumerated(figures)} {metric.unit}; too few rounds, so differences cannot be told from noise."
 
 
-def _named(behind: list[_Standing]) -> list[tuple[_Standing, str]]:
+def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
     """The contenders to name, each with its place when others between them are left out."""
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
 
 
-def _ratio(leader: _Standing, other: _Standing, metric: Metric) -> str:
-    """The ratio as text, from the worst to the best case of both intervals."""
-    if metric.more_is_better:
-        low, high = leader.low / other.high, leader.high / other.low
-    else:
-        low, high = other.high / leader.low, other.low / leader.high if leader.high else math.inf
-    if math.isinf(high):
+def _ratio(pair: Pair, limited: bool) -> str:
+    """The interval of the ratio as text; where the load generator limited the leader it has no upper end."""
+    _, low, high = pair.ratio
+    assert low is not None, "it was decided by its interval"
+    if limited or high is None:
         return f"at least {_times(low)} times"
     first, last = _times(low), _times(high)
     return f"{first} times" if first == last else f"{first} to {last} times"
@@ -175,11 +242,6 @@ def _times(ratio: float) -> str:
     """A ratio with as many digits as are of use."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
-
-
-def _figure(standing: _Standing) -> str:
-    limit = ("at least " if standing.value > 0 else "at most ") if standing.at_least else ""
-    return limit + _rounded(abs(standing.value))
 
 
 def _subject(metric: Metric) -> str:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,8 +187,7 @@ def title(results: Results) -> str:
 def caption(results: Results) -> list[str]:
     """What was measured, and on which machine."""
     experiment, machine = results["experiment"], results["machine"]
-    repeats = experiment["repeats"]
-    runs = f"median of {repeats} runs" if repeats > 1 else "one run"
+    runs = _runs(results)
     server, client = experiment["pinned"]
     shared = f"server on {len(server)}, users on {len(client)} of them" if client else "shared with the load generator"
     if experiment.get("cluster"):
@@ -201,6 +201,17 @@ def caption(results: Results) -> list[str]:
     if experiment["profile"] == "seed":
         lines.append("faint: what the seed measured in 2019, with servers in C on another machine")
     return lines
+
+
+def _runs(results: Results) -> str:
+    """How many runs a point is made of."""
+    most = least = results["experiment"]["repeats"]
+    if results["experiment"].get("for_s"):
+        counts = Counter(run_of(run).cell for run in results["runs"]).values()
+        most, least = max(counts, default=1), min(counts, default=1)
+    if most == 1:
+        return "one run"
+    return f"median of {most} runs" if most == least else f"median of {least} to {most} runs"
 
 
 PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was recorded, in columns"}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from septet.lab.caveats import caveats
+from septet.lab.pairs import Standings
+from septet.lab.ranking import rankings
 from septet.lab.report import bars, distribution, drawing, over_users
 from septet.lab.report.drawing import WIDE, Frame, Picture, Section
 from septet.lab.report.findings import focus
@@ -51,7 +53,14 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
-    return [*over[:1], bars.section(cells, at), *over[1:], *([spread] if spread else [])]
+    return [*over[:1], bars.section(_ranked(results, cells, at), at), *over[1:], *([spread] if spread else [])]
+
+
+def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summary]:
+    """The cells at this number of users, the fastest first by comparison in pairs; those that are not ranked follow."""
+    order = rankings(results, cells).get(users, Standings(())).order
+    here = [cell for cell in cells if cell.users == users]
+    return sorted(here, key=lambda cell: order.index(cell.label) if cell.label in order else len(order))
 
 
 def _save(picture: Picture, svg: str, directory: Path) -> None:

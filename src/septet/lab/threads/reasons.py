@@ -175,7 +175,10 @@ class Reasons:
             return None
         if len(watched) > _POLLED_MAX:
             return State.EVENTS
-        state = waits({self._descriptors.kind(pid, each) for each in watched}, State.EVENTS)
+        kinds = {self._descriptors.kind(pid, each) for each in watched}
+        if None in kinds:  # a connection that is too new to be known is one among others
+            return State.EVENTS
+        state = waits(kinds, State.EVENTS)
         return State.EVENTS if state is State.CLIENT else state
 
     def _in_interpreter(self, pid: int, address: int) -> bool:

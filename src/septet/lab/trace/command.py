@@ -81,7 +81,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     failures: dict[str, list[str]] = {}
     for model in chosen:
         try:
-            traces.append(record(plan, model))
+            traces.append(record(plan, model, lambda line: click.echo(line, err=True)))
         except Failed as failure:
             failures.setdefault(str(failure), []).append(model)
         else:

@@ -36,7 +36,7 @@ def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Calla
     for model in experiment.models:
         own = replace(plan, serve_options=plan.serve_options + experiment.model_options.get(model, ()))
         try:
-            traces.append(trace(own, model))
+            traces.append(trace(own, model, lambda line: tell(f"trace: {line}")))
         except Failed as failure:
             tell(f"trace: {model} failed: {failure}")
         else:

@@ -113,6 +113,9 @@ class Switches:
         offset = 0
         while offset < len(data):
             kind, misc, size = _HEADER.unpack_from(data, offset)
+            if size < _HEADER.size:
+                self.lost += 1  # no record is so short: what follows cannot be read, and a length of 0 has no end
+                return
             body, offset = offset + _HEADER.size, offset + size
             if kind == _SWITCH:
                 pid, tid, time = _ID.unpack_from(data, body)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from septet.errors import Failed
 from septet.lab.experiment import GUESTBOOK, STORE
+from septet.lab.interrupts import time_limit
 from septet.lab.server import Server, free_port
 from septet.lab.trace.recorder import Recorder, Recording
 from septet.lab.trace.requests import Request, Visit, join, read_spans
@@ -27,6 +28,8 @@ LOOPS = ("poll", "epoll", "io_uring")  # where the asynchronous guestbook shows 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _VISITORS_GRACE_S = 15.0
+_LIMIT_S = 90.0
+"""For all of one model, beyond the time that is to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,18 @@ class Trace:
     requests: list[Request]
 
 
-def trace(plan: TracePlan, model: str) -> Trace:
-    """Record one model. Raises Failed; no process is left."""
+def trace(
+    plan: TracePlan, model: str, tell: Callable[[str], None] = lambda line: None, limit_s: float = _LIMIT_S
+) -> Trace:
+    """Record one model; `tell` gets lines of progress. Raises Failed, at the latest when it takes `limit_s` longer
+    than planned; no process is left.
+    """
+    limit_s += plan.warmup_s + plan.duration_s
+    with time_limit(limit_s, f"it was not traced within {limit_s:.0f} s; fewer --users may help"):
+        return _trace(plan, model, tell)
+
+
+def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="septet-trace-") as directory:
         scratch = Path(directory)
@@ -87,12 +100,14 @@ def trace(plan: TracePlan, model: str) -> Trace:
             with Recorder(server.session, frozenset([port]), plan.way) as recorder:
                 server.await_answer(f"http://127.0.0.1:{port}{plan.path}", _START_TIMEOUT_S)
                 with _visitors(plan.visitors(port)) as visitors:
+                    tell(f"{model}: {plan.warmup_s:g} s of warm-up, then {plan.duration_s:g} s recorded")
                     time.sleep(plan.warmup_s)
                     recording = recorder.record(plan.duration_s)
                     visits = _told(visitors)
                 server.check_alive()
             server.stop()
             first_pid = server.session
+        tell(f"{model}: {len(visits):,} requests and {recording.records:,} records are put together")
         spans, turns = read_spans(span_log.read_text())
     requests = join(visits, spans, turns)
     during = [each for each in requests if each.answered > recording.start and each.asked < recording.end]

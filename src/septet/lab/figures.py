@@ -1,0 +1,71 @@
+"""How the figures of the metrics are made from the record of a run; `septet.lab.metrics` says which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from septet.lab.proc import TICKS_PER_S
+
+Record = dict[str, Any]
+"""One run in results.json."""
+Number = float | int | None
+Figure = Callable[[Record], Number]
+
+
+def latency(name: str) -> Figure:
+    return lambda record: record["load"]["latency_us"].get(name)
+
+
+def usage(key: str) -> Figure:
+    return lambda record: record["usage"].get(key)
+
+
+def cpu_us(key: str) -> Figure:
+    """CPU time for one answer."""
+    return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
+
+
+def whole_cpu_us(record: Record) -> Number:
+    """CPU time for one answer in nanoseconds of the kernel; in ticks in results of older versions."""
+    if "cpu_s" in record["usage"]:
+        return cpu_us("cpu_s")(record)
+    return total(cpu_us("user_s"), cpu_us("system_s"))(record)
+
+
+def cpu_grain(record: Record) -> float:
+    """By which share the CPU time of a run may be wrong, because part of it is counted in ticks."""
+    usage = record["usage"]
+    cpu_s = usage.get("cpu_s", usage["user_s"] + usage["system_s"])
+    grain_s: float = usage.get("cpu_grain_s", 2 / TICKS_PER_S * usage.get("processes", 1))
+    return grain_s / cpu_s if cpu_s else 1.0
+
+
+def switches(key: str) -> Figure:
+    """Context switches for one answer, over the whole life of the server.
+
+    They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
+    have ended by the end of the window. wait4(2) counts those that have ended.
+    """
+
+    def figure(record: Record) -> Number:
+        life, load = record["stop"]["life"], record["load"]
+        return life[key] / (load["answers"] + load["warmup"]["answers"]) if life["complete"] else None
+
+    return figure
+
+
+def error_share(record: Record) -> Number:
+    errors: int = sum(record["load"]["errors"].values())
+    answers: int = record["load"]["answers"]
+    return errors / (errors + answers)
+
+
+def total(*parts: Figure) -> Figure:
+    """The sum; None when a part of it is not known."""
+
+    def figure(record: Record) -> Number:
+        values = [value for each in parts if (value := each(record)) is not None]
+        return sum(values) if len(values) == len(parts) else None
+
+    return figure

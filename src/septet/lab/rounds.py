@@ -1,0 +1,51 @@
+"""The runs of `septet bench --for TIME`: rounds go where the ranking is open, until it is decided or the time is up.
+
+The first rounds visit every cell; after them a round visits the cells of neighbours of which neither is known to be
+ahead and which are not equal within 5 % either. What is decided is measured no further.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from septet.lab.experiment import Cell, Experiment, Run
+from septet.lab.ranking import FIRST_ROUNDS, open_cells, rankings, state
+from septet.lab.results import Results, run_of
+from septet.lab.summary import summaries
+
+DECIDED, TIME = "decided", "time"
+"""Why it ended: `ended` of results.json."""
+
+
+def until_decided(
+    experiment: Experiment,
+    recorded: Results,
+    tell: Callable[[str], None] = lambda state: None,
+    now: Callable[[], float] = time.monotonic,
+) -> Iterator[Run]:
+    """The next run, each time one has been recorded; `tell` is called with the state before each round.
+
+    Every cell is visited once whatever it takes, since a cell without a run says nothing. Runs that are recorded, when
+    an experiment is resumed, are not repeated, and count towards the time.
+    """
+    assert experiment.for_s is not None, "it has a limit in time"
+    begun = now() - sum(record.get("took_s", 0.0) for record in recorded["runs"])
+    done = {run_of(record) for record in recorded["runs"]}
+    place = max((run.repeat for run in done), default=1)
+    while cells := _cells(experiment, recorded, place):
+        if place > 1:
+            tell(state(rankings(recorded, summaries(recorded))))
+        for run in experiment.round(cells, place):
+            if place > 1 and now() - begun >= experiment.for_s:
+                recorded["ended"] = TIME
+                return
+            if run not in done:
+                yield run
+        place += 1
+    recorded["ended"] = DECIDED
+
+
+def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
+    """The cells of a round, from 1."""
+    return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())
