@@ -5,6 +5,7 @@ have everything.
 """
 
 import math
+from typing import Any
 
 from pictures.drawing import Drawing
 from septet.session import phases
@@ -62,6 +63,13 @@ def _rim(place: tuple[float, float], towards: tuple[float, float]) -> tuple[floa
     return place[0] + dx * scale, place[1] + dy * scale
 
 
+class _FieldNames:
+    """Stands for `Timeouts`, and tells which of its fields a phase asks for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return name
+
+
 def _names() -> dict[Phase, str]:
     """The names under which `phases` has the phases."""
     return {value: name for name, value in vars(phases).items() if isinstance(value, Phase)}
@@ -71,7 +79,7 @@ def wants() -> str:
     """What each phase wants, how long it may last, and what happens then."""
     lines = ["| phase | wants | may last | when time is up |", "|---|---|---|---|"]
     for phase in FOLLOWS:
-        bound = f"`{phase.timeout}`" if phase.timeout else _unbounded(phase)
+        bound = f"`{phase.timeout(_FieldNames())}`" if phase.timeout else _unbounded(phase)
         late = "408, then close" if phase.answers else "close"
         lines.append(f"| `{phase.name}` | {phase.want.name} | {bound} | {late if phase.timeout else '-'} |")
     return "\n".join(lines)

@@ -40,6 +40,7 @@ Nothing here is thread-safe: a protocol belongs to one carrier at a time. A carr
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from septet.exchange import Delivery, Exchange, FileRegion, Part, Want
@@ -52,8 +53,9 @@ class Phase(NamedTuple):
 
     name: str
     want: Want
-    timeout: str | None
-    """The field of `rules.Timeouts` that bounds the phase; None where the application decides."""
+    timeout: Callable[[Any], float] | None
+    """Gives the time-out of the phase in seconds from `rules.Timeouts`; None: the application decides how long it
+    lasts."""
     answers: bool = False
     """At the deadline: True, the client is answered (408); False, the connection is closed without an answer."""
     paced: bool = False

@@ -125,7 +125,7 @@ class Session(Http1Exchange):
         phase = self.phase
         if phase.timeout is None:
             return None
-        timeout: float = getattr(self._rules.timeouts, phase.timeout)
+        timeout = phase.timeout(self._rules.timeouts)
         stops = self.http.stopping and self._waits_for_client
         if stops:
             timeout = min(timeout, STOPPING_S)

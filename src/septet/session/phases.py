@@ -6,21 +6,21 @@ picture in the documentation is drawn from `FOLLOWS`, and a test holds every ses
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 
-PROXY_HEADER = Phase("preface", READ, "header", idle=True)
+PROXY_HEADER = Phase("preface", READ, lambda timeouts: timeouts.header, idle=True)
 """The peer is a proxy that begins with a header of the PROXY protocol, which is not complete yet."""
-IDLE = Phase("idle", READ, "keep_alive", idle=True)
+IDLE = Phase("idle", READ, lambda timeouts: timeouts.keep_alive, idle=True)
 """No byte of the next request has come."""
-HEAD = Phase("head", READ, "header", answers=True, interruptible=True)
+HEAD = Phase("head", READ, lambda timeouts: timeouts.header, answers=True, interruptible=True)
 """Some of a head has come; the deadline runs from its first byte."""
-BODY = Phase("body", READ, "body", answers=True, paced=True)
+BODY = Phase("body", READ, lambda timeouts: timeouts.body, answers=True, paced=True)
 """The application, or the session on its behalf, waits for more of the body."""
 TURN = Phase("turn", RUN, None)
 """The application runs."""
-ANSWER = Phase("answer", WRITE, "write", paced=True)
+ANSWER = Phase("answer", WRITE, lambda timeouts: timeouts.write, paced=True)
 """Output waits for the client."""
-DRAIN = Phase("drain", READ, "body", paced=True, interruptible=True)
+DRAIN = Phase("drain", READ, lambda timeouts: timeouts.body, paced=True, interruptible=True)
 """The answer has been sent; what the application left of the request's body is discarded."""
-LINGER = Phase("linger", READ, "linger", interruptible=True)
+LINGER = Phase("linger", READ, lambda timeouts: timeouts.linger, interruptible=True)
 """Our side is closed; what the client still sends is discarded. Closing at once would answer it with RST, which can
 destroy our last answer (RFC 9112 section 9.6)."""
 OVER = Phase("over", CLOSE, None)
