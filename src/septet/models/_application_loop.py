@@ -58,7 +58,9 @@ def run_until(loop: ReadinessLoop, over: Callable[[], bool]) -> None:
 def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
     """Whether the loop itself cannot go on: it, or its descriptor, is closed. Else a signal handler of the application
     has raised, or one of its tasks SystemExit or KeyboardInterrupt."""
-    return loop.is_closed() or (isinstance(error, OSError) and error.errno in (errno.EBADF, errno.EINVAL))
+    if isinstance(error, OSError):
+        return error.errno in (errno.EBADF, errno.EINVAL)
+    return loop.is_closed() or (isinstance(error, ValueError) and "closed" in str(error))  # select.epoll's own
 
 
 def _tell(error: BaseException) -> None:

@@ -57,6 +57,15 @@ class OnLoop:
         connection.make_room(timeout_s)
 
     def run(self) -> None:
+        while not self._over:
+            try:
+                self._run()
+            except BaseException as error:
+                if has_failed(self._loop, error):
+                    raise
+                log.exception("a signal handler of the application raised")
+
+    def _run(self) -> None:
         due = self._due
         while not self._over:
             self.busy = True
@@ -70,12 +79,7 @@ class OnLoop:
                 self._loop.call_soon(_wake_loop)  # the loop looks for events, and does not wait
             if self._stop.ordered:
                 self._done()
-            try:
-                self._loop.turn()
-            except BaseException as error:
-                if has_failed(self._loop, error):
-                    raise
-                log.exception("a signal handler of the application raised")
+            self._loop.turn()
 
     def end(self) -> None:
         self._over = True

@@ -130,8 +130,7 @@ class Supervisor(Generic[Served]):
         try:
             while not stop.ordered:
                 try:
-                    self._fill()
-                    self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
+                    self._keep()
                 except Failed:
                     raise
                 except Exception:  # a signal handler that the application has set when it was imported
@@ -139,6 +138,11 @@ class Supervisor(Generic[Served]):
         finally:
             self._poller.remove(stop.fileno())
             self._end()
+
+    def _keep(self) -> None:
+        while not self._service.stop.ordered:
+            self._fill()
+            self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
 
     def _fill(self) -> None:
         while len(self._workers) < self._count and monotonic() >= self._next_start_at:
