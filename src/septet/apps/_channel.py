@@ -255,7 +255,7 @@ class Channel:
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """Pass on a part that is not the last."""
+        """Give the exchange a part of the answer that is not the last; gives the next want."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)

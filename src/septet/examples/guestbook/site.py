@@ -81,7 +81,7 @@ def remark_kept() -> Response:
 
 
 def form_refused(error: FormError) -> Response:
-    """The visitor's sentence, and the form with what they wrote in it."""
+    """The form again, with what the visitor wrote in it and a sentence that says what is wrong with that."""
     return _notice(error.status, str(error), form=page.filled_form(error.name, error.text), title="Not signed yet")
 
 
