@@ -2,7 +2,9 @@
 
 It cuts that client off, or is answered as an error; never is a client kept waiting, or given another's bytes, and the
 server is afterwards as it was. Which calls there are is found by recording visits. Of all of them and all their errors
-some are tried, another some with each seed; `FAULT_SWEEP=all` tries every one (an hour), and a number so many.
+some are tried, others with each seed; `FAULT_SWEEP=all` tries every one (an hour), and a number so many.
+
+Run by hand (see CONTRIBUTING.md): it is not collected by `make test`.
 """
 
 import os

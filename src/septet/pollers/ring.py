@@ -219,7 +219,7 @@ class Ring(SocketOperations, FileOperations, Queues):
                     except MemoryError:
                         buffers.give_back(flags >> 16)
                         res = -errno.ENOMEM  # to the receiver as if the kernel had had none
-                if callback is not None:  # else a cancel that failed, which nobody wanted to know
+                if callback is not None:  # else a cancel that failed, and has no callback
                     callback(res, flags, data)
             except BaseException as exc:
                 self._failed(exc, callback or callbacks.get(token))
