@@ -69,7 +69,7 @@ def _field_value(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What `septet serve` was asked to do. `checks.check` says whether the values are allowed.
+    """The values of all options of `septet serve`. `checks.check` raises UsageError unless they are allowed.
 
     Sizes are bytes, deadlines seconds. Paths are relative to the working directory, whichever source they came from.
     """
