@@ -69,7 +69,7 @@ class Call:
         if the application has kept them."""
         self.head: ResponseHead | None = None
         self.wrote = False
-        """`write` was called."""
+        """True once `write` was called with content."""
         self._surplus = 0
         """Bytes that the application wrote after its answer was complete for the client."""
 
@@ -126,7 +126,11 @@ class Call:
         return self.head
 
     def response(self, iterable: Iterable[bytes]) -> Response:
-        """The answer, with its first part that is not empty: until then the application may still change the status."""
+        """Make the answer from the application's iterable, up to its first part that is not empty.
+
+        Until then the application may still change the status. Raises what the application raises, after closing the
+        iterable.
+        """
         parts = IterableParts(self, getattr(iterable, "close", None))
         try:
             if isinstance(iterable, FileWrapper) and not self.wrote:
@@ -163,7 +167,7 @@ def delivery_of(exchange: Exchange) -> Delivery:
 
 
 def _is_single(iterable: Iterable[bytes]) -> bool:
-    """Whether the iterable is a sequence of one part, so that the answer's length is known (PEP 3333, "Handling the
+    """True if the iterable is a sequence of one part, so that the answer's length is known (PEP 3333, "Handling the
     Content-Length Header")."""
     try:
         return len(iterable) == 1  # type: ignore[arg-type]
@@ -172,7 +176,7 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
 
 
 class IterableParts:
-    """The remaining parts of an application's iterable, and its `close`, which is called once."""
+    """The remaining parts of an application's iterable (a `ResponseParts`), and its `close`, which is called once."""
 
     __slots__ = ("_call", "_close", "iterator", "whole")
 

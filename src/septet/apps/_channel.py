@@ -77,13 +77,13 @@ class Channel:
         self._corked = True
         """True until the application waits for the first time; the code that started it then calls `uncork`."""
         self.answered = False
-        """The answer is complete. From then on the exchange may be at the next request, and is not used any more."""
+        """True once the answer is complete: the exchange may be at the next request, and is not used any more."""
         self.disconnect_received = False
-        """The application received `http.disconnect` before its answer was complete."""
+        """True if the application received `http.disconnect` before its answer was complete."""
 
     def uncork(self) -> None:
-        """Queue what is buffered, for the caller to drive: the application waits for the first time, or has ended. From
-        now on the channel calls the carrier itself."""
+        """Give the exchange what is buffered; the caller then drives it. Called when the application waits for the
+        first time, or has ended. From now on the channel calls the carrier itself."""
         self._corked = False
         if self._buffered and not self.answered:
             self._push_buffered()
@@ -235,8 +235,8 @@ class Channel:
         self._buffered_bytes += len(content) or PART_BYTES  # endless empty parts must yield to other tasks, too
 
     def _flush(self) -> None:
-        """Send what is buffered, because the application waits. If output waits already, it goes to the end of the
-        queue."""
+        """Send what is buffered, because the application waits. If earlier output still waits to be sent, it is queued
+        behind that."""
         if self._buffered and not (self.answered or self._exchange.lost):
             self._carrier.drive(self._push_buffered())
 
@@ -255,7 +255,7 @@ class Channel:
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """Give the exchange a part of the answer that is not the last; gives the next want."""
+        """Give the exchange a part of the answer that is not the last; returns the exchange's next want."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)
@@ -274,7 +274,7 @@ class Channel:
         return want
 
     def _finish(self, content: bytes) -> None:
-        """Pass on the last part."""
+        """Give the exchange the last part of the content. If trailers were announced, they are due now."""
         exchange = self._exchange
         if self._trailers is not None:
             self._buffer(content)
@@ -295,7 +295,7 @@ class Channel:
         self._end(want)
 
     def _end(self, want: Any) -> None:
-        """The application has given its whole answer: drive it, and wake what waits."""
+        """Called when the application has given its whole answer: drive `want`, and wake everything that waits."""
         self.answered = True
         if not self._corked:
             self._carrier.drive(want)

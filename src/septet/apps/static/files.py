@@ -35,7 +35,7 @@ SETTLED_NS = 2 * 10**9
 every two seconds; git distrusts its index for younger files for the same reason."""
 
 _OVERHEAD = 4096
-"""Bytes that paths, heads and identities of one file need, about."""
+"""Bytes of memory that the paths, heads and identities of one cached file need, about."""
 
 Clock = Callable[[], int]
 """Returns nanoseconds since 1970, on the clock of the file system."""
@@ -94,9 +94,9 @@ class Resource:
     """A file, with the compressed ones beside it."""
 
     representations: dict[bytes, Representation]
-    """By coding; those that are preferred for equal weights come first."""
+    """The file and its compressed variants by coding; those that are preferred for equal weights come first."""
     path_states: tuple[PathState, ...]
-    """The states of everything on the way to the file and of the file itself, to see whether they have changed."""
+    """The states of the directories on the way to the file, of the file and its variants, for `tree.unchanged`."""
     sole: Representation | None
     """The one representation, if there are no compressed files, not even outdated ones; else None."""
 
@@ -253,7 +253,7 @@ def _read_beside(directory: int, name: bytes) -> _ReadFile | None:
 
 
 def is_absence(error: OSError) -> bool:
-    """Whether the error means that there is no such file (404). Other errors, such as EMFILE, are failures."""
+    """True if the error means that there is no such file (404). Other errors, such as EMFILE, are failures."""
     return isinstance(error, IsADirectoryError) or error.errno in _ABSENT
 
 
