@@ -40,21 +40,8 @@ def test_bench(tmp_path: Path, app: str) -> None:
 
 
 def test_bench_of_the_guestbook_leaves_no_database(tmp_path: Path) -> None:
-    words = [
-        "--models",
-        "epoll",
-        "--users",
-        "4",
-        "--duration",
-        "0.3",
-        "--warmup",
-        "0.1",
-        "--keep-alive",
-        "--repeats",
-        "1",
-        "--out",
-        "out",
-    ]
+    words = ["--models", "epoll", "--users", "4", "--duration", "0.3", "--warmup", "0.1", "--warmup-max", "0"]
+    words += ["--keep-alive", "--repeats", "1", "--out", "out"]
     result = septet("bench", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert all(not path.name.startswith("guestbook") for path in (tmp_path / "out").iterdir())
@@ -80,7 +67,7 @@ def test_bench_of_a_path_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
-    words = ["--models", "epoll", "--users", "2", "--repeats", "1", "--duration", "0.5", "--out", "out"]
+    words = ["--models", "epoll", "--users", "2", "--repeats", "1", "--duration", "0.3", "--warmup", "0.1", "--out", "out"]
     result = septet("bench", app, *words, "--expect-length", "4", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "septet: every cell failed"
