@@ -10,13 +10,37 @@ otherwise take half a second there, many times.
 import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.models import MODELS
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 """Examples may have to wait for a CPU; `test_streams` measures the cost in a way that excludes waiting."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--models", default="", help="of the tests that are for one process model, only those for these")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    others = set(MODELS) - set(config.getoption("--models").split(","))
+    if others == set(MODELS):
+        return
+    left_out = [item for item in items if others & _models_of(item)]
+    items[:] = [item for item in items if not others & _models_of(item)]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _models_of(item: pytest.Item) -> set[object]:
+    """What may be a model among its parameters, by itself or before its options in a tuple."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return {
+        each[0] if isinstance(each, tuple) and each else each for each in parameters if isinstance(each, tuple | str)
+    }
 
 
 def pytest_collection_finish() -> None:

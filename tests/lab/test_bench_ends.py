@@ -31,7 +31,20 @@ def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
-    words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--warmup-max", "0", "--out", "out"]
+    words = [
+        "--models",
+        "epoll",
+        "--users",
+        "1,2,3",
+        "--repeats",
+        "1",
+        "--duration",
+        "2",
+        "--warmup-max",
+        "0",
+        "--out",
+        "out",
+    ]
     path = tmp_path / "out" / "results.json"
     with subprocess.Popen(
         [sys.executable, "-m", "septet", "bench", app, *words],
