@@ -8,6 +8,7 @@ import errno
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from support.waiting import becomes_true
 
 SCRIPT = Path(__file__).parent / "septet_with_faults.py"
 
-MODE, SITE, SKIP, KIND, FIRED, ROUND = range(6)
+MODE, SITE, SKIP, KIND, FIRED, ROUND, NAME = range(7)
 OFF, RECORD, FAIL = range(3)
 MEMORY = 0
 """The kind of a MemoryError; of an OSError it is the number."""
@@ -120,7 +121,7 @@ class FaultyServer:
         self._directory = tempfile.TemporaryDirectory(prefix="septet-faults-")
         self._state = Path(self._directory.name) / "state"
         self._log = Path(self._directory.name) / "log"
-        self._state.write_bytes(bytes(24))
+        self._state.write_bytes(bytes(28))
         self.server = Server(*arguments, environment={"FAULTS_DIRECTORY": self._directory.name})
         self.server.command[1:3] = [str(SCRIPT)]
         self._round = 0
@@ -163,7 +164,8 @@ class FaultyServer:
         """From now on the call at this place fails, once, after it has been made `skip` times."""
         self._set(MODE, OFF)
         self._set(FIRED, 0)
-        for word, value in ((SITE, site.number), (SKIP, skip), (KIND, kind)):
+        name = zlib.crc32(site.name.encode())
+        for word, value in ((SITE, site.number), (NAME, name), (SKIP, skip), (KIND, kind)):
             self._set(word, value)
         self._set(MODE, FAIL)
 

@@ -163,7 +163,10 @@ class ClientConnection(WatchedConnection):
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
-            super().check_deadline(now)
+            if self._descriptor < 0:  # its end has failed, else the reactor had forgotten it
+                self.end()
+            else:
+                super().check_deadline(now)
 
     def stop(self) -> None:
         """Close the connection when nothing is in flight: now, or after the answer."""
@@ -180,10 +183,23 @@ class ClientConnection(WatchedConnection):
         try:
             self._notify()
             if not self._answering:  # else the application's thread does so: see `_end_answer`
-                self.session.close()
+                self._close_session()
         finally:
-            forked.release(self.sock)
-            self._reactor.forget(self)
+            try:
+                self._close_socket()
+            finally:
+                self._reactor.forget(self)
+
+    def _close_session(self) -> None:
+        """The second call completes a first one that has failed: a client that is not counted out would count among
+        those that are connected for ever."""
+        try:
+            self.session.close()
+        finally:
+            self.session.close()
+
+    def _close_socket(self) -> None:
+        forked.release(self.sock)
 
     def close_in_child(self) -> None:
         """In a child that the application has forked. The lock is new: a thread of the parent may hold the old one."""
@@ -249,7 +265,7 @@ class ClientConnection(WatchedConnection):
         self._answering = False
         self._run_ahead = self._room = None
         if self._descriptor < 0:
-            self.session.close()
+            self._close_session()
 
     def _cut_after_failure(self) -> None:
         """Something failed that is no fault of the application."""
