@@ -45,6 +45,9 @@ MODE, SITE, SKIP, KIND, FIRED, ROUND, NAME = range(7)
 WORDS = 7
 OFF, RECORD, FAIL = range(3)
 
+_without_memory: type[BaseException] = vars(builtins)[os.environ.get("FAULTS_MEMORY_AS", "MemoryError")]
+"""What is raised by calls of which it is said that they lack memory."""
+
 _directory = Path(os.environ["FAULTS_DIRECTORY"])
 _sites: list[str] = []
 _seen: set[int] = set()
@@ -66,7 +69,7 @@ def may_fail(function: Any, site: int) -> Any:
         _state[MODE] = OFF
         _state[FIRED] += 1
         kind = _state[KIND]
-        raise OSError(kind, f"deliberate: {os.strerror(kind)}") if kind else MemoryError("deliberate")
+        raise OSError(kind, f"deliberate: {os.strerror(kind)}") if kind else _without_memory("deliberate")
     if mode == RECORD:
         _record(function, site)
     return function

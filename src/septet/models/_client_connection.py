@@ -183,20 +183,15 @@ class ClientConnection(WatchedConnection):
         try:
             self._notify()
             if not self._answering:  # else the application's thread does so: see `_end_answer`
-                self._close_session()
+                try:
+                    self.session.close()
+                finally:  # a first call that has failed is made again, for the client would be counted for ever
+                    self.session.close()
         finally:
             try:
                 self._close_socket()
             finally:
                 self._reactor.forget(self)
-
-    def _close_session(self) -> None:
-        """The second call completes a first one that has failed: a client that is not counted out would count among
-        those that are connected for ever."""
-        try:
-            self.session.close()
-        finally:
-            self.session.close()
 
     def _close_socket(self) -> None:
         forked.release(self.sock)
@@ -265,7 +260,7 @@ class ClientConnection(WatchedConnection):
         self._answering = False
         self._run_ahead = self._room = None
         if self._descriptor < 0:
-            self._close_session()
+            self.session.close()
 
     def _cut_after_failure(self) -> None:
         """Something failed that is no fault of the application."""

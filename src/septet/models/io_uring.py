@@ -185,7 +185,7 @@ class RingReactor(Reactor):
     def _adopt(self, listener: Listener, descriptor: int) -> None:
         try:
             sock, address = listener.adopt(descriptor)
-        except (OSError, MemoryError) as error:
+        except BaseException as error:
             self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
         else:
             self.admit(listener, sock, address)
