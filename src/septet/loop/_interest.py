@@ -73,7 +73,7 @@ class Interest(selectors.BaseSelector):
         self._add(fd, mask)
         try:
             self.watchers[fd] = watcher
-        except MemoryError:
+        except BaseException:
             self._poller.remove(fd)
             raise
 

@@ -145,10 +145,11 @@ class Schedule(asyncio.SelectorEventLoop):
             return _trim_traceback(super().call_soon(callback, *args, context=context))
         try:
             handle = SoonHandle(callback, args, self, context)
-        except MemoryError:  # a Future that cannot schedule what waits for it forgets it, and its task waits for ever
+            self._ready.append(handle)
+        except Exception:  # a Future that cannot schedule what waits for it forgets it, and its task waits for ever
             sleep(SHORTAGE_S)
             handle = SoonHandle(callback, args, self, context)
-        self._ready.append(handle)
+            self._ready.append(handle)
         return handle
 
     def call_later(
