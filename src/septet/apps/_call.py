@@ -14,11 +14,11 @@ from septet.http.cache import BoundedCache
 from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20
-"""Bytes that an application may give after its answer is complete for the client, counting `PART_BYTES` more for each
-part. Most applications end within this bound; an endless one gets ClientGone, which is an OSError."""
+"""Bytes that an application may still give after its answer is complete for the client; they are dropped. Most
+applications end within this bound; an endless one gets ClientGone, which is an OSError."""
 
 PART_BYTES = 64
-"""Bytes that each part counts beside its content, so that endless empty parts reach a bound as well."""
+"""Bytes that each part counts in addition to its content, so that endless empty parts reach SURPLUS_BYTES as well."""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]
@@ -200,7 +200,7 @@ class IterableParts:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), anything else in blocks that `read` returns."""
+    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), another object in blocks that its `read` returns."""
 
     def __init__(self, filelike: BinaryIO, block_size: int = 8192) -> None:
         self.filelike = filelike

@@ -21,13 +21,13 @@ BUFFER_BYTES = 65536
 busy connection need the same memory."""
 
 HALF_CLOSED_S = 5.0
-"""Seconds from when the client sends no more until the application is told that it has left. It may still wait for its
-answer, or it may have left: only a reset would tell, which comes when something is sent. Other servers take such a
-client for gone at once."""
+"""Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection.
+Such a client may still wait for its answer, or may have left: only a reset would show that, and it comes when something
+is sent. Other servers treat the client as gone at once."""
 
 
 class Carrier(Protocol):
-    """What moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
+    """Moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
 
     def drive(self, want: Any) -> None:
         """Do what the exchange wants, as far as the socket allows, and continue by itself when it allows more."""
@@ -58,7 +58,7 @@ class Channel:
     def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
-        """For the log: if the application raises after its answer, the exchange is at another request."""
+        """Kept for log messages: if the application raises after its answer, the exchange may have another request."""
         self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
         """The extensions that the application is offered, and may use."""
@@ -201,7 +201,10 @@ class Channel:
             await self._send_other(kind, message)
 
     def _check_turn(self, kind: str) -> bool:
-        """Raise RuntimeError or ClientGone if content may not follow now. False: it may, but is to be discarded."""
+        """True if content may follow now; False if it must be discarded, because the client has its whole answer.
+
+        Raises RuntimeError if the application must not send content now, ClientGone if the client is gone.
+        """
         if self._head is None:
             raise RuntimeError(f"{kind} was sent before http.response.start")
         if self._surplus is not None:

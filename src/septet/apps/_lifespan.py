@@ -18,7 +18,7 @@ log = logging.getLogger("septet")
 
 
 class Lifespan:
-    """The application's start and end, on the loop on which `startup` is awaited."""
+    """Runs the startup and the shutdown of an ASGI application, on the loop on which `startup` is awaited."""
 
     def __init__(self, asgi: Asgi) -> None:
         self._asgi = asgi

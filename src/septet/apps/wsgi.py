@@ -21,8 +21,8 @@ Environ = dict[str, Any]
 READ_SIZE = 65536
 
 REMEMBERED_SERVERS = 64
-"""Addresses of the server for which templates are kept with one head. A wildcard listener accepts clients at every
-address of the machine, which may be a whole network's."""
+"""Most addresses of the server for which one head keeps templates of the environment. A wildcard listener accepts
+clients at every address of the machine, and these may be a whole network's."""
 
 REMEMBERED_FIELDS = 1024
 REMEMBERED_FIELD = 256

@@ -28,7 +28,7 @@ class Profile:
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Further options of `septet serve`, by model."""
     redis: bool = False
-    """Whether the guestbook is stored in a Redis of its own."""
+    """True if a Redis is started for the experiment, to store the guestbook."""
 
 
 def seed_curves() -> Curves:

@@ -300,7 +300,7 @@ class Ring(SocketOperations, FileOperations, Queues):
 
 
 def obstacle() -> str | None:
-    """Why io_uring cannot be used on this machine, as one sentence with the remedy; None if it can.
+    """Try io_uring on this machine. Returns None if it works, else one sentence with the reason and the remedy.
 
     Makes a small ring, checks that the kernel has the operations that Septet uses (IORING_REGISTER_PROBE), and receives
     once through it: a kernel or a filter may permit the one and not the other.

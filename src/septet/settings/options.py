@@ -1,4 +1,4 @@
-"""What an option is: the metadata of a field of `Config`, and the conversion of text and TOML to the field's type.
+"""Options: the metadata of the fields of `Config`, and the conversion of text and TOML values to a field's type.
 
 An option is written once, as a field. Its spellings on the command line, in the environment and in a file follow from
 the field's name, its type from the annotation, and the allowed values from its rule. A rule rejects a value by a
@@ -163,7 +163,7 @@ class Option:
 
 
 def _utf8(text: str) -> str:
-    """`text`. Raises ValueError for bytes that are not UTF-8 (PEP 383), because no TOML file could hold them."""
+    """Return `text`. Raises ValueError if it has bytes that are not UTF-8 (PEP 383): a TOML file cannot contain them."""
     try:
         text.encode()
     except UnicodeEncodeError:

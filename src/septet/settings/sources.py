@@ -1,4 +1,4 @@
-"""Where the values of a `Config` come from: the command line, the environment, a file, the defaults, in this order.
+"""Collects the values of a `Config` from the command line, the environment, a file, and the defaults, in this order.
 
 In the environment SEPTET_* variables go before those by which platforms configure any server: PORT, WEB_CONCURRENCY and
 LISTEN_FDS.

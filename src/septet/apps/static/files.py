@@ -38,7 +38,7 @@ _OVERHEAD = 4096
 """Bytes of memory that the paths, heads and identities of one cached file need, about."""
 
 Clock = Callable[[], int]
-"""Returns nanoseconds since 1970, on the clock of the file system."""
+"""A function that returns nanoseconds since 1970, on the clock of the file system."""
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.ENXIO})
 
@@ -49,7 +49,7 @@ class Changed(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """One file that may be sent: the one that was asked for, or a compressed one beside it."""
+    """One file that may be sent: the one that was asked for, or a compressed variant of it."""
 
     name: bytes
     coding: bytes
@@ -91,7 +91,7 @@ class Representation:
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """A file, with the compressed ones beside it."""
+    """A file with its compressed variants (`page.html.br` for `page.html`)."""
 
     representations: dict[bytes, Representation]
     """The file and its compressed variants by coding; those that are preferred for equal weights come first."""

@@ -145,7 +145,7 @@ def _difference(chosen: Finding, other: Finding) -> str:
 
 
 def not_held(search: Search, target_s: float) -> str:
-    """Why there is no advice, in a sentence."""
+    """A sentence that says why there is no advice: no candidate held the target."""
     wall_s = search.situation.profile.wall_s
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)

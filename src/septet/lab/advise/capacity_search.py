@@ -50,13 +50,13 @@ class Bracket:
     high: float | None
     """None: not found, because the load generator (or the number of trials) was the limit."""
     at_least: bool = False
-    """Whether the capacity may be higher than `low` by an unknown amount."""
+    """True if the capacity may be higher than `low` by an unknown amount."""
     in_doubt: bool = False
-    """Whether other programs may be the reason why `high` was broken."""
+    """True if other programs may be the reason why `high` was broken."""
     wavered: bool = False
-    """Whether a rate was held one time and broken another."""
+    """True if a rate was held in one trial and broken in another."""
     refuted: bool = False
-    """Whether a fresh server held neither the result nor a lower rate; then `low` is 0, because nothing is known."""
+    """True if a fresh server held neither the result nor a lower rate; then `low` is 0, and the capacity unknown."""
     trials: int = 0
 
 

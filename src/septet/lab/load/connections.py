@@ -23,7 +23,8 @@ from .state import ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
 
 RECEIVE_BYTES = 65536
-"""More would cost time in the allocator: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)."""
+"""Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
+(M_MMAP_THRESHOLD in mallopt(3))."""
 BACK_OFF_NS = 100_000_000
 """How long a user rests after an error, so that a dead server does not make a busy loop."""
 UNLIMITED = 1 << 62

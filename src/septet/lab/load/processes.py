@@ -275,7 +275,7 @@ class CoordinatedStart:
 
 
 def run_worker_process() -> int:
-    """Carry out the plan that the coordinator sends. Exit status 0, or 2 when the plan is refused."""
+    """Carry out the plan that the coordinator sends. Returns the exit status: 0, or 2 when the plan is refused."""
     try:
         plan = Plan.from_values(json.loads(read_line()))
         if plan.cpus:

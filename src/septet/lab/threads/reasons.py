@@ -192,7 +192,7 @@ class Reasons:
 
 
 def interpreter_ranges(maps: list[str]) -> list[Range]:
-    """The addresses of the interpreter's code and static variables, from the lines of /proc/PID/maps.
+    """(start, end) of the mappings with the interpreter's code and static variables, from the lines of /proc/PID/maps.
 
     Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one.
     """
