@@ -223,7 +223,7 @@ class Ring(SocketOperations, FileOperations, Queues):
                         data = buffers.take(flags >> 16, res)
                     except MemoryError:
                         buffers.give_back(flags >> 16)
-                        res = -errno.ENOMEM  # to the receiver as if the kernel had had none
+                        res = -errno.ENOMEM  # as if the kernel had lacked memory
                 if callback is not None:  # else a cancel that failed, and has no callback
                     callback(res, flags, data)
             except BaseException as exc:

@@ -163,7 +163,7 @@ class Option:
 
 
 def _utf8(text: str) -> str:
-    """Return `text`. Raises ValueError if it has bytes that are not UTF-8 (PEP 383): a TOML file cannot contain them."""
+    """Return `text`. Raises ValueError if it has bytes that are not UTF-8 (PEP 383), which TOML cannot contain."""
     try:
         text.encode()
     except UnicodeEncodeError:

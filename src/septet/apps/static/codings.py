@@ -57,6 +57,6 @@ def _weights(value: bytes) -> dict[bytes, float]:
     for element in value.split(b",", _MOST_CODINGS)[:_MOST_CODINGS]:
         if matched := _coding(element):
             name = matched[1].lower()
-            # RFC 9110 section 8.4.1.3: x-gzip is the same.
+            # RFC 9110 section 8.4.1.3: x-gzip means gzip.
             weights[b"gzip" if name == b"x-gzip" else name] = float(matched[2] or 1)
     return weights
