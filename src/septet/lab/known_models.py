@@ -1,4 +1,4 @@
-"""The process models of this Septet, as `septet models` lists them, and the choice that a verb is given."""
+"""Asks `septet models` for the process models, and checks the models and options that a command line names."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
-def _metrics_have_lasting_processes(config: Config, called: Mapping[str, str]) -> None:
+def _metrics_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
             f"{called['metrics_interval']} is {config.metrics_interval:g}, but must be left out with the model "
@@ -104,4 +104,4 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
-_RULES = (_workers_fit, _threads_fit, _metrics_have_lasting_processes, _listens_somewhere, _routes_differ, _proxies_are_named)
+_RULES = (_workers_fit, _threads_fit, _metrics_fit, _listens_somewhere, _routes_differ, _proxies_are_named)

@@ -47,7 +47,7 @@ def open_async_store(environment: Mapping[str, str] = os.environ) -> AsyncStore:
 def database_path(url: str) -> Path:
     """The absolute path that `sqlite:///PATH` means now: a server may change its working directory later.
 
-    Raises UsageError for another URL, for a directory, and for a directory that cannot be written to.
+    Raises UsageError for another URL, and for a path that is a directory, or is in one that cannot be written to.
     """
     name = url.removeprefix(SQLITE_PREFIX)
     if name == url or name in ("", ":memory:"):

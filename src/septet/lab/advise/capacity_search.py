@@ -43,12 +43,13 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """Rates in requests per second: `low` was held; `high`, the next that was tried, was not."""
+    """The result of a search: the capacity is between two rates, in requests per second."""
 
     low: float
-    """0: no rate was held."""
+    """The highest rate that was held; 0: none was."""
     high: float | None
-    """None: not found, because the load generator (or the number of trials) was the limit."""
+    """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
+    trials) was the limit."""
     at_least: bool = False
     """True if the capacity may be higher than `low` by an unknown amount."""
     in_doubt: bool = False

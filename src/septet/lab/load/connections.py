@@ -259,7 +259,7 @@ class Connections(ABC):
             self._fail(user, kind_of(error.errno))
 
     def _closed_early(self, user: User, kind: str) -> None:
-        """The connection ended before the first byte of an answer.
+        """Called when the connection ended before the first byte of an answer: send again, or count an error.
 
         On a connection used before, the server may have closed it just as the request went out: a client then repeats
         an idempotent request once, on a new connection (RFC 9112 section 9.3.1).
