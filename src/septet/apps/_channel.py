@@ -69,7 +69,7 @@ class Channel:
         self._surplus: int | None = None
         """Bytes that the application has sent after the channel had ended its answer; None: it has not ended it."""
         self._promised: int | None = None
-        """The Content-Length, once the answer has reached it and until an excess was reported; else None."""
+        """The Content-Length that the answer has reached, until content beyond it has been logged, once; else None."""
         self._all_read = False
         self._half_closed_at: float | None = None
         """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""

@@ -31,7 +31,7 @@ STEAL_SHARE_MAX = 0.02
 VARIATION_MAX = 0.10
 """Standard deviation of the rates of the repeats, as a share of their mean."""
 LITTLE_ERROR_MAX = 0.10
-"""Deviation from Little's law, as a share of the number of users."""
+"""Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
 """Answers per user below which Little's law is not checked: requests in flight at both ends of the window are then too
 large a part of all."""
