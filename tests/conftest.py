@@ -38,9 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _models_of(item: pytest.Item) -> set[object]:
     """What may be a model among its parameters, by itself or before its options in a tuple."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return {
-        each[0] if isinstance(each, tuple) and each else each for each in parameters if isinstance(each, tuple | str)
-    }
+    found = (each[0] if isinstance(each, tuple) and each else each for each in parameters)
+    return {each for each in found if isinstance(each, str)}
 
 
 def pytest_collection_finish() -> None:
