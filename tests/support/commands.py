@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 PATIENCE_S = 280.0
-"""For a command with pictures, which take 4 s of CPU time and where twenty others want the CPU minutes; a test that draws
-them needs `pytest.mark.timeout(300)`."""
+"""For a command that draws pictures: they take 4 s of CPU time, and minutes where twenty others want the CPU. A test
+that draws them needs `pytest.mark.timeout(300)`."""
 
 
 def septet(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
