@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Truncated, connections
+from support.marks import with_one_interface
 from support.messages import render
 from support.models import LOOPS, MODELS, WITH_WORKERS
 from support.processes import await_idle, children, slept_s
@@ -39,6 +40,7 @@ def sleeps_at_stop(server: Server) -> float:
     return slept
 
 
+@with_one_interface()
 def test_half_a_head(model: str, interface: str) -> None:
     with serve(model, interface) as server, server.connect() as connection:
         connection.send(render("GET", "/"))
