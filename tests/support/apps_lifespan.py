@@ -56,7 +56,8 @@ async def forks(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     child = os.fork()
     if child:
-        journal.write(f"child ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        journal.write(f"child ended with {os.waitstatus_to_exitcode(status)}")
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
