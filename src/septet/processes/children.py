@@ -117,7 +117,7 @@ def exit_despite_threads(status: int) -> None:
 
     def end() -> None:
         # Not woken earlier. A daemon thread that wakes while the interpreter ends is ended by pthread_exit(3), which
-        # unwinds its stack beside exit(3) of the main thread, and may crash; one that sleeps just ends with the process.
+        # unwinds its stack beside exit(3) of the main thread, and may crash; one that sleeps ends with the process.
         time.sleep(THREADS_S)
         if not over:
             log.warning("threads of the application are cut: they have not ended with the server")
