@@ -8,35 +8,43 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from septet import forked, models
 from septet.apps.site import Site
-from septet.errors import Failed, UsageError
+from septet.errors import Failed, SeptetError, UsageError
 from septet.logs import configure
 from septet.net.address import parse_address
+from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
 from septet.processes.capacity import why_over_capacity
-from septet.processes.children import exit_despite_threads, exit_now
+from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
+from septet.processes.generations import Generations, Plan, Report
 from septet.processes.orders import Stop
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
 from septet.service import Service, load_site
+from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
+from septet.settings.sources import Resolved
 
 log = logging.getLogger("septet")
 
 
-def serve(config: Config, said: Iterable[str] = ()) -> int:
+def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved] | None = None) -> int:
     """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
 
-    For a process that does nothing else. `said` are remarks on the configuration, which are logged.
+    For a process that does nothing else. `said` are remarks on the configuration, which are logged. `again` reads it
+    anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
     """
     share_heap()
     configure(config.log_level)
     restore_inherited_signals()
     for remark in said:
         log.warning("%s", remark)
+    if config.supervisor and again is not None:
+        return SupervisedServer(again).run(config)
     with opened(config) as (config, site, listeners):
         run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
     exit_despite_threads(0)
@@ -49,11 +57,7 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
 
     application: is served if `config` names none. Raises UsageError and Failed.
     """
-    config = _with_absolute_paths(config)
-    obstacle = models.obstacle(config.model)
-    if obstacle:
-        raise Failed(f"the model {config.model} cannot run here: {obstacle}")
-    _check_capacity(config)
+    config = prepared(config)
     forked.mark_as_server()
     site = load_site(config, application)
     _exit_if_forked_by_application(None, None, None)
@@ -63,6 +67,15 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
             stack.callback(listener.close)
         stack.push(_exit_if_forked_by_application)
         yield config, site, listeners
+
+
+def prepared(config: Config) -> Config:
+    """The configuration with absolute paths, if this machine can run it. Raises UsageError and Failed."""
+    obstacle = models.obstacle(config.model)
+    if obstacle:
+        raise Failed(f"the model {config.model} cannot run here: {obstacle}")
+    _check_capacity(config)
+    return _with_absolute_paths(config)
 
 
 def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
@@ -134,6 +147,75 @@ def run(
             raise
         stop.exit_soon(Failed.exit_status)
         raise Failed(f"cannot start: {error.strerror or error}") from error
+
+
+class SupervisedServer:
+    """`septet serve` with a supervisor: what the generations have in common, and how each of them serves.
+
+    again: reads the configuration anew. For the main thread of the supervisor.
+    """
+
+    def __init__(self, again: Callable[[], Resolved]) -> None:
+        self._again = again
+        self._listeners = ListenerSet()
+        self._announced: tuple[Listener, ...] = ()
+
+    def run(self, config: Config) -> int:
+        """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start."""
+        stop = Stop()
+        try:
+            plan = self._plan(config)
+            gc.collect()
+            gc.freeze()  # as in `run`: generations share the pages
+            return Generations(stop, plan, self._plan_anew, self._listeners.shut).run()
+        finally:
+            self._listeners.close_others(())
+
+    def _plan_anew(self) -> Plan:
+        resolved = self._again()
+        check_serves_something(resolved.config)
+        for remark in resolved.warnings:
+            log.warning("%s", remark)
+        return self._plan(resolved.config)
+
+    def _plan(self, config: Config) -> Plan:
+        """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
+        config = prepared(config)
+        listeners = self._listeners.open(config.bind, config.backlog)
+        return Plan(
+            run=partial(_serve_generation, config, listeners),
+            began=partial(self._began, config, listeners),
+            graceful_timeout=config.graceful_timeout,
+            startup_timeout=config.startup_timeout,
+        )
+
+    def _began(self, config: Config, listeners: tuple[Listener, ...], workers: int) -> None:
+        configure(config.log_level)
+        self._listeners.close_others(listeners)
+        if listeners != self._announced:
+            self._announced = listeners
+            announce(config.model, listeners, workers)
+
+
+def _serve_generation(config: Config, listeners: tuple[Listener, ...], report: Report) -> int:
+    """The life of a generation, in its process; gives the exit status."""
+    configure(config.log_level)
+    forked.mark_as_server()
+    status = 0
+    try:
+        site = load_site(config)
+        _exit_if_forked_by_application(None, None, None)
+        run(config, site, listeners, Stop(supervised=True), report.ready)
+    except SeptetError as error:
+        _exit_if_forked_by_application(None, error, None)
+        report.failed(error)
+        status = error.exit_status
+    except BaseException as error:
+        _exit_if_forked_by_application(None, error, None)
+        raise
+    _exit_if_forked_by_application(None, None, None)
+    run_exit_handlers(status)
+    return status
 
 
 def announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:

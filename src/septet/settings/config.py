@@ -164,6 +164,22 @@ class Config:
         unset="eight for each CPU",
     )
 
+    supervisor: bool = option(
+        True,
+        _MODEL,
+        "Have a process above the server that runs no code of the application: it loads the application anew at HUP, "
+        "and replaces what has died. Not under septet.run and septet.Server.",
+    )
+    startup_timeout: float = option(
+        60.0,
+        _MODEL,
+        "Time that the application has to start when an older process of it serves meanwhile. Then the older one goes "
+        "on, and the log says so. A first start has no limit.",
+        rule=_SECONDS,
+        metavar="SECONDS",
+        needs="supervisor",
+    )
+
     forwarded_allow_ips: tuple[str, ...] = option(
         ("127.0.0.1", "::1", UNIX),
         _PROXIES,

@@ -1,0 +1,414 @@
+"""The supervisor: one process that serves nobody, runs no code of the application, and never changes its pid.
+
+    supervisor           owns the listeners; is given the orders, by signals
+      generation 1       loads configuration and application; is the server, or forks workers that share its memory
+        worker ...
+      generation 2       HUP: begins beside the first. When it is ready, the first drains. If it cannot start, the first
+                         goes on, and the log says why
+
+Why a process between the supervisor and the workers? The application is loaded once and shared by all workers (copy on
+write), and still it can be loaded anew, because the supervisor, which goes on, has never imported it. An import cannot
+be undone in the process that has done it.
+
+Why is nothing lost? Both generations accept from the same sockets. The old one stops to do so only when the new one is
+ready, looks once more for a client for whom the kernel had woken it, and then ends each connection after an answer that
+says `Connection: close`, or when it has been idle for a moment. A client that connects anew waits in the queue of the
+socket, which the supervisor keeps open.
+
+A generation reports to the supervisor by a pipe, in lines of JSON: that it is ready, why it cannot start, or that it
+wants to be replaced. The supervisor gives it orders by signals: TERM to stop, DRAIN to drain, TTIN and TTOU for one
+worker more or fewer, USR1 to open its logs anew. It dies with the supervisor (PR_SET_PDEATHSIG), and so do its workers
+with it.
+
+A generation that ends by itself is replaced, at once or, after an early end, with growing delays. A generation that is
+needed and cannot start is tried again MAX_FAILED_STARTS times; then the supervisor gives up. At the first start it
+gives up at once, with the exit status that the generation would have had.
+"""
+
+import json
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from types import FrameType
+from typing import Any, NoReturn
+
+from septet import forked
+from septet.errors import Failed, Refused, SeptetError, UsageError
+from septet.pollers import READABLE, Poll
+from septet.processes import orders
+from septet.processes.children import exit_now, fork, unblock_orders
+from septet.processes.orders import DRAIN, Stop
+from septet.processes.supervisor import (
+    EARLY_DEATH_S,
+    KILL_MARGIN_S,
+    MAX_DELAY_S,
+    MAX_FAILED_STARTS,
+    MIN_DELAY_S,
+    how_it_ended,
+)
+
+log = logging.getLogger("septet")
+
+CHECK_S = 1.0
+"""How often generations are looked for that have ended or are late, in case a signal was missed."""
+
+_KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
+
+
+class Report:
+    """The generation's end of the pipe: what it tells the supervisor. For any thread; each line is one write(2)."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        forked.register(self)
+
+    def ready(self, workers: int) -> None:
+        """Clients are accepted from now on, by so many processes."""
+        self._write({"ready": workers})
+
+    def failed(self, error: SeptetError) -> None:
+        """It cannot start."""
+        traceback = getattr(error, "traceback", "")
+        self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
+
+    def retire(self, why: str) -> None:
+        """It asks for a successor."""
+        self._write({"retire": why})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the supervisor is gone
+            os.write(self._pipe, json.dumps(message).encode() + b"\n")
+
+    def close_in_child(self) -> None:
+        with suppress(OSError):
+            os.close(self._pipe)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Plan:
+    """What a generation is to be."""
+
+    run: Callable[[Report], int]
+    """Called in its process, with TERM at its default; gives the exit status."""
+    began: Callable[[int], None]
+    """Called in the supervisor when it is ready, with the number of processes that serve."""
+    graceful_timeout: float
+    startup_timeout: float
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """One process, and what is known of it."""
+
+    number: int
+    pid: int
+    pipe: int
+    """The reading end; -1 when it is closed."""
+    plan: Plan
+    started_at: float
+    failed: bool = False
+    """It has reported, or we have logged, why it cannot start."""
+    ends_at: float = float("inf")
+    """When it is killed if it has not ended; on the clock of `monotonic`."""
+    unread: bytes = b""
+
+    def __str__(self) -> str:
+        return f"generation {self.number} (pid {self.pid})"
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What it has reported since the last call."""
+        try:
+            data = os.read(self.pipe, 65536)
+        except BlockingIOError:
+            return []
+        *lines, self.unread = (self.unread + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+@dataclass(slots=True)
+class Living:
+    """The generations that there are."""
+
+    current: Generation | None = None
+    """The one that serves."""
+    next: Generation | None = None
+    """The one that starts."""
+    old: list[Generation] = field(default_factory=list)
+    """Those that drain."""
+
+    def all(self) -> list[Generation]:
+        return [each for each in (self.next, self.current, *self.old) if each is not None]
+
+
+class Generations:
+    """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
+
+    plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
+    """
+
+    def __init__(self, stop: Stop, plan: Plan, again: Callable[[], Plan], close_listeners: Callable[[], None]) -> None:
+        self._stop = stop
+        self._plan = plan
+        """What the current generation is, or the first one is to be."""
+        self._again = again
+        self._close_listeners = close_listeners
+        self.living = Living()
+        self.served = False
+        """A generation has been ready: from now on a failure does not end the supervisor at once."""
+        self._numbers = 0
+        self._orders: deque[int] = deque()
+        """Signals that were received and wait to be carried out."""
+        self._poller = Poll()
+        self._early_deaths = 0
+        self._failed_starts = 0
+        self._start_at = 0.0
+        """When a generation may start, if none serves; on the clock of `monotonic`."""
+        self._status = 0
+        """Exit status of the last generation."""
+
+    def run(self) -> int:
+        """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
+        generation can start."""
+        self._handle_signals()
+        self._poller.add(self._stop.fileno(), READABLE)
+        try:
+            while not self._stop.ordered:
+                self._carry_out_orders()
+                self._keep_one()
+                self._wait()
+        finally:
+            self._poller.remove(self._stop.fileno())
+            self._end()
+        return self._status
+
+    # Signals
+
+    def _handle_signals(self) -> None:
+        self._stop.on_signals(self._kill)
+        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                forked.set_signal_handler(number, self._note)
+        orders.pass_on_reopening = partial(self._signal_all, signal.SIGUSR1)
+        unblock_orders()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *orders.HANDLED_SIGNALS))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and orders.terminal_is_gone():
+            self._stop.order()
+        else:
+            self._orders.append(number)
+
+    def _carry_out_orders(self) -> None:
+        while self._orders and self.living.next is None:  # else when that is ready, or has failed
+            number = self._orders.popleft()
+            if number == signal.SIGHUP:
+                while signal.SIGHUP in self._orders:  # one new generation is enough
+                    self._orders.remove(signal.SIGHUP)
+                self.reload("HUP")
+            elif number in (signal.SIGTTIN, signal.SIGTTOU) and self.living.current is not None:
+                self.living.current.signal(number)
+
+    def reload(self, why: str) -> None:
+        """Start a new generation, with the configuration read anew."""
+        try:
+            plan = self._again()
+        except SeptetError as error:
+            log.error("%s: %s; the server goes on as it is", why, error)
+            return
+        self._begin(plan, why)
+
+    # One generation that serves
+
+    def _keep_one(self) -> None:
+        if self.living.current is None and self.living.next is None and monotonic() >= self._start_at:
+            self._begin(self._plan, "")
+
+    def _begin(self, plan: Plan, why: str) -> None:
+        try:
+            generation = self._fork(plan)
+        except OSError as error:
+            failure = Failed(f"cannot start a generation: {error.strerror}")
+            if not self.served:
+                raise failure from error
+            log.error("%s", failure)
+            self._start_at = monotonic() + MAX_DELAY_S
+            return
+        self.living.next = generation
+        if why:
+            log.info("%s: %s starts", why, generation)
+
+    def _fork(self, plan: Plan) -> Generation:
+        """Raises OSError."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reading, False)
+        self._numbers += 1
+        try:
+            pid = fork(partial(self._work, plan, reading, writing))
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._poller.add(reading, READABLE)
+        return Generation(self._numbers, pid, reading, plan, monotonic())
+
+    def _work(self, plan: Plan, reading: int, writing: int) -> int:
+        """In the child: the whole life of a generation."""
+        for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
+            os.close(inherited)
+        self._stop.close_in_child()
+        unblock_orders()
+        return plan.run(Report(writing))
+
+    # What happens
+
+    def _wait(self) -> None:
+        timeout = CHECK_S
+        if self.living.current is None and self.living.next is None:
+            timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
+        reporting = {found for found, _ in self._poller.wait(timeout)}
+        self._stop.drain_and_check()
+        for generation in self.living.all():
+            if generation.pipe in reporting:
+                self._read(generation)
+        self._reap()
+        self._kill_late()
+
+    def _read(self, generation: Generation) -> None:
+        messages = generation.messages()
+        for message in messages:
+            if "ready" in message:
+                self._is_ready(generation, message["ready"])
+            elif "failed" in message:
+                kind = _KINDS[message["status"]]
+                error = kind(message["failed"])
+                if isinstance(error, Failed):
+                    error.traceback = message["traceback"]
+                self._cannot_start(generation, error)
+            elif "retire" in message and generation is self.living.current and self.living.next is None:
+                self._begin(generation.plan, f"{generation} is replaced: {message['retire']}")
+        if not messages:  # it has closed the pipe
+            self._forget_pipe(generation)
+
+    def _is_ready(self, generation: Generation, workers: int) -> None:
+        living = self.living
+        if generation is not living.next:
+            return
+        before, living.current, living.next = living.current, generation, None
+        self._plan = generation.plan
+        self._failed_starts = 0
+        generation.ends_at = float("inf")
+        generation.plan.began(workers)
+        self.served = True
+        if before is None:
+            if generation.number > 1:
+                log.info("%s serves", generation)
+            return
+        log.info("%s serves; %s finishes its requests", generation, before)
+        living.old.append(before)
+        before.signal(DRAIN)
+        before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
+
+    def _cannot_start(self, generation: Generation, error: SeptetError) -> None:
+        """Raises the error if the supervisor must end."""
+        generation.failed = True
+        if self._stop.ordered:
+            return
+        self._failed_starts += 1
+        needed = self.living.current is None
+        if not self.served or (needed and self._failed_starts >= MAX_FAILED_STARTS):
+            raise error
+        goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
+        log.error("%s%s cannot start, and %s: %s", getattr(error, "traceback", ""), generation, goes_on, error)
+
+    def _reap(self) -> None:
+        """All children: nothing in this process starts others, and as the first process of a container it inherits
+        orphans."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                for generation in self.living.all():
+                    if generation.pid == ended[0]:
+                        self._has_ended(generation, ended[1])
+
+    def _has_ended(self, generation: Generation, status: int) -> None:
+        living = self.living
+        if generation.pipe >= 0:
+            self._read(generation)  # its last words
+            self._forget_pipe(generation)
+        if generation in living.old:
+            living.old.remove(generation)
+            log.info("%s has ended", generation)
+            return
+        self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
+        if generation is living.next:
+            living.next = None
+            if not generation.failed:
+                ended = f"{generation} ended {how_it_ended(status)} before it was ready"
+                self._cannot_start(generation, Failed(ended))
+            if living.current is None:
+                self._delay(generation)
+            return
+        living.current = None
+        if not self._stop.ordered:
+            self._delay(generation)
+            seconds = max(0.0, self._start_at - monotonic())
+            log.error("%s ended %s; another starts in %.1f s", generation, how_it_ended(status), seconds)
+
+    def _delay(self, generation: Generation) -> None:
+        early = monotonic() - generation.started_at < EARLY_DEATH_S
+        self._early_deaths = self._early_deaths + 1 if early else 0
+        delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1)) if early else 0.0
+        self._start_at = monotonic() + delay
+
+    def _kill_late(self) -> None:
+        now = monotonic()
+        starting, living = self.living.next, self.living
+        if starting is not None and living.current is not None and not starting.failed:
+            limit = starting.plan.startup_timeout
+            if now - starting.started_at > limit:
+                self._cannot_start(starting, Failed(f"it was not ready within {limit:g} s (--startup-timeout)"))
+                starting.signal(signal.SIGKILL)
+        for generation in living.old:
+            if now > generation.ends_at:
+                generation.ends_at = float("inf")
+                log.error("%s is killed: it has not ended in time", generation)
+                generation.signal(signal.SIGKILL)
+
+    def _forget_pipe(self, generation: Generation) -> None:
+        if generation.pipe >= 0:
+            self._poller.remove(generation.pipe)
+            os.close(generation.pipe)
+            generation.pipe = -1
+
+    # The end
+
+    def _end(self) -> None:
+        """Stop all generations gracefully; kill those that do not end in time."""
+        self._close_listeners()
+        self._signal_all(signal.SIGTERM)
+        longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
+        last = monotonic() + longest + 2 * KILL_MARGIN_S
+        while self.living.all() and monotonic() < last:
+            self._reap()
+            if self.living.all():
+                self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())))
+        self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: int) -> None:
+        for generation in self.living.all():
+            generation.signal(number)
+
+    def _kill(self) -> NoReturn:
+        self._signal_all(signal.SIGKILL)
+        exit_now(1)
