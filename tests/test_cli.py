@@ -180,6 +180,7 @@ def test_what_has_no_effect_is_said_once_and_not_refused() -> None:
     """Here with a start that fails afterwards, so that nothing stays."""
     Path("shop.py").write_text("async def app(scope, receive, send): ...\n")
     arguments = ["shop:app", "--threads", "2", "--static-cache-control", "no-store", "--bind", "fd://99"]
+    arguments.append("--no-supervisor")  # which loads the application before it listens
     done = run("serve", *arguments, SEPTET_WROKERS="4", SEPTET_PORT="80")
     assert done.returncode == 1
     said = [line.partition(" WARNING septet: ")[2] for line in done.stderr.splitlines()[:-1]]

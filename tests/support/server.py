@@ -74,9 +74,13 @@ class Server:
         self._stdout = stdout
         self._seen: set[Process] = set()
 
+    def prepare(self) -> None:
+        """Called before the server starts, in `directory`."""
+
     def __enter__(self) -> Self:
         self._temporary = tempfile.TemporaryDirectory(prefix="septet-contract-")
         self.directory = Path(self._temporary.name)
+        self.prepare()
         self.journal = Journal(self.directory)
         self._stderr = self.directory / "stderr"
         with self._stderr.open("wb") as stderr:
@@ -170,7 +174,8 @@ class Server:
             for name, value in os.environ.items()
             if not name.startswith("SEPTET_") and name not in _PLATFORM
         }
-        watch = {"PYTHONWARNINGS": "always::ResourceWarning", VARIABLE: str(self.directory)}
+        # One process less for each server. Tests of the supervisor ask for it: `--supervisor`.
+        watch = {"PYTHONWARNINGS": "always::ResourceWarning", VARIABLE: str(self.directory), "SEPTET_SUPERVISOR": "no"}
         return clean | watch | self._environment
 
     def _await_ready_lines(self) -> None:

@@ -15,8 +15,8 @@ from types import FrameType
 from typing import NoReturn
 
 from septet import forked
-from septet.processes.in_flight import InFlight
 from septet.processes import orders
+from septet.processes.in_flight import InFlight
 from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop, log_unused_signals_in_child
 from septet.streams import flush
 
@@ -77,7 +77,7 @@ def _prepare_child(parent: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGQUIT, *HANDLED_SIGNALS):  # they would act for the parent
         forked.reset_signal_handler(number)
-    orders.pass_on_reopening = None
+    orders.forget_parent()
     log_unused_signals_in_child()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *HANDLED_SIGNALS))
     multiprocessing = sys.modules.get("multiprocessing.process")
@@ -158,6 +158,7 @@ class ChildProcesses:
         self._stop = stop
         self._slots: dict[int, int] = {}
         """The slot of shared memory in which each child counts its requests, by process id."""
+        orders.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
@@ -172,6 +173,11 @@ class ChildProcesses:
                 raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+
+    def _reopen(self) -> None:
+        for child in list(self._slots):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
         """In the child."""

@@ -354,7 +354,7 @@ class Generations:
         if generation is living.next:
             living.next = None
             if not generation.failed:
-                ended = f"{generation} ended {how_it_ended(status)} before it was ready"
+                ended = f"the application's process ended {how_it_ended(status)} before it was ready"
                 self._cannot_start(generation, Failed(ended))
             if living.current is None:
                 self._delay(generation)

@@ -278,6 +278,12 @@ def log_unused_signals_in_child() -> None:
             forked.set_signal_handler(number, _handle)
 
 
+def forget_parent() -> None:
+    """In a process that the server has forked: the signals do not concern the parent's children, nor its stop."""
+    global pass_on_reopening, _hung_up
+    pass_on_reopening = _hung_up = None
+
+
 def terminal_is_gone() -> bool:
     """True if standard error was a terminal that is gone: a HUP comes from its end."""
     return _hung_up is not None and not os.isatty(2)

@@ -18,9 +18,9 @@ from typing import Generic, NoReturn, Protocol, Self, TypeVar
 from septet import forked
 from septet.errors import Failed, Refused
 from septet.pollers import READABLE, Poll
+from septet.processes import orders
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
 from septet.processes.in_flight import InFlight
-from septet.processes import orders
 from septet.processes.orders import DRAIN, Stop, is_readable
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
