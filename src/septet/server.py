@@ -11,13 +11,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from septet import forked, models
+from septet import __version__, forked, models
 from septet.apps.site import Site
 from septet.errors import Failed, SeptetError, UsageError
 from septet.logs import configure
 from septet.net.address import parse_address
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
+from septet.processes import upgrade
 from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
 from septet.processes.generations import Generations, Plan, Report
@@ -40,11 +41,17 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     """
     share_heap()
     configure(config.log_level)
-    restore_inherited_signals()
+    if upgrade.is_trial():
+        prepared(config)
+        upgrade.report_success()
+        return 0
+    state = upgrade.handed_over()
+    if state is None:  # else signals wait until the supervisor has its handlers
+        restore_inherited_signals()
     for remark in said:
         log.warning("%s", remark)
     if config.supervisor and again is not None:
-        return SupervisedServer(again).run(config)
+        return SupervisedServer(again).run(config, state)
     with opened(config) as (config, site, listeners):
         run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
     exit_despite_threads(0)
@@ -160,16 +167,32 @@ class SupervisedServer:
         self._listeners = ListenerSet()
         self._announced: tuple[Listener, ...] = ()
 
-    def run(self, config: Config) -> int:
-        """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start."""
+    def run(self, config: Config, state: dict[str, Any] | None = None) -> int:
+        """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start.
+
+        state: what a program has handed over that this one has replaced.
+        """
         stop = Stop()
         try:
-            plan = self._plan(config)
+            plan = self._plan(config) if state is None else self._plan_to_go_on(config, state["listeners"])
             gc.collect()
             gc.freeze()  # as in `run`: generations share the pages
-            return Generations(stop, plan, self._plan_anew, self._listeners.shut).run()
+            generations = Generations(stop, plan, self._plan_anew, self._listeners)
+            if state is not None:
+                log.info("process %d runs Septet %s now", os.getpid(), __version__)
+                generations.adopt(state)
+            return generations.run()
         finally:
             self._listeners.close_others(())
+
+    def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
+        """The first plan of a program that has replaced another. Its generations must not end with a failure here."""
+        self._announced = self._listeners.adopt(handed)
+        try:
+            return self._plan(config)
+        except SeptetError as error:
+            log.error("USR2: %s; the server stays where it listens", error)
+            return self._plan(replace(config, bind=tuple(each["bind"] for each in handed)))
 
     def _plan_anew(self) -> Plan:
         resolved = self._again()

@@ -49,7 +49,8 @@ class Versions(Server):
         before = self.stderr().count(" finishes its requests")
         self.version(version)
         self.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.stderr().count(" finishes its requests") > before, f"{version} serves")
+        wait_until(lambda: self.stderr().count(" finishes its requests") > before, f"{version} is ready")
+        wait_until(lambda: self.answers(version), f"{version} serves")
 
     def fails_to_reload(self, version: str) -> str:
         """HUP, and wait until the log says that the old generation goes on; gives what was logged."""
@@ -182,6 +183,44 @@ def _answers(path: Path) -> bool:
             return connection.request("GET", "/").status == 200
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("how", [("epoll",), ("forking",), ("preforked", "--workers", "2")], ids=" ".join)
+def test_upgrade_loses_nothing(how: tuple[str, ...]) -> None:
+    """The process stays and its program changes."""
+    model, *options = how
+    with Versions(model, "wsgi", *options) as server:
+
+        def upgrade() -> None:
+            server.tree()
+            server.version("two")
+            server.process.send_signal(signal.SIGUSR2)
+
+        assert lost(server, [(0.2, upgrade)]) == []
+        wait_until(lambda: server.answers("two"), "the new program's generation serves")
+        assert f"process {server.pid} runs Septet" in server.stderr()
+        server.generation()
+        assert server.stderr().count("listening on") == 1
+        server.reload("three")
+        assert server.answers("three")
+        server.stop()
+        assert not server.complaints()
+
+
+def test_upgrade_that_fails_leaves_the_old_program() -> None:
+    with Versions("epoll", "wsgi") as server:
+        before = server.generation()
+        (server.directory / "septet.toml").write_text("workers = 'many'\n")
+        server.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "USR2: the program that was tried ended with status 2" in server.stderr(), "it is refused")
+        assert "workers is 'many'" in server.stderr()
+        assert server.generation() == before
+        (server.directory / "septet.toml").unlink()
+        server.version("broken")
+        server.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "cannot start, and generation 1 " in server.stderr(), "the new program has tried")
+        assert server.answers("one")
+        assert server.generation() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

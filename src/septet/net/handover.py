@@ -52,11 +52,9 @@ class ListenerSet:
         """What `adopt` needs. The descriptors stay open in the program that this process executes next."""
         handed = []
         for (text, repeated), listener in self._open.items():
-            if listener.inherited >= 0:  # the successor finds it where we have found it
-                os.set_inheritable(listener.inherited, True)
-                continue
-            os.set_inheritable(listener.fileno(), True)
-            handed.append({"bind": text, "repeated": repeated, "descriptor": listener.fileno()})
+            ours = listener.inherited < 0  # else the successor finds it where we have found it
+            os.set_inheritable(listener.fileno() if ours else listener.inherited, True)
+            handed.append({"bind": text, "repeated": repeated, "descriptor": listener.fileno() if ours else -1})
         return handed
 
     def keep(self) -> None:
@@ -66,13 +64,16 @@ class ListenerSet:
             if listener.inherited >= 0:
                 os.set_inheritable(listener.inherited, False)
 
-    def adopt(self, handed: Iterable[dict[str, Any]]) -> None:
+    def adopt(self, handed: Iterable[dict[str, Any]]) -> tuple[Listener, ...]:
         """Take over what the predecessor's `hand_over` has given. What cannot be used is left out, and opened anew."""
         for each in handed:
+            if each["descriptor"] < 0:
+                continue
             with suppress(OSError):
                 os.set_inheritable(each["descriptor"], False)
                 sock = socket.socket(fileno=each["descriptor"])
                 self._open[each["bind"], each["repeated"]] = Listener(sock, ours=True)
+        return tuple(self._open.values())
 
 
 def _keys(binds: Iterable[str]) -> list[_Key]:

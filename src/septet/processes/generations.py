@@ -32,11 +32,11 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from septet import forked
 from septet.errors import Failed, Refused, SeptetError, UsageError
@@ -52,6 +52,8 @@ from septet.processes.supervisor import (
     MIN_DELAY_S,
     how_it_ended,
 )
+from septet.processes.upgrade import Trial, execute
+from septet.streams import flush
 
 log = logging.getLogger("septet")
 
@@ -134,6 +136,25 @@ class Generation:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def handed_over(self, current: bool) -> dict[str, Any]:
+        """What another program, in this process, has to know of it. Its pipe stays open there."""
+        os.set_inheritable(self.pipe, True)
+        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
+        return {**known, "graceful_timeout": self.plan.graceful_timeout}
+
+
+class Handed(Protocol):
+    """The listening sockets, as far as the supervisor knows them (`net.handover.ListenerSet`)."""
+
+    def shut(self) -> None:
+        """Accept no more clients."""
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """What another program needs to go on with them."""
+
+    def keep(self) -> None:
+        """They were not handed over after all."""
+
 
 @dataclass(slots=True)
 class Living:
@@ -154,14 +175,16 @@ class Generations:
     """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
 
     plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
+    listeners: the sockets, which are handed to another program at USR2, and shut at the end.
     """
 
-    def __init__(self, stop: Stop, plan: Plan, again: Callable[[], Plan], close_listeners: Callable[[], None]) -> None:
+    def __init__(self, stop: Stop, plan: Plan, again: Callable[[], Plan], listeners: Handed) -> None:
         self._stop = stop
+        self._trial: Trial | None = None
         self._plan = plan
         """What the current generation is, or the first one is to be."""
         self._again = again
-        self._close_listeners = close_listeners
+        self._listeners = listeners
         self.living = Living()
         self.served = False
         """A generation has been ready: from now on a failure does not end the supervisor at once."""
@@ -210,12 +233,15 @@ class Generations:
             self._orders.append(number)
 
     def _carry_out_orders(self) -> None:
-        while self._orders and self.living.next is None:  # else when that is ready, or has failed
+        # Else when the next generation is ready or has failed, or the trial of another program is over.
+        while self._orders and self.living.next is None and self._trial is None:
             number = self._orders.popleft()
             if number == signal.SIGHUP:
                 while signal.SIGHUP in self._orders:  # one new generation is enough
                     self._orders.remove(signal.SIGHUP)
                 self.reload("HUP")
+            elif number == signal.SIGUSR2:
+                self._try_upgrade()
             elif number in (signal.SIGTTIN, signal.SIGTTOU) and self.living.current is not None:
                 self.living.current.signal(number)
 
@@ -227,6 +253,58 @@ class Generations:
             log.error("%s: %s; the server goes on as it is", why, error)
             return
         self._begin(plan, why)
+
+    # Another program
+
+    def _try_upgrade(self) -> None:
+        log.info("USR2: the program is tried that replaces this one")
+        try:
+            self._trial = Trial.start(self._plan.startup_timeout)
+        except OSError as error:
+            log.error("USR2: the program cannot be started, and this one goes on: %s", error.strerror)
+
+    def _trial_has_ended(self, trial: Trial, status: int) -> None:
+        self._trial = None
+        succeeded = trial.has_succeeded(status)
+        trial.close()
+        if not succeeded:
+            log.error("USR2: the program that was tried ended %s, and this one goes on", how_it_ended(status))
+        elif self.living.current is None or self.living.next is not None:
+            self._orders.append(signal.SIGUSR2)  # not now: one that starts is not handed over
+        else:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        living = [each for each in self.living.all() if each.pipe >= 0]
+        state = {
+            "listeners": self._listeners.hand_over(),
+            "generations": [each.handed_over(each is self.living.current) for each in living],
+            "numbers": self._numbers,
+        }
+        flush()
+        try:
+            execute(state)
+        except OSError as error:
+            log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
+        self._listeners.keep()
+        for each in living:
+            os.set_inheritable(each.pipe, False)
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Go on with the generations of the program that this one has replaced."""
+        self.served = True
+        self._numbers = state["numbers"]
+        for each in state["generations"]:
+            plan = replace(self._plan, graceful_timeout=each["graceful_timeout"])
+            generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic())
+            os.set_inheritable(generation.pipe, False)
+            self._poller.add(generation.pipe, READABLE)
+            if each["current"]:
+                self.living.current = generation
+            else:
+                generation.ends_at = monotonic() + plan.graceful_timeout + 2 * KILL_MARGIN_S
+                self.living.old.append(generation)
+        self._begin(self._plan, "USR2")
 
     # One generation that serves
 
@@ -337,6 +415,8 @@ class Generations:
         orphans."""
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if self._trial is not None and self._trial.pid == ended[0]:
+                    self._trial_has_ended(self._trial, ended[1])
                 for generation in self.living.all():
                     if generation.pid == ended[0]:
                         self._has_ended(generation, ended[1])
@@ -373,6 +453,8 @@ class Generations:
 
     def _kill_late(self) -> None:
         now = monotonic()
+        if self._trial is not None:
+            self._trial.kill_if_late()
         starting, living = self.living.next, self.living
         if starting is not None and living.current is not None and not starting.failed:
             limit = starting.plan.startup_timeout
@@ -395,7 +477,7 @@ class Generations:
 
     def _end(self) -> None:
         """Stop all generations gracefully; kill those that do not end in time."""
-        self._close_listeners()
+        self._listeners.shut()
         self._signal_all(signal.SIGTERM)
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
         last = monotonic() + longest + 2 * KILL_MARGIN_S

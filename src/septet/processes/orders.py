@@ -5,9 +5,9 @@ successor serves already, at the same listeners, so no client may see an end tha
 supervisor gives it by DRAIN, a signal that no terminal, shell or service manager sends.
 
 USR1 has each process open its log files anew. HUP, USR2, TTIN and TTOU are for the supervisor (`generations`). Their
-default would end or stop any other process, so there a handler logs a line instead. SIG_IGN would not do: a program that
-the application executes would inherit it. A child that the application forks gets the default back. A handler that the
-application has set, or a signal that is ignored (nohup), stays as it is.
+default would end or stop any other process, so there a handler logs a line instead. SIG_IGN would not do: a program
+that the application executes would inherit it. A child that the application forks gets the default back. A handler that
+the application has set, or a signal that is ignored (nohup), stays as it is.
 """
 
 import _thread
