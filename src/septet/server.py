@@ -23,9 +23,10 @@ from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
 from septet.processes.generations import Generations, Plan, Report
 from septet.processes.orders import Stop
+from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
-from septet.service import Service, load_site
+from septet.service import Service, load_site, recycling_of
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
@@ -127,15 +128,26 @@ def _check_capacity(config: Config) -> None:
 
 
 def run(
-    config: Config, site: Site, listeners: tuple[Listener, ...], stop: Stop, announce: Callable[[int], None]
+    config: Config,
+    site: Site,
+    listeners: tuple[Listener, ...],
+    stop: Stop,
+    announce: Callable[[int], None],
+    retire: Callable[[], None] | None = None,
 ) -> None:
-    """Serve in this process until TERM or INT. For the main thread. Raises Failed."""
+    """Serve in this process until TERM or INT. For the main thread. Raises Failed.
+
+    announce: called with the number of processes that serve, when they are ready. retire: called in any thread when
+    this process has answered `--max-requests`.
+    """
 
     def ready(workers: int) -> None:
         stop.started = True
         announce(workers)
 
     service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready)
+    if service.counted is not None:
+        service.counted.begin(retire)
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
     gc.collect()
@@ -210,6 +222,7 @@ class SupervisedServer:
             began=partial(self._began, config, listeners),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
+            recycling=Recycling() if _has_workers(config) else recycling_of(config),
         )
 
     def _began(self, config: Config, listeners: tuple[Listener, ...], workers: int) -> None:
@@ -220,6 +233,11 @@ class SupervisedServer:
             announce(config.model, listeners, workers)
 
 
+def _has_workers(config: Config) -> bool:
+    """Whether a generation forks workers, which the model runs in."""
+    return bool(config.workers) or config.model == "preforked"
+
+
 def _serve_generation(config: Config, listeners: tuple[Listener, ...], report: Report) -> int:
     """The life of a generation, in its process; gives the exit status."""
     configure(config.log_level)
@@ -228,7 +246,8 @@ def _serve_generation(config: Config, listeners: tuple[Listener, ...], report: R
     try:
         site = load_site(config)
         _exit_if_forked_by_application(None, None, None)
-        run(config, site, listeners, Stop(supervised=True), report.ready)
+        retire = None if _has_workers(config) else partial(report.retire, ANSWERED)
+        run(config, site, listeners, Stop(supervised=True), report.ready, retire)
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)

@@ -223,6 +223,32 @@ def test_upgrade_that_fails_leaves_the_old_program() -> None:
         assert server.generation() == before
 
 
+@pytest.mark.parametrize("how", [("epoll",), ("epoll", "--workers", "2"), ("preforked",)], ids=" ".join)
+def test_process_is_replaced_after_its_requests(how: tuple[str, ...]) -> None:
+    model, *options = how
+    with Versions(model, "wsgi", *options, "--max-requests", "20", "--max-requests-jitter", "10") as server:
+        first = {process.pid for process in server.tree()}
+        assert lost(server, []) == []
+        assert "for it has answered its number of requests (--max-requests)" in server.stderr()
+        wait_until(lambda: not first.issubset({process.pid for process in server.tree()}), "an old process has ended")
+        assert "ERROR" not in server.stderr()
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        (("--max-worker-memory", "1M"), r"for it uses \d+ MB"),
+        (("--max-worker-age", "0.1"), "for it has reached its age"),
+    ],
+)
+def test_process_is_replaced_by_its_parent(option: tuple[str, str], why: str, workers: tuple[str, ...]) -> None:
+    with Versions("epoll", "wsgi", *option, *workers) as server:
+        before = server.get("/").body
+        wait_until(lambda: server.get("/").body != before, "another process serves")
+        assert re.search(why, server.stderr())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_while_the_application_is_imported(number: signal.Signals) -> None:
     server = Versions("epoll", "wsgi")

@@ -44,6 +44,7 @@ from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.children import exit_now, fork, unblock_orders
 from septet.processes.orders import DRAIN, Stop
+from septet.processes.recycling import Life, Recycling
 from septet.processes.supervisor import (
     EARLY_DEATH_S,
     KILL_MARGIN_S,
@@ -59,6 +60,9 @@ log = logging.getLogger("septet")
 
 CHECK_S = 1.0
 """How often generations are looked for that have ended or are late, in case a signal was missed."""
+
+RECYCLE_AGAIN_S = 5.0
+"""A generation is replaced at most so often for its age, its memory or its requests."""
 
 _KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
 
@@ -102,6 +106,8 @@ class Plan:
     """Called in the supervisor when it is ready, with the number of processes that serve."""
     graceful_timeout: float
     startup_timeout: float
+    recycling: Recycling
+    """When the generation is replaced, if it has no workers of its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +120,7 @@ class Generation:
     """The reading end; -1 when it is closed."""
     plan: Plan
     started_at: float
+    life: Life
     failed: bool = False
     """It has reported, or we have logged, why it cannot start."""
     ends_at: float = float("inf")
@@ -196,6 +203,7 @@ class Generations:
         self._failed_starts = 0
         self._start_at = 0.0
         """When a generation may start, if none serves; on the clock of `monotonic`."""
+        self._recycle_at = 0.0
         self._status = 0
         """Exit status of the last generation."""
 
@@ -207,6 +215,7 @@ class Generations:
         try:
             while not self._stop.ordered:
                 self._carry_out_orders()
+                self._recycle()
                 self._keep_one()
                 self._wait()
         finally:
@@ -296,7 +305,8 @@ class Generations:
         self._numbers = state["numbers"]
         for each in state["generations"]:
             plan = replace(self._plan, graceful_timeout=each["graceful_timeout"])
-            generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic())
+            life = plan.recycling.begin(each["pid"])
+            generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic(), life)
             os.set_inheritable(generation.pipe, False)
             self._poller.add(generation.pipe, READABLE)
             if each["current"]:
@@ -311,6 +321,15 @@ class Generations:
     def _keep_one(self) -> None:
         if self.living.current is None and self.living.next is None and monotonic() >= self._start_at:
             self._begin(self._plan, "")
+
+    def _recycle(self) -> None:
+        """Begin to replace the generation, if it is to be replaced. If that fails, it is tried again after a while."""
+        current, now = self.living.current, monotonic()
+        if current is None or self.living.next is not None or now < self._recycle_at:
+            return
+        if why := current.life.why_over(now):
+            self._recycle_at = now + RECYCLE_AGAIN_S
+            self._begin(self._plan, f"{current} is replaced, for {why}")
 
     def _begin(self, plan: Plan, why: str) -> None:
         try:
@@ -339,7 +358,7 @@ class Generations:
         finally:
             os.close(writing)
         self._poller.add(reading, READABLE)
-        return Generation(self._numbers, pid, reading, plan, monotonic())
+        return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid))
 
     def _work(self, plan: Plan, reading: int, writing: int) -> int:
         """In the child: the whole life of a generation."""
@@ -374,8 +393,8 @@ class Generations:
                 if isinstance(error, Failed):
                     error.traceback = message["traceback"]
                 self._cannot_start(generation, error)
-            elif "retire" in message and generation is self.living.current and self.living.next is None:
-                self._begin(generation.plan, f"{generation} is replaced: {message['retire']}")
+            elif "retire" in message:
+                generation.life.asked = message["retire"]
         if not messages:  # it has closed the pipe
             self._forget_pipe(generation)
 

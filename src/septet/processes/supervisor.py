@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
 from time import monotonic
 from types import FrameType
 from typing import Generic, NoReturn, Protocol, Self, TypeVar
@@ -20,8 +21,9 @@ from septet.errors import Failed, Refused
 from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
-from septet.processes.in_flight import InFlight
+from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
+from septet.processes.recycling import ANSWERED, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
 log = logging.getLogger("septet")
@@ -74,6 +76,8 @@ class Worker:
     slot: int
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
+    life: Life
+    """When it is to be replaced."""
     ready: bool = False
     drains: bool = False
     """It was told to take no more clients, and to end."""
@@ -97,6 +101,12 @@ class Supervised(Protocol):
 
     @property
     def graceful_timeout(self) -> float: ...
+
+    @property
+    def recycling(self) -> Recycling: ...
+
+    @property
+    def counted(self) -> RequestCount | None: ...
 
     def close_listeners(self) -> None: ...
 
@@ -126,6 +136,8 @@ class Supervisor(Generic[Served]):
         self._failed_starts = 0
         """Workers in a row that were never ready."""
         self._next_start_at = 0.0
+        self._asking = mmap(-1, SLOTS)
+        """1 in the slot of each worker that asks to be replaced; in shared memory."""
 
     def run(self) -> None:
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
@@ -151,6 +163,8 @@ class Supervisor(Generic[Served]):
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
+            if self._service.recycling and self._announced:
+                self._recycle()
             self._fill()
             self._wait(self._next_start_at - monotonic() if len(self._serving) < self._wanted else None)
 
@@ -184,6 +198,24 @@ class Supervisor(Generic[Served]):
             self._poller.add(worker.readiness, READABLE)
             log.debug("worker %d has started", worker.pid)
 
+    def _recycle(self) -> None:
+        """Begin to replace a worker, if one is to be replaced and all the others serve."""
+        if self._retiring is not None or len(self._serving) != self._count:
+            return
+        for worker in self._serving:
+            if self._asking[worker.slot]:
+                worker.life.asked = ANSWERED
+            if worker.ready and (why := worker.life.why_over(monotonic())):
+                self._retiring = worker
+                log.info("worker %d is replaced, for %s", worker.pid, why)
+                return
+
+    def _ask_for_replacement(self, slot: int, parent: int) -> None:
+        """In a worker, in any thread."""
+        self._asking[slot] = 1
+        with suppress(ProcessLookupError):
+            os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
+
     def _fork_worker(self) -> Worker:
         """Raises OSError."""
         with ExitStack() as undo:
@@ -191,11 +223,12 @@ class Supervisor(Generic[Served]):
             undo.callback(os.close, reading)
             undo.callback(os.close, writing)
             slot = self._service.in_flight.allot()
+            self._asking[slot] = 0
             undo.callback(self._service.in_flight.vacate, slot)
             pid = fork(partial(self._work, reading, writing, slot))
             undo.pop_all()
         os.close(writing)
-        return Worker(pid, reading, slot, monotonic())
+        return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
         """In the child: the whole life of a worker."""
@@ -203,6 +236,8 @@ class Supervisor(Generic[Served]):
             os.close(inherited)
         self._service.stop.close_in_child()
         self._service.in_flight.occupy(slot)
+        if self._service.counted is not None:
+            self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
         stop = Stop()
         stop.on_term()
         stop.exit_after(self._service.graceful_timeout)

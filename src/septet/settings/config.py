@@ -18,6 +18,8 @@ from septet.settings.extensions import OFFERED, parse_extensions
 from septet.settings.extensions import SYNTAX as EXTENSIONS
 from septet.settings.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
 from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
+from septet.settings.size import SYNTAX as SIZES
+from septet.settings.size import parse_size
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
@@ -178,6 +180,39 @@ class Config:
         rule=_SECONDS,
         metavar="SECONDS",
         needs="supervisor",
+    )
+
+    max_requests: int = option(
+        0,
+        _MODEL,
+        "Replace a process after so many requests. The replacement is ready before the old one takes no more. 0: "
+        "never.",
+        rule=Number("a whole number", 0),
+        metavar="N",
+    )
+    max_requests_jitter: int = option(
+        0,
+        _MODEL,
+        "Add up to so many requests to --max-requests, at random for each process.",
+        rule=Number("a whole number", 0),
+        metavar="N",
+        needs="max_requests",
+    )
+    max_worker_memory: str | None = option(
+        None,
+        _MODEL,
+        "Replace a process that uses more memory (proportional set size, looked at every 5 s; up to a tenth is added, "
+        "at random).",
+        rule=Spelled(SIZES, parse_size),
+        metavar="SIZE",
+        unset="no limit",
+    )
+    max_worker_age: float = option(
+        0.0,
+        _MODEL,
+        "Replace a process that is older (up to a tenth is added, at random). 0: never.",
+        rule=Number("a number of seconds", 0, 1_000_000_000),
+        metavar="SECONDS",
     )
 
     forwarded_allow_ips: tuple[str, ...] = option(
