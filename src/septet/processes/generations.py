@@ -204,6 +204,8 @@ class Generations:
         self._start_at = 0.0
         """When a generation may start, if none serves; on the clock of `monotonic`."""
         self._recycle_at = 0.0
+        self._first = ""
+        """Why the first generation of this program starts, for the log."""
         self._status = 0
         """Exit status of the last generation."""
 
@@ -211,6 +213,7 @@ class Generations:
         """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
         generation can start."""
         self._handle_signals()
+        self._begin(self._plan, self._first)
         self._poller.add(self._stop.fileno(), READABLE)
         try:
             while not self._stop.ordered:
@@ -314,7 +317,7 @@ class Generations:
             else:
                 generation.ends_at = monotonic() + plan.graceful_timeout + 2 * KILL_MARGIN_S
                 self.living.old.append(generation)
-        self._begin(self._plan, "USR2")
+        self._first = "USR2"
 
     # One generation that serves
 

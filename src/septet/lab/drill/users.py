@@ -75,23 +75,25 @@ class Users:
         self._epoll = select.epoll()
         self._by_fd: dict[int, User] = {}
         self._due: list[tuple[float, int]] = []
+        self._until = float("inf")
+        """When the last request begins; on the clock of `monotonic`."""
         self.tally = Tally()
 
     def run(self, duration_s: float, events: list[tuple[float, Callable[[], None]]]) -> Tally:
         """Load for so long, and call each function at its time, in seconds after the beginning; then wait for the
         requests that are under way."""
         begun = time.monotonic()
-        until = begun + duration_s
+        self._until = begun + duration_s
         pending = sorted(((begun + at, call) for at, call in events), key=lambda each: each[0])
         for number, user in enumerate(self._users):
             user.due_at = begun + self._chance.random() * self._interval_s
             self._due.append((user.due_at, number))
         heapq.heapify(self._due)
         looked_at = begun
-        while (now := time.monotonic()) < until or any(user.answer for user in self._users):
+        while (now := time.monotonic()) < self._until or pending or any(user.answer for user in self._users):
             while pending and pending[0][0] <= now:
                 pending.pop(0)[1]()
-            while now < until and self._due and self._due[0][0] <= now:
+            while now < self._until and self._due and self._due[0][0] <= now:
                 self._begin(self._users[heapq.heappop(self._due)[1]])
             next_at = min([self._due[0][0] if self._due else now + 1, pending[0][0] if pending else now + 1])
             for descriptor, events_found in self._epoll.poll(max(0.0, min(next_at - now, 0.1))):
@@ -103,9 +105,14 @@ class Users:
         self.close()
         return self.tally
 
-    def in_flight(self) -> int:
-        """Requests that are under way."""
-        return sum(user.answer is not None for user in self._users)
+    def begin_no_more(self) -> None:
+        """Begin no request after now; those that are under way are waited for."""
+        self._until = self.now()
+
+    @staticmethod
+    def now() -> float:
+        """The present time, on the clock of the losses."""
+        return time.monotonic()
 
     def close(self) -> None:
         for user in self._users:
