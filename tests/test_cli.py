@@ -95,7 +95,7 @@ def test_table_of_the_models() -> None:
         (["serve", "a:b", "--port", "80"], "no such option '--port' (use --bind HOST:PORT); see septet serve --help"),
         (["serve", "a:b", "-w4"], "no such option '-w' (use --workers N)"),
         (["serve", "a:b", "-k", "gevent"], "no such option '-k' (use --model; `septet models` lists them)"),
-        (["serve", "a:b", "--reload"], "no such option '--reload' (start it with a program that watches files"),
+        (["serve", "a:b", "--reload-paths", "x"], "no such option '--reload-paths' (use --reload --reload-dir DIR"),
         *(
             (["serve", "a:b", option, "x"], f"no such option '{option}' ({cure}")
             for option, cure in {

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from septet import __version__, forked, models
+from septet.apps import problem_page
 from septet.apps.site import Site
 from septet.errors import Failed, SeptetError, UsageError
 from septet.logs import configure
@@ -24,6 +25,7 @@ from septet.processes.children import exit_despite_threads, exit_now, run_exit_h
 from septet.processes.generations import Generations, Plan, Report
 from septet.processes.orders import Stop
 from septet.processes.recycling import ANSWERED, Recycling
+from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
 from septet.service import Service, load_site, recycling_of
@@ -32,6 +34,10 @@ from septet.settings.config import Config
 from septet.settings.sources import Resolved
 
 log = logging.getLogger("septet")
+
+RELOADING_S = 2.0
+"""The longest graceful time-out under `--reload`: streams that never end, such as server-sent events, begin anew soon
+with the new code."""
 
 
 def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved] | None = None) -> int:
@@ -83,6 +89,8 @@ def prepared(config: Config) -> Config:
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
     _check_capacity(config)
+    if config.reload:
+        config = replace(config, graceful_timeout=min(config.graceful_timeout, RELOADING_S))
     return _with_absolute_paths(config)
 
 
@@ -178,6 +186,7 @@ class SupervisedServer:
         self._again = again
         self._listeners = ListenerSet()
         self._announced: tuple[Listener, ...] = ()
+        self._problem = Problem()
 
     def run(self, config: Config, state: dict[str, Any] | None = None) -> int:
         """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start.
@@ -189,7 +198,7 @@ class SupervisedServer:
             plan = self._plan(config) if state is None else self._plan_to_go_on(config, state["listeners"])
             gc.collect()
             gc.freeze()  # as in `run`: generations share the pages
-            generations = Generations(stop, plan, self._plan_anew, self._listeners)
+            generations = Generations(stop, plan, self._plan_anew, self._listeners, _watched(config))
             if state is not None:
                 log.info("process %d runs Septet %s now", os.getpid(), __version__)
                 generations.adopt(state)
@@ -217,8 +226,11 @@ class SupervisedServer:
         """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
         config = prepared(config)
         listeners = self._listeners.open(config.bind, config.backlog)
+        problem = self._problem
         return Plan(
-            run=partial(_serve_generation, config, listeners),
+            run=partial(_serve_generation, config, listeners, problem),
+            instead=partial(_serve_problem, config, listeners, problem) if config.reload else None,
+            failed=lambda text: problem.write(text) if text else problem.clear(),
             began=partial(self._began, config, listeners),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
@@ -238,13 +250,29 @@ def _has_workers(config: Config) -> bool:
     return bool(config.workers) or config.model == "preforked"
 
 
-def _serve_generation(config: Config, listeners: tuple[Listener, ...], report: Report) -> int:
+def _watched(config: Config) -> Watched | None:
+    """The files whose changes have the application loaded anew. Raises Failed."""
+    if not config.reload:
+        return None
+    check_installed()
+    return Watched(tuple(map(os.path.abspath, config.reload_dir or (config.app_dir,))), config.reload_exclude)
+
+
+def _serve_problem(config: Config, listeners: tuple[Listener, ...], problem: Problem, report: Report) -> int:
+    """The life of a generation in whose place no code of the application has run yet: a page says why."""
+    alone = replace(config, app=None, factory=False, interface="wsgi", span_log=None)
+    return _serve_generation(alone, listeners, problem, report, problem_page.alone(problem.read))
+
+
+def _serve_generation(
+    config: Config, listeners: tuple[Listener, ...], problem: Problem, report: Report, application: Any = None
+) -> int:
     """The life of a generation, in its process; gives the exit status."""
     configure(config.log_level)
     forked.mark_as_server()
     status = 0
     try:
-        site = load_site(config)
+        site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else partial(report.retire, ANSWERED)
         run(config, site, listeners, Stop(supervised=True), report.ready, retire)

@@ -11,6 +11,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from septet import inventory
+from septet.apps import problem_page
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
@@ -122,10 +123,11 @@ class Service:
         return replace(self, rules=rules)
 
 
-def load_site(config: Config, application: Any = None) -> Site:
+def load_site(config: Config, application: Any = None, problem: Callable[[], str] | None = None) -> Site:
     """The application and the directories that a configuration names. Raises UsageError and Failed.
 
-    application: is served if the configuration names none.
+    application: is served if the configuration names none. problem: gives the text that pages show in place of the
+    application's, if it is not empty.
     """
     mounts = [parse_mount(text) for text in config.static]
     # The longest route first: the first one that matches a path is used.
@@ -143,6 +145,8 @@ def load_site(config: Config, application: Any = None) -> Site:
     log.debug("%s is served as %s", name, kind.upper())
     if config.span_log:
         application = SpanLog.open(config.span_log).around(application, kind)
+    if problem is not None:
+        application = problem_page.around(application, kind, problem)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
         return Site(Asgi(application, extensions), tuple(directories))

@@ -167,7 +167,7 @@ def test_addresses_and_model_change() -> None:
 
         assert reachable() == [True, True, False]
         settings.write_text("model = 'prethreaded'\nworkers = 2\nbind = ['unix:two.sock', 'unix:three.sock']\n")
-        server.reload("two")
+        server.send_signal(signal.SIGHUP)
         wait_until(lambda: reachable() == [False, True, True], "the new addresses are served")
         assert len(children(server.generation())) == 2
         settings.write_text("bind = ['unix:two.sock', 'unix:no/such/directory/four.sock']\n")
@@ -308,3 +308,75 @@ def test_log_files_are_opened_anew(how: tuple[str, ...]) -> None:
 def _writes_to(pid: int, path: Path) -> bool:
     links = (f"/proc/{pid}/fd/{entry}" for entry in os.listdir(f"/proc/{pid}/fd"))
     return any(os.path.exists(link) and os.path.samefile(link, path) for link in links)
+
+
+class Developed(Server):
+    """A server under --reload, whose application is a file in its directory."""
+
+    def __init__(self, interface: str, text: str) -> None:
+        self.interface, self.text = interface, text
+        super().__init__("shop:app", "--supervisor", "--reload", "--reload-exclude", "ignored")
+        self.command[self.command.index("--app-dir") + 1] = "."
+
+    def prepare(self) -> None:
+        (self.directory / "ignored").mkdir()
+        self.write(self.text)
+
+    def write(self, text: str) -> None:
+        """The application answers with this text, or has it as its code if it is none."""
+        whole = _SHOPS[self.interface].format(text) if text.isidentifier() else text
+        (self.directory / "shop.py").write_text(whole)
+
+    def page(self) -> str:
+        return self.get("/", "Accept: text/html").body.decode()
+
+
+_SHOPS = {
+    "wsgi": """\
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"{}"]
+""",
+    "asgi": """\
+import asyncio
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    if scope["path"] == "/events":
+        while True:
+            await send({{"type": "http.response.body", "body": b"data: event\\n\\n", "more_body": True}})
+            await asyncio.sleep(0.05)
+    await send({{"type": "http.response.body", "body": b"{}"}})
+""",
+}
+
+
+def test_changed_files_are_loaded(interface: str) -> None:
+    with Developed(interface, "one") as server, server.connect() as endless:
+        if interface == "asgi":
+            endless.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert endless.read_head().status == 200
+        server.write("two")
+        wait_until(lambda: server.get("/").body == b"two", "the new code serves")
+        assert "shop.py, changed: generation 2 " in server.stderr()
+        server.write("def app(:\n")
+        wait_until(lambda: "SyntaxError" in server.page(), "browsers see the error")
+        assert "def app(:" in server.page()
+        assert server.get("/").body == b"two"
+        assert "SyntaxError: " in server.stderr()
+        before = server.stderr().count("starts")
+        (server.directory / "ignored" / "three.py").touch()
+        (server.directory / "notes.txt").touch()
+        server.write("three")
+        wait_until(lambda: server.page() == "three", "the mended code serves")
+        assert server.stderr().count("starts") == before + 1
+        server.tree()
+        server.stop()
+
+
+def test_first_code_that_does_not_run_is_waited_for() -> None:
+    with Developed("wsgi", "import no_such_module\n") as server:
+        wait_until(lambda: "no_such_module" in server.page(), "browsers see the error")
+        server.write("one")
+        wait_until(lambda: server.page() == "one", "the code serves")

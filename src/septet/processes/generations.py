@@ -45,6 +45,7 @@ from septet.processes import orders
 from septet.processes.children import exit_now, fork, unblock_orders
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.recycling import Life, Recycling
+from septet.processes.reload import FileWatcher, Watched
 from septet.processes.supervisor import (
     EARLY_DEATH_S,
     KILL_MARGIN_S,
@@ -108,6 +109,10 @@ class Plan:
     startup_timeout: float
     recycling: Recycling
     """When the generation is replaced, if it has no workers of its own."""
+    instead: Callable[[Report], int] | None = None
+    """What is run if the very first generation cannot start. None: the server ends."""
+    failed: Callable[[str], None] = lambda text: None
+    """Called in the supervisor with a text when a generation cannot start, and with an empty one when one is ready."""
 
 
 @dataclass(slots=True, eq=False)
@@ -150,6 +155,10 @@ class Generation:
         return {**known, "graceful_timeout": self.plan.graceful_timeout}
 
 
+def _keep_text(text: str) -> None:
+    """For the generation that shows the text."""
+
+
 class Handed(Protocol):
     """The listening sockets, as far as the supervisor knows them (`net.handover.ListenerSet`)."""
 
@@ -182,11 +191,16 @@ class Generations:
     """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
 
     plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
-    listeners: the sockets, which are handed to another program at USR2, and shut at the end.
+    listeners: the sockets, which are handed to another program at USR2, and shut at the end. watched: files whose
+    changes count like HUP.
     """
 
-    def __init__(self, stop: Stop, plan: Plan, again: Callable[[], Plan], listeners: Handed) -> None:
+    def __init__(
+        self, stop: Stop, plan: Plan, again: Callable[[], Plan], listeners: Handed, watched: Watched | None = None
+    ) -> None:
         self._stop = stop
+        self._watched = watched
+        self._watcher: FileWatcher | None = None
         self._trial: Trial | None = None
         self._plan = plan
         """What the current generation is, or the first one is to be."""
@@ -196,8 +210,8 @@ class Generations:
         self.served = False
         """A generation has been ready: from now on a failure does not end the supervisor at once."""
         self._numbers = 0
-        self._orders: deque[int] = deque()
-        """Signals that were received and wait to be carried out."""
+        self._orders: deque[tuple[int, str]] = deque()
+        """Signals that were received and wait to be carried out, with a word for the log."""
         self._poller = Poll()
         self._early_deaths = 0
         self._failed_starts = 0
@@ -213,6 +227,9 @@ class Generations:
         """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
         generation can start."""
         self._handle_signals()
+        if self._watched is not None:
+            self._watcher = FileWatcher(self._watched)
+            self._poller.add(self._watcher.pipe, READABLE)
         self._begin(self._plan, self._first)
         self._poller.add(self._stop.fileno(), READABLE)
         try:
@@ -242,16 +259,15 @@ class Generations:
         if number == signal.SIGHUP and orders.terminal_is_gone():
             self._stop.order()
         else:
-            self._orders.append(number)
+            self._orders.append((number, signal.Signals(number).name.removeprefix("SIG")))
 
     def _carry_out_orders(self) -> None:
         # Else when the next generation is ready or has failed, or the trial of another program is over.
         while self._orders and self.living.next is None and self._trial is None:
-            number = self._orders.popleft()
-            if number == signal.SIGHUP:
-                while signal.SIGHUP in self._orders:  # one new generation is enough
-                    self._orders.remove(signal.SIGHUP)
-                self.reload("HUP")
+            number, why = self._orders.popleft()
+            if number == signal.SIGHUP:  # of several, one new generation is enough
+                self._orders = deque(each for each in self._orders if each[0] != signal.SIGHUP)
+                self.reload(why)
             elif number == signal.SIGUSR2:
                 self._try_upgrade()
             elif number in (signal.SIGTTIN, signal.SIGTTOU) and self.living.current is not None:
@@ -263,6 +279,7 @@ class Generations:
             plan = self._again()
         except SeptetError as error:
             log.error("%s: %s; the server goes on as it is", why, error)
+            self._plan.failed(str(error))
             return
         self._begin(plan, why)
 
@@ -282,7 +299,7 @@ class Generations:
         if not succeeded:
             log.error("USR2: the program that was tried ended %s, and this one goes on", how_it_ended(status))
         elif self.living.current is None or self.living.next is not None:
-            self._orders.append(signal.SIGUSR2)  # not now: one that starts is not handed over
+            self._orders.append((signal.SIGUSR2, "USR2"))  # not now: one that starts is not handed over
         else:
             self._upgrade()
 
@@ -293,6 +310,7 @@ class Generations:
             "generations": [each.handed_over(each is self.living.current) for each in living],
             "numbers": self._numbers,
         }
+        self._stop_watching()
         flush()
         try:
             execute(state)
@@ -367,6 +385,8 @@ class Generations:
         """In the child: the whole life of a generation."""
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
+        if self._watcher is not None:
+            os.close(self._watcher.pipe)
         self._stop.close_in_child()
         unblock_orders()
         return plan.run(Report(writing))
@@ -382,8 +402,29 @@ class Generations:
         for generation in self.living.all():
             if generation.pipe in reporting:
                 self._read(generation)
+        if self._watcher is not None and self._watcher.pipe in reporting:
+            self._see_changes(self._watcher)
         self._reap()
         self._kill_late()
+
+    def _see_changes(self, watcher: FileWatcher) -> None:
+        names = watcher.changed()
+        if not names:
+            log.error("--reload: the process that watches files has ended, and changes are not seen")
+            self._stop_watching()
+            return
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        self._orders.append((signal.SIGHUP, f"{names[0]}{more}, changed"))
+        starting = self.living.next
+        if starting is not None and self.living.current is not None:  # it has the code before this change
+            starting.failed = True
+            starting.signal(signal.SIGKILL)
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._poller.remove(self._watcher.pipe)
+            self._watcher.stop()
+            self._watcher = None
 
     def _read(self, generation: Generation) -> None:
         messages = generation.messages()
@@ -407,6 +448,7 @@ class Generations:
             return
         before, living.current, living.next = living.current, generation, None
         self._plan = generation.plan
+        self._plan.failed("")
         self._failed_starts = 0
         generation.ends_at = float("inf")
         generation.plan.began(workers)
@@ -424,6 +466,11 @@ class Generations:
         """Raises the error if the supervisor must end."""
         generation.failed = True
         if self._stop.ordered:
+            return
+        generation.plan.failed(f"{getattr(error, 'traceback', '')}{error}")
+        if not self.served and generation.plan.instead is not None:
+            log.error("%s%s; a change of its files is waited for", getattr(error, "traceback", ""), error)
+            self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=_keep_text)
             return
         self._failed_starts += 1
         needed = self.living.current is None
@@ -499,6 +546,7 @@ class Generations:
 
     def _end(self) -> None:
         """Stop all generations gracefully; kill those that do not end in time."""
+        self._stop_watching()
         self._listeners.shut()
         self._signal_all(signal.SIGTERM)
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)

@@ -84,6 +84,11 @@ def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> Non
         )
 
 
+def _reloading_has_a_supervisor(config: Config, called: Mapping[str, str]) -> None:
+    if config.reload and not config.supervisor:
+        raise UsageError(f"{called['reload']} is on, but needs the supervisor, and {called['supervisor']} is off")
+
+
 def _processes_live_to_tell(config: Config, called: Mapping[str, str]) -> None:
     if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
@@ -124,6 +129,7 @@ _RULES = (
     _workers_fit,
     _threads_fit,
     _processes_can_be_replaced,
+    _reloading_has_a_supervisor,
     _processes_live_to_tell,
     _listens_somewhere,
     _routes_differ,

@@ -182,6 +182,31 @@ class Config:
         needs="supervisor",
     )
 
+    reload: bool = option(
+        False,
+        _MODEL,
+        "For development: load the application anew when a file .py or .toml has changed. While the newest code does "
+        "not run, the old code goes on, and browsers see the error. Needs the extra septet[reload].",
+        needs="supervisor",
+    )
+    reload_dir: tuple[str, ...] = option(
+        (),
+        _MODEL,
+        "Directory to watch in place of --app-dir. May be repeated.",
+        rule=Spelled("a directory that exists", _directory),
+        metavar="DIR",
+        unset="that of --app-dir",
+        needs="reload",
+    )
+    reload_exclude: tuple[str, ...] = option(
+        (),
+        _MODEL,
+        "Paths whose changes do not count: a pattern of a path in that directory, or of one of its names, such as "
+        "build or *_test.py. May be repeated.",
+        metavar="PATTERN",
+        unset="none",
+        needs="reload",
+    )
     max_requests: int = option(
         0,
         _MODEL,
