@@ -28,6 +28,9 @@ _READY = re.compile(
 #: What configures any server, and must not reach those of the tests by chance.
 _PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
 
+#: Whether servers have a supervisor unless a test says so.
+SUPERVISOR = os.environ.get("CONTRACT_SUPERVISOR", "no")
+
 #: In the exceptions that the fixture applications raise, and in those by which the server accuses an application.
 EXCUSES = ("deliberate", "the application")
 
@@ -174,8 +177,12 @@ class Server:
             for name, value in os.environ.items()
             if not name.startswith("SEPTET_") and name not in _PLATFORM
         }
-        # One process less for each server. Tests of the supervisor ask for it: `--supervisor`.
-        watch = {"PYTHONWARNINGS": "always::ResourceWarning", VARIABLE: str(self.directory), "SEPTET_SUPERVISOR": "no"}
+        # One process less for each server. Tests of the supervisor ask for it: `--supervisor`. All may be run with it.
+        watch = {
+            "PYTHONWARNINGS": "always::ResourceWarning",
+            VARIABLE: str(self.directory),
+            "SEPTET_SUPERVISOR": SUPERVISOR,
+        }
         return clean | watch | self._environment
 
     def _await_ready_lines(self) -> None:

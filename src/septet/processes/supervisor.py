@@ -166,10 +166,13 @@ class Supervisor(Generic[Served]):
             if self._service.recycling and self._announced:
                 self._recycle()
             self._fill()
-            due = [worker.life.until for worker in self._serving] if self._retiring is None else []
-            if len(self._serving) < self._wanted:
-                due.append(self._next_start_at)
-            self._wait(min(due) - monotonic() if due else None)
+            serving = self._serving
+            if len(serving) < self._wanted:
+                self._wait(self._next_start_at - monotonic())
+            elif self._retiring is None and all(worker.ready for worker in serving):
+                self._wait(min(worker.life.until for worker in serving) - monotonic())
+            else:
+                self._wait(None)
 
     def _change_count(self, number: int, frame: FrameType | None) -> None:
         """TTIN: one worker more. TTOU: one fewer, but one at least. The wait for `Stop` ends with this handler."""
