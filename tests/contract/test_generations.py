@@ -77,7 +77,7 @@ def test_reload_loses_nothing(model: str, interface: str) -> None:
             server.version(version)
             server.process.send_signal(signal.SIGHUP)
 
-        reasons = lost(server, [(0.3, lambda: reload("two")), (0.7, lambda: reload("three"))])
+        reasons = lost(server, [(0.2, lambda: reload("two")), (0.5, lambda: reload("three"))], 0.8)
         assert reasons == []
         wait_until(lambda: server.answers("three"), "the third generation serves")
         assert first.startswith(b"one")

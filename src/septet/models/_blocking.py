@@ -66,6 +66,8 @@ class _ClientWait:
         for descriptor in (self._sock.fileno(), self._order_descriptor):
             self._client_or_order_poller.add(descriptor, READABLE)
         self._mask = READABLE
+        self._drains = False
+        """The order to drain has come: the client's next request is its last one here."""
         self._half_closed_at: float | None = None
         """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
 
@@ -126,7 +128,7 @@ class _ClientWait:
         timeout = self._time_left()
         phase = session.phase
         ready: int
-        if phase.idle and not session.stopping:
+        if phase.idle and not self._drains:
             ready = self._wait_idle(timeout)
         elif phase.interruptible and not session.stopping:
             ready = self._wait_for_client_or_order(timeout)
@@ -192,6 +194,7 @@ class _ClientWait:
 
     def _wait_to_drain(self) -> bool:
         """True if the client has sent its last request; False if it has been idle for a moment."""
+        self._drains = True
         self._session.drain()
         self._deferred_s = 0.0
         return bool(self._wait_for_client(READABLE, self._time_left()))
