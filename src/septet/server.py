@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from septet import __version__, forked, models
@@ -55,6 +56,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     state = upgrade.handed_over()
     if state is None:  # else signals wait until the supervisor has its handlers
         restore_inherited_signals()
+        forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     for remark in said:
         log.warning("%s", remark)
     if config.supervisor and again is not None:
@@ -63,6 +65,13 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
         run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
     exit_despite_threads(0)
     return 0
+
+
+def _end_while_loading(number: int, frame: FrameType | None) -> None:
+    """TERM before `run`, for instance while the application is imported and waits for something."""
+    with suppress(OSError):
+        os.write(2, b"septet: the application was not loaded yet when the order to stop came\n")
+    exit_now(Failed.exit_status)
 
 
 @contextmanager
@@ -269,6 +278,7 @@ def _serve_generation(
 ) -> int:
     """The life of a generation, in its process; gives the exit status."""
     configure(config.log_level)
+    forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     forked.mark_as_server()
     status = 0
     try:

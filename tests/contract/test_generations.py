@@ -255,9 +255,10 @@ def test_stop_while_the_application_is_imported(number: signal.Signals) -> None:
     server._wait_ready = False
     server.first = "slow"
     with server:
-        wait_until(lambda: children(server.pid), "the generation has begun")
+        wait_until(lambda: "is slow" in server.stderr(), "the application is imported")
         server.send_signal(number)
-        assert server.wait() == 0
+        assert server.wait() == 1
+        assert "septet: the application was not loaded yet when the order to stop came" in server.stderr()
 
 
 @pytest.mark.parametrize("how", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,)], ids=["TERM TERM", "QUIT"])

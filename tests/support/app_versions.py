@@ -12,6 +12,7 @@ VERSION = Path(os.environ["CONTRACT_DIRECTORY"], "version").read_text().strip()
 if VERSION == "broken":
     raise ValueError("deliberate: this version is broken")
 if VERSION == "slow":
+    print("this version is slow", file=sys.stderr, flush=True)
     time.sleep(60)
 if VERSION == "exit":
     os._exit(7)

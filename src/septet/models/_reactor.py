@@ -168,7 +168,7 @@ class Reactor:
             connection.attend(connection.session.phase.want)
             if self.stopping:
                 connection.drain()
-        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+        except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()

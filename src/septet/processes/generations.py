@@ -551,8 +551,11 @@ class Generations:
         self._signal_all(signal.SIGTERM)
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
         last = monotonic() + longest + 2 * KILL_MARGIN_S
+        starting_until = monotonic() + KILL_MARGIN_S
         while self.living.all() and monotonic() < last:
             self._reap()
+            if self.living.next is not None and monotonic() > starting_until:
+                self.living.next.signal(signal.SIGKILL)  # an import that never returns to Python
             if self.living.all():
                 self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())))
         self._signal_all(signal.SIGKILL)

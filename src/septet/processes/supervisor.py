@@ -131,6 +131,8 @@ class Supervisor(Generic[Served]):
         """The worker that is replaced: it serves until its replacement is ready."""
         self._poller = Poll()
         self._announced = False
+        self._not_started: str | None = None
+        """How a worker ended that had not started when the order to stop came, and did not end in order."""
         self._early_deaths = 0
         """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
@@ -160,6 +162,8 @@ class Supervisor(Generic[Served]):
         finally:
             self._poller.remove(stop.fileno())
             self._end()
+        if self._not_started:
+            raise Failed(f"a worker ended {self._not_started} before it was ready")
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
@@ -358,8 +362,11 @@ class Supervisor(Generic[Served]):
                 draining = False
                 self._signal(signal.SIGTERM)
             for worker in list(self._workers):
-                if os.waitpid(worker.pid, os.WNOHANG)[0]:
+                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+                if pid:
                     self._workers.remove(worker)
+                    if status and not (self._announced or worker.ready):
+                        self._not_started = how_it_ended(status)
         self._signal(signal.SIGKILL)
 
     def _drain(self, worker: Worker, why: str) -> None:
