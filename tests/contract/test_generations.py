@@ -177,6 +177,14 @@ def test_addresses_and_model_change() -> None:
         assert reachable() == [False, True, True]
 
 
+def _connects(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except OSError:
+        return False
+    return True
+
+
 def _answers(path: Path) -> bool:
     try:
         with Connection(str(path)) as connection:
@@ -268,6 +276,7 @@ def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
         server.journal.wait_for(f"at gate {token}")
         for number in how:
             server.send_signal(number)
+            wait_until(lambda: not server.running or not _connects(server), "the signal is handled")
         assert server.wait() == 1
 
 
@@ -381,3 +390,16 @@ def test_first_code_that_does_not_run_is_waited_for() -> None:
         wait_until(lambda: "no_such_module" in server.page(), "browsers see the error")
         server.write("one")
         wait_until(lambda: server.page() == "one", "the code serves")
+
+
+def test_idle_connection_is_told_of_its_end() -> None:
+    with Versions("epoll", "wsgi") as server, server.connect() as idle:
+        assert idle.request("GET", "/").status == 200
+        server.version("two")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: " finishes its requests" in server.stderr(), "the old generation drains")
+        idle.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # its connection is still open
+        answer = idle.read_response()
+        assert answer.body.startswith(b"one")
+        assert answer.get("connection") == "close"
+        server.stop()
