@@ -9,7 +9,7 @@ import pytest
 
 from septet.lab.drill.users import Users
 from support.client import Connection
-from support.models import WITH_WORKERS
+from support.models import MODELS
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -69,6 +69,10 @@ def lost(server: Server, events: list[tuple[float, object]], duration_s: float =
     return [f"{loss.reason}, {'kept' if loss.keeps else 'new'}" for loss in tally.losses]
 
 
+@pytest.mark.parametrize(
+    ("model", "interface"),
+    [*((model, "wsgi") for model in MODELS), ("forking", "asgi"), ("prethreaded", "asgi"), ("epoll", "asgi")],
+)
 def test_reload_loses_nothing(model: str, interface: str) -> None:
     with Versions(model, interface) as server:
         first = server.get("/").body
@@ -280,7 +284,7 @@ def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
         assert server.wait() == 1
 
 
-@pytest.mark.parametrize("model", [model for model in WITH_WORKERS if model in ("preforked", "epoll")])
+@pytest.mark.parametrize("model", ["preforked", "epoll"])
 def test_one_worker_more_and_fewer(model: str) -> None:
     with Versions(model, "wsgi", "--workers", "2") as server:
 
@@ -380,9 +384,13 @@ def test_changed_files_are_loaded(interface: str) -> None:
         (server.directory / "notes.txt").touch()
         server.write("three")
         wait_until(lambda: server.page() == "three", "the mended code serves")
+        if interface == "asgi":
+            cancelled = "INFO septet: GET /events was cancelled, because its connection has ended"
+            wait_until(lambda: cancelled in server.stderr(), "the old generation has cut the stream")
         assert server.stderr().count("starts") == before + 1
         server.tree()
         server.stop()
+        assert not server.complaints()
 
 
 def test_first_code_that_does_not_run_is_waited_for() -> None:
