@@ -28,6 +28,7 @@ def other_value(option: Option) -> Any:
     special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
     special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
     special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
+    special |= {"max_worker_memory": "500M", "reload_dir": ("..",), "reload_exclude": ("build", "*_test.py")}
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other"}
     return special.get(option.name, by_kind.get(option.kind))

@@ -17,7 +17,7 @@ from typing import Any
 from septet import forked, models, server
 from septet.errors import Failed, UsageError
 from septet.logs import configure
-from septet.processes.orders import Stop
+from septet.processes.orders import HANDLED_SIGNALS, Stop
 from septet.service import Service
 from septet.settings.checks import check, check_serves_something, refuse
 from septet.settings.config import OPTIONS, Config
@@ -25,7 +25,7 @@ from septet.settings.options import did_you_mean
 
 _OPTIONS = {option.name: option for option in OPTIONS}
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HANDLED_SIGNALS)
 """Signals for which a server sets handlers."""
 
 STARTUP_S = 60.0
@@ -157,6 +157,8 @@ def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any]:
     values = {name: _value(name, value) for name, value in options.items()}
     if isinstance(application, str):
         values["app"], application = application, None
+    if values.setdefault("supervisor", False):
+        raise UsageError("supervisor is True, but must be left out: only septet serve has one")
     config = Config(**values)
     check(config, {name: name for name in _OPTIONS})
     if application is None:

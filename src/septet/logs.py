@@ -82,6 +82,7 @@ class AccessLog:
                 return cls._of_standard_output()
             opened = cls(open(path, "ab", buffering=0, opener=_open_nowait))  # noqa: SIM115  as long as we run
             opened._sink.begin_a_line()
+            opened._sink.reopen_at_usr1(path)
             return opened
         except OSError as error:
             raise Failed(f"cannot write the access log {path}: {error.strerror}") from error

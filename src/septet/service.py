@@ -11,6 +11,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from septet import inventory
+from septet.apps import problem_page
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
 from septet.apps.site import Site
@@ -23,6 +24,7 @@ from septet.net.listener import Listener
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
+from septet.processes.recycling import Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
@@ -34,6 +36,7 @@ from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
 from septet.settings.mount import parse_mount
+from septet.settings.size import parse_size
 from septet.spans import Observers, SpanLog
 
 log = logging.getLogger("septet")
@@ -55,6 +58,10 @@ class Service:
     in_flight: InFlight = field(default_factory=InFlight)
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
+    recycling: Recycling = field(default_factory=Recycling)
+    """When a worker is replaced by a fresh one."""
+    counted: RequestCount | None = None
+    """Counts the requests of this process, if there is a limit."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -72,10 +79,11 @@ class Service:
         in_flight = InFlight(config.limit_concurrency, config.limit_spool)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
+        counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission),
+            rules=rules_of(config, metrics or admission, counted),
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -83,6 +91,8 @@ class Service:
             graceful_timeout=config.graceful_timeout,
             in_flight=in_flight,
             metrics=metrics,
+            recycling=recycling_of(config),
+            counted=counted,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -113,10 +123,11 @@ class Service:
         return replace(self, rules=rules)
 
 
-def load_site(config: Config, application: Any = None) -> Site:
+def load_site(config: Config, application: Any = None, problem: Callable[[], str] | None = None) -> Site:
     """The application and the directories that a configuration names. Raises UsageError and Failed.
 
-    application: is served if the configuration names none.
+    application: is served if the configuration names none. problem: gives the text that pages show in place of the
+    application's, if it is not empty.
     """
     mounts = [parse_mount(text) for text in config.static]
     # The longest route first: the first one that matches a path is used.
@@ -134,6 +145,8 @@ def load_site(config: Config, application: Any = None) -> Site:
     log.debug("%s is served as %s", name, kind.upper())
     if config.span_log:
         application = SpanLog.open(config.span_log).around(application, kind)
+    if problem is not None:
+        application = problem_page.around(application, kind, problem)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
         return Site(Asgi(application, extensions), tuple(directories))
@@ -147,7 +160,13 @@ def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
 
 
-def rules_of(config: Config, admission: Admission | None) -> Rules:
+def recycling_of(config: Config) -> Recycling:
+    """When a process is replaced, as a configuration says."""
+    memory = parse_size(config.max_worker_memory) if config.max_worker_memory else 0
+    return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
+
+
+def rules_of(config: Config, admission: Admission | None, counted: Observer | None = None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
@@ -167,15 +186,15 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
         refused=log.debug,
-        observer=_observer(config),
+        observer=_observer(config, counted),
         admission=admission,
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 
-def _observer(config: Config) -> Observer | None:
-    logs: list[Observer] = []
+def _observer(config: Config, counted: Observer | None) -> Observer | None:
+    logs: list[Observer] = [] if counted is None else [counted]
     if config.access_log:
         logs.append(AccessLog.open(config.access_log))
     if config.span_log:

@@ -37,6 +37,9 @@ log = logging.getLogger("septet")
 ACCEPT_BATCH = 1024
 """Clients accepted at one event if no other process shares the listener; else one, as in nginx."""
 
+LAST_ACCEPTS = 64
+"""Clients accepted at most when the order to drain has come."""
+
 DEADLINES_PER_TURN = 500
 """Connections whose deadlines are checked in one iteration of the loop, which takes half a millisecond."""
 
@@ -61,6 +64,8 @@ class Reactor:
         """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
         because `Leaders` uses a connection from two threads."""
         self.stopping = False
+        self.draining = False
+        """It stops because its successor serves."""
         self._ended = False
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
@@ -142,12 +147,29 @@ class Reactor:
                 return
             self.admit(listener, sock, address)
 
+    def accept_last(self, listener: Listener) -> None:
+        """Accept the clients for whom the kernel has woken this process already, once it watches the listener no more.
+        They would wait until another client wakes our successor (EPOLLEXCLUSIVE)."""
+        if listener.fileno() < 0:
+            return
+        for _ in range(LAST_ACCEPTS):
+            try:
+                sock, address = listener.accept()
+            except ConnectionError:
+                continue
+            except (OSError, MemoryError):  # none waits; or it waits for our successor
+                break
+            self.admit(listener, sock, address)
+        listener.shut()
+
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
         connection = None
         try:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
             self._connections.add(connection)
             connection.attend(connection.session.phase.want)
+            if self.stopping:
+                connection.drain()
         except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
@@ -200,6 +222,9 @@ class Reactor:
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
+        if self.draining and not self.service.stop.draining:  # the order to stop has followed
+            self.draining = False
+            self.loop.call_soon(self._wind_down)
         self._deadline_timer = self.loop.call_later(min(longest_s, shortest / 4), self._check_deadlines)
         self._check_some_deadlines(list(self._connections))
 
@@ -241,9 +266,14 @@ class Reactor:
     def _wind_down(self) -> None:
         for listener in self.service.listeners:
             self.stop_accepting(listener)
-        self.service.close_listeners()
+        draining = self.draining = self.service.stop.draining
+        if draining:
+            for listener in self.service.listeners:
+                self.accept_last(listener)
+        else:
+            self.service.close_listeners()
         for connection in list(self._connections):
-            connection.stop()
+            connection.drain() if draining else connection.stop()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         self._check_deadlines()

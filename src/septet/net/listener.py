@@ -47,7 +47,7 @@ class Listener:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
         """The options of a socket that we were given. They are restored at our end for the next program that has it."""
-        self._inherited = inherited
+        self.inherited = inherited
         """The descriptor of which `sock` is a copy; it stays open in this process, for whoever gave it."""
         self._file = -1
         """Of a unix socket that we bound: its file, kept open so that no other file can get the same inode number."""
@@ -155,6 +155,11 @@ class Listener:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, whole)
         return whole
 
+    def undefer(self) -> None:
+        """Have the kernel hold back no client: a process that has called `defer` has a successor of another kind."""
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
+
     def shut(self) -> None:
         """Accept no more clients. They are refused once every process that shares the socket has shut it."""
         if self._given is not None and self._pid == os.getpid() and self.sock.fileno() >= 0:
@@ -170,9 +175,9 @@ class Listener:
     def close_in_child(self) -> None:
         """In a child that the application has forked: close its copies, so that the port is free when we end."""
         self.sock.close()
-        if self._inherited >= 0:
+        if self.inherited >= 0:
             with suppress(OSError):
-                os.close(self._inherited)
+                os.close(self.inherited)
         self._let_go_of_file()
 
     def close(self) -> None:

@@ -11,15 +11,19 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
 from time import monotonic
+from types import FrameType
 from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
 from septet.pollers import READABLE, Poll
+from septet.processes import orders
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
-from septet.processes.in_flight import InFlight
-from septet.processes.orders import Stop, is_readable
+from septet.processes.in_flight import SLOTS, InFlight
+from septet.processes.orders import DRAIN, Stop, is_readable
+from septet.processes.recycling import ANSWERED, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
 log = logging.getLogger("septet")
@@ -72,7 +76,11 @@ class Worker:
     slot: int
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
+    life: Life
+    """When it is to be replaced."""
     ready: bool = False
+    drains: bool = False
+    """It was told to take no more clients, and to end."""
     reported: bool = False
 
 
@@ -94,6 +102,12 @@ class Supervised(Protocol):
     @property
     def graceful_timeout(self) -> float: ...
 
+    @property
+    def recycling(self) -> Recycling: ...
+
+    @property
+    def counted(self) -> RequestCount | None: ...
+
     def close_listeners(self) -> None: ...
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
@@ -113,6 +127,8 @@ class Supervisor(Generic[Served]):
         self._run = run
         self._count = count
         self._workers: list[Worker] = []
+        self._retiring: Worker | None = None
+        """The worker that is replaced: it serves until its replacement is ready."""
         self._poller = Poll()
         self._announced = False
         self._not_started: str | None = None
@@ -122,12 +138,18 @@ class Supervisor(Generic[Served]):
         self._failed_starts = 0
         """Workers in a row that were never ready."""
         self._next_start_at = 0.0
+        self._asking = mmap(-1, SLOTS)
+        """1 in the slot of each worker that asks to be replaced; in shared memory."""
 
     def run(self) -> None:
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
         forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGTTIN, signal.SIGTTOU):
+            forked.set_signal_handler(number, self._change_count)
+        orders.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
+        unblock_orders()
         self._poller.add(stop.fileno(), READABLE)
         try:
             while not stop.ordered:
@@ -145,11 +167,35 @@ class Supervisor(Generic[Served]):
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
+            if self._service.recycling and self._announced:
+                self._recycle()
             self._fill()
-            self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
+            serving = self._serving
+            if len(serving) < self._wanted:
+                self._wait(self._next_start_at - monotonic())
+            elif self._retiring is None and all(worker.ready for worker in serving):
+                self._wait(min(worker.life.until for worker in serving) - monotonic())
+            else:
+                self._wait(None)
+
+    def _change_count(self, number: int, frame: FrameType | None) -> None:
+        """TTIN: one worker more. TTOU: one fewer, but one at least. The wait for `Stop` ends with this handler."""
+        self._count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
+
+    @property
+    def _serving(self) -> list[Worker]:
+        """The workers that are not told to end."""
+        return [worker for worker in self._workers if not worker.drains]
+
+    @property
+    def _wanted(self) -> int:
+        """How many workers there are to be: one more while one of them is replaced."""
+        return self._count + (self._retiring is not None)
 
     def _fill(self) -> None:
-        while len(self._workers) < self._count and monotonic() >= self._next_start_at:
+        for worker in self._serving[self._wanted :]:
+            self._drain(worker, f"{self._count} workers are wanted")
+        while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
             try:
                 worker = self._fork_worker()
             except OSError as error:
@@ -162,6 +208,24 @@ class Supervisor(Generic[Served]):
             self._poller.add(worker.readiness, READABLE)
             log.debug("worker %d has started", worker.pid)
 
+    def _recycle(self) -> None:
+        """Begin to replace a worker, if one is to be replaced and all the others serve."""
+        if self._retiring is not None or len(self._serving) != self._count:
+            return
+        for worker in self._serving:
+            if self._asking[worker.slot]:
+                worker.life.asked = ANSWERED
+            if worker.ready and (why := worker.life.why_over(monotonic())):
+                self._retiring = worker
+                log.info("worker %d is replaced, for %s", worker.pid, why)
+                return
+
+    def _ask_for_replacement(self, slot: int, parent: int) -> None:
+        """In a worker, in any thread."""
+        self._asking[slot] = 1
+        with suppress(ProcessLookupError):
+            os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
+
     def _fork_worker(self) -> Worker:
         """Raises OSError."""
         with ExitStack() as undo:
@@ -169,11 +233,12 @@ class Supervisor(Generic[Served]):
             undo.callback(os.close, reading)
             undo.callback(os.close, writing)
             slot = self._service.in_flight.allot()
+            self._asking[slot] = 0
             undo.callback(self._service.in_flight.vacate, slot)
             pid = fork(partial(self._work, reading, writing, slot))
             undo.pop_all()
         os.close(writing)
-        return Worker(pid, reading, slot, monotonic())
+        return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
         """In the child: the whole life of a worker."""
@@ -181,6 +246,8 @@ class Supervisor(Generic[Served]):
             os.close(inherited)
         self._service.stop.close_in_child()
         self._service.in_flight.occupy(slot)
+        if self._service.counted is not None:
+            self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
         stop = Stop()
         stop.on_term()
         stop.exit_after(self._service.graceful_timeout)
@@ -231,7 +298,10 @@ class Supervisor(Generic[Served]):
         if report == READY:
             worker.ready = True
             self._failed_starts = 0
-            if not self._announced and len(self._workers) == self._count and all(each.ready for each in self._workers):
+            all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
+            if self._retiring is not None and all_ready:
+                self._drain(self._retiring, "its replacement is ready")
+            if not self._announced and all_ready:
                 self._announced = True
                 self._service.ready(self._count)
         worker.reported = bool(report)
@@ -263,8 +333,13 @@ class Supervisor(Generic[Served]):
             if is_readable(worker.readiness):  # else a child of the worker still has the other end open
                 self._read_readiness(worker)
             self._forget_pipe(worker)
+        if worker is self._retiring:
+            self._retiring = None
+        if worker.drains:
+            log.info("worker %d has ended", worker.pid)
+            return
         if not worker.reported:
-            self._cannot_start(worker, f"a worker ended {_how_it_ended(status)} before it was ready")
+            self._cannot_start(worker, f"a worker ended {how_it_ended(status)} before it was ready")
         if self._service.stop.ordered:
             return
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
@@ -272,25 +347,37 @@ class Supervisor(Generic[Served]):
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _how_it_ended(status), delay)
+        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, how_it_ended(status), delay)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
         stop = self._service.stop
-        self._signal(signal.SIGTERM)
+        draining = stop.draining
+        self._signal(DRAIN if draining else signal.SIGTERM)
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
             stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S))
+            if draining and not stop.draining:  # the order to stop has followed
+                draining = False
+                self._signal(signal.SIGTERM)
             for worker in list(self._workers):
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
                 if pid:
                     self._workers.remove(worker)
                     if status and not (self._announced or worker.ready):
-                        self._not_started = _how_it_ended(status)
+                        self._not_started = how_it_ended(status)
         self._signal(signal.SIGKILL)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _drain(self, worker: Worker, why: str) -> None:
+        worker.drains = True
+        if worker is self._retiring:
+            self._retiring = None
+        log.info("worker %d finishes its requests: %s", worker.pid, why)
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, DRAIN)
+
+    def _signal(self, number: int) -> None:
         for worker in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, number)
@@ -300,9 +387,12 @@ class Supervisor(Generic[Served]):
         exit_now(1)
 
 
-def _how_it_ended(status: int) -> str:
+def how_it_ended(status: int) -> str:
+    """How a process with this wait status has ended, in words."""
     if os.WIFSIGNALED(status):
-        return f"by signal {signal.Signals(os.WTERMSIG(status)).name}"
+        number = os.WTERMSIG(status)
+        named = number in signal.Signals.__members__.values()  # of the real-time signals only two have names
+        return f"by signal {signal.Signals(number).name if named else number}"
     return f"with status {os.waitstatus_to_exitcode(status)}"
 
 
