@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from septet import forked, models, server
+from septet.console import attended
 from septet.errors import Failed, UsageError
 from septet.logs import configure
 from septet.processes.orders import Stop
@@ -108,6 +109,7 @@ class Server:
             stop = self._stop = Stop(signals=False)
             self._stack.callback(stop.close)
             service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=self._say_ready)
+            service = self._stack.enter_context(attended(self._config, service, supervised=False))
             self._thread = Thread(target=self._serve, args=(service,), name="septet.Server", daemon=True)
             self._thread.start()
             self._stack.callback(self._end)

@@ -93,16 +93,19 @@ class AccessLog:
         return cls(sys.stdout.buffer)
 
     def began(self, exchange: ServerExchange) -> None:
-        exchange.observer_state = time.monotonic()
+        exchange.observer_state = time.monotonic_ns()
 
     def ended(self, exchange: ServerExchange) -> None:
         client = exchange.request.client or exchange.client or ("-", 0)
         now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
         request = exchange.request
         began, exchange.observer_state = exchange.observer_state, None
-        took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
+        took = f"{(time.monotonic_ns() - began) // 1000}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
         self._sink.write(f'{client[0]} - - [{now}] "{line}" {exchange.status} {exchange.sent} {took}\n'.encode())
+
+    def aborted(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = None
 
 
 def _open_nowait(path: str, flags: int) -> int:

@@ -27,11 +27,20 @@ class Timeouts:
 
 
 class Observer(Protocol):
-    """Called by sessions when a request begins and when its answer has ended; for logs and measurements."""
+    """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    def began(self, exchange: Any) -> None: ...
+    Each sets `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and to None when it
+    has ended. It is None if `began` was not called.
+    """
 
-    def ended(self, exchange: Any) -> None: ...
+    def began(self, exchange: Any) -> None:
+        """The head of a request is complete, and the application will be called."""
+
+    def ended(self, exchange: Any) -> None:
+        """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
+
+    def aborted(self, exchange: Any) -> None:
+        """The connection has ended before the answer was complete."""
 
 
 class Admission(Protocol):

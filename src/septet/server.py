@@ -12,6 +12,7 @@ from typing import Any
 
 from septet import forked, models
 from septet.apps.site import Site
+from septet.console import attended
 from septet.errors import Failed, UsageError
 from septet.logs import configure
 from septet.net.address import parse_address
@@ -118,14 +119,16 @@ def run(
     service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready)
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
-    gc.collect()
-    gc.freeze()  # objects made so far are never collected: children share their pages, and collections skip them
+    has_workers = bool(config.workers) and models.concurrency(config.model) != "processes"
     try:
-        if config.workers and models.concurrency(config.model) != "processes":
-            supervise(service, run_model, config.workers)
-        else:
-            stop.exit_after(config.graceful_timeout)
-            run_model(service)
+        with attended(config, service, has_workers or config.model == "preforked") as service:
+            gc.collect()
+            gc.freeze()  # objects made so far are never collected: children share their pages, and collections skip them
+            if has_workers:
+                supervise(service, run_model, config.workers or 1)
+            else:
+                stop.exit_after(config.graceful_timeout)
+                run_model(service)
     except Failed as error:
         stop.exit_soon(error.exit_status)
         raise

@@ -19,8 +19,13 @@ from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
 from septet.http.incoming import Limits
 from septet.logs import AccessLog
+from septet.metrics.monitor import Monitor
+from septet.metrics.observer import unread_ms
+from septet.metrics.table import Table
 from septet.net.listener import Listener
+from septet.observers import Observers
 from septet.processes.in_flight import InFlight
+from septet.processes.attendant import Attendant
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ResourceExhaustion
@@ -30,11 +35,12 @@ from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts
 from septet.session.http1 import Session
+from septet.session.observed import ObservedSession
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
 from septet.settings.mount import parse_mount
-from septet.spans import Observers, SpanLog
+from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
 
@@ -55,6 +61,10 @@ class Service:
     in_flight: InFlight = field(default_factory=InFlight)
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
+    monitor: Monitor | None = None
+    """Counts for `--metrics-bind`; None: nothing is counted."""
+    endpoint: Attendant | None = None
+    """Answers at the address of `--metrics-bind`."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -69,13 +79,14 @@ class Service:
         ready: Callable[[int], None],
     ) -> "Service":
         """The service that a configuration describes. Raises Failed."""
-        in_flight = InFlight(config.limit_concurrency, config.limit_spool)
+        monitor = Monitor(Table.with_row()) if config.metrics_bind else None
+        in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission),
+            rules=rules_of(config, metrics or admission, monitor),
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -83,10 +94,13 @@ class Service:
             graceful_timeout=config.graceful_timeout,
             in_flight=in_flight,
             metrics=metrics,
+            monitor=monitor,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol of a client that was accepted. The one place where that is decided."""
+        if self.monitor is not None:
+            return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
         return Session(self.rules, address, listener.reached(sock))
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
@@ -147,7 +161,7 @@ def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
 
 
-def rules_of(config: Config, admission: Admission | None) -> Rules:
+def rules_of(config: Config, admission: Admission | None, monitor: Monitor | None = None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
@@ -167,15 +181,15 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
         refused=log.debug,
-        observer=_observer(config),
+        observer=_observer(config, monitor),
         admission=admission,
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 
-def _observer(config: Config) -> Observer | None:
-    logs: list[Observer] = []
+def _observer(config: Config, monitor: Monitor | None) -> Observer | None:
+    logs: list[Observer] = [] if monitor is None else [monitor.requests]
     if config.access_log:
         logs.append(AccessLog.open(config.access_log))
     if config.span_log:

@@ -208,7 +208,10 @@ def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
     """
     acceptor = client.acceptor
     try:
-        with acceptor.metrics.connection() if acceptor.metrics else nullcontext():
+        with (
+            acceptor.metrics.connection() if acceptor.metrics else nullcontext(),
+            acceptor.service.monitor.connection() if acceptor.service.monitor else nullcontext(),
+        ):
             _serve(client, dispatcher(acceptor.service, client, asgi_thread))
     except Exception:  # there was no memory to begin
         log.exception("a connection failed, and is cut")
@@ -301,16 +304,23 @@ def application_running(
     service: Service,
     application: Callable[[Service], AbstractContextManager[AsgiThread | None]] = asgi_in_thread,
     announce: bool = True,
+    capacity: int | None = 1,
 ) -> Iterator[AsgiThread | None]:
     """From the application's startup to its shutdown. For the main thread of a process.
 
     Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
-    listeners. Gives the thread in which an ASGI application runs, for `serve`; None for WSGI.
+    listeners. capacity: requests that can run at the same time, for metrics (0: there is no bound); None: this process
+    serves none, but forks, and should have no other thread. Gives the thread in which an ASGI application runs, for `serve`; None for WSGI.
     """
     with application(service) as asgi_thread:
         # Closed in the signal handler, because the main thread itself may be busy with a client.
         service.stop.on_order = partial(_on_order, service, asgi_thread)
-        with service.metrics.logged_by_thread() if service.metrics else nullcontext():
+        with (
+            service.metrics.logged_by_thread() if service.metrics else nullcontext(),
+            nullcontext()
+            if service.monitor is None or capacity is None
+            else service.monitor.serving(capacity, beats=asgi_thread is None),
+        ):
             if announce and not service.stop.ordered:
                 service.ready(1)
             yield asgi_thread

@@ -101,6 +101,9 @@ class Reactor:
                 loop.lap()
                 service.metrics.begin()
                 loop.call_later(service.metrics.interval_s, self._log_metrics, service.metrics)
+            if service.monitor:
+                service.monitor.describe(self.runner.capacity)
+                service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous))
             loop._ensure_self_pipe()  # made now, because it needs descriptors, which may be exhausted later
             service.ready(1)
             self.runner.run()
@@ -147,6 +150,8 @@ class Reactor:
         try:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
             self._connections.add(connection)
+            if self.service.monitor:
+                self.service.monitor.requests.connected()
             connection.attend(connection.session.phase.want)
         except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
@@ -190,6 +195,8 @@ class Reactor:
         self.start_accepting(listener)
 
     def forget(self, connection: ClientConnection) -> None:
+        if self.service.monitor and connection in self._connections:
+            self.service.monitor.requests.disconnected()
         self._connections.discard(connection)
         if self.stopping:
             self.end_if_done()

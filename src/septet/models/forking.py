@@ -32,7 +32,7 @@ CONCURRENCY = "processes"
 
 def run(service: Service) -> None:
     acceptor = Acceptor(service, drops_idle_clients=False)
-    with application_running(service, lifespan_in_parent):
+    with application_running(service, lifespan_in_parent, capacity=None):
         children = ChildProcesses(service.in_flight, service.stop)
         repeat_until_stop(partial(_accept_and_fork, service, children), acceptor, None)
         children.wait()
@@ -54,6 +54,8 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
     unblock_orders()
     service = replace(service, stop=stop)
     service.close_listeners()  # the child's copies; the parent goes on accepting
+    if service.endpoint is not None:
+        service.endpoint.close_in_child()
     try:
         with asgi_in_child(service) as asgi_thread:
             serve(client, asgi_thread)

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from septet import forked
+from septet.metrics.lanes import CHILD
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import UNUSED_SIGNALS, Stop, log_unused_signals_in_child
 from septet.streams import flush
@@ -171,7 +172,7 @@ class ChildProcesses:
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
         """In the child."""
-        self._in_flight.occupy(slot)
+        self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()
         run_exit_handlers(status)

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from septet import forked
 from septet.pollers import READABLE, Poll
+from septet.processes.attendant import TURN_S, Attendant
 
 CUT_MARGIN_S = 0.25
 """Seconds beyond the graceful time-out in which a model may end by itself, before the process is ended."""
@@ -123,11 +124,17 @@ class Stop:
             except BaseException:
                 log.exception("a signal handler of the application raised")
 
-    def wait_for_signal(self, timeout_s: float | None) -> None:
-        """Wait until a signal has been handled, or for so many seconds. For the main thread."""
+    def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:
+        """Wait until a signal has been handled, or for so many seconds. For the main thread. The attendant has its turn
+        meanwhile, after which the wait is over as well."""
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
+        if attendant is not None:
+            poller.add(attendant.fileno(), READABLE)
+            timeout_s = TURN_S if timeout_s is None else min(timeout_s, TURN_S)
         poller.wait(timeout_s)
+        if attendant is not None:
+            attendant.turn()
         if self._signals >= 0:
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)

@@ -16,7 +16,9 @@ from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
+from septet.metrics.monitor import Monitor
 from septet.pollers import READABLE, Poll
+from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import Stop, is_readable
@@ -94,6 +96,12 @@ class Supervised(Protocol):
     @property
     def graceful_timeout(self) -> float: ...
 
+    @property
+    def monitor(self) -> Monitor | None: ...
+
+    @property
+    def endpoint(self) -> Attendant | None: ...
+
     def close_listeners(self) -> None: ...
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
@@ -125,8 +133,12 @@ class Supervisor(Generic[Served]):
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
+        if self._service.monitor is not None:
+            self._service.monitor.supervise()
         forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
         self._poller.add(stop.fileno(), READABLE)
+        if self._service.endpoint is not None:
+            self._poller.add(self._service.endpoint.fileno(), READABLE)
         try:
             while not stop.ordered:
                 try:
@@ -176,6 +188,8 @@ class Supervisor(Generic[Served]):
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
+        if self._service.endpoint is not None:
+            self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
         stop = Stop()
         stop.on_term()
@@ -206,8 +220,12 @@ class Supervisor(Generic[Served]):
         return status
 
     def _wait(self, timeout: float | None) -> None:
-        longest = CHECK_WORKERS_S if timeout is None else max(0.0, min(timeout, CHECK_WORKERS_S))
+        endpoint = self._service.endpoint
+        most = CHECK_WORKERS_S if endpoint is None else TURN_S
+        longest = most if timeout is None else max(0.0, min(timeout, most))
         reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
+        if endpoint is not None:
+            endpoint.turn()
         self._service.stop.drain_and_check()
         for worker in self._workers:
             if worker.readiness in reporting:
@@ -263,12 +281,17 @@ class Supervisor(Generic[Served]):
             self._cannot_start(worker, f"a worker ended {_how_it_ended(status)} before it was ready")
         if self._service.stop.ordered:
             return
+        self._count_restart(status)
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
         log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _how_it_ended(status), delay)
+
+    def _count_restart(self, status: int) -> None:
+        if self._service.monitor is not None:
+            self._service.monitor.restarted("signal" if os.WIFSIGNALED(status) else "exit")
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
@@ -277,7 +300,7 @@ class Supervisor(Generic[Served]):
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
-            stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S))
+            stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S), self._service.endpoint)
             for worker in list(self._workers):
                 if os.waitpid(worker.pid, os.WNOHANG)[0]:
                     self._workers.remove(worker)

@@ -302,6 +302,15 @@ class Config:
         rule=Number("a number of seconds", 0, 1_000_000),
         metavar="SECONDS",
     )
+    metrics_bind: str | None = option(
+        None,
+        _LOGS,
+        f"Answer /metrics (Prometheus), /healthz, /readyz, /status.json and a page for the operator at this address: "
+        f"{SPELLINGS}. Whoever reaches it may read: choose 127.0.0.1, or an address that only your own programs reach.",
+        rule=Spelled(SPELLINGS, parse_address),
+        metavar="ADDRESS",
+        unset="nothing is counted",
+    )
     log_level: str = option(
         "info",
         _LOGS,

@@ -1,0 +1,69 @@
+"""What a server tells at the address of `--metrics-bind`: health, metrics, and a page for the operator.
+
+    with attended(config, service, supervised) as service:
+        ...  # run the model
+
+The supervisor answers there, between its own tasks, if there is one: it runs no application, so it is never busy. A
+server without a supervisor answers from a thread of its own.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from septet.console.answers import Answers
+from septet.console.endpoint import Endpoint
+from septet.date_and_server import date_and_server_fields
+from septet.metrics.exposition import MISSING, is_available
+from septet.metrics.reader import Reader
+from septet.net.address import parse_address
+from septet.net.listener import open_listeners
+from septet.apps.site import Site
+from septet.processes.orders import Stop
+from septet.rules import Rules, Timeouts
+from septet.service import Service
+from septet.settings.config import Config
+
+log = logging.getLogger("septet")
+
+BACKLOG = 128
+
+_TIMEOUTS = Timeouts(keep_alive=30.0, header=5.0, body=5.0, write=5.0)
+
+
+@contextmanager
+def attended(config: Config, service: Service, supervised: bool) -> Iterator[Service]:
+    """The service with an endpoint at `config.metrics_bind`, if there is one. Raises Failed."""
+    if service.monitor is None or config.metrics_bind is None:
+        yield service
+        return
+    if not is_available():
+        log.warning("%s. The other pages at %s do not", MISSING, config.metrics_bind)
+    with ExitStack() as stack:
+        listeners = open_listeners([parse_address(config.metrics_bind)], BACKLOG)
+        for listener in listeners:
+            stack.callback(listener.close)
+        reader = Reader(
+            service.monitor.table, service.listeners, lambda: state(service.stop), model=config.model, app=config.app
+        )
+        own = Service(
+            listeners=listeners,
+            site=Site(None),
+            rules=Rules(timeouts=_TIMEOUTS, date_and_server=date_and_server_fields(config.server_header, True)),
+            stop=service.stop,
+            ready=lambda workers: None,
+        )
+        endpoint = Endpoint(own, Answers(reader))
+        stack.callback(endpoint.close)
+        for listener in listeners:
+            print(f"septet: metrics at {listener}", file=sys.stderr, flush=True)
+        if not supervised:
+            stack.enter_context(endpoint.serving_in_thread())
+        yield replace(service, endpoint=endpoint)
+
+
+def state(stop: Stop) -> str:
+    """What /readyz says of a server whose order to stop this is."""
+    return "draining" if stop.ordered else "ready" if stop.started else "starting"
