@@ -13,9 +13,10 @@ import pytest
 
 from septet.errors import Failed
 from septet.logs import AccessLog
+from septet.observers import Observers
 from septet.protocol import RUN
 from septet.rules import Rules
-from septet.spans import Observers, SpanLog
+from septet.spans import SpanLog
 from support.carrier import CLIENT, Watched, ok, write_all
 from support.messages import render
 from support.models import MODELS, io_uring_refusal

@@ -123,7 +123,7 @@ def run(
     try:
         with attended(config, service, has_workers or config.model == "preforked") as service:
             gc.collect()
-            gc.freeze()  # objects made so far are never collected: children share their pages, and collections skip them
+            gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
             if has_workers:
                 supervise(service, run_model, config.workers or 1)
             else:

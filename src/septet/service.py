@@ -24,8 +24,8 @@ from septet.metrics.observer import unread_ms
 from septet.metrics.table import Table
 from septet.net.listener import Listener
 from septet.observers import Observers
-from septet.processes.in_flight import InFlight
 from septet.processes.attendant import Attendant
+from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import ResourceExhaustion
@@ -189,9 +189,12 @@ def rules_of(config: Config, admission: Admission | None, monitor: Monitor | Non
 
 
 def _observer(config: Config, monitor: Monitor | None) -> Observer | None:
-    logs: list[Observer] = [] if monitor is None else [monitor.requests]
+    logs: list[Observer] = []
     if config.access_log:
         logs.append(AccessLog.open(config.access_log))
     if config.span_log:
         logs.append(SpanLog.open(config.span_log))
+    if monitor is not None:
+        logs.append(monitor.requests)
+        monitor.requests.alone = len(logs) == 1
     return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)

@@ -21,7 +21,6 @@ from typing import Any
 
 from septet.errors import Failed
 from septet.protocol import ServerExchange
-from septet.rules import Observer
 from septet.streams import Sink
 
 log = logging.getLogger("septet")

@@ -61,7 +61,7 @@ def test_what_is_counted(model: str) -> None:
         assert status(server)["connections"]["accepted"] == 6
         found = samples(server)
         assert found['septet_requests_total{method="GET",status="2xx"}'] == 3
-        assert found['septet_request_duration_seconds_count{status="2xx"}'] == 4
+        assert found["septet_request_duration_seconds_count"] == 4
         assert found["septet_queue_wait_seconds_count"] >= 1
         wait_until(lambda: samples(server)["septet_sent_bytes_total"] > 10, "the sums are there")
 

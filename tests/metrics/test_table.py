@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from septet import forked
-from septet.metrics.lanes import BEGUN, CELLS, LOST, PID, SENT, WORKER
+from septet.metrics.lanes import ANSWERS, BEGUN, LOST, PID, SENT, WORKER
 from septet.metrics.table import Snapshot, Table
 
 CHILDREN = 40
@@ -83,7 +83,7 @@ def test_requests_in_flight_of_an_ended_process_are_lost(table: Table) -> None:
     process = other(table)
     process.occupy(number, WORKER)
     process.row[BEGUN] += 5
-    process.row[CELLS + 3] += 3
+    process.row[ANSWERS + 3] += 3
     table.retire(number)
     assert table.snapshot().total[LOST] == 2
 

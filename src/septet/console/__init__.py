@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from septet.apps.site import Site
 from septet.console.answers import Answers
 from septet.console.endpoint import Endpoint
 from septet.date_and_server import date_and_server_fields
@@ -20,7 +21,6 @@ from septet.metrics.exposition import MISSING, is_available
 from septet.metrics.reader import Reader
 from septet.net.address import parse_address
 from septet.net.listener import open_listeners
-from septet.apps.site import Site
 from septet.processes.orders import Stop
 from septet.rules import Rules, Timeouts
 from septet.service import Service

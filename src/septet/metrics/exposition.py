@@ -6,6 +6,7 @@ library's own multiprocess mode has them. Names follow https://prometheus.io/doc
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from math import inf
 from typing import Any
 
 from septet import __version__
@@ -13,7 +14,6 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     BOUNDS_S,
-    CLASSES,
     KIND,
     KINDS,
     LAG,
@@ -49,7 +49,7 @@ def render(reader: Reader, accept: str) -> tuple[bytes, str]:
     from prometheus_client.exposition import choose_encoder
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(reader))  # type: ignore[arg-type]
+    registry.register(_Collector(reader))
     encode, kind = choose_encoder(accept)
     return encode(registry), kind
 
@@ -85,7 +85,9 @@ class _Collector:
         yield InfoMetricFamily("septet", "The server.", {"version": __version__})
         yield GaugeMetricFamily("septet_ready", "1 if the server takes requests.", reader.state() == "ready")
         yield GaugeMetricFamily(
-            "septet_saturation_ratio", "Busy share of threads or event loops, mean of all processes.", reader.saturation()
+            "septet_saturation_ratio",
+            "Busy share of threads or event loops, mean of all processes.",
+            reader.saturation(),
         )
         processes = GaugeMetricFamily("septet_processes", "Processes that run.", labels=["kind"])
         for index, kind in enumerate(KINDS):
@@ -125,12 +127,9 @@ def _of_requests(snapshot: Snapshot) -> Iterator[Any]:
     ):
         yield CounterMetricFamily(f"septet_requests_{name}", help, count)
     took = HistogramMetricFamily(
-        "septet_request_duration_seconds", "From the complete head to the last byte of the answer.", labels=["status"]
+        "septet_request_duration_seconds", "From the complete head of a request to the last byte of its answer."
     )
-    for kind in range(1, CLASSES):
-        found = durations(total, kind)
-        if found.count:
-            took.add_metric([f"{kind}xx"], *_buckets(found))
+    took.add_metric([], *_buckets(durations(total)))
     yield took
     wait = HistogramMetricFamily("septet_queue_wait_seconds", "How long a request's bytes lay unread (a sample).")
     wait.add_metric([], *_buckets(histogram(total, QUEUE_WAIT, QUEUE_WAIT_NS)))
@@ -150,10 +149,8 @@ def _of_connections(snapshot: Snapshot) -> Iterator[Any]:
 
 def _buckets(found: Histogram) -> tuple[list[tuple[str, float]], float]:
     """Cumulative, as the library wants them."""
-    from prometheus_client.utils import floatToGoString
-
     cumulative, below = [], 0
-    for bound, count in zip((*BOUNDS_S, float("inf")), found.counts, strict=True):
+    for bound, count in zip((*BOUNDS_S, inf), found.counts, strict=True):
         below += count
-        cumulative.append((floatToGoString(bound), float(below)))
+        cumulative.append((str(bound) if bound < inf else "+Inf", float(below)))
     return cumulative, found.sum_s

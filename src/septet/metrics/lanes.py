@@ -41,8 +41,8 @@ TIMED_OUT = 22
 
 CLASSES = 6
 """Classes of status: 1xx to 5xx; class 0 is not used."""
-DURATION_NS = 24
-"""Sum of the durations, in nanoseconds: a lane for each class of status."""
+DURATION_NS = 23
+"""Sum of the durations below, in nanoseconds."""
 
 REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled")
 """Why a worker was replaced."""
@@ -57,26 +57,27 @@ BUCKETS = 32
 BOUNDS_S = tuple(UNIT_NS * 2**index / 1e9 for index in range(18))
 """Upper bounds in seconds of the buckets that are shown, from 0.25 ms to 33 s; all that is longer is shown as one."""
 
-QUEUE_WAIT = 48
+QUEUE_WAIT = 40
 """Histogram: how long the bytes of a request lay unread. A sample of requests."""
-QUEUE_WAIT_NS = 80
+QUEUE_WAIT_NS = 72
 """Sum of the above, in nanoseconds."""
-LAG = 96
+LAG = 88
 """Histogram: how late the event loop ran a timer."""
-LAG_SUM_NS = 128
+LAG_SUM_NS = 120
+
+DURATION = 136
+"""Histogram: from the complete head of a request to the last byte of its answer."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
-CELLS = 144
-"""Answers by method, class of status and duration. One increment counts a request in all three."""
-_CELLS_OF_METHOD = CLASSES * BUCKETS
-FIRST_CELL = {method: CELLS + index * _CELLS_OF_METHOD for index, method in enumerate(METHODS)}
-OTHER_CELL = FIRST_CELL["other"]
-COUNTERS_END = CELLS + len(METHODS) * _CELLS_OF_METHOD
+ANSWERS = 168
+"""Answers by method and class of status: CLASSES lanes for each of METHODS."""
+COUNTERS_END = ANSWERS + len(METHODS) * CLASSES
 
-SLOW = COUNTERS_END
-"""Text: the slowest requests of the process, see `metrics.slow`."""
-ROW_LANES = 2048
+SLOW = 256
+"""Text: the slowest requests of the process."""
+ROW_LANES = 512
 ROW_BYTES = ROW_LANES * 8
+"""A page of memory."""
 
 
 def bucket(duration_ns: int) -> int:

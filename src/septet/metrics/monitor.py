@@ -7,7 +7,19 @@ from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
 from time import monotonic_ns
 
-from septet.metrics.lanes import BEAT_NS, CAPACITY, KIND, LAG, LAG_NS, LAG_SUM_NS, LOOP_THREAD, REASONS, RESTARTS, SUPERVISOR, bucket
+from septet.metrics.lanes import (
+    BEAT_NS,
+    CAPACITY,
+    KIND,
+    LAG,
+    LAG_NS,
+    LAG_SUM_NS,
+    LOOP_THREAD,
+    REASONS,
+    RESTARTS,
+    SUPERVISOR,
+    bucket,
+)
 from septet.metrics.observer import RequestMetrics, request_metrics
 from septet.metrics.table import Table
 

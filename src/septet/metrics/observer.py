@@ -1,15 +1,20 @@
-"""Counts requests in the row of their process, for sessions that end and begin them.
+"""Counts requests in the row of their process, for sessions that begin and end them.
 
-`--metrics-bind` may cost a request little, so there is one increment for all that is counted of an answer: a cell for
-each method, class of status and bucket of the duration. The sums that a reader wants are made when it asks.
+`--metrics-bind` may cost a request little: its steps are counted in `tests/speed`. So
 
-Under the interpreter's global lock `row[lane] += 1` needs no lock of its own: a thread gives way at calls and at the
-end of loops alone, and there is none between reading and writing the lane. Without the global lock each method takes
-one.
+- the counts are kept in lists of the process, which cost a third of shared memory, and are added to the row now and
+  then (`flush`), at the latest after a quarter of a second (`monitor.BEAT_S`). A process that is killed takes with it
+  what it has counted since.
+- all answers are counted, but beyond BUSY_PER_S requests a second duration and size of one in SPARSE are measured, and
+  count SPARSE times: the clock alone would cost more than all the rest.
+
+Under the interpreter's global lock `counts[status] += 1` needs no lock of its own: a thread gives way at calls and at
+the end of loops alone, and there is none between reading and writing. Without the global lock each method takes one.
 """
 
 import socket
 import sys
+from itertools import compress
 from threading import Lock
 from time import monotonic_ns
 from typing import Any
@@ -17,24 +22,30 @@ from typing import Any
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
+    ANSWERS,
     BEGUN,
-    BUCKETS,
     CLASSES,
     CLOSED,
+    DURATION,
     DURATION_NS,
-    FIRST_CELL,
-    OTHER_CELL,
+    METHODS,
     QUEUE_WAIT,
     QUEUE_WAIT_NS,
     SENT,
-    UNIT_NS,
     bucket,
 )
 from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
-SAMPLE_NS = 10_000_000
-"""The kernel is asked for the wait of one request in this time, in each process; it costs a microsecond."""
+FLUSH_NS = 20_000_000
+"""Requests that begin so long after the last flush cause one. The kernel is asked then how long the request waited,
+which costs a microsecond."""
+
+BUSY_PER_S = 2000
+SPARSE = 16
+"""A power of two."""
+
+_STATUSES = 600
 
 _LAST_DATA_RECEIVED = 52
 """Offset of tcpi_last_data_recv in struct tcp_info (linux/tcp.h): milliseconds since data came last."""
@@ -45,53 +56,70 @@ class RequestMetrics:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._flush_at_ns = 0
-        self._duration_ns = [0] * CLASSES
-        """Sums that were not added to the row yet: to add to a list costs half as much."""
-        self._sent = 0
+        self.alone = True
+        """No other observer measures the duration of each request."""
+        self._flushed_at_ns = self._flush_at_ns = 0
+        self._mask = 0
+        """Of `_begun`: a request is measured if these bits are 0."""
+        self._begun = self._flushed = 0
+        self._answers: dict[str, list[int]] = {}
+        """Numbers by status, by method."""
 
     def began(self, exchange: ServerExchange) -> None:
-        self._table.row[BEGUN] += 1
+        self._begun = begun = self._begun + 1
+        if begun & self._mask:
+            exchange.observer_state = 0
+            return
         exchange.observer_state = now = monotonic_ns()
         if now > self._flush_at_ns:
             self._sample(exchange, now)
 
-    def ended(self, exchange: ServerExchange) -> None:
+    def ended(self, exchange: Any) -> None:
         began = exchange.observer_state
         if began is None:  # an answer to what was no request
-            self._count_answer_without_request(exchange)
+            self._begun += 1
+            self._count("other", exchange.status)
             return
         exchange.observer_state = None
-        took = monotonic_ns() - began
-        kind = exchange.status // 100
-        self._duration_ns[kind] += took
-        self._sent += exchange.sent
-        self._table.row[
-            FIRST_CELL.get(exchange.request.method, OTHER_CELL) + kind * BUCKETS + (took // UNIT_NS).bit_length()
-        ] += 1
+        try:
+            self._answers[exchange.request.method][exchange.http.status] += 1  # `status` is a property, and slower
+        except (KeyError, AttributeError):
+            self._count(exchange.request.method, exchange.status)
+        if began:
+            self._measured(exchange, monotonic_ns() - began)
 
     def aborted(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None
         self._table.row[ABORTED] += 1
 
-    def _count_answer_without_request(self, exchange: ServerExchange) -> None:
-        row = self._table.row
-        row[BEGUN] += 1
-        row[OTHER_CELL + exchange.status // 100 * BUCKETS] += 1
-        row[SENT] += exchange.sent
+    def _measured(self, exchange: ServerExchange, took_ns: int) -> None:
+        row, weight = self._table.row, self._mask + 1
+        row[SENT] += exchange.sent * weight
+        row[DURATION + bucket(took_ns)] += weight
+        row[DURATION_NS] += took_ns * weight
+
+    def _count(self, method: str, status: int) -> None:
+        """Count an answer. `ended` does so by itself for a method that is known and that has come before."""
+        self._answers.setdefault(method if method in METHODS else "other", [0] * _STATUSES)[status] += 1
 
     def flush(self) -> None:
         """Add to the row what was not added yet."""
         row = self._table.row
-        for kind, duration_ns in enumerate(self._duration_ns):
-            if duration_ns:
-                self._duration_ns[kind] -= duration_ns
-                row[DURATION_NS + kind] += duration_ns
-        sent, self._sent = self._sent, 0
-        row[SENT] += sent
+        begun = self._begun
+        row[BEGUN] += begun - self._flushed
+        self._flushed = begun
+        for method, counts in list(self._answers.items()):
+            first = ANSWERS + METHODS.index(method) * CLASSES
+            for status in compress(range(_STATUSES), counts):
+                count = counts[status]
+                counts[status] -= count
+                row[first + status // 100] += count
 
     def _sample(self, exchange: Any, now_ns: int) -> None:
-        self._flush_at_ns = now_ns + SAMPLE_NS
+        """Flush, see how busy the process is, and ask the kernel how long this request waited."""
+        begun, since_ns = self._begun - self._flushed, now_ns - self._flushed_at_ns
+        self._mask = SPARSE - 1 if self.alone and begun * 1_000_000_000 > BUSY_PER_S * since_ns else 0
+        self._flushed_at_ns, self._flush_at_ns = now_ns, now_ns + FLUSH_NS
         self.flush()
         wait_ms = exchange.unread_ms()
         if wait_ms is not None:

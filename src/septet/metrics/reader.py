@@ -14,15 +14,17 @@ from septet import __version__
 from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
+    ANSWERS,
     BEAT_NS,
     BEGUN,
     BOUNDS_S,
     BUCKETS,
     CAPACITY,
-    CELLS,
+    CHILD,
     CLASSES,
     CLOSED,
     COUNTERS_END,
+    DURATION,
     DURATION_NS,
     KIND,
     KINDS,
@@ -41,7 +43,6 @@ from septet.metrics.lanes import (
     STARTED_NS,
     SUPERVISOR,
     TIMED_OUT,
-    CHILD,
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
@@ -79,6 +80,7 @@ class Histogram:
         """The upper bound, in seconds, of the bucket in which this share of the samples is reached; None if there are
         no samples, or if it is the last bucket, which has no bound."""
         wanted, seen = share * self.count, 0
+        bound: float
         for bound, count in zip(BOUNDS_S, self.counts, strict=False):
             seen += count
             if seen and seen >= wanted:
@@ -95,16 +97,9 @@ def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
     return Histogram.of(lanes[first : first + BUCKETS].tolist(), lanes[sum_lane] / 1e9)
 
 
-def durations(lanes: memoryview, kind: int | None = None) -> Histogram:
-    """Of requests with a status of this class; None: of all."""
-    kinds = range(CLASSES) if kind is None else (kind,)
-    counts = [0] * BUCKETS
-    for method in range(len(METHODS)):
-        for each in kinds:
-            first = CELLS + (method * CLASSES + each) * BUCKETS
-            for index in range(BUCKETS):
-                counts[index] += lanes[first + index]
-    return Histogram.of(counts, sum(lanes[DURATION_NS + each] for each in kinds) / 1e9)
+def durations(lanes: memoryview) -> Histogram:
+    """Of all requests that were answered; of a sample of them where a process was busy."""
+    return histogram(lanes, DURATION, DURATION_NS)
 
 
 def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
@@ -112,15 +107,19 @@ def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
     found = {}
     for index, method in enumerate(METHODS):
         for kind in range(CLASSES):
-            first = CELLS + (index * CLASSES + kind) * BUCKETS
-            if count := sum(lanes[first : first + BUCKETS]):
+            if count := lanes[ANSWERS + index * CLASSES + kind]:
                 found[method, kind] = count
     return found
 
 
+def answered(lanes: memoryview) -> int:
+    """Number of answers."""
+    return sum(lanes[ANSWERS:COUNTERS_END])
+
+
 def in_flight(lanes: memoryview) -> int:
     """Requests. Not less than 0: a row is copied while its process writes to it."""
-    return max(0, lanes[BEGUN] - lanes[ABORTED] - sum(lanes[CELLS:COUNTERS_END]))
+    return max(0, lanes[BEGUN] - lanes[ABORTED] - answered(lanes))
 
 
 @dataclass(slots=True)
@@ -166,20 +165,24 @@ class Reader:
         snapshot = self._table.snapshot()
         self._before, self._last = self._last, (now_s, snapshot)
         seen = {row.lanes[PID]: self._look_at(row, now_s) for row in self.described(snapshot)}
-        self._shares = {pid: _shares(self._seen[pid], each, row_of(snapshot, pid)) for pid, each in seen.items() if pid in self._seen}
+        self._shares = {
+            pid: _shares(self._seen[pid], each, row_of(snapshot, pid))
+            for pid, each in seen.items()
+            if pid in self._seen
+        }
         self._seen = seen
 
     def described(self, snapshot: Snapshot) -> list[Row]:
         """The processes of which details are told: not those that live for one connection."""
-        return [row for row in snapshot.rows if row.lanes[KIND] != CHILD][:DESCRIBED]
+        begun = [row for row in snapshot.rows if row.lanes[STARTED_NS]]  # others are being forked
+        return [row for row in begun if row.lanes[KIND] != CHILD][:DESCRIBED]
 
     def _look_at(self, row: Row, now_s: float) -> _Seen:
         pid, thread = row.lanes[PID], row.lanes[LOOP_THREAD]
         used = usage(pid)
         loop_s = wanted_cpu_s(pid, thread) if thread else None
-        served_s = sum(row.lanes[DURATION_NS : DURATION_NS + CLASSES]) / 1e9
-        answered = sum(row.lanes[CELLS:COUNTERS_END])
-        return _Seen(now_s, used.cpu_s if used else 0.0, loop_s, served_s, answered)
+        served_s = row.lanes[DURATION_NS] / 1e9
+        return _Seen(now_s, used.cpu_s if used else 0.0, loop_s, served_s, answered(row.lanes))
 
     def shares(self, pid: int) -> Shares:
         """How busy this process was lately."""
@@ -240,8 +243,7 @@ class Reader:
         if self._before is None or self._last is None:
             return 0.0
         (then_s, before), (now_s, now) = self._before, self._last
-        count = sum(now.total[CELLS:COUNTERS_END]) - sum(before.total[CELLS:COUNTERS_END])
-        return count / (now_s - then_s)
+        return (answered(now.total) - answered(before.total)) / (now_s - then_s)
 
     def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
         """A histogram since the server began, and its quantiles of the last seconds if there were any samples."""
@@ -256,7 +258,9 @@ class Reader:
 
     def _listener(self, name: str, sock: Any) -> dict[str, Any]:
         queue = listen_queue(sock)
-        return {"address": name} | ({} if queue is None else {"queue": queue.depth, "limit": queue.limit, "drops": queue.drops})
+        return {"address": name} | (
+            {} if queue is None else {"queue": queue.depth, "limit": queue.limit, "drops": queue.drops}
+        )
 
     def _process(self, row: Row) -> dict[str, Any]:
         lanes = row.lanes
@@ -268,7 +272,7 @@ class Reader:
             "uptime_s": round((now_ns - lanes[STARTED_NS]) / 1e9, 1),
             "capacity": lanes[CAPACITY] or None,
             "in_flight": in_flight(lanes),
-            "answered": sum(lanes[CELLS:COUNTERS_END]),
+            "answered": answered(lanes),
             "connections": lanes[ACCEPTED] - lanes[CLOSED],
             "cpu": round(shares.cpu, 3),
             "saturation": None if lanes[KIND] == SUPERVISOR else round(shares.saturation, 3),

@@ -36,8 +36,8 @@ from time import monotonic_ns
 from septet import forked
 from septet.metrics.lanes import (
     ABORTED,
+    ANSWERS,
     BEGUN,
-    CELLS,
     COUNTERS,
     COUNTERS_END,
     KIND,
@@ -169,7 +169,7 @@ class Table:
 
     def retire_ended(self) -> None:
         """Retire the rows of all processes that have ended: for rows whose parent has ended as well."""
-        pids = self._lanes[PID :: ROW_LANES]
+        pids = self._lanes[PID::ROW_LANES]
         for number in range(_FIRST, self._lanes[_HIGHEST] + 1):
             if pids[number] and not os.path.exists(f"/proc/{pids[number]}"):
                 self.retire(number)
@@ -199,7 +199,7 @@ class Table:
         """See the module's docstring."""
         current = self._lanes[_WORD] & 1
         row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
-        in_flight = row[BEGUN] - row[ABORTED] - sum(row[CELLS:COUNTERS_END])
+        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:COUNTERS_END])
         if in_flight > 0:
             row[LOST] += in_flight
             row[ABORTED] += in_flight
@@ -245,7 +245,7 @@ class Table:
         return Snapshot(memoryview(lanes).cast("Q"), tuple(rows))
 
     def _living(self) -> list[int]:
-        pids = self._lanes[PID :: ROW_LANES]
+        pids = self._lanes[PID::ROW_LANES]
         return [number for number in range(_FIRST, self._lanes[_HIGHEST] + 1) if pids[number]]
 
     def _copy(self, number: int) -> Row:

@@ -94,7 +94,9 @@ class AsgiThread:
     def __init__(self, service: Service, asgi: Asgi, with_lifespan: bool = True) -> None:
         self._stop = service.stop
         self._graceful_timeout = service.graceful_timeout
-        self._monitor = service.monitor if with_lifespan else None  # a process that serves one client has no time to beat
+        self._monitor = (
+            service.monitor if with_lifespan else None
+        )  # a process that serves one client has no time to beat
         self._lifespan = Lifespan(asgi) if with_lifespan else None
         self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
         """None when the application has started, or the order to stop has come; else why it could not start. Its `put`

@@ -310,7 +310,8 @@ def application_running(
 
     Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
     listeners. capacity: requests that can run at the same time, for metrics (0: there is no bound); None: this process
-    serves none, but forks, and should have no other thread. Gives the thread in which an ASGI application runs, for `serve`; None for WSGI.
+    serves none, but forks, and should have no other thread. Gives the thread in which an ASGI application runs, for
+    `serve`; None for WSGI.
     """
     with application(service) as asgi_thread:
         # Closed in the signal handler, because the main thread itself may be busy with a client.
