@@ -40,29 +40,19 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "apps": frozenset({"exchange", "http"}),
     "net": frozenset(),
     "inventory": frozenset(),
-    "settings": frozenset({"inventory", "net", "proxies"}),
+    "settings": frozenset({"inventory", "log_format", "net", "proxies"}),
     "metrics": frozenset({"exchange", "protocol", "rules"}),
     "processes": frozenset({"exchange", "rules", "loop", "metrics", "pollers", "streams"}),
     "date_and_server": frozenset(),
     "streams": frozenset(),
-    "logs": frozenset({"exchange", "protocol", "streams"}),
+    "logs": frozenset(),
+    "log_format": frozenset({"exchange"}),
+    "access_log": frozenset({"log_format", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "observers": frozenset({"protocol", "rules"}),
     "service": frozenset(
-        {
-            "apps",
-            "http",
-            "inventory",
-            "logs",
-            "metrics",
-            "net",
-            "observers",
-            "processes",
-            "protocol",
-            "proxies",
-            "rules",
-        }
-        | {"session", "settings", "spans", "date_and_server"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
+        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans"}
     ),
     "console": frozenset(
         {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from septet.access_log import AccessLog
 from septet.errors import Failed
-from septet.logs import AccessLog
 from septet.observers import Observers
 from septet.protocol import RUN
 from septet.rules import Rules

@@ -46,7 +46,7 @@ def run(application: Any = None, /, **options: Any) -> None:
         raise UsageError("septet.run needs the main thread, where signals arrive; septet.Server serves on another")
     config, application = _config(application, options)
     if not logging.getLogger().handlers:
-        configure(config.log_level)
+        configure(config.log_level, config.log_format, config.log_config)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     forked.by_application = False  # in a process that was forked by the program, which may serve as well

@@ -1,5 +1,7 @@
 """Several observers of requests as one."""
 
+from time import monotonic_ns
+
 from septet.protocol import ServerExchange
 from septet.rules import Observer
 
@@ -25,3 +27,16 @@ class Observers:
         for observer in self._observers:
             exchange.observer_state = began
             observer.aborted(exchange)
+
+
+class Beginnings:
+    """Notes when requests begin, where no other observer does."""
+
+    def began(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = monotonic_ns()
+
+    def ended(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = None
+
+    def aborted(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = None

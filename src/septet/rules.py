@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from septet.exchange import Request
+from septet.exchange import Fields, Request
 from septet.http.incoming import Limits
 
 STOPPING_S = 0.3
@@ -82,5 +82,11 @@ class Rules:
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address. Gives the request with the fields that
     the application may see. None: untrusted fields are removed."""
+    identify: Callable[[Request, str], tuple[Request, str]] | None = None
+    """Called with a request and its peer's address. Gives the request with an id in a header field, and the id."""
+    more_fields: Callable[[Any], Fields] | None = None
+    """Called with an exchange whose answer begins. Gives fields to be added to its head."""
+    clock: Callable[[], int] = int
+    """Nanoseconds, for sessions that note instants."""
     expects_proxy_header: Callable[[str], bool] | None = None
     """True if the peer at this address is a proxy whose connections begin with a PROXY header; None: no peer is."""

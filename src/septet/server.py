@@ -34,7 +34,7 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
     For a process that does nothing else. `said` are remarks on the configuration, which are logged.
     """
     share_heap()
-    configure(config.log_level)
+    configure(config.log_level, config.log_format, config.log_config)
     restore_inherited_signals()
     for remark in said:
         log.warning("%s", remark)
@@ -82,7 +82,7 @@ def restore_inherited_signals() -> None:
 def _with_absolute_paths(config: Config) -> Config:
     """To be called before the application is loaded, because that may change the working directory."""
     logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
-    if config.access_log == "-":
+    if config.access_log in ("-", "logger"):
         del logs["access_log"]
     return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)
 

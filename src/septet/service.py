@@ -8,22 +8,26 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from socket import socket
 from tempfile import gettempdir
+from time import monotonic_ns
 from typing import Any
 
 from septet import inventory
+from septet.access_log import AccessLog, LoggedAccess
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
+from septet.apps.noted import NotedAsgi, NotedWsgi
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
+from septet.exchange import Fields
 from septet.http.incoming import Limits
-from septet.logs import AccessLog
+from septet.log_format import NOTED, fields_of, formatter
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
 from septet.metrics.table import Table
 from septet.net.listener import Listener
-from septet.observers import Observers
+from septet.observers import Beginnings, Observers
 from septet.processes.attendant import Attendant
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
@@ -32,10 +36,11 @@ from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
 from septet.proxies.filter import UntrustedFieldFilter
+from septet.proxies.request_id import RequestId
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts
 from septet.session.http1 import Session
-from septet.session.observed import ObservedSession
+from septet.session.observed import NotingSession, ObservedSession
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
@@ -63,6 +68,8 @@ class Service:
     metrics: ProcessMetrics | None = None
     monitor: Monitor | None = None
     """Counts for `--metrics-bind`; None: nothing is counted."""
+    notes: bool = False
+    """Sessions note when their application was called and when it had answered."""
     endpoint: Attendant | None = None
     """Answers at the address of `--metrics-bind`."""
     context: Context = field(default_factory=copy_context)
@@ -95,10 +102,13 @@ class Service:
             in_flight=in_flight,
             metrics=metrics,
             monitor=monitor,
+            notes=notes(config),
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol of a client that was accepted. The one place where that is decided."""
+        if self.notes:
+            return NotingSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
         if self.monitor is not None:
             return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
         return Session(self.rules, address, listener.reached(sock))
@@ -150,11 +160,20 @@ def load_site(config: Config, application: Any = None) -> Site:
         application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
-        return Site(Asgi(application, extensions), tuple(directories))
+        asgi = NotedAsgi if notes(config) else Asgi
+        return Site(asgi(application, extensions), tuple(directories))
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
-    return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+    wsgi = NotedWsgi if notes(config) else Wsgi
+    return Site(wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+
+
+def notes(config: Config) -> bool:
+    """Whether an option wants to know when applications are called and have answered, or changes heads."""
+    logged = fields_of(config.access_log_format) if config.access_log else set()
+    of_answers = any(name.startswith("response:") for name in logged)
+    return bool(config.server_timing or config.request_id or of_answers or logged & NOTED)
 
 
 def _name_of(application: Any) -> str:
@@ -164,6 +183,7 @@ def _name_of(application: Any) -> str:
 def rules_of(config: Config, admission: Admission | None, monitor: Monitor | None = None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
+    identify = RequestId(config.request_id.lower().encode(), trust) if config.request_id else None
     return Rules(
         limits=Limits(
             request_line=config.limit_request_line,
@@ -183,17 +203,50 @@ def rules_of(config: Config, admission: Admission | None, monitor: Monitor | Non
         refused=log.debug,
         observer=_observer(config, monitor),
         admission=admission,
+        identify=identify,
+        more_fields=_more_fields(config),
+        clock=monotonic_ns,
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 
+def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
+    """Fields that the server adds to answers, given their exchange."""
+    id_field = config.request_id.encode() if config.request_id else b""
+    if not (id_field or config.server_timing):
+        return None
+
+    def more_fields(exchange: Any) -> Fields:
+        fields = [(b"Server-Timing", timing(exchange))] if config.server_timing else []
+        if exchange.request_id is not None:
+            fields.append((id_field, exchange.request_id.encode()))
+        return tuple(fields)
+
+    return more_fields
+
+
+def timing(exchange: Any) -> bytes:
+    """The value of Server-Timing (W3C), in milliseconds: how long the request waited for the application, and how long
+    that took until its answer began."""
+    now, began, called = monotonic_ns(), exchange.observer_state, exchange.called_ns
+    if not began or not called:
+        return b"total;dur=%.3f" % ((now - began) / 1e6) if began else b"total"
+    return b"queue;dur=%.3f, app;dur=%.3f" % ((called - began) / 1e6, (now - called) / 1e6)
+
+
 def _observer(config: Config, monitor: Monitor | None) -> Observer | None:
     logs: list[Observer] = []
     if config.access_log:
-        logs.append(AccessLog.open(config.access_log))
+        format = formatter(config.access_log_format)
+        if config.access_log == "logger":
+            logs.append(LoggedAccess(format, config.access_log_exclude))
+        else:
+            logs.append(AccessLog.open(config.access_log, format, config.access_log_exclude))
     if config.span_log:
         logs.append(SpanLog.open(config.span_log))
+    if config.server_timing and not logs:
+        logs.append(Beginnings())
     if monitor is not None:
         logs.append(monitor.requests)
         monitor.requests.alone = len(logs) == 1

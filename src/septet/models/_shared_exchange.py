@@ -61,6 +61,15 @@ class SharedExchange:
         return self._exchange.request
 
     @property
+    def called_ns(self) -> int:
+        """When the application was called; AttributeError if the session does not note that."""
+        return self._exchange.called_ns  # type: ignore[attr-defined,no-any-return]
+
+    @called_ns.setter
+    def called_ns(self, now_ns: int) -> None:
+        self._exchange.called_ns = now_ns  # type: ignore[attr-defined]
+
+    @property
     def lost(self) -> bool:
         return self._session.lost
 
