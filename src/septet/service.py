@@ -93,7 +93,7 @@ class Service:
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission, monitor),
+            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, monitor)),
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -180,7 +180,7 @@ def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
 
 
-def rules_of(config: Config, admission: Admission | None, monitor: Monitor | None = None) -> Rules:
+def rules_of(config: Config, admission: Admission | None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     identify = RequestId(config.request_id.lower().encode(), trust) if config.request_id else None
@@ -201,7 +201,6 @@ def rules_of(config: Config, admission: Admission | None, monitor: Monitor | Non
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
         refused=log.debug,
-        observer=_observer(config, monitor),
         admission=admission,
         identify=identify,
         more_fields=_more_fields(config),

@@ -144,7 +144,7 @@ def test_logging_configuration_with_a_mistake(model: str, content: str | None, c
 @engine_decides
 def test_messages_in_json(model: str) -> None:
     with serve(model, "wsgi", "--log-format", "json") as server:
-        assert server.get("/fail").status == 500
+        assert server.get("/fail?when=before+start").status == 500
         wait_until(lambda: "the application raised" in server.stderr(), "it is logged")
         record = next(json.loads(line) for line in server.stderr().splitlines() if line.startswith("{"))
         assert (record["level"], record["logger"]) == ("ERROR", "septet")
