@@ -153,7 +153,7 @@ class Reactor:
             if self.service.monitor:
                 self.service.monitor.requests.connected()
             connection.attend(connection.session.phase.want)
-        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+        except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()

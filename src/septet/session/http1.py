@@ -297,6 +297,6 @@ class Session(Http1Exchange):
             self._rules.observer.aborted(self)
         self.delivery = None
         self.exchange = None  # type: ignore[assignment]
-        self.drop_body()
         if self._admitted:
             self._release()
+        self.drop_body()
