@@ -1,6 +1,8 @@
 """What a model is given to serve: listeners, application, rules, and the order to stop; made from a configuration."""
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -23,6 +25,7 @@ from septet.date_and_server import date_and_server_fields
 from septet.exchange import Fields
 from septet.http.incoming import Limits
 from septet.log_format import NOTED, fields_of, formatter
+from septet.metrics.lanes import TIMED_OUT
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
 from septet.metrics.table import Table
@@ -32,6 +35,7 @@ from septet.processes.attendant import Attendant
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
+from septet.processes.request_watch import RequestWatch
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
@@ -68,6 +72,11 @@ class Service:
     metrics: ProcessMetrics | None = None
     monitor: Monitor | None = None
     """Counts for `--metrics-bind`; None: nothing is counted."""
+    request_watch: RequestWatch | None = None
+    """For `--request-timeout`."""
+    retire: Callable[[str], None] | None = None
+    """Has this process replaced, given why: it takes no new requests, and ends when the others are answered. None:
+    there is no supervisor to replace it."""
     notes: bool = False
     """Sessions note when their application was called and when it had answered."""
     endpoint: Attendant | None = None
@@ -87,13 +96,15 @@ class Service:
     ) -> "Service":
         """The service that a configuration describes. Raises Failed."""
         monitor = Monitor(Table.with_row()) if config.metrics_bind else None
+        watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         return cls(
             listeners=listeners,
             site=site,
-            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, monitor)),
+            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, monitor, watch)),
+            request_watch=watch,
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -115,7 +126,18 @@ class Service:
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
-        return replace(self, stop=stop, ready=ready, workers=workers)
+        return replace(self, stop=stop, ready=ready, workers=workers, retire=self._retire)
+
+    def _retire(self, why: str) -> None:
+        """In a worker: end gracefully. The supervisor replaces it."""
+        if self.monitor is not None:
+            self.monitor.retiring(why)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def count_timed_out(self) -> None:
+        """A request has exceeded `--request-timeout`."""
+        if self.monitor is not None:
+            self.monitor.table.row[TIMED_OUT] += 1
 
     def close_listeners(self) -> None:
         """Accept no more clients. The kernel refuses new connections, which would otherwise wait in vain."""
@@ -173,7 +195,7 @@ def notes(config: Config) -> bool:
     """Whether an option wants to know when applications are called and have answered, or changes heads."""
     logged = fields_of(config.access_log_format) if config.access_log else set()
     of_answers = any(name.startswith("response:") for name in logged)
-    return bool(config.server_timing or config.request_id or of_answers or logged & NOTED)
+    return bool(config.request_timeout or config.server_timing or config.request_id or of_answers or logged & NOTED)
 
 
 def _name_of(application: Any) -> str:
@@ -234,8 +256,8 @@ def timing(exchange: Any) -> bytes:
     return b"queue;dur=%.3f, app;dur=%.3f" % ((called - began) / 1e6, (now - called) / 1e6)
 
 
-def _observer(config: Config, monitor: Monitor | None) -> Observer | None:
-    logs: list[Observer] = []
+def _observer(config: Config, monitor: Monitor | None, watch: RequestWatch | None) -> Observer | None:
+    logs: list[Observer] = [] if watch is None else [watch]
     if config.access_log:
         format = formatter(config.access_log_format)
         if config.access_log == "logger":

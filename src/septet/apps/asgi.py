@@ -5,6 +5,7 @@ A `Cycle` is one request and its answer. The model creates it and runs it as a t
 """
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -84,7 +85,10 @@ class Cycle(Channel):
         except BaseException as error:  # a cancellation as well: it ends only this request
             if forked.by_application:  # a child that the application has forked: the client is the parent's
                 forked.exit_child(None if isinstance(error, ClientGone) else error)
-            log_raised(self._request, error, self.disconnect_received)
+            if self.answered and isinstance(error, CancelledError):  # we have cancelled it: it took too long
+                log.debug("the application was cancelled after its answer at %s", self._described())
+            else:
+                log_raised(self._request, error, self.disconnect_received)
         else:
             if not (self.answered or exchange.lost or self.disconnect_received):
                 log.error("the application returned without a whole answer at %s", self._described())

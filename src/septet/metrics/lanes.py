@@ -21,6 +21,9 @@ BEAT_NS = 5
 LAG_NS = 6
 """How late the event loop ran the last timer."""
 
+RETIRING = 7
+"""1 + index in REASONS of why the process wants to be replaced; 0: it does not."""
+
 KINDS = ("server", "worker", "child", "supervisor")
 SERVER, WORKER, CHILD, SUPERVISOR = range(4)
 

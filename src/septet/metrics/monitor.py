@@ -17,6 +17,7 @@ from septet.metrics.lanes import (
     LOOP_THREAD,
     REASONS,
     RESTARTS,
+    RETIRING,
     SUPERVISOR,
     bucket,
 )
@@ -37,6 +38,10 @@ class Monitor:
     def supervise(self) -> None:
         """This process is the supervisor."""
         self.table.row[KIND] = SUPERVISOR
+
+    def retiring(self, reason: str) -> None:
+        """This process wants to be replaced; reason: one of `lanes.REASONS`."""
+        self.table.row[RETIRING] = 1 + REASONS.index(reason)
 
     def restarted(self, reason: str) -> None:
         """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""

@@ -27,10 +27,12 @@ from septet.models._acceptor import Acceptor, Client
 from septet.models._answer import answer, answer_without_waiting
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._drive import Dispatch, drive, expire, receive_compactly
+from septet.models._late_requests import BlockedThread
 from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
+from septet.processes.stacks import thread_in
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
 
@@ -52,6 +54,7 @@ class _ClientWait:
 
     def __init__(self, client: Client) -> None:
         acceptor, self._sock, self._session, self._deferred_s = client
+        self.sock = self._sock
         self._acceptor = acceptor
         self._client_poller = Poll()
         self._client_poller.add(self._sock.fileno(), READABLE)
@@ -98,6 +101,12 @@ class _ClientWait:
 
     def give_up(self) -> None:
         self._write(self._session.exchange.fail())
+
+    def abandon(self) -> bool:
+        """From another thread: refuse what the application gives from now on. True if it is just giving something."""
+        codes = _ClientWait.deliver.__code__, _ClientWait.inform.__code__, _ClientWait.give_up.__code__
+        self.__class__ = _AbandonedWait
+        return any(thread_in(code, lambda frame: frame.f_locals.get("self") is self) is not None for code in codes)
 
     def _write(self, want: Want) -> None:
         while want is WRITE or want is EITHER:
@@ -199,6 +208,25 @@ class _ClientWait:
             self._acceptor.count_as_busy()
             return False
         return True
+
+
+class _AbandonedWait(_ClientWait):
+    """The delivery of a client whose request has exceeded its time."""
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def inform(self, status: int, fields: Fields) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def check_client(self) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def await_body(self) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def give_up(self) -> None:
+        pass
 
 
 def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
@@ -322,9 +350,18 @@ def application_running(
             if service.monitor is None or capacity is None
             else service.monitor.serving(capacity, beats=asgi_thread is None),
         ):
+            if capacity is not None:
+                watch_requests(service, asgi_thread)
             if announce and not service.stop.ordered:
                 service.ready(1)
             yield asgi_thread
+
+
+def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:
+    """Begin to watch the requests of this process, with `--request-timeout`."""
+    if service.request_watch is not None:
+        find = BlockedThread if asgi_thread is None else asgi_thread.running
+        service.request_watch.start(find, service.retire, service.count_timed_out)
 
 
 def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:

@@ -19,6 +19,7 @@ from septet.apps.wsgi import Wsgi
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
 from septet.models._client_connection import ClientConnection
+from septet.models._late_requests import OnReactor
 from septet.models._leaders import Leaders
 from septet.models._member import Due
 from septet.models._runners import Asynchronous, OnLoop, Runner
@@ -28,7 +29,7 @@ from septet.pollers import EXCLUSIVE, READABLE
 from septet.processes.capacity import default_threads
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
-from septet.protocol import CLOSE, ServerProtocol
+from septet.protocol import CLOSE, ServerExchange, ServerProtocol
 from septet.rules import STOPPING_S
 from septet.service import Service
 
@@ -104,6 +105,8 @@ class Reactor:
             if service.monitor:
                 service.monitor.describe(self.runner.capacity)
                 service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous))
+            if service.request_watch is not None:
+                service.request_watch.start(self._running, service.retire, service.count_timed_out)
             loop._ensure_self_pipe()  # made now, because it needs descriptors, which may be exhausted later
             service.ready(1)
             self.runner.run()
@@ -120,6 +123,11 @@ class Reactor:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
+
+    def _running(self, exchange: ServerExchange) -> OnReactor:
+        """What is known of a request, for the watch. From any thread."""
+        connection = next((each for each in list(self._connections) if exchange is each.session.exchange), None)
+        return OnReactor(exchange, connection, self.loop, self._tasks, self.call_on_loop)
 
     # Clients
 
@@ -270,5 +278,7 @@ class Reactor:
         self.runner.end()
 
     def _close(self) -> None:
+        if self.service.request_watch is not None:
+            self.service.request_watch.stop()
         self.starter.close()
         self.loop.close()

@@ -20,8 +20,8 @@ from functools import partial
 from septet.errors import Failed
 from septet.models._acceptor import Acceptor, Client
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
-from septet.models._blocking import application_running, repeat_until_stop, serve
-from septet.processes.children import ChildProcesses, unblock_orders
+from septet.models._blocking import application_running, repeat_until_stop, serve, watch_requests
+from septet.processes.children import ChildProcesses, exit_now, unblock_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
 from septet.service import Service
@@ -58,6 +58,7 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
         service.endpoint.close_in_child()
     try:
         with asgi_in_child(service) as asgi_thread:
+            watch_requests(replace(service, retire=lambda why: exit_now(1)), asgi_thread)
             serve(client, asgi_thread)
     except Failed as error:
         service.exhaustion.report(str(error))

@@ -219,6 +219,10 @@ class Http1Exchange(OutputQueue):
         except MemoryError:  # perhaps the application failed for lack of memory, too
             return self.lose()
 
+    def time_out(self) -> None:
+        self._fault = ProtocolError(504, "the application took too long")
+        self.http.keep_alive = False
+
     def refuse(self, fault: ProtocolError) -> Want:
         """Answer a request that cannot be served, and close; cut the connection if an answer has begun already."""
         self._fault = fault

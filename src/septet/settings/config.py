@@ -280,6 +280,16 @@ class Config:
         metavar="SECONDS",
     )
 
+    request_timeout: float = option(
+        0.0,
+        _DEADLINES,
+        "Time that an application has for a whole answer, from the request's complete header, or after a body from its "
+        "call. Then the client is answered 504, or its stream is cut; the log has the stacks of all threads and tasks; "
+        "an ASGI application is cancelled; a thread that does not end costs its worker. 0: no limit.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
+
     server_header: str = option(
         "septet",
         _LOGS,
