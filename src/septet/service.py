@@ -67,6 +67,7 @@ class Service:
     threads: int | None = None
     workers: int | None = None
     graceful_timeout: float = 30.0
+    worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
@@ -95,7 +96,8 @@ class Service:
         ready: Callable[[int], None],
     ) -> "Service":
         """The service that a configuration describes. Raises Failed."""
-        monitor = Monitor(Table.with_row()) if config.metrics_bind else None
+        counts = config.metrics_bind is not None
+        monitor = Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
@@ -110,6 +112,7 @@ class Service:
             threads=config.threads,
             workers=config.workers,
             graceful_timeout=config.graceful_timeout,
+            worker_timeout=config.worker_timeout,
             in_flight=in_flight,
             metrics=metrics,
             monitor=monitor,
@@ -120,7 +123,7 @@ class Service:
         """The protocol of a client that was accepted. The one place where that is decided."""
         if self.notes:
             return NotingSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
-        if self.monitor is not None:
+        if self.monitor is not None and self.monitor.requests is not None:
             return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
         return Session(self.rules, address, listener.reached(sock))
 
@@ -268,7 +271,7 @@ def _observer(config: Config, monitor: Monitor | None, watch: RequestWatch | Non
         logs.append(SpanLog.open(config.span_log))
     if config.server_timing and not logs:
         logs.append(Beginnings())
-    if monitor is not None:
+    if monitor is not None and monitor.requests is not None:
         logs.append(monitor.requests)
         monitor.requests.alone = len(logs) == 1
     return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)

@@ -15,13 +15,16 @@ from septet.metrics.lanes import (
     LAG_NS,
     LAG_SUM_NS,
     LOOP_THREAD,
+    PID,
     REASONS,
     RESTARTS,
     RETIRING,
     SUPERVISOR,
+    WORKER,
     bucket,
 )
 from septet.metrics.observer import RequestMetrics, request_metrics
+from septet.metrics.proc import usage
 from septet.metrics.table import Table
 
 BEAT_S = 0.25
@@ -31,9 +34,12 @@ BEAT_S = 0.25
 class Monitor:
     """The table, as the processes that serve use it. Made before the fork."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, counts: bool = True) -> None:
+        """counts: requests and connections are counted, too."""
         self.table = table
-        self.requests: RequestMetrics = request_metrics(table)
+        self._cpu: dict[int, float] = {}
+        """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
+        self.requests: RequestMetrics | None = request_metrics(table) if counts else None
 
     def supervise(self) -> None:
         """This process is the supervisor."""
@@ -42,6 +48,37 @@ class Monitor:
     def retiring(self, reason: str) -> None:
         """This process wants to be replaced; reason: one of `lanes.REASONS`."""
         self.table.row[RETIRING] = 1 + REASONS.index(reason)
+
+    def why_retiring(self, pid: int) -> str | None:
+        """Why the process wanted to be replaced; None if it did not. In the supervisor."""
+        for row in self.table.snapshot().rows:
+            if row.lanes[PID] == pid and row.lanes[RETIRING]:
+                return REASONS[row.lanes[RETIRING] - 1]
+        return None
+
+    def standing_still(self, timeout_s: float) -> list[tuple[int, str]]:
+        """Workers that have not beaten for so long, and what they did meanwhile. In the supervisor."""
+        now_ns = monotonic_ns()
+        found = []
+        for row in self.table.snapshot().rows:
+            lanes, pid = row.lanes, row.lanes[PID]
+            if lanes[KIND] != WORKER or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
+                self._cpu.pop(pid, None)
+                used = usage(pid) if lanes[KIND] == WORKER and lanes[BEAT_NS] else None
+                if used is not None:
+                    self._cpu[pid] = used.cpu_s
+                continue
+            still_s = (now_ns - lanes[BEAT_NS]) / 1e9
+            found.append((pid, f"it has stood still for {still_s:.1f} s{self._what_it_did(pid, still_s)}"))
+        return found
+
+    def _what_it_did(self, pid: int, still_s: float) -> str:
+        used = usage(pid)
+        if used is None or pid not in self._cpu:
+            return ""
+        cpu_s = used.cpu_s - self._cpu[pid]
+        verdict = "it computes" if cpu_s > still_s / 2 else "it waits"
+        return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
     def restarted(self, reason: str) -> None:
         """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
@@ -61,7 +98,7 @@ class Monitor:
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
         row = self.table.row
         row[BEAT_NS] = monotonic_ns()
-        self.requests.flush()
+        self._flush()
         lag_ns = max(0, int((loop.time() - due) * 1e9))
         row[LAG_NS] = lag_ns
         row[LAG + bucket(lag_ns)] += 1
@@ -69,14 +106,28 @@ class Monitor:
         due = loop.time() + BEAT_S
         loop.call_at(due, self._beat, loop, due)
 
+    def _flush(self) -> None:
+        if self.requests is not None:
+            self.requests.flush()
+
+    def connected(self) -> None:
+        """A client was accepted."""
+        if self.requests is not None:
+            self.requests.connected()
+
+    def disconnected(self) -> None:
+        """Its connection has ended."""
+        if self.requests is not None:
+            self.requests.disconnected()
+
     @contextmanager
     def connection(self) -> Iterator[None]:
         """Count one connection while it lasts."""
-        self.requests.connected()
+        self.connected()
         try:
             yield
         finally:
-            self.requests.disconnected()
+            self.disconnected()
 
     @contextmanager
     def serving(self, capacity: int, beats: bool) -> Iterator[None]:
@@ -99,6 +150,6 @@ class Monitor:
         row = self.table.row
         while True:
             row[BEAT_NS] = monotonic_ns()
-            self.requests.flush()
+            self._flush()
             if over.wait(BEAT_S):
                 return

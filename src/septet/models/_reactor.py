@@ -159,7 +159,7 @@ class Reactor:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
             self._connections.add(connection)
             if self.service.monitor:
-                self.service.monitor.requests.connected()
+                self.service.monitor.connected()
             connection.attend(connection.session.phase.want)
         except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
@@ -204,7 +204,7 @@ class Reactor:
 
     def forget(self, connection: ClientConnection) -> None:
         if self.service.monitor and connection in self._connections:
-            self.service.monitor.requests.disconnected()
+            self.service.monitor.disconnected()
         self._connections.discard(connection)
         if self.stopping:
             self.end_if_done()

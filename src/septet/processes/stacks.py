@@ -59,7 +59,7 @@ def _frames(coroutine: Any) -> list[FrameType]:
             break
         frames.append(frame)
         awaited = next((found for name in _AWAITED if (found := getattr(coroutine, name, None)) is not None), None)
-        if frame.f_code.co_name == "__await__" and "work" in frame.f_locals:  # `models._tasks`: what it awaits is hidden
+        if frame.f_code.co_name == "__await__" and "work" in frame.f_locals:  # of `models._tasks`
             awaited = frame.f_locals["work"]
         coroutine = awaited
     return frames

@@ -20,6 +20,7 @@ from septet.metrics.monitor import Monitor
 from septet.pollers import READABLE, Poll
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
+from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import Stop, is_readable
 from septet.processes.resource_exhaustion import ResourceExhaustion
@@ -97,6 +98,9 @@ class Supervised(Protocol):
     def graceful_timeout(self) -> float: ...
 
     @property
+    def worker_timeout(self) -> float: ...
+
+    @property
     def monitor(self) -> Monitor | None: ...
 
     @property
@@ -130,6 +134,7 @@ class Supervisor(Generic[Served]):
         self._failed_starts = 0
         """Workers in a row that were never ready."""
         self._next_start_at = 0.0
+        self._deaths = Deaths()
 
     def run(self) -> None:
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
@@ -195,6 +200,7 @@ class Supervisor(Generic[Served]):
         if self._service.endpoint is not None:
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
+        log_crashes()
         stop = Stop()
         stop.on_term()
         stop.exit_after(self._service.graceful_timeout)
@@ -225,7 +231,7 @@ class Supervisor(Generic[Served]):
 
     def _wait(self, timeout: float | None) -> None:
         endpoint = self._service.endpoint
-        most = CHECK_WORKERS_S if endpoint is None else TURN_S
+        most = CHECK_WORKERS_S if endpoint is None and not self._service.worker_timeout else TURN_S
         longest = most if timeout is None else max(0.0, min(timeout, most))
         reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
         if endpoint is not None:
@@ -234,7 +240,17 @@ class Supervisor(Generic[Served]):
         for worker in self._workers:
             if worker.readiness in reporting:
                 self._read_readiness(worker)
+        self._check_beats()
         self._reap()
+
+    def _check_beats(self) -> None:
+        """End workers that have stood still for the worker time-out: ABRT, at which they write their stacks, then
+        KILL."""
+        service = self._service
+        if service.worker_timeout and service.monitor is not None:
+            for pid, why in service.monitor.standing_still(service.worker_timeout):
+                if any(worker.pid == pid for worker in self._workers):
+                    self._deaths.end(pid, why)
 
     def _reap(self) -> None:
         for worker in list(self._workers):
@@ -276,26 +292,26 @@ class Supervisor(Generic[Served]):
 
     def _remove(self, worker: Worker, status: int) -> None:
         self._workers.remove(worker)
+        retiring = self._service.monitor.why_retiring(worker.pid) if self._service.monitor is not None else None
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
             if is_readable(worker.readiness):  # else a child of the worker still has the other end open
                 self._read_readiness(worker)
             self._forget_pipe(worker)
         if not worker.reported:
-            self._cannot_start(worker, f"a worker ended {_how_it_ended(status)} before it was ready")
+            how = self._deaths.explain(worker.pid, status).text
+            self._cannot_start(worker, f"a worker ended {how} before it was ready")
         if self._service.stop.ordered:
             return
-        self._count_restart(status)
+        death = self._deaths.explain(worker.pid, status, retiring)
+        if self._service.monitor is not None:
+            self._service.monitor.restarted(death.reason)
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _how_it_ended(status), delay)
-
-    def _count_restart(self, status: int) -> None:
-        if self._service.monitor is not None:
-            self._service.monitor.restarted("signal" if os.WIFSIGNALED(status) else "exit")
+        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
@@ -310,7 +326,7 @@ class Supervisor(Generic[Served]):
                 if pid:
                     self._workers.remove(worker)
                     if status and not (self._announced or worker.ready):
-                        self._not_started = _how_it_ended(status)
+                        self._not_started = how_it_ended(status)
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -321,12 +337,6 @@ class Supervisor(Generic[Served]):
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
         exit_now(1)
-
-
-def _how_it_ended(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"by signal {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"with status {os.waitstatus_to_exitcode(status)}"
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:

@@ -290,6 +290,15 @@ class Config:
         metavar="SECONDS",
     )
 
+    worker_timeout: float = option(
+        0.0,
+        _DEADLINES,
+        "Time for which the event loop of a worker, or its interpreter where there is no loop, may stand still. Then "
+        "the worker's stacks are logged, and it is ended and replaced. 0: no limit.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
+
     server_header: str = option(
         "septet",
         _LOGS,
