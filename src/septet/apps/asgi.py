@@ -91,7 +91,7 @@ class Cycle(Channel):
                 log_raised(self._request, error, self.disconnect_received)
         else:
             if not (self.answered or exchange.lost or self.disconnect_received):
-                log.error("the application returned without a whole answer at %s", self._described())
+                log.error("SEP142 the application returned without a whole answer at %s", self._described())
         if not self.answered:
             self.fail()
 

@@ -40,7 +40,7 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
         yield service
         return
     if not is_available():
-        log.warning("%s. The other pages at %s do not", MISSING, config.metrics_bind)
+        log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
     with ExitStack() as stack:
         listeners = open_listeners([parse_address(config.metrics_bind)], BACKLOG)
         for listener in listeners:

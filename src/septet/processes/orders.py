@@ -210,14 +210,14 @@ class Stop:
         if self.started:
             self.log_time_is_up()
         else:
-            log.error("the application had not started when the order to stop came, and did not end")
+            log.error("SEP122 the application had not started when the order to stop came, and did not end")
         logging.shutdown()
 
     def log_time_is_up(self) -> None:
         """Log that requests in flight are cut; once."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
-            log.warning("requests in flight are cut: the time for a graceful stop is up")
+            log.warning("SEP121 requests in flight are cut: the time for a graceful stop is up")
 
 
 def is_readable(descriptor: int) -> bool:

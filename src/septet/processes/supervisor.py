@@ -311,7 +311,7 @@ class Supervisor(Generic[Served]):
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
+        log.error("SEP112 worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
