@@ -90,7 +90,9 @@ def restore_inherited_signals() -> None:
 
 def _with_absolute_paths(config: Config) -> Config:
     """To be called before the application is loaded, because that may change the working directory."""
-    logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
+    logs = {
+        name: os.path.abspath(path) for name in ("access_log", "span_log", "control") if (path := getattr(config, name))
+    }
     if config.access_log in ("-", "logger"):
         del logs["access_log"]
     return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)

@@ -96,7 +96,7 @@ class Service:
         ready: Callable[[int], None],
     ) -> "Service":
         """The service that a configuration describes. Raises Failed."""
-        counts = config.metrics_bind is not None
+        counts = config.metrics_bind is not None or config.control is not None
         monitor = Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)

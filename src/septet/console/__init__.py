@@ -8,6 +8,7 @@ server without a supervisor answers from a thread of its own.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from septet.date_and_server import date_and_server_fields
 from septet.metrics.exposition import MISSING, is_available
 from septet.metrics.reader import Reader
 from septet.net.address import parse_address
-from septet.net.listener import open_listeners
+from septet.net.listener import Listener, open_listeners
 from septet.processes.orders import Stop
 from septet.rules import Rules, Timeouts
 from septet.service import Service
@@ -35,33 +36,48 @@ _TIMEOUTS = Timeouts(keep_alive=30.0, header=5.0, body=5.0, write=5.0)
 
 @contextmanager
 def attended(config: Config, service: Service, supervised: bool) -> Iterator[Service]:
-    """The service with an endpoint at `config.metrics_bind`, if there is one. Raises Failed."""
-    if service.monitor is None or config.metrics_bind is None:
+    """The service with an endpoint at `config.metrics_bind` and `config.control`, if there is one. Raises Failed."""
+    if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
         return
-    if not is_available():
+    if config.metrics_bind and not is_available():
         log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
     with ExitStack() as stack:
-        listeners = open_listeners([parse_address(config.metrics_bind)], BACKLOG)
-        for listener in listeners:
-            stack.callback(listener.close)
+        public = _open(config.metrics_bind, stack)
+        private = _open(f"unix:{config.control}" if config.control else None, stack)
         reader = Reader(
             service.monitor.table, service.listeners, lambda: state(service.stop), model=config.model, app=config.app
         )
+        reader.events = service.monitor.events
         own = Service(
-            listeners=listeners,
+            listeners=(*public, *private),
             site=Site(None),
             rules=Rules(timeouts=_TIMEOUTS, date_and_server=date_and_server_fields(config.server_header, True)),
             stop=service.stop,
             ready=lambda workers: None,
         )
-        endpoint = Endpoint(own, Answers(reader))
+        endpoint = Endpoint(own, Answers(reader), private)
         stack.callback(endpoint.close)
-        for listener in listeners:
+        for listener in public:
             print(f"septet: metrics at {listener}", file=sys.stderr, flush=True)
         if not supervised:
             stack.enter_context(endpoint.serving_in_thread())
         yield replace(service, endpoint=endpoint)
+
+
+def _open(address: str | None, stack: ExitStack) -> tuple[Listener, ...]:
+    """The listener at an address, until the end of the stack; none if there is no address. Raises Failed."""
+    if address is None:
+        return ()
+    umask = os.umask(0o177) if address.startswith("unix:") else None
+    try:
+        listeners = open_listeners([parse_address(address)], BACKLOG)
+    finally:
+        if umask is not None:
+            os.umask(umask)
+    for listener in listeners:
+        stack.callback(listener.close)
+    return listeners
 
 
 def state(stop: Stop) -> str:

@@ -6,10 +6,12 @@ answers them takes milliseconds.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from socket import socket
+from socket import SO_PEERCRED, SOL_SOCKET, socket
 from threading import Thread
 from time import monotonic
 from typing import Protocol
@@ -34,7 +36,8 @@ MOST_CLIENTS = 64
 
 
 class Answering(Protocol):
-    def answer(self, request: Request) -> Answer: ...
+    def answer(self, request: Request, private: bool) -> Answer:
+        """private: orders are taken from this client."""
 
     def tick(self, now_s: float) -> None: ...
 
@@ -42,7 +45,8 @@ class Answering(Protocol):
 class _Client:
     """One client's connection."""
 
-    def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol) -> None:
+    def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol, private: bool) -> None:
+        self._private = private
         self.sock = sock
         self.session = session
         self.mask = READABLE
@@ -54,7 +58,7 @@ class _Client:
         if self.answer is not None:
             return None
         try:
-            answer = self._endpoint.answering.answer(exchange.request)
+            answer = self._endpoint.answering.answer(exchange.request, self._private)
         except Exception:
             log.exception("the endpoint of metrics failed to answer")
             return exchange.fail()
@@ -83,11 +87,22 @@ class _Client:
         return session.phase.want
 
 
+def _is_of_our_user(sock: socket) -> bool:
+    """The client of a unix socket is a process of our user, or of root (SO_PEERCRED in unix(7))."""
+    try:
+        _, user, _ = struct.unpack("3i", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i")))
+    except OSError:
+        return False
+    return user in (0, os.geteuid())
+
+
 class Endpoint:
     """Answers at the listeners of `service`. For one thread, but for `close`."""
 
-    def __init__(self, service: Service, answering: Answering) -> None:
+    def __init__(self, service: Service, answering: Answering, private: Iterable[Listener] = ()) -> None:
+        """private: those of the listeners at which orders are taken, from our own user and root alone."""
         self.answering = answering
+        self._private = frozenset(private)
         self._service = service
         self._listeners = {listener.fileno(): listener for listener in service.listeners}
         self._clients: dict[int, _Client] = {}
@@ -129,10 +144,11 @@ class Endpoint:
             sock, address = listener.accept()
         except OSError:  # no client waits any more, or there are no descriptors
             return
-        if len(self._clients) >= MOST_CLIENTS:
+        private = listener in self._private
+        if len(self._clients) >= MOST_CLIENTS or (private and not _is_of_our_user(sock)):
             sock.close()
             return
-        client = _Client(self, sock, self._service.accepted(listener, sock, address))
+        client = _Client(self, sock, self._service.accepted(listener, sock, address), private)
         self._poller.add(sock.fileno(), READABLE)
         self._clients[sock.fileno()] = client
 

@@ -1,11 +1,13 @@
 """What a process tells of itself in its row of the table, beside its requests: that it goes on, and how busy it is."""
 
 from asyncio import AbstractEventLoop
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
-from time import monotonic_ns
+from time import monotonic_ns, time
+from typing import Any
 
 from septet.metrics.lanes import (
     BEAT_NS,
@@ -37,6 +39,8 @@ class Monitor:
     def __init__(self, table: Table, counts: bool = True) -> None:
         """counts: requests and connections are counted, too."""
         self.table = table
+        self.events: deque[dict[str, Any]] = deque(maxlen=20)
+        """In the supervisor: which workers have ended, and why, the newest last."""
         self._cpu: dict[int, float] = {}
         """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
@@ -80,9 +84,10 @@ class Monitor:
         verdict = "it computes" if cpu_s > still_s / 2 else "it waits"
         return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
-    def restarted(self, reason: str) -> None:
+    def restarted(self, reason: str, text: str = "") -> None:
         """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
         self.table.row[RESTARTS + REASONS.index(reason)] += 1
+        self.events.append({"at": round(time(), 1), "reason": reason, "text": text})
 
     def describe(self, capacity: int) -> None:
         """This process can run so many requests at the same time; 0: without a bound."""

@@ -34,6 +34,7 @@ from septet.metrics.lanes import (
     SENT,
     bucket,
 )
+from septet.metrics.slow import SlowRequests
 from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
@@ -62,6 +63,7 @@ class RequestMetrics:
         self._mask = 0
         """Of `_begun`: a request is measured if these bits are 0."""
         self._begun = self._flushed = 0
+        self._slow = SlowRequests()
         self._answers: dict[str, list[int]] = {}
         """Numbers by status, by method."""
 
@@ -86,17 +88,19 @@ class RequestMetrics:
         except (KeyError, AttributeError):
             self._count(exchange.request.method, exchange.status)
         if began:
-            self._measured(exchange, monotonic_ns() - began)
+            self._measured(exchange, began, monotonic_ns() - began)
 
     def aborted(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None
         self._table.row[ABORTED] += 1
 
-    def _measured(self, exchange: ServerExchange, took_ns: int) -> None:
+    def _measured(self, exchange: ServerExchange, began_ns: int, took_ns: int) -> None:
         row, weight = self._table.row, self._mask + 1
         row[SENT] += exchange.sent * weight
         row[DURATION + bucket(took_ns)] += weight
         row[DURATION_NS] += took_ns * weight
+        if took_ns > self._slow.threshold_ns:
+            self._slow.keep(row, exchange, began_ns, took_ns)
 
     def _count(self, method: str, status: int) -> None:
         """Count an answer. `ended` does so by itself for a method that is known and that has come before."""
@@ -105,6 +109,7 @@ class RequestMetrics:
     def flush(self) -> None:
         """Add to the row what was not added yet."""
         row = self._table.row
+        self._slow.refresh()
         begun = self._begun
         row[BEGUN] += begun - self._flushed
         self._flushed = begun

@@ -6,7 +6,7 @@ asked to (`tick`), so that two who ask do not disturb each other.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -141,6 +141,8 @@ class Shares:
     cpu: float = 0.0
     saturation: float = 0.0
     """The share of its threads, or of its event loop, that was busy."""
+    serves: bool = True
+    """The process is no supervisor."""
 
 
 class Reader:
@@ -151,6 +153,8 @@ class Reader:
         self._table = table
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self.state = state
+        self.events: Iterable[dict[str, Any]] = ()
+        """What has happened to processes lately, the newest last."""
         self._facts = facts
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
@@ -193,7 +197,7 @@ class Reader:
 
     def saturation(self) -> float:
         """The mean of the processes that serve, from 0 to 1."""
-        found = [share.saturation for pid, share in self._shares.items()]
+        found = [share.saturation for share in self._shares.values() if share.serves]
         return sum(found) / len(found) if found else 0.0
 
     # For /status.json
@@ -217,6 +221,8 @@ class Reader:
             "sent_bytes": total[SENT],
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
+            "slowest": self._table.slowest(),
+            "events": list(self.events),
             "processes": [self._process(row) for row in self.described(snapshot)],
             "children": sum(row.lanes[KIND] == CHILD for row in snapshot.rows),
         }
@@ -304,4 +310,4 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
             busy.append(in_flight(row.lanes) / capacity)
     elif now.loop_s is None:
         busy.append(cpu)
-    return Shares(cpu, min(1.0, max(busy)))
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] != SUPERVISOR)

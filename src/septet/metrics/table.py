@@ -34,6 +34,7 @@ from threading import Lock
 from time import monotonic_ns
 
 from septet import forked
+from septet.metrics import slow
 from septet.metrics.lanes import (
     ABORTED,
     ANSWERS,
@@ -46,6 +47,7 @@ from septet.metrics.lanes import (
     ROW_BYTES,
     ROW_LANES,
     SERVER,
+    SLOW,
     STARTED_NS,
 )
 
@@ -206,9 +208,22 @@ class Table:
         total = self._sum(_ENDED[current]) + self._sum(number)
         ended = self._bytes[_ENDED[1 - current] * ROW_BYTES :][_COUNTERS]
         ended[:] = total.to_bytes(len(ended), "little")
+        self._keep_slow(row)
         self._set_word(number, 1 - current)
         self._clear(number)
         self._set_word(0, 1 - current)
+
+    def _keep_slow(self, row: memoryview) -> None:
+        """The slowest requests of an ended process are kept with those of the others."""
+        if row[SLOW]:
+            ended = self._lanes[_ENDED[0] * ROW_LANES : (_ENDED[0] + 1) * ROW_LANES]
+            slow.write(ended, slow.slowest([*slow.read(ended), *slow.read(row)]))
+
+    def slowest(self) -> list[slow.Record]:
+        """The slowest requests of the last minutes, of all processes."""
+        numbers = [_ENDED[0], *self._living()]
+        rows = [self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES] for number in numbers]
+        return slow.slowest([record for row in rows for record in slow.read(row)])
 
     def _complete_move(self) -> None:
         """Complete a move whose process was killed. (Before anything else: the row might be given out, and cleared

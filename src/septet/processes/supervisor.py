@@ -305,7 +305,7 @@ class Supervisor(Generic[Served]):
             return
         death = self._deaths.explain(worker.pid, status, retiring)
         if self._service.monitor is not None:
-            self._service.monitor.restarted(death.reason)
+            self._service.monitor.restarted(death.reason, f"worker {worker.pid} ended {death.text}")
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
         if self._early_deaths:

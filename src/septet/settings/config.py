@@ -65,6 +65,12 @@ def _file(text: str) -> None:
         raise ValueError("must be the path of a file")
 
 
+def _socket_path(text: str) -> None:
+    if not text or text.startswith("@"):
+        raise ValueError("must be the path of a unix socket, of at most 107 bytes")
+    parse_address(f"unix:{text}")
+
+
 def _path(text: str) -> None:
     if not text.startswith("/"):
         raise ValueError("must be a path that begins with /")
@@ -376,6 +382,15 @@ class Config:
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
         unset="nothing is counted",
+    )
+    control: str | None = option(
+        None,
+        _LOGS,
+        "Take orders on a unix socket at this path, from the user of the server and from root: see septet control. "
+        "septet status and septet top ask there as well.",
+        rule=Spelled("the path of a unix socket, of at most 107 bytes", _socket_path),
+        metavar="PATH",
+        unset="no such socket",
     )
     log_level: str = option(
         "info",
