@@ -1,8 +1,6 @@
 """What a model is given to serve: listeners, application, rules, and the order to stop; made from a configuration."""
 
 import logging
-import os
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -34,7 +32,7 @@ from septet.observers import Beginnings, Observers
 from septet.processes.attendant import Attendant
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
-from septet.processes.orders import Stop
+from septet.processes.orders import Stop, stop_this_process
 from septet.processes.request_watch import RequestWatch
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
@@ -135,7 +133,7 @@ class Service:
         """In a worker: end gracefully. The supervisor replaces it."""
         if self.monitor is not None:
             self.monitor.retiring(why)
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop_this_process()
 
     def count_timed_out(self) -> None:
         """A request has exceeded `--request-timeout`."""

@@ -220,6 +220,11 @@ class Stop:
             log.warning("SEP121 requests in flight are cut: the time for a graceful stop is up")
 
 
+def stop_this_process() -> None:
+    """Give this process the order to stop, from any of its threads."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def is_readable(descriptor: int) -> bool:
     """True if the descriptor is readable now."""
     poller = Poll()
