@@ -40,15 +40,23 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "apps": frozenset({"exchange", "http"}),
     "net": frozenset(),
     "inventory": frozenset(),
-    "settings": frozenset({"inventory", "net", "proxies"}),
-    "processes": frozenset({"exchange", "rules", "loop", "pollers", "streams"}),
+    "settings": frozenset({"inventory", "log_format", "net", "proxies"}),
+    "metrics": frozenset({"exchange", "protocol", "rules"}),
+    "processes": frozenset({"exchange", "rules", "loop", "metrics", "pollers", "streams"}),
     "date_and_server": frozenset(),
     "streams": frozenset(),
-    "logs": frozenset({"exchange", "protocol", "streams"}),
+    "logs": frozenset(),
+    "log_format": frozenset({"exchange"}),
+    "access_log": frozenset({"log_format", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
+    "observers": frozenset({"protocol", "rules"}),
     "service": frozenset(
-        {"apps", "http", "inventory", "logs", "net", "processes", "protocol", "proxies", "rules", "session"}
-        | {"settings", "spans", "date_and_server"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
+        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans"}
+    ),
+    "console": frozenset(
+        {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}
+        | {"rules", "service", "settings"}
     ),
     "models": frozenset(
         {"apps", "exchange", "inventory", "loop", "net", "pollers", "processes", "protocol", "rules", "service"}
@@ -73,7 +81,19 @@ LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
 #: What `http`, `rules` and `session` may import of the standard library: nothing in it does I/O or reads a clock.
 # Of `io` the files that lie in memory.
 PURE = frozenset(
-    {"collections", "collections.abc", "dataclasses", "enum", "functools", "http", "io", "ipaddress", "re", "typing"}
+    {
+        "collections",
+        "collections.abc",
+        "dataclasses",
+        "enum",
+        "functools",
+        "http",
+        "io",
+        "ipaddress",
+        "operator",
+        "re",
+        "typing",
+    }
 )
 
 
@@ -224,7 +244,7 @@ def test_nobody_imports_the_top() -> None:
 def test_one_birthplace_of_connections() -> None:
     """Which protocol a client speaks is decided in one place; carriers know `ServerProtocol` and no more."""
     importers = {module_of(found.path) for found in all_imports() if found.module == "septet.session.http1"}
-    assert importers == {"septet.service"}
+    assert importers == {"septet.service", "septet.session.observed"}
 
 
 def test_applications_know_http_by_its_heads_and_cache() -> None:

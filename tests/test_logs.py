@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from septet.access_log import AccessLog
 from septet.errors import Failed
-from septet.logs import AccessLog, _GuardedLogger
+from septet.logs import _GuardedLogger
 from septet.protocol import RUN
 from septet.rules import Rules
 from support.carrier import CLIENT, Watched, ok, write_all
@@ -105,7 +106,7 @@ def test_levels_on_standard_error(level: str, shown: int) -> None:
 
 
 def test_standard_output_is_a_dash() -> None:
-    code = "import septet.logs; septet.logs.AccessLog.open('-')._file.fileno() == 1 or exit(1)"
+    code = "import septet.access_log; septet.access_log.AccessLog.open('-')._file.fileno() == 1 or exit(1)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, env=os.environ).returncode == 0
 
 

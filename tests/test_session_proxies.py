@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from septet.logs import AccessLog
+from septet.access_log import AccessLog
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.proxies.filter import UntrustedFieldFilter
 from septet.rules import Rules, Timeouts

@@ -30,6 +30,8 @@ def other_value(option: Option) -> Any:
     special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
     special |= {"max_worker_memory": "500M", "reload_dir": ("..",), "reload_exclude": ("build", "*_test.py")}
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
+    special |= {"access_log_format": "json", "access_log_exclude": ("/healthz",), "log_format": "json"}
+    special |= {"metrics_bind": "127.0.0.1:9000"}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other"}
     return special.get(option.name, by_kind.get(option.kind))
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from septet.access_log import AccessLog
 from septet.errors import Failed
-from septet.logs import AccessLog
+from septet.observers import Observers
 from septet.protocol import RUN
 from septet.rules import Rules
-from septet.spans import Observers, SpanLog
+from septet.spans import SpanLog
 from support.carrier import CLIENT, Watched, ok, write_all
 from support.messages import render
 from support.models import MODELS, io_uring_refusal

@@ -118,3 +118,6 @@ septet.add_command(
     )
 )
 septet.add_command(LateCommand("compare", "septet.lab.compare.command", "Compare two results of bench, cell by cell."))
+septet.add_command(LateCommand("status", "septet.console.commands", "Say how busy a running server is."))
+septet.add_command(LateCommand("top", "septet.console.commands", "Show that again and again."))
+septet.add_command(LateCommand("control", "septet.console.commands", "Give a running server an order."))

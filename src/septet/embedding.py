@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from septet import forked, models, server
+from septet.console import attended
 from septet.errors import Failed, UsageError
 from septet.logs import configure
 from septet.processes.orders import HANDLED_SIGNALS, Stop
@@ -45,7 +46,7 @@ def run(application: Any = None, /, **options: Any) -> None:
         raise UsageError("septet.run needs the main thread, where signals arrive; septet.Server serves on another")
     config, application = _config(application, options)
     if not logging.getLogger().handlers:
-        configure(config.log_level)
+        configure(config.log_level, config.log_format, config.log_config)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     forked.by_application = False  # in a process that was forked by the program, which may serve as well
@@ -108,6 +109,7 @@ class Server:
             stop = self._stop = Stop(signals=False)
             self._stack.callback(stop.close)
             service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=self._say_ready)
+            service = self._stack.enter_context(attended(self._config, service, supervised=False))
             self._thread = Thread(target=self._serve, args=(service,), name="septet.Server", daemon=True)
             self._thread.start()
             self._stack.callback(self._end)

@@ -1,25 +1,80 @@
-"""The server's own log on standard error, and the access log, which has a line for every answer."""
+"""The server's own log, on standard error or where `--log-config` sends it."""
 
+import json
 import logging
-import os
 import sys
 import time
+import tomllib
 import traceback
 from contextlib import suppress
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
-from septet.errors import Failed
-from septet.protocol import ServerExchange
-from septet.streams import Sink, was_closed
+from septet.errors import UsageError
+
+TEXT = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 
 
-def configure(level: str) -> None:
-    """Send the log records of `septet` and of its applications to standard error, from `level` on."""
+def configure(level: str, format: str = "text", file: str | None = None) -> None:
+    """Send the log records of `septet` and of its applications to standard error, from `level` on.
+
+    format: "text" or "json". file: a configuration for `logging.config.dictConfig`, in TOML or JSON, which is applied
+    on top of that: what it says of handlers and loggers replaces the above. Raises UsageError.
+    """
     handler = _Handler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if file is not None:
+        _apply(file)
     if not isinstance(log, _GuardedLogger):
         log.__class__ = _GuardedLogger
+
+
+def _apply(file: str) -> None:
+    from logging.config import dictConfig
+
+    try:
+        with open(file, "rb") as opened:
+            content = json.load(opened) if file.endswith(".json") else tomllib.load(opened)
+    except OSError as error:
+        raise UsageError(f"--log-config is {file!r}, which cannot be read: {error.strerror}") from error
+    except ValueError as error:  # tomllib.TOMLDecodeError and json.JSONDecodeError are ValueErrors
+        raise UsageError(f"--log-config is {file!r}, which is no valid {_kind(file)}: {error}") from error
+    content.setdefault("version", 1)
+    content.setdefault("disable_existing_loggers", False)
+    try:
+        dictConfig(content)
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        cause = error.__cause__
+        why = f"{error}: {cause}" if cause is not None else str(error)
+        raise UsageError(f"--log-config is {file!r}, which logging.config refuses: {why}") from error
+
+
+def _kind(file: str) -> str:
+    return "JSON" if file.endswith(".json") else "TOML"
+
+
+class JsonFormatter(logging.Formatter):
+    """One object of JSON for each record: time (UTC), level, logger, pid, thread, message, and traceback if there is
+    one. Attributes that a record has beside the usual ones (`extra`) are members, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        second, part = divmod(record.created, 1)
+        members: dict[str, Any] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{int(part * 1000):03}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "pid": record.process,
+            "thread": record.threadName,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            members["traceback"] = self.formatException(record.exc_info)
+        extra = {name: value for name, value in record.__dict__.items() if name not in _USUAL}
+        return json.dumps(extra | members, default=repr)
+
+
+_USUAL = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
+"""Attributes of every record."""
 
 
 log = logging.getLogger("septet")
@@ -59,57 +114,3 @@ class _GuardedLogger(logging.Logger):
             with suppress(BaseException):  # standard error is closed or full, or the arguments have no text either
                 print(f"{msg} (logging this raised {type(error).__name__})", file=sys.__stderr__)
                 traceback.print_exc(file=sys.__stderr__)
-
-
-class AccessLog:
-    """An `Observer` that writes the common log format and the microseconds that the request took.
-
-        127.0.0.1 - - [23/Nov/2026:04:20:00 +0000] "GET /guestbook HTTP/1.1" 200 2310 184
-
-    The client's bytes are escaped, so that a request cannot write lines of its own. Each line is one write(2), so
-    threads and processes may share the file.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._sink = Sink(file.fileno(), "the access log", log.error)
-
-    @classmethod
-    def open(cls, path: str) -> "AccessLog":
-        """Open the access log at `path`; `-` is standard output. Raises Failed if it cannot be written."""
-        try:
-            if path == "-":
-                return cls._of_standard_output()
-            opened = cls(open(path, "ab", buffering=0, opener=_open_nowait))  # noqa: SIM115  as long as we run
-            opened._sink.begin_a_line()
-            opened._sink.reopen_at_usr1(path)
-            return opened
-        except OSError as error:
-            raise Failed(f"cannot write the access log {path}: {error.strerror}") from error
-
-    @classmethod
-    def _of_standard_output(cls) -> "AccessLog":
-        if 1 in was_closed:
-            raise Failed("cannot write the access log -: standard output is closed")
-        return cls(sys.stdout.buffer)
-
-    def began(self, exchange: ServerExchange) -> None:
-        exchange.observer_state = time.monotonic()
-
-    def ended(self, exchange: ServerExchange) -> None:
-        client = exchange.request.client or exchange.client or ("-", 0)
-        now = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
-        request = exchange.request
-        began, exchange.observer_state = exchange.observer_state, None
-        took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
-        line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
-        self._sink.write(f'{client[0]} - - [{now}] "{line}" {exchange.status} {exchange.sent} {took}\n'.encode())
-
-
-def _open_nowait(path: str, flags: int) -> int:
-    """Open without waiting: a FIFO without a reader fails with ENXIO instead."""
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
-
-
-def _escape(target: bytes) -> str:
-    return target.decode("latin-1").replace("\\", "\\\\").replace('"', '\\"')

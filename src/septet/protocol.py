@@ -88,6 +88,9 @@ class ServerExchange(Exchange, Protocol):
     def sent(self) -> int:
         """Bytes of content in the answer so far."""
 
+    def time_out(self) -> None:
+        """The application has exceeded its time: `fail` answers 504 from now on, if no answer has begun."""
+
     def completed_by(self, part: Part) -> bool:
         """True if the answer's Content-Length is reached with this part."""
 

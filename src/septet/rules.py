@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from septet.exchange import Request
+from septet.exchange import Fields, Request
 from septet.http.incoming import Limits
 
 STOPPING_S = 0.3
@@ -32,11 +32,20 @@ class Timeouts:
 
 
 class Observer(Protocol):
-    """Called by sessions when a request begins and when its answer has ended; for logs and measurements."""
+    """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    def began(self, exchange: Any) -> None: ...
+    Each sets `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and to None when it
+    has ended. It is None if `began` was not called.
+    """
 
-    def ended(self, exchange: Any) -> None: ...
+    def began(self, exchange: Any) -> None:
+        """The head of a request is complete, and the application will be called."""
+
+    def ended(self, exchange: Any) -> None:
+        """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
+
+    def aborted(self, exchange: Any) -> None:
+        """The connection has ended before the answer was complete."""
 
 
 class Admission(Protocol):
@@ -78,5 +87,11 @@ class Rules:
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address. Gives the request with the fields that
     the application may see. None: untrusted fields are removed."""
+    identify: Callable[[Request, str], tuple[Request, str]] | None = None
+    """Called with a request and its peer's address. Gives the request with an id in a header field, and the id."""
+    more_fields: Callable[[Any], Fields] | None = None
+    """Called with an exchange whose answer begins. Gives fields to be added to its head."""
+    clock: Callable[[], int] = int
+    """Nanoseconds, for sessions that note instants."""
     expects_proxy_header: Callable[[str], bool] | None = None
     """True if the peer at this address is a proxy whose connections begin with a PROXY header; None: no peer is."""

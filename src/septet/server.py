@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
@@ -15,18 +15,22 @@ from typing import Any
 from septet import __version__, forked, inventory, models
 from septet.apps import problem_page
 from septet.apps.site import Site
+from septet.console import Console, Desk, attended
 from septet.errors import Failed, SeptetError, UsageError
 from septet.logs import configure
+from septet.metrics.monitor import Monitor
+from septet.metrics.table import Table
 from septet.net.address import parse_address
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
 from septet.processes import upgrade
 from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
+from septet.processes.deaths import log_crashes
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop
-from septet.processes.recycling import ANSWERED, Recycling
+from septet.processes.recycling import Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
@@ -49,7 +53,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
     """
     share_heap()
-    configure(config.log_level)
+    _configure_logs(config)
     if upgrade.is_trial():
         prepared(config)
         upgrade.report_success()
@@ -119,10 +123,13 @@ def restore_inherited_signals() -> None:
 
 def _with_absolute_paths(config: Config) -> Config:
     """To be called before the application is loaded, because that may change the working directory."""
-    logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
-    if config.access_log == "-":
+    logs = {
+        name: os.path.abspath(path) for name in ("access_log", "span_log", "control") if (path := getattr(config, name))
+    }
+    if config.access_log in ("-", "logger"):
         del logs["access_log"]
-    return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)
+    metrics_bind = _absolute(config.metrics_bind) if config.metrics_bind else None
+    return replace(config, bind=tuple(map(_absolute, config.bind)), metrics_bind=metrics_bind, **logs)
 
 
 def _absolute(bind: str) -> str:
@@ -151,31 +158,35 @@ def run(
     listeners: tuple[Listener, ...],
     stop: Stop,
     announce: Callable[[int], None],
-    retire: Callable[[], None] | None = None,
+    report: Report | None = None,
+    table: Table | None = None,
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
-    announce: called with the number of processes that serve, when they are ready. retire: called in any thread when
-    this process has answered `--max-requests`.
+    announce: called with the number of processes that serve, when they are ready. report, table: of a generation, whose
+    supervisor answers at the endpoint of metrics and orders.
     """
 
     def ready(workers: int) -> None:
         stop.started = True
         announce(workers)
 
-    service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready)
-    if service.counted is not None:
-        service.counted.begin(retire)
+    service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready, table=table)
+    if report is not None:
+        service = _reporting(service, report, config)
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
-    gc.collect()
-    gc.freeze()  # objects made so far are never collected: children share their pages, and collections skip them
+    has_workers = bool(config.workers) and models.concurrency(config.model) != "processes"
+    console = nullcontext(service) if report else attended(config, service, _has_workers(config))
     try:
-        if config.workers and models.concurrency(config.model) != "processes":
-            supervise(service, run_model, config.workers)
-        else:
-            stop.exit_after(config.graceful_timeout)
-            run_model(service)
+        with console as service:
+            gc.collect()
+            gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
+            if has_workers:
+                supervise(service, run_model, config.workers or 1)
+            else:
+                stop.exit_after(config.graceful_timeout)
+                run_model(service)
     except Failed as error:
         stop.exit_soon(error.exit_status)
         raise
@@ -184,6 +195,13 @@ def run(
             raise
         stop.exit_soon(Failed.exit_status)
         raise Failed(f"cannot start: {error.strerror or error}") from error
+
+
+def _reporting(service: Service, report: Report, config: Config) -> Service:
+    """The service of a generation."""
+    if service.monitor is not None:
+        service.monitor.tell = report.event
+    return service if _has_workers(config) else service.replaced_by(report.retire)
 
 
 class SupervisedServer:
@@ -204,26 +222,36 @@ class SupervisedServer:
         state: what a program has handed over that this one has replaced.
         """
         stop = Stop()
+        self._monitor = Monitor(_table(state), counts=False)
+        self._monitor.supervise()
+        self._console = Console(self._monitor, stop)
         try:
-            plan = self._plan(config) if state is None else self._plan_to_go_on(config, state["listeners"])
+            plan = self._plan(config) if state is None else self._plan_to_go_on(config, state)
             gc.collect()
             gc.freeze()  # as in `run`: generations share the pages
-            generations = Generations(stop, plan, self._plan_anew, self._listeners, _watched(config))
+            generations = Generations(
+                stop, plan, self._plan_anew, self._listeners, self._monitor, self._console, _watched(config)
+            )
             if state is not None:
                 log.info("process %d runs Septet %s now", os.getpid(), __version__)
                 generations.adopt(state)
             return generations.run()
         finally:
+            self._console.close()
             self._listeners.close_others(())
 
-    def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
+    def _plan_to_go_on(self, config: Config, state: dict[str, Any]) -> Plan:
         """The first plan of a program that has replaced another. Its generations must not end with a failure here."""
+        handed = state["listeners"]
         self._announced = self._listeners.adopt(handed)
-        try:
-            return self._plan(config)
-        except SeptetError as error:
-            log.error("USR2: %s; the server stays where it listens", error)
-            return self._plan(replace(config, bind=tuple(each["bind"] for each in handed)))
+        self._console.adopt(state.get("attendant", []))
+        as_before = replace(config, bind=tuple(each["bind"] for each in handed))
+        for possible in (config, as_before):
+            try:
+                return self._plan(possible)
+            except SeptetError as error:
+                log.error("USR2: %s; the server stays where it listens", error)
+        return self._plan(replace(as_before, metrics_bind=None, control=None))
 
     def _plan_anew(self) -> Plan:
         resolved = self._again()
@@ -236,19 +264,29 @@ class SupervisedServer:
         """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
         config = prepared(config)
         listeners = self._listeners.open(config.bind, config.backlog)
+        desk = self._console.open(config)
+        if not self._console.shown:  # else when the generation is ready
+            self._console.show(desk, listeners)
         problem = self._problem
+        serve = partial(_serve_generation, config, listeners, problem, self._monitor.table)
         return Plan(
-            run=partial(_serve_generation, config, listeners, problem),
-            instead=partial(_serve_problem, config, listeners, problem) if config.reload else None,
+            run=serve,
+            instead=partial(_serve_problem, config, listeners, problem, self._monitor.table) if config.reload else None,
             failed=lambda text: problem.write(text) if text else problem.clear(),
-            began=partial(self._began, config, listeners),
+            began=partial(self._began, config, listeners, desk),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
             recycling=Recycling() if _has_workers(config) else recycling_of(config),
+            worker_timeout=0.0 if _has_workers(config) else config.worker_timeout,
+            attended=bool(desk),
         )
 
-    def _began(self, config: Config, listeners: tuple[Listener, ...], workers: int) -> None:
-        configure(config.log_level)
+    def _began(self, config: Config, listeners: tuple[Listener, ...], desk: Desk, workers: int) -> None:
+        try:
+            _configure_logs(config)
+        except UsageError as error:  # the file has changed since the generation has read it
+            log.error("%s", error)
+        self._console.show(desk, listeners)
         self._listeners.close_others(listeners)
         if inventory.has_loop(config.model):
             for listener in listeners:
@@ -271,25 +309,43 @@ def _watched(config: Config) -> Watched | None:
     return Watched(tuple(map(os.path.abspath, config.reload_dir or (config.app_dir,))), config.reload_exclude)
 
 
-def _serve_problem(config: Config, listeners: tuple[Listener, ...], problem: Problem, report: Report) -> int:
+def _table(state: dict[str, Any] | None) -> Table:
+    """The table in which all processes count: the one that was handed over, or a new one. Raises OSError."""
+    adopted = Table.adopt(state.get("table", {})) if state is not None else None
+    return adopted or Table.with_row()
+
+
+def _configure_logs(config: Config) -> None:
+    """Raises UsageError."""
+    configure(config.log_level, config.log_format, config.log_config)
+
+
+def _serve_problem(
+    config: Config, listeners: tuple[Listener, ...], problem: Problem, table: Table, report: Report
+) -> int:
     """The life of a generation in whose place no code of the application has run yet: a page says why."""
     alone = replace(config, app=None, factory=False, interface="wsgi", span_log=None)
-    return _serve_generation(alone, listeners, problem, report, problem_page.alone(problem.read))
+    return _serve_generation(alone, listeners, problem, table, report, problem_page.alone(problem.read))
 
 
 def _serve_generation(
-    config: Config, listeners: tuple[Listener, ...], problem: Problem, report: Report, application: Any = None
+    config: Config,
+    listeners: tuple[Listener, ...],
+    problem: Problem,
+    table: Table,
+    report: Report,
+    application: Any = None,
 ) -> int:
     """The life of a generation, in its process; gives the exit status."""
-    configure(config.log_level)
+    log_crashes()
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     forked.mark_as_server()
     status = 0
     try:
+        _configure_logs(config)
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
-        retire = None if _has_workers(config) else partial(report.retire, ANSWERED)
-        run(config, site, listeners, Stop(supervised=True), report.ready, retire)
+        run(config, site, listeners, Stop(supervised=True), report.ready, report, table)
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)

@@ -8,36 +8,49 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from socket import socket
 from tempfile import gettempdir
+from time import monotonic_ns
 from typing import Any
 
 from septet import inventory
+from septet.access_log import AccessLog, LoggedAccess
 from septet.apps import problem_page
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
+from septet.apps.noted import NotedAsgi, NotedWsgi
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
+from septet.exchange import Fields
 from septet.http.incoming import Limits
-from septet.logs import AccessLog
+from septet.log_format import NOTED, fields_of, formatter
+from septet.metrics.lanes import TIMED_OUT
+from septet.metrics.monitor import Monitor
+from septet.metrics.observer import unread_ms
+from septet.metrics.table import Table
 from septet.net.listener import Listener
+from septet.observers import Beginnings, Observers
+from septet.processes.attendant import Attendant
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
-from septet.processes.recycling import Recycling, RequestCount
+from septet.processes.recycling import RECYCLED, Recycling, RequestCount
+from septet.processes.request_watch import RequestWatch
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
 from septet.proxies.filter import UntrustedFieldFilter
+from septet.proxies.request_id import RequestId
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts
 from septet.session.http1 import Session
+from septet.session.observed import NotingSession, ObservedSession
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
 from septet.settings.mount import parse_mount
 from septet.settings.size import parse_size
-from septet.spans import Observers, SpanLog
+from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
 
@@ -55,6 +68,7 @@ class Service:
     threads: int | None = None
     workers: int | None = None
     graceful_timeout: float = 30.0
+    worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
@@ -62,6 +76,17 @@ class Service:
     """When a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
     """Counts the requests of this process, if there is a limit."""
+    monitor: Monitor | None = None
+    """Counts for `--metrics-bind`; None: nothing is counted."""
+    request_watch: RequestWatch | None = None
+    """For `--request-timeout`."""
+    retire: Callable[[str], None] | None = None
+    """Has this process replaced, given why (one of `recycling.ASKED`): when another is ready, it takes no new requests,
+    and ends when its own are answered. None: there is no supervisor to replace it."""
+    notes: bool = False
+    """Sessions note when their application was called and when it had answered."""
+    endpoint: Attendant | None = None
+    """Answers at the address of `--metrics-bind`."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -74,34 +99,63 @@ class Service:
         listeners: tuple[Listener, ...],
         stop: Stop,
         ready: Callable[[int], None],
+        table: Table | None = None,
     ) -> "Service":
-        """The service that a configuration describes. Raises Failed."""
-        in_flight = InFlight(config.limit_concurrency, config.limit_spool)
+        """The service that a configuration describes. Raises Failed.
+
+        table: in which this process has a row; else one is made if something is to be counted.
+        """
+        counts = config.metrics_bind is not None or config.control is not None
+        monitor = Monitor(table or Table.with_row(), counts) if counts or config.worker_timeout else None
+        watch = RequestWatch(config.request_timeout) if config.request_timeout else None
+        in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
+        observer = _observer(config, counted, watch, monitor=monitor)
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission, counted),
+            rules=replace(rules_of(config, metrics or admission), observer=observer),
+            request_watch=watch,
             stop=stop,
             ready=ready,
             threads=config.threads,
             workers=config.workers,
             graceful_timeout=config.graceful_timeout,
+            worker_timeout=config.worker_timeout,
             in_flight=in_flight,
             metrics=metrics,
             recycling=recycling_of(config),
             counted=counted,
+            monitor=monitor,
+            notes=notes(config),
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol of a client that was accepted. The one place where that is decided."""
+        if self.notes:
+            return NotingSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
+        if self.monitor is not None and self.monitor.requests is not None:
+            return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
         return Session(self.rules, address, listener.reached(sock))
 
-    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
+    def for_worker(
+        self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
+    ) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
-        return replace(self, stop=stop, ready=ready, workers=workers)
+        return replace(self, stop=stop, ready=ready, workers=workers).replaced_by(retire)
+
+    def replaced_by(self, retire: Callable[[str], None]) -> "Service":
+        """This service in a process that can be replaced, by this function."""
+        if self.counted is not None:
+            self.counted.begin(partial(retire, RECYCLED))
+        return replace(self, retire=retire)
+
+    def count_timed_out(self) -> None:
+        """A request has exceeded `--request-timeout`."""
+        if self.monitor is not None:
+            self.monitor.table.row[TIMED_OUT] += 1
 
     def close_listeners(self) -> None:
         """Accept no more clients. The kernel refuses new connections, which would otherwise wait in vain."""
@@ -149,11 +203,20 @@ def load_site(config: Config, application: Any = None, problem: Callable[[], str
         application = problem_page.around(application, kind, problem)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
-        return Site(Asgi(application, extensions), tuple(directories))
+        asgi = NotedAsgi if notes(config) else Asgi
+        return Site(asgi(application, extensions), tuple(directories))
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
-    return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+    wsgi = NotedWsgi if notes(config) else Wsgi
+    return Site(wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+
+
+def notes(config: Config) -> bool:
+    """Whether an option wants to know when applications are called and have answered, or changes heads."""
+    logged = fields_of(config.access_log_format) if config.access_log else set()
+    of_answers = any(name.startswith("response:") for name in logged)
+    return bool(config.request_timeout or config.server_timing or config.request_id or of_answers or logged & NOTED)
 
 
 def _name_of(application: Any) -> str:
@@ -166,9 +229,10 @@ def recycling_of(config: Config) -> Recycling:
     return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
 
 
-def rules_of(config: Config, admission: Admission | None, counted: Observer | None = None) -> Rules:
+def rules_of(config: Config, admission: Admission | None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
+    identify = RequestId(config.request_id.lower().encode(), trust) if config.request_id else None
     return Rules(
         limits=Limits(
             request_line=config.limit_request_line,
@@ -186,17 +250,52 @@ def rules_of(config: Config, admission: Admission | None, counted: Observer | No
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
         refused=log.debug,
-        observer=_observer(config, counted),
         admission=admission,
+        identify=identify,
+        more_fields=_more_fields(config),
+        clock=monotonic_ns,
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 
-def _observer(config: Config, counted: Observer | None) -> Observer | None:
-    logs: list[Observer] = [] if counted is None else [counted]
+def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
+    """Fields that the server adds to answers, given their exchange."""
+    id_field = config.request_id.encode() if config.request_id else b""
+    if not (id_field or config.server_timing):
+        return None
+
+    def more_fields(exchange: Any) -> Fields:
+        fields = [(b"Server-Timing", timing(exchange))] if config.server_timing else []
+        if exchange.request_id is not None:
+            fields.append((id_field, exchange.request_id.encode()))
+        return tuple(fields)
+
+    return more_fields
+
+
+def timing(exchange: Any) -> bytes:
+    """The value of Server-Timing (W3C), in milliseconds: how long the request waited for the application, and how long
+    that took until its answer began."""
+    now, began, called = monotonic_ns(), exchange.observer_state, exchange.called_ns
+    if not began or not called:
+        return b"total;dur=%.3f" % ((now - began) / 1e6) if began else b"total"
+    return b"queue;dur=%.3f, app;dur=%.3f" % ((called - began) / 1e6, (now - called) / 1e6)
+
+
+def _observer(config: Config, *first: Observer | None, monitor: Monitor | None) -> Observer | None:
+    logs: list[Observer] = [each for each in first if each is not None]
     if config.access_log:
-        logs.append(AccessLog.open(config.access_log))
+        format = formatter(config.access_log_format)
+        if config.access_log == "logger":
+            logs.append(LoggedAccess(format, config.access_log_exclude))
+        else:
+            logs.append(AccessLog.open(config.access_log, format, config.access_log_exclude))
     if config.span_log:
         logs.append(SpanLog.open(config.span_log))
+    if config.server_timing and not logs:
+        logs.append(Beginnings())
+    if monitor is not None and monitor.requests is not None:
+        logs.append(monitor.requests)
+        monitor.requests.alone = len(logs) == 1
     return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)

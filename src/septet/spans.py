@@ -21,7 +21,6 @@ from typing import Any
 
 from septet.errors import Failed
 from septet.protocol import ServerExchange
-from septet.rules import Observer
 from septet.streams import Sink
 
 log = logging.getLogger("septet")
@@ -59,6 +58,9 @@ class SpanLog:
             began=began,
             ended=monotonic_ns(),
         )
+
+    def aborted(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = None
 
     def turns(self, client: Any, turns: Turns) -> None:
         """Write the turns of a request of this client. Call it in the thread in which the application ran."""
@@ -151,25 +153,3 @@ class _TimedGenerator:
             self._parts.close()
         finally:
             self._done()
-
-
-class Observers:
-    """Several observers as one. Each has an `exchange.observer_state` of its own while it is called."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def began(self, exchange: ServerExchange) -> None:
-        observer_state = []
-        for observer in self._observers:
-            exchange.observer_state = None
-            observer.began(exchange)
-            observer_state.append(exchange.observer_state)
-        exchange.observer_state = observer_state
-
-    def ended(self, exchange: ServerExchange) -> None:
-        observer_state, exchange.observer_state = exchange.observer_state or [None] * len(self._observers), None
-        for observer, own in zip(self._observers, observer_state, strict=True):
-            exchange.observer_state = own
-            observer.ended(exchange)
-        exchange.observer_state = None

@@ -171,4 +171,4 @@ def test_application_that_was_told_nothing_is_blamed(caplog: pytest.LogCaptureFi
     async def silent(receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.01)
 
-    assert logged(silent, GET, False, caplog) == ["the application returned without a whole answer at GET /"]
+    assert logged(silent, GET, False, caplog) == ["SEP142 the application returned without a whole answer at GET /"]

@@ -22,6 +22,6 @@ def test_websocket_is_warned_of_once(model: str, interface: str) -> None:
         assert server.get("/fail?when=before%20start", *HANDSHAKE).status == 500
         server.stop()
         line, raised = [line for line in server.stderr().splitlines() if "WebSocket" in line]
-        assert "ERROR septet: the application raised at GET /fail" in raised
+        assert "ERROR septet: SEP141 the application raised at GET /fail" in raised
         assert "WARNING septet: a client asks for a WebSocket at /info, and Septet has none yet: " in line
         assert "Traceback" not in server.stderr()

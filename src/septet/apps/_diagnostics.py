@@ -59,6 +59,6 @@ def _log_by_fault(request: Request, error: BaseException, client_left: bool, at:
         traceback = log.isEnabledFor(logging.DEBUG)
         log.info("the client left, and the application raised %r at %s", error, at, exc_info=traceback)
     elif asks_for_websocket(request):
-        log.error("the application raised at %s, where a WebSocket was asked for: %r", at, error)
+        log.error("SEP141 the application raised at %s, where a WebSocket was asked for: %r", at, error)
     else:
-        log.exception("the application raised at %s", at)
+        log.exception("SEP141 the application raised at %s", at)

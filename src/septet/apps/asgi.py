@@ -87,11 +87,13 @@ class Cycle(Channel):
                 forked.exit_child(None if isinstance(error, ClientGone) else error)
             if isinstance(error, CancelledError) and exchange.lost:  # by the server, at the end of its time
                 log.info("%s was cancelled, because its connection has ended", self._described())
+            elif isinstance(error, CancelledError) and self.answered:  # by the server: it took too long
+                log.debug("the application was cancelled after its answer at %s", self._described())
             else:
                 log_raised(self._request, error, self.disconnect_received)
         else:
             if not (self.answered or exchange.lost or self.disconnect_received):
-                log.error("the application returned without a whole answer at %s", self._described())
+                log.error("SEP142 the application returned without a whole answer at %s", self._described())
         finally:  # also when what the application has raised raises while it is logged
             if not self.answered:
                 self.fail()

@@ -106,6 +106,16 @@ def with_length(head: ResponseHead, length: int) -> ResponseHead:
     return ResponseHead(head.status, head.reason, fields, length, head.closes, head.has_date, head.has_server)
 
 
+def with_fields(head: ResponseHead, more: Fields) -> ResponseHead:
+    """A copy of `head` with fields of the server's own, which are valid. One that the application has given stays."""
+    names = {name.lower() for name, _ in head.fields}
+    added = tuple(field for field in more if field[0].lower() not in names)
+    fields = (*added, *head.fields)
+    return ResponseHead(
+        head.status, head.reason, fields, head.content_length, head.closes, head.has_date, head.has_server
+    )
+
+
 def _content_length(status: int, value: bytes | None) -> int | None:
     if value is None or status == 204:  # RFC 9110 section 8.6: 204 never bears a length
         return None

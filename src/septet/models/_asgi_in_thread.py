@@ -73,12 +73,14 @@ from septet.errors import Failed
 from septet.exchange import Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
+from septet.models._late_requests import BlockedThread, OnLoopThread
 from septet.models._shared_exchange import SharedExchange
 from septet.models._tasks import Starter
 from septet.models._waker import close_waker_of_this_thread, waker_of_this_thread
 from septet.pollers import READABLE
 from septet.processes.children import exit_now
-from septet.protocol import RUN, ServerProtocol
+from septet.processes.request_watch import Running
+from septet.protocol import RUN, ServerExchange, ServerProtocol
 from septet.service import Service
 
 log = logging.getLogger("septet")
@@ -94,6 +96,9 @@ class AsgiThread:
     def __init__(self, service: Service, asgi: Asgi, with_lifespan: bool = True) -> None:
         self._stop = service.stop
         self._graceful_timeout = service.graceful_timeout
+        self._monitor = (
+            service.monitor if with_lifespan else None
+        )  # a process that serves one client has no time to beat
         self._lifespan = Lifespan(asgi) if with_lifespan else None
         self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
         """None when the application has started, or the order to stop has come; else why it could not start. Its `put`
@@ -104,7 +109,7 @@ class AsgiThread:
         """The loop's thread has been woken, and has not begun with the calls."""
         self._wakeup_descriptor = -1
         """An eventfd that wakes the loop's thread; -1 if it is closed."""
-        self._exchanges: set[SharedExchange] = set()
+        self._exchanges: dict[SharedExchange, Cycle] = {}
         self._tasks: dict[asyncio.Task[None], SharedExchange] = {}
         """Tasks of requests that have not ended, some of which have been answered."""
         self._starting: asyncio.Task[None] | None = None
@@ -144,13 +149,20 @@ class AsgiThread:
         exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
         cycle = Cycle(exchange, exchange)
         try:
-            self._exchanges.add(exchange)
+            self._exchanges[exchange] = cycle
             return exchange.deliver(
                 partial(self.post, partial(self._begin, asgi, cycle, exchange), exchange),
                 partial(self.post, cycle.wake, exchange),
             )
         finally:
-            self._exchanges.discard(exchange)
+            self._exchanges.pop(exchange, None)
+
+    def running(self, exchange: ServerExchange) -> Running:
+        """What is known of a request, for the watch. From any thread."""
+        for shared, cycle in list(self._exchanges.items()):
+            if shared.carries(exchange):
+                return OnLoopThread(shared, cycle, self._loop, self._tasks, self.post)
+        return BlockedThread(exchange)  # a static file
 
     def post(self, call: Callable[[], object], exchange: SharedExchange | None = None) -> None:
         """Have the loop call this; if the call fails, `exchange` is cut. From any thread, and from a signal handler."""
@@ -192,6 +204,8 @@ class AsgiThread:
         self._loop = loop
         self._starter = Starter(loop)
         loop.watch(self._wakeup_descriptor, READABLE, self._run_calls)
+        if self._monitor is not None:
+            self._monitor.beat_on(loop, runs_application=True)
         try:
             if self._start_application():
                 self._startup_result.put(None)

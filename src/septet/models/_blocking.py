@@ -27,10 +27,12 @@ from septet.models._acceptor import Acceptor, Client
 from septet.models._answer import answer, answer_without_waiting
 from septet.models._asgi_in_thread import AsgiThread, asgi_in_thread
 from septet.models._drive import Dispatch, drive, expire, receive_compactly
+from septet.models._late_requests import BlockedThread
 from septet.models._waker import close_waker_of_this_thread
 from septet.net.listener import has_been_deferred
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S
+from septet.processes.stacks import thread_in
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
 
@@ -52,6 +54,7 @@ class _ClientWait:
 
     def __init__(self, client: Client) -> None:
         acceptor, self._sock, self._session, self._deferred_s = client
+        self.sock = self._sock
         self._acceptor = acceptor
         self._client_poller = Poll()
         self._client_poller.add(self._sock.fileno(), READABLE)
@@ -100,6 +103,12 @@ class _ClientWait:
 
     def give_up(self) -> None:
         self._write(self._session.exchange.fail())
+
+    def abandon(self) -> bool:
+        """From another thread: refuse what the application gives from now on. True if it is just giving something."""
+        codes = _ClientWait.deliver.__code__, _ClientWait.inform.__code__, _ClientWait.give_up.__code__
+        self.__class__ = _AbandonedWait
+        return any(thread_in(code, lambda frame: frame.f_locals.get("self") is self) is not None for code in codes)
 
     def _write(self, want: Want) -> None:
         while want is WRITE or want is EITHER:
@@ -210,6 +219,25 @@ class _ClientWait:
         return True
 
 
+class _AbandonedWait(_ClientWait):
+    """The delivery of a client whose request has exceeded its time."""
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def inform(self, status: int, fields: Fields) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def check_client(self) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def await_body(self) -> None:
+        raise ClientGone("the request has exceeded its time")
+
+    def give_up(self) -> None:
+        pass
+
+
 def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
     """The whole life of a connection, in this thread.
 
@@ -217,7 +245,10 @@ def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
     """
     acceptor = client.acceptor
     try:
-        with acceptor.metrics.connection() if acceptor.metrics else nullcontext():
+        with (
+            acceptor.metrics.connection() if acceptor.metrics else nullcontext(),
+            acceptor.service.monitor.connection() if acceptor.service.monitor else nullcontext(),
+        ):
             _serve(client, dispatcher(acceptor.service, client, asgi_thread))
     except Exception:  # there was no memory to begin
         log.exception("a connection failed, and is cut")
@@ -312,19 +343,36 @@ def application_running(
     service: Service,
     application: Callable[[Service], AbstractContextManager[AsgiThread | None]] = asgi_in_thread,
     announce: bool = True,
+    capacity: int | None = 1,
 ) -> Iterator[AsgiThread | None]:
     """From the application's startup to its shutdown. For the main thread of a process.
 
     Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
-    listeners. Gives the thread in which an ASGI application runs, for `serve`; None for WSGI.
+    listeners. capacity: requests that can run at the same time, for metrics (0: there is no bound); None: this process
+    serves none, but forks, and should have no other thread. Gives the thread in which an ASGI application runs, for
+    `serve`; None for WSGI.
     """
     with application(service) as asgi_thread:
         # Closed in the signal handler, because the main thread itself may be busy with a client.
         service.stop.on_order = partial(_on_order, service, asgi_thread)
-        with service.metrics.logged_by_thread() if service.metrics else nullcontext():
+        with (
+            service.metrics.logged_by_thread() if service.metrics else nullcontext(),
+            nullcontext()
+            if service.monitor is None or capacity is None
+            else service.monitor.serving(capacity, beats=asgi_thread is None),
+        ):
+            if capacity is not None:
+                watch_requests(service, asgi_thread)
             if announce and not service.stop.ordered:
                 service.ready(1)
             yield asgi_thread
+
+
+def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:
+    """Begin to watch the requests of this process, with `--request-timeout`."""
+    if service.request_watch is not None:
+        find = BlockedThread if asgi_thread is None else asgi_thread.running
+        service.request_watch.start(find, service.retire, service.count_timed_out)
 
 
 def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:

@@ -24,7 +24,7 @@ from septet.models._runners import Runner
 from septet.models._tasks import Starter
 from septet.models._watched import WatchedConnection
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
-from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, READ, RUN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
 
 log = logging.getLogger("septet")
@@ -211,6 +211,17 @@ class ClientConnection(WatchedConnection):
         """Wake an application that waits for room: output was sent, or the client is gone."""
         if self._room is not None:
             self._room.notify()
+
+    def time_out(self, exchange: ServerExchange) -> None:
+        """The request has exceeded its time, and its WSGI application still runs: answer 504, or cut the connection.
+        From any thread. What the application gives from now on is refused as if the client had left."""
+        with self.lock:
+            session = self.session
+            exchange.time_out()
+            if drive(exchange.fail(), session, self.sock, self.dispatch) is WRITE:
+                session.lose()
+            session.lost = True
+        self._reactor.call_on_loop(self._attend_now)
 
     # What the application's thread calls
 

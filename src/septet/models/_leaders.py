@@ -82,7 +82,7 @@ class Leaders:
         self._done = done
         """Called by the leader after answers, once the order to stop has come: they may have been the last."""
         self._loop = loop
-        self._limit = limit
+        self._limit = self.capacity = limit
         self._stop = stop
         self._exhaustion = exhaustion
         self._due = due

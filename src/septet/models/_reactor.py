@@ -19,6 +19,7 @@ from septet.apps.wsgi import Wsgi
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
 from septet.models._client_connection import ClientConnection
+from septet.models._late_requests import OnReactor
 from septet.models._leaders import Leaders
 from septet.models._member import Due
 from septet.models._runners import Asynchronous, OnLoop, Runner
@@ -28,7 +29,7 @@ from septet.pollers import EXCLUSIVE, READABLE
 from septet.processes.capacity import default_threads
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
-from septet.protocol import CLOSE, ServerProtocol
+from septet.protocol import CLOSE, ServerExchange, ServerProtocol
 from septet.rules import STOPPING_S
 from septet.service import Service
 
@@ -106,6 +107,11 @@ class Reactor:
                 loop.lap()
                 service.metrics.begin()
                 loop.call_later(service.metrics.interval_s, self._log_metrics, service.metrics)
+            if service.monitor:
+                service.monitor.describe(self.runner.capacity)
+                service.monitor.beat_on(loop, isinstance(self.runner, Asynchronous))
+            if service.request_watch is not None:
+                service.request_watch.start(self._running, service.retire, service.count_timed_out)
             loop._ensure_self_pipe()  # made now, because it needs descriptors, which may be exhausted later
             service.ready(1)
             self.runner.run()
@@ -122,6 +128,11 @@ class Reactor:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
+
+    def _running(self, exchange: ServerExchange) -> OnReactor:
+        """What is known of a request, for the watch. From any thread."""
+        connection = next((each for each in list(self._connections) if exchange is each.session.exchange), None)
+        return OnReactor(exchange, connection, self.loop, self._tasks, self.call_on_loop)
 
     # Clients
 
@@ -167,6 +178,8 @@ class Reactor:
         try:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
             self._connections.add(connection)
+            if self.service.monitor:
+                self.service.monitor.connected()
             connection.attend(connection.session.phase.want)
             if self.stopping:
                 connection.drain()
@@ -212,6 +225,8 @@ class Reactor:
         self.start_accepting(listener)
 
     def forget(self, connection: ClientConnection) -> None:
+        if self.service.monitor and connection in self._connections:
+            self.service.monitor.disconnected()
         self._connections.discard(connection)
         if self.stopping:
             self.end_if_done()
@@ -293,5 +308,7 @@ class Reactor:
         self.runner.end()
 
     def _close(self) -> None:
+        if self.service.request_watch is not None:
+            self.service.request_watch.stop()
         self.starter.close()
         self.loop.close()

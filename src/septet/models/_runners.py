@@ -18,6 +18,8 @@ class Runner(Protocol):
 
     order: int
     """A descriptor for the thread that runs the loop: readable once the order to stop has come."""
+    capacity: int
+    """Requests that can run at the same time; 0: there is no bound."""
 
     @property
     def busy(self) -> bool:
@@ -40,6 +42,8 @@ class OnLoop:
 
     For asyncio no loop is running meanwhile, so that the application may run one of its own.
     """
+
+    capacity = 1
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class Asynchronous:
     """An ASGI application: its tasks run on the loop, as asyncio runs it. Also static files without an application."""
 
     busy = False
+    capacity = 0
 
     def __init__(self, loop: ReadinessLoop, stop: Stop, repair: Callable[[], None]) -> None:
         self._loop = loop

@@ -61,6 +61,15 @@ class SharedExchange:
         return self._exchange.request
 
     @property
+    def called_ns(self) -> int:
+        """When the application was called; AttributeError if the session does not note that."""
+        return self._exchange.called_ns  # type: ignore[attr-defined,no-any-return]
+
+    @called_ns.setter
+    def called_ns(self, now_ns: int) -> None:
+        self._exchange.called_ns = now_ns  # type: ignore[attr-defined]
+
+    @property
     def lost(self) -> bool:
         return self._session.lost
 
@@ -159,6 +168,21 @@ class SharedExchange:
     def has_work_for_client_thread(self) -> bool:
         """The client's thread has something to send or to receive, or the answer is complete."""
         return self._complete or self._session.phase.want is not RUN
+
+    def carries(self, exchange: ServerExchange) -> bool:
+        return self._exchange is exchange
+
+    def time_out(self) -> bool:
+        """The request has exceeded its time: answer 504, or cut the connection if an answer has begun, and say which.
+        From any thread. Whatever the application gives from now on is not sent."""
+        with self._waker.lock:
+            begun = self._exchange.responding
+            if not self._released:
+                self._exchange.time_out()
+                self._exchange.fail()
+                self._complete = True
+        self._waker.wake()
+        return not begun
 
     def cut(self) -> None:
         """The time for a graceful stop is up: cut the connection."""

@@ -20,8 +20,8 @@ from functools import partial
 from septet.errors import Failed
 from septet.models._acceptor import Acceptor, Client
 from septet.models._asgi_in_thread import asgi_in_child, lifespan_in_parent
-from septet.models._blocking import application_running, repeat_until_stop, serve
-from septet.processes.children import ChildProcesses, unblock_orders
+from septet.models._blocking import application_running, repeat_until_stop, serve, watch_requests
+from septet.processes.children import ChildProcesses, exit_now, unblock_orders
 from septet.processes.orders import Stop
 from septet.processes.resource_exhaustion import reason
 from septet.service import Service
@@ -32,7 +32,7 @@ CONCURRENCY = "processes"
 
 def run(service: Service) -> None:
     acceptor = Acceptor(service, drops_idle_clients=False)
-    with application_running(service, lifespan_in_parent):
+    with application_running(service, lifespan_in_parent, capacity=None):
         children = ChildProcesses(service.in_flight, service.stop)
         repeat_until_stop(partial(_accept_and_fork, service, children), acceptor, None)
         children.wait()
@@ -54,8 +54,11 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
     unblock_orders()
     service = replace(service, stop=stop)
     service.close_listeners()  # the child's copies; the parent goes on accepting
+    if service.endpoint is not None:
+        service.endpoint.close_in_child()
     try:
         with asgi_in_child(service) as asgi_thread:
+            watch_requests(replace(service, retire=lambda why: exit_now(1)), asgi_thread)
             serve(client, asgi_thread)
     except Failed as error:
         service.exhaustion.report(str(error))

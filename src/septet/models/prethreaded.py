@@ -34,9 +34,10 @@ log = logging.getLogger("septet")
 
 
 def run(service: Service) -> None:
-    with application_running(service, announce=False) as asgi_thread:
+    threads = service.threads or default_threads()
+    with application_running(service, announce=False, capacity=threads) as asgi_thread:
         pool = ThreadGroup()
-        _fill(pool, service, service.threads or default_threads(), asgi_thread)
+        _fill(pool, service, threads, asgi_thread)
         if not service.stop.ordered:
             service.ready(1)
         service.stop.wait()

@@ -27,7 +27,7 @@ CONCURRENCY = "threads"
 
 def run(service: Service) -> None:
     acceptor = Acceptor(service, drops_idle_clients=False)
-    with application_running(service) as asgi_thread:
+    with application_running(service, capacity=0) as asgi_thread:
         threads = ThreadGroup()
         repeat_until_stop(partial(_accept_and_start, threads), acceptor, asgi_thread)
         threads.wait()

@@ -178,6 +178,7 @@ class Listener:
         if self.inherited >= 0:
             with suppress(OSError):
                 os.close(self.inherited)
+            self.inherited = -1
         self._let_go_of_file()
 
     def close(self) -> None:

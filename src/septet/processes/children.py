@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from septet import forked
+from septet.metrics.lanes import CHILD
 from septet.processes import orders
 from septet.processes.in_flight import InFlight
 from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop, log_unused_signals_in_child
@@ -185,7 +186,7 @@ class ChildProcesses:
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
         """In the child."""
-        self._in_flight.occupy(slot)
+        self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()
         run_exit_handlers(status)

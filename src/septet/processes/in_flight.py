@@ -17,6 +17,8 @@ from threading import Lock
 from typing import Protocol
 
 from septet import forked
+from septet.metrics.lanes import WORKER
+from septet.metrics.table import Table
 from septet.processes.spool import Spool
 
 SLOTS = 1 << 16
@@ -151,8 +153,12 @@ class WaitingThreads:
 class InFlight:
     """Implements `rules.Admission`. A process that does not fork uses the first slot."""
 
-    def __init__(self, limit: int = 0, spool_limit: int = 0) -> None:
+    def __init__(self, limit: int = 0, spool_limit: int = 0, table: Table | None = None) -> None:
         self._limit = limit
+        self._table = table
+        """The table of metrics, in which each process has a row as long as it has a slot here; None: none is kept."""
+        self._rows: dict[int, int] = {}
+        """By slot."""
         self._counts = memoryview(mmap(-1, 4 * SLOTS)).cast("I")
         self._counts[_HIGHEST] = 1
         self._slot = 1
@@ -197,6 +203,16 @@ class InFlight:
 
     def allot(self) -> int:
         """A slot for a process that is about to be forked. Raises OSError (EAGAIN) when there is none."""
+        slot = self._take_slot()
+        if self._table is not None:
+            try:
+                self._rows[slot] = self._table.allot()
+            except OSError:
+                heappush(self._free, slot)
+                raise
+        return slot
+
+    def _take_slot(self) -> int:
         if self._free:
             return heappop(self._free)  # the lowest, so that sums are short
         if self._next == SLOTS:
@@ -208,14 +224,18 @@ class InFlight:
         self.spool.extend(slot)
         return slot
 
-    def occupy(self, slot: int) -> None:
-        """In the child: count in this slot from now on."""
+    def occupy(self, slot: int, kind: int = WORKER) -> None:
+        """In the child: count in this slot from now on. kind: what the child is, for the table of metrics."""
+        if self._table is not None:
+            self._table.occupy(self._rows[slot], kind)
         self._slot = slot
         self.waiting_threads.occupy(slot)
         self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> None:
         """The process that had the slot has ended, or could not be forked."""
+        if self._table is not None:
+            self._table.retire(self._rows.pop(slot))
         self._counts[slot] = 0
         self.waiting_threads.vacate(slot)
         self.spool.vacate(slot)

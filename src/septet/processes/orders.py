@@ -25,6 +25,7 @@ from typing import NoReturn
 
 from septet import forked
 from septet.pollers import READABLE, Poll
+from septet.processes.attendant import TURN_S, Attendant
 from septet.streams import reopen_log_files
 
 CUT_MARGIN_S = 0.25
@@ -146,11 +147,17 @@ class Stop:
             except BaseException:
                 log.exception("a signal handler of the application raised")
 
-    def wait_for_signal(self, timeout_s: float | None) -> None:
-        """Wait until a signal has been handled, or for so many seconds. For the main thread."""
+    def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:
+        """Wait until a signal has been handled, or for so many seconds. For the main thread. The attendant has its turn
+        meanwhile, after which the wait is over as well."""
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
+        if attendant is not None:
+            poller.add(attendant.fileno(), READABLE)
+            timeout_s = TURN_S if timeout_s is None else min(timeout_s, TURN_S)
         poller.wait(timeout_s)
+        if attendant is not None:
+            attendant.turn()
         if self._signals >= 0:
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
@@ -231,14 +238,14 @@ class Stop:
         if self.started:
             self.log_time_is_up()
         else:
-            log.error("the application had not started when the order to stop came, and did not end")
+            log.error("SEP122 the application had not started when the order to stop came, and did not end")
         logging.shutdown()
 
     def log_time_is_up(self) -> None:
         """Log that requests in flight are cut; once."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
-            log.warning("requests in flight are cut: the time for a graceful stop is up")
+            log.warning("SEP121 requests in flight are cut: the time for a graceful stop is up")
 
 
 def is_readable(descriptor: int) -> bool:

@@ -18,12 +18,15 @@ from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
+from septet.metrics.monitor import Monitor
 from septet.pollers import READABLE, Poll
 from septet.processes import orders
+from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
+from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
-from septet.processes.recycling import ANSWERED, Life, Recycling, RequestCount
+from septet.processes.recycling import ASKED, Life, Recycling
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
 log = logging.getLogger("septet")
@@ -106,11 +109,19 @@ class Supervised(Protocol):
     def recycling(self) -> Recycling: ...
 
     @property
-    def counted(self) -> RequestCount | None: ...
+    def worker_timeout(self) -> float: ...
+
+    @property
+    def monitor(self) -> Monitor | None: ...
+
+    @property
+    def endpoint(self) -> Attendant | None: ...
 
     def close_listeners(self) -> None: ...
 
-    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
+    def for_worker(
+        self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
+    ) -> Self: ...
 
 
 Served = TypeVar("Served", bound=Supervised)
@@ -139,18 +150,23 @@ class Supervisor(Generic[Served]):
         """Workers in a row that were never ready."""
         self._next_start_at = 0.0
         self._asking = mmap(-1, SLOTS)
-        """1 in the slot of each worker that asks to be replaced; in shared memory."""
+        """In the slot of each worker that asks to be replaced 1 + the index in ASKED of why; in shared memory."""
+        self._deaths = Deaths()
 
     def run(self) -> None:
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
+        if self._service.monitor is not None:
+            self._service.monitor.supervise()
         forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
         for number in (signal.SIGTTIN, signal.SIGTTOU):
             forked.set_signal_handler(number, self._change_count)
         orders.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
         unblock_orders()
         self._poller.add(stop.fileno(), READABLE)
+        if self._service.endpoint is not None:
+            self._poller.add(self._service.endpoint.fileno(), READABLE)
         try:
             while not stop.ordered:
                 try:
@@ -167,7 +183,7 @@ class Supervisor(Generic[Served]):
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
-            if self._service.recycling and self._announced:
+            if self._announced:
                 self._recycle()
             self._fill()
             serving = self._serving
@@ -213,16 +229,16 @@ class Supervisor(Generic[Served]):
         if self._retiring is not None or len(self._serving) != self._count:
             return
         for worker in self._serving:
-            if self._asking[worker.slot]:
-                worker.life.asked = ANSWERED
+            if asking := self._asking[worker.slot]:
+                worker.life.asked = ASKED[asking - 1]
             if worker.ready and (why := worker.life.why_over(monotonic())):
                 self._retiring = worker
                 log.info("worker %d is replaced, for %s", worker.pid, why)
                 return
 
-    def _ask_for_replacement(self, slot: int, parent: int) -> None:
-        """In a worker, in any thread."""
-        self._asking[slot] = 1
+    def _ask_for_replacement(self, slot: int, parent: int, reason: str) -> None:
+        """In a worker, in any thread. reason: one of ASKED."""
+        self._asking[slot] = 1 + ASKED.index(reason)
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
 
@@ -245,9 +261,10 @@ class Supervisor(Generic[Served]):
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
+        if self._service.endpoint is not None:
+            self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
-        if self._service.counted is not None:
-            self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
+        log_crashes()
         stop = Stop()
         stop.on_term()
         stop.exit_after(self._service.graceful_timeout)
@@ -260,7 +277,8 @@ class Supervisor(Generic[Served]):
 
         status = 0
         try:
-            self._run(self._service.for_worker(stop, ready, self._count))
+            retire = partial(self._ask_for_replacement, slot, os.getppid())
+            self._run(self._service.for_worker(stop, ready, self._count, retire))
         except Failed as error:
             if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
@@ -277,13 +295,27 @@ class Supervisor(Generic[Served]):
         return status
 
     def _wait(self, timeout: float | None) -> None:
-        longest = CHECK_WORKERS_S if timeout is None else max(0.0, min(timeout, CHECK_WORKERS_S))
+        endpoint = self._service.endpoint
+        most = CHECK_WORKERS_S if endpoint is None and not self._service.worker_timeout else TURN_S
+        longest = most if timeout is None else max(0.0, min(timeout, most))
         reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
+        if endpoint is not None:
+            endpoint.turn()
         self._service.stop.drain_and_check()
         for worker in self._workers:
             if worker.readiness in reporting:
                 self._read_readiness(worker)
+        self._check_beats()
         self._reap()
+
+    def _check_beats(self) -> None:
+        """End workers that have stood still for the worker time-out: ABRT, at which they write their stacks, then
+        KILL."""
+        service = self._service
+        if service.worker_timeout and service.monitor is not None:
+            for pid, why in service.monitor.standing_still(service.worker_timeout):
+                if any(worker.pid == pid for worker in self._workers):
+                    self._deaths.end(pid, why)
 
     def _reap(self) -> None:
         for worker in list(self._workers):
@@ -300,6 +332,7 @@ class Supervisor(Generic[Served]):
             self._failed_starts = 0
             all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
             if self._retiring is not None and all_ready:
+                self._count_restart(self._retiring.life.reason, f"worker {self._retiring.pid} was replaced")
                 self._drain(self._retiring, "its replacement is ready")
             if not self._announced and all_ready:
                 self._announced = True
@@ -335,19 +368,25 @@ class Supervisor(Generic[Served]):
             self._forget_pipe(worker)
         if worker is self._retiring:
             self._retiring = None
+        death = self._deaths.explain(worker.pid, status)
         if worker.drains:
-            log.info("worker %d has ended", worker.pid)
+            log.info("worker %d has ended%s", worker.pid, f" {death.text}" if status else "")
             return
         if not worker.reported:
-            self._cannot_start(worker, f"a worker ended {how_it_ended(status)} before it was ready")
+            self._cannot_start(worker, f"a worker ended {death.text} before it was ready")
         if self._service.stop.ordered:
             return
+        self._count_restart(death.reason, f"worker {worker.pid} ended {death.text}")
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
-        log.error("worker %d ended %s; another starts in %.1f s", worker.pid, how_it_ended(status), delay)
+        log.error("SEP112 worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
+
+    def _count_restart(self, reason: str, text: str) -> None:
+        if self._service.monitor is not None:
+            self._service.monitor.restarted(reason, text)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
@@ -357,10 +396,11 @@ class Supervisor(Generic[Served]):
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
-            stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S))
+            stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S), self._service.endpoint)
             if draining and not stop.draining:  # the order to stop has followed
                 draining = False
                 self._signal(signal.SIGTERM)
+            self._check_beats()
             for worker in list(self._workers):
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
                 if pid:
@@ -385,15 +425,6 @@ class Supervisor(Generic[Served]):
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
         exit_now(1)
-
-
-def how_it_ended(status: int) -> str:
-    """How a process with this wait status has ended, in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        named = number in signal.Signals.__members__.values()  # of the real-time signals only two have names
-        return f"by signal {signal.Signals(number).name if named else number}"
-    return f"with status {os.waitstatus_to_exitcode(status)}"
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:

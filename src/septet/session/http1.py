@@ -307,6 +307,8 @@ class Session(Http1Exchange):
         return READ
 
     def close(self) -> None:
+        if self.observer_state is not None and self._rules.observer:
+            self._rules.observer.aborted(self)
         self.delivery = None
         self.exchange = None  # type: ignore[assignment]
         if self._admitted:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 
 from septet import inventory
+from septet.log_format import SYNTAX as FORMATS
+from septet.log_format import formatter
 from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import SYNTAX as PEERS
 from septet.proxies.trust import UNIX, parse_peers
@@ -31,6 +33,7 @@ _DEADLINES = "Deadlines"
 _LOGS = "Answers and logs"
 
 _APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")  # without an underscore, which WSGI cannot tell from a hyphen
 _FIELD_VALUE = re.compile(r"|[!-~]([ -~]*[!-~])?")  # RFC 9110, section 5.5, without obs-text
 
 _COUNT = Number("a whole number", 1)
@@ -62,6 +65,22 @@ def _log_file(text: str) -> None:
 def _file(text: str) -> None:
     if not text or "\0" in text or os.path.isdir(text):
         raise ValueError("must be the path of a file")
+
+
+def _socket_path(text: str) -> None:
+    if not text or text.startswith("@"):
+        raise ValueError("must be the path of a unix socket, of at most 107 bytes")
+    parse_address(f"unix:{text}")
+
+
+def _path(text: str) -> None:
+    if not text.startswith("/"):
+        raise ValueError("must be a path that begins with /")
+
+
+def _field_name(text: str) -> None:
+    if not _FIELD_NAME.fullmatch(text):
+        raise ValueError("must be the name of a header field, such as X-Request-ID (RFC 9110, section 5.1)")
 
 
 def _field_value(text: str) -> None:
@@ -343,6 +362,25 @@ class Config:
         metavar="SECONDS",
     )
 
+    request_timeout: float = option(
+        0.0,
+        _DEADLINES,
+        "Time that an application has for a whole answer, from the request's complete header, or after a body from its "
+        "call. Then the client is answered 504, or its stream is cut; the log has the stacks of all threads and tasks; "
+        "an ASGI application is cancelled; a thread that does not end costs its worker. 0: no limit.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
+
+    worker_timeout: float = option(
+        0.0,
+        _DEADLINES,
+        "Time for which the event loop of a worker, or its interpreter where there is no loop, may stand still. Then "
+        "the worker's stacks are logged, and it is ended and replaced. 0: no limit.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
+
     server_header: str = option(
         "septet",
         _LOGS,
@@ -356,10 +394,44 @@ class Config:
     access_log: str | None = option(
         None,
         _LOGS,
-        "Write a line for each answer to this file. -: to standard output.",
+        "Write a line for each answer to this file. -: to standard output. logger: to the logger septet.access, see "
+        "--log-config.",
         rule=Spelled("the path of a file, or - for standard output", _log_file),
         metavar="FILE",
         unset="no access log",
+    )
+    access_log_format: str = option(
+        "common",
+        _LOGS,
+        "Format of these lines: common and combined as in NCSA httpd with the duration in microseconds, json, or a "
+        "template with the fields of the access log in braces, or with gunicorn's atoms.",
+        rule=Spelled(FORMATS, formatter),
+        metavar="FORMAT",
+        needs="access_log",
+    )
+    access_log_exclude: tuple[str, ...] = option(
+        (),
+        _LOGS,
+        "Paths of requests that are not written to the access log, such as /healthz; one that ends with * stands for "
+        "all that begin so. May be repeated.",
+        rule=Spelled("a path that begins with /", _path),
+        metavar="PATH",
+        unset="none",
+        needs="access_log",
+    )
+    request_id: str | None = option(
+        None,
+        _LOGS,
+        "Give each request an id in this header field, such as X-Request-ID: that of a trusted proxy, else a new one. "
+        "The application sees it, the answer has it, and so has the access log.",
+        rule=Spelled("the name of a header field", _field_name),
+        metavar="NAME",
+        unset="no ids",
+    )
+    server_timing: bool = option(
+        False,
+        _LOGS,
+        "Add the field Server-Timing to answers: how long the request waited, and how long the application took.",
     )
     span_log: str | None = option(
         None,
@@ -378,11 +450,44 @@ class Config:
         rule=Number("a number of seconds", 0, 1_000_000),
         metavar="SECONDS",
     )
+    metrics_bind: str | None = option(
+        None,
+        _LOGS,
+        f"Answer /metrics (Prometheus), /healthz, /readyz, /status.json and a page for the operator at this address: "
+        f"{SPELLINGS}. Whoever reaches it may read: choose 127.0.0.1, or an address that only your own programs reach.",
+        rule=Spelled(SPELLINGS, parse_address),
+        metavar="ADDRESS",
+        unset="nothing is counted",
+    )
+    control: str | None = option(
+        None,
+        _LOGS,
+        "Take orders on a unix socket at this path, from the user of the server and from root: see septet control. "
+        "septet status and septet top ask there as well.",
+        rule=Spelled("the path of a unix socket, of at most 107 bytes", _socket_path),
+        metavar="PATH",
+        unset="no such socket",
+    )
     log_level: str = option(
         "info",
         _LOGS,
         "Lowest level of the messages that are logged, to standard error.",
         rule=OneOf(lambda: ("debug", "info", "warning", "error")),
+    )
+    log_format: str = option(
+        "text",
+        _LOGS,
+        "Format of these messages.",
+        rule=OneOf(lambda: ("text", "json")),
+    )
+    log_config: str | None = option(
+        None,
+        _LOGS,
+        "Configure logging by this file besides, in TOML or, if its name ends with .json, in JSON, as "
+        "logging.config.dictConfig has it.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="messages go to standard error",
     )
 
 

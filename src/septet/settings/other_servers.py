@@ -12,7 +12,8 @@ _HERE = {
     "loop": "the model decides; `septet models` lists them",
     "worker worker-connections": "use --workers, --threads and --limit-concurrency",
     "blocking-threads": "use --threads N",
-    "t timeout": "use --header-timeout, --body-timeout and --write-timeout for clients; applications have none",
+    "t timeout": "use --request-timeout for applications, --worker-timeout for workers, and --header-timeout, "
+    "--body-timeout and --write-timeout for clients",
     "keep-alive timeout-keep-alive": "use --keep-alive-timeout SECONDS",
     "timeout-graceful-shutdown workers-graceful-timeout workers-kill-timeout": "use --graceful-timeout SECONDS",
     "reload-paths": "use --reload --reload-dir DIR",
@@ -20,15 +21,14 @@ _HERE = {
     "preload": "the application is always loaded before the workers are started, and anew at HUP",
     "access-logfile": "use --access-log FILE",
     "error-logfile log-file": "messages go to standard error",
-    "log-config log-config-json": "messages go to standard error, see --log-level; an application may set up the "
-    "logger septet",
-    "log-format access-logformat access-log-format access-log-fmt": "lines have the common log format and the "
-    "microseconds; use --access-log FILE",
+    "log-config-json": "use --log-config FILE.json",
+    "access-logformat access-log-fmt": "use --access-log-format, which understands gunicorn's atoms",
     "header": "--server-header and --date-header are the server's own; the application or a proxy adds others",
     "http http2": "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2",
     "ws no-ws websockets": "there is no WebSocket yet; a request for one is served as an ordinary request",
     "lifespan": "an ASGI application that has a lifespan gets it; there is nothing to set",
-    "health health-check": "give the application a page for it",
+    "metrics-address metrics-port": "use --metrics-bind HOST:PORT",
+    "health health-check": "use --metrics-bind, which answers /healthz and /readyz",
     "n name process-name": "a process has the name of its command; a service manager has names for services",
     "m umask": "set it in the shell before (umask 027), or as UMask= of systemd",
     "root-path url-path-prefix": "the application sets its own prefix, such as FastAPI's root_path, or a proxy "

@@ -1,0 +1,95 @@
+"""The access log: a line for every answer, in the format that `--access-log-format` chooses (`log_format`).
+
+A line is written when the answer has gone, so that it can tell status, size and durations; or when the client has left
+before that, with the status 499 if the answer had not begun, as nginx has it.
+
+Each line is one write(2), so threads and processes may share the file, and no line is lost at a stop, however sudden.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from septet.errors import Failed
+from septet.log_format import COMMON, Entry, formatter
+from septet.protocol import ServerExchange
+from septet.streams import Sink, was_closed
+
+log = logging.getLogger("septet")
+access = logging.getLogger("septet.access")
+
+CLIENT_CLOSED = 499
+"""Status of a request whose client left before the answer began; nginx's."""
+
+
+_common = formatter(COMMON)
+
+
+class LoggedAccess:
+    """An `Observer` that gives lines to the logger `septet.access`, which `--log-config` may send anywhere."""
+
+    def __init__(self, format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
+        """exclude: paths of requests that are not logged; one that ends with * stands for all that begin with it."""
+        self._format = format
+        self._excluded = frozenset(path.encode() for path in exclude if not path.endswith("*"))
+        self._prefixes = tuple(path[:-1].encode() for path in exclude if path.endswith("*"))
+
+    def began(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = time.monotonic_ns()
+
+    def ended(self, exchange: ServerExchange) -> None:
+        self._write(exchange, exchange.status, True)
+
+    def aborted(self, exchange: ServerExchange) -> None:
+        self._write(exchange, exchange.status or CLIENT_CLOSED, False)
+
+    def _write(self, exchange: ServerExchange, status: int, complete: bool) -> None:
+        began, exchange.observer_state = exchange.observer_state, None
+        path = exchange.request.path
+        if path in self._excluded or (self._prefixes and path.startswith(self._prefixes)):
+            return
+        now_ns = time.monotonic_ns()
+        entry = Entry(exchange, exchange.request, status, complete, time.time(), now_ns, began)
+        self._log(self._format(entry))
+
+    def _log(self, line: str) -> None:
+        access.info("%s", line)
+
+
+class AccessLog(LoggedAccess):
+    """An `Observer` that writes lines to a file. For any thread, and after a fork."""
+
+    def __init__(self, file: IO[bytes], format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> None:
+        super().__init__(format, exclude)
+        self._file = file
+        self._sink = Sink(file.fileno(), "the access log", log.error)
+
+    @classmethod
+    def open(cls, path: str, format: Callable[[Entry], str] = _common, exclude: Sequence[str] = ()) -> "AccessLog":
+        """Open the access log at `path`; `-` is standard output. Raises Failed if it cannot be written."""
+        try:
+            if path == "-":
+                return cls(_standard_output(), format, exclude)
+            opened = cls(open(path, "ab", buffering=0, opener=_open_nowait), format, exclude)  # noqa: SIM115
+            opened._sink.begin_a_line()
+            opened._sink.reopen_at_usr1(path)
+            return opened
+        except OSError as error:
+            raise Failed(f"cannot write the access log {path}: {error.strerror}") from error
+
+    def _log(self, line: str) -> None:
+        self._sink.write(line.encode() + b"\n")
+
+
+def _standard_output() -> IO[bytes]:
+    if 1 in was_closed:
+        raise Failed("cannot write the access log -: standard output is closed")
+    return sys.stdout.buffer
+
+
+def _open_nowait(path: str, flags: int) -> int:
+    """Open without waiting: a FIFO without a reader fails with ENXIO instead."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)

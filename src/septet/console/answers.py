@@ -1,0 +1,116 @@
+"""What is answered at each path of the endpoint."""
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from septet.exchange import Fields, Request
+from septet.metrics.exposition import MISSING, is_available, render
+from septet.metrics.reader import Reader
+
+log = logging.getLogger("septet")
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+
+_FIELDS: Fields = (
+    (b"Cache-Control", b"no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
+)
+
+
+_FIELDS_OF_PAGE: Fields = (
+    *_FIELDS,
+    (
+        b"Content-Security-Policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        b"connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (b"Referrer-Policy", b"no-referrer"),
+)
+
+ORDERS = b"/orders/"
+SIGNALS = {
+    "stop": signal.SIGTERM,
+    "reload": signal.SIGHUP,
+    "upgrade": signal.SIGUSR2,
+    "reopen": signal.SIGUSR1,
+    "more": signal.SIGTTIN,
+    "fewer": signal.SIGTTOU,
+}
+"""Orders, and the signals that mean the same."""
+
+PAGE = Path(__file__).with_name("page.html")
+
+
+@dataclass(slots=True, frozen=True)
+class Answer:
+    """A whole answer; or, with `more`, the beginning of one that is continued once a second."""
+
+    status: int
+    kind: str
+    content: bytes
+    fields: Fields = _FIELDS
+    more: Callable[[], bytes] | None = None
+
+
+class Answers:
+    """Answers requests from what the reader reads. For the one thread of an endpoint."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._pages: dict[bytes, Callable[[Request], Answer]] = {
+            b"/metrics": self._metrics,
+            b"/healthz": lambda request: Answer(200, TEXT, b"ok\n"),
+            b"/readyz": self._readyz,
+            b"/status.json": lambda request: Answer(200, JSON, self._status()),
+            b"/": lambda request: Answer(200, "text/html; charset=utf-8", PAGE.read_bytes(), _FIELDS_OF_PAGE),
+            b"/events": lambda request: Answer(200, "text/event-stream", self._event(), more=self._event),
+        }
+
+    def tick(self, now_s: float) -> None:
+        """To be called about once a second."""
+        self._reader.tick(now_s)
+
+    def answer(self, request: Request, private: bool) -> Answer:
+        if request.path.startswith(ORDERS) and private:
+            return self._order(request)
+        page = self._pages.get(request.path)
+        if page is None:
+            return Answer(404, TEXT, b"there is " + b", ".join(sorted(self._pages)) + b"\n")
+        if request.method not in ("GET", "HEAD"):
+            return Answer(405, TEXT, b"GET and HEAD are answered here\n", (*_FIELDS, (b"Allow", b"GET, HEAD")))
+        return page(request)
+
+    def _order(self, request: Request) -> Answer:
+        """Give an order: the process that answers sends itself the signal that means it."""
+        name = request.path.removeprefix(ORDERS).decode("ascii")
+        if name not in SIGNALS:
+            return Answer(404, TEXT, f"there is no order {name}; there are {', '.join(SIGNALS)}\n".encode())
+        if request.method != "POST":
+            return Answer(405, TEXT, b"an order is given by POST\n", (*_FIELDS, (b"Allow", b"POST")))
+        log.info("order by the control socket: %s", name)
+        os.kill(os.getpid(), SIGNALS[name])
+        return Answer(202, TEXT, b"given\n")
+
+    def _metrics(self, request: Request) -> Answer:
+        if not is_available():
+            return Answer(501, TEXT, MISSING.encode() + b"\n")
+        accept = b",".join(value for name, value in request.fields if name == b"accept")
+        content, kind = render(self._reader, accept.decode("latin-1"))
+        return Answer(200, kind, content)
+
+    def _readyz(self, request: Request) -> Answer:
+        state = self._reader.state()
+        return Answer(200 if state == "ready" else 503, TEXT, state.encode() + b"\n")
+
+    def _event(self) -> bytes:
+        """The status as a server-sent event."""
+        return b"data: " + self._status() + b"\n"
+
+    def _status(self) -> bytes:
+        return json.dumps(self._reader.status()).encode() + b"\n"

@@ -1,0 +1,96 @@
+"""`septet status`, `septet top` and `septet control`: a running server, seen and ordered from a terminal."""
+
+import json
+import time
+from typing import Any
+
+import click
+
+from septet.console.ask import Asked
+from septet.console.words import lines
+from septet.errors import Failed
+
+ORDERS = ("stop", "reload", "upgrade", "reopen", "more", "fewer")
+
+_where = click.argument("where", metavar="WHERE", envvar="SEPTET_CONTROL")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  septet status /run/shop.sock
+  septet status 127.0.0.1:9000 --json | jq .saturation""",
+)
+@_where
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
+def status(where: str, as_json: bool) -> None:
+    """Say how busy a running server is.
+
+    WHERE is the path of its control socket (--control), or HOST:PORT of its metrics (--metrics-bind); without it,
+    SEPTET_CONTROL.
+    """
+    found = Asked(where).status()
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    for line in lines(found):
+        click.echo(line)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  septet top /run/shop.sock
+  septet top 127.0.0.1:9000 --interval 0.5""",
+)
+@_where
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.2, 60),
+    default=1.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="Time between two looks.",
+)
+def top(where: str, interval: float) -> None:
+    """Show how busy a running server is, again and again, until Ctrl-C.
+
+    WHERE is the path of its control socket (--control), or HOST:PORT of its metrics (--metrics-bind); without it,
+    SEPTET_CONTROL.
+    """
+    from septet.console.top import Top  # needs rich
+
+    asked = Asked(where)
+    with Top(asked.status()) as shown:
+        while True:
+            time.sleep(interval)
+            shown.show(_status_or_why_not(asked))
+
+
+def _status_or_why_not(asked: Asked) -> dict[str, Any] | str:
+    try:
+        return asked.status()
+    except Failed as error:
+        return str(error)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  septet control reload /run/shop.sock
+  septet control more /run/shop.sock""",
+)
+@click.argument("order", type=click.Choice(ORDERS))
+@_where
+def control(order: str, where: str) -> None:
+    """Give a running server an order, at its control socket (--control): the same as the signal that means it.
+
+    \b
+    stop     when the requests in flight are answered (TERM)
+    reload   load configuration and application anew (HUP)
+    upgrade  replace the program (USR2)
+    reopen   open log files anew (USR1)
+    more     one worker more (TTIN)
+    fewer    one worker fewer (TTOU)
+    """
+    Asked(where).order(order)

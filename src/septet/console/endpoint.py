@@ -1,0 +1,215 @@
+"""Carries the clients of the endpoint, in steps that never wait: `turn`.
+
+It is a small carrier of its own (`septet.protocol`), over one epoll(7) whose descriptor the supervisor watches beside
+its workers. A model would not do here: each of them wants the whole of its thread. The requests are few, and what
+answers them takes milliseconds.
+"""
+
+import logging
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from signal import SIG_BLOCK, pthread_sigmask, valid_signals
+from socket import SO_PEERCRED, SOL_SOCKET, socket
+from threading import Thread
+from time import monotonic
+from typing import Protocol
+
+from septet import forked
+from septet.console.answers import Answer
+from septet.exchange import Request, Want
+from septet.http.head import reason_phrase, response_head
+from septet.models._drive import drive, expire, receive
+from septet.net.listener import Listener
+from septet.pollers import READABLE, WRITABLE, Epoll
+from septet.protocol import CLOSE, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.service import Service
+
+log = logging.getLogger("septet")
+
+TICK_S = 1.0
+"""How often deadlines are checked, samples taken and streams continued."""
+
+MOST_CLIENTS = 64
+"""Clients at the same time; more are let go at once. Each costs a descriptor of the supervisor."""
+
+
+class Answering(Protocol):
+    def answer(self, request: Request, private: bool) -> Answer:
+        """private: orders are taken from this client."""
+
+    def tick(self, now_s: float) -> None: ...
+
+
+class _Client:
+    """One client's connection."""
+
+    def __init__(self, endpoint: "Endpoint", sock: socket, session: ServerProtocol, private: bool) -> None:
+        self._private = private
+        self.sock = sock
+        self.session = session
+        self.mask = READABLE
+        self.answer: Answer | None = None
+        """An answer that is continued at each tick."""
+        self._endpoint = endpoint
+
+    def dispatch(self, exchange: ServerExchange) -> Want | None:
+        if self.answer is not None:
+            return None
+        try:
+            answer = self._endpoint.answering.answer(exchange.request, self._private)
+        except Exception:
+            log.exception("the endpoint of metrics failed to answer")
+            return exchange.fail()
+        fields = ((b"Content-Type", answer.kind.encode()), *answer.fields)
+        head = response_head(answer.status, reason_phrase(answer.status).encode(), fields)
+        if answer.more is not None and exchange.request.method != "HEAD":
+            self.answer = answer
+        return exchange.respond(head, answer.content, self.answer is None)
+
+    def ready(self) -> Want:
+        want = self.session.phase.want
+        if want is READ or want is RUN:
+            want = receive(self.session, self.sock)
+        if self.answer is not None and self.session.gone:
+            want = self.session.lose()
+        return drive(want, self.session, self.sock, self.dispatch)
+
+    def tick(self, now: float) -> Want:
+        session = self.session
+        if self.answer is not None and self.answer.more is not None and session.phase.want is RUN:
+            want = session.exchange.push(self.answer.more(), False)
+            return drive(want, session, self.sock, self.dispatch)
+        deadline = session.deadline(now)
+        if deadline is not None and now >= deadline:
+            return drive(expire(session, self.sock), session, self.sock, self.dispatch)
+        return session.phase.want
+
+
+def _is_of_our_user(sock: socket) -> bool:
+    """The client of a unix socket is a process of our user, or of root (SO_PEERCRED in unix(7))."""
+    try:
+        _, user, _ = struct.unpack("3i", sock.getsockopt(SOL_SOCKET, SO_PEERCRED, struct.calcsize("3i")))
+    except OSError:
+        return False
+    return user in (0, os.geteuid())
+
+
+class Endpoint:
+    """Answers at the listeners of `service`. For one thread, but for `close`."""
+
+    def __init__(self, service: Service, answering: Answering, private: Iterable[Listener] = ()) -> None:
+        """private: those of the listeners at which orders are taken, from our own user and root alone."""
+        self.answering = answering
+        self._listeners: dict[int, Listener] = {}
+        self._clients: dict[int, _Client] = {}
+        self._poller = Epoll()
+        self._ticked_at = monotonic()
+        self._closed = False
+        self.attend(service, private)
+        answering.tick(self._ticked_at)
+        forked.register(self)
+
+    def attend(self, service: Service, private: Iterable[Listener] = ()) -> None:
+        """Answer at the listeners of this service from now on, in place of those before, which are still open."""
+        self._private = frozenset(private)
+        self._service = service
+        listeners = {listener.fileno(): listener for listener in service.listeners}
+        for descriptor in self._listeners.keys() - listeners.keys():
+            self._poller.remove(descriptor)
+        for descriptor in listeners.keys() - self._listeners.keys():
+            self._poller.add(descriptor, READABLE)
+        self._listeners = listeners
+
+    def fileno(self) -> int:
+        """Readable when `turn` has something to do. It is to be called every TICK_S besides."""
+        return self._poller.fileno()
+
+    def turn(self) -> None:
+        """Do what can be done now. Does not wait and does not raise."""
+        try:
+            for descriptor, _ in self._poller.wait(0):
+                listener = self._listeners.get(descriptor)
+                if listener is not None:
+                    self._accept(listener)
+                elif client := self._clients.get(descriptor):
+                    self._attend(client, client.ready)
+            now = monotonic()
+            if now - self._ticked_at >= TICK_S:
+                self._ticked_at = now
+                self._tick(now)
+        except Exception:
+            log.exception("the endpoint of metrics failed, and goes on")
+
+    def _tick(self, now: float) -> None:
+        self.answering.tick(now)
+        for client in list(self._clients.values()):
+            self._attend(client, lambda client=client: client.tick(now))  # type: ignore[misc]
+
+    def _accept(self, listener: Listener) -> None:
+        try:
+            sock, address = listener.accept()
+        except OSError:  # no client waits any more, or there are no descriptors
+            return
+        private = listener in self._private
+        if len(self._clients) >= MOST_CLIENTS or (private and not _is_of_our_user(sock)):
+            sock.close()
+            return
+        client = _Client(self, sock, self._service.accepted(listener, sock, address), private)
+        self._poller.add(sock.fileno(), READABLE)
+        self._clients[sock.fileno()] = client
+
+    def _attend(self, client: _Client, step: Callable[[], Want]) -> None:
+        """Take one step, and watch for what the session waits for then. A failure cuts the connection."""
+        descriptor = client.sock.fileno()
+        try:
+            want = step()
+        except Exception:
+            log.exception("a connection of the endpoint of metrics failed, and is cut")
+            want = CLOSE
+        if want is CLOSE:
+            self._poller.remove(descriptor)
+            self._clients.pop(descriptor, None)
+            client.session.close()
+            client.sock.close()
+            return
+        mask = WRITABLE if want is WRITE else READABLE
+        if mask != client.mask:
+            client.mask = mask
+            self._poller.modify(descriptor, mask)
+
+    @contextmanager
+    def serving_in_thread(self) -> Iterator[None]:
+        """Answer from a thread."""
+        thread = Thread(target=self._serve, name="septet-metrics-endpoint", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._closed = True
+            thread.join(TICK_S + 1)
+
+    def _serve(self) -> None:
+        pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
+        while not self._closed:
+            self._poller.wait(TICK_S)
+            self.turn()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._closed = True
+        for client in self._clients.values():
+            client.session.close()
+            client.sock.close()
+        self._clients.clear()
+        self._poller.close()
+
+    def close_in_child(self) -> None:
+        """In a process that this one has forked: close its copies of descriptors."""
+        for client in self._clients.values():
+            client.sock.close()
+        self._clients.clear()
+        for listener in self._listeners.values():
+            listener.close_in_child()
+        self._poller.close()

@@ -1,0 +1,130 @@
+"""A server's status in words: what `septet status` prints, and figures for `septet top`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+WIDTH = 10
+"""Characters of a meter."""
+
+
+def number(value: float) -> str:
+    if value >= 10_000 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{number(value)} s" if value >= 1 else f"{number(value * 1000)} ms"
+
+
+def size(value: float) -> str:
+    for unit, factor in (("GB", 1 << 30), ("MB", 1 << 20)):
+        if value >= factor:
+            return f"{number(value / factor)} {unit}"
+    return f"{number(value / 1024)} KB"
+
+
+def age(value: float) -> str:
+    for unit, factor in (("d", 86400), ("h", 3600), ("min", 60)):
+        if value >= factor:
+            return f"{number(round(value / factor, 1))} {unit}"
+    return f"{value:.0f} s"
+
+
+def meter(share: float | None) -> str:
+    if share is None:
+        return "-"
+    full = round(share * WIDTH)
+    return f"{'█' * full}{'░' * (WIDTH - full)} {share:4.0%}"
+
+
+def headline(status: dict[str, Any]) -> str:
+    served = status["app"] or "static files"
+    return (
+        f"Septet {status['septet']}: {served}, {status['model']}, {status['state']}, "
+        f"up {age(status['uptime_s'])}, pid {status['pid']}"
+    )
+
+
+def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and value."""
+    requests, durations = status["requests"], status["durations"]
+    failed = requests["by_status"].get("5xx", 0)
+    yield (
+        "requests",
+        f"{number(requests['per_s'])} a second, {requests['in_flight']} in flight, {requests['answered']:,} answered",
+    )
+    yield "durations", f"median {seconds(durations['p50_s'])}, p99 {seconds(durations['p99_s'])} at most"
+    yield "queue wait", f"p99 {seconds(status['queue_wait']['p99_s'])} at most"
+    yield "saturation", meter(status["saturation"])
+    others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
+    yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
+    yield "connections", f"{status['connections']['open']:,} open, {status['connections']['accepted']:,} accepted"
+    for listener in status["listeners"]:
+        waiting = "" if "queue" not in listener else f": {listener['queue']} wait, {listener['drops']} dropped"
+        yield "listens at", listener["address"] + waiting
+
+
+_UNANSWERED = {"timed out": "timed_out", "lost": "lost", "aborted": "aborted"}
+
+COLUMNS = ("process", "busy", "in flight", "answered", "connections", "CPU", "memory", "loop lag", "age")
+
+
+def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """A row for each process, as COLUMNS has it."""
+    for each in status["processes"]:
+        capacity = f" of {each['capacity']}" if each["capacity"] else ""
+        yield (
+            f"{each['kind']} {each['pid']}",
+            meter(each["saturation"]),
+            f"{each['in_flight']}{capacity}",
+            f"{each['answered']:,}",
+            f"{each['connections']:,}",
+            f"{each['cpu']:.0%}",
+            size(each["proportional_bytes"] or each["resident_bytes"]),
+            seconds(each["loop_lag_s"]),
+            age(each["uptime_s"]),
+        )
+    if status["children"]:
+        yield (f"{status['children']} children, one for each connection", *[""] * (len(COLUMNS) - 1))
+
+
+def printable(text: str) -> str:
+    """Without control characters, which a client could have sent to change the terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def slow(status: dict[str, Any]) -> Iterator[str]:
+    for each in status["slowest"]:
+        phases = ""
+        if "app_ms" in each:
+            phases = f" (queue {each['queue_ms']} ms, application {each['app_ms']} ms, sending {each['send_ms']} ms)"
+        yield printable(f"{seconds(each['ms'] / 1000):>9}  {each['status']}  {each['method']} {each['target']}{phases}")
+
+
+def lines(status: dict[str, Any]) -> Iterator[str]:
+    """What `septet status` prints."""
+    yield headline(status)
+    for name, value in figures(status):
+        yield f"  {name:<12} {value}"
+    yield ""
+    yield from _table([COLUMNS, *rows(status)])
+    if status["slowest"]:
+        yield ""
+        yield "  slowest of the last five minutes"
+        yield from (f"  {line}" for line in slow(status))
+    if status["events"]:
+        yield ""
+        yield from (f"  {printable(event['text'])}" for event in status["events"][-5:])
+
+
+def _table(table: list[tuple[str, ...]]) -> Iterator[str]:
+    """The first two columns begin at the left, the others end at the right."""
+    whole = [row for row in table if row[1]]
+    widths = [max(len(row[column]) for row in whole) for column in range(len(COLUMNS))]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
+        cells += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=False)]
+        yield f"  {'  '.join(cells)}".rstrip()

@@ -1,0 +1,316 @@
+r"""The formats of the access log: `common`, `combined`, `json`, or a template.
+
+A template is text with fields in braces, `{client} {status} {total_us}`, or with gunicorn's atoms, `%(h)s %(s)s
+%(D)s`; both may stand in one template. FIELDS and ATOMS are all that there are; beside them a field of the request's or
+the answer's header may be named: `{request:user-agent}`, `%({user-agent}i)s`, `{response:content-type}`.
+
+What a client has sent cannot forge a line or leave its quotation marks: bytes outside printable ASCII, quotation marks
+and backslashes are written as \xHH, \" and \\ (in JSON as JSON has them).
+"""
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from septet.exchange import Request
+
+COMMON = '{client} - - [{time}] "{request}" {status} {bytes} {total_us}'
+"""The common log format of NCSA httpd, and the duration."""
+COMBINED = '{client} - - [{time}] "{request}" {status} {bytes} "{referer}" "{user_agent}" {total_us}'
+JSON = "json"
+PRESETS = {"common": COMMON, "combined": COMBINED}
+
+SYNTAX = "common, combined, json, or a template such as '{client} {request} {status} {total_us}'"
+
+
+class Entry(NamedTuple):
+    """An answer that is to be logged."""
+
+    exchange: Any
+    request: Request
+    status: int
+    complete: bool
+    """The whole answer was sent."""
+    time_s: float
+    """Seconds since 1970."""
+    now_ns: int
+    """CLOCK_MONOTONIC."""
+    began_ns: int | None
+    """When the head was complete; None if there was no request."""
+
+
+Value = str | int | float | bool | None
+"""Of a field. Text is still to be escaped."""
+Field = Callable[[Entry], Value]
+
+
+def _peer(entry: Entry) -> tuple[str, int] | None:
+    return entry.request.client or entry.exchange.client
+
+
+def _client(entry: Entry) -> Value:
+    peer = _peer(entry)
+    return peer[0] if peer else None
+
+
+def _port(entry: Entry) -> Value:
+    peer = _peer(entry)
+    return peer[1] or None if peer else None
+
+
+def _line(entry: Entry) -> Value:
+    request = entry.request
+    return f"{request.method} {_target(entry)} HTTP/{request.version}" if request.target else None
+
+
+def _target(entry: Entry) -> Value:
+    return entry.request.target.decode("latin-1") or None
+
+
+def _of_request(name: bytes) -> Field:
+    def field(entry: Entry) -> Value:
+        values = [value for key, value in entry.request.fields if key == name]
+        return b", ".join(values).decode("latin-1") if values else None
+
+    return field
+
+
+def _of_response(name: bytes) -> Field:
+    def field(entry: Entry) -> Value:
+        head = getattr(entry.exchange, "response_head", None)
+        values = [value for key, value in head.fields if key.lower() == name] if head else ()
+        return b", ".join(values).decode("latin-1") if values else None
+
+    return field
+
+
+def _took_ns(entry: Entry) -> int | None:
+    return None if entry.began_ns is None else entry.now_ns - entry.began_ns
+
+
+def _in(unit_ns: int) -> Field:
+    def field(entry: Entry) -> Value:
+        took = _took_ns(entry)
+        return None if took is None else took // unit_ns
+
+    return field
+
+
+def _seconds(entry: Entry) -> Value:
+    took = _took_ns(entry)
+    return None if took is None else round(took / 1e9, 6)
+
+
+def _between(first: str | None, last: str | None) -> Field:
+    """Microseconds between two instants that the exchange has noted; None stands for its beginning and its end."""
+
+    def field(entry: Entry) -> Value:
+        if entry.began_ns is None:  # there was no request, and the instants are those of the last one
+            return None
+        begin = entry.began_ns if first is None else getattr(entry.exchange, first, None)
+        end = entry.now_ns if last is None else getattr(entry.exchange, last, None)
+        return (end - begin) // 1000 if begin and end else None
+
+    return field
+
+
+def _request_id(entry: Entry) -> Value:
+    return getattr(entry.exchange, "request_id", None)
+
+
+@lru_cache(4)
+def _time(second: int) -> str:
+    return time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(second))
+
+
+def _iso(entry: Entry) -> str:
+    whole, part = divmod(entry.time_s, 1)
+    return f"{_iso_second(int(whole))}.{int(part * 1e6):06}Z"
+
+
+@lru_cache(4)
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def _server(entry: Entry) -> Value:
+    host, port = entry.exchange.server
+    return f"unix:{host}" if port is None else f"{host}:{port}"
+
+
+_CALLED, _ANSWERED = "called_ns", "answered_ns"
+
+FIELDS: dict[str, tuple[Field, str]] = {
+    "client": (_client, "address of the client; behind a trusted proxy the one that it names"),
+    "client_port": (_port, "its port"),
+    "server": (_server, "address and port that the client connected to"),
+    "time": (lambda entry: _time(int(entry.time_s)), "when the answer ended, in UTC, as in the common log format"),
+    "time_iso": (_iso, "the same by ISO 8601, with microseconds"),
+    "time_s": (lambda entry: round(entry.time_s, 6), "the same in seconds since 1970"),
+    "request": (_line, "the request line"),
+    "method": (lambda entry: entry.request.method if entry.request.target else None, "its method"),
+    "target": (_target, "its target: path and query"),
+    "path": (lambda entry: entry.request.path.decode("latin-1") or None, "the path, still encoded"),
+    "query": (lambda entry: entry.request.query.decode("latin-1") or None, "the query, without its question mark"),
+    "version": (lambda entry: entry.request.version if entry.request.target else None, "version of HTTP"),
+    "scheme": (lambda entry: entry.request.scheme, "http or https"),
+    "host": (_of_request(b"host"), "the field Host"),
+    "referer": (_of_request(b"referer"), "the field Referer"),
+    "user_agent": (_of_request(b"user-agent"), "the field User-Agent"),
+    "status": (lambda entry: entry.status, "status; 499: the client left before the answer began"),
+    "bytes": (lambda entry: entry.exchange.sent, "bytes of content that were sent"),
+    "complete": (lambda entry: entry.complete, "whether the whole answer was sent: true or false"),
+    "total_us": (_in(1000), "microseconds from the complete header to the last byte that the kernel took"),
+    "total_ms": (_in(1_000_000), "the same in milliseconds"),
+    "total_s": (_seconds, "the same in seconds"),
+    "queue_us": (_between(None, _CALLED), "of these until the application was called"),
+    "app_us": (_between(_CALLED, _ANSWERED), "of these until the application had given its whole answer"),
+    "send_us": (_between(_ANSWERED, None), "of these until that was sent"),
+    "request_id": (_request_id, "the request's id, with --request-id"),
+    "pid": (lambda entry: os.getpid(), "process"),
+    "thread": (lambda entry: threading.get_native_id(), "the thread that sent the end of the answer"),
+}
+"""What a template may name, and what it means."""
+
+ATOMS = {
+    "h": "client",
+    "t": "time",
+    "r": "request",
+    "m": "method",
+    "U": "path",
+    "q": "query",
+    "s": "status",
+    "B": "bytes",
+    "b": "bytes",
+    "f": "referer",
+    "a": "user_agent",
+    "D": "total_us",
+    "M": "total_ms",
+    "L": "total_s",
+    "p": "pid",
+}
+"""gunicorn's atoms, and the fields that they stand for. %(l)s and %(u)s are always a hyphen, %(T)s is whole seconds,
+%(H)s is `HTTP/` and the version."""
+
+_CONSTANT: dict[str, Field] = {
+    "l": lambda entry: None,
+    "u": lambda entry: None,
+    "T": _in(1_000_000_000),
+    "H": lambda entry: f"HTTP/{entry.request.version}",
+}
+
+IN_JSON = (
+    *("time_iso", "client", "client_port", "method", "target", "version", "host", "status", "bytes", "complete"),
+    *("total_us", "queue_us", "app_us", "send_us", "referer", "user_agent", "request_id", "pid"),
+)
+"""The fields of the format `json`, those whose value is known."""
+
+NOTED = frozenset({"queue_us", "app_us", "send_us", "request_id"})
+"""Fields for which the session has to note when the application was called and when it had answered, or the id."""
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{(?P<field>[^{}]*)\}|%%|%\((?P<atom>\{[^{}]*\}[ioe]|[^()]*)\)s|(?P<wrong>[{}]|%\(.?)")
+_HEADER = re.compile(r"(request|response):([!#$%&'*+.^_`|~0-9A-Za-z-]+)")
+_ESCAPED = re.compile(r"[^ !#-\[\]-~]")
+
+
+def escape(text: str) -> str:
+    """`text` without control characters, quotation marks and backslashes, and in ASCII."""
+    return _ESCAPED.sub(_escape, text) if _ESCAPED.search(text) else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    return "\\" + character if character in '"\\' else f"\\x{ord(character):02x}"
+
+
+def formatter(text: str) -> Callable[[Entry], str]:
+    """The function that makes lines in this format. Raises ValueError("must be ...")."""
+    if text == JSON:
+        return _json
+    pieces = _compile(PRESETS.get(text, text))
+
+    def line(entry: Entry) -> str:
+        return "".join([piece if type(piece) is str else _text(piece(entry)) for piece in pieces])  # type: ignore[operator]
+
+    return line
+
+
+def _text(value: Value) -> str:
+    if type(value) is str:
+        return escape(value)
+    if value is None:
+        return "-"
+    return str(value).lower() if type(value) is bool else str(value)
+
+
+def fields_of(text: str) -> set[str]:
+    """The names of the fields that a format uses, header fields as `response:NAME`. Raises ValueError."""
+    return set(IN_JSON) if text == JSON else set(_names(PRESETS.get(text, text)))
+
+
+def _names(template: str) -> list[str]:
+    return [name for found in _TOKEN.finditer(template) if (name := _name(found)) is not None]
+
+
+def _compile(template: str) -> list[str | Field]:
+    if not re.search(r"\{[^{}]+\}|%\(", template):
+        raise ValueError(f"must be {SYNTAX}")
+    pieces: list[str | Field] = []
+    end = 0
+    for found in _TOKEN.finditer(template):
+        pieces.append(template[end : found.start()])
+        name = _name(found)
+        pieces.append(found[0][0] if name is None else _field(name))
+        end = found.end()
+    pieces.append(template[end:])
+    if "\n" in template or "\r" in template:
+        raise ValueError("must be a single line")
+    return [piece for piece in pieces if piece != ""]
+
+
+def _name(found: re.Match[str]) -> str | None:
+    """What a token of a template stands for; None for a brace or percent sign that is doubled."""
+    if found["wrong"]:
+        raise ValueError(f"must be {SYNTAX}; {found[0]!r} begins no field: double it to write it ({{{{, }}}}, %%)")
+    if found["field"] is not None:
+        return found["field"]
+    if found["atom"] is None:
+        return None
+    atom = found["atom"]
+    if atom.startswith("{"):
+        kind = {"i": "request", "o": "response"}.get(atom[-1])
+        if kind is None:
+            raise ValueError(f"must be {SYNTAX}; %({atom})s is not known: an environment belongs to one interface")
+        return f"{kind}:{atom[1:-2]}"
+    if atom not in ATOMS and atom not in _CONSTANT:
+        raise ValueError(f"must be {SYNTAX}; there is no atom %({atom})s: there are {', '.join([*ATOMS, *_CONSTANT])}")
+    return ATOMS.get(atom, atom)
+
+
+def _field(name: str) -> Field:
+    if name in _CONSTANT:
+        return _CONSTANT[name]
+    if name in FIELDS:
+        return FIELDS[name][0]
+    if matched := _HEADER.fullmatch(name):
+        make = _of_request if matched[1] == "request" else _of_response
+        return make(matched[2].lower().encode("ascii"))
+    import difflib
+
+    close = difflib.get_close_matches(name, FIELDS, n=1)
+    cure = f"did you mean {{{close[0]}}}?" if close else f"there are {', '.join(FIELDS)}"
+    raise ValueError(f"must be {SYNTAX}; there is no field {{{name}}} ({cure})")
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_fields_in_json = [(name, FIELDS[name][0]) for name in IN_JSON]
+
+
+def _json(entry: Entry) -> str:
+    values = ((name, field(entry)) for name, field in _fields_in_json)
+    return _encode({name: value for name, value in values if value is not None})

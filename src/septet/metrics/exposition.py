@@ -1,0 +1,156 @@
+"""The metrics in the text formats of Prometheus and OpenMetrics, by the library prometheus_client (extra `metrics`).
+
+A custom collector makes all families anew for every scrape, from the one table: no file for each process, as the
+library's own multiprocess mode has them. Names follow https://prometheus.io/docs/practices/naming/.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from math import inf
+from typing import Any
+
+from septet import __version__
+from septet.metrics.lanes import (
+    ABORTED,
+    ACCEPTED,
+    BOUNDS_S,
+    KIND,
+    KINDS,
+    LAG,
+    LAG_SUM_NS,
+    LOST,
+    PID,
+    QUEUE_WAIT,
+    QUEUE_WAIT_NS,
+    REASONS,
+    RESTARTS,
+    SENT,
+    SERVE_NOBODY,
+    TIMED_OUT,
+)
+from septet.metrics.proc import listen_queue, usage
+from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight
+from septet.metrics.table import Snapshot
+
+MISSING = "/metrics needs the package prometheus_client: pip install 'septet[metrics]'"
+
+
+def is_available() -> bool:
+    """The library is installed."""
+    return find_spec("prometheus_client") is not None
+
+
+def render(reader: Reader, accept: str) -> tuple[bytes, str]:
+    """The metrics, and their media type: OpenMetrics if `accept`, the request's Accept field, asks for it.
+
+    Raises ModuleNotFoundError if the library is missing.
+    """
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import choose_encoder
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(reader))
+    encode, kind = choose_encoder(accept)
+    return encode(registry), kind
+
+
+class _Collector:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def collect(self) -> Iterator[Any]:
+        snapshot = self._reader.snapshot()
+        yield from _of_requests(snapshot)
+        yield from _of_connections(snapshot)
+        yield from self._of_listeners()
+        yield from self._of_processes(snapshot)
+
+    def _of_listeners(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        depth = GaugeMetricFamily("septet_listen_queue", "Connections that wait to be accepted.", labels=["address"])
+        limit = GaugeMetricFamily("septet_listen_queue_limit", "Connections that may wait.", labels=["address"])
+        drops = CounterMetricFamily("septet_listen_drops", "Connections dropped by the kernel.", labels=["address"])
+        for name, sock in self._reader.listeners:
+            if queue := listen_queue(sock):
+                depth.add_metric([name], queue.depth)
+                limit.add_metric([name], queue.limit)
+                drops.add_metric([name], queue.drops)
+        yield from (depth, limit, drops)
+
+    def _of_processes(self, snapshot: Snapshot) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+        reader = self._reader
+        yield InfoMetricFamily("septet", "The server.", {"version": __version__})
+        yield GaugeMetricFamily("septet_ready", "1 if the server takes requests.", reader.state() == "ready")
+        yield GaugeMetricFamily(
+            "septet_saturation_ratio",
+            "Busy share of threads or event loops, mean of all processes.",
+            reader.saturation(),
+        )
+        processes = GaugeMetricFamily("septet_processes", "Processes that run.", labels=["kind"])
+        for index, kind in enumerate(KINDS):
+            processes.add_metric([kind], sum(row.lanes[KIND] == index for row in snapshot.rows))
+        yield processes
+        restarts = CounterMetricFamily("septet_worker_restarts", "Workers that were replaced.", labels=["reason"])
+        for index, reason in enumerate(REASONS):
+            restarts.add_metric([reason], snapshot.total[RESTARTS + index])
+        yield restarts
+        busy = GaugeMetricFamily("septet_process_saturation_ratio", "Busy share of a process.", labels=["process"])
+        cpu = CounterMetricFamily("septet_process_cpu_seconds", "CPU time of a process.", labels=["process"])
+        memory = GaugeMetricFamily("septet_process_resident_bytes", "Resident memory.", labels=["process"])
+        for row in reader.described(snapshot):
+            pid, number = row.lanes[PID], str(row.number)
+            if used := usage(pid):
+                cpu.add_metric([number], used.cpu_s)
+                memory.add_metric([number], used.resident_bytes)
+            if row.lanes[KIND] not in SERVE_NOBODY:
+                busy.add_metric([number], reader.shares(pid).saturation)
+        yield from (busy, cpu, memory)
+
+
+def _of_requests(snapshot: Snapshot) -> Iterator[Any]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    total = snapshot.total
+    requests = CounterMetricFamily("septet_requests", "Requests that were answered.", labels=["method", "status"])
+    for (method, kind), count in answers(total).items():
+        requests.add_metric([method, f"{kind}xx"], count)
+    yield requests
+    running = sum(in_flight(row.lanes) for row in snapshot.rows)
+    yield GaugeMetricFamily("septet_requests_in_flight", "Requests that are being answered.", running)
+    for name, help, count in (
+        ("aborted", "Requests whose connection ended before their answer did.", total[ABORTED] - total[LOST]),
+        ("lost", "Requests that were in flight when their process ended.", total[LOST]),
+        ("timed_out", "Requests that exceeded --request-timeout.", total[TIMED_OUT]),
+    ):
+        yield CounterMetricFamily(f"septet_requests_{name}", help, count)
+    took = HistogramMetricFamily(
+        "septet_request_duration_seconds", "From the complete head of a request to the last byte of its answer."
+    )
+    took.add_metric([], *_buckets(durations(total)))
+    yield took
+    wait = HistogramMetricFamily("septet_queue_wait_seconds", "How long a request's bytes lay unread (a sample).")
+    wait.add_metric([], *_buckets(histogram(total, QUEUE_WAIT, QUEUE_WAIT_NS)))
+    yield wait
+    lag = HistogramMetricFamily("septet_loop_lag_seconds", "How late event loops ran a timer.")
+    lag.add_metric([], *_buckets(histogram(total, LAG, LAG_SUM_NS)))
+    yield lag
+
+
+def _of_connections(snapshot: Snapshot) -> Iterator[Any]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    yield CounterMetricFamily("septet_connections", "Connections that were accepted.", snapshot.total[ACCEPTED])
+    yield GaugeMetricFamily("septet_connections_open", "Connections, idle ones included.", connections(snapshot))
+    yield CounterMetricFamily("septet_sent_bytes", "Bytes of content in answers.", snapshot.total[SENT])
+
+
+def _buckets(found: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative, as the library wants them."""
+    cumulative, below = [], 0
+    for bound, count in zip((*BOUNDS_S, inf), found.counts, strict=True):
+        below += count
+        cumulative.append((str(bound) if bound < inf else "+Inf", float(below)))
+    return cumulative, found.sum_s

@@ -1,0 +1,92 @@
+"""Where each figure stands in a row of the table, in lanes of 64 bits: see `septet.metrics.table`.
+
+A lane below COUNTERS describes the present state of the row's process and ends with it. The lanes from COUNTERS to
+COUNTERS_END only grow, and are added up over all processes, those that have ended included. The lanes after them hold
+text.
+"""
+
+# Of the process that has the row.
+PID = 0
+"""0: the row is free. Until the process has begun it is the pid of its parent."""
+KIND = 1
+"""Index in KINDS."""
+STARTED_NS = 2
+"""CLOCK_MONOTONIC when it began, in nanoseconds."""
+CAPACITY = 3
+"""Requests that the process can run at the same time; 0: there is no bound."""
+LOOP_THREAD = 4
+"""The kernel's id of the one thread that runs the event loop and the application; 0: there is no such thread."""
+BEAT_NS = 5
+"""When the process last showed that it goes on; 0: it has not yet."""
+LAG_NS = 6
+"""How late the event loop ran the last timer."""
+PARENT = 7
+"""The process that has allotted the row, and retires it."""
+
+KINDS = ("server", "worker", "child", "supervisor", "generation")
+SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
+SERVE_NOBODY = frozenset({SUPERVISOR, GENERATION})
+"""A generation is a process between the supervisor and its workers; without workers it is a server."""
+
+LAYOUT = 1
+"""To be counted up with each change of the lanes: a table is handed over to a successor of the same layout alone."""
+
+COUNTERS = 16
+BEGUN = 16
+"""Requests whose head was complete, and answers to what was no request."""
+ABORTED = 17
+"""Requests whose connection ended before their answer did."""
+LOST = 18
+"""Requests that were in flight when their process ended."""
+ACCEPTED = 19
+"""Connections."""
+CLOSED = 20
+SENT = 21
+"""Bytes of content in answers."""
+TIMED_OUT = 22
+"""Requests that exceeded --request-timeout."""
+
+CLASSES = 6
+"""Classes of status: 1xx to 5xx; class 0 is not used."""
+DURATION_NS = 23
+"""Sum of the durations below, in nanoseconds."""
+
+REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
+"""Why a worker was replaced."""
+RESTARTS = 32
+"""A lane for each of REASONS."""
+
+UNIT_NS = 250_000
+"""A duration is in bucket k if it has k binary digits in these units: k is found in one step, and each bound is twice
+the one before."""
+BUCKETS = 32
+"""Lanes of a histogram. Bucket k has durations below UNIT_NS * 2**k; none lasts for six days."""
+BOUNDS_S = tuple(UNIT_NS * 2**index / 1e9 for index in range(18))
+"""Upper bounds in seconds of the buckets that are shown, from 0.25 ms to 33 s; all that is longer is shown as one."""
+
+QUEUE_WAIT = 40
+"""Histogram: how long the bytes of a request lay unread. A sample of requests."""
+QUEUE_WAIT_NS = 72
+"""Sum of the above, in nanoseconds."""
+LAG = 88
+"""Histogram: how late the event loop ran a timer."""
+LAG_SUM_NS = 120
+
+DURATION = 136
+"""Histogram: from the complete head of a request to the last byte of its answer."""
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
+ANSWERS = 168
+"""Answers by method and class of status: CLASSES lanes for each of METHODS."""
+COUNTERS_END = ANSWERS + len(METHODS) * CLASSES
+
+SLOW = 256
+"""Text: the slowest requests of the process."""
+ROW_LANES = 512
+ROW_BYTES = ROW_LANES * 8
+"""A page of memory."""
+
+
+def bucket(duration_ns: int) -> int:
+    """Index of the histogram's bucket for a duration in nanoseconds."""
+    return (duration_ns // UNIT_NS).bit_length()

@@ -1,0 +1,156 @@
+"""What a process tells of itself in its row of the table, beside its requests: that it goes on, and how busy it is."""
+
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import getpid
+from signal import SIG_BLOCK, pthread_sigmask, valid_signals
+from threading import Event, Thread, get_native_id
+from time import monotonic_ns, time
+from typing import Any
+
+from septet.metrics.lanes import (
+    BEAT_NS,
+    CAPACITY,
+    GENERATION,
+    KIND,
+    LAG,
+    LAG_NS,
+    LAG_SUM_NS,
+    LOOP_THREAD,
+    PARENT,
+    PID,
+    REASONS,
+    RESTARTS,
+    SERVER,
+    SUPERVISOR,
+    WORKER,
+    bucket,
+)
+from septet.metrics.observer import RequestMetrics, request_metrics
+from septet.metrics.proc import usage
+from septet.metrics.table import Table
+
+BEAT_S = 0.25
+"""How often a process shows that it goes on. In an event loop a timer does so, which shows how late the loop is."""
+
+
+class Monitor:
+    """The table, as the processes that serve use it. Made before the fork."""
+
+    def __init__(self, table: Table, counts: bool = True) -> None:
+        """counts: requests and connections are counted, too."""
+        self.table = table
+        self.events: deque[dict[str, Any]] = deque(maxlen=20)
+        """In the supervisor: which workers have ended, and why, the newest last."""
+        self.tell: Callable[[dict[str, Any]], None] = self.events.append
+        """Called with each event; a generation tells its supervisor."""
+        self._cpu: dict[int, float] = {}
+        """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
+        self.requests: RequestMetrics | None = request_metrics(table) if counts else None
+
+    def supervise(self) -> None:
+        """This process has others that serve: it is the supervisor, or a generation that has workers."""
+        row = self.table.row
+        row[KIND] = SUPERVISOR if row[PARENT] == getpid() else GENERATION
+
+    def standing_still(self, timeout_s: float) -> list[tuple[int, str]]:
+        """Processes that serve and have not beaten for so long, and what they did meanwhile. In the supervisor."""
+        now_ns = monotonic_ns()
+        found = []
+        for row in self.table.snapshot().rows:
+            lanes, pid = row.lanes, row.lanes[PID]
+            serves = lanes[KIND] in (WORKER, SERVER)
+            if not serves or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
+                self._cpu.pop(pid, None)
+                used = usage(pid) if serves and lanes[BEAT_NS] else None
+                if used is not None:
+                    self._cpu[pid] = used.cpu_s
+                continue
+            still_s = (now_ns - lanes[BEAT_NS]) / 1e9
+            found.append((pid, f"it has stood still for {still_s:.1f} s{self._what_it_did(pid, still_s)}"))
+        return found
+
+    def _what_it_did(self, pid: int, still_s: float) -> str:
+        used = usage(pid)
+        if used is None or pid not in self._cpu:
+            return ""
+        cpu_s = used.cpu_s - self._cpu[pid]
+        verdict = "it computes" if cpu_s > still_s / 2 else "it waits"
+        return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
+
+    def restarted(self, reason: str, text: str = "") -> None:
+        """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
+        self.table.row[RESTARTS + REASONS.index(reason)] += 1
+        self.tell({"at": round(time(), 1), "reason": reason, "text": text})
+
+    def describe(self, capacity: int) -> None:
+        """This process can run so many requests at the same time; 0: without a bound."""
+        self.table.row[CAPACITY] = capacity
+
+    def beat_on(self, loop: AbstractEventLoop, runs_application: bool) -> None:
+        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: in this thread alone, so
+        that the share of the time for which the thread runs is the share for which the process is busy."""
+        if runs_application:
+            self.table.row[LOOP_THREAD] = get_native_id()
+        self._beat(loop, loop.time())
+
+    def _beat(self, loop: AbstractEventLoop, due: float) -> None:
+        row = self.table.row
+        row[BEAT_NS] = monotonic_ns()
+        self._flush()
+        lag_ns = max(0, int((loop.time() - due) * 1e9))
+        row[LAG_NS] = lag_ns
+        row[LAG + bucket(lag_ns)] += 1
+        row[LAG_SUM_NS] += lag_ns
+        due = loop.time() + BEAT_S
+        loop.call_at(due, self._beat, loop, due)
+
+    def _flush(self) -> None:
+        if self.requests is not None:
+            self.requests.flush()
+
+    def connected(self) -> None:
+        """A client was accepted."""
+        if self.requests is not None:
+            self.requests.connected()
+
+    def disconnected(self) -> None:
+        """Its connection has ended."""
+        if self.requests is not None:
+            self.requests.disconnected()
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Count one connection while it lasts."""
+        self.connected()
+        try:
+            yield
+        finally:
+            self.disconnected()
+
+    @contextmanager
+    def serving(self, capacity: int, beats: bool) -> Iterator[None]:
+        """For a process whose threads wait for their clients. beats: from a thread, because there is no event loop."""
+        self.describe(capacity)
+        if not beats:
+            yield
+            return
+        over = Event()
+        thread = Thread(target=self._beat_until, args=(over,), name="septet-beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _beat_until(self, over: Event) -> None:
+        pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
+        row = self.table.row
+        while True:
+            row[BEAT_NS] = monotonic_ns()
+            self._flush()
+            if over.wait(BEAT_S):
+                return

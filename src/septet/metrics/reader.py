@@ -1,0 +1,317 @@
+"""What is made of the table for those who ask: figures of the whole server and of each process, as plain values.
+
+Shares and rates are those of the last interval between two samples, which the reader takes once a second when it is
+asked to (`tick`), so that two who ask do not disturb each other.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from septet import __version__
+from septet.metrics.lanes import (
+    ABORTED,
+    ACCEPTED,
+    ANSWERS,
+    BEAT_NS,
+    BEGUN,
+    BOUNDS_S,
+    BUCKETS,
+    CAPACITY,
+    CHILD,
+    CLASSES,
+    CLOSED,
+    COUNTERS_END,
+    DURATION,
+    DURATION_NS,
+    KIND,
+    KINDS,
+    LAG,
+    LAG_NS,
+    LAG_SUM_NS,
+    LOOP_THREAD,
+    LOST,
+    METHODS,
+    PID,
+    QUEUE_WAIT,
+    QUEUE_WAIT_NS,
+    REASONS,
+    RESTARTS,
+    SENT,
+    SERVE_NOBODY,
+    STARTED_NS,
+    TIMED_OUT,
+)
+from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
+from septet.metrics.table import Row, Snapshot, Table
+
+SAMPLE_S = 1.0
+
+DESCRIBED = 64
+"""Processes of which details are read from /proc; those of more are only summed."""
+
+
+class Listening(Protocol):
+    """What is known here of a `net.listener.Listener`."""
+
+    sock: Any
+
+
+@dataclass(slots=True, frozen=True)
+class Histogram:
+    """Numbers of samples by bucket (not cumulative), with bounds BOUNDS_S and one more, and the sum in seconds."""
+
+    @classmethod
+    def of(cls, counts: Sequence[int], sum_s: float) -> "Histogram":
+        """counts: of all BUCKETS lanes."""
+        shown = len(BOUNDS_S)
+        return cls((*counts[:shown], sum(counts[shown:])), sum_s)
+
+    counts: tuple[int, ...]
+    sum_s: float
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float | None:
+        """The upper bound, in seconds, of the bucket in which this share of the samples is reached; None if there are
+        no samples, or if it is the last bucket, which has no bound."""
+        wanted, seen = share * self.count, 0
+        bound: float
+        for bound, count in zip(BOUNDS_S, self.counts, strict=False):
+            seen += count
+            if seen and seen >= wanted:
+                return bound
+        return None
+
+    def less(self, earlier: "Histogram") -> "Histogram":
+        """The samples that came since."""
+        counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
+        return Histogram(counts, self.sum_s - earlier.sum_s)
+
+
+def histogram(lanes: memoryview, first: int, sum_lane: int) -> Histogram:
+    return Histogram.of(lanes[first : first + BUCKETS].tolist(), lanes[sum_lane] / 1e9)
+
+
+def durations(lanes: memoryview) -> Histogram:
+    """Of all requests that were answered; of a sample of them where a process was busy."""
+    return histogram(lanes, DURATION, DURATION_NS)
+
+
+def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
+    """Numbers of answers by method and class of status, those that are not 0."""
+    found = {}
+    for index, method in enumerate(METHODS):
+        for kind in range(CLASSES):
+            if count := lanes[ANSWERS + index * CLASSES + kind]:
+                found[method, kind] = count
+    return found
+
+
+def answered(lanes: memoryview) -> int:
+    """Number of answers."""
+    return sum(lanes[ANSWERS:COUNTERS_END])
+
+
+def in_flight(lanes: memoryview) -> int:
+    """Requests. Not less than 0: a row is copied while its process writes to it."""
+    return max(0, lanes[BEGUN] - lanes[ABORTED] - answered(lanes))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A process at a sample."""
+
+    at_s: float
+    cpu_s: float
+    loop_s: float | None
+    served_s: float
+    """Sum of the durations of its requests."""
+    answered: int
+
+
+@dataclass(slots=True, frozen=True)
+class Shares:
+    """How busy a process was between two samples; each from 0 to 1."""
+
+    cpu: float = 0.0
+    saturation: float = 0.0
+    """The share of its threads, or of its event loop, that was busy."""
+    serves: bool = True
+    """The process is no supervisor."""
+
+
+class Reader:
+    """Reads the table, for one process that is asked for metrics. `tick` is to be called about once a second."""
+
+    def __init__(self, table: Table, listeners: Sequence[Listening], state: Callable[[], str], **facts: Any) -> None:
+        """state: gives "starting", "ready" or "draining"."""
+        self._table = table
+        self.show(listeners, **facts)
+        self.state = state
+        self.events: Iterable[dict[str, Any]] = ()
+        """What has happened to processes lately, the newest last."""
+        self._began_s = time.monotonic()
+        self._seen: dict[int, _Seen] = {}
+        self._shares: dict[int, Shares] = {}
+        self._last: tuple[float, Snapshot] | None = None
+        self._before: tuple[float, Snapshot] | None = None
+
+    def show(self, listeners: Sequence[Listening], **facts: Any) -> None:
+        """listeners: of which the queues are told. facts: more for `status`."""
+        self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
+        self._facts = facts
+
+    def tick(self, now_s: float) -> None:
+        """Take a sample if the last one is old enough."""
+        if self._last is not None and now_s - self._last[0] < SAMPLE_S:
+            return
+        snapshot = self._table.snapshot()
+        self._before, self._last = self._last, (now_s, snapshot)
+        seen = {row.lanes[PID]: self._look_at(row, now_s) for row in self.described(snapshot)}
+        self._shares = {
+            pid: _shares(self._seen[pid], each, row_of(snapshot, pid))
+            for pid, each in seen.items()
+            if pid in self._seen
+        }
+        self._seen = seen
+
+    def described(self, snapshot: Snapshot) -> list[Row]:
+        """The processes of which details are told: not those that live for one connection."""
+        begun = [row for row in snapshot.rows if row.lanes[STARTED_NS]]  # others are being forked
+        return [row for row in begun if row.lanes[KIND] != CHILD][:DESCRIBED]
+
+    def _look_at(self, row: Row, now_s: float) -> _Seen:
+        pid, thread = row.lanes[PID], row.lanes[LOOP_THREAD]
+        used = usage(pid)
+        loop_s = wanted_cpu_s(pid, thread) if thread else None
+        served_s = row.lanes[DURATION_NS] / 1e9
+        return _Seen(now_s, used.cpu_s if used else 0.0, loop_s, served_s, answered(row.lanes))
+
+    def shares(self, pid: int) -> Shares:
+        """How busy this process was lately."""
+        return self._shares.get(pid, Shares())
+
+    def snapshot(self) -> Snapshot:
+        return self._table.snapshot()
+
+    def saturation(self) -> float:
+        """The mean of the processes that serve, from 0 to 1."""
+        found = [share.saturation for share in self._shares.values() if share.serves]
+        return sum(found) / len(found) if found else 0.0
+
+    # For /status.json
+
+    def status(self) -> dict[str, Any]:
+        """Everything, as plain values. Durations are seconds, sizes bytes."""
+        snapshot = self.snapshot()
+        total = snapshot.total
+        return {
+            "septet": __version__,
+            **self._facts,
+            "pid": os.getpid(),
+            "state": self.state(),
+            "uptime_s": round(time.monotonic() - self._began_s, 1),
+            "saturation": round(self.saturation(), 3),
+            "requests": self._requests(snapshot),
+            "durations": self._lately(snapshot, durations),
+            "queue_wait": self._lately(snapshot, lambda lanes: histogram(lanes, QUEUE_WAIT, QUEUE_WAIT_NS)),
+            "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
+            "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
+            "sent_bytes": total[SENT],
+            "listeners": [self._listener(name, sock) for name, sock in self.listeners],
+            "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
+            "slowest": self._table.slowest(),
+            "events": list(self.events),
+            "processes": [self._process(row) for row in self.described(snapshot)],
+            "children": sum(row.lanes[KIND] == CHILD for row in snapshot.rows),
+        }
+
+    def _requests(self, snapshot: Snapshot) -> dict[str, Any]:
+        total = snapshot.total
+        by_method: dict[str, int] = {}
+        by_status: dict[str, int] = {}
+        for (method, kind), count in answers(total).items():
+            by_method[method] = by_method.get(method, 0) + count
+            by_status[f"{kind}xx"] = by_status.get(f"{kind}xx", 0) + count
+        return {
+            "answered": sum(by_status.values()),
+            "per_s": round(self._per_s(), 1),
+            "in_flight": sum(map(in_flight, (row.lanes for row in snapshot.rows))),
+            "aborted": total[ABORTED] - total[LOST],
+            "lost": total[LOST],
+            "timed_out": total[TIMED_OUT],
+            "by_status": by_status,
+            "by_method": by_method,
+        }
+
+    def _per_s(self) -> float:
+        if self._before is None or self._last is None:
+            return 0.0
+        (then_s, before), (now_s, now) = self._before, self._last
+        return (answered(now.total) - answered(before.total)) / (now_s - then_s)
+
+    def _lately(self, snapshot: Snapshot, read: Callable[[memoryview], Histogram]) -> dict[str, Any]:
+        """A histogram since the server began, and its quantiles of the last seconds if there were any samples."""
+        whole = read(snapshot.total)
+        late = whole.less(read(self._before[1].total)) if self._before is not None else whole
+        shown = late if late.count else whole
+        return {
+            "count": whole.count,
+            "mean_s": whole.sum_s / whole.count if whole.count else None,
+            **{f"p{int(share * 100)}_s": shown.quantile(share) for share in (0.5, 0.9, 0.99)},
+        }
+
+    def _listener(self, name: str, sock: Any) -> dict[str, Any]:
+        queue = listen_queue(sock)
+        return {"address": name} | (
+            {} if queue is None else {"queue": queue.depth, "limit": queue.limit, "drops": queue.drops}
+        )
+
+    def _process(self, row: Row) -> dict[str, Any]:
+        lanes = row.lanes
+        pid, now_ns = lanes[PID], time.monotonic_ns()
+        shares, used = self.shares(pid), usage(pid)
+        return {
+            "pid": pid,
+            "kind": KINDS[lanes[KIND]],
+            "uptime_s": round((now_ns - lanes[STARTED_NS]) / 1e9, 1),
+            "capacity": lanes[CAPACITY] or None,
+            "in_flight": in_flight(lanes),
+            "answered": answered(lanes),
+            "connections": lanes[ACCEPTED] - lanes[CLOSED],
+            "cpu": round(shares.cpu, 3),
+            "saturation": None if lanes[KIND] in SERVE_NOBODY else round(shares.saturation, 3),
+            "resident_bytes": used.resident_bytes if used else 0,
+            "proportional_bytes": proportional_bytes(pid),
+            "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
+            "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
+        }
+
+
+def row_of(snapshot: Snapshot, pid: int) -> Row:
+    return next(row for row in snapshot.rows if row.lanes[PID] == pid)
+
+
+def connections(snapshot: Snapshot) -> int:
+    """Those that are open."""
+    return sum(max(0, row.lanes[ACCEPTED] - row.lanes[CLOSED]) for row in snapshot.rows)
+
+
+def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
+    took_s = now.at_s - before.at_s
+    cpu = min(1.0, max(0.0, (now.cpu_s - before.cpu_s) / took_s))
+    busy = [0.0]
+    if now.loop_s is not None and before.loop_s is not None:
+        busy.append((now.loop_s - before.loop_s) / took_s)
+    if capacity := row.lanes[CAPACITY]:
+        busy.append((now.served_s - before.served_s) / took_s / capacity)
+        if now.answered == before.answered:  # requests that run longer are not in the sum of durations yet
+            busy.append(in_flight(row.lanes) / capacity)
+    elif now.loop_s is None:
+        busy.append(cpu)
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in SERVE_NOBODY)

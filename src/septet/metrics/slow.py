@@ -1,0 +1,96 @@
+"""The slowest requests of the last minutes, as text in the row of each process.
+
+A row has room for a few. Only its process writes there, and seldom: a request is kept if it took longer than MINIMUM_NS
+and longer than the quickest that is kept and recent. A reader that comes while a process writes finds text that is no
+JSON, and goes without.
+"""
+
+import json
+import time
+from typing import Any
+
+from septet.metrics.lanes import ROW_BYTES, SLOW
+
+KEPT = 8
+"""Requests in a row."""
+RECENT_S = 300.0
+MINIMUM_NS = 10_000_000
+LONGEST_TARGET = 80
+"""Characters of a request's target."""
+
+_LENGTH = SLOW * 8
+_TEXT = _LENGTH + 8
+ROOM = ROW_BYTES - _TEXT
+
+Record = dict[str, Any]
+"""at (seconds since 1970), ms, method, target, status; and queue_ms, app_ms and send_ms where they were noted."""
+
+
+class SlowRequests:
+    """Those of one process."""
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+        self.threshold_ns = MINIMUM_NS
+        """Requests that took no longer are not kept."""
+
+    def keep(self, row: memoryview, exchange: Any, began_ns: int, took_ns: int) -> None:
+        """Write a request into the row."""
+        self._records = slowest([*self._records, _record(exchange, began_ns, took_ns)])
+        if len(self._records) == KEPT:
+            self.threshold_ns = int(self._records[-1]["ms"] * 1e6)
+        write(row, self._records)
+
+    def refresh(self) -> None:
+        """Forget what is not recent any more."""
+        self._records = slowest(self._records)
+        if len(self._records) < KEPT:
+            self.threshold_ns = MINIMUM_NS
+
+
+def _record(exchange: Any, began_ns: int, took_ns: int) -> Record:
+    request = exchange.request
+    record: Record = {
+        "at": round(time.time(), 1),
+        "ms": round(took_ns / 1e6, 1),
+        "method": request.method[:10],
+        "target": request.target.decode("latin-1")[:LONGEST_TARGET],
+        "status": exchange.status,
+    }
+    called, answered = getattr(exchange, "called_ns", 0), getattr(exchange, "answered_ns", 0)
+    if called and answered:
+        record["queue_ms"] = round((called - began_ns) / 1e6, 1)
+        record["app_ms"] = round((answered - called) / 1e6, 1)
+        record["send_ms"] = round(max(0, took_ns - (answered - began_ns)) / 1e6, 1)
+    return record
+
+
+def slowest(records: list[Record]) -> list[Record]:
+    """The KEPT slowest of those that are recent, the slowest first."""
+    oldest = time.time() - RECENT_S
+    return sorted((each for each in records if each["at"] >= oldest), key=lambda each: -each["ms"])[:KEPT]
+
+
+def write(row: memoryview, records: list[Record]) -> None:
+    """row: its lanes."""
+    octets = row.cast("B")
+    text = b""
+    for record in records:  # as many as there is room for, the slowest first
+        longer = json.dumps([*json.loads(text or b"[]"), record], separators=(",", ":")).encode()
+        if len(longer) > ROOM:
+            break
+        text = longer
+    row[SLOW] = 0
+    octets[_TEXT : _TEXT + len(text)] = text
+    row[SLOW] = len(text)
+
+
+def read(row: memoryview) -> list[Record]:
+    length = row[SLOW]
+    if not 0 < length <= ROOM:
+        return []
+    try:
+        found = json.loads(bytes(row.cast("B")[_TEXT : _TEXT + length]))
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []

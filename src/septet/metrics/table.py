@@ -1,0 +1,294 @@
+"""A table of counters in shared memory: a row for each process of the server, and a row for all that have ended.
+
+Each process writes to its own row, without a lock and without a system call. When a process has ended, its parent adds
+its row to the row of the ended ones and gives it out again. So a sum over all rows never falls, however many processes
+come and go, and however they end: a process that is killed loses nothing that it has counted.
+
+Adding a row to another is not one step, and the process that does it may be killed in between. So the ended processes
+have two rows, of which one is current, and one word of the table says which it is and which row is just being moved:
+
+    1. the row that is not current is set to the current one plus the row that is moved
+    2. the word changes: the other one is current, and the moved row is not counted any more
+    3. the moved row is cleared
+    4. the word changes: no row is being moved
+
+Killed before step 2, nothing has happened; killed after it, the next move begins with step 3. The word is 64 bits and
+aligned, so it changes at once. A reader looks at it before and after.
+
+Rows are summed as one large integer each, since lanes of 64 bits do not overflow into each other: counts do not reach
+2**63. That adds a thousand rows in a millisecond.
+
+The memory is a memfd, so that a successor can be given it by descriptor. The kernel gives pages only to rows that are
+written to.
+"""
+
+import errno
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_UN, lockf
+from mmap import mmap
+from threading import Lock
+from time import monotonic_ns
+from typing import Any
+
+from septet import forked
+from septet.metrics import slow
+from septet.metrics.lanes import (
+    ABORTED,
+    ANSWERS,
+    BEGUN,
+    COUNTERS,
+    COUNTERS_END,
+    KIND,
+    LAYOUT,
+    LOST,
+    PARENT,
+    PID,
+    ROW_BYTES,
+    ROW_LANES,
+    SERVER,
+    SLOW,
+    STARTED_NS,
+)
+
+ROWS = 1 << 14
+"""Rows in the table: two for the ended processes, one for the words below, and the rest for living processes."""
+
+READ_ATTEMPTS = 100
+"""How often a reader begins again because rows were moved meanwhile. Then what it has read may be wrong by one row."""
+
+_WORD = 0
+"""Lane: (a count of changes << 32) | (the row that is being moved << 1) | which row of the ended is current."""
+_HIGHEST = 1
+"""Lane: the highest row that was ever given out."""
+_ENDED = (1, 2)
+_FIRST = 3
+
+_COUNTERS = slice(COUNTERS * 8, COUNTERS_END * 8)
+_MOVING = (1 << 31) - 1
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """A copy of the row of one living process."""
+
+    number: int
+    lanes: memoryview
+    """Of 64-bit integers; see `metrics.lanes`."""
+
+
+@dataclass(slots=True, frozen=True)
+class Snapshot:
+    """The whole table at one time."""
+
+    total: memoryview
+    """Lanes, of which those from COUNTERS to COUNTERS_END are sums over all processes that ever had a row."""
+    rows: tuple[Row, ...]
+
+
+class Table:
+    """The table, and the row of this process (`row`). `allot` and `retire` are for the main thread of a process that
+    forks; a signal handler that interrupts them may call `retire`."""
+
+    def __init__(self, descriptor: int = -1) -> None:
+        """descriptor: of a table that another process has made; else a new one. Raises OSError."""
+        is_new = descriptor < 0
+        self.descriptor = os.memfd_create("septet-metrics", os.MFD_CLOEXEC) if is_new else descriptor
+        if is_new:
+            os.ftruncate(self.descriptor, ROWS * ROW_BYTES)
+        self._bytes = memoryview(mmap(self.descriptor, ROWS * ROW_BYTES))
+        self._lanes = self._bytes.cast("Q")
+        self._free: list[int] = []
+        """Rows that this process has given out and got back."""
+        self._lock = Lock()
+        """Excludes the thread that reads; `lockf` excludes other processes."""
+        self._busy = False
+        """This process is in `allot` or `retire`."""
+        self._to_move: deque[int] = deque()
+        if is_new:
+            self._lanes[_HIGHEST] = _FIRST - 1
+        self.number = 0
+        self.row = memoryview(bytearray(ROW_BYTES)).cast("Q")
+        """The lanes of this process, which alone writes to them."""
+        forked.register(self)
+
+    @classmethod
+    def with_row(cls) -> "Table":
+        """A new table in which this process has a row. Raises OSError."""
+        table = cls()
+        table.occupy(table.allot(), SERVER)
+        return table
+
+    def close_in_child(self) -> None:
+        """In a child that the application has forked: it counts in memory of its own."""
+        self.number = 0
+        self.row = memoryview(bytearray(ROW_BYTES)).cast("Q")
+        with suppress(OSError):
+            os.close(self.descriptor)
+
+    def allot(self) -> int:
+        """A row for a process that is about to be forked. Raises OSError (EAGAIN) if there is none."""
+        with self._exclusive():
+            number = self._find_free()
+            if number > self._lanes[_HIGHEST]:
+                self._lanes[_HIGHEST] = number
+            self._lanes[number * ROW_LANES + PARENT] = self._lanes[number * ROW_LANES + PID] = os.getpid()
+            return number
+
+    def _find_free(self) -> int:
+        lanes = self._lanes
+        while self._free:
+            number = self._free.pop()
+            if not lanes[number * ROW_LANES + PID]:
+                return number
+        highest = lanes[_HIGHEST]
+        for number in range(_FIRST, highest + 1):
+            if not lanes[number * ROW_LANES + PID]:
+                return number
+        if highest + 1 == ROWS:
+            raise OSError(errno.EAGAIN, "there are too many processes")
+        return highest + 1
+
+    def occupy(self, number: int, kind: int) -> None:
+        """Count in this row from now on. In the process for which it was allotted."""
+        self._lock = Lock()  # another thread of the parent may have held the old one during the fork
+        self._busy = False
+        self._free.clear()
+        self.number = number
+        row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
+        row[KIND] = kind
+        row[STARTED_NS] = monotonic_ns()
+        row[PID] = os.getpid()
+        self.row = row
+
+    def retire(self, number: int) -> None:
+        """The process that had the row has ended, or could not be forked."""
+        self._to_move.append(number)
+        if self._busy:  # a signal handler has interrupted this class: what it has interrupted goes on with the row
+            return
+        with self._exclusive():
+            self._move_all()
+
+    def retire_ended(self) -> None:
+        """Retire the rows of processes that have ended together with their parents, which would have done it."""
+        pids, parents, own = self._lanes[PID::ROW_LANES], self._lanes[PARENT::ROW_LANES], os.getpid()
+        for number in range(_FIRST, self._lanes[_HIGHEST] + 1):
+            if pids[number] and parents[number] != own and not (_runs(parents[number]) or _runs(pids[number])):
+                self.retire(number)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What `adopt` needs, in the program that this process executes next."""
+        os.set_inheritable(self.descriptor, True)
+        return {"layout": LAYOUT, "descriptor": self.descriptor, "row": self.number}
+
+    def keep(self) -> None:
+        """It was not handed over after all."""
+        os.set_inheritable(self.descriptor, False)
+
+    @classmethod
+    def adopt(cls, handed: dict[str, Any]) -> "Table | None":
+        """The table of the program that this one has replaced, in which this process goes on with its row. None if
+        that program has counted otherwise."""
+        if handed.get("layout") != LAYOUT:
+            return None
+        table = cls(handed["descriptor"])
+        table.keep()
+        table.occupy(handed["row"], SERVER)
+        return table
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        self._busy = True
+        try:
+            with self._lock:
+                lockf(self.descriptor, LOCK_EX)
+                try:
+                    self._complete_move()
+                    yield
+                    self._move_all()
+                finally:
+                    lockf(self.descriptor, LOCK_UN)
+        finally:
+            self._busy = False
+
+    def _move_all(self) -> None:
+        while self._to_move:
+            number = self._to_move.popleft()
+            self._move(number)
+            self._free.append(number)
+
+    def _move(self, number: int) -> None:
+        """See the module's docstring."""
+        current = self._lanes[_WORD] & 1
+        row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
+        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:COUNTERS_END])
+        if in_flight > 0:
+            row[LOST] += in_flight
+            row[ABORTED] += in_flight
+        total = self._sum(_ENDED[current]) + self._sum(number)
+        ended = self._bytes[_ENDED[1 - current] * ROW_BYTES :][_COUNTERS]
+        ended[:] = total.to_bytes(len(ended), "little")
+        self._keep_slow(row)
+        self._set_word(number, 1 - current)
+        self._clear(number)
+        self._set_word(0, 1 - current)
+
+    def _keep_slow(self, row: memoryview) -> None:
+        """The slowest requests of an ended process are kept with those of the others."""
+        if row[SLOW]:
+            ended = self._lanes[_ENDED[0] * ROW_LANES : (_ENDED[0] + 1) * ROW_LANES]
+            slow.write(ended, slow.slowest([*slow.read(ended), *slow.read(row)]))
+
+    def slowest(self) -> list[slow.Record]:
+        """The slowest requests of the last minutes, of all processes."""
+        numbers = [_ENDED[0], *self._living()]
+        rows = [self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES] for number in numbers]
+        return slow.slowest([record for row in rows for record in slow.read(row)])
+
+    def _complete_move(self) -> None:
+        """Complete a move whose process was killed. (Before anything else: the row might be given out, and cleared
+        then.)"""
+        word = self._lanes[_WORD]
+        if moving := word >> 1 & _MOVING:
+            self._clear(moving)
+            self._set_word(0, word & 1)
+
+    def _set_word(self, moving: int, current: int) -> None:
+        count = (self._lanes[_WORD] >> 32) + 1 & 0xFFFFFFFF
+        self._lanes[_WORD] = count << 32 | moving << 1 | current
+
+    def _clear(self, number: int) -> None:
+        self._bytes[number * ROW_BYTES + 8 : (number + 1) * ROW_BYTES] = bytes(ROW_BYTES - 8)
+        self._lanes[number * ROW_LANES + PID] = 0  # last: from now on the row is free
+
+    def _sum(self, number: int) -> int:
+        return int.from_bytes(self._bytes[number * ROW_BYTES :][_COUNTERS], "little")
+
+    def snapshot(self) -> Snapshot:
+        """The whole table. From any thread."""
+        with self._lock:
+            for _ in range(READ_ATTEMPTS):
+                word = self._lanes[_WORD]
+                moving = word >> 1 & _MOVING
+                rows = [self._copy(number) for number in self._living() if number != moving]
+                ended = self._sum(_ENDED[word & 1])
+                if self._lanes[_WORD] == word:
+                    break
+        total = ended + sum(int.from_bytes(row.lanes.cast("B")[_COUNTERS], "little") for row in rows)
+        lanes = bytearray(ROW_BYTES)
+        lanes[_COUNTERS] = total.to_bytes(_COUNTERS.stop - _COUNTERS.start, "little")
+        return Snapshot(memoryview(lanes).cast("Q"), tuple(rows))
+
+    def _living(self) -> list[int]:
+        pids = self._lanes[PID::ROW_LANES]
+        return [number for number in range(_FIRST, self._lanes[_HIGHEST] + 1) if pids[number]]
+
+    def _copy(self, number: int) -> Row:
+        return Row(number, memoryview(bytes(self._bytes[number * ROW_BYTES : (number + 1) * ROW_BYTES])).cast("Q"))
+
+
+def _runs(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,156 @@
+"""How a request that exceeds `--request-timeout` is ended: `processes.request_watch.Running` for each kind of model.
+
+All of it runs in the thread of the watch, but for what is posted to a loop. A WSGI application runs in a thread that
+nobody can stop; whatever it gives after this is refused by a ClientGone, as if its client had left.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from socket import SHUT_RDWR, SHUT_WR
+from types import FrameType
+from typing import Any
+
+from septet.models._answer import answer
+from septet.processes.stacks import thread_in
+from septet.protocol import WRITE
+
+ANSWERED = "its client is answered 504"
+CUT = "its client is cut off in the middle of the answer"
+
+
+def thread_of(exchange: Any) -> int | None:
+    """The thread that runs a WSGI application for this exchange."""
+
+    def is_it(frame: FrameType) -> bool:
+        return frame.f_locals.get("exchange") is exchange
+
+    return thread_in(answer.__code__, is_it)
+
+
+def task_of(cycle: Any, tasks: Iterable[Any]) -> Any:
+    """The task that runs this cycle. It is looked for in the frames of the tasks, so that requests that are in time pay
+    nothing for it."""
+    for task in list(tasks):
+        coroutine: Any = task.get_coro()
+        for _ in range(2):  # the coroutine of a spare task awaits that of the cycle: see `_tasks`
+            frame = getattr(coroutine, "cr_frame", None)
+            if frame is None:
+                break
+            if frame.f_locals.get("self") is cycle:
+                return task
+            coroutine = getattr(frame.f_locals.get("rest"), "work", None)
+    return None
+
+
+class BlockedThread:
+    """A WSGI application in the thread of its client (`_blocking`)."""
+
+    loop = task = None
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange = exchange
+
+    def thread(self) -> int | None:
+        return thread_of(self._exchange)
+
+    def end(self) -> str:
+        """The client's thread owns the connection and is in the application. From the moment in which its delivery has
+        changed its class, what the application gives is refused. If the thread is not just delivering, no other thread
+        writes to the socket, and this one can."""
+        exchange = self._exchange
+        wait = exchange.delivery
+        if wait is None:
+            return CUT
+        sock, begun = wait.sock, wait.abandon()
+        exchange.time_out()
+        if begun or exchange.status:
+            exchange.lose()
+            with suppress(OSError):
+                sock.shutdown(SHUT_RDWR)
+            return CUT
+        want = exchange.fail()
+        with suppress(OSError):
+            if want is WRITE:
+                exchange.wrote(sock.send(exchange.output))
+            sock.shutdown(SHUT_WR)
+        exchange.lose()
+        return ANSWERED
+
+    def is_stuck(self) -> bool:
+        return self.thread() is not None
+
+
+class OnReactor:
+    """A request of a reactor's client. A WSGI application has a thread that is not the loop's, or keeps that busy; an
+    ASGI application has a task."""
+
+    def __init__(
+        self, exchange: Any, connection: Any, loop: Any, tasks: Iterable[Any], call_on_loop: Callable[[Any], None]
+    ) -> None:
+        self._exchange = exchange
+        self._connection = connection
+        self._call_on_loop = call_on_loop
+        self._cycle = connection.cycle if connection is not None else None
+        self.loop = loop
+        self.task = task_of(self._cycle, tasks) if self._cycle is not None else None
+        self._ended = False
+
+    def thread(self) -> int | None:
+        return thread_of(self._exchange)
+
+    def end(self) -> str:
+        begun = bool(self._exchange.status)
+        if self._connection is None:
+            return CUT
+        if self._cycle is not None:
+            self._call_on_loop(self._end_cycle)
+        else:
+            self._ended = True
+            self._connection.time_out(self._exchange)
+        return CUT if begun else ANSWERED
+
+    def _end_cycle(self) -> None:
+        self._ended = True
+        end_cycle(self._cycle, self._exchange)
+        if self.task is not None:
+            self.task.cancel()
+
+    def is_stuck(self) -> bool:
+        return not self._ended or self.thread() is not None
+
+
+class OnLoopThread:
+    """A request of a client's thread, whose ASGI application runs on the loop of the process (`_asgi_in_thread`)."""
+
+    def __init__(self, shared: Any, cycle: Any, loop: Any, tasks: Iterable[Any], post: Callable[[Any], None]) -> None:
+        self._shared = shared
+        self._cycle = cycle
+        self._post = post
+        self.loop = loop
+        self.task = task_of(cycle, tasks)
+        self._ended = False
+
+    def thread(self) -> int | None:
+        return None
+
+    def end(self) -> str:
+        answered = self._shared.time_out()
+        self._post(self._cancel)
+        return ANSWERED if answered else CUT
+
+    def _cancel(self) -> None:
+        self._ended = True
+        self._cycle.answered = True
+        self._cycle.wake()
+        if self.task is not None:
+            self.task.cancel()
+
+    def is_stuck(self) -> bool:
+        return not self._ended
+
+
+def end_cycle(cycle: Any, exchange: Any) -> None:
+    """Answer 504, or cut the connection. In the loop's thread."""
+    if not cycle.answered:
+        exchange.time_out()
+        cycle.fail()

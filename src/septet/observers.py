@@ -1,0 +1,42 @@
+"""Several observers of requests as one."""
+
+from time import monotonic_ns
+
+from septet.protocol import ServerExchange
+from septet.rules import Observer
+
+
+class Observers:
+    """All of them keep the same in `exchange.observer_state`: when the request began."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def began(self, exchange: ServerExchange) -> None:
+        for observer in self._observers:
+            observer.began(exchange)
+
+    def ended(self, exchange: ServerExchange) -> None:
+        began = exchange.observer_state
+        for observer in self._observers:
+            exchange.observer_state = began
+            observer.ended(exchange)
+
+    def aborted(self, exchange: ServerExchange) -> None:
+        began = exchange.observer_state
+        for observer in self._observers:
+            exchange.observer_state = began
+            observer.aborted(exchange)
+
+
+class Beginnings:
+    """Notes when requests begin, where no other observer does."""
+
+    def began(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = monotonic_ns()
+
+    def ended(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = None
+
+    def aborted(self, exchange: ServerExchange) -> None:
+        exchange.observer_state = None

@@ -1,0 +1,176 @@
+"""`--request-timeout`: finds requests that run too long, says what they were doing, and ends them.
+
+It is an observer of all requests of its process, and a thread that looks at them now and then. What it does is the same
+in every model; how a request is ended is for the model to say (`TimeOut`), because that owns the connection:
+
+    the time is up      one record in the log: the request, since when, the process, the stacks of all threads and tasks
+                        the client is answered 504, or its stream is cut; the task of an ASGI application is cancelled
+    GRACE_S later       if a thread still runs the request, it cannot be stopped: the process asks for a replacement;
+                        when that is ready, it takes no new requests, and ends when the others are answered
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from signal import SIG_BLOCK, pthread_sigmask, valid_signals
+from threading import Event, Thread
+from typing import Any, Protocol
+
+from septet.processes.stacks import dump
+
+log = logging.getLogger("septet")
+
+GRACE_S = 2.0
+"""Seconds that the application has, after its client was answered, to give its thread back."""
+
+LOOKS = 10
+"""The thread looks so often within the time-out, but not more often than MIN_LOOK_S and at least every MAX_LOOK_S."""
+MIN_LOOK_S = 0.05
+MAX_LOOK_S = 1.0
+
+
+class Running(Protocol):
+    """A request of an application, as a model knows it."""
+
+    loop: Any
+    """The event loop on which the application runs, if it does."""
+    task: Any
+    """The request's task on it, if it is known."""
+
+    def thread(self) -> int | None:
+        """Identity of the thread that runs a WSGI application for it now; None if none does."""
+
+    def end(self) -> str:
+        """Answer the client 504, or cut its connection, and cancel the task. Says which, for the log."""
+
+    def is_stuck(self) -> bool:
+        """The request still has a thread, or its loop does not run."""
+
+
+FindRunning = Callable[[Any], Running]
+"""Gives what a model knows of an exchange."""
+
+
+@dataclass(slots=True)
+class _Late:
+    """A request whose client was answered."""
+
+    running: Running
+    described: str
+    check_at: float
+
+
+class RequestWatch:
+    """Implements `rules.Observer`. Made before the fork; `start` is called after it."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._begun: dict[Any, int] = {}
+        """When each request began, by its exchange, in nanoseconds of CLOCK_MONOTONIC."""
+        self._late: list[_Late] = []
+        self._find: FindRunning | None = None
+        self._retire: Callable[[str], None] | None = None
+        self._count: Callable[[], None] = lambda: None
+        self._retiring = False
+        self._over = Event()
+
+    # For sessions
+
+    def began(self, exchange: Any) -> None:
+        exchange.observer_state = self._begun[exchange] = time.monotonic_ns()
+
+    def ended(self, exchange: Any) -> None:
+        exchange.observer_state = None
+        self._begun.pop(exchange, None)
+
+    def aborted(self, exchange: Any) -> None:
+        exchange.observer_state = None
+        self._begun.pop(exchange, None)
+
+    # For the model
+
+    def start(self, find: FindRunning, retire: Callable[[str], None] | None, count: Callable[[], None]) -> None:
+        """Watch this process. retire: has it replaced, given why; None if there is no supervisor. count: called for
+        each request that is late."""
+        self._find, self._retire, self._count = find, retire, count
+        Thread(target=self._watch, name="septet-request-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._over.set()
+
+    # In its thread
+
+    def _watch(self) -> None:
+        pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
+        interval_s = min(MAX_LOOK_S, max(MIN_LOOK_S, self.timeout_s / LOOKS))
+        while not self._over.wait(interval_s):
+            try:
+                self._look()
+            except Exception:
+                log.exception("watching the requests failed, and goes on")
+
+    def _look(self) -> None:
+        now_ns = time.monotonic_ns()
+        for exchange, began_ns in list(self._begun.items()):
+            since_ns = self._since(exchange, began_ns)
+            if since_ns and now_ns - since_ns >= self.timeout_s * 1e9:
+                self._begun.pop(exchange, None)
+                if not exchange.answered:
+                    self._end(exchange, now_ns - since_ns)
+        now = time.monotonic()
+        for late in [late for late in self._late if now >= late.check_at]:
+            self._late.remove(late)
+            if late.running.is_stuck():
+                self._is_stuck(late)
+
+    def _since(self, exchange: Any, began_ns: int) -> int:
+        """When the time began to run: with the whole head, or after a body with the application's call, because a body
+        has deadlines of its own. 0: not yet."""
+        return int(exchange.called_ns) if exchange.request.has_body else began_ns
+
+    def _end(self, exchange: Any, took_ns: int) -> None:
+        assert self._find is not None, "`start` comes first"
+        running = self._find(exchange)
+        described = _described(exchange, took_ns)
+        stacks = dump(running.loop, running.thread(), running.task)  # before anything is ended
+        self._count()
+        log.error(
+            "SEP101 a request exceeds --request-timeout %g: %s; %s\n%s",
+            self.timeout_s,
+            described,
+            running.end(),
+            stacks,
+        )
+        self._late.append(_Late(running, described, time.monotonic() + GRACE_S))
+
+    def _is_stuck(self, late: _Late) -> None:
+        thread = late.running.thread()
+        what = "the event loop does not run" if thread is None else f"its thread ({thread}) cannot be stopped"
+        if self._retire is None:
+            log.error(
+                "SEP103 %s: %s; there is no supervisor to replace this process, so the thread is lost until the "
+                "application returns",
+                late.described,
+                what,
+            )
+        elif not self._retiring:
+            self._retiring = True
+            log.error(
+                "SEP102 %s: %s; process %d is replaced, and lets its other requests finish",
+                late.described,
+                what,
+                os.getpid(),
+            )
+            self._retire("request timeout")
+
+
+def _described(exchange: Any, took_ns: int) -> str:
+    request = exchange.request
+    client = request.client or exchange.client
+    since = time.strftime("%H:%M:%S", time.localtime(time.time() - took_ns / 1e9))
+    return (
+        f"{request.method} {request.target.decode('ascii')} of {client[0] if client else 'a client on a unix socket'}, "
+        f"since {since} ({took_ns / 1e9:.1f} s), in process {os.getpid()}"
+    )

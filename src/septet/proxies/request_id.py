@@ -1,0 +1,33 @@
+"""An id for each request, by which the lines of several programs about it are found: `--request-id`.
+
+A trusted proxy may have given the request one already. What another peer sends is replaced, because lines of the log
+that bear a chosen id would be found beside those of another client's request.
+"""
+
+import os
+import re
+from collections.abc import Callable
+
+from septet.exchange import Request
+
+_GOOD = re.compile(rb"[A-Za-z0-9._~+/=@:-]{1,128}")
+"""Ids that are taken from a proxy: no character that is special in a log, in HTML or in a shell."""
+
+
+class RequestId:
+    """Gives requests an id in a header field. name: of that field, in lower case."""
+
+    def __init__(self, name: bytes, trusts: Callable[[str], bool]) -> None:
+        self.name = name
+        self._trusts = trusts
+
+    def __call__(self, request: Request, peer: str) -> tuple[Request, str]:
+        """The request as the application is to see it, and its id."""
+        given = [value for name, value in request.fields if name == self.name]
+        if len(given) == 1 and _GOOD.fullmatch(given[0]) and self._trusts(peer):
+            return request, given[0].decode("ascii")
+        made = os.urandom(16).hex()
+        kept = tuple(field for field in request.fields if field[0] != self.name) if given else request.fields
+        changed = request.with_trusted((*kept, (self.name, made.encode("ascii"))), request.scheme, request.client)
+        changed.untrusted_fields = request.untrusted_fields
+        return changed, made

@@ -1,0 +1,78 @@
+"""Sessions for observers that want to know more of a request than when it began and ended.
+
+They are made in place of `Session` only when an option asks for it (`Service.accepted`), so that other servers pay
+nothing.
+"""
+
+from collections.abc import Callable
+
+from septet.exchange import Fields, Part, Request, ResponseHead, Want
+from septet.http.head import with_fields
+from septet.rules import Rules
+from septet.session.http1 import Session
+
+
+class ObservedSession(Session):
+    """A session that knows how long its last bytes lay unread, where the kernel tells."""
+
+    __slots__ = ("unread_ms",)
+
+    def __init__(
+        self,
+        rules: Rules,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None],
+        unread_ms: Callable[[], int | None],
+    ) -> None:
+        super().__init__(rules, client, server)
+        self.unread_ms = unread_ms
+        """Milliseconds since the client's last bytes came; None if not known."""
+
+
+class NotingSession(ObservedSession):
+    """A session that notes when its application was called and when it had answered (`rules.clock`), that gives
+    requests an id, and that adds fields to answers."""
+
+    __slots__ = ("answered_ns", "called_ns", "request_id", "response_head")
+
+    def __init__(
+        self,
+        rules: Rules,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None],
+        unread_ms: Callable[[], int | None],
+    ) -> None:
+        super().__init__(rules, client, server, unread_ms)
+        self._forget_notes()
+
+    def _forget_notes(self) -> None:
+        self.called_ns = 0
+        """When the application was called; 0 if it was not. `apps` sets it."""
+        self.answered_ns = 0
+        """When the whole answer was given."""
+        self.request_id: str | None = None
+        self.response_head: ResponseHead | None = None
+
+    def _admit(self, request: Request) -> bool:
+        self._forget_notes()
+        if self._rules.identify is not None:
+            request, self.request_id = self._rules.identify(request, self.peer)
+            self.http.request = self.request = request
+        return super()._admit(request)
+
+    def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
+        if self._rules.more_fields is not None:
+            head = with_fields(head, self._rules.more_fields(self))
+        self.response_head = head
+        if last:
+            self.answered_ns = self._rules.clock()
+        return super().respond(head, body, last)
+
+    def push(self, body: Part, last: bool) -> Want:
+        if last:
+            self.answered_ns = self._rules.clock()
+        return super().push(body, last)
+
+    def finish(self, trailers: Fields) -> Want:
+        self.answered_ns = self._rules.clock()
+        return super().finish(trailers)

@@ -1,0 +1,166 @@
+"""The console: its page in a browser, its commands in a terminal, and the control socket."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from rich.console import Console
+
+from support.marks import each_style, engine_decides
+from support.messages import render
+from support.needs import lacking
+from support.processes import children
+from support.server import Server, serve
+from support.waiting import wait_until
+
+WIDTHS = (390, 1280)
+WAIT_MS = 60_000
+
+
+def septet(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "septet", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def ordered(order: str, socket: Path) -> None:
+    done = septet("control", order, str(socket))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def controlled(model: str, *options: str) -> Server:
+    return serve(model, "wsgi", "--control", "control", *options)
+
+
+@each_style
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
+def test_status_and_stop(model: str, workers: tuple[str, ...]) -> None:
+    with controlled(model, *workers) as server:
+        socket = server.directory / "control"
+        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        for _ in range(3):
+            assert server.get("/").status == 200
+        wait_until(lambda: "3 answered" in septet("status", str(socket)).stdout, "all are counted")
+        told = septet("status", str(socket)).stdout
+        assert re.match(rf"Septet \S+: support\.apps_wsgi:app, {model}, ready, up \d+ s, pid {server.pid}\n", told)
+        found = json.loads(septet("status", "--json", f"unix:{socket}").stdout)
+        assert len(found["processes"]) == (3 if workers else 1)
+        ordered("stop", socket)
+        assert server.wait() == 0
+        assert not socket.exists()
+
+
+@engine_decides
+def test_orders_are_taken_at_the_control_socket_alone(model: str) -> None:
+    with controlled(model, "--metrics-bind", "127.0.0.1:0") as server:
+        found = re.search(r"metrics at http://(\S+)", server.stderr())
+        assert found is not None
+        refused = septet("control", "stop", found[1])
+        assert refused.returncode == 1
+        assert "answers 404" in refused.stderr
+        assert server.get("/").status == 200
+
+
+AS_NOBODY = """
+import os, socket, sys
+client = socket.socket(socket.AF_UNIX)
+os.chdir(sys.argv[1])
+os.seteuid(65534)
+client.connect("control")
+try:
+    client.sendall(b"POST /orders/stop HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    print(client.recv(100))
+except ConnectionError:
+    print(b"")
+"""
+
+
+@engine_decides
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_other_users_are_not_listened_to(model: str) -> None:
+    """Not even if somebody has opened the socket's permissions to them."""
+    with controlled(model) as server:
+        (server.directory / "control").chmod(0o666)
+        server.directory.chmod(0o755)
+        command = [sys.executable, "-c", AS_NOBODY, str(server.directory)]
+        done = subprocess.run(command, timeout=60, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("b''\n", "")
+        assert server.get("/").status == 200
+
+
+def test_server_that_does_not_answer(tmp_path: Path) -> None:
+    done = septet("status", str(tmp_path / "none"))
+    assert done.returncode == 1
+    assert done.stderr == f"septet: {tmp_path / 'none'} does not answer: No such file or directory\n"
+    assert septet("status", "nonsense").returncode == 2
+
+
+@engine_decides
+def test_top(model: str) -> None:
+    from septet.console.top import Top
+
+    with controlled(model, "--workers", "1") as server:
+        (worker,) = children(server.pid)
+        server.get("/fail?when=before+start")
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda: server.get("/").status == 200, "it serves")
+        socket = str(server.directory / "control")
+        wait_until(lambda: json.loads(septet("status", "--json", socket).stdout)["events"], "the end is told of")
+        found = json.loads(septet("status", "--json", socket).stdout)
+    found["slowest"] = [{"ms": 12.0, "status": 200, "method": "GET", "target": "/\x1b[2J", "at": 0}]
+    screen = Console(width=110, record=True, file=io.StringIO())
+    screen.print(Top(found).picture(found))
+    text = screen.export_text()
+    assert f"worker {worker.pid} ended by signal SIGKILL" in text
+    assert "\x1b" not in text
+    assert re.search(r"saturation +[█░]{10} +\d+%", text)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        lacking("chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.timeout(300)
+@engine_decides
+def test_page_in_a_browser(model: str, browser: Browser) -> None:
+    """At the width of a phone and of a desktop, light and dark: it fills, it stays in its width, and it says nothing
+    to the browser's console. What clients have sent stays text."""
+    with serve(model, "wsgi", "--metrics-bind", "127.0.0.1:0", "--workers", "1", "--server-timing") as server:
+        with server.connect() as connection:
+            connection.send(render("GET", "/send?size=20000000&parts=20&x=<img"))
+            connection.read_head()
+        found = re.search(r"metrics at (\S+)", server.stderr())
+        assert found is not None
+        for width, scheme in zip(WIDTHS, ("dark", "light"), strict=True):
+            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+            page = context.new_page()
+            said: list[str] = []
+            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            asked: list[str] = []
+            page.on("request", lambda request, asked=asked: asked.append(request.url))
+            page.goto(found[1], wait_until="domcontentloaded")
+            page.wait_for_selector("#state.ready", timeout=WAIT_MS)
+            page.wait_for_selector("#processes tr:nth-child(3)", timeout=WAIT_MS)
+            page.wait_for_selector("#c-rate-now:not(:empty)", timeout=WAIT_MS)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert page.locator("#tiles .card").count() == 8
+            assert page.locator("svg path").count() == 6
+            assert not said
+            assert {url.removeprefix(found[1]).strip("/") for url in asked} <= {"", "events", "favicon.ico"}
+            context.close()

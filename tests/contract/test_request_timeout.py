@@ -1,0 +1,87 @@
+"""`--request-timeout` means the same in every model, and says what the application was doing."""
+
+import json
+import re
+
+import pytest
+
+from support.client import Truncated
+from support.marks import each_style
+from support.messages import render
+from support.models import WITH_WORKERS
+from support.processes import children
+from support.server import Server, serve
+from support.waiting import wait_until
+
+TIMEOUT = ("--request-timeout", "0.3", "--graceful-timeout", "1")
+
+
+def late(model: str, interface: str, *options: str) -> Server:
+    return serve(model, interface, *TIMEOUT, *options, app=f"support.app_late:{interface}")
+
+
+def release(server: Server) -> None:
+    (server.directory / "released").touch()
+
+
+def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: str) -> None:
+    with late(model, interface, "--access-log", "access.log", "--access-log-format", "json") as server:
+        answer = server.get("/waits?x=1")
+        assert answer.status == 504
+        wait_until(lambda: "SEP101" in server.stderr(), "it is logged")
+        record = server.stderr()[server.stderr().index("SEP101") :]
+        assert re.match(
+            r"SEP101 a request exceeds --request-timeout 0\.3: GET /waits\?x=1 of 127\.0\.0\.1, since \d\d:\d\d:\d\d "
+            r"\(0\.\d s\), in process \d+; its client is answered 504\n",
+            record,
+        )
+        what = "thread" if interface == "wsgi" else "task"
+        marked = re.search(rf"{what} [^\n]*, which runs this request:\n((?:  .*\n?)+)", record)
+        assert marked is not None, record
+        assert "app_late.py" in marked[1]
+        assert "wait_for_release" in marked[1]
+        if interface == "asgi":
+            server.journal.wait_for("cancelled")
+        with server.connect() as connection:
+            connection.send(render("GET", "/streams"))
+            with pytest.raises(Truncated):
+                connection.read_response()
+        wait_until(lambda: "cut off in the middle of the answer" in server.stderr(), "it is logged")
+        release(server)
+        wait_until(lambda: server.get("/").status == 200, "it serves")
+        logged = [json.loads(line) for line in (server.directory / "access.log").read_text().splitlines()]
+        assert (logged[0]["status"], logged[0]["target"]) == (504, "/waits?x=1")
+
+
+@pytest.mark.parametrize("model", WITH_WORKERS)
+def test_thread_that_does_not_end_costs_its_worker(model: str) -> None:
+    with late(model, "wsgi", "--workers", "1") as server:
+        (before,) = children(server.pid)
+        assert server.get("/waits").status == 504
+        wait_until(lambda: "SEP102" in server.stderr(), "it is logged")
+        wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [before.pid]), "it is replaced")
+        assert server.get("/").status == 200
+        release(server)
+
+
+@each_style
+def test_loop_that_is_blocked(model: str) -> None:
+    with late(model, "asgi", "--workers", "1") as server:
+        (before,) = children(server.pid)
+        with server.connect() as connection:
+            connection.send(render("GET", "/blocks"))
+            wait_until(lambda: "SEP101" in server.stderr(), "it is logged")
+            assert "wait_for_release" in server.stderr()
+            wait_until(lambda: "the event loop does not run" in server.stderr(), "it is logged")
+            wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [before.pid]), "it is replaced")
+        assert server.get("/").status == 200
+        release(server)
+
+
+@each_style
+def test_without_a_supervisor(model: str) -> None:
+    with late(model, "wsgi", "--threads", "2") as server:
+        assert server.get("/waits").status == 504
+        wait_until(lambda: "SEP103" in server.stderr(), "it is logged")
+        assert server.get("/").status == 200
+        release(server)

@@ -1,0 +1,78 @@
+"""`--worker-timeout`, and what is said of a worker that has ended."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from support.marks import each_style
+from support.messages import render
+from support.processes import children
+from support.server import Server, serve
+from support.waiting import becomes_true, wait_until
+
+TIMEOUT = ("--workers", "1", "--worker-timeout", "1", "--graceful-timeout", "1")
+
+
+def await_replacement(server: Server, pid: int) -> None:
+    wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [pid]), "the worker is replaced")
+
+
+@each_style
+def test_loop_that_stands_still(model: str) -> None:
+    with serve(model, "asgi", *TIMEOUT, app="support.app_late:asgi") as server:
+        (before,) = children(server.pid)
+        with server.connect() as connection:
+            connection.send(render("GET", "/blocks"))
+            await_replacement(server, before.pid)
+        found = re.search(
+            rf"SEP111 worker {before.pid} is ended by --worker-timeout: it has stood still for \d\.\d s, "
+            r"in which it has used 0\.\d s of CPU time: it waits; its stacks follow",
+            server.stderr(),
+        )
+        assert found is not None, server.stderr()
+        assert "in wait_for_release" in server.stderr()
+        assert f"worker {before.pid} ended by our SIGABRT: --worker-timeout, it has stood still" in server.stderr()
+
+
+@each_style
+def test_process_that_stands_still(model: str) -> None:
+    with serve(model, "wsgi", *TIMEOUT) as server:
+        (before,) = children(server.pid)
+        assert server.get("/").status == 200
+        os.kill(before.pid, signal.SIGSTOP)
+        await_replacement(server, before.pid)
+        assert f"worker {before.pid} ended by our SIG" in server.stderr()
+        assert server.get("/").status == 200
+
+
+@each_style
+def test_busy_is_not_still(model: str) -> None:
+    """A request that runs for longer than the time-out is no reason."""
+    with serve(model, "wsgi", *TIMEOUT, app="support.app_late:wsgi") as server, server.connect() as connection:
+        (before,) = children(server.pid)
+        connection.send(render("GET", "/waits"))
+        assert not becomes_true(lambda: [each.pid for each in children(server.pid)] != [before.pid], 1.6)
+        (server.directory / "released").touch()
+        assert connection.read_response().status == 200
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGSEGV, "by signal SIGSEGV: it crashed; its stacks are above"),
+        (signal.SIGKILL, "by signal SIGKILL, which neither we nor the kernel's out-of-memory killer sent"),
+        (signal.SIGUSR2, "by signal SIGUSR2, which we did not send"),
+        (signal.SIGTERM, "with status 0 (it was told to stop, and not by us)"),
+    ],
+)
+@pytest.mark.parametrize("model", ["epoll"])
+def test_death_is_explained(model: str, number: signal.Signals, words: str) -> None:
+    with serve(model, "wsgi", "--workers", "1") as server:
+        (before,) = children(server.pid)
+        os.kill(before.pid, number)
+        await_replacement(server, before.pid)
+        assert f"worker {before.pid} ended {words}" in server.stderr()
+        if number == signal.SIGSEGV:
+            assert "Current thread" in server.stderr()

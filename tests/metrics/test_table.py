@@ -1,0 +1,151 @@
+"""The table of metrics: rows of processes that come, go and are killed, and sums that never fall."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from septet import forked
+from septet.metrics.lanes import ANSWERS, BEGUN, LOST, PARENT, PID, SENT, WORKER
+from septet.metrics.table import Snapshot, Table
+
+CHILDREN = 40
+
+
+def other(table: Table) -> Table:
+    """The table as another process has it."""
+    return Table(os.dup(table.descriptor))
+
+
+def ended_process(table: Table, sent: int) -> int:
+    """The row of a process that has counted so much."""
+    number = table.allot()
+    process = other(table)
+    process.occupy(number, WORKER)
+    process.row[SENT] += sent
+    return number
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table.with_row()
+
+
+def sent(snapshot: Snapshot) -> int:
+    return int(snapshot.total[SENT])
+
+
+def test_sum_of_all_rows(table: Table) -> None:
+    ended_process(table, 3)
+    table.row[SENT] += 4
+    assert sent(table.snapshot()) == 7
+    assert sent(other(table).snapshot()) == 7
+
+
+def test_a_thousand_processes_come_and_go(table: Table) -> None:
+    living = [ended_process(table, 1) for _ in range(5)]
+    for count in range(1000):
+        living.append(ended_process(table, 1))
+        table.retire(living.pop(0))
+        assert len(table.snapshot().rows) == 6
+        assert sent(table.snapshot()) == 6 + count
+    assert max(living) < 10, "rows are given out again"
+
+
+def test_forked_processes_that_end_or_are_killed(table: Table) -> None:
+    rows = {}
+    for index in range(CHILDREN):
+        number = table.allot()
+        with forked.server_forks():
+            child = os.fork()
+        if not child:
+            table.occupy(number, WORKER)
+            table.row[SENT] += 1
+            if index % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(0)
+        rows[child] = number
+    seen = 0
+    for child, number in rows.items():
+        os.waitpid(child, 0)
+        assert sent(table.snapshot()) >= seen
+        seen = sent(table.snapshot())
+        table.retire(number)
+    assert sent(table.snapshot()) == CHILDREN
+    assert len(table.snapshot().rows) == 1
+
+
+def test_requests_in_flight_of_an_ended_process_are_lost(table: Table) -> None:
+    number = ended_process(table, 0)
+    process = other(table)
+    process.occupy(number, WORKER)
+    process.row[BEGUN] += 5
+    process.row[ANSWERS + 3] += 3
+    table.retire(number)
+    assert table.snapshot().total[LOST] == 2
+
+
+def test_rows_of_a_killed_parent(table: Table) -> None:
+    number = ended_process(table, 3)
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+    lanes, row = other(table)._lanes, number * len(table.row)
+    lanes[row + PID] = child
+    table.retire_ended()
+    assert len(table.snapshot().rows) == 2, "it is for this process, its parent, to retire"
+    lanes[row + PARENT] = child
+    table.retire_ended()
+    assert [row.lanes[PID] for row in table.snapshot().rows] == [os.getpid()]
+    assert sent(table.snapshot()) == 3
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: the process makes no further step."""
+
+
+def killed_at_step(step: int, table: Table, number: int) -> bool:
+    """Retire the row, but go no further than so many lines of the table's code. False: it had fewer lines."""
+    left = step
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith("metrics/table.py") or frame.f_code.co_name == "_exclusive":
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise Killed
+        return trace
+
+    sys.settrace(trace)
+    try:
+        table.retire(number)
+    except Killed:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_killed_at_any_step_of_a_move() -> None:
+    """Whatever the reader sees then, and after the next process has gone on, is the right sum."""
+    step = 0
+    while True:
+        table = Table.with_row()
+        table.retire(ended_process(table, 5))
+        number = ended_process(table, 3)
+        table.row[SENT] += 1
+        if not killed_at_step(step, table, number):
+            break
+        assert sent(other(table).snapshot()) == 9, f"killed at step {step}"
+        successor = other(table)
+        successor.retire(ended_process(successor, 2))
+        assert sent(successor.snapshot()) == 11, f"killed at step {step}"
+        step += 1
+    assert step > 10

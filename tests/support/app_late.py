@@ -1,0 +1,65 @@
+"""Applications that take too long, in several ways, until the file `released` is there."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from support import journal
+
+TICK_S = 0.02
+
+
+def released() -> bool:
+    return (Path(os.environ[journal.VARIABLE]) / "released").exists()
+
+
+def wait_for_release() -> None:
+    while not released():
+        time.sleep(TICK_S)
+
+
+def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    path = environ["PATH_INFO"]
+    if path == "/waits":
+        wait_for_release()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if path == "/streams":
+        return stream()
+    return [b"fine"]
+
+
+def stream() -> Iterator[bytes]:
+    yield b"begun"
+    wait_for_release()
+    yield b"ended"
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    path = scope["path"]
+    if path == "/waits":
+        await wait_for_release_asynchronously()
+    if path == "/blocks":
+        wait_for_release()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if path == "/streams":
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await wait_for_release_asynchronously()
+    await send({"type": "http.response.body", "body": b"fine"})
+
+
+async def wait_for_release_asynchronously() -> None:
+    try:
+        while not released():  # noqa: ASYNC110  another process makes the file
+            await asyncio.sleep(TICK_S)
+    except asyncio.CancelledError:
+        journal.write("cancelled")
+        raise
