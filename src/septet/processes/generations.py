@@ -144,7 +144,8 @@ class Generations:
         while self._orders and self.living.next is None and self._trial is None:
             number, why = self._orders.popleft()
             if number in (signal.SIGHUP, signal.SIGUSR2):  # of several of a kind, one is enough
-                self._orders = deque(each for each in self._orders if each[0] != number)
+                for again in [each for each in list(self._orders) if each[0] == number]:  # a handler may add to them
+                    self._orders.remove(again)
             if number == signal.SIGHUP:
                 self.reload(why)
             elif number == signal.SIGUSR2:
