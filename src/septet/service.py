@@ -79,11 +79,12 @@ class Service:
         in_flight = InFlight(config.limit_concurrency, config.limit_spool)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
+        rules = rules_of(config, metrics or admission)
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission, counted),
+            rules=rules if counted is None else _with_observer(rules, counted),
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -166,7 +167,12 @@ def recycling_of(config: Config) -> Recycling:
     return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
 
 
-def rules_of(config: Config, admission: Admission | None, counted: Observer | None = None) -> Rules:
+def _with_observer(rules: Rules, observer: Observer) -> Rules:
+    """The rules with one more observer."""
+    return replace(rules, observer=observer if rules.observer is None else Observers(observer, rules.observer))
+
+
+def rules_of(config: Config, admission: Admission | None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
@@ -186,15 +192,15 @@ def rules_of(config: Config, admission: Admission | None, counted: Observer | No
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
         complain=log.error,
         refused=log.debug,
-        observer=_observer(config, counted),
+        observer=_observer(config),
         admission=admission,
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 
-def _observer(config: Config, counted: Observer | None) -> Observer | None:
-    logs: list[Observer] = [] if counted is None else [counted]
+def _observer(config: Config) -> Observer | None:
+    logs: list[Observer] = []
     if config.access_log:
         logs.append(AccessLog.open(config.access_log))
     if config.span_log:

@@ -64,6 +64,11 @@ def _file(text: str) -> None:
         raise ValueError("must be the path of a file")
 
 
+def _pattern(text: str) -> None:
+    if not text:
+        raise ValueError("must be a pattern such as build or *_test.py")
+
+
 def _field_value(text: str) -> None:
     if not _FIELD_VALUE.fullmatch(text):
         raise ValueError("must be printable ASCII without blanks at its ends (RFC 9110, section 5.5)")
@@ -203,6 +208,7 @@ class Config:
         _MODEL,
         "Paths whose changes do not count: a pattern of a path in that directory, or of one of its names, such as "
         "build or *_test.py. May be repeated.",
+        rule=Spelled("a pattern such as build or *_test.py", _pattern),
         metavar="PATTERN",
         unset="none",
         needs="reload",
