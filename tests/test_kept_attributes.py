@@ -37,7 +37,7 @@ EMPTIED = "holds requests or connections in flight, and each takes itself out at
 
 SESSION = {
     CONNECTION: "_rules client server http exchange delivery _peer_unnamed",
-    NUMBER: "since lost ended _discarded",
+    NUMBER: "since lost ended _discarded _draining",
     NEW: "phase output file later body observer_state request _fault _pace _admitted",
 }
 """`delivery`: the carrier itself, or None. `exchange`: the session itself. `client` may be named anew by a proxy's
@@ -69,7 +69,8 @@ KEPT: dict[type, dict[str, str]] = {
     },
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
-        NUMBER: "_deferred_s _mask _half_closed_at",
+        NUMBER: "_deferred_s _mask _half_closed_at _drains",
+        "changed when the time for a request is up, after which the connection ends": "__class__",
     },
     Acceptor: {
         SERVER: "stop metrics service _exhaustion _waiting_threads _listeners _poller _deferred_s watched_listeners "
@@ -79,7 +80,7 @@ KEPT: dict[type, dict[str, str]] = {
     Waker: {SERVER: "lock poller __weakref__", NUMBER: "_descriptor _is_waiting"},
     AsgiThread: {
         SERVER: "_stop _graceful_timeout _lifespan _startup_result _starting _thread _loop _starter _wakeup_descriptor "
-        "_cut_timer",
+        "_cut_timer _monitor",
         NUMBER: "_wakeup_pending _all_clients_done _is_serving _ended",
         EMPTIED: "_calls _exchanges _tasks",
     },
@@ -93,7 +94,7 @@ KEPT: dict[type, dict[str, str]] = {
         "None again when `answer` returns": "item request",
     },
     Leaders: {
-        SERVER: "order _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader _loop_ended "
+        SERVER: "order capacity _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader _loop_ended "
         "_watcher",
         NUMBER: "_busy_followers _idle_followers _threads promoting ended _failures",
         EMPTIED: "_due _jobs",
@@ -104,13 +105,13 @@ KEPT: dict[type, dict[str, str]] = {
     Reactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
         "_deadline_timer _paused",
-        NUMBER: "stopping _ended",
+        NUMBER: "stopping draining _ended",
         EMPTIED: "due _connections _tasks",
     },
     RingReactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "_deadline_timer _paused _ring _accepts",
-        NUMBER: "stopping _ended",
+        "_deadline_timer _paused _ring _accepts _cancelled",
+        NUMBER: "stopping draining _ended",
         EMPTIED: "due _connections _tasks closing",
     },
 }

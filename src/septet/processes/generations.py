@@ -157,7 +157,8 @@ class Generations:
         while self._orders and self.living.next is None and self._trial is None:
             number, why = self._orders.popleft()
             if number in (signal.SIGHUP, signal.SIGUSR2):  # of several of a kind, one is enough
-                self._orders = deque(each for each in self._orders if each[0] != number)
+                for again in [each for each in list(self._orders) if each[0] == number]:  # a handler may add to them
+                    self._orders.remove(again)
             if number == signal.SIGHUP:
                 self.reload(why)
             elif number == signal.SIGUSR2:
@@ -483,7 +484,9 @@ class Generations:
         """Stop all generations gracefully; kill those that do not end in time."""
         self._stop_watching()
         self._listeners.shut()
-        self._signal_all(signal.SIGTERM)
+        for generation in self.living.all():
+            if not generation.failed:  # else it ends by itself
+                generation.signal(signal.SIGTERM)
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
         last = monotonic() + longest + 2 * KILL_MARGIN_S
         starting_until = monotonic() + KILL_MARGIN_S
