@@ -94,8 +94,8 @@ KEPT: dict[type, dict[str, str]] = {
         "None again when `answer` returns": "item request",
     },
     Leaders: {
-        SERVER: "order capacity _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader _loop_ended "
-        "_watcher",
+        SERVER: "order capacity _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader "
+        "_loop_ended _watcher",
         NUMBER: "_busy_followers _idle_followers _threads promoting ended _failures",
         EMPTIED: "_due _jobs",
         "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",
