@@ -3,16 +3,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-EXTRAS ?= cluster,redis,test,check,docs,fuzz
+EXTRAS ?= cluster,redis,reload,test,check,docs,fuzz
 PYTEST_ARGS ?= -n 6 --dist loadfile --no-loadscope-reorder
 TESTS ?=
 FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
+DRILL_SECONDS ?= 60
 SIEGE_ARGS ?=
 BENCH_ARGS ?= --users 20,100,1000 --for 4m
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps soak siege docs format clean
+.PHONY: help test check fuzz drill bench bench-peers bench-loops loop-suites apps soak siege docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -29,6 +30,10 @@ check: $(READY)  ## Lint, formatting, types
 
 fuzz: $(READY)  ## Fuzz the HTTP engine for five minutes
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
+
+drill: $(READY)  ## Orders under load, every model: reload, upgrade, kill; half an hour (DRILL_SECONDS=60)
+	@failed=0; for order in reload upgrade kill; do echo "$$order:"; \
+		$(BIN)/septet bench hello --drill $$order --for $(DRILL_SECONDS)s --rate 2000 || failed=1; done; exit $$failed
 
 bench: $(READY)  ## The guestbook under every model: results, chart, table (less than five minutes)
 	$(BIN)/septet bench $(BENCH_ARGS)

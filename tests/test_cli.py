@@ -95,7 +95,7 @@ def test_table_of_the_models() -> None:
         (["serve", "a:b", "--port", "80"], "no such option '--port' (use --bind HOST:PORT); see septet serve --help"),
         (["serve", "a:b", "-w4"], "no such option '-w' (use --workers N)"),
         (["serve", "a:b", "-k", "gevent"], "no such option '-k' (use --model; `septet models` lists them)"),
-        (["serve", "a:b", "--reload"], "no such option '--reload' (start it with a program that watches files"),
+        (["serve", "a:b", "--reload-paths", "x"], "no such option '--reload-paths' (use --reload --reload-dir DIR"),
         *(
             (["serve", "a:b", option, "x"], f"no such option '{option}' ({cure}")
             for option, cure in {
@@ -180,6 +180,7 @@ def test_what_has_no_effect_is_said_once_and_not_refused() -> None:
     """Here with a start that fails afterwards, so that nothing stays."""
     Path("shop.py").write_text("async def app(scope, receive, send): ...\n")
     arguments = ["shop:app", "--threads", "2", "--static-cache-control", "no-store", "--bind", "fd://99"]
+    arguments.append("--no-supervisor")  # which loads the application before it listens
     done = run("serve", *arguments, SEPTET_WROKERS="4", SEPTET_PORT="80")
     assert done.returncode == 1
     said = [line.partition(" WARNING septet: ")[2] for line in done.stderr.splitlines()[:-1]]

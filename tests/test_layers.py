@@ -74,6 +74,7 @@ LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
     "cluster": frozenset({"load"}),
     "report": frozenset({"load", "trace"}),
     "compare": frozenset(),
+    "drill": frozenset({"load"}),
     "advise": frozenset(),
 }
 

@@ -28,6 +28,7 @@ def other_value(option: Option) -> Any:
     special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
     special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
     special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
+    special |= {"max_worker_memory": "500M", "reload_dir": ("..",), "reload_exclude": ("build", "*_test.py")}
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     special |= {"access_log_format": "json", "access_log_exclude": ("/healthz",), "log_format": "json"}
     special |= {"metrics_bind": "127.0.0.1:9000"}

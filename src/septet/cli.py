@@ -74,7 +74,8 @@ def serve(context: click.Context, /, file: str | None, print_config: bool, **_: 
     check_serves_something(resolved.config)
     from septet import server
 
-    return server.serve(resolved.config, resolved.warnings)
+    given = typed(context)
+    return server.serve(resolved.config, resolved.warnings, lambda: sources.resolve(given, os.environ, file))
 
 
 @septet.command(

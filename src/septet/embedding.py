@@ -18,7 +18,7 @@ from septet import forked, models, server
 from septet.console import attended
 from septet.errors import Failed, UsageError
 from septet.logs import configure
-from septet.processes.orders import Stop
+from septet.processes.orders import HANDLED_SIGNALS, Stop
 from septet.service import Service
 from septet.settings.checks import check, check_serves_something, refuse
 from septet.settings.config import OPTIONS, Config
@@ -26,7 +26,7 @@ from septet.settings.options import did_you_mean
 
 _OPTIONS = {option.name: option for option in OPTIONS}
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HANDLED_SIGNALS)
 """Signals for which a server sets handlers."""
 
 STARTUP_S = 60.0

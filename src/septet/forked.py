@@ -73,6 +73,13 @@ def set_signal_handler(number: int, handler: Handler) -> None:
     signal.signal(number, handler)
 
 
+def reset_signal_handler(number: int) -> None:
+    """Set the default again, unless the application has set a handler of its own."""
+    handler = _handlers.pop(number, None)
+    if handler is not None and signal.getsignal(number) is handler:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def server_forks() -> Iterator[None]:
     """A process that this thread forks within this context is the server's own."""

@@ -161,6 +161,10 @@ class ServerProtocol(Protocol):
     def stop(self) -> Want:
         """Take no further request: close now if no request is in flight, else after the answer."""
 
+    def drain(self) -> Want:
+        """Like `stop`, but no connection ends before an answer has said so, or before it has been idle for a moment
+        (`rules.DRAINING_S`). For a process whose successor serves already."""
+
     def lose(self) -> Want:
         """The client cannot be reached any more."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from septet import inventory
 from septet.access_log import AccessLog, LoggedAccess
+from septet.apps import problem_page
 from septet.apps.asgi import Asgi
 from septet.apps.loading import check_callable, interface, load
 from septet.apps.noted import NotedAsgi, NotedWsgi
@@ -32,7 +33,8 @@ from septet.observers import Beginnings, Observers
 from septet.processes.attendant import Attendant
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
-from septet.processes.orders import Stop, stop_this_process
+from septet.processes.orders import Stop
+from septet.processes.recycling import Recycling, RequestCount
 from septet.processes.request_watch import RequestWatch
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
@@ -47,6 +49,7 @@ from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
 from septet.settings.mount import parse_mount
+from septet.settings.size import parse_size
 from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
@@ -70,7 +73,7 @@ class Service:
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
     monitor: Monitor | None = None
-    """Counts for `--metrics-bind`; None: nothing is counted."""
+    """The table of metrics. None: nothing is counted."""
     request_watch: RequestWatch | None = None
     """For `--request-timeout`."""
     retire: Callable[[str], None] | None = None
@@ -79,7 +82,11 @@ class Service:
     notes: bool = False
     """Sessions note when their application was called and when it had answered."""
     endpoint: Attendant | None = None
-    """Answers at the address of `--metrics-bind`."""
+    """Answers at the address of `--metrics-bind` and at the control socket."""
+    recycling: Recycling = field(default_factory=Recycling)
+    """When a worker is replaced by a fresh one."""
+    counted: RequestCount | None = None
+    """Counts the requests of this process, if there is a limit."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -92,18 +99,21 @@ class Service:
         listeners: tuple[Listener, ...],
         stop: Stop,
         ready: Callable[[int], None],
+        monitor: Monitor | None = None,
+        retire: Callable[[str], None] | None = None,
     ) -> "Service":
-        """The service that a configuration describes. Raises Failed."""
-        counts = config.metrics_bind is not None or config.control is not None
-        monitor = Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
+        """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
+        field. Raises Failed."""
+        monitor = monitor or monitor_for(config)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
+        counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         return cls(
             listeners=listeners,
             site=site,
-            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, monitor, watch)),
+            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, counted, monitor, watch)),
             request_watch=watch,
             stop=stop,
             ready=ready,
@@ -115,6 +125,9 @@ class Service:
             metrics=metrics,
             monitor=monitor,
             notes=notes(config),
+            retire=retire,
+            recycling=recycling_of(config),
+            counted=counted,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -125,15 +138,11 @@ class Service:
             return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
         return Session(self.rules, address, listener.reached(sock))
 
-    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
+    def for_worker(
+        self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
+    ) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
-        return replace(self, stop=stop, ready=ready, workers=workers, retire=self._retire)
-
-    def _retire(self, why: str) -> None:
-        """In a worker: end gracefully. The supervisor replaces it."""
-        if self.monitor is not None:
-            self.monitor.retiring(why)
-        stop_this_process()
+        return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     def count_timed_out(self) -> None:
         """A request has exceeded `--request-timeout`."""
@@ -160,10 +169,17 @@ class Service:
         return replace(self, rules=rules)
 
 
-def load_site(config: Config, application: Any = None) -> Site:
+def monitor_for(config: Config) -> Monitor | None:
+    """A new table of metrics with a row for this process, if an option needs one."""
+    counts = config.metrics_bind is not None or config.control is not None
+    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
+
+
+def load_site(config: Config, application: Any = None, problem: Callable[[], str] | None = None) -> Site:
     """The application and the directories that a configuration names. Raises UsageError and Failed.
 
-    application: is served if the configuration names none.
+    application: is served if the configuration names none. problem: gives the text that pages show in place of the
+    application's, if it is not empty.
     """
     mounts = [parse_mount(text) for text in config.static]
     # The longest route first: the first one that matches a path is used.
@@ -181,6 +197,8 @@ def load_site(config: Config, application: Any = None) -> Site:
     log.debug("%s is served as %s", name, kind.upper())
     if config.span_log:
         application = SpanLog.open(config.span_log).around(application, kind)
+    if problem is not None:
+        application = problem_page.around(application, kind, problem)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
         asgi = NotedAsgi if notes(config) else Asgi
@@ -201,6 +219,12 @@ def notes(config: Config) -> bool:
 
 def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
+
+
+def recycling_of(config: Config) -> Recycling:
+    """When a process is replaced, as a configuration says."""
+    memory = parse_size(config.max_worker_memory) if config.max_worker_memory else 0
+    return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
 
 
 def rules_of(config: Config, admission: Admission | None) -> Rules:
@@ -257,7 +281,9 @@ def timing(exchange: Any) -> bytes:
     return b"queue;dur=%.3f, app;dur=%.3f" % ((called - began) / 1e6, (now - called) / 1e6)
 
 
-def _observer(config: Config, monitor: Monitor | None, watch: RequestWatch | None) -> Observer | None:
+def _observer(
+    config: Config, counted: RequestCount | None, monitor: Monitor | None, watch: RequestWatch | None
+) -> Observer | None:
     logs: list[Observer] = [] if watch is None else [watch]
     if config.access_log:
         format = formatter(config.access_log_format)
@@ -270,6 +296,8 @@ def _observer(config: Config, monitor: Monitor | None, watch: RequestWatch | Non
     if config.server_timing and not logs:
         logs.append(Beginnings())
     if monitor is not None and monitor.requests is not None:
+        monitor.requests.alone = not logs
         logs.append(monitor.requests)
-        monitor.requests.alone = len(logs) == 1
+    if counted is not None:
+        logs.append(counted)
     return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
+from weakref import WeakKeyDictionary
 
 MAX_WAIT_S = 1.0
 """How long a write waits for room in a full pipe, once for each episode. All threads that log wait meanwhile."""
@@ -37,7 +38,7 @@ class Sink:
         self._name = name
         self._report = report
         self._write = _writer(descriptor)
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._lost = 0
         self._failed: float | None = None
         """When a write failed last, on the monotonic clock (seconds); None: there is no episode."""
@@ -46,9 +47,14 @@ class Sink:
         self._torn = False
         """The last line was written in part."""
 
+    def reopen_at_usr1(self, path: str) -> None:
+        """Have `reopen_log_files` open this file anew, if it is a regular one."""
+        if stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            _log_files[self] = os.path.abspath(path)
+
     def begin_a_line(self) -> None:
         """Begin with a line end if the file exists and ends within a line, as it does after a full disk."""
-        self._torn = _ends_within_a_line(self._descriptor)
+        self._torn = _ends_within_a_line(self.descriptor)
 
     def write(self, lines: bytes) -> None:
         """Write `lines`, which end with a line end, in one write(2) if the kernel accepts them at once. Never
@@ -69,7 +75,7 @@ class Sink:
         try:
             return self._write(data)
         except BlockingIOError:
-            if self._full or not _has_room(self._descriptor):
+            if self._full or not _has_room(self.descriptor):
                 self._full = True
                 raise
             return self._write(data)
@@ -88,6 +94,24 @@ class Sink:
             self._failed = None
             lost, self._lost = self._lost, 0
             self._report(f"{self._name} is written again; lines that were lost: {lost}")
+
+
+_log_files: "WeakKeyDictionary[Sink, str]" = WeakKeyDictionary()
+"""The path of each log file that is opened anew at USR1."""
+
+
+def reopen_log_files() -> list[str]:
+    """Open each log file anew under its descriptor, after it was renamed. Returns a sentence for each that failed. May
+    be called in a signal handler: dup2(2) replaces a file between two writes."""
+    complaints = []
+    for sink, path in list(_log_files.items()):
+        try:
+            opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+            os.dup2(opened, sink.descriptor, inheritable=False)
+            os.close(opened)
+        except OSError as error:
+            complaints.append(f"cannot open {path} anew: {error.strerror}; lines go to the old file")
+    return complaints
 
 
 def _writer(descriptor: int) -> Callable[[memoryview], int]:

@@ -13,7 +13,7 @@ import pytest
 from septet.errors import Failed, UsageError
 from septet.lab import bench, client, known_models, results
 from septet.lab.display import Lines
-from septet.lab.experiment import GUESTBOOK, Cell, Experiment, Run
+from septet.lab.experiment import GUESTBOOK, ONE_PROCESS, Cell, Experiment, Run
 from septet.lab.runner import run_cell
 from septet.lab.server import PORTS, free_port
 from septet.lab.summary import summaries
@@ -129,12 +129,13 @@ def test_server_that_leaves_children_behind(experiment: Experiment) -> None:
 
 
 def test_the_guestbook_gets_a_store_of_its_own(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert experiment.environment(experiment.out) == {}
+    assert experiment.environment(experiment.out) == ONE_PROCESS
     guestbook = replace(experiment, app=GUESTBOOK, app_words=(GUESTBOOK,))
     monkeypatch.delenv("GUESTBOOK_STORE", raising=False)
-    assert guestbook.environment(experiment.out) == {"GUESTBOOK_STORE": f"sqlite:///{experiment.out}/guestbook.sqlite3"}
+    store = {"GUESTBOOK_STORE": f"sqlite:///{experiment.out}/guestbook.sqlite3"}
+    assert guestbook.environment(experiment.out) == ONE_PROCESS | store
     monkeypatch.setenv("GUESTBOOK_STORE", "redis://:secret@localhost/0")
-    assert guestbook.environment(experiment.out) == {}
+    assert guestbook.environment(experiment.out) == ONE_PROCESS
     unstartable = replace(guestbook, server=("/nonexistent/server",))  # others may serve the guestbook meanwhile
     record = run_cell(unstartable, Run(Cell("good", 3)), lambda event, details: None)
     assert record["environment"]["GUESTBOOK_STORE"] == "redis://***@localhost/0"

@@ -47,7 +47,17 @@ class Run(NamedTuple):
 def serving(directory: Path, *options: str) -> Iterator[str]:
     """A server on the first CPU: /wait is answered after 10 ms, all else at once."""
     (directory / "hello_app.py").write_text(APP)
-    command = [sys.executable, "-m", "septet", "serve", "hello_app:app", "--bind", "127.0.0.1:0", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "septet",
+        "serve",
+        "hello_app:app",
+        "--bind",
+        "127.0.0.1:0",
+        "--no-supervisor",
+        *options,
+    ]
     with subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         os.sched_setaffinity(process.pid, [min(os.sched_getaffinity(0))])

@@ -31,9 +31,5 @@ def test_out_of_memory_in_the_control_group(deaths: Deaths, group: Path) -> None
     assert deaths.explain(2, signal.SIGKILL).reason == "signal", "the count has not risen since"
 
 
-def test_exit_and_retirement(deaths: Deaths) -> None:
+def test_exit(deaths: Deaths) -> None:
     assert deaths.explain(1, EXITED_3) == ("with status 3", "exit")
-    assert deaths.explain(1, 0, "request timeout") == (
-        "with status 0, as it was to: request timeout",
-        "request timeout",
-    )

@@ -69,6 +69,9 @@ class Echo:
     def expire(self) -> Want:
         raise AssertionError("there is no deadline")
 
+    def drain(self) -> Want:
+        return self.stop()
+
     def stop(self) -> Want:
         if self.phase is _LISTENING:
             self.phase = _OVER

@@ -28,6 +28,9 @@ _READY = re.compile(
 #: What configures any server, and must not reach those of the tests by chance.
 _PLATFORM = ("PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID")
 
+#: Whether servers have a supervisor unless a test says so.
+SUPERVISOR = os.environ.get("CONTRACT_SUPERVISOR", "no")
+
 #: In the exceptions that the fixture applications raise, and in those by which the server accuses an application.
 EXCUSES = ("deliberate", "the application")
 
@@ -74,9 +77,13 @@ class Server:
         self._stdout = stdout
         self._seen: set[Process] = set()
 
+    def prepare(self) -> None:
+        """Called before the server starts, in `directory`."""
+
     def __enter__(self) -> Self:
         self._temporary = tempfile.TemporaryDirectory(prefix="septet-contract-")
         self.directory = Path(self._temporary.name)
+        self.prepare()
         self.journal = Journal(self.directory)
         self._stderr = self.directory / "stderr"
         with self._stderr.open("wb") as stderr:
@@ -170,7 +177,12 @@ class Server:
             for name, value in os.environ.items()
             if not name.startswith("SEPTET_") and name not in _PLATFORM
         }
-        watch = {"PYTHONWARNINGS": "always::ResourceWarning", VARIABLE: str(self.directory)}
+        # One process less for each server. Tests of the supervisor ask for it: `--supervisor`. All may be run with it.
+        watch = {
+            "PYTHONWARNINGS": "always::ResourceWarning",
+            VARIABLE: str(self.directory),
+            "SEPTET_SUPERVISOR": SUPERVISOR,
+        }
         return clean | watch | self._environment
 
     def _await_ready_lines(self) -> None:

@@ -3,6 +3,8 @@
     with attended(config, service, supervised) as service:
         ...  # run the model
 
+    overseer  the same for a supervisor of generations
+
 The supervisor answers there, between its own tasks, if there is one: it runs no application, so it is never busy. A
 server without a supervisor answers from a thread of its own.
 """
@@ -40,29 +42,40 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
     if service.monitor is None or not (config.metrics_bind or config.control):
         yield service
         return
-    if config.metrics_bind and not is_available():
-        log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
+    stop = service.stop
     with ExitStack() as stack:
         public = _open(config.metrics_bind, stack)
-        private = _open(f"unix:{config.control}" if config.control else None, stack)
-        reader = Reader(
-            service.monitor.table, service.listeners, lambda: state(service.stop), model=config.model, app=config.app
-        )
+        private = _open(control_bind(config), stack)
+        reader = Reader(service.monitor.table, lambda: state(stop.ordered, stop.started))
+        reader.describe(service.listeners, model=config.model, app=config.app)
         reader.events = service.monitor.events
-        own = Service(
-            listeners=(*public, *private),
-            site=Site(None),
-            rules=Rules(timeouts=_TIMEOUTS, date_and_server=date_and_server_fields(config.server_header, True)),
-            stop=service.stop,
-            ready=lambda workers: None,
-        )
-        endpoint = Endpoint(own, Answers(reader), private)
+        endpoint = endpoint_at(config, public, private, stop, reader)
         stack.callback(endpoint.close)
-        for listener in public:
-            print(f"septet: metrics at {listener}", file=sys.stderr, flush=True)
         if not supervised:
             stack.enter_context(endpoint.serving_in_thread())
         yield replace(service, endpoint=endpoint)
+
+
+def endpoint_at(
+    config: Config, public: tuple[Listener, ...], private: tuple[Listener, ...], stop: Stop, reader: Reader
+) -> Endpoint:
+    """An endpoint that answers from `reader`. private: listeners at which orders are taken."""
+    if public and not is_available():
+        log.warning("SEP151 %s. The other pages at %s do not", MISSING, config.metrics_bind)
+    for listener in public:
+        print(f"septet: metrics at {listener}", file=sys.stderr, flush=True)
+    own = Service(
+        listeners=(*public, *private),
+        site=Site(None),
+        rules=Rules(timeouts=_TIMEOUTS, date_and_server=date_and_server_fields(config.server_header, True)),
+        stop=stop,
+        ready=lambda workers: None,
+    )
+    return Endpoint(own, Answers(reader), private)
+
+
+def control_bind(config: Config) -> str | None:
+    return f"unix:{config.control}" if config.control else None
 
 
 def _open(address: str | None, stack: ExitStack) -> tuple[Listener, ...]:
@@ -80,6 +93,6 @@ def _open(address: str | None, stack: ExitStack) -> tuple[Listener, ...]:
     return listeners
 
 
-def state(stop: Stop) -> str:
-    """What /readyz says of a server whose order to stop this is."""
-    return "draining" if stop.ordered else "ready" if stop.started else "starting"
+def state(ordered: bool, started: bool) -> str:
+    """What /readyz says of a server that was told to stop, or has started."""
+    return "draining" if ordered else "ready" if started else "starting"

@@ -21,6 +21,7 @@ from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
 from septet.lab.client import Load
 from septet.lab.cluster import cluster_spec
+from septet.lab.drill.drill import NAMES
 from septet.lab.experiment import Experiment, Run
 from septet.lab.known_models import choose_models, model_names, unsupported_options
 from septet.lab.load import LoadError
@@ -30,6 +31,7 @@ from septet.lab.verdicts import DOUBT_MARK
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
+DRILL_USERS = 128
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
 
@@ -45,6 +47,7 @@ Examples:
   septet bench --profile seed --users 20,100,1000,5000
   septet bench shop.web:app --host 10.0.0.7 --cluster ssh:anna,berta --users 1000,20000
   septet bench --resume bench-2026-11-23-081500
+  septet bench shop.web:app --drill reload --models epoll --for 60s
 
 Small applications that isolate a cause: hello, cpu, wait, stream (each also as hello-asgi ...), static.
 
@@ -88,6 +91,8 @@ reason, and the others go on: the exit status is 1 only when every cell failed. 
 @click.option("--cluster", metavar="PLACES", help=cluster.HELP)
 @click.option("--cpus", metavar="N,N,...", help="CPUs of each worker of the cluster; one process on each.")
 @click.option("--trace", is_flag=True, help="Also trace a second of each model, after the last run.")
+@click.option("--drill", type=click.Choice(NAMES), help="Give orders under load, and count the requests that are lost.")
+@click.option("--rate", type=POSITIVE, default=500.0, show_default=True, help="Requests per second of a drill.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the order of the runs.  [default: random]")
 @click.option("--resume", type=DIRECTORY, help="Resume the interrupted experiment in this directory.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
@@ -95,8 +100,11 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     """Load every model with rising numbers of users, and draw charts.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
-    Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table.
+    Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table. --drill
+    measures nothing: half of the users keep their connection, the others connect anew, and what is lost is told.
     """
+    if options["drill"] is not None:
+        return _drill(app, options)
     from septet.lab import bench as benching
     from septet.lab import results
     from septet.lab.report import save  # noqa: F401  here, so that a missing package is found before an hour of measuring
@@ -113,6 +121,14 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
         runs = experiment.runs()
     _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"])
     return _report(recorded, experiment)
+
+
+def _drill(app: str | None, options: dict[str, Any]) -> int:
+    from septet.lab.drill import command
+
+    interrupts.term_as_interrupt()
+    users = max(_users(options["users"], None)) if options["users"] else DRILL_USERS
+    return command.run(options["drill"], _experiment(app, options), users, options["rate"], options["for_s"])
 
 
 def _check_unchanged(context: click.Context) -> None:

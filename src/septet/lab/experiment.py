@@ -62,6 +62,10 @@ def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
     return order
 
 
+ONE_PROCESS = {"SEPTET_SUPERVISOR": "no"}
+"""Variables of servers that are measured: they have no process that does not serve."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """The axes of the grid, and all settings that are the same in every cell."""
@@ -188,7 +192,7 @@ class Experiment:
         """Variables to add to our environment for a server. The guestbook gets a new SQLite file in the directory
         `scratch`, unless the user named a store."""
         other = self._other(cell.model) if cell is not None else None
-        variables: dict[str, str] = {}
+        variables = dict(ONE_PROCESS) if other is None else {}
         if other is not None:  # it may be installed beside us, in an environment that is not activated
             beside = os.path.dirname(sys.executable)
             variables = {"PATH": os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]), **other.environment}

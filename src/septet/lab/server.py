@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -157,6 +157,16 @@ class Server:
         text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()
         said = [line.strip() for line in text if line.strip() and "listening on" not in line][-lines:]
         return ": " + " / ".join(said) if said else ""
+
+    def output(self, most_bytes: int = 1 << 22) -> str:
+        """The last part of what the server has written."""
+        file = self._output.fileno()
+        return os.pread(file, most_bytes, max(0, os.fstat(file).st_size - most_bytes)).decode(errors="replace")
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended, for so long at most."""
+        with suppress(subprocess.TimeoutExpired):
+            self._running.wait(timeout_s)
 
     def before_stop(self) -> None:
         """Note the resource usage of children that have ended, which `stop` subtracts from its figures.

@@ -21,11 +21,10 @@ BEAT_NS = 5
 LAG_NS = 6
 """How late the event loop ran the last timer."""
 
-RETIRING = 7
-"""1 + index in REASONS of why the process wants to be replaced; 0: it does not."""
-
-KINDS = ("server", "worker", "child", "supervisor")
-SERVER, WORKER, CHILD, SUPERVISOR = range(4)
+KINDS = ("server", "worker", "child", "supervisor", "generation")
+SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
+IDLE_KINDS = (SUPERVISOR, GENERATION)
+"""Processes that serve no clients: a generation is one of these if it has workers."""
 
 COUNTERS = 16
 BEGUN = 16

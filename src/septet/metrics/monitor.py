@@ -2,7 +2,7 @@
 
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
@@ -12,6 +12,7 @@ from typing import Any
 from septet.metrics.lanes import (
     BEAT_NS,
     CAPACITY,
+    GENERATION,
     KIND,
     LAG,
     LAG_NS,
@@ -20,7 +21,6 @@ from septet.metrics.lanes import (
     PID,
     REASONS,
     RESTARTS,
-    RETIRING,
     SUPERVISOR,
     WORKER,
     bucket,
@@ -41,34 +41,26 @@ class Monitor:
         self.table = table
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
         """In the supervisor: which workers have ended, and why, the newest last."""
+        self.tell: Callable[[str], object] = self.note
+        """Called with what has happened to a process."""
         self._cpu: dict[int, float] = {}
         """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
 
     def supervise(self) -> None:
-        """This process is the supervisor."""
-        self.table.row[KIND] = SUPERVISOR
+        """This process is a supervisor."""
+        if self.table.row[KIND] != GENERATION:
+            self.table.row[KIND] = SUPERVISOR
 
-    def retiring(self, reason: str) -> None:
-        """This process wants to be replaced; reason: one of `lanes.REASONS`."""
-        self.table.row[RETIRING] = 1 + REASONS.index(reason)
-
-    def why_retiring(self, pid: int) -> str | None:
-        """Why the process wanted to be replaced; None if it did not. In the supervisor."""
-        for row in self.table.snapshot().rows:
-            if row.lanes[PID] == pid and row.lanes[RETIRING]:
-                return REASONS[row.lanes[RETIRING] - 1]
-        return None
-
-    def standing_still(self, timeout_s: float) -> list[tuple[int, str]]:
-        """Workers that have not beaten for so long, and what they did meanwhile. In the supervisor."""
+    def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
+        """Processes of this kind that have not beaten for so long, and what they did meanwhile. In the supervisor."""
         now_ns = monotonic_ns()
         found = []
         for row in self.table.snapshot().rows:
             lanes, pid = row.lanes, row.lanes[PID]
-            if lanes[KIND] != WORKER or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
+            if lanes[KIND] != kind or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
                 self._cpu.pop(pid, None)
-                used = usage(pid) if lanes[KIND] == WORKER and lanes[BEAT_NS] else None
+                used = usage(pid) if lanes[KIND] == kind and lanes[BEAT_NS] else None
                 if used is not None:
                     self._cpu[pid] = used.cpu_s
                 continue
@@ -87,7 +79,11 @@ class Monitor:
     def restarted(self, reason: str, text: str = "") -> None:
         """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
         self.table.row[RESTARTS + REASONS.index(reason)] += 1
-        self.events.append({"at": round(time(), 1), "reason": reason, "text": text})
+        self.tell(text)
+
+    def note(self, text: str) -> None:
+        """Keep what has happened to a process, for those who look at the console."""
+        self.events.append({"at": round(time(), 1), "text": text})
 
     def describe(self, capacity: int) -> None:
         """This process can run so many requests at the same time; 0: without a bound."""

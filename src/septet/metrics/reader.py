@@ -26,6 +26,7 @@ from septet.metrics.lanes import (
     COUNTERS_END,
     DURATION,
     DURATION_NS,
+    IDLE_KINDS,
     KIND,
     KINDS,
     LAG,
@@ -41,7 +42,6 @@ from septet.metrics.lanes import (
     RESTARTS,
     SENT,
     STARTED_NS,
-    SUPERVISOR,
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
@@ -148,19 +148,24 @@ class Shares:
 class Reader:
     """Reads the table, for one process that is asked for metrics. `tick` is to be called about once a second."""
 
-    def __init__(self, table: Table, listeners: Sequence[Listening], state: Callable[[], str], **facts: Any) -> None:
-        """state: gives "starting", "ready" or "draining". facts: more for `status`."""
+    def __init__(self, table: Table, state: Callable[[], str]) -> None:
+        """state: gives "starting", "ready" or "draining"."""
         self._table = table
-        self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
+        self.listeners: tuple[tuple[str, Any], ...] = ()
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
-        self._facts = facts
+        self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
         self._shares: dict[int, Shares] = {}
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
+
+    def describe(self, listeners: Sequence[Listening], **facts: Any) -> None:
+        """What is served from now on; facts: for `status`."""
+        self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
+        self._facts |= facts
 
     def tick(self, now_s: float) -> None:
         """Take a sample if the last one is old enough."""
@@ -281,7 +286,7 @@ class Reader:
             "answered": answered(lanes),
             "connections": lanes[ACCEPTED] - lanes[CLOSED],
             "cpu": round(shares.cpu, 3),
-            "saturation": None if lanes[KIND] == SUPERVISOR else round(shares.saturation, 3),
+            "saturation": None if lanes[KIND] in IDLE_KINDS else round(shares.saturation, 3),
             "resident_bytes": used.resident_bytes if used else 0,
             "proportional_bytes": proportional_bytes(pid),
             "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
@@ -310,4 +315,4 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
             busy.append(in_flight(row.lanes) / capacity)
     elif now.loop_s is None:
         busy.append(cpu)
-    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] != SUPERVISOR)
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS)

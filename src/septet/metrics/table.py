@@ -161,6 +161,11 @@ class Table:
         row[PID] = os.getpid()
         self.row = row
 
+    def take_over(self, number: int) -> None:
+        """Go on with the row of this process, which another program has occupied before execve(2)."""
+        self.number = number
+        self.row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
+
     def retire(self, number: int) -> None:
         """The process that had the row has ended, or could not be forked."""
         self._to_move.append(number)
@@ -171,10 +176,8 @@ class Table:
 
     def retire_ended(self) -> None:
         """Retire the rows of all processes that have ended: for rows whose parent has ended as well."""
-        pids = self._lanes[PID::ROW_LANES]
-        for number in range(_FIRST, self._lanes[_HIGHEST] + 1):
-            if pids[number] and not os.path.exists(f"/proc/{pids[number]}"):
-                self.retire(number)
+        with self._exclusive():
+            self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -194,8 +197,17 @@ class Table:
     def _move_all(self) -> None:
         while self._to_move:
             number = self._to_move.popleft()
-            self._move(number)
-            self._free.append(number)
+            if self._has_ended(number):
+                self._move(number)
+                self._free.append(number)
+
+    def _has_ended(self, number: int) -> bool:
+        """The row's process has ended, or could not be forked by this one. Else another process has retired the row
+        already, and may have given it out again."""
+        pid = self._lanes[number * ROW_LANES + PID]
+        if pid == os.getpid():
+            return number != self.number
+        return pid != 0 and not os.path.exists(f"/proc/{pid}")
 
     def _move(self, number: int) -> None:
         """See the module's docstring."""

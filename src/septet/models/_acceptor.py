@@ -115,6 +115,8 @@ class Acceptor:
                     yield from self._accept_ready()
                 except MemoryError as error:
                     self.pause(f"cannot accept clients: {reason(error)}")
+            if self.stop.draining:
+                yield from self._accept_last()
         finally:
             self.count_as_busy()
 
@@ -128,6 +130,12 @@ class Acceptor:
                 self.stop.drain_and_check()
             elif not self.stop.ordered:
                 yield from self._accept(descriptor)
+
+    def _accept_last(self) -> Iterator[Client]:
+        """The client for whom the kernel has woken this thread, perhaps, when the order to drain came. It would wait
+        until another one wakes our successor (EPOLLEXCLUSIVE)."""
+        for descriptor in self._listeners:
+            yield from self._accept(descriptor)
 
     def close(self) -> None:
         """The thread accepts no more clients."""

@@ -69,6 +69,8 @@ class _ClientWait:
         for descriptor in (self._sock.fileno(), self._order_descriptor):
             self._client_or_order_poller.add(descriptor, READABLE)
         self._mask = READABLE
+        self._drains = False
+        """The order to drain has come: the client's next request is its last one here."""
         self._half_closed_at: float | None = None
         """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
 
@@ -135,12 +137,12 @@ class _ClientWait:
         timeout = self._time_left()
         phase = session.phase
         ready: int
-        if phase.idle:
+        if phase.idle and not self._drains:
             ready = self._wait_idle(timeout)
         elif phase.interruptible and not session.stopping:
             ready = self._wait_for_client_or_order(timeout)
             if self._acceptor.stop.ordered:
-                return session.stop()
+                return session.drain() if self._acceptor.stop.draining else session.stop()
         elif phase.want is EITHER:
             ready = self._wait_for_client(READABLE | WRITABLE, timeout)
         else:
@@ -187,7 +189,7 @@ class _ClientWait:
                 return True
             if self._order_descriptor in ready:
                 if self._acceptor.stop.drain_and_check():
-                    return False
+                    return self._acceptor.stop.draining and self._wait_to_drain()
             elif not ready:
                 if not self._deferred_s or has_been_deferred(self._sock):
                     return False
@@ -198,6 +200,13 @@ class _ClientWait:
                 if self._may_drop_idle_client():
                     return False
             timeout = self._time_left()
+
+    def _wait_to_drain(self) -> bool:
+        """True if the client has sent its last request; False if it has been idle for a moment."""
+        self._drains = True
+        self._session.drain()
+        self._deferred_s = 0.0
+        return bool(self._wait_for_client(READABLE, self._time_left()))
 
     def _may_drop_idle_client(self) -> bool:
         """True if this idle client's connection is to be closed, because another client waits for a thread."""
@@ -365,7 +374,8 @@ def watch_requests(service: Service, asgi_thread: AsgiThread | None) -> None:
 
 
 def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:
-    service.close_listeners()
+    if not service.stop.draining:  # else acceptors look at the listeners once more
+        service.close_listeners()
     if asgi_thread is not None:
         asgi_thread.order()
 

@@ -174,6 +174,12 @@ class ClientConnection(WatchedConnection):
             if self.session.stop() is CLOSE:
                 self.drive(CLOSE)
 
+    def drain(self) -> None:
+        """Close the connection after an answer that says so, or when it has been idle for a moment."""
+        with self.lock:
+            if self.session.drain() is CLOSE:
+                self.drive(CLOSE)
+
     def cut(self) -> None:
         """Close the connection now."""
         with self.lock:

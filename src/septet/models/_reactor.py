@@ -38,6 +38,9 @@ log = logging.getLogger("septet")
 ACCEPT_BATCH = 1024
 """Clients accepted at one event if no other process shares the listener; else one, as in nginx."""
 
+LAST_ACCEPTS = 64
+"""Clients accepted at most when the order to drain has come."""
+
 DEADLINES_PER_TURN = 500
 """Connections whose deadlines are checked in one iteration of the loop, which takes half a millisecond."""
 
@@ -153,6 +156,21 @@ class Reactor:
                 return
             self.admit(listener, sock, address)
 
+    def accept_last(self, listener: Listener) -> None:
+        """Accept the clients for whom the kernel has woken this process already, once it watches the listener no more.
+        They would wait until another client wakes our successor (EPOLLEXCLUSIVE)."""
+        if listener.fileno() < 0:
+            return
+        for _ in range(LAST_ACCEPTS):
+            try:
+                sock, address = listener.accept()
+            except ConnectionError:
+                continue
+            except (OSError, MemoryError):  # none waits; or it waits for our successor
+                break
+            self.admit(listener, sock, address)
+        listener.shut()
+
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
         connection = None
         try:
@@ -161,6 +179,8 @@ class Reactor:
             if self.service.monitor:
                 self.service.monitor.connected()
             connection.attend(connection.session.phase.want)
+            if self.stopping:
+                connection.drain()
         except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
@@ -256,9 +276,14 @@ class Reactor:
     def _wind_down(self) -> None:
         for listener in self.service.listeners:
             self.stop_accepting(listener)
-        self.service.close_listeners()
+        draining = self.service.stop.draining
+        if draining:
+            for listener in self.service.listeners:
+                self.accept_last(listener)
+        else:
+            self.service.close_listeners()
         for connection in list(self._connections):
-            connection.stop()
+            connection.drain() if draining else connection.stop()
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         self._check_deadlines()

@@ -141,6 +141,8 @@ class RingReactor(Reactor):
         self._ring = loop.ring
         self._ring.interrupted = self._interrupted
         self._accepts: dict[Listener, int] = {}
+        self._cancelled: dict[Listener, int] = {}
+        """Tokens of accepts that were cancelled when the order to stop had come, and may bring clients still."""
         self.closing: set[socket] = set()
         """Sockets that will be closed when their receives have completed."""
 
@@ -165,22 +167,40 @@ class RingReactor(Reactor):
 
     def stop_accepting(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)
-        if token:
-            self._ring.cancel(token)
-        else:
+        if not token:
             super().stop_accepting(listener)
+            return
+        self._ring.cancel(token)
+        if self.stopping and self._ring.has(token):
+            self._cancelled[listener] = token
+
+    def accept_last(self, listener: Listener) -> None:
+        if listener not in self._cancelled:
+            super().accept_last(listener)
+
+    def end_if_done(self) -> None:
+        if not any(map(self._ring.has, self._cancelled.values())):
+            super().end_if_done()
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
         if result >= 0:
-            if self.service.stop.ordered:  # the kernel accepted the client before the accept was cancelled
+            # The kernel may have accepted the client before the accept was cancelled.
+            if self.service.stop.ordered and not self.service.stop.draining:
                 os.close(result)
             else:
                 self._adopt(listener, result)
         elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
-        if not flags & MORE and listener in self._accepts:
+        if flags & MORE:
+            return
+        if listener in self._accepts:
             self.start_accepting(listener)
+        elif listener in self._cancelled:
+            del self._cancelled[listener]
+            if self.service.stop.draining:
+                self.accept_last(listener)
+            self.end_if_done()
 
     def _adopt(self, listener: Listener, descriptor: int) -> None:
         try:

@@ -47,7 +47,7 @@ class Listener:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
         """The options of a socket that we were given. They are restored at our end for the next program that has it."""
-        self._inherited = inherited
+        self.inherited = inherited
         """The descriptor of which `sock` is a copy; it stays open in this process, for whoever gave it."""
         self._file = -1
         """Of a unix socket that we bound: its file, kept open so that no other file can get the same inode number."""
@@ -170,9 +170,9 @@ class Listener:
     def close_in_child(self) -> None:
         """In a child that the application has forked: close its copies, so that the port is free when we end."""
         self.sock.close()
-        if self._inherited >= 0:
+        if self.inherited >= 0:
             with suppress(OSError):
-                os.close(self._inherited)
+                os.close(self.inherited)
         self._let_go_of_file()
 
     def close(self) -> None:

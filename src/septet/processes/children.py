@@ -17,13 +17,14 @@ from typing import NoReturn
 
 from septet import forked
 from septet.metrics.lanes import CHILD
+from septet.processes import orders
 from septet.processes.in_flight import InFlight
-from septet.processes.orders import UNUSED_SIGNALS, Stop, log_unused_signals_in_child
+from septet.processes.orders import DRAIN, HANDLED_SIGNALS, Stop, log_unused_signals_in_child
 from septet.streams import flush
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
-ORDERS = (signal.SIGTERM, signal.SIGINT)
+ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, DRAIN)
 
 THREADS_S = 0.5
 """Seconds that non-daemon threads of the application are given at the end of the server."""
@@ -46,7 +47,7 @@ def fork(run: Callable[[], int]) -> int:
     flush()
     parent = os.getpid()
     # Until its own handlers are set, the child would handle an order by its parent's, and HUP and USR1 by the default.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *UNUSED_SIGNALS))
+    signal.pthread_sigmask(signal.SIG_BLOCK, (*ORDERS, *HANDLED_SIGNALS))
     try:
         with forked.server_forks():
             child = os.fork()
@@ -58,7 +59,7 @@ def fork(run: Callable[[], int]) -> int:
         raise
     finally:
         if os.getpid() == parent:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *UNUSED_SIGNALS))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*ORDERS, *HANDLED_SIGNALS))
     return child or exit_now(_status_of(run))
 
 
@@ -74,10 +75,13 @@ def _prepare_child(parent: int) -> None:
     signal.set_wakeup_fd(-1)
     # A handler and not SIG_IGN, which a program that the application executes would inherit.
     forked.set_signal_handler(signal.SIGINT, _ignore)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGTERM, DRAIN, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGQUIT, *HANDLED_SIGNALS):  # they would act for the parent
+        forked.reset_signal_handler(number)
+    orders.forget_parent()
     log_unused_signals_in_child()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *UNUSED_SIGNALS))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *HANDLED_SIGNALS))
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:  # else it would wait at our exit for children of our parent
         multiprocessing._children.clear()
@@ -159,6 +163,7 @@ class ChildProcesses:
         self._stop = stop
         self._slots: dict[int, int] = {}
         """The slot of shared memory in which each child counts its requests, by process id."""
+        orders.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
@@ -173,6 +178,11 @@ class ChildProcesses:
                 raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD,))
+
+    def _reopen(self) -> None:
+        for child in list(self._slots):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
         """In the child."""

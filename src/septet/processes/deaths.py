@@ -65,13 +65,11 @@ class Deaths:
             os.kill(pid, number)
             os.kill(pid, signal.SIGCONT)  # a process that is stopped would take the signal when it goes on
 
-    def explain(self, pid: int, status: int, retired: str | None = None) -> Death:
-        """status: as from waitpid(2). retired: why the process wanted to be replaced, one of REASONS."""
+    def explain(self, pid: int, status: int) -> Death:
+        """status: as from waitpid(2)."""
         ours = self._ended.pop(pid, None)
         if ours is not None:
             return Death(f"by our {_name(status)}: --worker-timeout, {ours[0]}", "worker timeout")
-        if retired is not None:
-            return Death(f"{how_it_ended(status)}, as it was to: {retired}", retired)
         if not os.WIFSIGNALED(status):
             code = os.waitstatus_to_exitcode(status)
             hint = " (it was told to stop, and not by us)" if code == 0 else ""
@@ -109,11 +107,16 @@ def _value(text: str, key: str) -> int | None:
 
 
 def _name(status: int) -> str:
-    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else how_it_ended(status)
+    return _signal(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else how_it_ended(status)
 
 
 def how_it_ended(status: int) -> str:
-    """The bare status of waitpid(2) in words."""
+    """How a process with this wait status has ended, in words."""
     if os.WIFSIGNALED(status):
-        return f"by signal {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"by signal {_signal(os.WTERMSIG(status))}"
     return f"with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _signal(number: int) -> str:
+    named = number in signal.Signals.__members__.values()  # of the real-time signals only two have names
+    return signal.Signals(number).name if named else str(number)

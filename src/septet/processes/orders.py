@@ -1,9 +1,13 @@
 """Signals, and the order to stop as a descriptor: a thread that waits for something else can wait for it, too.
 
-HUP and USR1 mean "reload" and "reopen the logs" to other servers, and nothing here yet. Their default would end the
-process at once and cut every answer, so a handler logs a line instead. SIG_IGN would not do: a program that the
-application executes would inherit it. A child that the application forks gets the default back. A handler that the
-application has set, or a signal that is ignored (nohup), stays as it is.
+There are two such orders. To stop: idle connections are closed, and requests in flight are answered. To drain: a
+successor serves already, at the same listeners, so no client may see an end that an answer has not announced. The
+supervisor gives it by DRAIN, a signal that no terminal, shell or service manager sends.
+
+USR1 has each process open its log files anew. HUP, USR2, TTIN and TTOU are for the supervisor (`generations`). Their
+default would end or stop any other process, so there a handler logs a line instead. SIG_IGN would not do: a program
+that the application executes would inherit it. A child that the application forks gets the default back. A handler that
+the application has set, or a signal that is ignored (nohup), stays as it is.
 """
 
 import _thread
@@ -14,6 +18,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from mmap import mmap
 from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import NoReturn
@@ -21,6 +26,7 @@ from typing import NoReturn
 from septet import forked
 from septet.pollers import READABLE, Poll
 from septet.processes.attendant import TURN_S, Attendant
+from septet.streams import reopen_log_files
 
 CUT_MARGIN_S = 0.25
 """Seconds beyond the graceful time-out in which a model may end by itself, before the process is ended."""
@@ -30,6 +36,10 @@ STARTING_GRACE_S = 0.5
 
 LOG_BEFORE_EXIT_S = 0.25
 """Seconds for the last line in the log: another thread may be stuck while it holds the lock of logging."""
+
+DRAIN = signal.SIGRTMIN + 4
+"""The order to drain, from a supervisor to a generation and from that to its workers. Below it some C libraries and
+runtimes have signals of their own."""
 
 log = logging.getLogger("septet")
 
@@ -43,10 +53,11 @@ class Stop:
 
     For one process. A child that is forked for a client makes its own, with that of its process's parent as `parent`:
     an order to the parent is an order to the child as well. With `signals=False` signals are left to the program that
-    the server is a part of, and any thread may make it.
+    the server is a part of, and any thread may make it. With `supervised=True` the process has a supervisor, which
+    decides about killing, and which gets the signals of a terminal as well.
     """
 
-    def __init__(self, parent: "Stop | None" = None, signals: bool = True) -> None:
+    def __init__(self, parent: "Stop | None" = None, signals: bool = True, supervised: bool = False) -> None:
         self._order = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._open = [self._order]
         self._order_or_signal = select.epoll()
@@ -59,7 +70,10 @@ class Stop:
             self._open += [self._signals, waker]
             self._woken_before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
             self._order_or_signal.register(self._signals, select.EPOLLIN)
+        self._supervised = supervised
         self._parent = parent
+        self._draining: mmap = parent._draining if parent else mmap(-1, 1)
+        """1 if the order is to drain; shared with the children that are forked for clients."""
         if parent:
             self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
@@ -105,6 +119,11 @@ class Stop:
         """
         return self._signals >= 0
 
+    @property
+    def draining(self) -> bool:
+        """The order that has come is to drain: a successor serves already."""
+        return self._draining[0] == 1
+
     def drain_and_check(self) -> bool:
         """True if the order has come; else drain the descriptor, which a signal has made readable."""
         # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
@@ -143,9 +162,12 @@ class Stop:
             with suppress(BlockingIOError):
                 os.read(self._signals, 4096)
 
-    def order(self) -> None:
-        """Give the order to stop. May be called in a signal handler."""
+    def order(self, drain: bool = False) -> None:
+        """Give the order to stop, or to drain; the one to stop holds also after one to drain. May be called in a signal
+        handler."""
         first = not self.ordered
+        if first or not drain:
+            self._draining[0] = drain
         self.ordered = True
         os.eventfd_write(self._order, 1)
         if self.on_order:
@@ -154,7 +176,10 @@ class Stop:
             self._exit_after(self._exit_after_s if self.started else STARTING_GRACE_S)
 
     def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
-        """TERM and INT give the order; a second one calls `on_second`. For the main thread."""
+        """TERM and INT give the order; a second one, or QUIT, calls `on_second`. For the main thread."""
+        if self._supervised:
+            self.on_term()
+            return
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.ordered:
@@ -163,11 +188,14 @@ class Stop:
 
         forked.set_signal_handler(signal.SIGTERM, handle)
         forked.set_signal_handler(signal.SIGINT, handle)
+        if signal.getsignal(signal.SIGQUIT) is signal.SIG_DFL:
+            forked.set_signal_handler(signal.SIGQUIT, lambda number, frame: on_second())
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
         """TERM gives the order; a second one changes nothing. For a worker: its supervisor decides about killing."""
         forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
+        forked.set_signal_handler(DRAIN, lambda number, frame: self.order(drain=True))
 
     def exit_after(self, graceful_timeout: float) -> None:
         """End this process if it still runs so many seconds after the order: requests in flight are cut.
@@ -220,11 +248,6 @@ class Stop:
             log.warning("SEP121 requests in flight are cut: the time for a graceful stop is up")
 
 
-def stop_this_process() -> None:
-    """Give this process the order to stop, from any of its threads."""
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def is_readable(descriptor: int) -> bool:
     """True if the descriptor is readable now."""
     poller = Poll()
@@ -233,16 +256,25 @@ def is_readable(descriptor: int) -> bool:
 
 
 UNUSED_SIGNALS = {
-    signal.SIGHUP: "SIGHUP has no meaning yet, and is ignored: restart the server to load its application anew",
-    signal.SIGUSR1: "SIGUSR1 has no meaning yet, and is ignored: restart the server to open its logs anew",
+    signal.SIGHUP: "SIGHUP is ignored here: the supervisor loads the application anew, if there is one (--supervisor)",
+    signal.SIGUSR2: "SIGUSR2 is ignored here: the supervisor replaces itself, if there is one (--supervisor)",
+    signal.SIGTTIN: "SIGTTIN is ignored here: this process has no workers of which it could start another",
+    signal.SIGTTOU: "SIGTTOU is ignored here: this process has no workers of which it could stop one",
 }
+"""Signals for a supervisor, and what another process says of them."""
+
+HANDLED_SIGNALS = (*UNUSED_SIGNALS, signal.SIGUSR1)
+"""Signals that each process of the server handles, beside the orders."""
+
+pass_on_reopening: Callable[[], None] | None = None
+"""Called at USR1, in the signal handler: sends it to the processes that this one has forked."""
 
 _hung_up: Callable[[], object] | None = None
 """Called at HUP if the terminal on which standard error was is gone: then no user can stop the server any more."""
 
 
 def log_unused_signals(hung_up: Callable[[], object]) -> None:
-    """Log HUP and USR1. For the main thread of the server, once it has loaded the application; its forks call
+    """Handle the other signals. For the main thread of the server, once it has loaded the application; its forks call
     `log_unused_signals_in_child`. `hung_up` is called if the terminal is gone."""
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
@@ -250,25 +282,48 @@ def log_unused_signals(hung_up: Callable[[], object]) -> None:
 
 
 def log_unused_signals_in_child() -> None:
-    """Log HUP and USR1, in a process that the server has forked. Its parent stops it if the terminal is gone."""
-    for number in UNUSED_SIGNALS:
+    """Handle the other signals, in a process that the server has forked. Its parent stops it if the terminal is
+    gone."""
+    for number in HANDLED_SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
+
+
+def forget_parent() -> None:
+    """In a process that the server has forked: the signals do not concern the parent's children, nor its stop."""
+    global pass_on_reopening, _hung_up
+    pass_on_reopening = _hung_up = None
+
+
+def terminal_is_gone() -> bool:
+    """True if standard error was a terminal that is gone: a HUP comes from its end."""
+    return _hung_up is not None and not os.isatty(2)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGHUP and _hung_up and not os.isatty(2):
         _hung_up()
+    elif number == signal.SIGUSR1:
+        reopen(pass_on_reopening)
     else:
-        _write(UNUSED_SIGNALS[signal.Signals(number)])
+        write_in_handler(logging.WARNING, UNUSED_SIGNALS[signal.Signals(number)])
 
 
-def _write(sentence: str) -> None:
-    """Log a warning in a signal handler. Written to the descriptor, because the interrupted code may be writing to
-    sys.stderr, whose methods must not be entered again."""
-    if not log.isEnabledFor(logging.WARNING):
+def reopen(pass_on: Callable[[], None] | None) -> None:
+    """Open the log files anew, after they were renamed, and have the children do so. May be called in a signal
+    handler."""
+    for complaint in reopen_log_files():
+        write_in_handler(logging.ERROR, complaint)
+    if pass_on:
+        pass_on()
+
+
+def write_in_handler(level: int, sentence: str) -> None:
+    """Log in a signal handler. Written to the descriptor, because the interrupted code may be writing to sys.stderr,
+    whose methods must not be entered again."""
+    if not log.isEnabledFor(level):
         return
-    record = log.makeRecord(log.name, logging.WARNING, __file__, 0, sentence, (), None)
+    record = log.makeRecord(log.name, level, __file__, 0, sentence, (), None)
     handlers = logging.getLogger().handlers
     line = handlers[0].format(record) if handlers else sentence
     try:

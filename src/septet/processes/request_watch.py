@@ -18,6 +18,7 @@ from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread
 from typing import Any, Protocol
 
+from septet.processes.recycling import TIMED_OUT
 from septet.processes.stacks import dump
 
 log = logging.getLogger("septet")
@@ -163,7 +164,7 @@ class RequestWatch:
                 what,
                 os.getpid(),
             )
-            self._retire("request timeout")
+            self._retire(TIMED_OUT)
 
 
 def _described(exchange: Any, took_ns: int) -> str:

@@ -11,18 +11,22 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from mmap import mmap
 from time import monotonic
+from types import FrameType
 from typing import Generic, NoReturn, Protocol, Self, TypeVar
 
 from septet import forked
 from septet.errors import Failed, Refused
 from septet.metrics.monitor import Monitor
 from septet.pollers import READABLE, Poll
+from septet.processes import orders
 from septet.processes.attendant import TURN_S, Attendant
 from septet.processes.children import exit_now, fork, run_exit_handlers, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, log_crashes
-from septet.processes.in_flight import InFlight
-from septet.processes.orders import Stop, is_readable
+from septet.processes.in_flight import SLOTS, InFlight
+from septet.processes.orders import DRAIN, Stop, is_readable
+from septet.processes.recycling import ANSWERED, TIMED_OUT, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
 log = logging.getLogger("septet")
@@ -75,7 +79,11 @@ class Worker:
     slot: int
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
+    life: Life
+    """When it is to be replaced."""
     ready: bool = False
+    drains: bool = False
+    """It was told to take no more clients, and to end."""
     reported: bool = False
 
 
@@ -106,9 +114,17 @@ class Supervised(Protocol):
     @property
     def endpoint(self) -> Attendant | None: ...
 
+    @property
+    def recycling(self) -> Recycling: ...
+
+    @property
+    def counted(self) -> RequestCount | None: ...
+
     def close_listeners(self) -> None: ...
 
-    def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> Self: ...
+    def for_worker(
+        self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
+    ) -> Self: ...
 
 
 Served = TypeVar("Served", bound=Supervised)
@@ -125,6 +141,8 @@ class Supervisor(Generic[Served]):
         self._run = run
         self._count = count
         self._workers: list[Worker] = []
+        self._retiring: Worker | None = None
+        """The worker that is replaced: it serves until its replacement is ready."""
         self._poller = Poll()
         self._announced = False
         self._not_started: str | None = None
@@ -135,6 +153,8 @@ class Supervisor(Generic[Served]):
         """Workers in a row that were never ready."""
         self._next_start_at = 0.0
         self._deaths = Deaths()
+        self._asking = mmap(-1, SLOTS)
+        """Index in _ASKED, in the slot of each worker that asks to be replaced; in shared memory."""
 
     def run(self) -> None:
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
@@ -143,6 +163,10 @@ class Supervisor(Generic[Served]):
         if self._service.monitor is not None:
             self._service.monitor.supervise()
         forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGTTIN, signal.SIGTTOU):
+            forked.set_signal_handler(number, self._change_count)
+        orders.pass_on_reopening = partial(self._signal, signal.SIGUSR1)
+        unblock_orders()
         self._poller.add(stop.fileno(), READABLE)
         if self._service.endpoint is not None:
             self._poller.add(self._service.endpoint.fileno(), READABLE)
@@ -162,11 +186,35 @@ class Supervisor(Generic[Served]):
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
+            if self._service.recycling and self._announced:
+                self._recycle()
             self._fill()
-            self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
+            serving = self._serving
+            if len(serving) < self._wanted:
+                self._wait(self._next_start_at - monotonic())
+            elif self._retiring is None and all(worker.ready for worker in serving):
+                self._wait(min(worker.life.until for worker in serving) - monotonic())
+            else:
+                self._wait(None)
+
+    def _change_count(self, number: int, frame: FrameType | None) -> None:
+        """TTIN: one worker more. TTOU: one fewer, but one at least. The wait for `Stop` ends with this handler."""
+        self._count = max(1, self._count + (1 if number == signal.SIGTTIN else -1))
+
+    @property
+    def _serving(self) -> list[Worker]:
+        """The workers that are not told to end."""
+        return [worker for worker in self._workers if not worker.drains]
+
+    @property
+    def _wanted(self) -> int:
+        """How many workers there are to be: one more while one of them is replaced."""
+        return self._count + (self._retiring is not None)
 
     def _fill(self) -> None:
-        while len(self._workers) < self._count and monotonic() >= self._next_start_at:
+        for worker in self._serving[self._wanted :]:
+            self._drain(worker, f"{self._count} workers are wanted")
+        while len(self._serving) < self._wanted and monotonic() >= self._next_start_at:
             try:
                 worker = self._fork_worker()
             except OSError as error:
@@ -179,6 +227,24 @@ class Supervisor(Generic[Served]):
             self._poller.add(worker.readiness, READABLE)
             log.debug("worker %d has started", worker.pid)
 
+    def _recycle(self) -> None:
+        """Begin to replace a worker, if one is to be replaced and all the others serve."""
+        if self._retiring is not None or len(self._serving) != self._count:
+            return
+        for worker in self._serving:
+            if asked := self._asking[worker.slot]:
+                worker.life.asked = _ASKED[asked]
+            if worker.ready and (why := worker.life.why_over(monotonic())):
+                self._retiring = worker
+                log.info("worker %d is replaced, for %s", worker.pid, why)
+                return
+
+    def _ask_for_replacement(self, slot: int, parent: int, why: str = ANSWERED) -> None:
+        """In a worker, in any thread."""
+        self._asking[slot] = _ASKED.index(why)
+        with suppress(ProcessLookupError):
+            os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
+
     def _fork_worker(self) -> Worker:
         """Raises OSError."""
         with ExitStack() as undo:
@@ -186,11 +252,12 @@ class Supervisor(Generic[Served]):
             undo.callback(os.close, reading)
             undo.callback(os.close, writing)
             slot = self._service.in_flight.allot()
+            self._asking[slot] = 0
             undo.callback(self._service.in_flight.vacate, slot)
             pid = fork(partial(self._work, reading, writing, slot))
             undo.pop_all()
         os.close(writing)
-        return Worker(pid, reading, slot, monotonic())
+        return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
         """In the child: the whole life of a worker."""
@@ -201,6 +268,8 @@ class Supervisor(Generic[Served]):
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
         log_crashes()
+        if self._service.counted is not None:
+            self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
         stop = Stop()
         stop.on_term()
         stop.exit_after(self._service.graceful_timeout)
@@ -213,7 +282,8 @@ class Supervisor(Generic[Served]):
 
         status = 0
         try:
-            self._run(self._service.for_worker(stop, ready, self._count))
+            retire = partial(self._ask_for_replacement, slot, os.getppid())
+            self._run(self._service.for_worker(stop, ready, self._count, retire))
         except Failed as error:
             if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
@@ -265,7 +335,10 @@ class Supervisor(Generic[Served]):
         if report == READY:
             worker.ready = True
             self._failed_starts = 0
-            if not self._announced and len(self._workers) == self._count and all(each.ready for each in self._workers):
+            all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
+            if self._retiring is not None and all_ready:
+                self._drain(self._retiring, "its replacement is ready")
+            if not self._announced and all_ready:
                 self._announced = True
                 self._service.ready(self._count)
         worker.reported = bool(report)
@@ -292,18 +365,24 @@ class Supervisor(Generic[Served]):
 
     def _remove(self, worker: Worker, status: int) -> None:
         self._workers.remove(worker)
-        retiring = self._service.monitor.why_retiring(worker.pid) if self._service.monitor is not None else None
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
             if is_readable(worker.readiness):  # else a child of the worker still has the other end open
                 self._read_readiness(worker)
             self._forget_pipe(worker)
+        if worker is self._retiring:
+            self._retiring = None
+        if worker.drains:
+            log.info("worker %d has ended", worker.pid)
+            if self._service.monitor is not None and worker.life.asked:
+                self._service.monitor.restarted(_reason(worker.life.asked), f"worker {worker.pid}: {worker.life.asked}")
+            return
         if not worker.reported:
             how = self._deaths.explain(worker.pid, status).text
             self._cannot_start(worker, f"a worker ended {how} before it was ready")
         if self._service.stop.ordered:
             return
-        death = self._deaths.explain(worker.pid, status, retiring)
+        death = self._deaths.explain(worker.pid, status)
         if self._service.monitor is not None:
             self._service.monitor.restarted(death.reason, f"worker {worker.pid} ended {death.text}")
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
@@ -316,11 +395,15 @@ class Supervisor(Generic[Served]):
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
         stop = self._service.stop
-        self._signal(signal.SIGTERM)
+        draining = stop.draining
+        self._signal(DRAIN if draining else signal.SIGTERM)
         self._service.close_listeners()
         last = monotonic() + self._service.graceful_timeout + KILL_MARGIN_S
         while self._workers and monotonic() < last:
             stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S), self._service.endpoint)
+            if draining and not stop.draining:  # the order to stop has followed
+                draining = False
+                self._signal(signal.SIGTERM)
             for worker in list(self._workers):
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
                 if pid:
@@ -329,7 +412,15 @@ class Supervisor(Generic[Served]):
                         self._not_started = how_it_ended(status)
         self._signal(signal.SIGKILL)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _drain(self, worker: Worker, why: str) -> None:
+        worker.drains = True
+        if worker is self._retiring:
+            self._retiring = None
+        log.info("worker %d finishes its requests: %s", worker.pid, why)
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, DRAIN)
+
+    def _signal(self, number: int) -> None:
         for worker in self._workers:
             with suppress(ProcessLookupError):
                 os.kill(worker.pid, number)
@@ -337,6 +428,15 @@ class Supervisor(Generic[Served]):
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
         exit_now(1)
+
+
+_ASKED = ("", ANSWERED, TIMED_OUT)
+"""Why a worker asks to be replaced."""
+
+
+def _reason(asked: str) -> str:
+    """For the metrics: one of `metrics.lanes.REASONS`."""
+    return "request timeout" if asked == TIMED_OUT else "recycled"
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:

@@ -11,7 +11,7 @@ from septet.http.codec import Http1Codec
 from septet.http.incoming import CONTINUE_PENDING, IDLE_REQUEST
 from septet.protocol import READ, RUN
 from septet.proxies.proxy_protocol import decode
-from septet.rules import STOPPING_S, Rules
+from septet.rules import DRAINING_S, STOPPING_S, Rules
 from septet.session._exchange import Http1Exchange
 from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PROXY_HEADER, TURN, Pace
 
@@ -25,7 +25,7 @@ LINGER_BYTES = 1 << 20
 class Session(Http1Exchange):
     """One client connection. Implements `protocol.ServerProtocol` and `exchange.Exchange`."""
 
-    __slots__ = ("_admitted", "_discarded", "_pace", "ended", "exchange")
+    __slots__ = ("_admitted", "_discarded", "_draining", "_pace", "ended", "exchange")
 
     def __init__(self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None]) -> None:
         self._rules = rules
@@ -53,6 +53,8 @@ class Session(Http1Exchange):
         """
         self._admitted = False
         self._discarded = 0
+        self._draining = False
+        """`drain` was called, and not `stop`."""
 
     # What the carrier reads and calls
 
@@ -110,7 +112,7 @@ class Session(Http1Exchange):
             self._release()
         if self.body is not None:
             self.drop_body()
-        if not http.keep_alive or http.stopping:
+        if not http.keep_alive or (http.stopping and not self._draining):
             return self._enter(OVER)
         if http.input_consumed:
             http.request = self.request = IDLE_REQUEST
@@ -126,9 +128,11 @@ class Session(Http1Exchange):
         if phase.timeout is None:
             return None
         timeout = phase.timeout(self._rules.timeouts)
-        stops = self.http.stopping and self._waits_for_client
+        stops = self.http.stopping and not self._draining and self._waits_for_client
         if stops:
             timeout = min(timeout, STOPPING_S)
+        elif phase.idle and self.http.stopping:
+            timeout = min(timeout, DRAINING_S)
         if phase.paced and not stops:
             pace = self._pace
             if pace is None or pace.timeout != timeout:
@@ -152,9 +156,10 @@ class Session(Http1Exchange):
 
     def expire(self) -> Want:
         """The deadline has passed: answer 408 (503 when the server stops), close, or cut the connection."""
-        if self.http.stopping and self.phase is HEAD:
+        stops = self.http.stopping and not self._draining
+        if stops and self.phase is HEAD:
             return self.lose()
-        if self.http.stopping and self._waits_for_client and self.phase is BODY:
+        if stops and self._waits_for_client and self.phase is BODY:
             return self.refuse(ProtocolError(503, "the server stops, and the body has not come"))
         if not self.phase.answers:
             return self.lose() if self.phase is not IDLE else self._enter(OVER)
@@ -174,9 +179,18 @@ class Session(Http1Exchange):
         If some of a head has come, its rest has STOPPING_S to come, and so has a body that the session collects.
         """
         self.http.stopping = True
+        self._draining = False
         if self.phase in (IDLE, DRAIN, PROXY_HEADER):
             return self._enter(OVER)
         if self._waits_for_client:
+            self.since = None
+        return self.phase.want
+
+    def drain(self) -> Want:
+        """Take no request after the one whose answer says that the connection ends: the present one, or the next one if
+        the head of this answer has been sent already. An idle connection ends after DRAINING_S."""
+        self.http.stopping = self._draining = True
+        if self.phase.idle:
             self.since = None
         return self.phase.want
 

@@ -68,6 +68,27 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
+def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> None:
+    """Who replaces a process is its supervisor, or that of the workers."""
+    for name in ("max_requests", "max_worker_memory", "max_worker_age"):
+        value = getattr(config, name)
+        if value and not (config.supervisor or config.workers or inventory.concurrency(config.model) == "processes"):
+            raise UsageError(
+                f"{called[name]} is {value}, but must be left out with --no-supervisor and without --workers: "
+                "there is no process that could replace this one"
+            )
+    if config.max_requests and "workers" not in inventory.takes(config.model):
+        raise UsageError(
+            f"{called['max_requests']} is {config.max_requests}, but must be left out with the model {config.model}, "
+            "whose processes end with their client"
+        )
+
+
+def _reloading_has_a_supervisor(config: Config, called: Mapping[str, str]) -> None:
+    if config.reload and not config.supervisor:
+        raise UsageError(f"{called['reload']} is on, but needs the supervisor, and {called['supervisor']} is off")
+
+
 def _metrics_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
@@ -104,4 +125,13 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
-_RULES = (_workers_fit, _threads_fit, _metrics_fit, _listens_somewhere, _routes_differ, _proxies_are_named)
+_RULES = (
+    _workers_fit,
+    _threads_fit,
+    _processes_can_be_replaced,
+    _reloading_has_a_supervisor,
+    _metrics_fit,
+    _listens_somewhere,
+    _routes_differ,
+    _proxies_are_named,
+)

@@ -20,6 +20,8 @@ from septet.settings.extensions import OFFERED, parse_extensions
 from septet.settings.extensions import SYNTAX as EXTENSIONS
 from septet.settings.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
 from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
+from septet.settings.size import SYNTAX as SIZES
+from septet.settings.size import parse_size
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
@@ -181,6 +183,80 @@ class Config:
         rule=Number("a whole number", 0),
         metavar="N",
         unset="eight for each CPU",
+    )
+
+    supervisor: bool = option(
+        True,
+        _MODEL,
+        "Have a process above the server that runs no code of the application: it loads the application anew at HUP, "
+        "and replaces what has died. Not under septet.run and septet.Server.",
+    )
+    startup_timeout: float = option(
+        60.0,
+        _MODEL,
+        "Time that the application has to start when an older process of it serves meanwhile. Then the older one goes "
+        "on, and the log says so. A first start has no limit.",
+        rule=_SECONDS,
+        metavar="SECONDS",
+        needs="supervisor",
+    )
+
+    reload: bool = option(
+        False,
+        _MODEL,
+        "For development: load the application anew when a file .py or .toml has changed. While the newest code does "
+        "not run, the old code goes on, and browsers see the error. Needs the extra septet[reload].",
+        needs="supervisor",
+    )
+    reload_dir: tuple[str, ...] = option(
+        (),
+        _MODEL,
+        "Directory to watch in place of --app-dir. May be repeated.",
+        rule=Spelled("a directory that exists", _directory),
+        metavar="DIR",
+        unset="that of --app-dir",
+        needs="reload",
+    )
+    reload_exclude: tuple[str, ...] = option(
+        (),
+        _MODEL,
+        "Paths whose changes do not count: a pattern of a path in that directory, or of one of its names, such as "
+        "build or *_test.py. May be repeated.",
+        metavar="PATTERN",
+        unset="none",
+        needs="reload",
+    )
+    max_requests: int = option(
+        0,
+        _MODEL,
+        "Replace a process after so many requests. The replacement is ready before the old one takes no more. 0: "
+        "never.",
+        rule=Number("a whole number", 0),
+        metavar="N",
+    )
+    max_requests_jitter: int = option(
+        0,
+        _MODEL,
+        "Add up to so many requests to --max-requests, at random for each process.",
+        rule=Number("a whole number", 0),
+        metavar="N",
+        needs="max_requests",
+    )
+    max_worker_memory: str | None = option(
+        None,
+        _MODEL,
+        "Replace a process that uses more memory (proportional set size, looked at every 5 s; up to a tenth is added, "
+        "at random).",
+        rule=Spelled(SIZES, parse_size),
+        metavar="SIZE",
+        unset="no limit",
+    )
+    max_worker_age: float = option(
+        0.0,
+        _MODEL,
+        "Replace a process that is older (up to a tenth is added, at random). 0: never.",
+        rule=Number("a number of seconds", 0, 1_000_000_000),
+        metavar="SECONDS",
     )
 
     forwarded_allow_ips: tuple[str, ...] = option(

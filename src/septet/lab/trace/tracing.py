@@ -119,11 +119,12 @@ def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
 
 def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
     """Variables to add for the server: a new store for the guestbook in `scratch`, unless the user named one."""
+    one_process = {"SEPTET_SUPERVISOR": "no"}
     if plan.store is not None:
-        return {STORE: plan.store}
+        return {STORE: plan.store, **one_process}
     if (plan.app is not None and not plan.app.startswith(_GUESTBOOKS)) or STORE in os.environ:
-        return {}
-    return {STORE: f"sqlite:///{scratch / 'guestbook.sqlite3'}"}
+        return one_process
+    return {STORE: f"sqlite:///{scratch / 'guestbook.sqlite3'}", **one_process}
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+"""`septet bench --drill`: the drill of each model in turn, and its outcome in words."""
+
+from __future__ import annotations
+
+import click
+
+from septet.errors import Failed
+from septet.lab.drill import drill as drills
+from septet.lab.experiment import Experiment
+
+DURATION_S = 10.0
+EVERY_S = 1.0
+
+
+def run(name: str, experiment: Experiment, users: int, rate: float, duration_s: float | None) -> int:
+    """Gives 0 if nothing was lost. Raises Failed if something was."""
+    drill = drills.Drill(
+        name=name, users=users, rate=rate, duration_s=duration_s or DURATION_S, every_s=min(EVERY_S, DURATION_S)
+    )
+    failed = []
+    for model in experiment.models:
+        try:
+            outcome = drills.run(drill, experiment, model)
+        except Failed as error:
+            click.echo(f"{model}: {error}")
+            failed.append(model)
+            continue
+        click.echo(drills.sentence(outcome))
+        if not outcome.passed:
+            failed.append(model)
+    if failed:
+        raise Failed(f"the drill {name} was not passed by {', '.join(failed)}")
+    return 0

@@ -1,0 +1,85 @@
+"""The listening sockets of a supervisor, which outlive the processes that accept from them.
+
+A generation inherits them by fork(2), a new supervisor by execve(2). So a client that connects meanwhile waits in the
+queue of the same socket, and is refused by no process.
+"""
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from septet.net.address import parse_address
+from septet.net.listener import Listener, open_listeners
+
+_Key = tuple[str, int]
+"""The text of a `--bind`, and how often the same text has come before it: `127.0.0.1:0` may be repeated."""
+
+
+class ListenerSet:
+    """The open listeners, by the text of their `--bind`. For the process that has opened them."""
+
+    def __init__(self) -> None:
+        self._open: dict[_Key, Listener] = {}
+
+    def open(self, binds: Iterable[str], backlog: int) -> tuple[Listener, ...]:
+        """Listeners for these addresses: those that are open already, and new ones. Raises Failed, and then has opened
+        none."""
+        keys = _keys(binds)
+        missing = [key for key in keys if key not in self._open]
+        opened = open_listeners([parse_address(text) for text, _ in missing], backlog)
+        self._open |= dict(zip(missing, opened, strict=True))
+        return tuple(self._open[key] for key in keys)
+
+    def close_others(self, wanted: Iterable[Listener]) -> None:
+        """Close those that are not wanted any more."""
+        kept = set(wanted)
+        for key, listener in list(self._open.items()):
+            if listener not in kept:
+                listener.close()
+                del self._open[key]
+
+    def shut(self) -> None:
+        """Accept no more clients: they are refused once the processes that serve have closed their copies."""
+        for listener in self._open.values():
+            listener.shut()
+
+    # For a successor by execve(2), in the same process
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """What `adopt` needs. The descriptors stay open in the program that this process executes next."""
+        handed = []
+        for (text, repeated), listener in self._open.items():
+            ours = listener.inherited < 0  # else the successor finds it where we have found it
+            os.set_inheritable(listener.fileno() if ours else listener.inherited, True)
+            handed.append({"bind": text, "repeated": repeated, "descriptor": listener.fileno() if ours else -1})
+        return handed
+
+    def keep(self) -> None:
+        """The successor could not be executed: programs that are started later inherit nothing."""
+        for listener in self._open.values():
+            os.set_inheritable(listener.fileno(), False)
+            if listener.inherited >= 0:
+                os.set_inheritable(listener.inherited, False)
+
+    def adopt(self, handed: Iterable[dict[str, Any]]) -> tuple[Listener, ...]:
+        """Take over what the predecessor's `hand_over` has given. What cannot be used is left out, and opened anew."""
+        for each in handed:
+            if each["descriptor"] < 0:
+                continue
+            with suppress(OSError):
+                os.set_inheritable(each["descriptor"], False)
+                sock = socket.socket(fileno=each["descriptor"])
+                self._open[each["bind"], each["repeated"]] = Listener(sock, ours=True)
+        return tuple(self._open.values())
+
+
+def _keys(binds: Iterable[str]) -> list[_Key]:
+    seen: Counter[str] = Counter()
+    keys = []
+    for text in binds:
+        keys.append((text, seen[text]))
+        seen[text] += 1
+    return keys

@@ -1,0 +1,605 @@
+"""The supervisor: one process that serves nobody, runs no code of the application, and never changes its pid.
+
+    supervisor           owns the listeners; is given the orders, by signals
+      generation 1       loads configuration and application; is the server, or forks workers that share its memory
+        worker ...
+      generation 2       HUP: begins beside the first. When it is ready, the first drains. If it cannot start, the first
+                         goes on, and the log says why
+
+Why a process between the supervisor and the workers? The application is loaded once and shared by all workers (copy on
+write), and still it can be loaded anew, because the supervisor, which goes on, has never imported it. An import cannot
+be undone in the process that has done it.
+
+Why is nothing lost? Both generations accept from the same sockets. The old one stops to do so only when the new one is
+ready, looks once more for a client for whom the kernel had woken it, and then ends each connection after an answer that
+says `Connection: close`, or when it has been idle for a moment. A client that connects anew waits in the queue of the
+socket, which the supervisor keeps open.
+
+A generation reports to the supervisor by a pipe, in lines of JSON: that it is ready, why it cannot start, or that it
+wants to be replaced. The supervisor gives it orders by signals: TERM to stop, DRAIN to drain, TTIN and TTOU for one
+worker more or fewer, USR1 to open its logs anew. It dies with the supervisor (PR_SET_PDEATHSIG), and so do its workers
+with it.
+
+A generation that ends by itself is replaced, at once or, after an early end, with growing delays. A generation that is
+needed and cannot start is tried again MAX_FAILED_STARTS times; then the supervisor gives up. At the first start it
+gives up at once, with the exit status that the generation would have had.
+"""
+
+import json
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+from septet import forked
+from septet.errors import Failed, Refused, SeptetError, UsageError
+from septet.pollers import READABLE, Poll
+from septet.processes import orders
+from septet.processes.attendant import Overseer
+from septet.processes.children import exit_now, fork, unblock_orders
+from septet.processes.deaths import Deaths, how_it_ended, log_crashes
+from septet.processes.orders import DRAIN, Stop
+from septet.processes.recycling import Life, Recycling
+from septet.processes.reload import FileWatcher, Watched
+from septet.processes.supervisor import (
+    EARLY_DEATH_S,
+    KILL_MARGIN_S,
+    MAX_DELAY_S,
+    MAX_FAILED_STARTS,
+    MIN_DELAY_S,
+)
+from septet.processes.upgrade import Trial, execute
+from septet.streams import flush
+
+log = logging.getLogger("septet")
+
+CHECK_S = 1.0
+"""How often generations are looked for that have ended or are late, in case a signal was missed."""
+
+RECYCLE_AGAIN_S = 5.0
+"""A generation is replaced at most so often for its age, its memory or its requests."""
+
+_KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
+
+
+class Report:
+    """The generation's end of the pipe: what it tells the supervisor. For any thread; each line is one write(2)."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        forked.register(self)
+
+    def ready(self, workers: int) -> None:
+        """Clients are accepted from now on, by so many processes."""
+        self._write({"ready": workers})
+
+    def failed(self, error: SeptetError) -> None:
+        """It cannot start."""
+        traceback = getattr(error, "traceback", "")
+        self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
+
+    def retire(self, why: str) -> None:
+        """It asks for a successor."""
+        self._write({"retire": why})
+
+    def tell(self, text: str) -> None:
+        """Something has happened to one of its workers."""
+        self._write({"tell": text})
+
+    def _write(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the supervisor is gone
+            os.write(self._pipe, json.dumps(message).encode() + b"\n")
+
+    def close_in_child(self) -> None:
+        with suppress(OSError):
+            os.close(self._pipe)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Plan:
+    """What a generation is to be."""
+
+    run: Callable[[Report], int]
+    """Called in its process, with TERM at its default; gives the exit status."""
+    began: Callable[[int], None]
+    """Called in the supervisor when it is ready, with the number of processes that serve."""
+    graceful_timeout: float
+    startup_timeout: float
+    recycling: Recycling
+    """When the generation is replaced, if it has no workers of its own."""
+    instead: Callable[[Report], int] | None = None
+    """What is run if the very first generation cannot start. None: the server ends."""
+    failed: Callable[[str], None] = lambda text: None
+    """Called in the supervisor with a text when a generation cannot start, and with an empty one when one is ready."""
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """One process, and what is known of it."""
+
+    number: int
+    pid: int
+    pipe: int
+    """The reading end; -1 when it is closed."""
+    plan: Plan
+    started_at: float
+    life: Life
+    row: int = 0
+    """In the table of metrics; 0: there is none."""
+    failed: bool = False
+    """It has reported, or we have logged, why it cannot start."""
+    ends_at: float = float("inf")
+    """When it is killed if it has not ended; on the clock of `monotonic`."""
+    unread: bytes = b""
+
+    def __str__(self) -> str:
+        return f"generation {self.number} (pid {self.pid})"
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What it has reported since the last call."""
+        try:
+            data = os.read(self.pipe, 65536)
+        except BlockingIOError:
+            return []
+        *lines, self.unread = (self.unread + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def handed_over(self, current: bool) -> dict[str, Any]:
+        """What another program, in this process, has to know of it. Its pipe stays open there."""
+        os.set_inheritable(self.pipe, True)
+        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
+        return {**known, "graceful_timeout": self.plan.graceful_timeout, "row": self.row}
+
+
+def _keep_text(text: str) -> None:
+    """For the generation that shows the text."""
+
+
+class Handed(Protocol):
+    """The listening sockets, as far as the supervisor knows them (`net.handover.ListenerSet`)."""
+
+    def shut(self) -> None:
+        """Accept no more clients."""
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """What another program needs to go on with them."""
+
+    def keep(self) -> None:
+        """They were not handed over after all."""
+
+
+@dataclass(slots=True)
+class Living:
+    """The generations that there are."""
+
+    current: Generation | None = None
+    """The one that serves."""
+    next: Generation | None = None
+    """The one that starts."""
+    old: list[Generation] = field(default_factory=list)
+    """Those that drain."""
+
+    def all(self) -> list[Generation]:
+        return [each for each in (self.next, self.current, *self.old) if each is not None]
+
+
+class Generations:
+    """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
+
+    plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
+    listeners: the sockets, which are handed to another program at USR2, and shut at the end. watched: files whose
+    changes count like HUP.
+    """
+
+    def __init__(
+        self,
+        stop: Stop,
+        plan: Plan,
+        again: Callable[[], Plan],
+        listeners: Handed,
+        overseer: Overseer,
+        watched: Watched | None = None,
+    ) -> None:
+        self._stop = stop
+        self._overseer = overseer
+        self._deaths = Deaths()
+        self._watched = watched
+        self._watcher: FileWatcher | None = None
+        self._trial: Trial | None = None
+        self._plan = plan
+        """What the current generation is, or the first one is to be."""
+        self._again = again
+        self._listeners = listeners
+        self.living = Living()
+        self.served = False
+        """A generation has been ready: from now on a failure does not end the supervisor at once."""
+        self._numbers = 0
+        self._orders: deque[tuple[int, str]] = deque()
+        """Signals that were received and wait to be carried out, with a word for the log."""
+        self._poller = Poll()
+        self._early_deaths = 0
+        self._failed_starts = 0
+        self._start_at = 0.0
+        """When a generation may start, if none serves; on the clock of `monotonic`."""
+        self._recycle_at = 0.0
+        self._first = ""
+        """Why the first generation of this program starts, for the log."""
+        self._status = 0
+        """Exit status of the last generation."""
+
+    def run(self) -> int:
+        """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
+        generation can start."""
+        self._handle_signals()
+        if self._watched is not None:
+            self._watcher = FileWatcher(self._watched)
+            self._poller.add(self._watcher.pipe, READABLE)
+        self._begin(self._plan, self._first)
+        self._poller.add(self._stop.fileno(), READABLE)
+        if self._overseer.fileno() >= 0:
+            self._poller.add(self._overseer.fileno(), READABLE)
+        try:
+            while not self._stop.ordered:
+                self._carry_out_orders()
+                self._recycle()
+                self._keep_one()
+                self._wait()
+        finally:
+            self._poller.remove(self._stop.fileno())
+            self._end()
+        return self._status
+
+    # Signals
+
+    def _handle_signals(self) -> None:
+        self._stop.on_signals(self._kill)
+        forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                forked.set_signal_handler(number, self._note)
+        orders.pass_on_reopening = partial(self._signal_all, signal.SIGUSR1)
+        unblock_orders()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *orders.HANDLED_SIGNALS))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and orders.terminal_is_gone():
+            self._stop.order()
+        else:
+            self._orders.append((number, signal.Signals(number).name.removeprefix("SIG")))
+
+    def _carry_out_orders(self) -> None:
+        # Else when the next generation is ready or has failed, or the trial of another program is over.
+        while self._orders and self.living.next is None and self._trial is None:
+            number, why = self._orders.popleft()
+            if number == signal.SIGHUP:  # of several, one new generation is enough
+                self._orders = deque(each for each in self._orders if each[0] != signal.SIGHUP)
+                self.reload(why)
+            elif number == signal.SIGUSR2:
+                self._try_upgrade()
+            elif number in (signal.SIGTTIN, signal.SIGTTOU) and self.living.current is not None:
+                self.living.current.signal(number)
+
+    def reload(self, why: str) -> None:
+        """Start a new generation, with the configuration read anew."""
+        try:
+            plan = self._again()
+        except SeptetError as error:
+            log.error("%s: %s; the server goes on as it is", why, error)
+            self._plan.failed(str(error))
+            return
+        self._begin(plan, why)
+
+    # Another program
+
+    def _try_upgrade(self) -> None:
+        log.info("USR2: the program is tried that replaces this one")
+        try:
+            self._trial = Trial.start(self._plan.startup_timeout)
+        except OSError as error:
+            log.error("USR2: the program cannot be started, and this one goes on: %s", error.strerror)
+
+    def _trial_has_ended(self, trial: Trial, status: int) -> None:
+        self._trial = None
+        succeeded = trial.has_succeeded(status)
+        trial.close()
+        if not succeeded:
+            log.error("USR2: the program that was tried ended %s, and this one goes on", how_it_ended(status))
+        elif self.living.current is None or self.living.next is not None:
+            self._orders.append((signal.SIGUSR2, "USR2"))  # not now: one that starts is not handed over
+        else:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        living = [each for each in self.living.all() if each.pipe >= 0]
+        state = {
+            "listeners": self._listeners.hand_over(),
+            "generations": [each.handed_over(each is self.living.current) for each in living],
+            "numbers": self._numbers,
+            "overseer": self._overseer.hand_over(),
+        }
+        self._stop_watching()
+        flush()
+        try:
+            execute(state)
+        except OSError as error:
+            log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
+        self._listeners.keep()
+        self._overseer.keep()
+        for each in living:
+            os.set_inheritable(each.pipe, False)
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Go on with the generations of the program that this one has replaced."""
+        self.served = True
+        self._numbers = state["numbers"]
+        for each in state["generations"]:
+            plan = replace(self._plan, graceful_timeout=each["graceful_timeout"])
+            life = plan.recycling.begin(each["pid"])
+            row = each.get("row", 0)
+            generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic(), life, row)
+            os.set_inheritable(generation.pipe, False)
+            self._poller.add(generation.pipe, READABLE)
+            if each["current"]:
+                self.living.current = generation
+            else:
+                generation.ends_at = monotonic() + plan.graceful_timeout + 2 * KILL_MARGIN_S
+                self.living.old.append(generation)
+        self._first = "USR2"
+
+    # One generation that serves
+
+    def _keep_one(self) -> None:
+        if self.living.current is None and self.living.next is None and monotonic() >= self._start_at:
+            self._begin(self._plan, "")
+
+    def _recycle(self) -> None:
+        """Begin to replace the generation, if it is to be replaced. If that fails, it is tried again after a while."""
+        current, now = self.living.current, monotonic()
+        if current is None or self.living.next is not None or now < self._recycle_at:
+            return
+        if why := current.life.why_over(now):
+            self._recycle_at = now + RECYCLE_AGAIN_S
+            self._begin(self._plan, f"{current} is replaced, for {why}")
+
+    def _begin(self, plan: Plan, why: str) -> None:
+        try:
+            generation = self._fork(plan)
+        except OSError as error:
+            failure = Failed(f"cannot start a generation: {error.strerror}")
+            if not self.served:
+                raise failure from error
+            log.error("%s", failure)
+            self._start_at = monotonic() + MAX_DELAY_S
+            return
+        self.living.next = generation
+        if why:
+            log.info("%s: %s starts", why, generation)
+
+    def _fork(self, plan: Plan) -> Generation:
+        """Raises OSError."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reading, False)
+        self._numbers += 1
+        row = 0
+        try:
+            row = self._overseer.allot()
+            pid = fork(partial(self._work, plan, reading, writing, row))
+        except OSError:
+            os.close(reading)
+            self._overseer.retire(row)
+            raise
+        finally:
+            os.close(writing)
+        self._poller.add(reading, READABLE)
+        return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row)
+
+    def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
+        """In the child: the whole life of a generation."""
+        for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
+            os.close(inherited)
+        if self._watcher is not None:
+            os.close(self._watcher.pipe)
+        self._stop.close_in_child()
+        self._overseer.close_in_child()
+        self._overseer.occupy(row)
+        log_crashes()
+        unblock_orders()
+        return plan.run(Report(writing))
+
+    # What happens
+
+    def _wait(self) -> None:
+        timeout = CHECK_S
+        if self.living.current is None and self.living.next is None:
+            timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
+        reporting = {found for found, _ in self._poller.wait(timeout)}
+        self._stop.drain_and_check()
+        self._overseer.turn()
+        for pid, why in self._overseer.standing_still():
+            if any(generation.pid == pid for generation in self.living.all()):
+                self._deaths.end(pid, why)
+        for generation in self.living.all():
+            if generation.pipe in reporting:
+                self._read(generation)
+        if self._watcher is not None and self._watcher.pipe in reporting:
+            self._see_changes(self._watcher)
+        self._reap()
+        self._kill_late()
+
+    def _see_changes(self, watcher: FileWatcher) -> None:
+        names = watcher.changed()
+        if not names:
+            log.error("--reload: the process that watches files has ended, and changes are not seen")
+            self._stop_watching()
+            return
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        self._orders.append((signal.SIGHUP, f"{names[0]}{more}, changed"))
+        starting = self.living.next
+        if starting is not None and self.living.current is not None:  # it has the code before this change
+            starting.failed = True
+            starting.signal(signal.SIGKILL)
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._poller.remove(self._watcher.pipe)
+            self._watcher.stop()
+            self._watcher = None
+
+    def _read(self, generation: Generation) -> None:
+        messages = generation.messages()
+        for message in messages:
+            if "ready" in message:
+                self._is_ready(generation, message["ready"])
+            elif "failed" in message:
+                kind = _KINDS[message["status"]]
+                error = kind(message["failed"])
+                if isinstance(error, Failed):
+                    error.traceback = message["traceback"]
+                self._cannot_start(generation, error)
+            elif "retire" in message:
+                generation.life.asked = message["retire"]
+            elif "tell" in message:
+                self._overseer.note(message["tell"])
+        if not messages:  # it has closed the pipe
+            self._forget_pipe(generation)
+
+    def _is_ready(self, generation: Generation, workers: int) -> None:
+        living = self.living
+        if generation is not living.next:
+            return
+        before, living.current, living.next = living.current, generation, None
+        self._plan = generation.plan
+        self._plan.failed("")
+        self._failed_starts = 0
+        generation.ends_at = float("inf")
+        generation.plan.began(workers)
+        self.served = True
+        if before is None:
+            if generation.number > 1:
+                log.info("%s serves", generation)
+            return
+        log.info("%s serves; %s finishes its requests", generation, before)
+        living.old.append(before)
+        before.signal(DRAIN)
+        before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
+
+    def _cannot_start(self, generation: Generation, error: SeptetError) -> None:
+        """Raises the error if the supervisor must end."""
+        generation.failed = True
+        if self._stop.ordered:
+            return
+        generation.plan.failed(f"{getattr(error, 'traceback', '')}{error}")
+        if not self.served and generation.plan.instead is not None:
+            log.error("%s%s; a change of its files is waited for", getattr(error, "traceback", ""), error)
+            self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=_keep_text)
+            return
+        self._failed_starts += 1
+        needed = self.living.current is None
+        if not self.served or (needed and self._failed_starts >= MAX_FAILED_STARTS):
+            raise error
+        goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
+        log.error("%s%s cannot start, and %s: %s", getattr(error, "traceback", ""), generation, goes_on, error)
+
+    def _reap(self) -> None:
+        """All children: nothing in this process starts others, and as the first process of a container it inherits
+        orphans."""
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if self._trial is not None and self._trial.pid == ended[0]:
+                    self._trial_has_ended(self._trial, ended[1])
+                for generation in self.living.all():
+                    if generation.pid == ended[0]:
+                        self._has_ended(generation, ended[1])
+
+    def _has_ended(self, generation: Generation, status: int) -> None:
+        living = self.living
+        if generation.pipe >= 0:
+            self._read(generation)  # its last words
+            self._forget_pipe(generation)
+        self._overseer.retire(generation.row)
+        if generation in living.old:
+            living.old.remove(generation)
+            log.info("%s has ended", generation)
+            return
+        self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
+        if generation is living.next:
+            living.next = None
+            if not generation.failed:
+                ended = f"the application's process ended {how_it_ended(status)} before it was ready"
+                self._cannot_start(generation, Failed(ended))
+            if living.current is None:
+                self._delay(generation)
+            return
+        living.current = None
+        if not self._stop.ordered:
+            self._delay(generation)
+            seconds = max(0.0, self._start_at - monotonic())
+            death = self._deaths.explain(generation.pid, status)
+            self._overseer.has_ended(death.reason, f"{generation} ended {death.text}")
+            log.error("SEP112 %s ended %s; another starts in %.1f s", generation, death.text, seconds)
+
+    def _delay(self, generation: Generation) -> None:
+        early = monotonic() - generation.started_at < EARLY_DEATH_S
+        self._early_deaths = self._early_deaths + 1 if early else 0
+        delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1)) if early else 0.0
+        self._start_at = monotonic() + delay
+
+    def _kill_late(self) -> None:
+        now = monotonic()
+        if self._trial is not None:
+            self._trial.kill_if_late()
+        starting, living = self.living.next, self.living
+        if starting is not None and living.current is not None and not starting.failed:
+            limit = starting.plan.startup_timeout
+            if now - starting.started_at > limit:
+                self._cannot_start(starting, Failed(f"it was not ready within {limit:g} s (--startup-timeout)"))
+                starting.signal(signal.SIGKILL)
+        for generation in living.old:
+            if now > generation.ends_at:
+                generation.ends_at = float("inf")
+                log.error("%s is killed: it has not ended in time", generation)
+                generation.signal(signal.SIGKILL)
+
+    def _forget_pipe(self, generation: Generation) -> None:
+        if generation.pipe >= 0:
+            self._poller.remove(generation.pipe)
+            os.close(generation.pipe)
+            generation.pipe = -1
+
+    # The end
+
+    def _end(self) -> None:
+        """Stop all generations gracefully; kill those that do not end in time."""
+        self._stop_watching()
+        self._listeners.shut()
+        self._signal_all(signal.SIGTERM)
+        longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
+        last = monotonic() + longest + 2 * KILL_MARGIN_S
+        starting_until = monotonic() + KILL_MARGIN_S
+        while self.living.all() and monotonic() < last:
+            self._reap()
+            if self.living.next is not None and monotonic() > starting_until:
+                self.living.next.signal(signal.SIGKILL)  # an import that never returns to Python
+            if self.living.all():
+                attendant = self._overseer if self._overseer.fileno() >= 0 else None
+                self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())), attendant)
+        self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: int) -> None:
+        for generation in self.living.all():
+            generation.signal(number)
+
+    def _kill(self) -> NoReturn:
+        self._signal_all(signal.SIGKILL)
+        exit_now(1)

@@ -1,0 +1,102 @@
+"""USR2: the supervisor replaces its program by execve(2), in the same process.
+
+Its pid, its children and its descriptors stay, so a container or a service manager notices nothing, and no client does.
+What changes is the program: another version of Septet or of Python. The new program reads the configuration, finds the
+listeners and the generations that live in a variable of its environment, and starts a generation of its own; when that
+is ready, the old one drains, as at HUP.
+
+There is no way back from execve(2). So the new program is tried first, in a child that reads the configuration, says
+that it can serve it, and ends. If the trial fails, the old program goes on. If the new generation cannot start later,
+the old generation goes on under the new supervisor.
+
+Signals are blocked before execve(2) and unblocked when the new program has set its handlers: blocked and pending
+signals survive execve(2), handlers do not (signal(7)).
+"""
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from septet.processes.children import ORDERS
+from septet.processes.orders import HANDLED_SIGNALS
+
+HANDOVER = "_SEPTET_HANDOVER"
+"""The variable with what the old program hands over, as JSON."""
+TRIAL = "_SEPTET_TRIAL"
+"""The variable with the descriptor at which a program that is tried says that it can serve."""
+
+_SAID = b"can serve"
+
+BLOCKED = (*ORDERS, *HANDLED_SIGNALS, signal.SIGCHLD)
+"""Signals that wait until the new program has its handlers."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """The child in which the new program is tried."""
+
+    pid: int
+    pipe: int
+    """The reading end of the pipe on which it says that it can serve."""
+    until: float
+    """When it is killed; on the clock of `monotonic`."""
+
+    @classmethod
+    def start(cls, timeout: float) -> "Trial":
+        """Start the program that this process would execute. Raises OSError."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            os.set_inheritable(writing, True)
+            pid = os.posix_spawn(sys.executable, sys.orig_argv, {**os.environ, TRIAL: str(writing)})
+        except OSError:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return cls(pid, reading, monotonic() + timeout)
+
+    def has_succeeded(self, status: int) -> bool:
+        """Whether it has said so, for a child that has ended with this wait status. Closes the pipe."""
+        os.set_blocking(self.pipe, False)
+        with suppress(BlockingIOError):
+            said = os.read(self.pipe, 64)
+            return status == 0 and said == _SAID
+        return False
+
+    def close(self) -> None:
+        os.close(self.pipe)
+
+    def kill_if_late(self) -> None:
+        if monotonic() > self.until:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def is_trial() -> bool:
+    """This program is tried, in a child of the one that it is to replace."""
+    return TRIAL in os.environ
+
+
+def report_success() -> None:
+    """For a program that is tried: it can serve."""
+    os.write(int(os.environ[TRIAL]), _SAID)
+
+
+def execute(state: dict[str, Any]) -> None:
+    """Replace the program; returns only by raising OSError. The descriptors that `state` names are inheritable."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+    try:
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, HANDOVER: json.dumps(state)})
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
+
+
+def handed_over() -> dict[str, Any] | None:
+    """What the predecessor has handed over; None if there is none. To be called once."""
+    text = os.environ.pop(HANDOVER, None)
+    return None if text is None else json.loads(text)

@@ -1,0 +1,383 @@
+"""The supervisor and its generations: reload without loss, and what happens when a new generation cannot start."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from septet.lab.drill.users import Users
+from support.client import Connection
+from support.models import WITH_WORKERS
+from support.processes import children
+from support.server import Server, serve
+from support.waiting import wait_until
+
+APP = "support.app_versions:{}"
+
+
+class Versions(Server):
+    """A server with a supervisor, for an application whose version is in a file of its directory."""
+
+    def __init__(self, model: str, interface: str, *options: str) -> None:
+        self.first = "one"
+        arguments = (APP.format(interface), *(("--model", model) if model else ()), "--supervisor", *options)
+        super().__init__(*arguments, bind=("127.0.0.1:0",) if model else ())
+
+    def prepare(self) -> None:
+        self.version(self.first)
+        if "--model" not in self.command:  # it is named in a file that is read anew
+            text = "model = 'epoll'\nbind = ['unix:one.sock', 'unix:two.sock']\n"
+            (self.directory / "septet.toml").write_text(text)
+            self._wait_ready = False
+
+    def version(self, name: str) -> None:
+        (self.directory / "version").write_text(name)
+
+    def generation(self) -> int:
+        """The pid of the generation that serves, when no other is left."""
+        wait_until(lambda: len(children(self.pid)) == 1, "there is one generation")
+        (child,) = children(self.pid)
+        return child.pid
+
+    def answers(self, version: str) -> bool:
+        return self.get("/").body.startswith(version.encode())
+
+    def reload(self, version: str) -> None:
+        """HUP, and wait until the new generation serves."""
+        before = self.stderr().count(" finishes its requests")
+        self.version(version)
+        self.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.stderr().count(" finishes its requests") > before, f"{version} is ready")
+        wait_until(lambda: self.answers(version), f"{version} serves")
+
+    def fails_to_reload(self, version: str) -> str:
+        """HUP, and wait until the log says that the old generation goes on; gives what was logged."""
+        position = len(self.stderr())
+        self.version(version)
+        self.send_signal(signal.SIGHUP)
+        wait_until(lambda: " goes on: " in self.stderr()[position:], f"{version} has failed")
+        return self.stderr()[position:]
+
+
+def lost(server: Server, events: list[tuple[float, object]], duration_s: float = 1.2) -> list[str]:
+    """Load the server with users of both kinds, while things happen; gives the reasons of what was lost."""
+    users = Users(server.address, "/", 8, 8, 150.0)  # type: ignore[arg-type]
+    tally = users.run(duration_s, events)  # type: ignore[arg-type]
+    assert tally.answered > 20
+    return [f"{loss.reason}, {'kept' if loss.keeps else 'new'}" for loss in tally.losses]
+
+
+def test_reload_loses_nothing(model: str, interface: str) -> None:
+    with Versions(model, interface) as server:
+        first = server.get("/").body
+
+        def reload(version: str) -> None:
+            server.version(version)
+            server.process.send_signal(signal.SIGHUP)
+
+        reasons = lost(server, [(0.2, lambda: reload("two")), (0.5, lambda: reload("three"))], 0.8)
+        assert reasons == []
+        wait_until(lambda: server.answers("three"), "the third generation serves")
+        assert first.startswith(b"one")
+        wait_until(lambda: len(children(server.pid)) == 1, "the old generations have ended")
+        assert server.running
+        server.tree()
+        if interface == "asgi":
+            assert "the application has ended one" in server.stderr()
+        server.stop()
+        assert not server.complaints()
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=" ".join)
+def test_generation_that_cannot_start_leaves_the_old_one(workers: tuple[str, ...]) -> None:
+    with Versions("epoll", "asgi", "--startup-timeout", "2", *workers) as server:
+        said = server.fails_to_reload("broken")
+        assert "ValueError: deliberate: this version is broken" in said
+        assert "app_versions.py" in said
+        assert "src/septet/" not in said  # the application's frames alone
+        assert "lifespan" not in said
+        assert "deliberate: no database" in server.fails_to_reload("unwell")
+        assert "it was not ready within 2 s (--startup-timeout)" in server.fails_to_reload("slow")
+        assert "ended with status 7 before it was ready" in server.fails_to_reload("exit")
+        (server.directory / "septet.toml").write_text("workers = 'many'\n")
+        position = len(server.stderr())
+        if not workers:
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: "the server goes on as it is" in server.stderr()[position:], "it is refused")
+        (server.directory / "septet.toml").unlink()
+        assert server.answers("one")
+        server.reload("two")
+        assert server.answers("two")
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "said"),
+    [
+        ("broken", 1, "septet: APP 'support.app_versions:asgi': importing support.app_versions failed: ValueError: "),
+        ("unwell", 3, "septet: the application did not start: deliberate: no database"),
+        ("exit", 1, "septet: the application's process ended with status 7 before it was ready"),
+    ],
+)
+def test_first_start_that_fails_ends_the_server(version: str, status: int, said: str) -> None:
+    server = Versions("epoll", "asgi")
+    server._wait_ready = False
+    server.first = version
+    with server:
+        assert server.wait() == status
+        assert server.stderr().splitlines()[-1].startswith(said)
+        assert "listening" not in server.stderr()
+
+
+@pytest.mark.parametrize("model", ["epoll", "prethreaded", "preforked"])
+def test_generation_that_is_killed_is_replaced(model: str) -> None:
+    with Versions(model, "wsgi") as server:
+        before = server.generation()
+
+        def kill() -> None:
+            server.tree()
+            os.kill(before, signal.SIGKILL)
+
+        reasons = lost(server, [(0.4, kill)])
+        assert len(reasons) <= 16, reasons  # those that it was just answering, one for each user at most
+        assert not any(reason.startswith("connecting") for reason in reasons), reasons
+        assert server.generation() != before
+        assert "ended by signal SIGKILL; another starts in" in server.stderr()
+
+
+def test_configuration_is_read_anew() -> None:
+    """At HUP: the file, and what it changes, in the new generation alone."""
+    with Versions("epoll", "wsgi") as server:
+        server.reload("two")
+        settings = server.directory / "septet.toml"
+        settings.write_text("server_header = 'other'\n")
+        server.reload("three")
+        assert server.get("/").get("server") == "other"
+
+
+def test_addresses_and_model_change() -> None:
+    """A new address is opened, and one that is no longer named is closed when the new generation serves."""
+    with Versions("", "wsgi") as server:
+        wait_until(lambda: server.stderr().count("listening on") == 2, "it is ready")
+        settings, paths = server.directory / "septet.toml", ("one.sock", "two.sock", "three.sock")
+
+        def reachable() -> list[bool]:
+            return [_answers(server.directory / path) for path in paths]
+
+        assert reachable() == [True, True, False]
+        settings.write_text("model = 'prethreaded'\nworkers = 2\nbind = ['unix:two.sock', 'unix:three.sock']\n")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: reachable() == [False, True, True], "the new addresses are served")
+        assert len(children(server.generation())) == 2
+        settings.write_text("bind = ['unix:two.sock', 'unix:no/such/directory/four.sock']\n")
+        position = len(server.stderr())
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: "cannot listen at unix:" in server.stderr()[position:], "the log says why")
+        assert reachable() == [False, True, True]
+
+
+def _answers(path: Path) -> bool:
+    try:
+        with Connection(str(path)) as connection:
+            return connection.request("GET", "/").status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", [("epoll",), ("forking",), ("preforked", "--workers", "2")], ids=" ".join)
+def test_upgrade_loses_nothing(how: tuple[str, ...]) -> None:
+    """The process stays and its program changes."""
+    model, *options = how
+    with Versions(model, "wsgi", *options) as server:
+
+        def upgrade() -> None:
+            server.tree()
+            server.version("two")
+            server.process.send_signal(signal.SIGUSR2)
+
+        assert lost(server, [(0.2, upgrade)]) == []
+        wait_until(lambda: server.answers("two"), "the new program's generation serves")
+        assert f"process {server.pid} runs Septet" in server.stderr()
+        server.generation()
+        assert server.stderr().count("listening on") == 1
+        server.reload("three")
+        assert server.answers("three")
+        server.stop()
+        assert not server.complaints()
+
+
+def test_upgrade_that_fails_leaves_the_old_program() -> None:
+    with Versions("epoll", "wsgi") as server:
+        before = server.generation()
+        (server.directory / "septet.toml").write_text("workers = 'many'\n")
+        server.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "USR2: the program that was tried ended with status 2" in server.stderr(), "it is refused")
+        assert "workers is 'many'" in server.stderr()
+        assert server.generation() == before
+        (server.directory / "septet.toml").unlink()
+        server.version("broken")
+        server.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "cannot start, and generation 1 " in server.stderr(), "the new program has tried")
+        assert server.answers("one")
+        assert server.generation() == before
+
+
+@pytest.mark.parametrize("how", [("epoll",), ("epoll", "--workers", "2"), ("preforked",)], ids=" ".join)
+def test_process_is_replaced_after_its_requests(how: tuple[str, ...]) -> None:
+    model, *options = how
+    with Versions(model, "wsgi", *options, "--max-requests", "20", "--max-requests-jitter", "10") as server:
+        first = {process.pid for process in server.tree()}
+        assert lost(server, []) == []
+        assert "for it has answered its number of requests (--max-requests)" in server.stderr()
+        wait_until(lambda: not first.issubset({process.pid for process in server.tree()}), "an old process has ended")
+        assert "ERROR" not in server.stderr()
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "1")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        (("--max-worker-memory", "1M"), r"for it uses \d+ MB"),
+        (("--max-worker-age", "0.1"), "for it has reached its age"),
+    ],
+)
+def test_process_is_replaced_by_its_parent(option: tuple[str, str], why: str, workers: tuple[str, ...]) -> None:
+    with Versions("epoll", "wsgi", *option, *workers) as server:
+        before = server.get("/").body
+        wait_until(lambda: server.get("/").body != before, "another process serves")
+        assert re.search(why, server.stderr())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_while_the_application_is_imported(number: signal.Signals) -> None:
+    server = Versions("epoll", "wsgi")
+    server._wait_ready = False
+    server.first = "slow"
+    with server:
+        wait_until(lambda: "is slow" in server.stderr(), "the application is imported")
+        server.send_signal(number)
+        assert server.wait() == 1
+        assert "septet: the application was not loaded yet when the order to stop came" in server.stderr()
+
+
+@pytest.mark.parametrize("how", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,)], ids=["TERM TERM", "QUIT"])
+def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
+    with serve("epoll", "wsgi", "--supervisor", "--workers", "2") as server, server.connect() as connection:
+        connection.send(f"GET /gate?gate={token} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        server.journal.wait_for(f"at gate {token}")
+        for number in how:
+            server.send_signal(number)
+        assert server.wait() == 1
+
+
+@pytest.mark.parametrize("model", [model for model in WITH_WORKERS if model in ("preforked", "epoll")])
+def test_one_worker_more_and_fewer(model: str) -> None:
+    with Versions(model, "wsgi", "--workers", "2") as server:
+
+        def workers() -> int:
+            server.tree()
+            return len(children(server.generation()))
+
+        assert workers() == 2
+        server.send_signal(signal.SIGTTIN)
+        wait_until(lambda: workers() == 3, "there is one more")
+        for number, wanted in ((signal.SIGTTOU, 2), (signal.SIGTTOU, 1), (signal.SIGTTIN, 2)):
+            server.send_signal(number)
+            wait_until(lambda wanted=wanted: workers() == wanted, f"there are {wanted}")  # type: ignore[misc]
+        assert server.answers("one")
+        assert "ERROR" not in server.stderr()
+
+
+@pytest.mark.parametrize("how", [("epoll",), ("epoll", "--workers", "2"), ("forking",)], ids=" ".join)
+def test_log_files_are_opened_anew(how: tuple[str, ...]) -> None:
+    model, *options = how
+    with Versions(model, "wsgi", "--access-log", "access.log", *options) as server:
+        log, old = server.directory / "access.log", server.directory / "access.log.1"
+        with server.connect() as kept:
+            assert kept.request("GET", "/before").status == 200
+            wait_until(lambda: "/before" in log.read_text(), "the line is written")
+            log.rename(old)
+            server.send_signal(signal.SIGUSR1)
+            pids = [process.pid for process in server.tree()]
+            wait_until(lambda: not any(_writes_to(pid, old) for pid in pids), "no process has the old file open")
+            assert kept.request("GET", "/after").status == 200
+        wait_until(lambda: "/after" in log.read_text(), "the new file has the line")
+        assert re.findall(r"GET (\S+)", old.read_text()) == ["/before"]
+
+
+def _writes_to(pid: int, path: Path) -> bool:
+    links = (f"/proc/{pid}/fd/{entry}" for entry in os.listdir(f"/proc/{pid}/fd"))
+    return any(os.path.exists(link) and os.path.samefile(link, path) for link in links)
+
+
+class Developed(Server):
+    """A server under --reload, whose application is a file in its directory."""
+
+    def __init__(self, interface: str, text: str) -> None:
+        self.interface, self.text = interface, text
+        super().__init__("shop:app", "--supervisor", "--reload", "--reload-exclude", "ignored")
+        self.command[self.command.index("--app-dir") + 1] = "."
+
+    def prepare(self) -> None:
+        (self.directory / "ignored").mkdir()
+        self.write(self.text)
+
+    def write(self, text: str) -> None:
+        """The application answers with this text, or has it as its code if it is none."""
+        whole = _SHOPS[self.interface].format(text) if text.isidentifier() else text
+        (self.directory / "shop.py").write_text(whole)
+
+    def page(self) -> str:
+        return self.get("/", "Accept: text/html").body.decode()
+
+
+_SHOPS = {
+    "wsgi": """\
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"{}"]
+""",
+    "asgi": """\
+import asyncio
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    if scope["path"] == "/events":
+        while True:
+            await send({{"type": "http.response.body", "body": b"data: event\\n\\n", "more_body": True}})
+            await asyncio.sleep(0.05)
+    await send({{"type": "http.response.body", "body": b"{}"}})
+""",
+}
+
+
+def test_changed_files_are_loaded(interface: str) -> None:
+    with Developed(interface, "one") as server, server.connect() as endless:
+        if interface == "asgi":
+            endless.send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert endless.read_head().status == 200
+        server.write("two")
+        wait_until(lambda: server.get("/").body == b"two", "the new code serves")
+        assert "shop.py, changed: generation 2 " in server.stderr()
+        server.write("def app(:\n")
+        wait_until(lambda: "SyntaxError" in server.page(), "browsers see the error")
+        assert "def app(:" in server.page()
+        assert server.get("/").body == b"two"
+        assert "SyntaxError: " in server.stderr()
+        before = server.stderr().count("starts")
+        (server.directory / "ignored" / "three.py").touch()
+        (server.directory / "notes.txt").touch()
+        server.write("three")
+        wait_until(lambda: server.page() == "three", "the mended code serves")
+        assert server.stderr().count("starts") == before + 1
+        server.tree()
+        server.stop()
+
+
+def test_first_code_that_does_not_run_is_waited_for() -> None:
+    with Developed("wsgi", "import no_such_module\n") as server:
+        wait_until(lambda: "no_such_module" in server.page(), "browsers see the error")
+        server.write("one")
+        wait_until(lambda: server.page() == "one", "the code serves")

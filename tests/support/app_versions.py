@@ -1,0 +1,40 @@
+"""An application whose answer is the text of a file that it read when it was imported, and which obeys that text."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+VERSION = Path(os.environ["CONTRACT_DIRECTORY"], "version").read_text().strip()
+
+if VERSION == "broken":
+    raise ValueError("deliberate: this version is broken")
+if VERSION == "slow":
+    print("this version is slow", file=sys.stderr, flush=True)
+    time.sleep(60)
+if VERSION == "exit":
+    os._exit(7)
+
+
+def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.05)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{VERSION} {os.getpid()}".encode()]
+
+
+async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        if VERSION == "unwell":
+            await send({"type": "lifespan.startup.failed", "message": "deliberate: no database"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("the application has ended", VERSION, file=sys.stderr, flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": f"{VERSION} {os.getpid()}".encode()})
