@@ -1,5 +1,6 @@
 """Whether a configuration makes sense: each value by itself, and those that only make sense together."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,25 @@ def test_something_must_be_served() -> None:
 def test_proxies_are_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         check(Config(**values))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"supervisor": False, "max_requests": 5}, "--max-requests is 5, but must be left out without a supervisor"),
+        ({"supervisor": False, "max_worker_memory": "5M"}, "--max-worker-memory is 5M, but must be left out without"),
+        ({"model": "forking", "max_requests": 5}, "--max-requests is 5, but must be left out with the model forking"),
+        ({"supervisor": False, "reload": True}, "--reload is on, but needs the supervisor, and --supervisor is off"),
+        (
+            {"max_worker_memory": "much"},
+            "--max-worker-memory is 'much', but must be a number of bytes, or of K, M or G",
+        ),
+    ],
+)
+def test_replacing_takes_another_process(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        check(Config(**options))
+
+
+def test_workers_are_replaced_without_a_supervisor() -> None:
+    check(Config(supervisor=False, workers=2, max_requests=5, max_worker_age=1.0))

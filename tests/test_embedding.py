@@ -276,3 +276,9 @@ def test_run_returns_to_its_program(name: str) -> None:
             program.send_signal(number)
         assert program.stdout.read() == "went on\n", program.stderr.read()
     assert program.returncode == 0
+
+
+def test_supervisor_is_for_the_command() -> None:
+    for options in ({"supervisor": True}, {"reload": True}, {"max_requests": 5}):
+        with pytest.raises(septet.UsageError, match="supervisor"):
+            septet.Server(lambda environ, start_response: [], **options)

@@ -159,6 +159,8 @@ def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any]:
     values = {name: _value(name, value) for name, value in options.items()}
     if isinstance(application, str):
         values["app"], application = application, None
+    if values.setdefault("supervisor", False):
+        raise UsageError("supervisor is True, but must be left out: only septet serve has one")
     config = Config(**values)
     check(config, {name: name for name in _OPTIONS})
     if application is None:

@@ -11,9 +11,10 @@ STOPPING_S = 0.3
 """Seconds after the order to stop for two cases: the rest of a head or body, if the application is not called yet; and
 a client that has its answer, to close its side."""
 
-DRAINING_S = 1.0
+DRAINING_S = 2.0
 """Seconds that an idle connection is kept after the order to drain. A client that sends its next request within this
-time is told in the answer that the connection ends; closing at once could meet that request on its way."""
+time is told in the answer that the connection ends; closing at once could meet that request on its way. HTTP/1.1 has no
+better way: a request that crosses the end of an idle connection is lost (RFC 9112 section 9.5)."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

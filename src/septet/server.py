@@ -12,7 +12,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from septet import __version__, forked, models
+from septet import __version__, forked, inventory, models
 from septet.apps import problem_page
 from septet.apps.site import Site
 from septet.console import attended
@@ -274,6 +274,9 @@ class SupervisedServer:
         self._listeners.close_others(listeners)
         if self._console is not None:
             self._console.began(config, listeners)
+        if inventory.has_loop(config.model):
+            for listener in listeners:
+                listener.undefer()
         if listeners != self._announced:
             self._announced = listeners
             announce(config.model, listeners, workers)

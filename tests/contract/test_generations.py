@@ -9,7 +9,7 @@ import pytest
 
 from septet.lab.drill.users import Users
 from support.client import Connection
-from support.models import WITH_WORKERS
+from support.models import MODELS
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -69,6 +69,10 @@ def lost(server: Server, events: list[tuple[float, object]], duration_s: float =
     return [f"{loss.reason}, {'kept' if loss.keeps else 'new'}" for loss in tally.losses]
 
 
+@pytest.mark.parametrize(
+    ("model", "interface"),
+    [*((model, "wsgi") for model in MODELS), ("forking", "asgi"), ("prethreaded", "asgi"), ("epoll", "asgi")],
+)
 def test_reload_loses_nothing(model: str, interface: str) -> None:
     with Versions(model, interface) as server:
         first = server.get("/").body
@@ -177,6 +181,14 @@ def test_addresses_and_model_change() -> None:
         assert reachable() == [False, True, True]
 
 
+def _connects(server: Server) -> bool:
+    try:
+        server.connect().close()
+    except OSError:
+        return False
+    return True
+
+
 def _answers(path: Path) -> bool:
     try:
         with Connection(str(path)) as connection:
@@ -268,10 +280,11 @@ def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
         server.journal.wait_for(f"at gate {token}")
         for number in how:
             server.send_signal(number)
+            wait_until(lambda: not server.running or not _connects(server), "the signal is handled")
         assert server.wait() == 1
 
 
-@pytest.mark.parametrize("model", [model for model in WITH_WORKERS if model in ("preforked", "epoll")])
+@pytest.mark.parametrize("model", ["preforked", "epoll"])
 def test_one_worker_more_and_fewer(model: str) -> None:
     with Versions(model, "wsgi", "--workers", "2") as server:
 
@@ -371,9 +384,13 @@ def test_changed_files_are_loaded(interface: str) -> None:
         (server.directory / "notes.txt").touch()
         server.write("three")
         wait_until(lambda: server.page() == "three", "the mended code serves")
+        if interface == "asgi":
+            cancelled = "INFO septet: GET /events was cancelled, because its connection has ended"
+            wait_until(lambda: cancelled in server.stderr(), "the old generation has cut the stream")
         assert server.stderr().count("starts") == before + 1
         server.tree()
         server.stop()
+        assert not server.complaints()
 
 
 def test_first_code_that_does_not_run_is_waited_for() -> None:
@@ -381,3 +398,16 @@ def test_first_code_that_does_not_run_is_waited_for() -> None:
         wait_until(lambda: "no_such_module" in server.page(), "browsers see the error")
         server.write("one")
         wait_until(lambda: server.page() == "one", "the code serves")
+
+
+def test_idle_connection_is_told_of_its_end() -> None:
+    with Versions("epoll", "wsgi") as server, server.connect() as idle:
+        assert idle.request("GET", "/").status == 200
+        server.version("two")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: " finishes its requests" in server.stderr(), "the old generation drains")
+        idle.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # its connection is still open
+        answer = idle.read_response()
+        assert answer.body.startswith(b"one")
+        assert answer.get("connection") == "close"
+        server.stop()

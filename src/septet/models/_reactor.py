@@ -65,6 +65,8 @@ class Reactor:
         """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
         because `Leaders` uses a connection from two threads."""
         self.stopping = False
+        self.draining = False
+        """It stops because its successor serves."""
         self._ended = False
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
@@ -235,6 +237,9 @@ class Reactor:
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
+        if self.draining and not self.service.stop.draining:  # the order to stop has followed
+            self.draining = False
+            self.loop.call_soon(self._wind_down)
         self._deadline_timer = self.loop.call_later(min(longest_s, shortest / 4), self._check_deadlines)
         self._check_some_deadlines(list(self._connections))
 
@@ -276,7 +281,7 @@ class Reactor:
     def _wind_down(self) -> None:
         for listener in self.service.listeners:
             self.stop_accepting(listener)
-        draining = self.service.stop.draining
+        draining = self.draining = self.service.stop.draining
         if draining:
             for listener in self.service.listeners:
                 self.accept_last(listener)

@@ -30,6 +30,9 @@ class ListenerSet:
         keys = _keys(binds)
         missing = [key for key in keys if key not in self._open]
         opened = open_listeners([parse_address(text) for text, _ in missing], backlog)
+        for key in keys:
+            if key in self._open and self._open[key].inherited < 0:
+                self._open[key].sock.listen(backlog)  # it may have changed
         self._open |= dict(zip(missing, opened, strict=True))
         return tuple(self._open[key] for key in keys)
 

@@ -155,6 +155,11 @@ class Listener:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, whole)
         return whole
 
+    def undefer(self) -> None:
+        """Have the kernel hold back no client: a process that has called `defer` has a successor of another kind."""
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
+
     def shut(self) -> None:
         """Accept no more clients. They are refused once every process that shares the socket has shut it."""
         if self._given is not None and self._pid == os.getpid() and self.sock.fileno() >= 0:

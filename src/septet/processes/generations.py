@@ -282,8 +282,9 @@ class Generations:
         # Else when the next generation is ready or has failed, or the trial of another program is over.
         while self._orders and self.living.next is None and self._trial is None:
             number, why = self._orders.popleft()
-            if number == signal.SIGHUP:  # of several, one new generation is enough
-                self._orders = deque(each for each in self._orders if each[0] != signal.SIGHUP)
+            if number in (signal.SIGHUP, signal.SIGUSR2):  # of several of a kind, one is enough
+                self._orders = deque(each for each in self._orders if each[0] != number)
+            if number == signal.SIGHUP:
                 self.reload(why)
             elif number == signal.SIGUSR2:
                 self._try_upgrade()
@@ -408,8 +409,9 @@ class Generations:
         """In the child: the whole life of a generation."""
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
-        if self._watcher is not None:
-            os.close(self._watcher.pipe)
+        for held in (self._watcher, self._trial):
+            if held is not None:
+                os.close(held.pipe)
         self._stop.close_in_child()
         self._overseer.close_in_child()
         self._overseer.occupy(row)

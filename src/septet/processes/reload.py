@@ -5,6 +5,7 @@ by a pipe, a line for each change, and dies with the supervisor.
 """
 
 import importlib.util
+import logging
 import os
 import signal
 from collections.abc import Collection, Iterator, Sequence
@@ -114,6 +115,7 @@ class FileWatcher:
         unblock_orders()
         from watchfiles import DefaultFilter, watch
 
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         ignored = DefaultFilter()  # version control, caches, virtual environments, files of editors
 
         def counts(change: object, path: str) -> bool:

@@ -74,7 +74,7 @@ def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> Non
         value = getattr(config, name)
         if value and not (config.supervisor or config.workers or inventory.concurrency(config.model) == "processes"):
             raise UsageError(
-                f"{called[name]} is {value}, but must be left out with --no-supervisor and without --workers: "
+                f"{called[name]} is {value}, but must be left out without a supervisor and without workers: "
                 "there is no process that could replace this one"
             )
     if config.max_requests and "workers" not in inventory.takes(config.model):
