@@ -75,6 +75,7 @@ class AccessLog(LoggedAccess):
                 return cls(_standard_output(), format, exclude)
             opened = cls(open(path, "ab", buffering=0, opener=_open_nowait), format, exclude)  # noqa: SIM115
             opened._sink.begin_a_line()
+            opened._sink.reopen_at_usr1(path)
             return opened
         except OSError as error:
             raise Failed(f"cannot write the access log {path}: {error.strerror}") from error

@@ -32,6 +32,10 @@ MIN_LOOK_S = 0.05
 MAX_LOOK_S = 1.0
 
 
+ANSWERED = "its client is answered 504"
+CUT = "its client is cut off in the middle of the answer"
+
+
 class Running(Protocol):
     """A request of an application, as a model knows it."""
 
@@ -43,8 +47,8 @@ class Running(Protocol):
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for it now; None if none does."""
 
-    def end(self) -> str:
-        """Answer the client 504, or cut its connection, and cancel the task. Says which, for the log."""
+    def end(self) -> None:
+        """Answer the client 504, or cut its connection if the answer has begun, and cancel the task."""
 
     def is_stuck(self) -> bool:
         """The request still has a thread, or its loop does not run."""
@@ -137,13 +141,12 @@ class RequestWatch:
         described = _described(exchange, took_ns)
         stacks = dump(running.loop, running.thread(), running.task)  # before anything is ended
         self._count()
+        outcome = CUT if exchange.responding else ANSWERED
+        # Logged first: the process of a client of forking may end with the connection.
         log.error(
-            "SEP101 a request exceeds --request-timeout %g: %s; %s\n%s",
-            self.timeout_s,
-            described,
-            running.end(),
-            stacks,
+            "SEP101 a request exceeds --request-timeout %g: %s; %s\n%s", self.timeout_s, described, outcome, stacks
         )
+        running.end()
         self._late.append(_Late(running, described, time.monotonic() + GRACE_S))
 
     def _is_stuck(self, late: _Late) -> None:
@@ -159,7 +162,7 @@ class RequestWatch:
         elif not self._retiring:
             self._retiring = True
             log.error(
-                "SEP102 %s: %s; process %d takes no new requests, lets the others finish, and is replaced",
+                "SEP102 %s: %s; process %d is replaced: it lets the others finish, and takes no new requests then",
                 late.described,
                 what,
                 os.getpid(),

@@ -186,7 +186,7 @@ class Supervisor(Generic[Served]):
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
-            if self._service.recycling and self._announced:
+            if self._announced:
                 self._recycle()
             self._fill()
             serving = self._serving
