@@ -49,6 +49,9 @@ from septet.metrics.table import Row, Snapshot, Table
 
 SAMPLE_S = 1.0
 
+PSS_S = 10.0
+"""Seconds for which what a process has of memory is not asked for again."""
+
 DESCRIBED = 64
 """Processes of which details are read from /proc; those of more are only summed."""
 
@@ -159,6 +162,8 @@ class Reader:
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
         self._shares: dict[int, Shares] = {}
+        self._pss: dict[int, tuple[float, int | None]] = {}
+        """When it was read, and the bytes, by pid."""
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
 
@@ -288,10 +293,20 @@ class Reader:
             "cpu": round(shares.cpu, 3),
             "saturation": None if lanes[KIND] in IDLE_KINDS else round(shares.saturation, 3),
             "resident_bytes": used.resident_bytes if used else 0,
-            "proportional_bytes": proportional_bytes(pid),
+            "proportional_bytes": self._proportional(pid),
             "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
             "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
         }
+
+    def _proportional(self, pid: int) -> int | None:
+        """PSS. The kernel walks through all pages of the process for it: milliseconds where they are many."""
+        now = time.monotonic()
+        at, known = self._pss.get(pid, (-PSS_S, None))
+        if now - at >= PSS_S:
+            known = proportional_bytes(pid)
+            self._pss = {each: value for each, value in self._pss.items() if now - value[0] < 2 * PSS_S}
+            self._pss[pid] = now, known
+        return known
 
 
 def row_of(snapshot: Snapshot, pid: int) -> Row:
