@@ -26,7 +26,8 @@ from septet.net.listener import Listener, open_listeners
 from septet.processes import upgrade
 from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
-from septet.processes.generations import Generations, Plan, Report
+from septet.processes.generation import Plan, Report
+from septet.processes.generations import Generations
 from septet.processes.orders import Stop
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed

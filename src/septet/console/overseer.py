@@ -95,6 +95,10 @@ class Console:
 
     # For `processes.generations`
 
+    @property
+    def has_turns(self) -> bool:
+        return self.monitor is not None
+
     def fileno(self) -> int:
         return self._endpoint.fileno() if self._endpoint is not None else -1
 

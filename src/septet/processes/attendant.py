@@ -19,6 +19,10 @@ class Attendant(Protocol):
 class Overseer(Attendant, Protocol):
     """What a supervisor of generations does beside them: the console, and the table of metrics."""
 
+    @property
+    def has_turns(self) -> bool:
+        """`turn` is to be called every second."""
+
     def allot(self) -> int:
         """A row of the table for a generation that is about to be forked; 0 if there is no table. Raises OSError."""
 

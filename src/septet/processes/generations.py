@@ -25,28 +25,27 @@ needed and cannot start is tried again MAX_FAILED_STARTS times; then the supervi
 gives up at once, with the exit status that the generation would have had.
 """
 
-import json
 import logging
 import os
 import signal
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from types import FrameType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from septet import forked
-from septet.errors import Failed, Refused, SeptetError, UsageError
+from septet.errors import Failed, SeptetError
 from septet.pollers import READABLE, Poll
 from septet.processes import orders
 from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
 from septet.processes.deaths import Deaths, how_it_ended, log_crashes
+from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
-from septet.processes.recycling import Life, Recycling
 from septet.processes.reload import FileWatcher, Watched
 from septet.processes.supervisor import (
     EARLY_DEATH_S,
@@ -61,137 +60,12 @@ from septet.streams import flush
 log = logging.getLogger("septet")
 
 CHECK_S = 1.0
-"""How often generations are looked for that have ended or are late, in case a signal was missed."""
+"""How often generations are looked at that may be late, or that may have to be replaced."""
+SELDOM_S = 10.0
+"""How often they are looked at otherwise, in case a signal was missed."""
 
 RECYCLE_AGAIN_S = 5.0
 """A generation is replaced at most so often for its age, its memory or its requests."""
-
-_KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
-
-
-class Report:
-    """The generation's end of the pipe: what it tells the supervisor. For any thread; each line is one write(2)."""
-
-    def __init__(self, pipe: int) -> None:
-        self._pipe = pipe
-        forked.register(self)
-
-    def ready(self, workers: int) -> None:
-        """Clients are accepted from now on, by so many processes."""
-        self._write({"ready": workers})
-
-    def failed(self, error: SeptetError) -> None:
-        """It cannot start."""
-        traceback = getattr(error, "traceback", "")
-        self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
-
-    def retire(self, why: str) -> None:
-        """It asks for a successor."""
-        self._write({"retire": why})
-
-    def tell(self, text: str) -> None:
-        """Something has happened to one of its workers."""
-        self._write({"tell": text})
-
-    def _write(self, message: dict[str, Any]) -> None:
-        with suppress(OSError):  # the supervisor is gone
-            os.write(self._pipe, json.dumps(message).encode() + b"\n")
-
-    def close_in_child(self) -> None:
-        with suppress(OSError):
-            os.close(self._pipe)
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Plan:
-    """What a generation is to be."""
-
-    run: Callable[[Report], int]
-    """Called in its process, with TERM at its default; gives the exit status."""
-    began: Callable[[int], None]
-    """Called in the supervisor when it is ready, with the number of processes that serve."""
-    graceful_timeout: float
-    startup_timeout: float
-    recycling: Recycling
-    """When the generation is replaced, if it has no workers of its own."""
-    instead: Callable[[Report], int] | None = None
-    """What is run if the very first generation cannot start. None: the server ends."""
-    failed: Callable[[str], None] = lambda text: None
-    """Called in the supervisor with a text when a generation cannot start, and with an empty one when one is ready."""
-
-
-@dataclass(slots=True, eq=False)
-class Generation:
-    """One process, and what is known of it."""
-
-    number: int
-    pid: int
-    pipe: int
-    """The reading end; -1 when it is closed."""
-    plan: Plan
-    started_at: float
-    life: Life
-    row: int = 0
-    """In the table of metrics; 0: there is none."""
-    failed: bool = False
-    """It has reported, or we have logged, why it cannot start."""
-    ends_at: float = float("inf")
-    """When it is killed if it has not ended; on the clock of `monotonic`."""
-    unread: bytes = b""
-
-    def __str__(self) -> str:
-        return f"generation {self.number} (pid {self.pid})"
-
-    def messages(self) -> list[dict[str, Any]]:
-        """What it has reported since the last call."""
-        try:
-            data = os.read(self.pipe, 65536)
-        except BlockingIOError:
-            return []
-        *lines, self.unread = (self.unread + data).split(b"\n")
-        return [json.loads(line) for line in lines]
-
-    def signal(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
-    def handed_over(self, current: bool) -> dict[str, Any]:
-        """What another program, in this process, has to know of it. Its pipe stays open there."""
-        os.set_inheritable(self.pipe, True)
-        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
-        return {**known, "graceful_timeout": self.plan.graceful_timeout, "row": self.row}
-
-
-def _keep_text(text: str) -> None:
-    """For the generation that shows the text."""
-
-
-class Handed(Protocol):
-    """The listening sockets, as far as the supervisor knows them (`net.handover.ListenerSet`)."""
-
-    def shut(self) -> None:
-        """Accept no more clients."""
-
-    def hand_over(self) -> list[dict[str, Any]]:
-        """What another program needs to go on with them."""
-
-    def keep(self) -> None:
-        """They were not handed over after all."""
-
-
-@dataclass(slots=True)
-class Living:
-    """The generations that there are."""
-
-    current: Generation | None = None
-    """The one that serves."""
-    next: Generation | None = None
-    """The one that starts."""
-    old: list[Generation] = field(default_factory=list)
-    """Those that drain."""
-
-    def all(self) -> list[Generation]:
-        return [each for each in (self.next, self.current, *self.old) if each is not None]
 
 
 class Generations:
@@ -242,9 +116,7 @@ class Generations:
         """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
         generation can start."""
         self._handle_signals()
-        if self._watched is not None:
-            self._watcher = FileWatcher(self._watched)
-            self._poller.add(self._watcher.pipe, READABLE)
+        self._start_watching()
         self._begin(self._plan, self._first)
         self._poller.add(self._stop.fileno(), READABLE)
         if self._overseer.fileno() >= 0:
@@ -283,7 +155,8 @@ class Generations:
         while self._orders and self.living.next is None and self._trial is None:
             number, why = self._orders.popleft()
             if number in (signal.SIGHUP, signal.SIGUSR2):  # of several of a kind, one is enough
-                self._orders = deque(each for each in self._orders if each[0] != number)
+                for again in [each for each in list(self._orders) if each[0] == number]:  # a handler may add to them
+                    self._orders.remove(again)
             if number == signal.SIGHUP:
                 self.reload(why)
             elif number == signal.SIGUSR2:
@@ -339,6 +212,7 @@ class Generations:
         self._overseer.keep()
         for each in living:
             os.set_inheritable(each.pipe, False)
+        self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
         """Go on with the generations of the program that this one has replaced."""
@@ -422,8 +296,11 @@ class Generations:
     # What happens
 
     def _wait(self) -> None:
-        timeout = CHECK_S
-        if self.living.current is None and self.living.next is None:
+        living = self.living
+        busy = living.next is not None or living.old or self._trial is not None or self._plan.recycling
+        busy = busy or self._overseer.has_turns
+        timeout = CHECK_S if busy else SELDOM_S
+        if living.current is None and living.next is None:
             timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
         reporting = {found for found, _ in self._poller.wait(timeout)}
         self._stop.drain_and_check()
@@ -452,6 +329,11 @@ class Generations:
             starting.failed = True
             starting.signal(signal.SIGKILL)
 
+    def _start_watching(self) -> None:
+        if self._watched is not None:
+            self._watcher = FileWatcher(self._watched)
+            self._poller.add(self._watcher.pipe, READABLE)
+
     def _stop_watching(self) -> None:
         if self._watcher is not None:
             self._poller.remove(self._watcher.pipe)
@@ -464,11 +346,7 @@ class Generations:
             if "ready" in message:
                 self._is_ready(generation, message["ready"])
             elif "failed" in message:
-                kind = _KINDS[message["status"]]
-                error = kind(message["failed"])
-                if isinstance(error, Failed):
-                    error.traceback = message["traceback"]
-                self._cannot_start(generation, error)
+                self._cannot_start(generation, failure_of(message))
             elif "retire" in message:
                 generation.life.asked = message["retire"]
             elif "tell" in message:
@@ -504,7 +382,7 @@ class Generations:
         generation.plan.failed(f"{getattr(error, 'traceback', '')}{error}")
         if not self.served and generation.plan.instead is not None:
             log.error("%s%s; a change of its files is waited for", getattr(error, "traceback", ""), error)
-            self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=_keep_text)
+            self._plan = replace(generation.plan, run=generation.plan.instead, instead=None, failed=keep_text)
             return
         self._failed_starts += 1
         needed = self.living.current is None

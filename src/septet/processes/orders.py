@@ -73,7 +73,8 @@ class Stop:
         self._supervised = supervised
         self._parent = parent
         self._draining: mmap = parent._draining if parent else mmap(-1, 1)
-        """1 if the order is to drain; shared with the children that are forked for clients."""
+        """1 if the order is to drain. The children that are forked for clients see what their parent has written."""
+        self._drains = False
         if parent:
             self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
@@ -122,7 +123,7 @@ class Stop:
     @property
     def draining(self) -> bool:
         """The order that has come is to drain: a successor serves already."""
-        return self._draining[0] == 1
+        return self._drains and self._draining[0] == 1
 
     def drain_and_check(self) -> bool:
         """True if the order has come; else drain the descriptor, which a signal has made readable."""
@@ -136,8 +137,13 @@ class Stop:
     def check_parent(self) -> bool:
         """True if the order has come, here or to the parent; for a child that has not waited since."""
         if self._parent is not None and not self.ordered and is_readable(self._parent._order):
-            self.order()
+            self.order(drain=self._parent.draining_of_children)
         return self.ordered
+
+    @property
+    def draining_of_children(self) -> bool:
+        """For a child that was forked for a client: what the order to its parent is, as far as both can know."""
+        return self._draining[0] == 1
 
     def wait(self) -> None:
         """Wait until the order comes. For the main thread, where signals arrive."""
@@ -167,7 +173,9 @@ class Stop:
         handler."""
         first = not self.ordered
         if first or not drain:
-            self._draining[0] = drain
+            self._drains = drain
+            if self._parent is None:
+                self._draining[0] = drain
         self.ordered = True
         os.eventfd_write(self._order, 1)
         if self.on_order:
