@@ -297,8 +297,8 @@ class Generations:
 
     def _wait(self) -> None:
         living = self.living
-        busy = living.next is not None or living.old or self._trial is not None or self._plan.recycling
-        busy = busy or self._overseer.has_turns
+        watched = self._trial is not None or self._plan.recycling or self._overseer.has_turns
+        busy = living.next is not None or living.old or watched
         timeout = CHECK_S if busy else SELDOM_S
         if living.current is None and living.next is None:
             timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
