@@ -177,14 +177,13 @@ def run(
         service.counted.begin(None if retire is None else partial(retire, ANSWERED))
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
-    has_workers = bool(config.workers) and models.concurrency(config.model) != "processes"
+    own = attended(config, service, _has_workers(config)) if monitor is None else nullcontext(service)
     try:
-        own = attended(config, service, has_workers or config.model == "preforked")
-        with own if monitor is None else nullcontext(service) as service:
+        with own as service:
             gc.collect()
             gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
-            if has_workers:
-                supervise(service, run_model, config.workers or 1)
+            if config.workers and models.concurrency(config.model) != "processes":
+                supervise(service, run_model, config.workers)
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)

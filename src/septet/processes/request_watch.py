@@ -133,7 +133,7 @@ class RequestWatch:
     def _since(self, exchange: Any, began_ns: int) -> int:
         """When the time began to run: with the whole head, or after a body with the application's call, because a body
         has deadlines of its own. 0: not yet."""
-        return int(exchange.called_ns) if exchange.request.has_body else began_ns
+        return int(getattr(exchange, "called_ns", began_ns)) if exchange.request.has_body else began_ns
 
     def _end(self, exchange: Any, took_ns: int) -> None:
         assert self._find is not None, "`start` comes first"
