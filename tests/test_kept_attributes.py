@@ -37,7 +37,7 @@ EMPTIED = "holds requests or connections in flight, and each takes itself out at
 
 SESSION = {
     CONNECTION: "_rules client server http exchange delivery _peer_unnamed",
-    NUMBER: "since lost ended _discarded",
+    NUMBER: "since lost ended _discarded _draining",
     NEW: "phase output file later body observer_state request _fault _pace _admitted",
 }
 """`delivery`: the carrier itself, or None. `exchange`: the session itself. `client` may be named anew by a proxy's
@@ -69,7 +69,7 @@ KEPT: dict[type, dict[str, str]] = {
     },
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
-        NUMBER: "_deferred_s _mask _half_closed_at",
+        NUMBER: "_deferred_s _mask _half_closed_at _drains",
     },
     Acceptor: {
         SERVER: "stop metrics service _exhaustion _waiting_threads _listeners _poller _deferred_s watched_listeners "
@@ -104,13 +104,13 @@ KEPT: dict[type, dict[str, str]] = {
     Reactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
         "_deadline_timer _paused",
-        NUMBER: "stopping _ended",
+        NUMBER: "stopping draining _ended",
         EMPTIED: "due _connections _tasks",
     },
     RingReactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "_deadline_timer _paused _ring _accepts",
-        NUMBER: "stopping _ended",
+        "_deadline_timer _paused _ring _accepts _cancelled",
+        NUMBER: "stopping draining _ended",
         EMPTIED: "due _connections _tasks closing",
     },
 }

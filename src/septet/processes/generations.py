@@ -463,7 +463,9 @@ class Generations:
         """Stop all generations gracefully; kill those that do not end in time."""
         self._stop_watching()
         self._listeners.shut()
-        self._signal_all(signal.SIGTERM)
+        for generation in self.living.all():
+            if not generation.failed:  # else it ends by itself
+                generation.signal(signal.SIGTERM)
         longest = max((each.plan.graceful_timeout for each in self.living.all()), default=0.0)
         last = monotonic() + longest + 2 * KILL_MARGIN_S
         starting_until = monotonic() + KILL_MARGIN_S

@@ -83,6 +83,11 @@ def _field_name(text: str) -> None:
         raise ValueError("must be the name of a header field, such as X-Request-ID (RFC 9110, section 5.1)")
 
 
+def _pattern(text: str) -> None:
+    if not text:
+        raise ValueError("must be a pattern such as build or *_test.py")
+
+
 def _field_value(text: str) -> None:
     if not _FIELD_VALUE.fullmatch(text):
         raise ValueError("must be printable ASCII without blanks at its ends (RFC 9110, section 5.5)")
@@ -222,6 +227,7 @@ class Config:
         _MODEL,
         "Paths whose changes do not count: a pattern of a path in that directory, or of one of its names, such as "
         "build or *_test.py. May be repeated.",
+        rule=Spelled("a pattern such as build or *_test.py", _pattern),
         metavar="PATTERN",
         unset="none",
         needs="reload",
