@@ -39,9 +39,9 @@ def test_sums_do_not_fall_when_generations_change(model: str, workers: tuple[str
             assert server.get("/").status == 200
             wait_until(lambda count=count: answered(server) == count, "it is counted")
             server.send_signal(number)
-            wait_until(lambda before=before: serving(server) and not serving(server) & before, "others serve")
+            wait_until(lambda before=before: serving(server) and not serving(server) & before, "others are there")
+            wait_until(lambda: ask(server, "/readyz").status == 200, "they serve")
             assert answered(server) == count
-            assert ask(server, "/readyz").status == 200
         kinds = [each["kind"] for each in status(server)["processes"]]
         assert kinds.count("supervisor") == 1
         assert kinds.count("generation") == (1 if workers else 0)

@@ -157,7 +157,7 @@ class Listener:
 
     def undefer(self) -> None:
         """Have the kernel hold back no client: a process that has called `defer` has a successor of another kind."""
-        if self.sock.family != socket.AF_UNIX:
+        if self.sock.family != socket.AF_UNIX and self.sock.fileno() >= 0:  # else the order to stop has shut it already
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
 
     def shut(self) -> None:
