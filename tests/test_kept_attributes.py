@@ -70,7 +70,6 @@ KEPT: dict[type, dict[str, str]] = {
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
         NUMBER: "_deferred_s _mask _half_closed_at _drains",
-        "changed when the time for a request is up, after which the connection ends": "__class__",
     },
     Acceptor: {
         SERVER: "stop metrics service _exhaustion _waiting_threads _listeners _poller _deferred_s watched_listeners "
@@ -80,7 +79,7 @@ KEPT: dict[type, dict[str, str]] = {
     Waker: {SERVER: "lock poller __weakref__", NUMBER: "_descriptor _is_waiting"},
     AsgiThread: {
         SERVER: "_stop _graceful_timeout _lifespan _startup_result _starting _thread _loop _starter _wakeup_descriptor "
-        "_cut_timer _monitor",
+        "_cut_timer",
         NUMBER: "_wakeup_pending _all_clients_done _is_serving _ended",
         EMPTIED: "_calls _exchanges _tasks",
     },
@@ -94,8 +93,8 @@ KEPT: dict[type, dict[str, str]] = {
         "None again when `answer` returns": "item request",
     },
     Leaders: {
-        SERVER: "order capacity _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader "
-        "_loop_ended _watcher",
+        SERVER: "order _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader _loop_ended "
+        "_watcher",
         NUMBER: "_busy_followers _idle_followers _threads promoting ended _failures",
         EMPTIED: "_due _jobs",
         "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",

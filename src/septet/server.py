@@ -15,22 +15,21 @@ from typing import Any
 from septet import __version__, forked, inventory, models
 from septet.apps import problem_page
 from septet.apps.site import Site
-from septet.console import Console, Desk, attended
+from septet.console import attended
+from septet.console.overseer import Console, count_generation
 from septet.errors import Failed, SeptetError, UsageError
 from septet.logs import configure
 from septet.metrics.monitor import Monitor
-from septet.metrics.table import Table
 from septet.net.address import parse_address
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
 from septet.processes import upgrade
 from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
-from septet.processes.deaths import log_crashes
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop
-from septet.processes.recycling import Recycling
+from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
@@ -53,7 +52,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
     """
     share_heap()
-    _configure_logs(config)
+    configure(config.log_level, config.log_format, config.log_config)
     if upgrade.is_trial():
         prepared(config)
         upgrade.report_success()
@@ -128,8 +127,7 @@ def _with_absolute_paths(config: Config) -> Config:
     }
     if config.access_log in ("-", "logger"):
         del logs["access_log"]
-    metrics_bind = _absolute(config.metrics_bind) if config.metrics_bind else None
-    return replace(config, bind=tuple(map(_absolute, config.bind)), metrics_bind=metrics_bind, **logs)
+    return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)
 
 
 def _absolute(bind: str) -> str:
@@ -158,32 +156,34 @@ def run(
     listeners: tuple[Listener, ...],
     stop: Stop,
     announce: Callable[[int], None],
-    report: Report | None = None,
-    table: Table | None = None,
+    retire: Callable[[str], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
-    announce: called with the number of processes that serve, when they are ready. report, table: of a generation, whose
-    supervisor answers at the endpoint of metrics and orders.
+    announce: called with the number of processes that serve, when they are ready. retire: called in any thread with a
+    reason for which this process is to be replaced; None: there is no supervisor, or it has workers. monitor: the table
+    of metrics of a supervisor.
     """
 
     def ready(workers: int) -> None:
         stop.started = True
         announce(workers)
 
-    service = Service.from_config(config, site=site, listeners=listeners, stop=stop, ready=ready, table=table)
-    if report is not None:
-        service = _reporting(service, report, config)
+    service = Service.from_config(
+        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire
+    )
+    if service.counted is not None:
+        service.counted.begin(None if retire is None else partial(retire, ANSWERED))
     stop.on_signals(lambda: exit_now(1))
     run_model = models.load(config.model)
-    has_workers = bool(config.workers) and models.concurrency(config.model) != "processes"
-    console = nullcontext(service) if report else attended(config, service, _has_workers(config))
+    own = attended(config, service, _has_workers(config)) if monitor is None else nullcontext(service)
     try:
-        with console as service:
+        with own as service:
             gc.collect()
             gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
-            if has_workers:
-                supervise(service, run_model, config.workers or 1)
+            if config.workers and models.concurrency(config.model) != "processes":
+                supervise(service, run_model, config.workers)
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)
@@ -197,13 +197,6 @@ def run(
         raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
-def _reporting(service: Service, report: Report, config: Config) -> Service:
-    """The service of a generation."""
-    if service.monitor is not None:
-        service.monitor.tell = report.event
-    return service if _has_workers(config) else service.replaced_by(report.retire)
-
-
 class SupervisedServer:
     """`septet serve` with a supervisor: what the generations have in common, and how each of them serves.
 
@@ -215,6 +208,7 @@ class SupervisedServer:
         self._listeners = ListenerSet()
         self._announced: tuple[Listener, ...] = ()
         self._problem = Problem()
+        self._console: Console | None = None
 
     def run(self, config: Config, state: dict[str, Any] | None = None) -> int:
         """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start.
@@ -222,36 +216,35 @@ class SupervisedServer:
         state: what a program has handed over that this one has replaced.
         """
         stop = Stop()
-        self._monitor = Monitor(_table(state), counts=False)
-        self._monitor.supervise()
-        self._console = Console(self._monitor, stop)
+        generations: Generations | None = None
+
+        def serves() -> bool:
+            return generations is not None and generations.living.current is not None
+
         try:
-            plan = self._plan(config) if state is None else self._plan_to_go_on(config, state)
+            # The console's addresses are the only ones that are opened before those of the server.
+            console = self._console = Console(prepared(config), stop, serves, state.get("overseer") if state else None)
+            plan = self._plan(config) if state is None else self._plan_to_go_on(config, state["listeners"])
             gc.collect()
             gc.freeze()  # as in `run`: generations share the pages
-            generations = Generations(
-                stop, plan, self._plan_anew, self._listeners, self._monitor, self._console, _watched(config)
-            )
+            generations = Generations(stop, plan, self._plan_anew, self._listeners, console, _watched(config))
             if state is not None:
                 log.info("process %d runs Septet %s now", os.getpid(), __version__)
                 generations.adopt(state)
             return generations.run()
         finally:
-            self._console.close()
             self._listeners.close_others(())
+            if self._console is not None:
+                self._console.close()
 
-    def _plan_to_go_on(self, config: Config, state: dict[str, Any]) -> Plan:
+    def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
         """The first plan of a program that has replaced another. Its generations must not end with a failure here."""
-        handed = state["listeners"]
         self._announced = self._listeners.adopt(handed)
-        self._console.adopt(state.get("attendant", []))
-        as_before = replace(config, bind=tuple(each["bind"] for each in handed))
-        for possible in (config, as_before):
-            try:
-                return self._plan(possible)
-            except SeptetError as error:
-                log.error("USR2: %s; the server stays where it listens", error)
-        return self._plan(replace(as_before, metrics_bind=None, control=None))
+        try:
+            return self._plan(config)
+        except SeptetError as error:
+            log.error("USR2: %s; the server stays where it listens", error)
+            return self._plan(replace(config, bind=tuple(each["bind"] for each in handed)))
 
     def _plan_anew(self) -> Plan:
         resolved = self._again()
@@ -264,30 +257,23 @@ class SupervisedServer:
         """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
         config = prepared(config)
         listeners = self._listeners.open(config.bind, config.backlog)
-        desk = self._console.open(config)
-        if not self._console.shown:  # else when the generation is ready
-            self._console.show(desk, listeners)
         problem = self._problem
-        serve = partial(_serve_generation, config, listeners, problem, self._monitor.table)
+        monitor = self._console.monitor if self._console is not None else None
         return Plan(
-            run=serve,
-            instead=partial(_serve_problem, config, listeners, problem, self._monitor.table) if config.reload else None,
+            run=partial(_serve_generation, config, listeners, problem, monitor),
+            instead=partial(_serve_problem, config, listeners, problem, monitor) if config.reload else None,
             failed=lambda text: problem.write(text) if text else problem.clear(),
-            began=partial(self._began, config, listeners, desk),
+            began=partial(self._began, config, listeners),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
             recycling=Recycling() if _has_workers(config) else recycling_of(config),
-            worker_timeout=0.0 if _has_workers(config) else config.worker_timeout,
-            attended=bool(desk),
         )
 
-    def _began(self, config: Config, listeners: tuple[Listener, ...], desk: Desk, workers: int) -> None:
-        try:
-            _configure_logs(config)
-        except UsageError as error:  # the file has changed since the generation has read it
-            log.error("%s", error)
-        self._console.show(desk, listeners)
+    def _began(self, config: Config, listeners: tuple[Listener, ...], workers: int) -> None:
+        configure(config.log_level, config.log_format, config.log_config)
         self._listeners.close_others(listeners)
+        if self._console is not None:
+            self._console.began(config, listeners)
         if inventory.has_loop(config.model):
             for listener in listeners:
                 listener.undefer()
@@ -309,43 +295,34 @@ def _watched(config: Config) -> Watched | None:
     return Watched(tuple(map(os.path.abspath, config.reload_dir or (config.app_dir,))), config.reload_exclude)
 
 
-def _table(state: dict[str, Any] | None) -> Table:
-    """The table in which all processes count: the one that was handed over, or a new one. Raises OSError."""
-    adopted = Table.adopt(state.get("table", {})) if state is not None else None
-    return adopted or Table.with_row()
-
-
-def _configure_logs(config: Config) -> None:
-    """Raises UsageError."""
-    configure(config.log_level, config.log_format, config.log_config)
-
-
 def _serve_problem(
-    config: Config, listeners: tuple[Listener, ...], problem: Problem, table: Table, report: Report
+    config: Config, listeners: tuple[Listener, ...], problem: Problem, monitor: Monitor | None, report: Report
 ) -> int:
     """The life of a generation in whose place no code of the application has run yet: a page says why."""
     alone = replace(config, app=None, factory=False, interface="wsgi", span_log=None)
-    return _serve_generation(alone, listeners, problem, table, report, problem_page.alone(problem.read))
+    return _serve_generation(alone, listeners, problem, monitor, report, problem_page.alone(problem.read))
 
 
 def _serve_generation(
     config: Config,
     listeners: tuple[Listener, ...],
     problem: Problem,
-    table: Table,
+    monitor: Monitor | None,
     report: Report,
     application: Any = None,
 ) -> int:
     """The life of a generation, in its process; gives the exit status."""
-    log_crashes()
+    configure(config.log_level, config.log_format, config.log_config)
+    if monitor is not None:
+        count_generation(monitor, _has_workers(config), report.tell)
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     forked.mark_as_server()
     status = 0
     try:
-        _configure_logs(config)
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
-        run(config, site, listeners, Stop(supervised=True), report.ready, report, table)
+        retire = None if _has_workers(config) else report.retire
+        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor)
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)

@@ -34,7 +34,7 @@ from septet.processes.attendant import Attendant
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.orders import Stop
-from septet.processes.recycling import RECYCLED, Recycling, RequestCount
+from septet.processes.recycling import Recycling, RequestCount
 from septet.processes.request_watch import RequestWatch
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.spool import Body
@@ -72,21 +72,21 @@ class Service:
     in_flight: InFlight = field(default_factory=InFlight)
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
     metrics: ProcessMetrics | None = None
+    monitor: Monitor | None = None
+    """The table of metrics. None: nothing is counted."""
+    request_watch: RequestWatch | None = None
+    """For `--request-timeout`."""
+    retire: Callable[[str], None] | None = None
+    """Has this process replaced, given why: it takes no new requests, and ends when the others are answered. None:
+    there is no supervisor to replace it."""
+    notes: bool = False
+    """Sessions note when their application was called and when it had answered."""
+    endpoint: Attendant | None = None
+    """Answers at the address of `--metrics-bind` and at the control socket."""
     recycling: Recycling = field(default_factory=Recycling)
     """When a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
     """Counts the requests of this process, if there is a limit."""
-    monitor: Monitor | None = None
-    """Counts for `--metrics-bind`; None: nothing is counted."""
-    request_watch: RequestWatch | None = None
-    """For `--request-timeout`."""
-    retire: Callable[[str], None] | None = None
-    """Has this process replaced, given why (one of `recycling.ASKED`): when another is ready, it takes no new requests,
-    and ends when its own are answered. None: there is no supervisor to replace it."""
-    notes: bool = False
-    """Sessions note when their application was called and when it had answered."""
-    endpoint: Attendant | None = None
-    """Answers at the address of `--metrics-bind`."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -99,24 +99,21 @@ class Service:
         listeners: tuple[Listener, ...],
         stop: Stop,
         ready: Callable[[int], None],
-        table: Table | None = None,
+        monitor: Monitor | None = None,
+        retire: Callable[[str], None] | None = None,
     ) -> "Service":
-        """The service that a configuration describes. Raises Failed.
-
-        table: in which this process has a row; else one is made if something is to be counted.
-        """
-        counts = config.metrics_bind is not None or config.control is not None
-        monitor = Monitor(table or Table.with_row(), counts) if counts or config.worker_timeout else None
+        """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
+        field. Raises Failed."""
+        monitor = monitor or monitor_for(config)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
-        observer = _observer(config, counted, watch, monitor=monitor)
         return cls(
             listeners=listeners,
             site=site,
-            rules=replace(rules_of(config, metrics or admission), observer=observer),
+            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, counted, monitor, watch)),
             request_watch=watch,
             stop=stop,
             ready=ready,
@@ -126,10 +123,11 @@ class Service:
             worker_timeout=config.worker_timeout,
             in_flight=in_flight,
             metrics=metrics,
-            recycling=recycling_of(config),
-            counted=counted,
             monitor=monitor,
             notes=notes(config),
+            retire=retire,
+            recycling=recycling_of(config),
+            counted=counted,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -144,13 +142,7 @@ class Service:
         self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
     ) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
-        return replace(self, stop=stop, ready=ready, workers=workers).replaced_by(retire)
-
-    def replaced_by(self, retire: Callable[[str], None]) -> "Service":
-        """This service in a process that can be replaced, by this function."""
-        if self.counted is not None:
-            self.counted.begin(partial(retire, RECYCLED))
-        return replace(self, retire=retire)
+        return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     def count_timed_out(self) -> None:
         """A request has exceeded `--request-timeout`."""
@@ -175,6 +167,12 @@ class Service:
             limits = replace(limits, body=spool.limit)
         rules = replace(self.rules, limits=limits, spool=partial(Body, spool), lacking=lacking)
         return replace(self, rules=rules)
+
+
+def monitor_for(config: Config) -> Monitor | None:
+    """A new table of metrics with a row for this process, if an option needs one."""
+    counts = config.metrics_bind is not None or config.control is not None
+    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
 
 
 def load_site(config: Config, application: Any = None, problem: Callable[[], str] | None = None) -> Site:
@@ -283,8 +281,10 @@ def timing(exchange: Any) -> bytes:
     return b"queue;dur=%.3f, app;dur=%.3f" % ((called - began) / 1e6, (now - called) / 1e6)
 
 
-def _observer(config: Config, *first: Observer | None, monitor: Monitor | None) -> Observer | None:
-    logs: list[Observer] = [each for each in first if each is not None]
+def _observer(
+    config: Config, counted: RequestCount | None, monitor: Monitor | None, watch: RequestWatch | None
+) -> Observer | None:
+    logs: list[Observer] = [] if watch is None else [watch]
     if config.access_log:
         format = formatter(config.access_log_format)
         if config.access_log == "logger":
@@ -296,6 +296,8 @@ def _observer(config: Config, *first: Observer | None, monitor: Monitor | None) 
     if config.server_timing and not logs:
         logs.append(Beginnings())
     if monitor is not None and monitor.requests is not None:
+        monitor.requests.alone = not logs
         logs.append(monitor.requests)
-        monitor.requests.alone = len(logs) == 1
+    if counted is not None:
+        logs.append(counted)
     return Observers(*logs) if len(logs) > 1 else next(iter(logs), None)

@@ -54,6 +54,7 @@ def test_what_is_counted(model: str) -> None:
             wait_until(lambda: status(server)["requests"]["in_flight"] == 1, "one is in flight")
             assert status(server)["connections"]["open"] == 1
         wait_until(lambda: status(server)["connections"]["open"] == 0, "nobody is there")
+        wait_until(lambda: status(server)["requests"]["aborted"] == 1, "the application is told, and has ended")
         requests = status(server)["requests"]
         assert requests["by_method"] == {"GET": 3, "POST": 1, "other": 1}
         assert requests["by_status"] == {"2xx": 4, "4xx": 1}

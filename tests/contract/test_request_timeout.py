@@ -42,6 +42,9 @@ def test_client_is_answered_or_cut_and_the_log_explains(model: str, interface: s
         assert "wait_for_release" in marked[1]
         if interface == "asgi":
             server.journal.wait_for("cancelled")
+        release(server)
+        wait_until(lambda: server.get("/").status == 200, "its thread is free again")
+        (server.directory / "released").unlink()
         with server.connect() as connection:
             connection.send(render("GET", "/streams"))
             with pytest.raises(Truncated):
@@ -60,7 +63,7 @@ def test_thread_that_does_not_end_costs_its_worker(model: str) -> None:
         assert server.get("/waits").status == 504
         wait_until(lambda: "SEP102" in server.stderr(), "it is logged")
         wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [before.pid]), "it is replaced")
-        assert server.get("/").status == 200
+        wait_until(lambda: server.get("/").status == 200, "its replacement serves")
         release(server)
 
 
@@ -74,7 +77,7 @@ def test_loop_that_is_blocked(model: str) -> None:
             assert "wait_for_release" in server.stderr()
             wait_until(lambda: "the event loop does not run" in server.stderr(), "it is logged")
             wait_until(lambda: [each.pid for each in children(server.pid)] not in ([], [before.pid]), "it is replaced")
-        assert server.get("/").status == 200
+        wait_until(lambda: server.get("/").status == 200, "its replacement serves")
         release(server)
 
 

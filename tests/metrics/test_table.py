@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from septet import forked
-from septet.metrics.lanes import ANSWERS, BEGUN, LOST, PARENT, PID, SENT, WORKER
+from septet.metrics.lanes import ANSWERS, BEGUN, LOST, PID, SENT, WORKER
 from septet.metrics.table import Snapshot, Table
 
 CHILDREN = 40
@@ -94,11 +94,7 @@ def test_rows_of_a_killed_parent(table: Table) -> None:
     if not child:
         os._exit(0)
     os.waitpid(child, 0)
-    lanes, row = other(table)._lanes, number * len(table.row)
-    lanes[row + PID] = child
-    table.retire_ended()
-    assert len(table.snapshot().rows) == 2, "it is for this process, its parent, to retire"
-    lanes[row + PARENT] = child
+    other(table)._lanes[number * (len(table.row)) + PID] = child
     table.retire_ended()
     assert [row.lanes[PID] for row in table.snapshot().rows] == [os.getpid()]
     assert sent(table.snapshot()) == 3

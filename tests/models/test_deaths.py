@@ -31,7 +31,5 @@ def test_out_of_memory_in_the_control_group(deaths: Deaths, group: Path) -> None
     assert deaths.explain(2, signal.SIGKILL).reason == "signal", "the count has not risen since"
 
 
-def test_exit_and_nameless_signal(deaths: Deaths) -> None:
+def test_exit(deaths: Deaths) -> None:
     assert deaths.explain(1, EXITED_3) == ("with status 3", "exit")
-    nameless = signal.SIGRTMIN + 3
-    assert deaths.explain(1, nameless) == (f"by signal {nameless}, which we did not send", "signal")

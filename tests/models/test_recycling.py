@@ -1,10 +1,8 @@
 """When a process is to be replaced."""
 
 import os
-from types import SimpleNamespace
 
-from septet.metrics.proc import proportional_bytes
-from septet.processes.recycling import Recycling, RequestCount
+from septet.processes.recycling import Recycling, RequestCount, proportional_set_size
 
 
 def test_age_is_drawn_anew_for_each_process() -> None:
@@ -17,12 +15,11 @@ def test_age_is_drawn_anew_for_each_process() -> None:
 
 
 def test_memory_is_that_of_the_process() -> None:
-    used = proportional_bytes(os.getpid())
-    assert used is not None
+    used = proportional_set_size(os.getpid())
     assert used > 1 << 20
     assert Recycling(memory=used // 2).begin(os.getpid()).why_over(100.0).startswith("it uses ")
     assert not Recycling(memory=used * 2).begin(os.getpid()).why_over(100.0)
-    assert proportional_bytes(0) is None
+    assert proportional_set_size(0) == 0
 
 
 def test_nothing_is_due_without_limits() -> None:
@@ -36,7 +33,7 @@ def test_requests_are_counted_once() -> None:
     count.begin(lambda: over.append(1))
     numbers = []
     for number in range(1, 20):
-        count.ended(SimpleNamespace())
+        count.ended(None)
         if over and not numbers:
             numbers.append(number)
     assert over == [1]

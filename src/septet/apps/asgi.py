@@ -85,10 +85,8 @@ class Cycle(Channel):
         except BaseException as error:  # a cancellation as well: it ends only this request
             if forked.by_application:  # a child that the application has forked: the client is the parent's
                 forked.exit_child(None if isinstance(error, ClientGone) else error)
-            if isinstance(error, CancelledError) and exchange.lost:  # by the server, at the end of its time
+            if isinstance(error, CancelledError) and (self.answered or exchange.lost):  # by the server: its time is up
                 log.info("%s was cancelled, because its connection has ended", self._described())
-            elif isinstance(error, CancelledError) and self.answered:  # by the server: it took too long
-                log.debug("the application was cancelled after its answer at %s", self._described())
             else:
                 log_raised(self._request, error, self.disconnect_received)
         else:

@@ -102,25 +102,17 @@ class Endpoint:
     def __init__(self, service: Service, answering: Answering, private: Iterable[Listener] = ()) -> None:
         """private: those of the listeners at which orders are taken, from our own user and root alone."""
         self.answering = answering
-        self._listeners: dict[int, Listener] = {}
+        self._private = frozenset(private)
+        self._service = service
+        self._listeners = {listener.fileno(): listener for listener in service.listeners}
         self._clients: dict[int, _Client] = {}
         self._poller = Epoll()
         self._ticked_at = monotonic()
         self._closed = False
-        self.attend(service, private)
+        for descriptor in self._listeners:
+            self._poller.add(descriptor, READABLE)
         answering.tick(self._ticked_at)
         forked.register(self)
-
-    def attend(self, service: Service, private: Iterable[Listener] = ()) -> None:
-        """Answer at the listeners of this service from now on, in place of those before, which are still open."""
-        self._private = frozenset(private)
-        self._service = service
-        listeners = {listener.fileno(): listener for listener in service.listeners}
-        for descriptor in self._listeners.keys() - listeners.keys():
-            self._poller.remove(descriptor)
-        for descriptor in listeners.keys() - self._listeners.keys():
-            self._poller.add(descriptor, READABLE)
-        self._listeners = listeners
 
     def fileno(self) -> int:
         """Readable when `turn` has something to do. It is to be called every TICK_S besides."""

@@ -14,6 +14,7 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     BOUNDS_S,
+    IDLE_KINDS,
     KIND,
     KINDS,
     LAG,
@@ -25,7 +26,6 @@ from septet.metrics.lanes import (
     REASONS,
     RESTARTS,
     SENT,
-    SERVE_NOBODY,
     TIMED_OUT,
 )
 from septet.metrics.proc import listen_queue, usage
@@ -105,7 +105,7 @@ class _Collector:
             if used := usage(pid):
                 cpu.add_metric([number], used.cpu_s)
                 memory.add_metric([number], used.resident_bytes)
-            if row.lanes[KIND] not in SERVE_NOBODY:
+            if row.lanes[KIND] not in IDLE_KINDS:
                 busy.add_metric([number], reader.shares(pid).saturation)
         yield from (busy, cpu, memory)
 

@@ -20,16 +20,11 @@ BEAT_NS = 5
 """When the process last showed that it goes on; 0: it has not yet."""
 LAG_NS = 6
 """How late the event loop ran the last timer."""
-PARENT = 7
-"""The process that has allotted the row, and retires it."""
 
 KINDS = ("server", "worker", "child", "supervisor", "generation")
 SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
-SERVE_NOBODY = frozenset({SUPERVISOR, GENERATION})
-"""A generation is a process between the supervisor and its workers; without workers it is a server."""
-
-LAYOUT = 1
-"""To be counted up with each change of the lanes: a table is handed over to a successor of the same layout alone."""
+IDLE_KINDS = (SUPERVISOR, GENERATION)
+"""Processes that serve no clients: a generation is one of these if it has workers."""
 
 COUNTERS = 16
 BEGUN = 16
@@ -51,7 +46,7 @@ CLASSES = 6
 DURATION_NS = 23
 """Sum of the durations below, in nanoseconds."""
 
-REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
+REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled")
 """Why a worker was replaced."""
 RESTARTS = 32
 """A lane for each of REASONS."""

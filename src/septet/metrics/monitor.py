@@ -4,7 +4,6 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from os import getpid
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
 from time import monotonic_ns, time
@@ -19,11 +18,9 @@ from septet.metrics.lanes import (
     LAG_NS,
     LAG_SUM_NS,
     LOOP_THREAD,
-    PARENT,
     PID,
     REASONS,
     RESTARTS,
-    SERVER,
     SUPERVISOR,
     WORKER,
     bucket,
@@ -44,27 +41,26 @@ class Monitor:
         self.table = table
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
         """In the supervisor: which workers have ended, and why, the newest last."""
-        self.tell: Callable[[dict[str, Any]], None] = self.events.append
-        """Called with each event; a generation tells its supervisor."""
+        self.tell: Callable[[str], object] = self.note
+        """Called with what has happened to a process."""
         self._cpu: dict[int, float] = {}
         """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
 
     def supervise(self) -> None:
-        """This process has others that serve: it is the supervisor, or a generation that has workers."""
-        row = self.table.row
-        row[KIND] = SUPERVISOR if row[PARENT] == getpid() else GENERATION
+        """This process is a supervisor."""
+        if self.table.row[KIND] != GENERATION:
+            self.table.row[KIND] = SUPERVISOR
 
-    def standing_still(self, timeout_s: float) -> list[tuple[int, str]]:
-        """Processes that serve and have not beaten for so long, and what they did meanwhile. In the supervisor."""
+    def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
+        """Processes of this kind that have not beaten for so long, and what they did meanwhile. In the supervisor."""
         now_ns = monotonic_ns()
         found = []
         for row in self.table.snapshot().rows:
             lanes, pid = row.lanes, row.lanes[PID]
-            serves = lanes[KIND] in (WORKER, SERVER)
-            if not serves or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
+            if lanes[KIND] != kind or not lanes[BEAT_NS] or now_ns - lanes[BEAT_NS] < timeout_s * 1e9:
                 self._cpu.pop(pid, None)
-                used = usage(pid) if serves and lanes[BEAT_NS] else None
+                used = usage(pid) if lanes[KIND] == kind and lanes[BEAT_NS] else None
                 if used is not None:
                     self._cpu[pid] = used.cpu_s
                 continue
@@ -83,7 +79,11 @@ class Monitor:
     def restarted(self, reason: str, text: str = "") -> None:
         """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
         self.table.row[RESTARTS + REASONS.index(reason)] += 1
-        self.tell({"at": round(time(), 1), "reason": reason, "text": text})
+        self.tell(text)
+
+    def note(self, text: str) -> None:
+        """Keep what has happened to a process, for those who look at the console."""
+        self.events.append({"at": round(time(), 1), "text": text})
 
     def describe(self, capacity: int) -> None:
         """This process can run so many requests at the same time; 0: without a bound."""

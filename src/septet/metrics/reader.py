@@ -26,6 +26,7 @@ from septet.metrics.lanes import (
     COUNTERS_END,
     DURATION,
     DURATION_NS,
+    IDLE_KINDS,
     KIND,
     KINDS,
     LAG,
@@ -40,7 +41,6 @@ from septet.metrics.lanes import (
     REASONS,
     RESTARTS,
     SENT,
-    SERVE_NOBODY,
     STARTED_NS,
     TIMED_OUT,
 )
@@ -48,6 +48,9 @@ from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_
 from septet.metrics.table import Row, Snapshot, Table
 
 SAMPLE_S = 1.0
+
+PSS_S = 10.0
+"""Seconds for which what a process has of memory is not asked for again."""
 
 DESCRIBED = 64
 """Processes of which details are read from /proc; those of more are only summed."""
@@ -148,23 +151,26 @@ class Shares:
 class Reader:
     """Reads the table, for one process that is asked for metrics. `tick` is to be called about once a second."""
 
-    def __init__(self, table: Table, listeners: Sequence[Listening], state: Callable[[], str], **facts: Any) -> None:
+    def __init__(self, table: Table, state: Callable[[], str]) -> None:
         """state: gives "starting", "ready" or "draining"."""
         self._table = table
-        self.show(listeners, **facts)
+        self.listeners: tuple[tuple[str, Any], ...] = ()
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
+        self._facts: dict[str, Any] = {"model": "", "app": None}
         self._began_s = time.monotonic()
         self._seen: dict[int, _Seen] = {}
         self._shares: dict[int, Shares] = {}
+        self._pss: dict[int, tuple[float, int | None]] = {}
+        """When it was read, and the bytes, by pid."""
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
 
-    def show(self, listeners: Sequence[Listening], **facts: Any) -> None:
-        """listeners: of which the queues are told. facts: more for `status`."""
+    def describe(self, listeners: Sequence[Listening], **facts: Any) -> None:
+        """What is served from now on; facts: for `status`."""
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
-        self._facts = facts
+        self._facts |= facts
 
     def tick(self, now_s: float) -> None:
         """Take a sample if the last one is old enough."""
@@ -285,12 +291,22 @@ class Reader:
             "answered": answered(lanes),
             "connections": lanes[ACCEPTED] - lanes[CLOSED],
             "cpu": round(shares.cpu, 3),
-            "saturation": None if lanes[KIND] in SERVE_NOBODY else round(shares.saturation, 3),
+            "saturation": None if lanes[KIND] in IDLE_KINDS else round(shares.saturation, 3),
             "resident_bytes": used.resident_bytes if used else 0,
-            "proportional_bytes": proportional_bytes(pid),
+            "proportional_bytes": self._proportional(pid),
             "loop_lag_s": lanes[LAG_NS] / 1e9 if lanes[LOOP_THREAD] else None,
             "beat_age_s": round((now_ns - lanes[BEAT_NS]) / 1e9, 2) if lanes[BEAT_NS] else None,
         }
+
+    def _proportional(self, pid: int) -> int | None:
+        """PSS. The kernel walks through all pages of the process for it: milliseconds where they are many."""
+        now = time.monotonic()
+        at, known = self._pss.get(pid, (-PSS_S, None))
+        if now - at >= PSS_S:
+            known = proportional_bytes(pid)
+            self._pss = {each: value for each, value in self._pss.items() if now - value[0] < 2 * PSS_S}
+            self._pss[pid] = now, known
+        return known
 
 
 def row_of(snapshot: Snapshot, pid: int) -> Row:
@@ -314,4 +330,4 @@ def _shares(before: _Seen, now: _Seen, row: Row) -> Shares:
             busy.append(in_flight(row.lanes) / capacity)
     elif now.loop_s is None:
         busy.append(cpu)
-    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in SERVE_NOBODY)
+    return Shares(cpu, min(1.0, max(busy)), row.lanes[KIND] not in IDLE_KINDS)

@@ -32,7 +32,6 @@ from fcntl import LOCK_EX, LOCK_UN, lockf
 from mmap import mmap
 from threading import Lock
 from time import monotonic_ns
-from typing import Any
 
 from septet import forked
 from septet.metrics import slow
@@ -43,9 +42,7 @@ from septet.metrics.lanes import (
     COUNTERS,
     COUNTERS_END,
     KIND,
-    LAYOUT,
     LOST,
-    PARENT,
     PID,
     ROW_BYTES,
     ROW_LANES,
@@ -135,7 +132,7 @@ class Table:
             number = self._find_free()
             if number > self._lanes[_HIGHEST]:
                 self._lanes[_HIGHEST] = number
-            self._lanes[number * ROW_LANES + PARENT] = self._lanes[number * ROW_LANES + PID] = os.getpid()
+            self._lanes[number * ROW_LANES + PID] = os.getpid()
             return number
 
     def _find_free(self) -> int:
@@ -164,6 +161,11 @@ class Table:
         row[PID] = os.getpid()
         self.row = row
 
+    def take_over(self, number: int) -> None:
+        """Go on with the row of this process, which another program has occupied before execve(2)."""
+        self.number = number
+        self.row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
+
     def retire(self, number: int) -> None:
         """The process that had the row has ended, or could not be forked."""
         self._to_move.append(number)
@@ -173,31 +175,9 @@ class Table:
             self._move_all()
 
     def retire_ended(self) -> None:
-        """Retire the rows of processes that have ended together with their parents, which would have done it."""
-        pids, parents, own = self._lanes[PID::ROW_LANES], self._lanes[PARENT::ROW_LANES], os.getpid()
-        for number in range(_FIRST, self._lanes[_HIGHEST] + 1):
-            if pids[number] and parents[number] != own and not (_runs(parents[number]) or _runs(pids[number])):
-                self.retire(number)
-
-    def hand_over(self) -> dict[str, Any]:
-        """What `adopt` needs, in the program that this process executes next."""
-        os.set_inheritable(self.descriptor, True)
-        return {"layout": LAYOUT, "descriptor": self.descriptor, "row": self.number}
-
-    def keep(self) -> None:
-        """It was not handed over after all."""
-        os.set_inheritable(self.descriptor, False)
-
-    @classmethod
-    def adopt(cls, handed: dict[str, Any]) -> "Table | None":
-        """The table of the program that this one has replaced, in which this process goes on with its row. None if
-        that program has counted otherwise."""
-        if handed.get("layout") != LAYOUT:
-            return None
-        table = cls(handed["descriptor"])
-        table.keep()
-        table.occupy(handed["row"], SERVER)
-        return table
+        """Retire the rows of all processes that have ended: for rows whose parent has ended as well."""
+        with self._exclusive():
+            self._to_move += self._living()  # of which those that live are left alone: see `_has_ended`
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -217,8 +197,17 @@ class Table:
     def _move_all(self) -> None:
         while self._to_move:
             number = self._to_move.popleft()
-            self._move(number)
-            self._free.append(number)
+            if self._has_ended(number):
+                self._move(number)
+                self._free.append(number)
+
+    def _has_ended(self, number: int) -> bool:
+        """The row's process has ended, or could not be forked by this one. Else another process has retired the row
+        already, and may have given it out again."""
+        pid = self._lanes[number * ROW_LANES + PID]
+        if pid == os.getpid():
+            return number != self.number
+        return pid != 0 and not os.path.exists(f"/proc/{pid}")
 
     def _move(self, number: int) -> None:
         """See the module's docstring."""
@@ -288,7 +277,3 @@ class Table:
 
     def _copy(self, number: int) -> Row:
         return Row(number, memoryview(bytes(self._bytes[number * ROW_BYTES : (number + 1) * ROW_BYTES])).cast("Q"))
-
-
-def _runs(pid: int) -> bool:
-    return os.path.exists(f"/proc/{pid}")

@@ -54,6 +54,7 @@ class _ClientWait:
 
     def __init__(self, client: Client) -> None:
         acceptor, self._sock, self._session, self._deferred_s = client
+        self.sock = self._sock
         self._acceptor = acceptor
         self._client_poller = Poll()
         self._client_poller.add(self._sock.fileno(), READABLE)
@@ -72,10 +73,6 @@ class _ClientWait:
         """The order to drain has come: the client's next request is its last one here."""
         self._half_closed_at: float | None = None
         """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
-
-    @property
-    def sock(self) -> socket:
-        return self._sock
 
     # `exchange.Delivery`: what a WSGI application asks for, in this thread
 

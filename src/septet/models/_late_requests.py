@@ -14,9 +14,6 @@ from septet.models._answer import answer
 from septet.processes.stacks import thread_in
 from septet.protocol import WRITE
 
-ANSWERED = "its client is answered 504"
-CUT = "its client is cut off in the middle of the answer"
-
 
 def thread_of(exchange: Any) -> int | None:
     """The thread that runs a WSGI application for this exchange."""
@@ -53,28 +50,27 @@ class BlockedThread:
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
-    def end(self) -> str:
+    def end(self) -> None:
         """The client's thread owns the connection and is in the application. From the moment in which its delivery has
         changed its class, what the application gives is refused. If the thread is not just delivering, no other thread
         writes to the socket, and this one can."""
         exchange = self._exchange
         wait = exchange.delivery
         if wait is None:
-            return CUT
+            return
         sock, begun = wait.sock, wait.abandon()
         exchange.time_out()
         if begun or exchange.status:
             exchange.lose()
             with suppress(OSError):
                 sock.shutdown(SHUT_RDWR)
-            return CUT
+            return
         want = exchange.fail()
         with suppress(OSError):
             if want is WRITE:
                 exchange.wrote(sock.send(exchange.output))
             sock.shutdown(SHUT_WR)
         exchange.lose()
-        return ANSWERED
 
     def is_stuck(self) -> bool:
         return self.thread() is not None
@@ -98,16 +94,14 @@ class OnReactor:
     def thread(self) -> int | None:
         return thread_of(self._exchange)
 
-    def end(self) -> str:
-        begun = bool(self._exchange.status)
+    def end(self) -> None:
         if self._connection is None:
-            return CUT
+            return
         if self._cycle is not None:
             self._call_on_loop(self._end_cycle)
         else:
             self._ended = True
             self._connection.time_out(self._exchange)
-        return CUT if begun else ANSWERED
 
     def _end_cycle(self) -> None:
         self._ended = True
@@ -133,10 +127,9 @@ class OnLoopThread:
     def thread(self) -> int | None:
         return None
 
-    def end(self) -> str:
-        answered = self._shared.time_out()
+    def end(self) -> None:
+        self._shared.time_out()
         self._post(self._cancel)
-        return ANSWERED if answered else CUT
 
     def _cancel(self) -> None:
         self._ended = True

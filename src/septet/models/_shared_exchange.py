@@ -172,17 +172,15 @@ class SharedExchange:
     def carries(self, exchange: ServerExchange) -> bool:
         return self._exchange is exchange
 
-    def time_out(self) -> bool:
-        """The request has exceeded its time: answer 504, or cut the connection if an answer has begun, and say which.
-        From any thread. Whatever the application gives from now on is not sent."""
+    def time_out(self) -> None:
+        """The request has exceeded its time: answer 504, or cut the connection if an answer has begun. From any thread.
+        Whatever the application gives from now on is not sent."""
         with self._waker.lock:
-            begun = self._exchange.responding
             if not self._released:
                 self._exchange.time_out()
                 self._exchange.fail()
                 self._complete = True
         self._waker.wake()
-        return not begun
 
     def cut(self) -> None:
         """The time for a graceful stop is up: cut the connection."""

@@ -49,11 +49,6 @@ class ListenerSet:
         for listener in self._open.values():
             listener.shut()
 
-    def close_in_child(self) -> None:
-        """In a child that serves at none of them: close its copies."""
-        for listener in self._open.values():
-            listener.close_in_child()
-
     # For a successor by execve(2), in the same process
 
     def hand_over(self) -> list[dict[str, Any]]:

@@ -157,7 +157,7 @@ class Listener:
 
     def undefer(self) -> None:
         """Have the kernel hold back no client: a process that has called `defer` has a successor of another kind."""
-        if self.sock.family != socket.AF_UNIX:
+        if self.sock.family != socket.AF_UNIX and self.sock.fileno() >= 0:  # else the order to stop has shut it already
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
 
     def shut(self) -> None:
@@ -178,7 +178,6 @@ class Listener:
         if self.inherited >= 0:
             with suppress(OSError):
                 os.close(self.inherited)
-            self.inherited = -1
         self._let_go_of_file()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """What a supervisor, or a process that forks for its clients, knows of the endpoint of `--metrics-bind`."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Attendant(Protocol):
@@ -14,6 +14,38 @@ class Attendant(Protocol):
 
     def close_in_child(self) -> None:
         """In a child: close its copies of descriptors."""
+
+
+class Overseer(Attendant, Protocol):
+    """What a supervisor of generations does beside them: the console, and the table of metrics."""
+
+    @property
+    def has_turns(self) -> bool:
+        """`turn` is to be called every second."""
+
+    def allot(self) -> int:
+        """A row of the table for a generation that is about to be forked; 0 if there is no table. Raises OSError."""
+
+    def occupy(self, row: int) -> None:
+        """In the generation: count in this row."""
+
+    def retire(self, row: int) -> None:
+        """The generation with this row has ended, and its workers with it."""
+
+    def standing_still(self) -> list[tuple[int, str]]:
+        """Generations that have stood still for `--worker-timeout`, and what they did meanwhile."""
+
+    def has_ended(self, reason: str, text: str) -> None:
+        """A generation has ended by itself, and is replaced; reason: one of `metrics.lanes.REASONS`."""
+
+    def note(self, text: str) -> None:
+        """Something has happened to a worker."""
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another program, in this process, needs to go on with it."""
+
+    def keep(self) -> None:
+        """It was not handed over after all."""
 
 
 TURN_S = 1.0

@@ -42,7 +42,7 @@ def log_crashes() -> None:
 
 
 class Deaths:
-    """For a process that replaces its children."""
+    """For the supervisor."""
 
     def __init__(self, cgroup: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> None:
         self._events = [group / "memory.events" for group in groups("memory", cgroup, membership)]
@@ -107,16 +107,16 @@ def _value(text: str, key: str) -> int | None:
 
 
 def _name(status: int) -> str:
-    return signal_name(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else how_it_ended(status)
-
-
-def signal_name(number: int) -> str:
-    """Of the real-time signals only two have names: the others are numbers."""
-    return signal.Signals(number).name if number in signal.Signals.__members__.values() else str(number)
+    return _signal(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else how_it_ended(status)
 
 
 def how_it_ended(status: int) -> str:
-    """The bare status of waitpid(2) in words."""
+    """How a process with this wait status has ended, in words."""
     if os.WIFSIGNALED(status):
-        return f"by signal {signal_name(os.WTERMSIG(status))}"
+        return f"by signal {_signal(os.WTERMSIG(status))}"
     return f"with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _signal(number: int) -> str:
+    named = number in signal.Signals.__members__.values()  # of the real-time signals only two have names
+    return signal.Signals(number).name if named else str(number)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from septet import forked
 from septet.errors import Failed, Refused, SeptetError, UsageError
-from septet.processes.attendant import Attendant
 from septet.processes.recycling import Life, Recycling
 
 _KINDS: dict[int, type[SeptetError]] = {kind.exit_status: kind for kind in (UsageError, Refused, Failed)}
@@ -34,13 +33,13 @@ class Report:
         traceback = getattr(error, "traceback", "")
         self._write({"failed": str(error), "status": error.exit_status, "traceback": traceback})
 
-    def retire(self, reason: str) -> None:
-        """It asks for a successor; reason: one of `recycling.ASKED`."""
-        self._write({"retire": reason})
+    def retire(self, why: str) -> None:
+        """It asks for a successor."""
+        self._write({"retire": why})
 
-    def event(self, event: dict[str, Any]) -> None:
-        """What has happened to one of its workers (`metrics.monitor.Monitor.events`)."""
-        self._write({"event": event})
+    def tell(self, text: str) -> None:
+        """Something has happened to one of its workers."""
+        self._write({"tell": text})
 
     def _write(self, message: dict[str, Any]) -> None:
         with suppress(OSError):  # the supervisor is gone
@@ -71,10 +70,6 @@ class Plan:
     startup_timeout: float
     recycling: Recycling
     """When the generation is replaced, if it has no workers of its own."""
-    worker_timeout: float = 0.0
-    """For how long it may stand still, if it has no workers of its own; 0: without a limit."""
-    attended: bool = False
-    """The supervisor answers at an address of its own meanwhile."""
     instead: Callable[[Report], int] | None = None
     """What is run if the very first generation cannot start. None: the server ends."""
     failed: Callable[[str], None] = lambda text: None
@@ -92,10 +87,8 @@ class Generation:
     plan: Plan
     started_at: float
     life: Life
-    row: int = -1
-    """Its row in the table of metrics; -1: in the table of a supervisor that has counted otherwise."""
-    reason: str = ""
-    """Why it replaces another: one of `metrics.lanes.REASONS`."""
+    row: int = 0
+    """In the table of metrics; 0: there is none."""
     failed: bool = False
     """It has reported, or we have logged, why it cannot start."""
     ends_at: float = float("inf")
@@ -121,8 +114,8 @@ class Generation:
     def handed_over(self, current: bool) -> dict[str, Any]:
         """What another program, in this process, has to know of it. Its pipe stays open there."""
         os.set_inheritable(self.pipe, True)
-        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "row": self.row, "current": current}
-        return {**known, "graceful_timeout": self.plan.graceful_timeout}
+        known = {"number": self.number, "pid": self.pid, "pipe": self.pipe, "current": current}
+        return {**known, "graceful_timeout": self.plan.graceful_timeout, "row": self.row}
 
 
 def keep_text(text: str) -> None:
@@ -140,14 +133,6 @@ class Handed(Protocol):
 
     def keep(self) -> None:
         """They were not handed over after all."""
-
-
-class Attending(Attendant, Protocol):
-    """The endpoint of metrics and orders (`console.Console`), with listeners of its own."""
-
-    def hand_over(self) -> list[dict[str, Any]]: ...
-
-    def keep(self) -> None: ...
 
 
 @dataclass(slots=True)

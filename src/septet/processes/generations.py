@@ -39,13 +39,12 @@ from typing import Any, NoReturn
 
 from septet import forked
 from septet.errors import Failed, SeptetError
-from septet.metrics.lanes import SERVER
-from septet.metrics.monitor import Monitor
 from septet.pollers import READABLE, Poll
 from septet.processes import orders
+from septet.processes.attendant import Overseer
 from septet.processes.children import exit_now, fork, unblock_orders
-from septet.processes.deaths import Deaths, how_it_ended
-from septet.processes.generation import Attending, Generation, Handed, Living, Plan, Report, failure_of, keep_text
+from septet.processes.deaths import Deaths, how_it_ended, log_crashes
+from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
 from septet.processes.supervisor import (
@@ -73,8 +72,8 @@ class Generations:
     """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
 
     plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
-    listeners: the sockets, which are handed to another program at USR2, and shut at the end. monitor: with the table in
-    which each generation has a row. attendant: has its turn meanwhile. watched: files whose changes count like HUP.
+    listeners: the sockets, which are handed to another program at USR2, and shut at the end. watched: files whose
+    changes count like HUP.
     """
 
     def __init__(
@@ -83,13 +82,11 @@ class Generations:
         plan: Plan,
         again: Callable[[], Plan],
         listeners: Handed,
-        monitor: Monitor,
-        attendant: Attending,
+        overseer: Overseer,
         watched: Watched | None = None,
     ) -> None:
         self._stop = stop
-        self._monitor = monitor
-        self._attendant = attendant
+        self._overseer = overseer
         self._deaths = Deaths()
         self._watched = watched
         self._watcher: FileWatcher | None = None
@@ -120,9 +117,10 @@ class Generations:
         generation can start."""
         self._handle_signals()
         self._start_watching()
-        self._begin(self._plan, self._first, "reload")
+        self._begin(self._plan, self._first)
         self._poller.add(self._stop.fileno(), READABLE)
-        self._poller.add(self._attendant.fileno(), READABLE)
+        if self._overseer.fileno() >= 0:
+            self._poller.add(self._overseer.fileno(), READABLE)
         try:
             while not self._stop.ordered:
                 self._carry_out_orders()
@@ -174,7 +172,7 @@ class Generations:
             log.error("%s: %s; the server goes on as it is", why, error)
             self._plan.failed(str(error))
             return
-        self._begin(plan, why, "reload")
+        self._begin(plan, why)
 
     # Another program
 
@@ -202,9 +200,7 @@ class Generations:
             "listeners": self._listeners.hand_over(),
             "generations": [each.handed_over(each is self.living.current) for each in living],
             "numbers": self._numbers,
-            "table": self._monitor.table.hand_over(),
-            "events": list(self._monitor.events),
-            "attendant": self._attendant.hand_over(),
+            "overseer": self._overseer.hand_over(),
         }
         self._stop_watching()
         flush()
@@ -212,8 +208,8 @@ class Generations:
             execute(state)
         except OSError as error:
             log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
-        for held in (self._listeners, self._monitor.table, self._attendant):
-            held.keep()
+        self._listeners.keep()
+        self._overseer.keep()
         for each in living:
             os.set_inheritable(each.pipe, False)
         self._start_watching()
@@ -222,18 +218,15 @@ class Generations:
         """Go on with the generations of the program that this one has replaced."""
         self.served = True
         self._numbers = state["numbers"]
-        self._monitor.events.extend(state.get("events", ()))
-        same_table = self._monitor.table.number == state.get("table", {}).get("row")
         for each in state["generations"]:
             plan = replace(self._plan, graceful_timeout=each["graceful_timeout"])
             life = plan.recycling.begin(each["pid"])
-            row = each["row"] if same_table else -1
+            row = each.get("row", 0)
             generation = Generation(each["number"], each["pid"], each["pipe"], plan, monotonic(), life, row)
             os.set_inheritable(generation.pipe, False)
             self._poller.add(generation.pipe, READABLE)
             if each["current"]:
                 self.living.current = generation
-                self._stop.started = True
             else:
                 generation.ends_at = monotonic() + plan.graceful_timeout + 2 * KILL_MARGIN_S
                 self.living.old.append(generation)
@@ -252,12 +245,11 @@ class Generations:
             return
         if why := current.life.why_over(now):
             self._recycle_at = now + RECYCLE_AGAIN_S
-            self._begin(self._plan, f"{current} is replaced, for {why}", current.life.reason)
+            self._begin(self._plan, f"{current} is replaced, for {why}")
 
-    def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
-        """reason: why it is to replace another that serves; one of `metrics.lanes.REASONS`."""
+    def _begin(self, plan: Plan, why: str) -> None:
         try:
-            generation = self._fork(plan, reason)
+            generation = self._fork(plan)
         except OSError as error:
             failure = Failed(f"cannot start a generation: {error.strerror}")
             if not self.served:
@@ -269,22 +261,23 @@ class Generations:
         if why:
             log.info("%s: %s starts", why, generation)
 
-    def _fork(self, plan: Plan, reason: str) -> Generation:
+    def _fork(self, plan: Plan) -> Generation:
         """Raises OSError."""
-        row = self._monitor.table.allot()
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         self._numbers += 1
+        row = 0
         try:
+            row = self._overseer.allot()
             pid = fork(partial(self._work, plan, reading, writing, row))
         except OSError:
             os.close(reading)
-            self._monitor.table.retire(row)
+            self._overseer.retire(row)
             raise
         finally:
             os.close(writing)
         self._poller.add(reading, READABLE)
-        return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
+        return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
         """In the child: the whole life of a generation."""
@@ -294,8 +287,9 @@ class Generations:
             if held is not None:
                 os.close(held.pipe)
         self._stop.close_in_child()
-        self._attendant.close_in_child()
-        self._monitor.table.occupy(row, SERVER)
+        self._overseer.close_in_child()
+        self._overseer.occupy(row)
+        log_crashes()
         unblock_orders()
         return plan.run(Report(writing))
 
@@ -303,12 +297,17 @@ class Generations:
 
     def _wait(self) -> None:
         living = self.living
-        timeout = CHECK_S if self._is_busy() else SELDOM_S
+        watched = self._trial is not None or self._plan.recycling or self._overseer.has_turns
+        busy = living.next is not None or living.old or watched
+        timeout = CHECK_S if busy else SELDOM_S
         if living.current is None and living.next is None:
             timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
         reporting = {found for found, _ in self._poller.wait(timeout)}
-        self._attendant.turn()
         self._stop.drain_and_check()
+        self._overseer.turn()
+        for pid, why in self._overseer.standing_still():
+            if any(generation.pid == pid for generation in self.living.all()):
+                self._deaths.end(pid, why)
         for generation in self.living.all():
             if generation.pipe in reporting:
                 self._read(generation)
@@ -316,14 +315,6 @@ class Generations:
             self._see_changes(self._watcher)
         self._reap()
         self._kill_late()
-        self._monitor.table.retire_ended()
-
-    def _is_busy(self) -> bool:
-        """There is something to look at every CHECK_S."""
-        living, plan = self.living, self._plan
-        changes = living.next is not None or living.old or self._trial is not None
-        asked = living.current is not None and living.current.life.asked
-        return bool(changes or asked or plan.recycling or plan.attended or plan.worker_timeout)
 
     def _see_changes(self, watcher: FileWatcher) -> None:
         names = watcher.changed()
@@ -358,8 +349,8 @@ class Generations:
                 self._cannot_start(generation, failure_of(message))
             elif "retire" in message:
                 generation.life.asked = message["retire"]
-            elif "event" in message:
-                self._monitor.tell(message["event"])
+            elif "tell" in message:
+                self._overseer.note(message["tell"])
         if not messages:  # it has closed the pipe
             self._forget_pipe(generation)
 
@@ -373,14 +364,12 @@ class Generations:
         self._failed_starts = 0
         generation.ends_at = float("inf")
         generation.plan.began(workers)
-        self.served = self._stop.started = True
+        self.served = True
         if before is None:
             if generation.number > 1:
                 log.info("%s serves", generation)
             return
         log.info("%s serves; %s finishes its requests", generation, before)
-        if generation.reason:
-            self._monitor.restarted(generation.reason, f"{before} was replaced: {generation.reason}")
         living.old.append(before)
         before.signal(DRAIN)
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
@@ -418,9 +407,7 @@ class Generations:
         if generation.pipe >= 0:
             self._read(generation)  # its last words
             self._forget_pipe(generation)
-        if generation.row >= 0:
-            self._monitor.table.retire(generation.row)
-        death = self._deaths.explain(generation.pid, status)
+        self._overseer.retire(generation.row)
         if generation in living.old:
             living.old.remove(generation)
             log.info("%s has ended", generation)
@@ -429,17 +416,17 @@ class Generations:
         if generation is living.next:
             living.next = None
             if not generation.failed:
-                ended = f"the application's process ended {death.text} before it was ready"
+                ended = f"the application's process ended {how_it_ended(status)} before it was ready"
                 self._cannot_start(generation, Failed(ended))
             if living.current is None:
                 self._delay(generation)
             return
         living.current = None
         if not self._stop.ordered:
-            self._stop.started = False
             self._delay(generation)
-            self._monitor.restarted(death.reason, f"{generation} ended {death.text}")
             seconds = max(0.0, self._start_at - monotonic())
+            death = self._deaths.explain(generation.pid, status)
+            self._overseer.has_ended(death.reason, f"{generation} ended {death.text}")
             log.error("SEP112 %s ended %s; another starts in %.1f s", generation, death.text, seconds)
 
     def _delay(self, generation: Generation) -> None:
@@ -463,14 +450,6 @@ class Generations:
                 generation.ends_at = float("inf")
                 log.error("%s is killed: it has not ended in time", generation)
                 generation.signal(signal.SIGKILL)
-        self._end_those_that_stand_still()
-
-    def _end_those_that_stand_still(self) -> None:
-        timeouts = {each.pid: limit for each in self.living.all() if (limit := each.plan.worker_timeout)}
-        if timeouts:
-            for pid, why in self._monitor.standing_still(min(timeouts.values())):
-                if pid in timeouts:
-                    self._deaths.end(pid, why)
 
     def _forget_pipe(self, generation: Generation) -> None:
         if generation.pipe >= 0:
@@ -495,7 +474,8 @@ class Generations:
             if self.living.next is not None and monotonic() > starting_until:
                 self.living.next.signal(signal.SIGKILL)  # an import that never returns to Python
             if self.living.all():
-                self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())), self._attendant)
+                attendant = self._overseer if self._overseer.fileno() >= 0 else None
+                self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())), attendant)
         self._signal_all(signal.SIGKILL)
 
     def _signal_all(self, number: int) -> None:

@@ -8,25 +8,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from time import monotonic, monotonic_ns
+from time import monotonic
 from typing import Any
-
-from septet.metrics.proc import proportional_bytes
 
 JITTER = 0.1
 """Age and memory: up to so much of the limit is added, at random."""
 
 SAMPLE_S = 5.0
 """How often the memory of a process is looked at. A look takes the kernel about a millisecond for each 100 MB."""
-
-
-RECYCLED = "recycled"
-_TEXTS = {
-    RECYCLED: "it has answered its number of requests (--max-requests)",
-    "request timeout": "it has a request that cannot be ended (--request-timeout)",
-}
-ASKED = tuple(_TEXTS)
-"""Why a process may ask to be replaced: some of `metrics.lanes.REASONS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +48,25 @@ class Life:
     until: float
     """On the clock of `monotonic`."""
     asked: str = ""
-    """Why the process itself has asked to be replaced, one of ASKED; empty: it has not."""
+    """Why the process itself has asked to be replaced; empty: it has not."""
     sampled_at: float = 0.0
 
     def why_over(self, now: float) -> str:
         """Why it is to be replaced; empty if it is not. `now`: on the clock of `monotonic`."""
         if self.asked:
-            return _TEXTS[self.asked]
+            return self.asked
         if now >= self.until:
             return "it has reached its age (--max-worker-age)"
         if self.memory and now - self.sampled_at >= SAMPLE_S:
             self.sampled_at = now
-            used = proportional_bytes(self.pid) or 0
+            used = proportional_set_size(self.pid)
             if used > self.memory:
                 return f"it uses {used >> 20} MB (--max-worker-memory)"
         return ""
 
-    @property
-    def reason(self) -> str:
-        """Why it was replaced: one of `metrics.lanes.REASONS`."""
-        return self.asked or RECYCLED
-
 
 class RequestCount:
-    """An `Observer` that counts the requests which have ended in this process, in any of its threads."""
+    """An `Observer` that counts the requests which this process has answered, in any of its threads."""
 
     def __init__(self, limit: int, jitter: int) -> None:
         self._limit = limit
@@ -97,11 +81,28 @@ class RequestCount:
         self._last = self._limit + random.randint(0, self._jitter)
 
     def began(self, exchange: Any) -> None:
-        exchange.observer_state = monotonic_ns()
+        pass
+
+    def aborted(self, exchange: Any) -> None:
+        pass
 
     def ended(self, exchange: Any) -> None:
-        exchange.observer_state = None
         if self._count() == self._last and self._over is not None:
             self._over()
 
-    aborted = ended
+
+TIMED_OUT = "a request that exceeds --request-timeout keeps its thread"
+
+ANSWERED = "it has answered its number of requests (--max-requests)"
+
+
+def proportional_set_size(pid: int) -> int:
+    """Bytes; 0 if the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) << 10
+    except (OSError, ValueError):
+        pass
+    return 0

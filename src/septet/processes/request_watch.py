@@ -5,8 +5,8 @@ in every model; how a request is ended is for the model to say (`TimeOut`), beca
 
     the time is up      one record in the log: the request, since when, the process, the stacks of all threads and tasks
                         the client is answered 504, or its stream is cut; the task of an ASGI application is cancelled
-    GRACE_S later       if a thread still runs the request, it cannot be stopped: the process asks for a replacement;
-                        when that is ready, it takes no new requests, and ends when the others are answered
+    GRACE_S later       if a thread still runs the request, it cannot be stopped: the process asks for a replacement,
+                        takes no new requests, and ends when the others are answered
 """
 
 import logging
@@ -18,6 +18,7 @@ from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread
 from typing import Any, Protocol
 
+from septet.processes.recycling import TIMED_OUT
 from septet.processes.stacks import dump
 
 log = logging.getLogger("septet")
@@ -31,6 +32,10 @@ MIN_LOOK_S = 0.05
 MAX_LOOK_S = 1.0
 
 
+ANSWERED = "its client is answered 504"
+CUT = "its client is cut off in the middle of the answer"
+
+
 class Running(Protocol):
     """A request of an application, as a model knows it."""
 
@@ -42,8 +47,8 @@ class Running(Protocol):
     def thread(self) -> int | None:
         """Identity of the thread that runs a WSGI application for it now; None if none does."""
 
-    def end(self) -> str:
-        """Answer the client 504, or cut its connection, and cancel the task. Says which, for the log."""
+    def end(self) -> None:
+        """Answer the client 504, or cut its connection if the answer has begun, and cancel the task."""
 
     def is_stuck(self) -> bool:
         """The request still has a thread, or its loop does not run."""
@@ -128,7 +133,7 @@ class RequestWatch:
     def _since(self, exchange: Any, began_ns: int) -> int:
         """When the time began to run: with the whole head, or after a body with the application's call, because a body
         has deadlines of its own. 0: not yet."""
-        return int(exchange.called_ns) if exchange.request.has_body else began_ns
+        return int(getattr(exchange, "called_ns", began_ns)) if exchange.request.has_body else began_ns
 
     def _end(self, exchange: Any, took_ns: int) -> None:
         assert self._find is not None, "`start` comes first"
@@ -136,13 +141,12 @@ class RequestWatch:
         described = _described(exchange, took_ns)
         stacks = dump(running.loop, running.thread(), running.task)  # before anything is ended
         self._count()
+        outcome = CUT if exchange.responding else ANSWERED
+        # Logged first: the process of a client of forking may end with the connection.
         log.error(
-            "SEP101 a request exceeds --request-timeout %g: %s; %s\n%s",
-            self.timeout_s,
-            described,
-            running.end(),
-            stacks,
+            "SEP101 a request exceeds --request-timeout %g: %s; %s\n%s", self.timeout_s, described, outcome, stacks
         )
+        running.end()
         self._late.append(_Late(running, described, time.monotonic() + GRACE_S))
 
     def _is_stuck(self, late: _Late) -> None:
@@ -158,12 +162,12 @@ class RequestWatch:
         elif not self._retiring:
             self._retiring = True
             log.error(
-                "SEP102 %s: %s; process %d is replaced, and lets its other requests finish",
+                "SEP102 %s: %s; process %d is replaced: it lets the others finish, and takes no new requests then",
                 late.described,
                 what,
                 os.getpid(),
             )
-            self._retire("request timeout")
+            self._retire(TIMED_OUT)
 
 
 def _described(exchange: Any, took_ns: int) -> str:

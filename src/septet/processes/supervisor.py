@@ -26,7 +26,7 @@ from septet.processes.children import exit_now, fork, run_exit_handlers, unblock
 from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
-from septet.processes.recycling import ASKED, Life, Recycling
+from septet.processes.recycling import ANSWERED, TIMED_OUT, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
 log = logging.getLogger("septet")
@@ -106,9 +106,6 @@ class Supervised(Protocol):
     def graceful_timeout(self) -> float: ...
 
     @property
-    def recycling(self) -> Recycling: ...
-
-    @property
     def worker_timeout(self) -> float: ...
 
     @property
@@ -116,6 +113,12 @@ class Supervised(Protocol):
 
     @property
     def endpoint(self) -> Attendant | None: ...
+
+    @property
+    def recycling(self) -> Recycling: ...
+
+    @property
+    def counted(self) -> RequestCount | None: ...
 
     def close_listeners(self) -> None: ...
 
@@ -149,9 +152,9 @@ class Supervisor(Generic[Served]):
         self._failed_starts = 0
         """Workers in a row that were never ready."""
         self._next_start_at = 0.0
-        self._asking = mmap(-1, SLOTS)
-        """In the slot of each worker that asks to be replaced 1 + the index in ASKED of why; in shared memory."""
         self._deaths = Deaths()
+        self._asking = mmap(-1, SLOTS)
+        """Index in _ASKED, in the slot of each worker that asks to be replaced; in shared memory."""
 
     def run(self) -> None:
         """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
@@ -229,16 +232,16 @@ class Supervisor(Generic[Served]):
         if self._retiring is not None or len(self._serving) != self._count:
             return
         for worker in self._serving:
-            if asking := self._asking[worker.slot]:
-                worker.life.asked = ASKED[asking - 1]
+            if asked := self._asking[worker.slot]:
+                worker.life.asked = _ASKED[asked]
             if worker.ready and (why := worker.life.why_over(monotonic())):
                 self._retiring = worker
                 log.info("worker %d is replaced, for %s", worker.pid, why)
                 return
 
-    def _ask_for_replacement(self, slot: int, parent: int, reason: str) -> None:
-        """In a worker, in any thread. reason: one of ASKED."""
-        self._asking[slot] = 1 + ASKED.index(reason)
+    def _ask_for_replacement(self, slot: int, parent: int, why: str = ANSWERED) -> None:
+        """In a worker, in any thread."""
+        self._asking[slot] = _ASKED.index(why)
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
 
@@ -265,6 +268,8 @@ class Supervisor(Generic[Served]):
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
         log_crashes()
+        if self._service.counted is not None:
+            self._service.counted.begin(partial(self._ask_for_replacement, slot, os.getppid()))
         stop = Stop()
         stop.on_term()
         stop.exit_after(self._service.graceful_timeout)
@@ -332,7 +337,6 @@ class Supervisor(Generic[Served]):
             self._failed_starts = 0
             all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
             if self._retiring is not None and all_ready:
-                self._count_restart(self._retiring.life.reason, f"worker {self._retiring.pid} was replaced")
                 self._drain(self._retiring, "its replacement is ready")
             if not self._announced and all_ready:
                 self._announced = True
@@ -368,25 +372,25 @@ class Supervisor(Generic[Served]):
             self._forget_pipe(worker)
         if worker is self._retiring:
             self._retiring = None
-        death = self._deaths.explain(worker.pid, status)
         if worker.drains:
-            log.info("worker %d has ended%s", worker.pid, f" {death.text}" if status else "")
+            log.info("worker %d has ended", worker.pid)
+            if self._service.monitor is not None and worker.life.asked:
+                self._service.monitor.restarted(_reason(worker.life.asked), f"worker {worker.pid}: {worker.life.asked}")
             return
         if not worker.reported:
-            self._cannot_start(worker, f"a worker ended {death.text} before it was ready")
+            how = self._deaths.explain(worker.pid, status).text
+            self._cannot_start(worker, f"a worker ended {how} before it was ready")
         if self._service.stop.ordered:
             return
-        self._count_restart(death.reason, f"worker {worker.pid} ended {death.text}")
+        death = self._deaths.explain(worker.pid, status)
+        if self._service.monitor is not None:
+            self._service.monitor.restarted(death.reason, f"worker {worker.pid} ended {death.text}")
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
         log.error("SEP112 worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
-
-    def _count_restart(self, reason: str, text: str) -> None:
-        if self._service.monitor is not None:
-            self._service.monitor.restarted(reason, text)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
@@ -400,7 +404,6 @@ class Supervisor(Generic[Served]):
             if draining and not stop.draining:  # the order to stop has followed
                 draining = False
                 self._signal(signal.SIGTERM)
-            self._check_beats()
             for worker in list(self._workers):
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
                 if pid:
@@ -425,6 +428,15 @@ class Supervisor(Generic[Served]):
     def _kill(self) -> NoReturn:
         self._signal(signal.SIGKILL)
         exit_now(1)
+
+
+_ASKED = ("", ANSWERED, TIMED_OUT)
+"""Why a worker asks to be replaced."""
+
+
+def _reason(asked: str) -> str:
+    """For the metrics: one of `metrics.lanes.REASONS`."""
+    return "request timeout" if asked == TIMED_OUT else "recycled"
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:
