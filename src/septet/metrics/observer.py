@@ -43,7 +43,7 @@ FLUSH_NS = 20_000_000
 which costs a microsecond."""
 
 BUSY_PER_S = 2000
-SPARSE = 16
+SPARSE = 32
 """A power of two."""
 
 _STATUSES = 600
