@@ -270,7 +270,10 @@ class SupervisedServer:
         )
 
     def _began(self, config: Config, listeners: tuple[Listener, ...], workers: int) -> None:
-        configure(config.log_level, config.log_format, config.log_config)
+        try:
+            configure(config.log_level, config.log_format, config.log_config)
+        except UsageError as error:  # the file has changed since the generation has read it
+            log.error("%s", error)
         self._listeners.close_others(listeners)
         if self._console is not None:
             self._console.began(config, listeners)
@@ -312,13 +315,13 @@ def _serve_generation(
     application: Any = None,
 ) -> int:
     """The life of a generation, in its process; gives the exit status."""
-    configure(config.log_level, config.log_format, config.log_config)
     if monitor is not None:
         count_generation(monitor, _has_workers(config), report.tell)
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     forked.mark_as_server()
     status = 0
     try:
+        configure(config.log_level, config.log_format, config.log_config)
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire

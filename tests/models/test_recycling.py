@@ -2,7 +2,8 @@
 
 import os
 
-from septet.processes.recycling import Recycling, RequestCount, proportional_set_size
+from septet.metrics.proc import proportional_bytes
+from septet.processes.recycling import Recycling, RequestCount
 
 
 def test_age_is_drawn_anew_for_each_process() -> None:
@@ -15,11 +16,12 @@ def test_age_is_drawn_anew_for_each_process() -> None:
 
 
 def test_memory_is_that_of_the_process() -> None:
-    used = proportional_set_size(os.getpid())
+    used = proportional_bytes(os.getpid())
+    assert used is not None
     assert used > 1 << 20
     assert Recycling(memory=used // 2).begin(os.getpid()).why_over(100.0).startswith("it uses ")
     assert not Recycling(memory=used * 2).begin(os.getpid()).why_over(100.0)
-    assert proportional_set_size(0) == 0
+    assert proportional_bytes(0) is None
 
 
 def test_nothing_is_due_without_limits() -> None:

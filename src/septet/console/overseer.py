@@ -12,7 +12,8 @@ from typing import Any
 
 from septet.console import control_bind, endpoint_at, state
 from septet.console.endpoint import Endpoint
-from septet.metrics.lanes import GENERATION, KIND, SERVER
+from septet.errors import Failed
+from septet.metrics.lanes import GENERATION, KIND, LAYOUT, SERVER
 from septet.metrics.monitor import Monitor
 from septet.metrics.reader import Reader
 from septet.metrics.table import Table
@@ -48,20 +49,28 @@ class Console:
         self._endpoint: Endpoint | None = None
         self.monitor: Monitor | None = None
         if state and state["table"] >= 0:
+            self._listeners.adopt(state["listeners"])
+        if state and state["table"] >= 0 and state.get("layout") == LAYOUT:
             self._adopt(state)
         else:
             self.monitor = monitor_for(config)
         if self.monitor is not None:
             self.monitor.supervise()
-        self._open(stop, serves)
+        try:
+            self._open(stop, serves)
+        except Failed as error:
+            if state is None:
+                raise
+            log.error("USR2: %s; the console is closed", error)  # generations that serve must not end with it
 
     def _adopt(self, state: dict[str, Any]) -> None:
-        """Go on with the table and the sockets of the program that this one has replaced."""
+        """Go on with the table of the program that this one has replaced."""
         os.set_inheritable(state["table"], False)
         table = Table(state["table"])
         table.take_over(state["row"])
         self.monitor = Monitor(table, self._config.metrics_bind is not None or self._config.control is not None)
-        self._listeners.adopt(state["listeners"])
+        for text in state["events"]:
+            self.monitor.events.append(text)
 
     def _open(self, stop: Stop, serves: Callable[[], bool]) -> None:
         binds = [bind for bind in (self._config.metrics_bind, control_bind(self._config)) if bind is not None]
@@ -145,7 +154,9 @@ class Console:
             return {"table": -1}
         table = self.monitor.table
         os.set_inheritable(table.descriptor, True)
-        return {"table": table.descriptor, "row": table.number, "listeners": self._listeners.hand_over()}
+        listeners, events = self._listeners.hand_over(), list(self.monitor.events)
+        known = {"table": table.descriptor, "row": table.number, "layout": LAYOUT}
+        return {**known, "listeners": listeners, "events": events}
 
     def keep(self) -> None:
         if self.monitor is not None:

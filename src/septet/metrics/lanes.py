@@ -26,6 +26,9 @@ SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
 IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Processes that serve no clients: a generation is one of these if it has workers."""
 
+LAYOUT = 1
+"""To be counted up with each change of the lanes: a table is handed over to a successor of the same layout alone."""
+
 COUNTERS = 16
 BEGUN = 16
 """Requests whose head was complete, and answers to what was no request."""
@@ -46,7 +49,7 @@ CLASSES = 6
 DURATION_NS = 23
 """Sum of the durations below, in nanoseconds."""
 
-REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled")
+REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
 """Why a worker was replaced."""
 RESTARTS = 32
 """A lane for each of REASONS."""

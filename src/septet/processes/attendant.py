@@ -36,7 +36,7 @@ class Overseer(Attendant, Protocol):
         """Generations that have stood still for `--worker-timeout`, and what they did meanwhile."""
 
     def has_ended(self, reason: str, text: str) -> None:
-        """A generation has ended by itself, and is replaced; reason: one of `metrics.lanes.REASONS`."""
+        """A generation has ended, or ends because another has replaced it; reason: one of `metrics.lanes.REASONS`."""
 
     def note(self, text: str) -> None:
         """Something has happened to a worker."""

@@ -89,6 +89,8 @@ class Generation:
     life: Life
     row: int = 0
     """In the table of metrics; 0: there is none."""
+    reason: str = ""
+    """Why it replaces another: one of `metrics.lanes.REASONS`."""
     failed: bool = False
     """It has reported, or we have logged, why it cannot start."""
     ends_at: float = float("inf")

@@ -117,7 +117,7 @@ class Generations:
         generation can start."""
         self._handle_signals()
         self._start_watching()
-        self._begin(self._plan, self._first)
+        self._begin(self._plan, self._first, "reload")
         self._poller.add(self._stop.fileno(), READABLE)
         if self._overseer.fileno() >= 0:
             self._poller.add(self._overseer.fileno(), READABLE)
@@ -172,7 +172,7 @@ class Generations:
             log.error("%s: %s; the server goes on as it is", why, error)
             self._plan.failed(str(error))
             return
-        self._begin(plan, why)
+        self._begin(plan, why, "reload")
 
     # Another program
 
@@ -245,11 +245,12 @@ class Generations:
             return
         if why := current.life.why_over(now):
             self._recycle_at = now + RECYCLE_AGAIN_S
-            self._begin(self._plan, f"{current} is replaced, for {why}")
+            self._begin(self._plan, f"{current} is replaced, for {why}", current.life.reason)
 
-    def _begin(self, plan: Plan, why: str) -> None:
+    def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
+        """reason: why it is to replace another that serves; one of `metrics.lanes.REASONS`."""
         try:
-            generation = self._fork(plan)
+            generation = self._fork(plan, reason)
         except OSError as error:
             failure = Failed(f"cannot start a generation: {error.strerror}")
             if not self.served:
@@ -261,7 +262,7 @@ class Generations:
         if why:
             log.info("%s: %s starts", why, generation)
 
-    def _fork(self, plan: Plan) -> Generation:
+    def _fork(self, plan: Plan, reason: str) -> Generation:
         """Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
@@ -277,7 +278,7 @@ class Generations:
         finally:
             os.close(writing)
         self._poller.add(reading, READABLE)
-        return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row)
+        return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
         """In the child: the whole life of a generation."""
@@ -370,6 +371,7 @@ class Generations:
                 log.info("%s serves", generation)
             return
         log.info("%s serves; %s finishes its requests", generation, before)
+        self._overseer.has_ended(generation.reason or "exit", f"{before} was replaced by {generation}")
         living.old.append(before)
         before.signal(DRAIN)
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S

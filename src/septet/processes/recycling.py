@@ -11,6 +11,8 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
+from septet.metrics.proc import proportional_bytes
+
 JITTER = 0.1
 """Age and memory: up to so much of the limit is added, at random."""
 
@@ -59,10 +61,15 @@ class Life:
             return "it has reached its age (--max-worker-age)"
         if self.memory and now - self.sampled_at >= SAMPLE_S:
             self.sampled_at = now
-            used = proportional_set_size(self.pid)
+            used = proportional_bytes(self.pid) or 0
             if used > self.memory:
                 return f"it uses {used >> 20} MB (--max-worker-memory)"
         return ""
+
+    @property
+    def reason(self) -> str:
+        """Why it is replaced: one of `metrics.lanes.REASONS`."""
+        return "request timeout" if self.asked == TIMED_OUT else "recycled"
 
 
 class RequestCount:
@@ -94,15 +101,3 @@ class RequestCount:
 TIMED_OUT = "a request that exceeds --request-timeout keeps its thread"
 
 ANSWERED = "it has answered its number of requests (--max-requests)"
-
-
-def proportional_set_size(pid: int) -> int:
-    """Bytes; 0 if the kernel does not tell."""
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) << 10
-    except (OSError, ValueError):
-        pass
-    return 0

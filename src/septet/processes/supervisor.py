@@ -337,6 +337,7 @@ class Supervisor(Generic[Served]):
             self._failed_starts = 0
             all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
             if self._retiring is not None and all_ready:
+                self._count_restart(self._retiring.life.reason, f"worker {self._retiring.pid} was replaced")
                 self._drain(self._retiring, "its replacement is ready")
             if not self._announced and all_ready:
                 self._announced = True
@@ -374,8 +375,6 @@ class Supervisor(Generic[Served]):
             self._retiring = None
         if worker.drains:
             log.info("worker %d has ended", worker.pid)
-            if self._service.monitor is not None and worker.life.asked:
-                self._service.monitor.restarted(_reason(worker.life.asked), f"worker {worker.pid}: {worker.life.asked}")
             return
         if not worker.reported:
             how = self._deaths.explain(worker.pid, status).text
@@ -383,14 +382,17 @@ class Supervisor(Generic[Served]):
         if self._service.stop.ordered:
             return
         death = self._deaths.explain(worker.pid, status)
-        if self._service.monitor is not None:
-            self._service.monitor.restarted(death.reason, f"worker {worker.pid} ended {death.text}")
+        self._count_restart(death.reason, f"worker {worker.pid} ended {death.text}")
         self._early_deaths = self._early_deaths + 1 if monotonic() - worker.started_at < EARLY_DEATH_S else 0
         delay = 0.0
         if self._early_deaths:
             delay = min(MAX_DELAY_S, MIN_DELAY_S * 2 ** (self._early_deaths - 1))
         self._next_start_at = monotonic() + delay
         log.error("SEP112 worker %d ended %s; another starts in %.1f s", worker.pid, death.text, delay)
+
+    def _count_restart(self, reason: str, text: str) -> None:
+        if self._service.monitor is not None:
+            self._service.monitor.restarted(reason, text)
 
     def _end(self) -> None:
         """Stop the workers gracefully; kill those that do not end in time."""
@@ -432,11 +434,6 @@ class Supervisor(Generic[Served]):
 
 _ASKED = ("", ANSWERED, TIMED_OUT)
 """Why a worker asks to be replaced."""
-
-
-def _reason(asked: str) -> str:
-    """For the metrics: one of `metrics.lanes.REASONS`."""
-    return "request timeout" if asked == TIMED_OUT else "recycled"
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:

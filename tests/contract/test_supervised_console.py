@@ -1,0 +1,116 @@
+"""The endpoint of metrics and orders under the supervisor: it stays while generations come and go."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.client import Connection
+from support.marks import each_style, engine_decides
+from support.processes import children
+from support.server import Server
+from support.waiting import wait_until
+
+
+class Controlled(Server):
+    """A server with a supervisor and both endpoints, on unix sockets in its directory."""
+
+    def __init__(self, model: str, interface: str, *options: str, app: str | None = None) -> None:
+        endpoint = ("--metrics-bind", "unix:metrics", "--control", "control")
+        arguments = ("--model", model, "--supervisor", *endpoint, *options)
+        super().__init__(app or f"support.app_versions:{interface}", *arguments)
+
+    def prepare(self) -> None:
+        (self.directory / "version").write_text("one")
+
+    def ask(self, path: str) -> Any:
+        with Connection(str(self.directory / "metrics")) as connection:
+            return connection.request("GET", path)
+
+    def status(self) -> dict[str, Any]:
+        found = json.loads(self.ask("/status.json").body)
+        assert isinstance(found, dict)
+        return found
+
+    def order(self, name: str) -> None:
+        with Connection(str(self.directory / "control")) as connection:
+            assert connection.request("POST", f"/orders/{name}", body=b"").status == 202
+
+    def generation(self) -> int:
+        wait_until(lambda: len(children(self.pid)) == 1, "there is one generation")
+        return children(self.pid)[0].pid
+
+    def changes_generation(self, order: str) -> None:
+        """Give an order, and wait until another generation serves alone."""
+        before = self.generation()
+        self.order(order)
+        wait_until(lambda: [each.pid for each in children(self.pid)] not in ([], [before]), "another starts")
+        wait_until(lambda: self.generation() != before, "it serves alone")
+
+
+@each_style
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=" ".join)
+def test_reload_and_upgrade_by_the_control_socket(model: str, workers: tuple[str, ...]) -> None:
+    with Controlled(model, "wsgi", *workers) as server, Connection(str(server.directory / "metrics")) as kept:
+        assert server.get("/").status == 200
+        for order in ("reload", "upgrade"):
+            server.changes_generation(order)
+            assert server.ask("/readyz").body == b"ready\n"
+            assert server.get("/").status == 200
+            if order == "reload":  # a program that is executed has closed its clients' sockets
+                assert kept.request("GET", "/readyz").body == b"ready\n"
+        wait_until(lambda: server.status()["requests"]["answered"] == 3, "nothing that was counted is lost")
+        found = server.status()
+        assert found["restarts"]["reload"] == 2
+        assert found["pid"] == server.pid
+        kinds = sorted(each["kind"] for each in found["processes"])
+        assert kinds == (["generation", "supervisor", "worker", "worker"] if workers else ["server", "supervisor"])
+        server.order("stop")
+        assert server.wait() == 0
+        assert not list(Path(server.directory).glob("metrics")), "its file is removed"
+
+
+@engine_decides
+def test_log_configuration_that_is_refused_leaves_the_old_generation(model: str) -> None:
+    with Controlled(model, "wsgi") as server:
+        (server.directory / "septet.toml").write_text("log_config = 'missing.toml'\n")
+        server.order("reload")
+        wait_until(lambda: "cannot start, and generation 1" in server.stderr(), "it is refused")
+        assert "--log-config is 'missing.toml', which cannot be read" in server.stderr()
+        assert server.get("/").status == 200
+
+
+@engine_decides
+def test_server_without_workers_is_recycled(model: str) -> None:
+    with Controlled(model, "wsgi", "--max-requests", "3") as server:
+        before = server.generation()
+        for _ in range(3):
+            server.get("/")
+        wait_until(lambda: server.status()["restarts"]["recycled"] == 1, "it is replaced")
+        wait_until(lambda: server.generation() != before, "it has ended")
+
+
+@engine_decides
+def test_log_files_of_any_format_are_opened_anew(model: str) -> None:
+    log = ("--access-log", "access.log", "--access-log-format", "json")
+    with Controlled(model, "wsgi", "--workers", "1", *log) as server:
+        assert server.get("/first").status
+        path = server.directory / "access.log"
+        path.rename(server.directory / "old.log")
+        server.order("reopen")
+        wait_until(lambda: path.exists(), "it is opened anew")
+        wait_until(lambda: bool(server.get("/second") and "/second" in path.read_text()), "lines go there")
+        assert json.loads(path.read_text().splitlines()[-1])["target"] == "/second"
+        assert "/first" in (server.directory / "old.log").read_text()
+
+
+@engine_decides
+def test_more_and_fewer(model: str) -> None:
+    with Controlled(model, "wsgi", "--workers", "1") as server:
+        for order, count in (("more", 2), ("fewer", 1)):
+            server.order(order)
+            wait_until(
+                lambda count=count: len(children(server.generation())) == count,  # type: ignore[misc]
+                f"there are {count} workers",
+            )
