@@ -385,6 +385,7 @@ def test_changed_files_are_loaded(interface: str) -> None:
         (server.directory / "notes.txt").touch()
         server.write("three")
         wait_until(lambda: server.page() == "three", "the mended code serves")
+        assert server.stderr().count("starts") == before + 1
         if interface == "asgi":
             wait_until(lambda: "generation 1 (pid " in _ended(server.stderr()), "the stream is cut in time")
             assert "ERROR septet: the application raised at GET /events" not in server.stderr()
