@@ -10,7 +10,7 @@ from septet.exchange import ClientGone, FileRegion, ProtocolError, Request, Want
 from septet.http.codec import Http1Codec
 from septet.http.incoming import CONTINUE_PENDING, IDLE_REQUEST
 from septet.protocol import READ, RUN
-from septet.proxies.proxy_protocol import decode
+from septet.proxies.proxy_protocol import Header, decode
 from septet.rules import STOPPING_S, Rules
 from septet.session._exchange import Http1Exchange
 from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PROXY_HEADER, TURN, Pace
@@ -27,11 +27,14 @@ class Session(Http1Exchange):
 
     __slots__ = ("_admitted", "_discarded", "_pace", "ended", "exchange")
 
-    def __init__(self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None]) -> None:
+    def __init__(
+        self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None], scheme: str = "http"
+    ) -> None:
         self._rules = rules
         self.client = client
         self.server = server
-        self.http = Http1Codec(rules.limits, rules.date_and_server, rules.complain)
+        self.tls = None
+        self.http = Http1Codec(rules.limits, rules.date_and_server, rules.complain, scheme)
         self.request = self.http.request
         self._peer_unnamed = False
         self.phase = PROXY_HEADER if rules.expects_proxy_header and rules.expects_proxy_header(self.peer) else IDLE
@@ -226,11 +229,15 @@ class Session(Http1Exchange):
         if header is None:
             return self._enter(OVER) if self.http.ended else READ
         self.http.skip_proxy_header(header.length, header.secure)
+        self.introduce(header)
+        return self._next_request()
+
+    def introduce(self, header: Header) -> None:
+        """A proxy has said whose connection this is. Called from outside where the header comes before TLS."""
         if header.endpoints:
             self.client, self.server = header.endpoints
         self._peer_unnamed = not header.names_client
         self._enter(IDLE)
-        return self._next_request()
 
     def _admit(self, request: Request) -> bool:
         """Whether the application may be called for this request. If not, the session has answered it: 400 if its
