@@ -58,8 +58,10 @@ class Pair:
     def of(cls, certificates: Sequence[str], keys: Sequence[str], passwords: Sequence[str]) -> "tuple[Pair, ...]":
         """Pairs in the order of the options. No keys: they are with the certificates. One password: it opens all."""
         keys = keys or certificates
-        several = [*passwords] if len(passwords) != 1 else [*passwords] * len(keys)
-        return tuple(map(cls, certificates, keys, several or [None] * len(keys)))
+        several: Sequence[str | None] = passwords or (None,)
+        if len(several) == 1:
+            several = [*several] * len(keys)
+        return tuple(map(cls, certificates, keys, several))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +216,7 @@ def _why_not(pair: Pair, error: Exception, asked: bool) -> str:
     reason = getattr(error, "reason", None) or str(error)
     if asked:
         if pair.password is None:
-            return f"--tls-key is {pair.key!r}, which is encrypted: its password must be given by --tls-key-password-file"
+            return f"--tls-key is {pair.key!r}, which is encrypted: --tls-key-password-file must give its password"
         return f"--tls-key-password-file is {pair.password!r}, but must have the password of the key {pair.key!r}"
     if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "NO_PRIVATE_KEY_ASSIGNED"):
         return f"--tls-key is {pair.key!r}, but must be the key of the certificate {pair.certificate!r}"

@@ -13,13 +13,10 @@ from septet.protocol import READ, RUN
 from septet.proxies.proxy_protocol import Header, decode
 from septet.rules import STOPPING_S, Rules
 from septet.session._exchange import Http1Exchange
-from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PROXY_HEADER, TURN, Pace
+from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER, LINGER_BYTES, OVER, PROXY_HEADER, TURN, Pace
 
 RETRY_AFTER_S = 1
 """Seconds in Retry-After for a client that was not admitted. Requests are short, or asking again would be useless."""
-
-LINGER_BYTES = 1 << 20
-"""Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
 
 
 class Session(Http1Exchange):

@@ -41,15 +41,14 @@ the most that it ever held, so both are fed in pieces.
 import ssl
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from septet.exchange import Delivery, FileRegion, ProtocolError, TlsInfo, Want
 from septet.http.cache import BoundedCache
-from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase, ServerExchange
-from septet.proxies.proxy_protocol import decode
+from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase, ServerExchange, ServerProtocol
+from septet.proxies.proxy_protocol import Header, decode
 from septet.rules import STOPPING_S, Rules
-from septet.session.http1 import LINGER_BYTES, Session
-from septet.session.phases import LINGER, OVER, PROXY_HEADER
+from septet.session.phases import LINGER, LINGER_BYTES, OVER, PROXY_HEADER
 
 Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
 """Makes the server's side of a TLS connection, over what is received and what is to be sent."""
@@ -77,10 +76,27 @@ CLOSING = Phase("closing", WRITE, lambda timeouts: timeouts.linger)
 _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came without: use https:// in place of http://")
 
 
+class Inner(ServerProtocol, Protocol):
+    """What TLS asks of the protocol in it, beside what a carrier does."""
+
+    tls: TlsInfo | None
+    """Set when the handshake is over."""
+
+    @property
+    def peer(self) -> str:
+        """As in `session.http1.Session`."""
+
+    def introduce(self, header: Header) -> None:
+        """A proxy has said whose connection this is, before TLS began."""
+
+    def refuse(self, fault: ProtocolError) -> Want:
+        """Answer a client that does not speak TLS, and close."""
+
+
 class Tls:
     """One client that speaks TLS. Implements `protocol.ServerProtocol`.
 
-    `inner` has the rules, and must be in its first phase.
+    `inner` has the same rules, and must be in its first phase.
     """
 
     __slots__ = (
@@ -106,7 +122,7 @@ class Tls:
 
     reads_files = True  # sendfile(2) would send the plaintext
 
-    def __init__(self, inner: Session, wrap: Wrap, rules: Rules) -> None:
+    def __init__(self, inner: Inner, wrap: Wrap, rules: Rules) -> None:
         self._inner = inner
         self._wrap = wrap
         self._rules = rules
@@ -452,6 +468,7 @@ class Tls:
         return self.phase.want
 
     def lose(self) -> Want:
+        self._tls = self._incoming = self._outgoing = None
         self._record = b""
         self._plain_bytes = self._reported = 0
         self._of_file = self._lingers = False

@@ -129,8 +129,7 @@ class Config:
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
         _WHERE,
-        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port. With certificates, TLS "
-        "is spoken at the addresses with https://, or, if there are none, at all but those with http://.",
+        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port.",
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
     )
@@ -145,8 +144,9 @@ class Config:
     tls_certificate: tuple[str, ...] = option(
         (),
         _TLS,
-        "Speak TLS, with the certificate and its chain in this PEM file. May be repeated, each with its --tls-key: the "
-        "name that a client asks for (SNI) chooses, and the first is for all other clients.",
+        "Speak TLS, with the certificate and its chain in this PEM file: at the addresses of --bind with https://, or, "
+        "if there are none, at all but those with http://. May be repeated, each with its --tls-key: the name that a "
+        "client asks for (SNI) chooses, and the first is for all other clients.",
         rule=Spelled("the path of a file", _file),
         metavar="FILE",
         unset="no TLS",
