@@ -183,6 +183,50 @@ def test_handshake_has_a_deadline(authority: Authority, model: str, interface: s
             assert connection.request("GET", "/").status == 200
 
 
+@pytest.mark.parametrize("pair", [("epoll", "wsgi"), ("prethreaded", "asgi")], indirect=True, ids="-".join)
+def test_what_applications_and_logs_are_told(
+    authority: Authority, model: str, interface: str, static_tree: Path, tmp_path: Path
+) -> None:
+    """The client's certificate and the rest; a client without one is served as well, and told apart."""
+    log = tmp_path / "access.log"
+    ask = ("--tls-client-ca", str(authority.pem), "--tls-client-auth", "optional", "--access-log", str(log))
+    context = authority.client_context()
+    with TlsServer(authority, f"support.app_tls:{interface}", "--model", model, *ask) as server:
+        with server.connect() as connection:
+            stranger = json.loads(connection.request("GET", "/").body)
+        context.load_cert_chain(authority.issue("ada@localhost", common_name="Ada").both)
+        with TlsConnection(server.address, context) as connection:
+            told = json.loads(connection.request("GET", "/").body)
+            leaf = ssl.DER_cert_to_PEM_cert(connection.socket.getpeercert(True) or b"")
+            cipher = connection.socket.cipher()[0]  # type: ignore[index]
+    if interface == "wsgi":
+        assert (told["HTTPS"], told["wsgi.url_scheme"], told["SSL_TLS_SNI"]) == ("on", "https", "localhost")
+        assert (told["SSL_CLIENT_S_DN_CN"], told["SSL_CLIENT_SAN_Email_0"]) == ("Ada", "ada@localhost")
+        assert (told["SSL_CLIENT_VERIFY"], stranger["SSL_CLIENT_VERIFY"]) == ("SUCCESS", "NONE")
+    else:
+        assert told["scheme"] == "https"
+        assert told["tls"]["server_cert"] == leaf
+        assert told["tls"]["client_cert_name"].startswith("CN=Ada,")
+        assert (len(told["tls"]["client_cert_chain"]), stranger["tls"]["client_cert_chain"]) == (1, [])
+        assert (told["tls"]["tls_version"], told["tls"]["cipher_suite"]) == (0x0304, 0x1302)
+    assert [line.split()[-2:] for line in log.read_text().splitlines()] == [["TLSv1.3", cipher]] * 2
+
+
+def hello_with(name: bytes) -> bytes:
+    """A ClientHello with this name of nine bytes in place of localhost."""
+    return client_hello().replace(b"localhost", name)
+
+
+@pytest.mark.parametrize("pair", [("epoll", "wsgi")], indirect=True, ids="-".join)
+def test_names_that_are_none(server: TlsServer) -> None:
+    """Nothing that a client sends writes a traceback into the log (`server` looks)."""
+    for name in (b"local\xffost", b"localh\0st", b"........."):
+        with Connection(server.address) as connection:
+            connection.send(hello_with(name))
+            connection.has_more()
+    assert server.stderr().count("\n") == 1, server.stderr()
+
+
 @pytest.mark.parametrize("pair", [("epoll", "asgi")], indirect=True, ids="-".join)
 def test_openssl_and_curl(server: TlsServer, authority: Authority) -> None:
     for program in ("openssl", "curl"):

@@ -17,6 +17,7 @@ processes, such clients make full handshakes.
 import logging
 import os
 import ssl
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class Certificates:
 
     def __init__(self, options: TlsOptions) -> None:
         """Raises UsageError, with a sentence that names the file."""
+        _silence_names()
         self._options = options
         self._renewing = Lock()
         self._seen = self._stamps()
@@ -169,6 +171,25 @@ class Certificates:
         name = name.lower().rstrip(".")
         names = self._names
         return names.get(name) or names.get("*." + name.partition(".")[2]) or self._default
+
+
+_silenced = False
+
+
+def _silence_names() -> None:
+    """Python refuses a handshake with a name (SNI) that is not ASCII, and prints a traceback (sys.unraisablehook):
+    any client could fill the log. Such a one is not printed."""
+    global _silenced
+    if _silenced:
+        return
+    _silenced = True
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext]:
