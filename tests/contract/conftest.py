@@ -64,6 +64,8 @@ def _models(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("model")
     if "configuration" in request.fixturenames:
         yield request.getfixturevalue("configuration").model
+    if "how" in request.fixturenames:  # a model and its options
+        yield request.getfixturevalue("how")[0]
 
 
 @pytest.fixture(scope="session")

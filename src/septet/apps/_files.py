@@ -19,21 +19,23 @@ class OwnedDescriptor:
 
     __slots__ = ("number",)
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
+        self.number = -1
 
     def __del__(self) -> None:
-        os.close(self.number)
+        if self.number >= 0:
+            os.close(self.number)
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """An owner for a descriptor that was just opened. Closes it and raises MemoryError if there is no memory for
-    one."""
+    """An owner for a descriptor that was just opened. If there is no memory for one, the descriptor is closed."""
     try:
-        return OwnedDescriptor(descriptor)
-    except MemoryError:
+        owner = OwnedDescriptor()
+    except BaseException:
         os.close(descriptor)
         raise
+    owner.number = descriptor
+    return owner
 
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:

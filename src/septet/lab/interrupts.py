@@ -16,7 +16,7 @@ from septet.errors import Failed
 
 @contextmanager
 def time_limit(seconds: float, reason: str) -> Iterator[None]:
-    """Raise Failed with this reason in the main thread, wherever it is, when the body takes longer.
+    """Raise Failed with this reason in the main thread when the body takes longer, whatever it is executing then.
 
     In other threads, which have no signals, there is no limit. Time limits must not be nested.
     """

@@ -18,7 +18,7 @@ def model_names() -> tuple[str, ...]:
 
 
 def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The models in a list with commas, in its order; all without a list. Raises UsageError for unknown models."""
+    """Parse --models, names with commas between them; None: all known models. Raises UsageError for unknown names."""
     if wanted is None:
         return known
     chosen = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
@@ -44,7 +44,7 @@ def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str
 
 
 def _asked(*words: str) -> str:
-    """The output of a `septet` command."""
+    """Run a `septet` command and return its standard output. Raises Failed when it fails or takes too long."""
     said = f"`septet {' '.join(words)}`"
     command = [sys.executable, "-m", "septet", *words]
     try:

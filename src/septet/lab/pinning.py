@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Pinning(NamedTuple):
-    """Two disjoint sets of CPUs; both empty when nothing is bound."""
+    """The CPUs of the server and of the load generator, without overlap; both empty when neither is bound."""
 
     server: tuple[int, ...] = ()
     client: tuple[int, ...] = ()

@@ -14,7 +14,7 @@ from septet.lab.verdicts import VERDICTS
 
 Check = Callable[[Any], bool]
 Shape = Mapping[str, Any]
-"""A Check or a Shape for each name."""
+"""What an object must contain: for each key a Check of its value, or the Shape of an inner object."""
 
 
 def complaint(results: Any) -> str | None:
