@@ -3,6 +3,7 @@
 import select
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ class Files:
 class Authority:
     """A certificate authority for one test or one session, whose files lie in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, days: int | None = None) -> None:
+        """`days`: how long certificates are valid, as far as tests need to know it."""
         self.directory = directory
+        now = datetime.now(UTC)
+        self._validity = {"not_before": now, "not_after": now + timedelta(days=days)} if days else {}
         directory.mkdir(exist_ok=True)
         self.authority = trustme.CA()
         self.pem = directory / "ca.pem"
@@ -42,7 +46,7 @@ class Authority:
 
     def issue(self, name: str, *names: str, **how: Any) -> Files:
         """A certificate for these names; `name` is also that of its files."""
-        issued = self.authority.issue_cert(name, *names, **how)
+        issued = self.authority.issue_cert(name, *names, **{**self._validity, **how})
         stem = self.directory / name.replace("*", "_").replace("@", "_")
         files = Files(*(stem.with_name(f"{stem.name}.{kind}.pem") for kind in ("cert", "key", "both")))
         chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
