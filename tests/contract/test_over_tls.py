@@ -214,7 +214,8 @@ def test_what_applications_and_logs_are_told(
         assert told["scheme"] == "https"
         assert told["tls"]["server_cert"] == leaf
         assert told["tls"]["client_cert_name"].startswith("CN=Ada,")
-        assert (len(told["tls"]["client_cert_chain"]), stranger["tls"]["client_cert_chain"]) == (1, [])
+        assert told["tls"]["client_cert_chain"]  # all that it sent, from Python 3.13 on
+        assert stranger["tls"]["client_cert_chain"] == []
         assert (told["tls"]["tls_version"], told["tls"]["cipher_suite"]) == (0x0304, 0x1302)
     assert [line.split()[-2:] for line in log.read_text().splitlines()] == [["TLSv1.3", cipher]] * 2
 
@@ -227,11 +228,12 @@ def hello_with(name: bytes) -> bytes:
 @pytest.mark.parametrize("pair", [("epoll", "wsgi")], indirect=True, ids="-".join)
 def test_names_that_are_none(server: TlsServer) -> None:
     """Nothing that a client sends writes a traceback into the log (`server` looks)."""
+    before = server.stderr()
     for name in (b"local\xffost", b"localh\0st", b"........."):
         with Connection(server.address) as connection:
             connection.send(hello_with(name))
             connection.has_more()
-    assert server.stderr().count("\n") == 1, server.stderr()
+    assert server.stderr() == before
 
 
 @pytest.mark.parametrize("pair", [("epoll", "asgi")], indirect=True, ids="-".join)
