@@ -23,24 +23,23 @@ settings.load_profile("busy machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--models", default="", help="of the tests that are for one process model, only those for these")
+    parser.addoption("--models", default="", help="of the contract's tests, only those for these models")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     others = set(MODELS) - set(config.getoption("--models").split(","))
     if others == set(MODELS):
         return
-    left_out = [item for item in items if others & _models_of(item)]
-    items[:] = [item for item in items if not others & _models_of(item)]
-    config.hook.pytest_deselected(items=left_out)
+    left_out = {item for item in items if item.path.parent.name == "contract" and others & _models_of(item)}
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=list(left_out))
 
 
 def _models_of(item: pytest.Item) -> set[object]:
     """What may be a model among its parameters, by itself or before its options in a tuple."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return {
-        each[0] if isinstance(each, tuple) and each else each for each in parameters if isinstance(each, tuple | str)
-    }
+    found = (each[0] if isinstance(each, tuple) and each else each for each in parameters)
+    return {each for each in found if isinstance(each, str)}
 
 
 def pytest_collection_finish() -> None:

@@ -78,7 +78,7 @@ def test_empty_parts_do_not_hide_that_the_client_has_left(configuration: Configu
 
 
 BY_AN_END = [each for each in CONFIGURATIONS if each.model in STYLES and not each.options]
-"""Where an end in order is tried, too: the kernel is asked for it in one place (`TCP_INFO`), after 5 s."""
+"""Where an end in order is tried, too: a model of each style, for it is noticed after `HALF_CLOSED_S` only."""
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
+from support.marks import name
 from support.messages import render
-from support.models import MODELS, WITH_WORKERS
+from support.models import INTERFACES, MODELS, WITH_WORKERS
 from support.server import Server, serve
 from support.waiting import wait_until
 
@@ -26,10 +27,11 @@ def signal_all(server: Server, number: signal.Signals) -> None:
     wait_until(lambda: server.stderr().count(SAID[number]) == before + len(pids), f"{pids} have logged {number.name}")
 
 
-WAYS = [*((model,) for model in MODELS), *((model, "--workers", "2") for model in WITH_WORKERS)]
+ALONE = [((model,), interface) for interface in INTERFACES for model in MODELS]
+WITH_TWO_WORKERS = [((model, "--workers", "2"), "wsgi") for model in WITH_WORKERS]
 
 
-@pytest.mark.parametrize("how", WAYS, ids=" ".join)
+@pytest.mark.parametrize(("how", "interface"), [*ALONE, *WITH_TWO_WORKERS], ids=name)
 def test_signal_without_meaning_cuts_nothing(how: tuple[str, ...], interface: str, token: str) -> None:
     model, *workers = how
     with serve(model, interface, *workers) as server, server.connect() as connection:

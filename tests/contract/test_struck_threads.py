@@ -11,6 +11,7 @@ import pytest
 
 from support.app_struck import KINDS
 from support.client import Connection, Truncated
+from support.marks import name
 from support.messages import render
 from support.models import LOOPS
 from support.server import Server, serve
@@ -25,10 +26,6 @@ WITH_POOLS = [
     ("threaded",),
     *((model, "--threads", str(THREADS)) for model in LOOPS),
 ]
-
-
-def name(part: tuple[str, ...] | str) -> str:
-    return part if isinstance(part, str) else " ".join(part)
 
 
 each_pool = pytest.mark.parametrize("how", WITH_POOLS, ids=" ".join)

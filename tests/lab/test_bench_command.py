@@ -8,6 +8,8 @@ import pytest
 from support.commands import septet
 from support.results_pages import undocumented
 
+pytestmark = pytest.mark.timeout(300)  # pictures are drawn
+
 
 def test_bench(tmp_path: Path, app: str) -> None:
     words = ["--models", "epoll,iterative", "--users", "8,2", "--duration", "0.3", "--warmup", "0.1", "--out", "out"]
@@ -68,20 +70,8 @@ def test_bench_of_a_path_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
-    words = [
-        "--models",
-        "epoll",
-        "--users",
-        "2",
-        "--repeats",
-        "1",
-        "--duration",
-        "0.3",
-        "--warmup",
-        "0.1",
-        "--out",
-        "out",
-    ]
+    words = ["--models", "epoll", "--users", "2", "--repeats", "1", "--duration", "0.3", "--warmup", "0.1"]
+    words += ["--out", "out"]
     result = septet("bench", app, *words, "--expect-length", "4", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "septet: every cell failed"

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from septet.lab import results
-from support.commands import septet, serving
+from support.commands import PATIENCE_S, septet, serving
 from support.results_pages import undocumented
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
 
 def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
@@ -31,20 +33,8 @@ def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
-    words = [
-        "--models",
-        "epoll",
-        "--users",
-        "1,2,3",
-        "--repeats",
-        "1",
-        "--duration",
-        "2",
-        "--warmup-max",
-        "0",
-        "--out",
-        "out",
-    ]
+    words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--warmup-max", "0"]
+    words += ["--out", "out"]
     path = tmp_path / "out" / "results.json"
     with subprocess.Popen(
         [sys.executable, "-m", "septet", "bench", app, *words],
@@ -56,7 +46,7 @@ def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, numb
         wait_until(lambda: path.exists() and '"model"' in path.read_text(), "one cell is finished")
         wait_until(lambda: serving(app), "the next server has started")
         process.send_signal(number)
-        output, complaints = process.communicate(timeout=60)
+        output, complaints = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert complaints.splitlines()[-1] == "septet: interrupted"
     assert "out/requests-per-second.png" in output

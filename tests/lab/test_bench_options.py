@@ -4,7 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from support.commands import septet
+
+pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
 
 def test_bench_with_everything(tmp_path: Path, app: str) -> None:

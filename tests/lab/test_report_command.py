@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from septet.lab import results
 from support.commands import septet
 from support.made_up_results import failed, results_of, valid
+
+pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
 
 def test_report_draws_again(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class OwnedDescriptor:
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """An owner for a descriptor that was just opened. If there is no memory for one, the descriptor is closed."""
+    """Make the owner of a descriptor that was just opened. If that raises, the descriptor is closed."""
     try:
         owner = OwnedDescriptor()
     except BaseException:
@@ -39,9 +39,11 @@ def owned(descriptor: int) -> OwnedDescriptor:
 
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
-    """A file from its position to its end; None if sendfile(2) would send other bytes than `read` returns, or if no
-    descriptor is free. (Files in /proc and /sys report a size of 0 or a maximum, and no blocks on a disk; they must be
-    read.)"""
+    """The region of a file from its position to its end, for sendfile(2).
+
+    None if sendfile(2) would send other bytes than `read` returns, or if no descriptor is free. (Files in /proc and
+    /sys report a size of 0 or a maximum, and no blocks on a disk; they must be read.)
+    """
     file: Any = filelike.file if isinstance(filelike, tempfile._TemporaryFileWrapper) else filelike
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO:

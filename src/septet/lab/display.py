@@ -1,4 +1,4 @@
-"""What is shown while `septet bench` runs: the table as it fills, or plain lines where there is no terminal."""
+"""Shows the progress of `septet bench`: the table as it fills, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Display(Protocol):
     def begin(self, run: Run) -> None: ...
 
     def receive(self, event: str, details: dict[str, Any]) -> None:
-        """Show an event of the load generator ("measuring", "progress", ...) in the run that goes on."""
+        """Show an event of the load generator ("measuring", "progress", ...) in the present run."""
 
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
 
@@ -143,7 +143,7 @@ class Board:
         return Group(table, self._progress, *([Text(self._state, style="dim")] if self._state else []))
 
     def _curve(self, label: str, top: float) -> str:
-        """The median rates so far as a row of blocks, one for each number of users; `top` requests/s is the highest."""
+        """The median rates so far as a row of blocks, one for each number of users; the highest block is `top`/s."""
         points = [self._rates.get((label, users)) for users in self._experiment.users]
         return "".join(
             BLOCKS[min(len(BLOCKS) - 1, int(median(rates) / top * len(BLOCKS)))] if rates else " " for rates in points

@@ -1,4 +1,4 @@
-"""What `septet bench` measures: a grid of cells, each of which is run several times.
+"""The experiment of `septet bench`: a grid of cells, each of which is run several times.
 
 A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
 Each repeat, or round, visits all cells in a random order of its own, so that other work of the machine, such as a
@@ -107,7 +107,7 @@ class Experiment:
     host: str = LOOPBACK
     """The address of this machine at which servers listen and are loaded."""
     cluster: str | None = None
-    """Where the load comes from (see `septet.lab.cluster`); None: from this machine."""
+    """The value of --cluster, the workers that send the load (see `septet.lab.cluster`); None: this machine does."""
     pinned: Pinning = field(default_factory=Pinning)
     server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")
     """The beginning of the command of each model."""
@@ -166,7 +166,7 @@ class Experiment:
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
-        """Whether a contender takes a swept option; another server does when its command mentions the name."""
+        """True if a contender takes a swept option; another server does if its command has the name in braces."""
         other = self._other(contender)
         return option in other.fields if other else option not in self.lacking.get(contender, ())
 

@@ -1,4 +1,4 @@
-"""The process models of this Septet, as `septet models` lists them, and the choice that a verb is given."""
+"""Asks `septet models` for the process models, and checks the models and options that a command line names."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The swept options that each model does not take, by model.
+    """The swept options that each model does not take, by model; models that take all are left out.
 
-    Models differ in the options for their size: `septet models` says which of them each takes; all take the others.
+    Models differ in the options for their size (`septet models --json` lists those that each takes); all take the rest.
     Raises UsageError for an option that none of the models takes.
     """
     takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}

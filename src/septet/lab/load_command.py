@@ -16,7 +16,7 @@ from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.load import LoadError, NoListener, Plan
 
 CARRIED_SHARE_MIN = 0.95
-"""Share of the offered rate; a server that carries less gets a warning. Answers after the window are not counted."""
+"""Below this share of the offered rate a warning is printed. Not 1, as answers after the window are not counted."""
 
 
 @click.command(
@@ -85,7 +85,7 @@ def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
 
 
 def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
-    """Warnings to print after the table: less was carried than offered, or answers were redirects.
+    """Warnings to print after the table: the server answered less than was offered, or answers were redirects.
 
     `limited`: the load generator was at its limit, so that the server may not be the cause.
     """

@@ -64,7 +64,7 @@ def load_average() -> tuple[float, float, float]:
 
 def cgroup_limits() -> dict[str, str]:
     """The limits of this process's own control group (cgroups(7), version 2), by file; "max" means no limit."""
-    own = next(cgroups.groups(""))  # version 2 alone has all files in one directory
+    own = next(cgroups.groups(""))  # only version 2 has all files of a group in one directory
     return {name: text for name in CGROUP_FILES if (text := cgroups.read(own / name).strip())}
 
 

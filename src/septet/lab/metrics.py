@@ -68,7 +68,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a metric stands in the table that `septet bench` prints."""
+    """A metric's column in the table that `septet bench` prints."""
 
     heading: str
     place: int
@@ -88,10 +88,10 @@ class Chart:
     bar: int = 0
     """Its place among the bars for one number of users; 0: no bar."""
     linear: bool = False
-    """Whether the axis is linear even where a logarithmic one would show more."""
+    """True if the axis is always linear; else it is logarithmic where that shows more."""
     unit_in_title: bool = False
     only_above_0: bool = False
-    """Whether it is drawn only if some cell has more than 0 of it."""
+    """True if it is drawn only if it is above 0 in some cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

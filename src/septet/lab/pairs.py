@@ -183,7 +183,8 @@ def _error(differences: Sequence[float], fitted: _Fit) -> tuple[float, int]:
     own = sum((each - middle) ** 2 for each in differences)
     others_freedom = fitted.freedom - own_freedom
     lent = max(0, min(LENT_MAX, others_freedom))
-    # The difference of two values has twice the variance of one; its squares are half of theirs in the fit's sum.
+    # A difference of two values has twice the variance of one. So the pair's squares count half in the fit's sum, and
+    # what the other contenders leave of that sum is doubled.
     others = 2 * max(0.0, fitted.squares - own / 2) / others_freedom if lent else 0.0
     variance = (own + lent * others) / (own_freedom + lent)
     return math.sqrt(variance / len(differences)), own_freedom + lent

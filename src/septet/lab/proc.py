@@ -1,7 +1,7 @@
-"""What the kernel says about a server's processes and about the machine, read from /proc (proc(5)).
+"""Reads the resource usage of a server's processes, and of the machine, from /proc (proc(5)).
 
-A server is started in a session of its own; its processes are those of that session, also those that others of them
-started. The CPU time of a process that has ended is in the `cutime` and `cstime` of the process that waited for it.
+A server is started in a session of its own; its processes are all those of that session. The CPU time of a process
+that has ended is in the `cutime` and `cstime` of the process that waited for it.
 """
 
 from __future__ import annotations

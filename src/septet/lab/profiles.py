@@ -1,8 +1,8 @@
 """Presets of experiments: `seed` repeats the one from which Septet grew, `modern` is closer to browsers of today.
 
-The seed loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for every page of a
-guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with 10. Its figures
-are shipped as data, and drawn beside ours.
+That experiment, the seed, loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
+every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with
+10. Its figures are shipped as data, and drawn faintly behind ours.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Profile:
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Further options of `septet serve`, by model."""
     redis: bool = False
-    """Whether the guestbook is stored in a Redis of its own."""
+    """True if a Redis is started for the experiment, to store the guestbook."""
 
 
 def seed_curves() -> Curves:
-    """The requests per second that the seed measured: (users, rate) for each model."""
+    """The rates that the older experiment measured: (users, requests per second) for each model."""
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):

@@ -1,7 +1,7 @@
 """The runs of `septet bench --for TIME`: rounds of runs, until the ranking is decided or the time is up.
 
-The first rounds visit every cell; after them a round visits the cells of neighbours of which neither is known to be
-ahead and which are not equal within 5 % either. What is decided is measured no further.
+The first rounds visit every cell. Later rounds visit only the cells of neighbours in the ranking whose order is open:
+not decided, and not equal within 5 % either. Contenders whose order is decided are measured no further.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A server under test: any command that listens on the port it is given, from its start to the last of its processes.
 
-It gets a session of its own: its processes are found by it (see the sampler), and Ctrl-C at our terminal does not reach
-the server before what was measured is written down.
+It runs in a session of its own (setsid(2)), by whose id its processes are found (see the sampler). So Ctrl-C at our
+terminal does not reach the server: it runs on until the results are written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the figures of a run, or of all runs of a cell, may be believed, and why not.
+"""Judges whether the figures of a run, or of all runs of a cell, may be believed, and gives the reason if not.
 
 valid            nothing speaks against them
 noisy            other programs used the CPUs, or the repeats differ too much
@@ -14,9 +14,9 @@ from typing import Any
 from septet.lab.statistics import variation
 
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
-"""From the best to the worst."""
+"""All verdicts, from the best to the worst."""
 DOUBT_MARK = "!"
-"""In tables, after a figure that is not valid."""
+"""The mark that tables print after a figure that is not valid."""
 
 ERROR_SHARE_MAX = 0.001
 """Share of all requests: with more errors the figures are not those of a healthy server."""
@@ -31,7 +31,7 @@ STEAL_SHARE_MAX = 0.02
 VARIATION_MAX = 0.10
 """Standard deviation of the rates of the repeats, as a share of their mean."""
 LITTLE_ERROR_MAX = 0.10
-"""Deviation from Little's law, as a share of the number of users."""
+"""Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
 """Answers per user below which Little's law is not checked: requests in flight at both ends of the window are then too
 large a part of all."""
@@ -131,7 +131,10 @@ def foreign_share(record: dict[str, Any], cpus: int) -> float | None:
 
 
 def _little(load: dict[str, Any]) -> str | None:
-    """Little's law: in a closed loop users = rate x latency. Otherwise some users did nothing for a time."""
+    """Say why a closed loop contradicts Little's law, users = rate x latency: some users did nothing for a time.
+
+    None if it holds within LITTLE_ERROR_MAX, for an open loop, and for too few answers.
+    """
     plan = load["plan"]
     if plan["rate"] is not None or load["answers"] < LITTLE_ANSWERS_MIN * plan["users"]:
         return None

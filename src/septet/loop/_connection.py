@@ -43,19 +43,19 @@ class TransportLoop(Protocol):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As in asyncio."""
+        """As in asyncio: call `callback` in the loop's next turn."""
 
     def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
-        """As in asyncio."""
+        """As in asyncio: call `callback` after `delay` seconds."""
 
     def call_exception_handler(self, context: Any) -> None:
-        """As in asyncio."""
+        """As in asyncio: report an error; `context` has its message and exception."""
 
     def create_future(self) -> asyncio.Future[Any]:
-        """As in asyncio."""
+        """As in asyncio: a new future of this loop."""
 
     def get_debug(self) -> bool:
-        """As in asyncio."""
+        """As in asyncio: True in debug mode."""
 
 
 def set_nodelay(sock: socket.socket) -> None:
@@ -170,7 +170,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
     # -- closing
 
     def is_closing(self) -> bool:
-        """As in asyncio."""
+        """As in asyncio: True from close(), abort() or the end of the connection on."""
         return self._closing
 
     def close(self) -> None:

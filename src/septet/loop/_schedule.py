@@ -146,7 +146,7 @@ class Schedule(asyncio.SelectorEventLoop):
         try:
             handle = SoonHandle(callback, args, self, context)
             self._ready.append(handle)
-        except Exception:  # a Future that cannot schedule what waits for it forgets it, and its task waits for ever
+        except Exception:  # a Future whose call_soon raises forgets its waiters, and the task waits for ever
             sleep(SHORTAGE_S)
             handle = SoonHandle(callback, args, self, context)
             self._ready.append(handle)

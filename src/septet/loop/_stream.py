@@ -34,7 +34,10 @@ DATA_RECEIVED_FAILED = "Fatal error: protocol.data_received() call failed."
 
 
 class StreamTransport(StreamConnection):
-    """A TCP or unix stream socket. Belongs to its loop's thread."""
+    """The transport of a connected TCP or unix stream socket, with the interface of asyncio.Transport.
+
+    All methods are for the thread of its loop.
+    """
 
     __slots__ = ()
 
@@ -153,7 +156,7 @@ class StreamTransport(StreamConnection):
             self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
-        """As in asyncio."""
+        """As in asyncio: end a pause; data that waits in the kernel is received from the next turn on."""
         if self._paused and not self._closing:
             self._paused = False
             self._reading = True

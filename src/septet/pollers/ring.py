@@ -223,7 +223,7 @@ class Ring(SocketOperations, FileOperations, Queues):
                         data = buffers.take(flags >> 16, res)
                     except MemoryError:
                         buffers.give_back(flags >> 16)
-                        res = -errno.ENOMEM  # to the receiver as if the kernel had had none
+                        res = -errno.ENOMEM  # as if the kernel had lacked memory
                 if callback is not None:  # else a cancel that failed, and has no callback
                     callback(res, flags, data)
             except BaseException as exc:
@@ -300,7 +300,7 @@ class Ring(SocketOperations, FileOperations, Queues):
 
 
 def obstacle() -> str | None:
-    """Why io_uring cannot be used on this machine, as one sentence with the remedy; None if it can.
+    """Try io_uring on this machine. Returns None if it works, else one sentence with the reason and the remedy.
 
     Makes a small ring, checks that the kernel has the operations that Septet uses (IORING_REGISTER_PROBE), and receives
     once through it: a kernel or a filter may permit the one and not the other.

@@ -163,7 +163,7 @@ class _Request:
 
 
 def _bits(code: int) -> int:
-    """The event bits to report for a poll request that failed with this error number: those of poll(2)."""
+    """The event bits to report for a poll request that failed with this error number, as poll(2) would; 0: none."""
     if code == errno.ECANCELED:
         return 0  # by a call of Ring.cancel_fd; the descriptor is still of interest
     return INVALID if code == errno.EBADF else ERROR

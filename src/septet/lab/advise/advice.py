@@ -17,7 +17,7 @@ from septet.lab.advise.usl import Usl, fit
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How throughput grows with the number of threads or workers of a model, as measured."""
+    """The measured throughput of a model over its number of threads or workers."""
 
     model: str
     by: str
@@ -165,7 +165,7 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Overflows count only at the highest rate that was held: far above it every queue overflows."""
+    """The listener's queue, if it overflowed at the highest rate that was held: far above that every queue does."""
     highest_held = finding.highest_held
     if highest_held is None or not highest_held.queue_overflows:
         return None
@@ -173,7 +173,7 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """All threads are taken by requests that wait."""
+    """The threads, if all of them are taken by requests that wait."""
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):

@@ -93,7 +93,7 @@ def capacity(finding: Finding, target_s: float) -> str:
 
 
 def costs(finding: Finding) -> str:
-    """Memory, processes, threads and CPU time, at the highest rate that was held."""
+    """The memory, processes, threads and CPU time at the highest rate that was held, as text."""
     trial = finding.highest_held or finding.saturation
     assert trial is not None, "something was measured"
     memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
@@ -145,7 +145,7 @@ def _difference(chosen: Finding, other: Finding) -> str:
 
 
 def not_held(search: Search, target_s: float) -> str:
-    """Why there is no advice, in a sentence."""
+    """A sentence that says why there is no advice: no candidate held the target."""
     wall_s = search.situation.profile.wall_s
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)

@@ -34,13 +34,13 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """For people: "epoll, 2 workers, 16 threads"."""
+        """The candidate as text: "epoll, 2 workers, 16 threads"."""
         numbers = [("worker", self.workers), ("thread", self.threads)]
         return ", ".join([self.model, *(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers if n is not None)])
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
-        """The options of `septet serve` beside --model, by name."""
+        """(name, value) of each option of `septet serve` for this candidate, except --model."""
         numbers = (("workers", self.workers), ("threads", self.threads))
         return tuple((name, str(number)) for name, number in numbers if number is not None)
 
@@ -154,7 +154,7 @@ class Situation:
     models: tuple[str, ...]
     """Models that may be advised, in the order in which they were named."""
     named: bool = False
-    """Whether the user named the models: then each of them is measured."""
+    """True if --models named the models: then each of them is measured."""
 
 
 @dataclass(slots=True)

@@ -43,20 +43,21 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """Rates in requests per second: `low` was held; `high`, the next that was tried, was not."""
+    """The result of a search: the capacity is between two rates, in requests per second."""
 
     low: float
-    """0: no rate was held."""
+    """The highest rate that was held; 0: none was."""
     high: float | None
-    """None: not found, because the load generator (or the number of trials) was the limit."""
+    """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
+    trials) was the limit."""
     at_least: bool = False
-    """Whether the capacity may be higher than `low` by an unknown amount."""
+    """True if the capacity may be higher than `low` by an unknown amount."""
     in_doubt: bool = False
-    """Whether other programs may be the reason why `high` was broken."""
+    """True if other programs may be the reason why `high` was broken."""
     wavered: bool = False
-    """Whether a rate was held one time and broken another."""
+    """True if a rate was held in one trial and broken in another."""
     refuted: bool = False
-    """Whether a fresh server held neither the result nor a lower rate; then `low` is 0, because nothing is known."""
+    """True if a fresh server held neither the result nor a lower rate; then `low` is 0, and the capacity unknown."""
     trials: int = 0
 
 

@@ -41,12 +41,12 @@ DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user asks for."""
+    """The values of --p99, --budget and --plan."""
 
     p99_s: float
-    """The latency target."""
+    """The latency target for 99 % of the requests."""
     budget_s: float
-    """How long the search may take."""
+    """The time after which the search ends."""
     plan: float | None
     """The rate in requests/s to plan for, if any."""
 

@@ -159,7 +159,8 @@ def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[f
 def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
     """Requests per second of one machine at the target.
 
-    `friction` is Gunther's (sigma, kappa) over cores; `cost` multiplies the CPU time of a request.
+    `friction` is Gunther's (sigma, kappa) over cores; `cost` multiplies the CPU time of a request; `seed` is that of
+    the simulated arrivals.
     """
     sigma, kappa = friction
     slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))

@@ -293,8 +293,8 @@ PROBABLE = 0.7
 """A candidate whose capacity is in doubt may be as good as the best if its saturated rate is this share of the best's.
 """
 DEARER = 1.25
-"""Of candidates that the load generator could not saturate, those with this many times the least CPU time for a request
-are ranked after the others."""
+"""Where the load generator could not saturate several candidates, those that need more than this many times the least
+CPU time for a request are ranked after the others."""
 
 
 def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:

@@ -135,7 +135,7 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
-    """Why the target was not held; None when it was."""
+    """The reason why the target was not held, in a few words; None when it was."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
         return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed"
     if trial.p99_s is None or trial.p99_s > target_s:

@@ -105,14 +105,14 @@ PINGS = 20
 
 
 class Ping(NamedTuple):
-    """One round trip, in nanoseconds of the monotonic clocks."""
+    """The three instants of a round trip, in nanoseconds of monotonic clocks."""
 
     sent_ns: int
-    """By our clock."""
+    """When the question was sent, by our clock."""
     there_ns: int
-    """By the clock of the other machine."""
+    """When it was answered, by the clock of the other machine."""
     received_ns: int
-    """By our clock."""
+    """When the answer was received, by our clock."""
 
 
 class Offset(NamedTuple):

@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def judged(self) -> int:
-        """How many figures were judged."""
+        """The number of figures that were judged."""
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
     def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:

@@ -29,7 +29,7 @@ class Framing(NamedTuple):
     length: int
     """The length of the body in bytes, or CHUNKED, or UNTIL_CLOSE."""
     keep: bool
-    """Whether another request may follow on the connection."""
+    """True if another request may follow on the connection."""
     cookies: tuple[bytes, ...] = ()
     """The values of all Set-Cookie fields."""
 

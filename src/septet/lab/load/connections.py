@@ -24,7 +24,8 @@ from .tally import Tally
 from .tls import AwaitsServer, Dialer
 
 RECEIVE_BYTES = 65536
-"""More would cost time in the allocator: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)."""
+"""Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
+(M_MMAP_THRESHOLD in mallopt(3))."""
 BACK_OFF_NS = 100_000_000
 """How long a user rests after an error, so that a dead server does not make a busy loop."""
 UNLIMITED = 1 << 62
@@ -264,7 +265,7 @@ class Connections(ABC):
             self._fail(user, kind_of(error.errno))
 
     def _closed_early(self, user: User, kind: str) -> None:
-        """The connection ended before the first byte of an answer.
+        """Called when the connection ended before the first byte of an answer: send again, or count an error.
 
         On a connection used before, the server may have closed it just as the request went out: a client then repeats
         an idempotent request once, on a new connection (RFC 9112 section 9.3.1).

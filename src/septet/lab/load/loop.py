@@ -50,7 +50,7 @@ class Loop(Connections):
         """Called when the warm-up begins, and again when the window begins: users must not wait for others now."""
 
     def align(self, first_ns: int) -> None:
-        """In a loop with a rate, make the next request due at this instant; processes that share a rate take turns."""
+        """Make the next request due at this instant, if the loop has a rate: processes that share it take turns."""
 
     def run_until(self, end_ns: int, done: Callable[[], bool] = never, chores_ns: int = CHORES_NS) -> None:
         """Run until `end_ns`, or until `done` returns True; it is called every `chores_ns`."""

@@ -65,7 +65,7 @@ class Target:
     expect_text: str = ""
     """Text that a right body contains."""
     same_body: bool = False
-    """Whether a right body must equal the first one, byte by byte."""
+    """True if a right body must equal the first one, byte by byte."""
 
     def __post_init__(self) -> None:
         if self.weight < 1:

@@ -106,7 +106,7 @@ class Coordinator(ABC, Generic[P]):
         """Send each process its instant, given in nanoseconds of our monotonic clock, in the order of `processes`."""
 
     def receive(self, process: P, event: str, details: dict[str, Any]) -> None:
-        """Handle an event that a process has sent; what all have sent is passed on to `notify`, once."""
+        """Handle an event that a process has sent; an event that all have sent is passed on to `notify`, once."""
         if event == "raw":
             process.raw = details
             return
@@ -275,7 +275,7 @@ class CoordinatedStart:
 
 
 def run_worker_process() -> int:
-    """Carry out the plan that the coordinator sends. Exit status 0, or 2 when the plan is refused."""
+    """Carry out the plan that the coordinator sends. Returns the exit status: 0, or 2 when the plan is refused."""
     try:
         plan = Plan.from_values(json.loads(read_line()))
         if plan.cpus:

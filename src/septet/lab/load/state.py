@@ -54,7 +54,7 @@ class User:
         # The present request:
         self.target = target
         self.series: Series
-        """Where the latency of the request is recorded."""
+        """The series in which the latency of the request is recorded."""
         self.due_ns = 0
         """When the request was due; 0: the user has no request under way."""
         self.started_ns = 0
@@ -107,7 +107,7 @@ class TargetState:
         """True if the request has "Connection: close"."""
         self.expected_length = definition.expect_length
         self.series: Series
-        """Where the latencies of requests that begin from now on are recorded."""
+        """The series in which the latencies of requests that begin from now on are recorded."""
         self.known: bytes | None = None
         """The last right answer, whole: an answer that equals it is right and need not be parsed."""
         self.known_bytes = 0

@@ -25,15 +25,15 @@ class Series:
 
     def __init__(self, errors: Counter[str]) -> None:
         self.errors = errors
-        """Shared by all targets of the tally."""
+        """Number of errors by kind; shared by all targets of the tally."""
         self.whole: list[int] = []
-        """From the start of a request to its answer, which came in one piece."""
+        """ns from the start of a request to its answer, for answers that came in one piece."""
         self.pieces: list[int] = []
-        """From the start of a request to the end of an answer in several pieces."""
+        """ns from the start of a request to the end of its answer, for answers in several pieces."""
         self.firsts: list[int] = []
-        """From the start of a request to the first byte of such an answer."""
+        """ns from the start of a request to the first byte of its answer, for answers in several pieces."""
         self.due: list[int] = []
-        """In an open loop: from when the request was due to the end of the answer."""
+        """ns from when a request was due to the end of its answer, for all answers of an open loop."""
         self.histograms = {name: Histogram() for name in ("whole", "pieces", "firsts", "due")}
 
     def settle(self) -> None:

@@ -17,7 +17,7 @@ from septet.lab.report.drawing import HOTSPOT, INK, Form, Paper, Part, Row, Spec
 from septet.lab.report.scales import Scale, spread
 
 LEADER = 26
-"""Pixels between the end of a line and its name; a thin rule joins them where the name had to be moved."""
+"""Pixels between the end of a line and its name. A thin rule leads to the name, which may be moved up or down."""
 ROOM_MAX = 0.5
 """Largest share of the width that is kept for names."""
 MANY_POINTS = 60

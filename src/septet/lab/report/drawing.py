@@ -152,7 +152,7 @@ def dark_rules(scope: str) -> str:
 
 
 _GEOMETRY = re.compile(r' (?:d|transform|[xy][12])="[^"]*"')
-_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # more than a picture needs; they would be half of the file
+_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # decimals that no picture needs, and that would be half of the file
 
 
 def _plain(picture: Specification) -> str:

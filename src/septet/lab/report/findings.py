@@ -93,7 +93,7 @@ def _others_share(results: Results) -> str | None:
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
         return None
-    usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # ticks may make it a little more
+    usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # rounded ticks can add up to more
     return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run)."
 
 

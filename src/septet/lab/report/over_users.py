@@ -1,4 +1,7 @@
-"""Draws each metric over the number of users, in three pictures as the seed had them: all, up to and above 1,000."""
+"""Draws each metric over the number of users, in up to three pictures: all, up to 1,000, above 1,000.
+
+So did the older experiment that `--profile seed` repeats (see `lab.profiles`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from septet.lab.results import Results
 from septet.lab.summary import Summary
 
 SEED_EDGE = 1000
-"""The number of users at which the seed divided its pictures."""
+"""The number of users at which the pictures are divided, as in the older experiment."""
 ENOUGH = 3
 """A picture of one part of the axis is made if it has at least this many numbers of users."""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
@@ -104,7 +107,7 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """The rates that the seed measured, for the models that are drawn, within the range of `users`."""
+    """The rates that the older experiment measured, for the models that are drawn, within the range of `users`."""
     models = dict.fromkeys(point.model for point in points)
     return [
         Point(model, model, number, rate)

@@ -103,7 +103,7 @@ def _roundness(number: int, users: Sequence[int]) -> tuple[int, int]:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move ascending places until neighbours are at least `gap` apart, each as little as possible.
+    """Move ascending places apart, by pushing neighbours from each other, until they are at least `gap` apart.
 
     They stay between `low` and `high`; if they are too many for that, some are below `low`.
     """

@@ -16,7 +16,7 @@ from septet.lab.threads.tasks import Tasks
 
 THREADS_MAX = 64
 LOOKS_MIN = 50
-"""Samples of threads that run or want to run; with fewer there is no figure."""
+"""Least number of samples of threads that run or want to run; with fewer there is no figure."""
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
 
 

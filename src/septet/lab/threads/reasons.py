@@ -162,7 +162,7 @@ class Reasons:
             return State.EVENTS if count else State.SLEEP
         data = _memory(pid, address, count * _POLLFD.size)
         kinds = {self._descriptors.kind(pid, descriptor) for descriptor, _, _ in _POLLFD.iter_unpack(data)}
-        if not kinds or None in kinds or Kind.FILE in kinds:  # files are not polled: it is no longer the array
+        if not kinds or None in kinds or Kind.FILE in kinds:  # files are not polled: the array is gone
             return None
         if kinds >= {Kind.CLIENT, Kind.LISTENER} and count <= _IDLE_POLL:
             kinds.discard(Kind.LISTENER)  # a worker that waits for an idle client also watches the listener
@@ -180,7 +180,7 @@ class Reasons:
         if len(watched) > _POLLED_MAX:
             return State.EVENTS
         kinds = {self._descriptors.kind(pid, each) for each in watched}
-        if None in kinds:  # a connection that is too new to be known is one among others
+        if None in kinds:  # a connection too new to be known: an event loop has it
             return State.EVENTS
         state = waits(kinds, State.EVENTS)
         return State.EVENTS if state is State.CLIENT else state
@@ -192,7 +192,7 @@ class Reasons:
 
 
 def interpreter_ranges(maps: list[str]) -> list[Range]:
-    """The addresses of the interpreter's code and static variables, from the lines of /proc/PID/maps.
+    """(start, end) of the mappings with the interpreter's code and static variables, from the lines of /proc/PID/maps.
 
     Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one.
     """

@@ -1,4 +1,4 @@
-"""Finds what a descriptor of a server's process is, from /proc (proc(5)), and what a thread waits for that waits on it.
+"""Classifies the descriptors of a server's process, from /proc (proc(5)), and so what a thread on them waits for.
 
 A socket is classified by its local port: at a port where the server listens it is the listener or one of its clients;
 any other socket is a connection of the application to a backend, such as a database. The server is not asked.

@@ -86,6 +86,6 @@ def _threads(trace: Trace) -> str:
     return f"{who}, running {running:.0%} of the time" + (" together" if threads > 1 else "")
 
 
-DIRECTORY = "trace"  # of an experiment's, below that of its results
+DIRECTORY = "trace"  # for the trace of an experiment, within the directory of its results
 FIGURES = "trace.json"
 ZOOM, OVERVIEW = "zoom", "overview"  # pictures, each as .svg and .png

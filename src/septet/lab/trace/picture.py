@@ -84,7 +84,7 @@ def png(text: str) -> bytes:
     return bytes(vl_convert.svg_to_png(text, scale=2))
 
 
-_MORE_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # more than a picture needs; they would be half of the file
+_MORE_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # decimals that no picture needs, and that would be half of the file
 
 # The colours of paper and ink in the dark; those of states can be seen on both.
 _DARK = {INK: "#e8e8e8", PALE: "#a9a9a9", GRID: "#3a3a3a", "white": "#1e1e1e"}

@@ -102,6 +102,7 @@ class _Watch:
         self._samples: list[Sample] = []
         self._records: list[Record] = []
         self._told: dict[tuple[int, Call], State] = {}
+        """What threads waited for, by process and system call, as `_drain` found it."""
 
     def run(self, seconds: float, way: str, obstacle: str) -> Recording:
         self._tasks.look()  # the first look opens files, and shows what threads wait for before the first switch

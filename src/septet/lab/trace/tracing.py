@@ -104,7 +104,7 @@ def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
                     tell(f"{model}: {plan.warmup_s:g} s of warm-up, then {plan.duration_s:g} s recorded")
                     time.sleep(plan.warmup_s)
                     recording = recorder.record(plan.duration_s)
-                    visits = _told(visitors)
+                    visits = _stop_visitors(visitors)
                 server.check_alive()
             server.stop()
             first_pid = server.session
@@ -140,7 +140,7 @@ def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _told(visitors: subprocess.Popen[str]) -> list[Visit]:
+def _stop_visitors(visitors: subprocess.Popen[str]) -> list[Visit]:
     """Make the users stop, by the end of their standard input, and return their visits. Raises Failed."""
     try:
         said, complaints = visitors.communicate(timeout=_VISITORS_GRACE_S)
