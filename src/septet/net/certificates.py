@@ -4,10 +4,10 @@ What a certificate says is read with the standard library alone, which decodes c
 pair shakes hands with itself, in memory: that gives its names, and shows that the key fits, that the certificate is
 valid today, and that a server may use it. It takes 2 ms.
 
-Every handshake begins with one context, `_front`, which is made before the server forks. OpenSSL keeps the keys of
-session tickets there, so a session can be resumed in every process. `_choose` (SNI, RFC 6066 section 3) then replaces
-it for the rest of the handshake by the context of a pair; renewing means to make new ones of those. Connections keep
-what they began with.
+Every handshake begins with one context, `_front`: that of the first pair, made before the server forks. OpenSSL keeps
+the keys of session tickets there, so a session can be resumed in every process. `_choose` (SNI, RFC 6066 section 3)
+replaces it for the rest of the handshake by the context of another pair; renewing means to make new contexts, which
+replace it, too. Connections keep what they began with.
 
 Where clients have certificates, renewing replaces the front, too: a session that is resumed is not verified again, so
 old tickets would outlive a new list of revoked certificates. Until all processes have renewed, and afterwards between
@@ -109,7 +109,7 @@ class Certificates:
         """The files when they were last loaded, or could not be."""
         self._looked_at = monotonic()
         self._names, self._default = _load(options)
-        self._front = self._make_front()
+        self._front = self._as_front(self._default)
 
     def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
         """The server's side of a new connection."""
@@ -120,7 +120,7 @@ class Certificates:
         are in use stay."""
         try:
             names, default = _load(self._options)
-            front = self._front if self._options.client_auth == "none" else self._make_front()
+            front = self._front if self._options.client_auth == "none" else self._as_front(default)
         except UsageError as error:
             log.error("the certificates were not renewed, and those before stay in use: %s", error)
             return False
@@ -154,17 +154,17 @@ class Certificates:
             stamps.append(found)
         return stamps
 
-    def _make_front(self) -> TlsContext:
-        front = _context(self._options, self._options.pairs[0])
-        _configure(front, self._options)
-        front.sslobject_class = TlsObject
-        front.sni_callback = self._choose
-        return front
+    def _as_front(self, context: TlsContext) -> TlsContext:
+        context.sslobject_class = TlsObject
+        context.sni_callback = self._choose
+        return context
 
     def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
         """Called in each handshake, without a name if the client has sent none."""
         connection.server_name = name
-        connection.context = self._by_name(name) if name else self._default
+        chosen = self._by_name(name) if name else self._default
+        if chosen is not context:
+            connection.context = chosen
 
     def _by_name(self, name: str) -> TlsContext:
         """A name of a certificate, or one with a wildcard for the first label (RFC 6125 section 6.4.3)."""

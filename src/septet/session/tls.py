@@ -86,6 +86,10 @@ class Inner(ServerProtocol, Protocol):
     def peer(self) -> str:
         """As in `session.http1.Session`."""
 
+    @property
+    def ends(self) -> bool:
+        """The present output is the last, and the connection is closed when it has gone."""
+
     def introduce(self, header: Header) -> None:
         """A proxy has said whose connection this is, before TLS began."""
 
@@ -358,9 +362,9 @@ class Tls:
             self._set_plain(len(plain))
         elif plain:
             self._encrypt(plain)
-        elif inner.phase.want is CLOSE and not inner.lost:
-            self._notify()
         else:
+            if inner.phase.want is CLOSE and not inner.lost and not self._notified:
+                self._notify()
             self._record = outgoing.read()
 
     def _encrypt(self, plain: bytes | memoryview) -> None:
@@ -370,6 +374,8 @@ class Tls:
         try:
             if len(plain) <= PIECE_BYTES:
                 tls.write(plain)
+                if self._inner.ends:
+                    self._notify()  # close_notify goes out with the end of the answer
                 self._record = outgoing.read()
                 self._set_plain(len(plain))
                 return
@@ -389,14 +395,13 @@ class Tls:
         self._reported = 0
 
     def _notify(self) -> None:
-        """Put close_notify into the record."""
+        """Have OpenSSL say close_notify."""
         self._notified = True
         assert self._tls is not None, "there is a handshake before"
         try:
             self._tls.unwrap()
-        except ssl.SSLError:  # want of the client's: it is not waited for
+        except ssl.SSLError:  # the client's has not come, which is not waited for
             pass
-        self._record = self._outgoing.read()
 
     def wrote(self, count: int) -> Want:
         if self._inner.lost and self._own is None:  # an exchange has cut the connection
@@ -410,6 +415,8 @@ class Tls:
             self._plain_bytes = self._reported = 0
             self._of_file = False
             want = self._inner.wrote(left)
+            if self._notified:
+                return self._end(OVER) if want is CLOSE else self.lose()
             return self.phase.want if want is CLOSE or want is READ else want
         if self._own is REPLY:
             self._own = HANDSHAKE
