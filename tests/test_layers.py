@@ -78,7 +78,7 @@ PURE = frozenset(
 
 
 #: What single modules of these layers may import besides: `ssl.MemoryBIO` is memory.
-PURE_IN = {"session/tls.py": frozenset({"ssl"})}
+PURE_IN = dict.fromkeys(("session/tls.py", "session/_tls_info.py", "session/_tls_output.py"), frozenset({"ssl"}))
 
 
 class Import(NamedTuple):

@@ -209,8 +209,27 @@ def test_part_of_a_record_is_progress(certificates: Certificates, context: ssl.S
 def test_end_of_our_doing(peer: Peer) -> None:
     peer.shake_hands().ask(render("GET", "/", "Connection: close"))
     peer.respond(b"hello")
-    assert peer.deliver() is CLOSE
+    peer._in.write(peer.server.output)
+    assert peer.server.wrote(len(peer.server.output)) is CLOSE  # close_notify went out with the answer
     assert peer.read().endswith(b"hello<end>")
+
+
+def test_end_of_a_long_answer(peer: Peer) -> None:
+    peer.shake_hands().ask(render("GET", "/", "Connection: close"))
+    peer.respond(pattern(100_000))
+    assert peer.deliver(most=5000) is CLOSE
+    assert peer.read().endswith(pattern(100_000) + b"<end>")
+
+
+def test_answer_in_parts_is_not_cut_short(peer: Peer) -> None:
+    """That the connection ends with it is known from the beginning; close_notify comes at the end all the same."""
+    peer.shake_hands().ask(render("GET", "/", "Connection: close"))
+    peer.inner.respond(response_head(200, b"OK", ()), b"some", False)
+    assert peer.deliver() is RUN
+    assert not peer.read().endswith(b"<end>")
+    peer.inner.push(b" more", True)
+    assert peer.deliver() is CLOSE
+    assert peer.read().endswith(b"<end>")
 
 
 def test_application_that_fails_in_its_answer(peer: Peer) -> None:
