@@ -35,6 +35,9 @@ WATCH_S = 1.0
 SETTLED_S = 1.0
 """Files that changed less than so many seconds ago may still be changing: a certificate and its key are two files."""
 
+WARN_DAYS = 14
+"""A certificate that has so many days left should have been renewed: those of Let's Encrypt are, with 30 days left."""
+
 PROTOCOLS = ("http/1.1",)
 """What is offered by ALPN (RFC 7301)."""
 
@@ -198,7 +201,9 @@ def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext]:
     contexts = []
     for pair in options.pairs:
         context = _context(options, pair)
-        for name in _names_of(_decoded(context, pair)):
+        decoded = _decoded(context, pair)
+        _warn_of_end(pair, decoded)
+        for name in _names_of(decoded):
             names.setdefault(name, context)
         _configure(context, options)
         contexts.append(context)
@@ -280,6 +285,13 @@ def _decoded(context: TlsContext, pair: Pair) -> dict[str, Any]:
         raise UsageError(f"--tls-certificate is {pair.certificate!r}, which {wrong}") from None
     except (ssl.SSLError, ValueError) as error:
         raise UsageError(f"--tls-certificate {pair.certificate!r} cannot be used: {error}") from None
+
+
+def _warn_of_end(pair: Pair, certificate: dict[str, Any]) -> None:
+    left_s = ssl.cert_time_to_seconds(certificate["notAfter"]) - time()
+    if left_s < WARN_DAYS * 86400:
+        end = certificate["notAfter"]
+        log.warning("the certificate %s expires in %d days, at %s", pair.certificate, left_s // 86400, end)
 
 
 def _names_of(certificate: dict[str, Any]) -> Iterator[str]:
