@@ -206,6 +206,11 @@ def test_what_applications_and_logs_are_told(
             told = json.loads(connection.request("GET", "/").body)
             leaf = ssl.DER_cert_to_PEM_cert(connection.socket.getpeercert(True) or b"")
             cipher = connection.socket.cipher()[0]  # type: ignore[index]
+        context.load_cert_chain(Authority(tmp_path / "others").issue("eve@localhost").both)
+        with TlsConnection(server.address, context) as connection:  # TLS 1.3: the client learns of it when it reads
+            connection.send_if_possible(render("GET", "/"))
+            with pytest.raises(ssl.SSLError, match=r"(?i)unknown.ca"):
+                connection.socket.recv(1)
     if interface == "wsgi":
         assert (told["HTTPS"], told["wsgi.url_scheme"], told["SSL_TLS_SNI"]) == ("on", "https", "localhost")
         assert (told["SSL_CLIENT_S_DN_CN"], told["SSL_CLIENT_SAN_Email_0"]) == ("Ada", "ada@localhost")
