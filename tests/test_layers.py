@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "loop": frozenset({"pollers"}),
     "apps": frozenset({"exchange", "http"}),
     "net": frozenset(),
+    "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "net", "proxies"}),
     "processes": frozenset({"exchange", "rules", "loop", "pollers", "streams"}),
@@ -77,7 +78,7 @@ PURE = frozenset(
 
 
 #: What single modules of these layers may import besides: `ssl.MemoryBIO` is memory.
-PURE_IN = {"session/tls.py": frozenset({"ssl"})}
+PURE_IN = dict.fromkeys(("session/tls.py", "session/_tls_info.py", "session/_tls_output.py"), frozenset({"ssl"}))
 
 
 class Import(NamedTuple):

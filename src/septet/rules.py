@@ -21,6 +21,8 @@ class Timeouts:
     body: float = 30.0
     write: float = 30.0
     linger: float = 2.0
+    handshake: float = 10.0
+    """For a client to complete the TLS handshake, from the time at which it was accepted."""
     rate: int = 0
     """Minimum transfer rate in bytes/s: each `rate` bytes moved extend the deadline of `body` or `write` by one second,
     up to the full time-out. 0: any progress resets the deadline."""

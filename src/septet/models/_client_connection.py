@@ -171,8 +171,8 @@ class ClientConnection(WatchedConnection):
     def stop(self) -> None:
         """Close the connection when nothing is in flight: now, or after the answer."""
         with self.lock:
-            if self.session.stop() is CLOSE:
-                self.drive(CLOSE)
+            if (want := self.session.stop()) is not RUN:
+                self.drive(want)
 
     def cut(self) -> None:
         """Close the connection now."""
