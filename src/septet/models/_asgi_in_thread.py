@@ -68,12 +68,14 @@ from socket import socket
 
 from septet import forked
 from septet.apps._lifespan import Lifespan
-from septet.apps.asgi import Asgi, Cycle
+from septet.apps.asgi import Asgi, Cycle, takes_websocket
+from septet.apps.asgi_websocket import WebSocketCycle
 from septet.errors import Failed
 from septet.exchange import Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
 from septet.models._shared_exchange import SharedExchange
+from septet.models._shared_websocket import SharedWebSocket
 from septet.models._tasks import Starter
 from septet.models._waker import close_waker_of_this_thread, waker_of_this_thread
 from septet.pollers import READABLE
@@ -140,8 +142,15 @@ class AsgiThread:
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
         """Have the application answer the session's request. In the client's thread. Gives the next want."""
-        exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
-        cycle = Cycle(exchange, exchange)
+        request = session.exchange.request
+        exchange: SharedExchange
+        cycle: Cycle | WebSocketCycle
+        if request.upgrade is None or not takes_websocket(asgi, request):
+            exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
+            cycle = Cycle(exchange, exchange)
+        else:
+            exchange = SharedWebSocket(session, sock, waker_of_this_thread(), self._stop)
+            cycle = WebSocketCycle(exchange, exchange)
         self._exchanges.add(exchange)
         try:
             return exchange.deliver(
@@ -235,7 +244,7 @@ class AsgiThread:
             except Exception:  # the calls behind it must be made all the same
                 log.exception("a call in the event loop's thread failed")
 
-    def _begin(self, asgi: Asgi, cycle: Cycle, exchange: SharedExchange) -> None:
+    def _begin(self, asgi: Asgi, cycle: Cycle | WebSocketCycle, exchange: SharedExchange) -> None:
         """Start the task of a request. Parts that it sends before it first waits are delivered together."""
         work = cycle.run(asgi)
         try:
@@ -274,6 +283,8 @@ class AsgiThread:
     def _start_stop_timer(self) -> None:
         if self._cut_timer is None:
             self._cut_timer = self._loop.call_later(self._graceful_timeout, self._cut_requests)
+        for exchange in list(self._exchanges):
+            exchange.stop()
 
     def _cut_requests(self) -> None:
         """The time for a graceful stop is up: cut the requests in flight, and cancel tasks that run after them."""

@@ -148,7 +148,7 @@ class SharedExchange:
             self._complete = True
             session = self._session
             if session.phase.want is WRITE:  # output is sent first, as far as the socket takes it now
-                drive(WRITE, session, self._sock, _dispatch_elsewhere)
+                drive(WRITE, session, self._sock, self._dispatch)
             return self._exchange.fail()
 
     def drive(self, want: Want) -> None:
@@ -224,7 +224,7 @@ class SharedExchange:
             self._received = True
         elif timed_out and self._is_late():
             want = expire(session, self._sock)
-        want = drive(want, session, self._sock, _dispatch_elsewhere)
+        want = drive(want, session, self._sock, self._dispatch)
         if self._complete:
             return False
         return (want is RUN and before is not RUN) or (session.gone and not gone)
@@ -260,6 +260,9 @@ class SharedExchange:
             self._released = True
             self._session.lose()
 
+    def _dispatch(self, exchange: ServerExchange) -> Want | None:
+        """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""
+        return None
 
-def _dispatch_elsewhere(exchange: ServerExchange) -> None:
-    """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""
+    def stop(self) -> None:
+        """The order to stop has come. A request is answered all the same."""

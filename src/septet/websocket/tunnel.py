@@ -1,0 +1,281 @@
+"""Messages in and out of one WebSocket, as the bytes of its connection (RFC 6455 sections 5 to 7).
+
+A `Tunnel` adds to the library's protocol what a server needs that faces strangers: messages that wait for the
+application are bounded, and what lies behind them is not parsed before they are taken; a message in a thousand fragments
+is joined as they come; text is checked as it comes; and compressed bytes are expanded a small piece at a time.
+"""
+
+import logging
+from codecs import getincrementaldecoder
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import ProtocolError as InvalidFrame
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+_log = logging.getLogger("septet.websocket")
+_log.setLevel(logging.WARNING)
+"""The library logs each frame at DEBUG, which would cost more than the frame."""
+
+Message = str | bytes
+
+ABNORMAL = 1006
+"""The connection ended without a close frame (RFC 6455 section 7.4.1); never sent."""
+NORMAL, GOING_AWAY, INVALID_DATA, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1001, 1007, 1011, 1012
+
+QUEUE_BYTES = 65536
+"""Bytes of messages that wait for the application; when there are more, nothing more is parsed. As many bytes are read
+ahead of an application that reads a request's body."""
+
+MESSAGE_BYTES = 64
+"""What a message counts at least: the object that holds it."""
+
+SLICE_BYTES = 4096
+"""Compressed bytes that are expanded at a time. Deflate expands by 1,032 at most: to 4 MiB."""
+
+_NEW_DECODER = getincrementaldecoder("utf-8")
+
+_TEXT, _BINARY, _CONT, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.CLOSE
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class TunnelOptions:
+    """What all tunnels of a server share."""
+
+    max_message: int = 16 << 20
+    """Bytes of the longest message that a client may send, when it is expanded."""
+    deflate: bool = True
+    """Compress messages if the client offers it (RFC 7692)."""
+    window_bits: int = 12
+    mem_level: int = 5
+    """With 12 bits and level 5 a connection needs 64 KiB for it, with zlib's defaults 316 KiB."""
+
+    def extensions(self) -> list[ServerPerMessageDeflateFactory]:
+        if not self.deflate:
+            return []
+        bits = self.window_bits
+        return [
+            ServerPerMessageDeflateFactory(
+                server_max_window_bits=bits,
+                client_max_window_bits=bits,
+                compress_settings={"memLevel": self.mem_level},
+            )
+        ]
+
+
+def _negotiate(protocol: ServerProtocol, values: tuple[str, ...]) -> str | None:
+    """Have the protocol use those extensions that both sides know; gives the answer's Sec-WebSocket-Extensions."""
+    try:
+        accepted, protocol.extensions = protocol.process_extensions(
+            Headers([("Sec-WebSocket-Extensions", value) for value in values])
+        )
+    except InvalidHandshake:  # malformed in a way that `handshake` allows: the client gets no extension
+        return None
+    return accepted
+
+
+class Tunnel:
+    """One open WebSocket, server side. Not thread-safe."""
+
+    __slots__ = (
+        "_decoder",
+        "_partial",
+        "_protocol",
+        "_slices",
+        "accepted_extensions",
+        "closed",
+        "messages",
+        "queued",
+        "unparsed",
+    )
+
+    def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
+        protocol = ServerProtocol(
+            extensions=options.extensions() if offered_extensions else None,
+            state=OPEN,
+            max_size=options.max_message,
+            logger=_log,
+        )
+        self._protocol = protocol
+        self.accepted_extensions = _negotiate(protocol, offered_extensions) if offered_extensions else None
+        self._slices = bool(protocol.extensions)
+        self._partial: bytearray | None = None
+        """What has come of a message in fragments."""
+        self._decoder: Any = None
+        """Checks the text of such a message; None for a binary one."""
+        self.messages: deque[Message] = deque()
+        """Whole messages that the application has not taken."""
+        self.queued = 0
+        """Their bytes, each at least MESSAGE_BYTES."""
+        self.unparsed: bytes | bytearray = b""
+        """What was received behind them."""
+        self.closed: tuple[int, str] | None = None
+        """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
+
+    # In
+
+    def receive(self, data: bytes) -> None:
+        """Take what the client sent. There may be messages afterwards, and something to send."""
+        if self.unparsed:
+            self.unparsed += data
+            return
+        if not self._slices and self.queued <= QUEUE_BYTES:  # the usual case
+            self._feed(data)
+            return
+        self.unparsed = data
+        self._parse()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were received and that the application has not taken, without those of an unfinished message."""
+        return self.queued + len(self.unparsed)
+
+    def take(self) -> Message | None:
+        """The next message for the application; None if there is none."""
+        if not self.messages:
+            return None
+        message = self.messages.popleft()
+        self.queued -= len(message) + MESSAGE_BYTES
+        if self.unparsed:
+            self._parse()
+        return message
+
+    def drop(self) -> None:
+        """The application wants no more messages."""
+        self.messages.clear()
+        self.queued = 0
+        self._parse()
+
+    def end(self) -> None:
+        """The client sends no more; without a close frame before, that is an abnormal end."""
+        if self.closed is None:
+            self.closed = ABNORMAL, ""
+
+    def _parse(self) -> None:
+        """Parse what is left, until the queue is full."""
+        size = SLICE_BYTES if self._slices else QUEUE_BYTES
+        while self.unparsed and self.queued <= QUEUE_BYTES:
+            data = self.unparsed[:size]
+            self.unparsed = self.unparsed[size:]
+            self._feed(data)
+
+    def _feed(self, data: bytes | bytearray) -> None:
+        protocol = self._protocol
+        if protocol.eof_sent:
+            return
+        protocol.receive_data(data)
+        for frame in protocol.events_received():
+            self._take_frame(frame)
+        if self.closed is None and protocol.eof_sent:  # the client has broken the protocol
+            sent = protocol.close_sent
+            self.closed = (int(sent.code), sent.reason) if sent is not None else (ABNORMAL, "")
+
+    def _take_frame(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is _TEXT or opcode is _BINARY:
+            data: Any = frame.data
+            if not frame.fin:
+                self._partial = bytearray()
+                self._decoder = _NEW_DECODER() if opcode is _TEXT else None
+                self._continue(data, False)
+            elif opcode is _BINARY:
+                self._put(bytes(data))
+            else:
+                try:
+                    self._put(str(data, "utf-8"))
+                except UnicodeDecodeError as error:
+                    self._fail_text(error)
+        elif opcode is _CONT:
+            self._continue(frame.data, frame.fin)
+        elif opcode is _CLOSE:
+            close = self._protocol.close_rcvd
+            assert close is not None, "the library has parsed the frame"
+            if self.closed is None:
+                self.closed = int(close.code), close.reason
+
+    def _continue(self, data: Any, last: bool) -> None:
+        partial = self._partial
+        if partial is None:  # of a message that was refused
+            return
+        partial += data
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(bytes(data), last)
+            except UnicodeDecodeError as error:
+                self._fail_text(error)
+                return
+        if last:
+            whole = bytes(partial)
+            self._put(whole if self._decoder is None else whole.decode())
+            self._partial = self._decoder = None
+
+    def _put(self, message: Message) -> None:
+        if self.closed is None:
+            self.messages.append(message)
+            self.queued += len(message) + MESSAGE_BYTES
+
+    def _fail_text(self, error: UnicodeDecodeError) -> None:
+        self._partial = self._decoder = None
+        self.fail(INVALID_DATA, f"{error.reason} at position {error.start}")
+
+    # Out
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is sent after the output so far: close frames have been exchanged, or the client has broken the
+        protocol."""
+        return self._protocol.eof_sent
+
+    @property
+    def closing(self) -> bool:
+        """A close frame was sent."""
+        return self._protocol.close_sent is not None
+
+    @property
+    def client_closed(self) -> bool:
+        """The client has sent a close frame, after which it sends nothing."""
+        return self._protocol.close_rcvd is not None
+
+    def output(self) -> bytes:
+        """What is to be sent by now; each byte is given once."""
+        writes = self._protocol.writes
+        if not writes:
+            return b""
+        self._protocol.writes = []
+        return writes[0] if len(writes) == 1 else b"".join(writes)
+
+    def send(self, message: Message) -> bytes:
+        """The bytes of a message, and of what was to be sent before it."""
+        if isinstance(message, str):
+            self._protocol.send_text(message.encode())
+        else:
+            self._protocol.send_binary(message)
+        return self.output()
+
+    def ping(self) -> bytes:
+        self._protocol.send_ping(b"")
+        return self.output()
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close. Raises ValueError for a code or a reason that cannot be sent."""
+        try:
+            Close(code, reason).check()
+        except InvalidFrame as error:
+            raise ValueError(str(error)) from None
+        if len(reason.encode()) > 123:  # the payload of a control frame has 125 bytes at most
+            raise ValueError("the reason of a close frame has 123 bytes at most")
+        if not self.closing:
+            self._protocol.send_close(code, reason)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close at once, because the client cannot be understood, or does not answer."""
+        if not self._protocol.eof_sent:
+            self._protocol.fail(code, reason)
+        if self.closed is None:
+            self.closed = code, reason
