@@ -148,6 +148,7 @@ class WebSocketCycle(Channel):
             closed = socket.closed
             if closed is not None:
                 self.disconnect_received = True
+                self._drive(socket.resume())
                 return {"type": "websocket.disconnect", "code": closed[0], "reason": closed[1]}
             if self.answered:  # by a task of the application that has outlived it
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}

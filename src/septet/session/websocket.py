@@ -60,7 +60,7 @@ class WebSockets:
 class State(Tunnel):
     """The tunnel of a session, and what the session has to remember of it."""
 
-    __slots__ = ("due", "heard_at", "news", "pinged", "listening", "told")
+    __slots__ = ("closed_told", "heard_at", "listening", "news", "pinged", "told")
 
     def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
         super().__init__(options, offered_extensions)
@@ -74,6 +74,8 @@ class State(Tunnel):
         """There is an application that takes messages."""
         self.told = 0
         """Messages of which the application was told and that it has not taken."""
+        self.closed_told = False
+        """The application was told of the end."""
 
 
 class WebSocketSession(Session):
@@ -165,12 +167,13 @@ class WebSocketSession(Session):
             self._send(output)
         if not tunnel.listening:
             tunnel.drop()
-        elif len(tunnel.messages) > tunnel.told or tunnel.closed is not None:
+        elif len(tunnel.messages) > tunnel.told or (tunnel.closed is not None and not tunnel.closed_told):
             self._tell()
 
     def _tell(self) -> None:
         tunnel = self.tunnel
         tunnel.told = len(tunnel.messages)
+        tunnel.closed_told = tunnel.closed is not None
         tunnel.news = tunnel.listening
 
     def wrote(self, count: int) -> Want:
@@ -259,8 +262,7 @@ class WebSocketSession(Session):
 
     @property
     def closed(self) -> tuple[int, str] | None:
-        tunnel = self.tunnel
-        return tunnel.closed if tunnel.closed is not None else (1006, "") if self.lost else None
+        return self.tunnel.closed
 
     def noticed(self) -> None:
         self.tunnel.news = False
@@ -287,7 +289,7 @@ class WebSocketSession(Session):
         tunnel = self.tunnel
         if self.lost or tunnel.closed is not None or tunnel.closing:
             raise ClientGone("the WebSocket has ended")
-        data = tunnel.send(message)
+        data = tunnel.message(message)
         self.http.sent += len(data)
         if self.output:
             self._queue(data, b"")

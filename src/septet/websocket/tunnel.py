@@ -6,7 +6,6 @@ is joined as they come; text is checked as it comes; and compressed bytes are ex
 """
 
 import logging
-from codecs import getincrementaldecoder
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,8 @@ from websockets.exceptions import InvalidHandshake
 from websockets.exceptions import ProtocolError as InvalidFrame
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
+
+from septet.websocket.frames import Frames
 
 _log = logging.getLogger("septet.websocket")
 _log.setLevel(logging.WARNING)
@@ -27,7 +26,7 @@ Message = str | bytes
 
 ABNORMAL = 1006
 """The connection ended without a close frame (RFC 6455 section 7.4.1); never sent."""
-NORMAL, GOING_AWAY, INVALID_DATA, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1001, 1007, 1011, 1012
+NORMAL, INTERNAL_ERROR, SERVICE_RESTART = 1000, 1011, 1012
 
 QUEUE_BYTES = 65536
 """Bytes of messages that wait for the application; when there are more, nothing more is parsed. As many bytes are read
@@ -39,9 +38,7 @@ MESSAGE_BYTES = 64
 SLICE_BYTES = 4096
 """Compressed bytes that are expanded at a time. Deflate expands by 1,032 at most: to 4 MiB."""
 
-_NEW_DECODER = getincrementaldecoder("utf-8")
-
-_TEXT, _BINARY, _CONT, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.CLOSE
+_TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -69,7 +66,7 @@ class TunnelOptions:
         ]
 
 
-def _negotiate(protocol: ServerProtocol, values: tuple[str, ...]) -> str | None:
+def _negotiate(protocol: Frames, values: tuple[str, ...]) -> str | None:
     """Have the protocol use those extensions that both sides know; gives the answer's Sec-WebSocket-Extensions."""
     try:
         accepted, protocol.extensions = protocol.process_extensions(
@@ -84,10 +81,12 @@ class Tunnel:
     """One open WebSocket, server side. Not thread-safe."""
 
     __slots__ = (
-        "_decoder",
+        "_close_begun",
+        "_closed_behind",
         "_partial",
         "_protocol",
         "_slices",
+        "_text",
         "accepted_extensions",
         "closed",
         "messages",
@@ -96,9 +95,8 @@ class Tunnel:
     )
 
     def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
-        protocol = ServerProtocol(
+        protocol = Frames(
             extensions=options.extensions() if offered_extensions else None,
-            state=OPEN,
             max_size=options.max_message,
             logger=_log,
         )
@@ -107,8 +105,8 @@ class Tunnel:
         self._slices = bool(protocol.extensions)
         self._partial: bytearray | None = None
         """What has come of a message in fragments."""
-        self._decoder: Any = None
-        """Checks the text of such a message; None for a binary one."""
+        self._text = False
+        """That message is text."""
         self.messages: deque[Message] = deque()
         """Whole messages that the application has not taken."""
         self.queued = 0
@@ -117,6 +115,11 @@ class Tunnel:
         """What was received behind them."""
         self.closed: tuple[int, str] | None = None
         """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
+        self._close_begun = False
+        """We have sent the first close frame."""
+        self._closed_behind: tuple[int, str] | None = None
+        """`closed`, when the messages before that are taken: the client's close frame, or its error, came behind them,
+        and the application may have something to answer. Until then our close frame is held back."""
 
     # In
 
@@ -139,6 +142,8 @@ class Tunnel:
     def take(self) -> Message | None:
         """The next message for the application; None if there is none."""
         if not self.messages:
+            if self._closed_behind is not None:
+                self._close_now()
             return None
         message = self.messages.popleft()
         self.queued -= len(message) + MESSAGE_BYTES
@@ -151,11 +156,17 @@ class Tunnel:
         self.messages.clear()
         self.queued = 0
         self._parse()
+        if self._closed_behind is not None:
+            self._close_now()
+
+    def _close_now(self) -> None:
+        self.closed, self._closed_behind = self._closed_behind, None
 
     def end(self) -> None:
         """The client sends no more; without a close frame before, that is an abnormal end."""
         if self.closed is None:
-            self.closed = ABNORMAL, ""
+            self.closed = self._closed_behind or (ABNORMAL, "")
+        self._closed_behind = None
 
     def _parse(self) -> None:
         """Parse what is left, until the queue is full."""
@@ -172,57 +183,31 @@ class Tunnel:
         protocol.receive_data(data)
         for frame in protocol.events_received():
             self._take_frame(frame)
-        if self.closed is None and protocol.eof_sent:  # the client has broken the protocol
-            sent = protocol.close_sent
-            self.closed = (int(sent.code), sent.reason) if sent is not None else (ABNORMAL, "")
+        if protocol.eof_sent and self.closed is None:  # by the client's close frame, or its error
+            close = protocol.close_rcvd or protocol.close_sent
+            self._closed_behind = (int(close.code), close.reason) if close is not None else (ABNORMAL, "")
+            if not self.messages or self._close_begun:
+                self._close_now()
 
     def _take_frame(self, frame: Frame) -> None:
         opcode = frame.opcode
         if opcode is _TEXT or opcode is _BINARY:
             data: Any = frame.data
             if not frame.fin:
-                self._partial = bytearray()
-                self._decoder = _NEW_DECODER() if opcode is _TEXT else None
-                self._continue(data, False)
-            elif opcode is _BINARY:
-                self._put(bytes(data))
+                self._partial = bytearray(data)
+                self._text = opcode is _TEXT
             else:
-                try:
-                    self._put(str(data, "utf-8"))
-                except UnicodeDecodeError as error:
-                    self._fail_text(error)
-        elif opcode is _CONT:
-            self._continue(frame.data, frame.fin)
-        elif opcode is _CLOSE:
-            close = self._protocol.close_rcvd
-            assert close is not None, "the library has parsed the frame"
-            if self.closed is None:
-                self.closed = int(close.code), close.reason
-
-    def _continue(self, data: Any, last: bool) -> None:
-        partial = self._partial
-        if partial is None:  # of a message that was refused
-            return
-        partial += data
-        if self._decoder is not None:
-            try:
-                self._decoder.decode(bytes(data), last)
-            except UnicodeDecodeError as error:
-                self._fail_text(error)
-                return
-        if last:
-            whole = bytes(partial)
-            self._put(whole if self._decoder is None else whole.decode())
-            self._partial = self._decoder = None
+                self._put(data if opcode is _TEXT else bytes(data))
+        elif opcode is _CONT and self._partial is not None:
+            self._partial += frame.data
+            if frame.fin:
+                whole, self._partial = bytes(self._partial), None
+                self._put(whole.decode() if self._text else whole)
 
     def _put(self, message: Message) -> None:
         if self.closed is None:
             self.messages.append(message)
             self.queued += len(message) + MESSAGE_BYTES
-
-    def _fail_text(self, error: UnicodeDecodeError) -> None:
-        self._partial = self._decoder = None
-        self.fail(INVALID_DATA, f"{error.reason} at position {error.start}")
 
     # Out
 
@@ -230,12 +215,12 @@ class Tunnel:
     def over(self) -> bool:
         """Nothing more is sent after the output so far: close frames have been exchanged, or the client has broken the
         protocol."""
-        return self._protocol.eof_sent
+        return self._protocol.eof_sent and self._closed_behind is None
 
     @property
     def closing(self) -> bool:
         """A close frame was sent."""
-        return self._protocol.close_sent is not None
+        return self._close_begun or (self._protocol.close_sent is not None and self._closed_behind is None)
 
     @property
     def client_closed(self) -> bool:
@@ -243,24 +228,23 @@ class Tunnel:
         return self._protocol.close_rcvd is not None
 
     def output(self) -> bytes:
-        """What is to be sent by now; each byte is given once."""
+        """What is to be sent by now, beside messages; each byte is given once."""
         writes = self._protocol.writes
-        if not writes:
+        if not writes or self._closed_behind is not None:
             return b""
         self._protocol.writes = []
         return writes[0] if len(writes) == 1 else b"".join(writes)
 
-    def send(self, message: Message) -> bytes:
-        """The bytes of a message, and of what was to be sent before it."""
-        if isinstance(message, str):
-            self._protocol.send_text(message.encode())
+    def message(self, message: Message) -> bytes:
+        """The bytes of a message."""
+        if type(message) is str:
+            frame = Frame(_TEXT, message.encode())
         else:
-            self._protocol.send_binary(message)
-        return self.output()
+            frame = Frame(_BINARY, message)  # type: ignore[arg-type]
+        return frame.serialize(mask=False, extensions=self._protocol.extensions)
 
     def ping(self) -> bytes:
-        self._protocol.send_ping(b"")
-        return self.output()
+        return Frame(Opcode.PING, b"").serialize(mask=False)
 
     def close(self, code: int, reason: str) -> None:
         """Begin to close. Raises ValueError for a code or a reason that cannot be sent."""
@@ -270,7 +254,10 @@ class Tunnel:
             raise ValueError(str(error)) from None
         if len(reason.encode()) > 123:  # the payload of a control frame has 125 bytes at most
             raise ValueError("the reason of a close frame has 123 bytes at most")
-        if not self.closing:
+        if self._closed_behind is not None:
+            self._close_now()
+        elif not self.closing:
+            self._close_begun = True
             self._protocol.send_close(code, reason)
 
     def fail(self, code: int, reason: str) -> None:
@@ -278,4 +265,5 @@ class Tunnel:
         if not self._protocol.eof_sent:
             self._protocol.fail(code, reason)
         if self.closed is None:
-            self.closed = code, reason
+            self.closed = self._closed_behind or (code, reason)
+        self._closed_behind = None
