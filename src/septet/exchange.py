@@ -312,8 +312,7 @@ class WebSocketExchange(Exchange, Protocol):
     answered like any other. All verbs after `upgrade` are about messages."""
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
-        """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for fields that must not be sent.
-        """
+        """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for what must not be sent."""
 
     @property
     def closed(self) -> tuple[int, str] | None:
@@ -335,6 +334,9 @@ class WebSocketExchange(Exchange, Protocol):
 
     def send_message(self, message: str | bytes) -> Want:
         """Send a message. Raises ClientGone if the WebSocket has ended."""
+
+    def awaits_room(self) -> bool:
+        """Whether output waits for the client; the application is told when that is gone."""
 
     def close_websocket(self, code: int, reason: str) -> Want:
         """Say that the WebSocket is over, and wait for the client to say so. Raises ValueError for a code or a reason

@@ -1,8 +1,8 @@
 """What the log says about a request whose application raised, or that asks for a WebSocket where there is none.
 
 Such a request reaches the application as an ordinary GET, as RFC 9110 section 7.8 allows for an Upgrade field that is
-ignored. Most frameworks have no such page and answer 404, WebSocket libraries raise, and the client keeps asking; so the
-cause is logged once, and what the application raises in one line.
+ignored. Most frameworks have no such page and answer 404, WebSocket libraries raise, and the client keeps asking; so
+the cause is logged once, and what the application raises in one line.
 """
 
 import logging
@@ -38,9 +38,7 @@ def warn_of_websocket(request: Request, why: str) -> None:
     )
 
 
-def log_raised(
-    request: Request, error: BaseException, client_left: bool = False, in_websocket: bool = False
-) -> None:
+def log_raised(request: Request, error: BaseException, client_left: bool = False, in_websocket: bool = False) -> None:
     """Log an exception that came out of the application. Call it in the `except` block that caught the exception.
 
     The level says who is at fault. `client_left`: the application was told that its client is gone, and frameworks

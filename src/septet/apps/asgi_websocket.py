@@ -189,7 +189,7 @@ class WebSocketCycle(Channel):
         self._unyielded = 0
         if not self._socket.blocked:
             await asyncio.sleep(0)
-        while not self.answered and self._socket.blocked:
+        while not self.answered and self._socket.awaits_room():
             await self._wait_for_change()
         if self._socket.closed is not None:
             raise ClientGone("the WebSocket has ended")

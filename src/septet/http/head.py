@@ -87,9 +87,7 @@ def upgrade_head(ours: Fields, fields: Fields) -> ResponseHead:
     for name, _ in head.fields:
         if name.lower() in taken or name.lower() == b"content-length":
             raise ValueError(f"{name.decode('ascii')} is set by the server in the answer to a WebSocket's request")
-    return ResponseHead(
-        101, head.reason, ours + head.fields, None, False, head.has_date, head.has_server
-    )
+    return ResponseHead(101, head.reason, ours + head.fields, None, False, head.has_date, head.has_server)
 
 
 def check_trailers(fields: Fields) -> None:

@@ -199,6 +199,9 @@ class AsgiThread:
         self._loop = loop
         self._starter = Starter(loop)
         loop.watch(self._wakeup_descriptor, READABLE, self._run_calls)
+        parent_order = self._stop.parent_order_fileno
+        if parent_order is not None:  # a child that was forked for a client: its thread watches the client alone
+            loop.watch(parent_order, READABLE, partial(self._parent_ordered, parent_order))
         try:
             if self._start_application():
                 self._startup_result.put(None)
@@ -231,6 +234,10 @@ class AsgiThread:
         if self._starting is not None:
             self._starting.cancel()
         self._clients_done()
+
+    def _parent_ordered(self, descriptor: int, mask: int) -> None:
+        self._loop.unwatch(descriptor)
+        self._stop.order()
 
     def _run_calls(self, mask: int) -> None:
         """Make the calls that were posted. (The flag is cleared first, so that later calls wake this thread again.)"""

@@ -17,11 +17,7 @@ from septet.protocol import READ, RUN, ServerExchange
 class SharedWebSocket(SharedExchange):
     """A session whose request asks for a WebSocket. Implements `WebSocketExchange` and `Carrier` for the cycle."""
 
-    __slots__ = ("_is_open", "_told", "_watched")
-
-    _is_open: bool
-    _told: bool
-    _watched: int
+    __slots__ = ("_changes_deadline", "_is_open", "_told", "_watched")
 
     def __init__(self, *shared: Any) -> None:
         super().__init__(*shared)
@@ -29,6 +25,8 @@ class SharedWebSocket(SharedExchange):
         """The application has accepted the WebSocket."""
         self._told = False
         """The application is to be told of messages, or of the end."""
+        self._changes_deadline = False
+        """The application has opened or closed the WebSocket: the client's thread has to ask for the new deadline."""
         self._watched = 0
         """The events for which the client's thread waits at its socket."""
 
@@ -42,7 +40,7 @@ class SharedWebSocket(SharedExchange):
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
         with self._waker.lock:
             want = cast(Want, self._socket.upgrade(subprotocol, fields))
-            self._is_open = True
+            self._is_open = self._changes_deadline = True
             return self._session.stop() if self._stop.ordered else want
 
     @property
@@ -68,8 +66,13 @@ class SharedWebSocket(SharedExchange):
         with self._waker.lock:
             return cast(Want, self._socket.send_message(message))
 
+    def awaits_room(self) -> bool:
+        with self._waker.lock:
+            return cast(bool, self._socket.awaits_room())
+
     def close_websocket(self, code: int, reason: str) -> Want:
         with self._waker.lock:
+            self._changes_deadline = True
             return cast(Want, self._socket.close_websocket(code, reason))
 
     def detach(self) -> Want:
@@ -82,8 +85,9 @@ class SharedWebSocket(SharedExchange):
                 if self._released:
                     return
                 want = drive(self._session.phase.want, self._session, self._sock, self._dispatch)
-                if want is READ and self._watched == READABLE and not self._told:
+                if want is READ and self._watched == READABLE and not (self._told or self._changes_deadline):
                     return
+                self._changes_deadline = False
         self._waker.wake()
 
     @property

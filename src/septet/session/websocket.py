@@ -60,7 +60,7 @@ class WebSockets:
 class State(Tunnel):
     """The tunnel of a session, and what the session has to remember of it."""
 
-    __slots__ = ("closed_told", "heard_at", "listening", "news", "pinged", "told")
+    __slots__ = ("closed_told", "heard_at", "listening", "news", "pinged", "room_awaited", "told")
 
     def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
         super().__init__(options, offered_extensions)
@@ -74,6 +74,8 @@ class State(Tunnel):
         """There is an application that takes messages."""
         self.told = 0
         """Messages of which the application was told and that it has not taken."""
+        self.room_awaited = False
+        """The application is to be told when all output is gone."""
         self.closed_told = False
         """The application was told of the end."""
 
@@ -187,6 +189,9 @@ class WebSocketSession(Session):
         else:
             self._pace = None
             self.since = None
+            if self.tunnel.room_awaited:
+                self.tunnel.room_awaited = False
+                self._tell()
         return self._next()
 
     def deadline(self, now: float) -> float | None:
@@ -201,7 +206,7 @@ class WebSocketSession(Session):
         if tunnel.closing:
             if self.since is None:
                 self.since = now
-            return self.since + CLOSE_S
+            return self.since + (timeouts.linger if self.http.stopping else CLOSE_S)
         if not timeouts.ping:
             return None
         if tunnel.heard_at is None:
@@ -296,6 +301,10 @@ class WebSocketSession(Session):
         else:
             self.output = data
         return self._next()
+
+    def awaits_room(self) -> bool:
+        self.tunnel.room_awaited = waits = bool(self.output)
+        return waits
 
     def close_websocket(self, code: int, reason: str) -> Want:
         tunnel = self.tunnel

@@ -26,7 +26,7 @@ class Frames(ServerProtocol):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(state=OPEN, **settings)
-        self.reader = _CheckingReader()
+        self.reader: _CheckingReader = _CheckingReader()
         self.parser = self.parse()
         next(self.parser)
 
@@ -104,4 +104,3 @@ class _CheckingReader(StreamReader):
         else:
             decoder = self._of_message = _new_decoder()
             decoder.decode(bytes(frame.data))
-

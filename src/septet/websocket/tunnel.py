@@ -1,8 +1,8 @@
 """Messages in and out of one WebSocket, as the bytes of its connection (RFC 6455 sections 5 to 7).
 
-A `Tunnel` adds to the library's protocol what a server needs that faces strangers: messages that wait for the
-application are bounded, and what lies behind them is not parsed before they are taken; a message in a thousand fragments
-is joined as they come; text is checked as it comes; and compressed bytes are expanded a small piece at a time.
+A `Tunnel` adds to the frames what a server needs that faces strangers: messages that wait for the application are
+bounded, and what lies behind them is not parsed before they are taken; a message in a thousand fragments is joined as
+they come; and compressed bytes are expanded a small piece at a time.
 """
 
 import logging
@@ -111,7 +111,7 @@ class Tunnel:
         """Whole messages that the application has not taken."""
         self.queued = 0
         """Their bytes, each at least MESSAGE_BYTES."""
-        self.unparsed: bytes | bytearray = b""
+        self.unparsed = bytearray()
         """What was received behind them."""
         self.closed: tuple[int, str] | None = None
         """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
@@ -125,13 +125,10 @@ class Tunnel:
 
     def receive(self, data: bytes) -> None:
         """Take what the client sent. There may be messages afterwards, and something to send."""
-        if self.unparsed:
-            self.unparsed += data
-            return
-        if not self._slices and self.queued <= QUEUE_BYTES:  # the usual case
+        if not self._slices and self.queued <= QUEUE_BYTES and not self.unparsed:  # the usual case
             self._feed(data)
             return
-        self.unparsed = data
+        self.unparsed += data
         self._parse()
 
     @property
@@ -173,7 +170,7 @@ class Tunnel:
         size = SLICE_BYTES if self._slices else QUEUE_BYTES
         while self.unparsed and self.queued <= QUEUE_BYTES:
             data = self.unparsed[:size]
-            self.unparsed = self.unparsed[size:]
+            del self.unparsed[:size]
             self._feed(data)
 
     def _feed(self, data: bytes | bytearray) -> None:
@@ -182,7 +179,7 @@ class Tunnel:
             return
         protocol.receive_data(data)
         for frame in protocol.events_received():
-            self._take_frame(frame)
+            self._take_frame(frame)  # type: ignore[arg-type]  # the handshake is over
         if protocol.eof_sent and self.closed is None:  # by the client's close frame, or its error
             close = protocol.close_rcvd or protocol.close_sent
             self._closed_behind = (int(close.code), close.reason) if close is not None else (ABNORMAL, "")
@@ -237,10 +234,8 @@ class Tunnel:
 
     def message(self, message: Message) -> bytes:
         """The bytes of a message."""
-        if type(message) is str:
-            frame = Frame(_TEXT, message.encode())
-        else:
-            frame = Frame(_BINARY, message)  # type: ignore[arg-type]
+        text = isinstance(message, str)
+        frame = Frame(_TEXT, message.encode()) if text else Frame(_BINARY, message)  # type: ignore
         return frame.serialize(mask=False, extensions=self._protocol.extensions)
 
     def ping(self) -> bytes:
