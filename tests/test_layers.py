@@ -81,7 +81,7 @@ PURE = frozenset(
 PURE_IN = {
     "session/tls.py": frozenset({"ssl"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
-    "websocket/frames.py": frozenset({"codecs"}),
+    "websocket/frames.py": frozenset({"codecs", "struct"}),
     "websocket/tunnel.py": frozenset({"logging"}),  # the library asks for a logger
 }
 

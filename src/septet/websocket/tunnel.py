@@ -169,15 +169,21 @@ class Tunnel:
         """Parse what is left, until the queue is full."""
         size = SLICE_BYTES if self._slices else QUEUE_BYTES
         while self.unparsed and self.queued <= QUEUE_BYTES:
-            data = self.unparsed[:size]
+            data = bytes(self.unparsed[:size])
             del self.unparsed[:size]
             self._feed(data)
 
-    def _feed(self, data: bytes | bytearray) -> None:
+    def _feed(self, data: bytes) -> None:
         protocol = self._protocol
         if protocol.eof_sent:
             return
-        protocol.receive_data(data)
+        whole: list[Message] = []
+        taken = protocol.take_whole(data, whole)
+        for message in whole:
+            self._put(message)
+        if taken == len(data):
+            return
+        protocol.receive_data(data[taken:] if taken else data)
         for frame in protocol.events_received():
             self._take_frame(frame)  # type: ignore[arg-type]  # the handshake is over
         if protocol.eof_sent and self.closed is None:  # by the client's close frame, or its error
@@ -234,9 +240,7 @@ class Tunnel:
 
     def message(self, message: Message) -> bytes:
         """The bytes of a message."""
-        text = isinstance(message, str)
-        frame = Frame(_TEXT, message.encode()) if text else Frame(_BINARY, message)  # type: ignore
-        return frame.serialize(mask=False, extensions=self._protocol.extensions)
+        return self._protocol.message(message)
 
     def ping(self) -> bytes:
         return Frame(Opcode.PING, b"").serialize(mask=False)
