@@ -81,6 +81,7 @@ PURE = frozenset(
 PURE_IN = {
     "session/tls.py": frozenset({"ssl"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
+    "websocket/deflate.py": frozenset({"zlib"}),
     "websocket/frames.py": frozenset({"codecs", "struct"}),
     "websocket/tunnel.py": frozenset({"logging"}),  # the library asks for a logger
 }
@@ -235,7 +236,7 @@ def test_one_birthplace_of_connections() -> None:
 def test_the_library_of_websocket_is_optional() -> None:
     """Nothing that a server without it imports may import it."""
     importers = {module_of(found.path) for found in all_imports() if found.module.startswith("websockets")}
-    assert importers == {"septet.websocket.frames", "septet.websocket.tunnel"}
+    assert importers == {"septet.websocket.deflate", "septet.websocket.frames", "septet.websocket.tunnel"}
     behind = {"septet.session.websocket", *importers}
     wrong = [
         str(found)

@@ -107,6 +107,8 @@ class _CheckingReader(StreamReader):
         """Checks the payload of this frame; None until some of it has come alone."""
         self._of_message: Any = None
         """Has checked the fragments of a text before this frame; None if there are none."""
+        self._compressed = False
+        """That text is compressed."""
 
     @property
     def within_frame(self) -> bool:
@@ -135,7 +137,7 @@ class _CheckingReader(StreamReader):
         header, mask = self._read[0], self._read[-1]
         opcode = header[0] & _OPCODE
         is_text = opcode == Opcode.TEXT or (opcode == Opcode.CONT and self._of_message is not None)
-        if len(mask) != 4 or header[0] & _RSV1 or not is_text:
+        if len(mask) != 4 or not is_text or header[0] & _RSV1 or (opcode == Opcode.CONT and self._compressed):
             return
         if self._of_frame is None:
             self._of_frame = _new_decoder()
@@ -162,5 +164,6 @@ class _CheckingReader(StreamReader):
         elif frame.fin:
             frame.data = str(frame.data, "utf-8")  # type: ignore[assignment]
         else:
+            self._compressed = bool(self._read[0][0] & _RSV1)
             decoder = self._of_message = _new_decoder()
             decoder.decode(bytes(frame.data))

@@ -13,9 +13,9 @@ from typing import Any
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake
 from websockets.exceptions import ProtocolError as InvalidFrame
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Close, Frame, Opcode
 
+from septet.websocket.deflate import Deflate, DeflateFactory
 from septet.websocket.frames import Frames
 
 _log = logging.getLogger("septet.websocket")
@@ -51,14 +51,14 @@ class TunnelOptions:
     """Compress messages if the client offers it (RFC 7692)."""
     window_bits: int = 12
     mem_level: int = 5
-    """With 12 bits and level 5 a connection needs 64 KiB for it, with zlib's defaults 316 KiB."""
+    """With 12 bits and level 5 a connection needs 64 KiB for it at most, with zlib's defaults 316 KiB."""
 
-    def extensions(self) -> list[ServerPerMessageDeflateFactory]:
+    def extensions(self) -> list[DeflateFactory]:
         if not self.deflate:
             return []
         bits = self.window_bits
         return [
-            ServerPerMessageDeflateFactory(
+            DeflateFactory(
                 server_max_window_bits=bits,
                 client_max_window_bits=bits,
                 compress_settings={"memLevel": self.mem_level},
@@ -243,6 +243,10 @@ class Tunnel:
         return self._protocol.message(message)
 
     def ping(self) -> bytes:
+        """The bytes of a ping. It is sent because the connection is idle."""
+        for extension in self._protocol.extensions:
+            if isinstance(extension, Deflate):
+                extension.forget()
         return Frame(Opcode.PING, b"").serialize(mask=False)
 
     def close(self, code: int, reason: str) -> None:
