@@ -1,4 +1,4 @@
-"""Beside wrk and ab, where they are installed: the same server, in turns, the same figures.
+"""Beside wrk and ab: the same server, in turns, the same figures.
 
 Only ratios are believed, of runs that took turns, and the least CPU time of a request: a machine that is busy makes
 every figure worse, and none better.
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from support.needs import lacking
 
 ROUNDS = 3
 SECONDS = 1
@@ -81,7 +83,9 @@ def ours(url: str, mode: str, users: int = USERS) -> Run:
 
 
 def wrk(url: str, users: int = USERS) -> Run:
-    text, cpu_s = output("wrk", "-t1", f"-c{users}", f"-d{SECONDS}", "--latency", url)
+    text, cpu_s = output(
+        shutil.which("wrk") or lacking("wrk", "wrk"), "-t1", f"-c{users}", f"-d{SECONDS}", "--latency", url
+    )
     requests = int(found(r"(\d+) requests in", text))
     return Run(
         float(found(r"Requests/sec:\s+(\S+)", text)),
@@ -92,7 +96,17 @@ def wrk(url: str, users: int = USERS) -> Run:
 
 
 def ab(url: str, users: int = USERS) -> Run:
-    text, cpu_s = output("ab", "-q", "-c", str(users), "-t", str(SECONDS), "-n", "1000000", url)
+    text, cpu_s = output(
+        shutil.which("ab") or lacking("ab", "apache2-utils"),
+        "-q",
+        "-c",
+        str(users),
+        "-t",
+        str(SECONDS),
+        "-n",
+        "1000000",
+        url,
+    )
     requests = int(found(r"Complete requests:\s+(\d+)", text))
     return Run(
         float(found(r"Requests per second:\s+(\S+)", text)),
@@ -129,12 +143,7 @@ def in_turns(theirs: Callable[[str, int], Run], url: str, mode: str, users: int 
     return [(theirs(url, users), ours(url, mode, users)) for _ in range(ROUNDS)]
 
 
-needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
-needs_ab = pytest.mark.skipif(not shutil.which("ab"), reason="ab (apache2-utils) is not installed")
-CLIENTS = [pytest.param(wrk, "keep-alive", marks=needs_wrk), pytest.param(ab, "http10", marks=needs_ab)]
-
-
-@pytest.mark.parametrize(("theirs", "mode"), CLIENTS)
+@pytest.mark.parametrize(("theirs", "mode"), [(wrk, "keep-alive"), (ab, "http10")])
 def test_throughput_and_percentiles(theirs: Callable[[str, int], Run], mode: str, tmp_path: Path) -> None:
     """Where the server's delay is most of the time: of one that answers at once, the scheduler decides on both."""
     with serving(tmp_path, "--model", "prethreaded", "--threads", str(USERS_OF_DELAY)) as url:
@@ -146,7 +155,6 @@ def test_throughput_and_percentiles(theirs: Callable[[str, int], Run], mode: str
     assert agree(ours_best.p75_ms / theirs_best.p75_ms, 1.5), pairs
 
 
-@needs_wrk
 def test_cost(tmp_path: Path) -> None:
     """1.1 of wrk's CPU time for a request, on a machine that has nothing else to do."""
     with serving(tmp_path) as url:

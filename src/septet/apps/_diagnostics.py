@@ -1,4 +1,4 @@
-"""What the log says about a request whose application raised, or that asks for a WebSocket where there is none.
+"""Log messages about requests whose application raised, and requests that ask for a WebSocket where there is none.
 
 Such a request reaches the application as an ordinary GET, as RFC 9110 section 7.8 allows for an Upgrade field that is
 ignored. Most frameworks have no such page and answer 404, WebSocket libraries raise, and the client keeps asking; so
@@ -41,9 +41,9 @@ def warn_of_websocket(request: Request, why: str) -> None:
 def log_raised(request: Request, error: BaseException, client_left: bool = False, in_websocket: bool = False) -> None:
     """Log an exception that came out of the application. Call it in the `except` block that caught the exception.
 
-    The level says who is at fault. `client_left`: the application was told that its client is gone, and frameworks
-    raise exceptions of their own then. Where a WebSocket was asked for and there is none (not `in_websocket`), one line
-    without a traceback is enough.
+    The level depends on the cause: debug or info if the client left, else error. `client_left`: the application has
+    received `http.disconnect`, after which frameworks raise exceptions of their own. For a request of a WebSocket where
+    there is none (not `in_websocket`) the message is one line without a traceback.
     """
     at = f"{request.method} {request.target.decode('ascii')}"
     if isinstance(error, ClientGone):

@@ -20,10 +20,11 @@ from septet.lab.server import free_port
 
 
 def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: None) -> None:
-    """Start a server and await an answer, before an hour is spent on a typing error; `look` is called with its URL.
+    """Check that the application can be measured before the runs begin: start a server, await its answer, stop it.
 
-    When one contender fails the next is tried, because the reason may lie with the contender. Raises Failed, with the
-    reason of the first, when none of them serves the application; nothing is left on the disk then.
+    `look` is called with the server's URL while it runs. When one contender fails the next is tried, because the reason
+    may lie with the contender. Raises Failed, with the reason of the first, when no contender serves the application;
+    the output directory is then removed if it was made here.
     """
     directory = experiment.out
     new = not directory.exists()
@@ -39,7 +40,10 @@ def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: 
 
 
 def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str:
-    """The URL at which a contender answers, for as long as the stack is open."""
+    """Start contenders one by one until one answers; return its URL. It is stopped when the stack `server` is closed.
+
+    Raises Failed when none answers, or when the answer has an error status.
+    """
     failures = []
     for cell in _one_each(experiment):
         port = free_port(experiment.host)
@@ -54,7 +58,7 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str
 
 
 def _check_answer(experiment: Experiment, status: int) -> None:
-    """Raises Failed when every request would be an error."""
+    """Raise Failed for a status of 400 or more: every request would be an error. A scenario requests other paths."""
     if status >= 400 and experiment.scenario is None:
         raise Failed(f"{experiment.path} is answered with status {status}; --path names what the users ask for")
 
@@ -103,7 +107,7 @@ def write(recorded: Results, experiment: Experiment) -> None:
 
 
 def interrupted(directory: Path) -> tuple[Results, Experiment]:
-    """The interrupted experiment in the directory, to be resumed. Raises Failed when there is none."""
+    """Read the experiment in the directory, to resume it. Raises Failed when there is none, or it is finished."""
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:
         raise Failed(f"{directory} holds an experiment that is finished")

@@ -116,7 +116,7 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
 
 
 def _check_unchanged(context: click.Context) -> None:
-    """Raises UsageError for options beside --resume: an experiment is resumed with the options that it began with."""
+    """Raise UsageError for options given with --resume: the experiment keeps the options that it began with."""
     given = [
         "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
         for each in context.command.params
@@ -128,7 +128,7 @@ def _check_unchanged(context: click.Context) -> None:
 
 
 def _check_repeats(context: click.Context) -> None:
-    """Raises UsageError when both a number of repeats and a time are given."""
+    """Raise UsageError when both --for and --repeats are given."""
     if context.params["for_s"] is not None and context.get_parameter_source("repeats") is not ParameterSource.DEFAULT:
         raise UsageError("--for: it repeats as often as it takes, so without --repeats")
 
@@ -164,7 +164,10 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load, Callable[[str], None]]:
-    """What carries out the load, and what checks that a URL can be reached from there."""
+    """Return two functions: one that sends the load, from here or from the cluster; and one that checks a URL.
+
+    The second raises Failed if a worker of the cluster cannot reach the URL. The cluster is closed with `stack`.
+    """
     if experiment.cluster is None:
         return client.load, lambda url: None
     found = stack.enter_context(cluster.opened(experiment.cluster))

@@ -1,4 +1,4 @@
-"""Comparisons in pairs: how many times as much one contender does as another, from ratios within rounds.
+"""Comparisons in pairs: the ratio of two contenders' figures, computed within rounds.
 
 A round visits every contender within seconds, in an order drawn by lot. Whatever changes the speed of the machine from
 round to round changes all figures of a round by the same factor, and cancels in a ratio of two of them. So a ratio can
@@ -11,9 +11,9 @@ The estimator, on logarithms, where a factor is a difference:
   tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five rounds.
 * Few rounds say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
   plus round) lends up to LENT_MAX degrees of freedom to each pair, as in the moderated t of Smyth (2004, "Linear models
-  and empirical Bayes methods for assessing differential expression"). What the pair itself says of its spread is left
-  out of the loan, so that it is not counted twice. With two contenders this is the plain paired t.
-* The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
+  and empirical Bayes methods for assessing differential expression"). The pair's own part of that spread is left out,
+  so that it is not counted twice. With two contenders this is the plain paired t.
+* All pairs share an error rate of 5 % (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
   "Equal within 5 %" is no order; it is claimed when the pair's own 95 % interval is within these bounds.
 """
 
@@ -28,16 +28,17 @@ from statistics import fmean
 from septet.lab.statistics import LEVEL, Ratio, student
 
 DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
-"""The order is sure; the two are equal within EQUAL_WITHIN; neither can be said; the load generator was the limit."""
+"""Outcomes of a pair: its order is certain; the two are equal within EQUAL_WITHIN; neither can be said yet; the load
+generator was the limit, so that more rounds would not decide either."""
 EQUAL_WITHIN = 0.05
 ROUNDS_MIN = 3
-"""For an interval, unless its level is so strict that two will do."""
+"""Default of the rounds that a pair must share to get an interval."""
 FREEDOM_MIN = 2
-"""Degrees of freedom that an interval takes: of two rounds too, only where other contenders lend some."""
+"""Degrees of freedom that an interval needs. Two rounds have one of their own; other contenders must lend the rest."""
 LENT_MAX = 6
-"""Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
+"""Most degrees of freedom that a pair is lent. More would decide sooner, but wrongly for pairs with more noise."""
 TURNS = 100
-"""Of the fit, at most. Two suffice when every contender is in every round."""
+"""Most iterations of the fit. Two suffice when every contender is in every round."""
 
 Values = Mapping[str, Mapping[int, float]]
 """A figure above 0, by contender and round."""
@@ -51,7 +52,9 @@ class Pair:
     behind: str
     ratio: Ratio
     outcome: str
+    """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
+    """Rounds in which both have a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ class Standings:
 
     @property
     def tiers(self) -> list[list[str]]:
-        """The order as far as it is sure: each contender of a tier is decidedly ahead of all in later tiers."""
+        """Contenders in groups, the best first: every pair from two groups is DECIDED for the one in the earlier group.
+
+        Contenders in one group are not necessarily equal: the measurements do not separate the group further.
+        """
         found: list[list[str]] = [[]]
         for place, label in enumerate(self.order):
             before, after = self.order[:place], self.order[place:]
@@ -91,13 +97,17 @@ def standings(
     at_least: frozenset[str] = frozenset(),
     rounds_min: int = ROUNDS_MIN,
 ) -> Standings:
-    """Rank contenders by a figure.
+    """Rank contenders by one figure, the best first, and compare every pair of them.
 
     Args:
-        values: contenders without a value are not ranked.
-        family: how many intervals hold together, these pairs included.
-        at_least: contenders of which the load generator was the limit, so that they may be better than their figures.
-        rounds_min: fewer give no interval.
+        values: the figure by contender and round; a contender without any value is left out.
+        more_is_better: False for figures such as latency, where the smallest value is best.
+        family: number of comparisons that share the error rate of 5 % (Bonferroni), including the pairs compared here;
+            a larger number widens the intervals, so that fewer pairs are DECIDED.
+        at_least: contenders that the load generator held back, and that may be better than measured; a lead over one
+            of them is LIMITED, never DECIDED.
+        rounds_min: rounds that both contenders of a pair must share; with fewer the pair has a ratio without an
+            interval and is OPEN.
     """
     sign = 1 if more_is_better else -1
     logs = {
@@ -114,16 +124,17 @@ def standings(
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Each value as the level of its contender plus the speed of the machine in its round, and what remains."""
+    """Each logarithm as the level of its contender, plus the speed of the machine in its round, plus a residual."""
 
     levels: Mapping[str, float]
     squares: float
-    """Of what remains, summed."""
+    """Sum of the squares of the residuals."""
     freedom: int
+    """Degrees of freedom of the residuals."""
 
 
 def _fit(logs: Values) -> _Fit:
-    """The two-way fit by least squares, by turns, since not every contender is in every round."""
+    """The two-way fit by least squares: levels and speeds in turn, since not every contender is in every round."""
     rounds = {place for each in logs.values() for place in each}
     speeds = dict.fromkeys(rounds, 0.0)
     levels: dict[str, float] = {}
@@ -172,7 +183,8 @@ def _error(differences: Sequence[float], fitted: _Fit) -> tuple[float, int]:
     own = sum((each - middle) ** 2 for each in differences)
     others_freedom = fitted.freedom - own_freedom
     lent = max(0, min(LENT_MAX, others_freedom))
-    # The difference of two values has twice the variance of one; its squares are half of theirs in the fit's sum.
+    # A difference of two values has twice the variance of one. So the pair's squares count half in the fit's sum, and
+    # what the other contenders leave of that sum is doubled.
     others = 2 * max(0.0, fitted.squares - own / 2) / others_freedom if lent else 0.0
     variance = (own + lent * others) / (own_freedom + lent)
     return math.sqrt(variance / len(differences)), own_freedom + lent

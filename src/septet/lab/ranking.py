@@ -1,7 +1,7 @@
 """Who is ahead of whom in an experiment, by comparisons in pairs, and what is still open.
 
-A verdict speaks of the figure it is about: a noisy cell is ranked, because a ratio within a round may be sure where the
-figure is not. Cells that answered with errors or failed are not ranked: their figures are those of other requests.
+A cell whose verdict is "noisy" is ranked: noise affects both contenders of a round, so that their ratio may be certain
+where neither figure is. Cells with errors, or that failed, are not ranked: their figures leave out failed requests.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from septet.lab.summary import Summary, summaries
 
 RANKED = ("valid", "noisy", "client-limited")
 FIRST_ROUNDS = 2
-"""Which visit every cell of an experiment with a limit in time. At its stricter level two rounds keep it, too."""
+"""Rounds of an experiment with --for that visit every cell; also the rounds that an interval needs there. Two suffice,
+because its intervals have a stricter level (LOOKS)."""
 OPEN_NAMED_MAX = 4
 GRAIN_MAX = 0.05
-"""No sentence is made of a CPU time that may be wrong by more than this share of it, since part of it is in ticks."""
+"""Runs whose CPU time may be wrong by more than this share are not ranked by it (see `figures.cpu_grain`)."""
 LOOKS = 10
-"""Chance is given so many occasions to look like an order when an experiment ends as soon as it is decided: the level
-of every interval is that much stricter. After Pocock (1977) 8 would do for 30 rounds; the tests simulate them."""
+"""With --for, the error rate of every interval is divided by this number. Such an experiment is examined after every
+round and ends as soon as it is decided, which gives chance more occasions to look like an order. After Pocock (1977)
+8 would do for 30 rounds; the tests simulate them."""
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
@@ -60,19 +62,19 @@ def _values(
 
 
 def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
-    """The neighbours of which neither is ahead and which are not called equal either, with their numbers of users."""
+    """(users, pair) for each two neighbours in the order whose outcome is OPEN."""
     return [(users, pair) for users, each in found.items() for pair in each.neighbours if pair.outcome == OPEN]
 
 
 def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
-    """Those of the cells that another round may decide."""
+    """The cells of contenders that are in an open pair of neighbours, which another round may decide."""
     found = rankings(results, summaries(results))
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
     return [cell for cell in cells if (cell.users, cell.label) in labels]
 
 
 def state(found: Mapping[int, Standings]) -> str:
-    """How many pairs of neighbours are decided, and which are open, for people who wait."""
+    """A sentence for the progress display: how many pairs of neighbours are decided, and which are open."""
     still = open_pairs(found)
     pairs = sum(len(each.neighbours) for each in found.values())
     where: dict[int, list[str]] = {}

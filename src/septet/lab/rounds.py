@@ -1,7 +1,7 @@
-"""The runs of `septet bench --for TIME`: rounds go where the ranking is open, until it is decided or the time is up.
+"""The runs of `septet bench --for TIME`: rounds of runs, until the ranking is decided or the time is up.
 
-The first rounds visit every cell; after them a round visits the cells of neighbours of which neither is known to be
-ahead and which are not equal within 5 % either. What is decided is measured no further.
+The first rounds visit every cell. Later rounds visit only the cells of neighbours in the ranking whose order is open:
+not decided, and not equal within 5 % either. Contenders whose order is decided are measured no further.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Why it ended: `ended` of results.json."""
+"""Values of `ended` in results.json: why the experiment ended."""
 
 
 def until_decided(
@@ -24,10 +24,11 @@ def until_decided(
     tell: Callable[[str], None] = lambda state: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Run]:
-    """The next run, each time one has been recorded; `tell` is called with the state before each round.
+    """Yield the runs one by one; the caller records each in `recorded` before it takes the next.
 
-    Every cell is visited once whatever it takes, since a cell without a run says nothing. Runs that are recorded, when
-    an experiment is resumed, are not repeated, and count towards the time.
+    Before each round but the first, `tell` is called with a sentence on the ranking so far. The first round is
+    completed even when the time is up: a cell without a run has no figures. Runs that are recorded already, when an
+    experiment is resumed, are not repeated, and count towards the time.
     """
     assert experiment.for_s is not None, "it has a limit in time"
     begun = now() - sum(record.get("took_s", 0.0) for record in recorded["runs"])
@@ -47,5 +48,5 @@ def until_decided(
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """The cells of a round, from 1."""
+    """The cells of round number `place`, from 1: all in the first rounds, later the open ones."""
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

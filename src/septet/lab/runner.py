@@ -1,6 +1,6 @@
 """One run of a cell: start a fresh server, wait until it answers, load it, sample what it uses, stop it.
 
-The outcome is a record in any case, and no process is left. The record of a run that failed says why; the others go on.
+The outcome is a record in any case, and no process is left. The record of a run that failed says why.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from septet.lab.verdicts import judge
 
 
 def run_cell(experiment: Experiment, run: Run, receive: Receive, load: Load = client.load) -> dict[str, Any]:
-    """Measure once; returns the record for results.json. `receive` gets the events of the load.
+    """Measure once; returns the record for results.json. `receive` is called with the events of the load.
 
-    Raises LoadLost, when the run says nothing about the server.
+    Raises LoadLost when a worker of the cluster is lost, because then the run says nothing about the server.
     """
     cell, port = run.cell, free_port(experiment.host)
     plan = plan_for(experiment, cell.users, port)
@@ -57,7 +57,10 @@ def run_cell(experiment: Experiment, run: Run, receive: Receive, load: Load = cl
 
 @contextmanager
 def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any]) -> Iterator[Server]:
-    """The server of a run, once it answers; its environment is added to the record. Raises Failed."""
+    """Start the server of a run, and yield it once it answers; its environment is added to the record.
+
+    Raises Failed when it ends or does not answer in time.
+    """
     with tempfile.TemporaryDirectory(prefix="cell-", dir=experiment.out) as scratch:
         environment = experiment.environment(Path(scratch), run.cell)
         record["environment"] = _inherited() | environment
@@ -68,7 +71,7 @@ def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any])
 
 
 def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
-    """The plan of the load generator for a cell."""
+    """The plan of the load generator for a cell with so many users and a server on this port."""
     return Plan(
         url=experiment.url(port),
         users=users,
@@ -94,7 +97,7 @@ def _targets(scenario: Path | None) -> dict[str, Any]:
 def load_and_sample(
     plan: Plan, experiment: Experiment, server: Server, port: int, receive: Receive, load: Load = client.load
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the server and sample it; returns the figures of the load and the usage. Raises Failed."""
+    """Load the server and sample it; returns `load` and `usage` of the record. Raises Failed without figures."""
     gil = GilWatch(server.session, port)
     sampler = Sampler(server.session, port, gil.look, experiment.host)
     usage: dict[str, Any] = {}

@@ -148,7 +148,7 @@ class Reactor:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
             self._connections.add(connection)
             connection.attend(connection.session.phase.want)
-        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+        except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()

@@ -17,7 +17,7 @@ from septet.protocol import READ, RUN, ServerExchange
 class SharedWebSocket(SharedExchange):
     """A session whose request asks for a WebSocket. Implements `WebSocketExchange` and `Carrier` for the cycle."""
 
-    __slots__ = ("_changes_deadline", "_is_open", "_told", "_watched")
+    __slots__ = ("_changes_deadline", "_detached", "_is_open", "_told", "_watched")
 
     def __init__(self, *shared: Any) -> None:
         super().__init__(*shared)
@@ -25,6 +25,8 @@ class SharedWebSocket(SharedExchange):
         """The application has accepted the WebSocket."""
         self._told = False
         """The application is to be told of messages, or of the end."""
+        self._detached = False
+        """The application has ended."""
         self._changes_deadline = False
         """The application has opened or closed the WebSocket: the client's thread has to ask for the new deadline."""
         self._watched = 0
@@ -75,8 +77,13 @@ class SharedWebSocket(SharedExchange):
             self._changes_deadline = True
             return cast(Want, self._socket.close_websocket(code, reason))
 
+    @property
+    def answered(self) -> bool:
+        return self._complete or self._detached
+
     def detach(self) -> Want:
         with self._waker.lock:
+            self._detached = True
             return cast(Want, self._socket.detach())
 
     def drive(self, want: Want) -> None:

@@ -19,7 +19,7 @@ from septet.pollers import _uring_abi as abi
 from septet.pollers._unavailable import unavailable
 
 Completion = tuple[int, int, int]
-"""Token, result (or -errno), flags."""
+"""(token of the submission, result or -errno, flags) of a completion."""
 
 _REQUIRED = abi.FEAT_SINGLE_MMAP | abi.FEAT_NODROP | abi.FEAT_EXT_ARG | abi.FEAT_CQE_SKIP
 _FLAGS = (
@@ -32,8 +32,8 @@ _FLAGS = (
     | abi.SETUP_R_DISABLED
 )
 _TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
-"""io_uring_enter(2) has no memory for more requests, or (EBUSY, older kernels) the completion queue is full and more
-wait: collect the completions, then try again."""
+"""Errors of io_uring_enter(2) that pass: it lacks memory for more requests, or (EBUSY, older kernels) the completion
+queue is full and more completions wait. Collect the completions, then try again."""
 
 RETRY_DELAY_S = 0.001
 """Pause before the next attempt if no completion could be collected."""
@@ -134,7 +134,7 @@ class Queues:
         self._prepared += 1
 
     def enter(self, timeout_s: float | None) -> None:
-        """io_uring_enter(2): submit all that was put, and wait for a completion.
+        """io_uring_enter(2): submit everything that was put, and wait until there is a completion.
 
         It waits up to `timeout_s` seconds (None: no limit, 0: not at all). It returns early when a signal arrives, or
         when completions have to be collected before more can be submitted.
@@ -172,8 +172,10 @@ class Queues:
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
     def reap(self) -> "deque[Completion]":
-        """Take all completions that have come, in their order, behind those that were taken and not removed yet; the
-        caller removes them one by one."""
+        """Move new completions from the queue to a list, behind those that are still in it, and return the list.
+
+        The caller removes each from the list when it has handled it; the next call returns the others again.
+        """
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
             return self._late
@@ -210,7 +212,7 @@ class Queues:
             self._release()
 
     def _release(self) -> None:
-        """Unmap and close. Afterwards `put` finds the queue full and calls `enter`, which raises."""
+        """Unmap the memory and close the descriptor. Afterwards `put` finds the queue full, and `enter` raises."""
         os.close(self._fd)
         self._fd = -1
         self._enabled = False

@@ -1,4 +1,4 @@
-"""From results to files: the page, the picture of the rates beside it, and every other picture below charts/."""
+"""Writes the report: the page, the picture of the rates beside it, and every other picture below charts/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from septet.lab.summary import Summary
 PAGE = "report.html"
 CHARTS = "charts"
 FIRST = "requests-per-second"
-"""The name of the picture that stands beside the page, and not below `charts`."""
+"""The name of the picture that is saved beside the page, and not below charts/."""
 
 
 def save(
@@ -28,11 +28,10 @@ def save(
     users: int | None = None,
     trace: Path | None = None,
 ) -> list[Path]:
-    """Draw everything into `directory`; returns the paths of what to open, the page first.
+    """Draw all pictures and the page into `directory`; returns the paths that a user may open, the page first.
 
     `cells` are the summaries of the results, of at least one run. `users` is the number at which contenders are shown
-    side by side (default: where there is most to see), `trace` the directory that may hold a trace (default:
-    `directory`).
+    side by side (None: `findings.focus`), `trace` the directory that may hold a trace/ (None: `directory`).
     """
     found = sections(results, cells, users)
     (directory / CHARTS).mkdir(exist_ok=True)
@@ -49,7 +48,7 @@ def save(
 
 
 def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
-    """What is drawn, in the order of the page."""
+    """The sections of the report, in the order of the page."""
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)

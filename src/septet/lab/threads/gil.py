@@ -1,8 +1,8 @@
-"""Which share of their time a server's threads wait for the GIL: from looks at them, twenty times a second.
+"""The share of the time for which a server's threads wait for the GIL, estimated from samples twenty times a second.
 
-A thread that waits is in futex(2) on the lock of the interpreter (see `septet.lab.threads.reasons`). With more than
-a few dozen threads looking would take CPU time from the server, so there is no figure; nor is there one for an
-interpreter without a GIL.
+A thread that waits for it is in futex(2) on the lock of the interpreter (see `septet.lab.threads.reasons`). With more
+than THREADS_MAX threads, samples would take too much CPU time from the server, so there is no figure; nor is there one
+for an interpreter without a GIL.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from septet.lab.threads.tasks import Tasks
 
 THREADS_MAX = 64
 LOOKS_MIN = 50
-"""Fewer looks at busy threads are too few for a share."""
+"""Least number of samples of threads that run or want to run; with fewer there is no figure."""
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
 
 
 class GilWatch:
-    """Looks at the threads of a session, and computes the share."""
+    """Samples the threads of a session (see `lab.server`); `port` is that of the server's listener."""
 
     def __init__(self, session: int, port: int) -> None:
         self._tasks = Tasks(session, Reasons(frozenset({port})))
@@ -36,7 +36,10 @@ class GilWatch:
         self._seen.update(sample.state for sample in samples if sample.state in BUSY)
 
     def share(self) -> float | None:
-        """The share of the time in which threads wanted to run that they waited for the GIL; None: not known."""
+        """The time for which threads waited for the GIL, as a share of the time in which they ran or wanted to run.
+
+        None when it is not known: too few samples, too many threads, or no GIL.
+        """
         busy = self._seen.total()
         return None if self._too_many or busy < LOOKS_MIN else self._seen[State.GIL] / busy
 
