@@ -48,7 +48,7 @@ def measure(bench: Bench, scenario: Scenario, contender: Contender) -> Block:
         BlockFailed: the server did not run or answer, or the generator failed.
     """
     with _scratch() as scratch:
-        site = Site(scenario.app, free_port(), scratch, bench.files)
+        site = Site(scenario.app, free_port(), scratch, bench.files, scenario.tls)
         with started(contender, scenario, site, bench.server_cpu) as pid:
             if scenario.metric is IDLE_MEMORY:
                 return measure_idle(pid, site.port, scenario.connections, len(scenario.answer))
@@ -80,7 +80,8 @@ def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Bloc
 def _wrk(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
     """Load the server with wrk and return what wrk/report.lua printed."""
     how = ["-t1", f"-c{connections}", f"-d{duration_s}", "--timeout", f"{TIMEOUT_S}", "-s", scenario.script]
-    command = [program("wrk"), *how, f"http://127.0.0.1:{port}{scenario.path}"]
+    scheme = "https" if scenario.tls else "http"
+    command = [program("wrk"), *how, f"{scheme}://127.0.0.1:{port}{scenario.path}"]
     # Lua finds report.lua in the working directory.
     lines, complaint = _generate(bench, command, HERE / "wrk", duration_s)
     marked = [line for line in lines if line.startswith("RESULT ")]

@@ -80,6 +80,8 @@ class Scenario:
     script: str = "browser.lua"
     """Of wrk, which makes the load unless there is a `mix`."""
     mix: Mix | None = None
+    tls: bool = False
+    """TLS 1.3, with an ECDSA key on P-256. wrk resumes no session."""
     connections: int = 64
     stretch: int = 1
     """Multiplies the duration."""
@@ -139,6 +141,25 @@ SCENARIOS = (
         ),
         HELLO,
         app="apps:asgi_hello",
+    ),
+    Scenario(
+        "tls-hello",
+        "ASGI over TLS, hello world, 12 browser headers, 64 keep-alive connections",
+        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), nginx()),
+        (Budget(("uvicorn",), 0.6), Budget(("granian",), 1.0)),
+        HELLO,
+        app="apps:asgi_hello",
+        tls=True,
+    ),
+    Scenario(
+        "tls-close",
+        "ASGI over TLS, hello world, 64 clients with a connection and a full handshake for each request",
+        (EPOLL, uvicorn(), granian("asgi"), nginx()),
+        (Budget(("nginx",), 1 / 0.9),),
+        HELLO,
+        app="apps:asgi_hello",
+        script="close.lua",
+        tls=True,
     ),
     Scenario(
         "wsgi-varying",

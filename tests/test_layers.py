@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "loop": frozenset({"pollers"}),
     "apps": frozenset({"exchange", "http", "websocket"}),
     "net": frozenset(),
+    "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "net", "proxies"}),
     "processes": frozenset({"exchange", "rules", "loop", "pollers", "streams"}),

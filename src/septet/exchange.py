@@ -208,6 +208,32 @@ class Delivery(Protocol):
         """Wait until more of the request's body has come. Not called where the model collects the body first."""
 
 
+@dataclass(slots=True, eq=False)
+class TlsInfo:
+    """What was agreed on with a client that speaks TLS. Connections that agreed on the same share one object."""
+
+    version: str
+    """"TLSv1.3" or "TLSv1.2"."""
+    cipher: str
+    """OpenSSL's name of the cipher suite, such as TLS_AES_256_GCM_SHA384."""
+    cipher_number: int
+    """Number of the cipher suite (IANA's registry of TLS parameters); 0 if unknown."""
+    bits: int
+    """Length of the cipher's key."""
+    server_name: str | None
+    """The name that the client asked for (SNI, RFC 6066 section 3)."""
+    server_certificate: str
+    """The certificate that the client was shown, in PEM."""
+    resumed: bool
+    """The session is one of an earlier connection."""
+    client_chain: tuple[str, ...] = ()
+    """The client's certificate, and those that it sent to vouch for it, in PEM. Empty: the client has none."""
+    client_certificate: dict[str, Any] = field(default_factory=dict)
+    """The client's certificate as `ssl.SSLSocket.getpeercert` decodes it."""
+    derived: dict[Any, Any] = field(default_factory=dict)
+    """A cache of what an application interface makes of this, by interface."""
+
+
 class Exchange(Protocol):
     """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it."""
 
@@ -219,6 +245,9 @@ class Exchange(Protocol):
 
     server: tuple[str, int | None]
     """Address and port that the client connected to; (path, None) on a unix socket."""
+
+    tls: TlsInfo | None
+    """None: the client does not speak TLS with us."""
 
     body: Any
     """A readable binary file with the whole request body, or None if the application reads it as it comes (`read`)."""

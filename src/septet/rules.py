@@ -25,6 +25,8 @@ class Timeouts:
     """A WebSocket from which nothing has come for so long is sent a ping; 0: never."""
     pong: float = 20.0
     """After so long without an answer to that the WebSocket is closed."""
+    handshake: float = 10.0
+    """For a client to complete the TLS handshake, from the time at which it was accepted."""
     rate: int = 0
     """Minimum transfer rate in bytes/s: each `rate` bytes moved extend the deadline of `body` or `write` by one second,
     up to the full time-out. 0: any progress resets the deadline."""

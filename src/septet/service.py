@@ -21,6 +21,7 @@ from septet.date_and_server import date_and_server_fields
 from septet.errors import Failed
 from septet.http.incoming import Limits
 from septet.logs import AccessLog
+from septet.net.certificates import Pair, TlsOptions
 from septet.net.listener import Listener
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
@@ -32,6 +33,7 @@ from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
 from septet.session.http1 import Session
+from septet.session.tls import Tls
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
@@ -89,7 +91,11 @@ class Service:
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol of a client that was accepted. The one place where that is decided."""
-        return Session(self.rules, address, listener.reached(sock))
+        certificates = listener.certificates
+        if certificates is None:
+            return Session(self.rules, address, listener.reached(sock))
+        certificates.renew_if_changed()
+        return Tls(Session(self.rules, address, listener.reached(sock), "https"), certificates.wrap, self.rules)
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
@@ -164,6 +170,19 @@ def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
 
 
+def tls_options(config: Config) -> TlsOptions:
+    """What a configuration that has certificates says of TLS."""
+    return TlsOptions(
+        pairs=Pair.of(config.tls_certificate, config.tls_key, config.tls_key_password_file),
+        client_ca=config.tls_client_ca,
+        client_auth=config.tls_client_auth,
+        crl=config.tls_crl,
+        min_version=config.tls_min_version,
+        ciphers=config.tls_ciphers,
+        watch=config.tls_watch,
+    )
+
+
 def rules_of(config: Config, admission: Admission | None) -> Rules:
     """The rules that a configuration describes. Raises Failed."""
     trust = Trust(config.forwarded_allow_ips)
@@ -181,6 +200,7 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
             write=config.write_timeout,
             ping=config.ws_ping_interval,
             pong=config.ws_ping_timeout,
+            handshake=config.tls_handshake_timeout,
             rate=config.min_rate,
         ),
         date_and_server=date_and_server_fields(config.server_header, config.date_header),

@@ -10,6 +10,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from septet import forked
+from septet.apps import _tls as tls
 from septet.apps._channel import Carrier, Channel
 from septet.apps._diagnostics import log_raised, warn_of_websocket
 from septet.apps._messages import Message
@@ -52,6 +53,8 @@ class Asgi:
         nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
         offered = self.extensions if exchange.extended else self._without_extended
         scope["extensions"] = dict.fromkeys(offered, nothing)
+        if exchange.tls is not None:
+            scope["extensions"]["tls"] = tls.extension(exchange.tls)
         scope["headers"] = list(request.fields)
         scope["client"] = request.client or exchange.client
         scope["server"] = exchange.server

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from septet.apps import _tls as tls
 from septet.apps._call import Call, FileWrapper
 from septet.apps._diagnostics import WITH_WSGI, warn_of_websocket
 from septet.exchange import Exchange, Fields, Request, Response
@@ -67,6 +68,8 @@ class Wsgi:
             environ["REMOTE_ADDR"], port = client
             if port:
                 environ["REMOTE_PORT"] = str(port)
+        if exchange.tls is not None:
+            environ.update(tls.environ(exchange.tls))
         call = Call(exchange)
         if not request.has_body:
             environ["wsgi.input"] = io.BytesIO()

@@ -25,7 +25,7 @@ from septet.models._runners import Runner
 from septet.models._tasks import Starter
 from septet.models._watched import WatchedConnection
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
-from septet.protocol import CLOSE, EITHER, READ, RUN, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, READ, RUN, ServerExchange, ServerProtocol
 from septet.service import Service
 
 log = logging.getLogger("septet")
@@ -178,7 +178,7 @@ class ClientConnection(WatchedConnection):
         """Close the connection when nothing is in flight: now, or after the answer."""
         with self.lock:
             want = self.session.stop()
-            if want is CLOSE or want is EITHER or (want is RUN and self.cycle is not None):
+            if want is not RUN or self.cycle is not None:
                 self.drive(want)
 
     def cut(self) -> None:

@@ -53,6 +53,10 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
         elif want is READ:
             return READ
         elif want is CLOSE:
+            # An exchange says so, which may not know of a protocol around its own: that one may have an end to send.
+            want = protocol.phase.want
+            if want is not CLOSE:
+                continue
             if protocol.may_have_unread_input:
                 receive(protocol, sock)
             if not protocol.half_close():

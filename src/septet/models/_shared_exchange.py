@@ -35,6 +35,7 @@ class SharedExchange:
         "client",
         "delivery",
         "server",
+        "tls",
     )
 
     def __init__(self, session: ServerProtocol, sock: socket, waker: Waker, stop: Stop) -> None:
@@ -51,6 +52,7 @@ class SharedExchange:
         """Data were received since the application's last `poll`."""
         self.client = session.exchange.client
         self.server = session.exchange.server
+        self.tls = session.exchange.tls
         self.body = None
         self.delivery: Delivery | None = None
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .plan import MODES, LoadError, Plan, merged, read
+from .plan import MODES, LoadError, Plan, merged, read, read_authorities
 from .processes import refuse, run, run_worker_process, say
 
 NUMBERS: dict[str, tuple[type, str]] = {
@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--body", default=Plan.body)
     parser.add_argument("--scenario", type=Path, help="a TOML file of targets")
     parser.add_argument("--cookies", action="store_true", help="users keep what Set-Cookie gives them")
+    parser.add_argument("--ca", type=Path, help="https: a PEM file of the authorities to trust")
+    parser.add_argument("--insecure", action="store_true", help="https: take any certificate")
     parser.add_argument("--cpus", default="", help="one process on each of these CPUs, such as 2,3")
     parser.add_argument("--overflow", action="store_true", help="let the listener's queue overflow")
     parser.add_argument("--worker-process", action="store_true", help=argparse.SUPPRESS)
@@ -60,6 +62,7 @@ def _plan(options: dict[str, Any]) -> Plan:
         values["headers"] = merged(values["headers"], tuple(options.pop("headers")))
         values["cookies"] = values["cookies"] or options.pop("cookies")
         options = {**options, **values}
+    options["ca"] = read_authorities(options["ca"]) if options["ca"] else ""
     try:
         options["cpus"] = tuple(int(cpu) for cpu in options["cpus"].split(",") if cpu)
     except ValueError:

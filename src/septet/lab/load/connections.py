@@ -17,10 +17,11 @@ from typing import Any
 
 from .answer import Answer, Framing, Malformed
 from .limits import Route, spare_descriptors
-from .plan import NoListener, Plan
+from .plan import NoListener, Plan, split
 from .requests import Encoder, Jar, target_order
 from .state import ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
+from .tls import AwaitsServer, Dialer
 
 RECEIVE_BYTES = 65536
 """Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
@@ -39,6 +40,7 @@ class Connections(ABC):
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan = plan
         self._route = route
+        self._dialer = Dialer(plan) if split(plan.url)[0].scheme == "https" else None
         self._encoder = Encoder(plan)
         self._targets = [
             TargetState(index, target, plan.closes(target)) for index, target in enumerate(plan.all_targets())
@@ -111,6 +113,9 @@ class Connections(ABC):
         """Send what is unsent. On loopback the handshake is over by now; elsewhere EAGAIN makes us wait for it."""
         try:
             user.unsent = user.unsent[user.send(user.unsent) :]
+        except AwaitsServer:
+            self._watch(user, READABLE)
+            return
         except BlockingIOError:
             pass
         except OSError as error:
@@ -213,7 +218,8 @@ class Connections(ABC):
         try:
             # The C type: the class `socket.socket` around it costs a microsecond and adds nothing that is needed here.
             new: Any = socket.SocketType(self._route.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            user.socket, user.fd, user.send, user.recv = new, new.fileno(), new.send, new.recv
+            over: Any = new if self._dialer is None else self._dialer.over(new)
+            user.socket, user.fd, user.send, user.recv = over, new.fileno(), over.send, over.recv
             self._by_fd[user.fd] = user
             if sources:
                 new.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)

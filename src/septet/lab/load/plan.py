@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+PORTS = {"http": 80, "https": 443}
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
 USER_PLACEHOLDER = "{user}"
@@ -114,6 +115,10 @@ class Plan:
     """True if users send back the cookies that they are given."""
     cpus: tuple[int, ...] = ()
     """One process runs on each of these CPUs; empty: one process on any CPU."""
+    insecure: bool = False
+    """Any certificate of the server is taken."""
+    ca: str = ""
+    """Certificates of the authorities that are trusted, in PEM; "" for those of the system."""
     overflow: bool = False
     """True if more users may connect at once than the listener's queue holds."""
     first_user: int = 0
@@ -185,22 +190,25 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """Parse a URL; returns its parts and its port. For unix:SOCKET they are those of http://localhost.
-
-    Raises LoadError for other texts.
-    """
+    """An http or https URL and its port; for a unix socket a URL of localhost. Raise LoadError for other texts."""
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
     try:
         url = urlsplit(text)
-        port = url.port or 80
+        port = url.port or PORTS.get(url.scheme, 0)
     except ValueError as error:
         raise LoadError(f"URL {text!r}: {error}") from None
-    if url.scheme == "https":
-        raise LoadError(f"URL {text!r}: TLS is not supported yet; load the server behind the proxy by http")
-    if url.scheme != "http" or not url.hostname:
-        raise LoadError(f"URL {text!r} is not of the form http://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]")
+    if url.scheme not in PORTS or not url.hostname:
+        raise LoadError(f"URL {text!r} is not of the form http[s]://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]")
     return url, port
+
+
+def read_authorities(path: Path) -> str:
+    """The text of a file for `Plan.ca`. Raise LoadError if it cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError as error:
+        raise LoadError(f"the certificates {path} cannot be read: {error.strerror}") from None
 
 
 def socket_path(text: str) -> str | None:

@@ -16,6 +16,7 @@ KINDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
+    errno.EPROTO: "tls",
     errno.ETIMEDOUT: "time-out",
     errno.ENOENT: "refused",  # the unix socket does not exist
     errno.EAGAIN: "queue full",  # the queue of a unix socket's listener: unix(7)
