@@ -15,6 +15,7 @@ from contract.conftest import staying_well
 from support.marks import each_style, engine_decides
 from support.pool import Pool
 from support.server import Server, serve
+from support.tls import Authority, TlsServer
 from support.waiting import PATIENCE_S, becomes_true, wait_until
 from support.websocket import BINARY, CLOSE, HANDSHAKE, PING, PONG, TEXT, Frame, frame, raw_websocket
 
@@ -30,7 +31,34 @@ def server(servers: Pool, model: str) -> Iterator[Server]:
 def dial(server: Server, target: str, **settings: Any) -> ClientConnection:
     assert isinstance(server.address, tuple)
     host, port = server.address
-    return connect(f"ws://{host}:{port}{target}", max_size=None, proxy=None, open_timeout=PATIENCE_S, **settings)
+    scheme = "wss" if "ssl" in settings else "ws"
+    return connect(f"{scheme}://{host}:{port}{target}", max_size=None, proxy=None, open_timeout=PATIENCE_S, **settings)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def test_over_tls(model: str, authority: Authority, token: str) -> None:
+    """Conversation, back-pressure, and the order to stop."""
+    context = authority.client_context()
+    with TlsServer(authority, APP, "--model", model) as server:
+        with dial(server, "/describe", ssl=context) as client:
+            scope = json.loads(client.recv(PATIENCE_S))
+            assert scope["scheme"] == "wss"
+            assert scope["extensions"].keys() == {"websocket.http.response", "tls"}
+        with dial(server, f"/flood?token={token}&count=20", ssl=context) as client:
+            assert [client.recv(PATIENCE_S) for _ in range(20)] == [n.to_bytes(4) * 25_000 for n in range(20)]
+        with dial(server, f"/echo?token={token}", ssl=context) as client:
+            for message in ("hello", "y" * 3_000_000):
+                client.send(message)
+                assert client.recv(PATIENCE_S) == message
+            server.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed):
+                client.recv(PATIENCE_S)
+            assert client.close_code == 1012
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("compression", ["deflate", None])
