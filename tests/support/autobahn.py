@@ -25,7 +25,7 @@ def failures(model: str, cases: Sequence[str] | None = None) -> tuple[int, list[
         url = "ws://{}:{}/echo".format(*server.address)
         try:
             warnings.simplefilter("ignore", ResourceWarning)  # the cases leave files open
-            results = asyncio.run(run_fuzzingclient(url, cases=cases, concurrency=8))
+            results = asyncio.run(run_fuzzingclient(url, cases=cases, concurrency=4))
         except FailureError as error:
             results = error.results
         assert not server.complaints()

@@ -30,7 +30,7 @@ def view(site: Site) -> None:
 @step
 def alone_in_a_group(site: Site) -> None:
     group = uuid4().hex
-    with open_websocket(site, f"/group/{group}", subprotocols=["chat"]) as socket:
+    with open_websocket(site, f"/group/{group}", origin=site.url, subprotocols=["chat"]) as socket:
         expect(socket.subprotocol, "chat", "the subprotocol")
         for number in range(50):
             socket.send(str(number))
@@ -42,7 +42,8 @@ def alone_in_a_group(site: Site) -> None:
 @step_that_needs(SHARED_MEMORY, CONCURRENCY, reason="the group is in memory, and has two members at a time")
 def two_in_a_group(site: Site) -> None:
     group = uuid4().hex
-    with open_websocket(site, f"/group/{group}") as anna, open_websocket(site, f"/group/{group}") as berta:
+    target = f"/group/{group}"
+    with open_websocket(site, target, origin=site.url) as anna, open_websocket(site, target, origin=site.url) as berta:
         for speaker, text in ((anna, "hello"), (berta, "x" * 200_000)):
             speaker.send(text)
             expect([anna.recv(), berta.recv()], [text, text], "what both hear")
@@ -50,7 +51,7 @@ def two_in_a_group(site: Site) -> None:
 
 @step
 def a_consumer_in_a_thread(site: Site) -> None:
-    with open_websocket(site, "/sum") as socket:
+    with open_websocket(site, "/sum", origin=site.url) as socket:
         for numbers in ([1, 2], [3], []):
             socket.send(json.dumps(numbers))
             expect(json.loads(socket.recv()), sum(numbers), "the sum")
