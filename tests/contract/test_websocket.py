@@ -1,5 +1,6 @@
 """WebSockets (RFC 6455, ASGI): conversations, refusals, ends, back-pressure and stops, under every process model."""
 
+import asyncio
 import json
 import select
 import signal
@@ -7,6 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
+import httpx_ws
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -289,3 +292,28 @@ def test_where_there_is_none(model: str, interface: str, options: tuple[str, ...
         assert "ERROR septet: the application raised at GET /fail" in raised
         assert f"WARNING septet: a client asks for a WebSocket at /info, and {why}: " in line
         assert "Traceback" not in server.stderr()
+
+
+@each_style
+def test_other_clients(server: Server, model: str) -> None:
+    """aiohttp's and httpx's; the library `websockets` is the client of the other tests, and Chromium the chat's."""
+    assert isinstance(server.address, tuple)
+    url = "ws://{}:{}/echo".format(*server.address)
+    messages = ["hello", b"\0\xff", "x" * 100_000]
+
+    async def by_aiohttp() -> list[Any]:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url, compress=12) as client:
+            found = []
+            for message in messages:
+                await (client.send_str(message) if isinstance(message, str) else client.send_bytes(message))
+                found.append((await client.receive(PATIENCE_S)).data)
+            await client.close(code=4000)
+            assert client.close_code == 4000
+        return found
+
+    assert asyncio.run(by_aiohttp()) == messages
+    with httpx_ws.connect_ws(url) as client:
+        for message in messages:
+            (client.send_text if isinstance(message, str) else client.send_bytes)(message)
+            received = client.receive_text if isinstance(message, str) else client.receive_bytes
+            assert received(timeout=PATIENCE_S) == message
