@@ -104,13 +104,12 @@ class WebSocketSession(Session):
         if tunnel.news:
             phase = NEWS
         elif self.output:
-            phase = OUTPUT if tunnel.unread <= QUEUE_BYTES else HELD
-        elif tunnel.over or self.ended:
+            phase = OUTPUT if tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES else HELD
+        elif (tunnel.closed is not None and tunnel.over) or self.ended:
             phase = OVER
         else:
-            phase = QUIET if tunnel.unread <= QUEUE_BYTES else NEWS
-        if phase is not self.phase:
-            self.phase = phase
+            phase = QUIET if tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES else NEWS
+        self.phase = phase
         return phase.want
 
     def _send(self, data: bytes) -> None:
@@ -292,7 +291,7 @@ class WebSocketSession(Session):
 
     def send_message(self, message: Message) -> Want:
         tunnel = self.tunnel
-        if self.lost or tunnel.closed is not None or tunnel.closing:
+        if self.lost or tunnel.closed is not None or tunnel.close_begun:
             raise ClientGone("the WebSocket has ended")
         data = tunnel.message(message)
         self.http.sent += len(data)

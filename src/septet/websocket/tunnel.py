@@ -81,13 +81,13 @@ class Tunnel:
     """One open WebSocket, server side. Not thread-safe."""
 
     __slots__ = (
-        "_close_begun",
         "_closed_behind",
         "_partial",
         "_protocol",
         "_slices",
         "_text",
         "accepted_extensions",
+        "close_begun",
         "closed",
         "messages",
         "queued",
@@ -115,7 +115,7 @@ class Tunnel:
         """What was received behind them."""
         self.closed: tuple[int, str] | None = None
         """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
-        self._close_begun = False
+        self.close_begun = False
         """We have sent the first close frame."""
         self._closed_behind: tuple[int, str] | None = None
         """`closed`, when the messages before that are taken: the client's close frame, or its error, came behind them,
@@ -189,7 +189,7 @@ class Tunnel:
         if protocol.eof_sent and self.closed is None:  # by the client's close frame, or its error
             close = protocol.close_rcvd or protocol.close_sent
             self._closed_behind = (int(close.code), close.reason) if close is not None else (ABNORMAL, "")
-            if not self.messages or self._close_begun:
+            if not self.messages or self.close_begun:
                 self._close_now()
 
     def _take_frame(self, frame: Frame) -> None:
@@ -223,7 +223,7 @@ class Tunnel:
     @property
     def closing(self) -> bool:
         """A close frame was sent."""
-        return self._close_begun or (self._protocol.close_sent is not None and self._closed_behind is None)
+        return self.close_begun or (self._protocol.close_sent is not None and self._closed_behind is None)
 
     @property
     def client_closed(self) -> bool:
@@ -260,7 +260,7 @@ class Tunnel:
         if self._closed_behind is not None:
             self._close_now()
         elif not self.closing:
-            self._close_begun = True
+            self.close_begun = True
             self._protocol.send_close(code, reason)
 
     def fail(self, code: int, reason: str) -> None:
