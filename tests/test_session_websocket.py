@@ -257,6 +257,16 @@ def test_stop() -> None:
     assert session.want is CLOSE
 
 
+def test_stop_before_the_acceptance() -> None:
+    session = Session(Rules(timeouts=TIMES, websocket=opener()), None, ("/run/x", None))
+    session.receive(handshake("/"))
+    session.stop()
+    assert session.upgrade(None, ()) is RUN
+    assert isinstance(session, WebSocketSession)
+    assert session.closed == (1012, "the server stops")
+    assert sent(session).endswith(b"\x88\x12\x03\xf4the server stops")
+
+
 def test_nothing_is_wanted_of_an_application_that_has_ended() -> None:
     session = opened()
     session.receive(BIG)

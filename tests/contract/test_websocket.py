@@ -294,6 +294,19 @@ def test_where_there_is_none(model: str, interface: str, options: tuple[str, ...
         assert "Traceback" not in server.stderr()
 
 
+@engine_decides
+def test_without_the_library(model: str) -> None:
+    with serve(model, "asgi", app="support.app_without_the_library:plain") as server:
+        assert server.get("/info", *HANDSHAKE).status == 200
+        assert "the library for it is not installed (pip install 'septet[websocket]')" in server.stderr()
+    routed = "support.app_without_the_library:routed"
+    with serve(model, "asgi", app=routed, wait_ready=False) as server:
+        assert server.wait() == 1
+        assert f"septet: APP '{routed}' has routes for WebSockets, and the library" in server.stderr()
+    with serve(model, "asgi", "--ws", "none", app=routed) as server:
+        assert server.get("/talk", *HANDSHAKE).status == 404
+
+
 @each_style
 def test_other_clients(server: Server, model: str) -> None:
     """aiohttp's and httpx's; the library `websockets` is the client of the other tests, and Chromium the chat's."""

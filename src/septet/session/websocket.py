@@ -54,7 +54,8 @@ class WebSockets:
         session.tunnel = tunnel
         session.__class__ = WebSocketSession
         assert isinstance(session, WebSocketSession)
-        return session.begin(session.http.switch(head))
+        want = session.begin(session.http.switch(head))
+        return session.stop() if session.stopping else want
 
 
 class State(Tunnel):
