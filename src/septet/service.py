@@ -6,6 +6,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from socket import socket
 from tempfile import gettempdir
@@ -41,6 +42,9 @@ from septet.settings.mount import parse_mount
 from septet.spans import Observers, SpanLog
 
 log = logging.getLogger("septet")
+
+LIBRARY_VERSION = 17
+"""Of `websockets`, as in the extra `websocket`."""
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
@@ -156,14 +160,22 @@ def _why_no_websocket(config: Config, name: str, application: Any) -> str:
     routes for them, and the library is not installed."""
     if config.ws == "none":
         return "--ws is none"
-    if find_spec("websockets") is not None:
-        return ""
-    if has_websocket_routes(application):
+    lacking = _lacking_library()
+    if lacking and has_websocket_routes(application):
         raise Failed(
-            f"APP {name!r} has routes for WebSockets, and the library for them is not installed: "
-            "pip install 'septet[websocket]', or give --ws none"
+            f"APP {name!r} has routes for WebSockets, and {lacking}: pip install 'septet[websocket]', or give --ws none"
         )
-    return "the library for it is not installed (pip install 'septet[websocket]')"
+    return f"{lacking} (pip install 'septet[websocket]')" if lacking else ""
+
+
+def _lacking_library() -> str:
+    """Why the library for WebSockets cannot be used, in words; empty if it can."""
+    if find_spec("websockets") is None:
+        return "the library websockets is not installed"
+    found = version("websockets")
+    if int(found.partition(".")[0]) < LIBRARY_VERSION:
+        return f"the library websockets is version {found}, but must be {LIBRARY_VERSION} or later"
+    return ""
 
 
 def _name_of(application: Any) -> str:
@@ -216,7 +228,7 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
 
 def _websockets(config: Config) -> Upgrade | None:
     """What opens WebSockets; None if the library is not installed. It is imported here, before the server forks."""
-    if config.ws == "none" or find_spec("websockets") is None:
+    if config.ws == "none" or _lacking_library():
         return None
     from septet.session.websocket import WebSockets
     from septet.websocket.tunnel import TunnelOptions

@@ -298,7 +298,8 @@ def test_where_there_is_none(model: str, interface: str, options: tuple[str, ...
 def test_without_the_library(model: str) -> None:
     with serve(model, "asgi", app="support.app_without_the_library:plain") as server:
         assert server.get("/info", *HANDSHAKE).status == 200
-        assert "the library for it is not installed (pip install 'septet[websocket]')" in server.stderr()
+        why = "the library websockets is not installed (pip install 'septet[websocket]')"
+        assert f"asks for a WebSocket at /info, and {why}: " in server.stderr()
     routed = "support.app_without_the_library:routed"
     with serve(model, "asgi", app=routed, wait_ready=False) as server:
         assert server.wait() == 1
