@@ -1,5 +1,7 @@
 """A session that has become a WebSocket's: what it wants, its deadlines, its end. Without a clock and a socket."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from septet.session.http1 import Session
 from septet.session.phases import LINGER, OVER
 from septet.session.websocket import CLOSE_S, WebSockets, WebSocketSession
 from septet.websocket.tunnel import QUEUE_BYTES, TunnelOptions
-from support.websocket import BINARY, PONG, TEXT, frame, handshake
+from support.websocket import BINARY, PING, PONG, TEXT, frame, handshake
 from support.websocket import CLOSE as CLOSING
 
 ANSWER = (
@@ -92,6 +94,39 @@ def test_fields_that_are_not_the_application_s(name: bytes) -> None:
         session.upgrade(None, ((name, b"1"),))
     assert type(session) is Session  # and may be answered in another way
     assert session.fail() is WRITE
+
+
+def test_pings_of_a_client_that_does_not_read() -> None:
+    """Their answers are bounded: beyond that the pings are kept, and counted as unread."""
+    session = opened()
+    ping = frame(PING, bytes(125))
+    count = 0
+    while session.want is not WRITE:
+        session.receive(ping)
+        count += 1
+    waiting = session.in_memory
+    assert waiting < 2 * QUEUE_BYTES
+    session.receive(ping * 10)
+    assert session.in_memory == waiting
+    assert session.unread == len(ping) * 10
+    assert len(sent(session)) == (count + 10) * 127
+    assert session.want is READ
+
+
+def test_a_session_is_freed_when_it_is_over() -> None:
+    session = opened()
+    session.receive(frame(TEXT, b"hello"))
+    protocol = weakref.ref(session.tunnel._protocol)
+    gc.disable()
+    try:
+        session.lose()
+        session.close()
+        assert session.next_message() == "hello"
+        session.detach()
+        del session
+        assert protocol() is None
+    finally:
+        gc.enable()
 
 
 def test_what_came_with_the_request_is_read() -> None:

@@ -5,6 +5,7 @@ it. So the loop's thread sends what the application gives, as far as the socket 
 only for what it must do: wait for room, or read on, or close.
 """
 
+import logging
 from typing import Any, cast
 
 from septet.exchange import Fields, Want
@@ -12,6 +13,8 @@ from septet.models._drive import drive
 from septet.models._shared_exchange import SharedExchange
 from septet.pollers import READABLE
 from septet.protocol import READ, RUN, ServerExchange
+
+log = logging.getLogger("septet")
 
 
 class SharedWebSocket(SharedExchange):
@@ -91,7 +94,12 @@ class SharedWebSocket(SharedExchange):
             with self._waker.lock:
                 if self._released:
                     return
-                want = drive(self._session.phase.want, self._session, self._sock, self._dispatch)
+                try:
+                    want = drive(self._session.phase.want, self._session, self._sock, self._dispatch)
+                except BaseException:  # not the application's fault, which has called this
+                    log.exception("a connection failed, and is cut")
+                    self._session.lose()
+                    self._changes_deadline = True
                 if want is READ and self._watched == READABLE and not (self._told or self._changes_deadline):
                     return
                 self._changes_deadline = False

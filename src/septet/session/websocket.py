@@ -9,7 +9,7 @@ verbs. HTTP/1.1 pays nothing for it.
 What the carrier has to do follows from what waits, and from nothing else:
 
     news for the application    RUN      it is told, and `noticed` takes the news away
-    output                      EITHER   WRITE, if so many messages wait that nothing is read
+    output                      EITHER   WRITE, if so many messages, or so much output, wait that nothing is read
     nothing                     READ     RUN, if so many messages wait that nothing is read
 
 Back-pressure needs no more: `unread` tells carriers when they read too far ahead of the application, as with a
@@ -38,7 +38,8 @@ NEWS = Phase("websocket-news", RUN, lambda timeouts: timeouts.ping)
 OUTPUT = Phase("websocket-output", EITHER, lambda timeouts: timeouts.write, paced=True)
 """Output waits for the client."""
 HELD = Phase("websocket-held", WRITE, lambda timeouts: timeouts.write, paced=True)
-"""Output waits for the client, and messages for the application, so many that nothing is read."""
+"""Output waits for the client, and nothing is read: too many messages wait for the application, or too much output for
+a client that sends pings and does not read."""
 
 
 class WebSockets:
@@ -105,7 +106,8 @@ class WebSocketSession(Session):
         if tunnel.news:
             phase = NEWS
         elif self.output:
-            phase = OUTPUT if tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES else HELD
+            read = self.later is None and tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES
+            phase = OUTPUT if read else HELD
         elif (tunnel.closed is not None and tunnel.over) or self.ended:
             phase = OVER
         else:
@@ -158,8 +160,11 @@ class WebSocketSession(Session):
         tunnel = self.tunnel
         tunnel.heard_at = None
         tunnel.pinged = False
-        tunnel.receive(data)
-        self._after_input()
+        if self.later is None:
+            tunnel.receive(data)
+            self._after_input()
+        else:  # so much output waits that each ping must not be answered by more
+            tunnel.unparsed += data
 
     def _after_input(self) -> None:
         """Send what the library answers, and have the application told of what has come."""
@@ -189,6 +194,9 @@ class WebSocketSession(Session):
         else:
             self._pace = None
             self.since = None
+            if self.tunnel.unparsed:
+                self.tunnel.parse()
+                self._after_input()
             if self.tunnel.room_awaited:
                 self.tunnel.room_awaited = False
                 self._tell()
@@ -255,6 +263,7 @@ class WebSocketSession(Session):
 
     def close(self) -> None:
         self.tunnel.end()
+        self.tunnel.dispose()
         if self._rules.observer and self.exchange is not None:
             self._rules.observer.ended(self)
         super().close()
@@ -308,7 +317,7 @@ class WebSocketSession(Session):
 
     def close_websocket(self, code: int, reason: str) -> Want:
         tunnel = self.tunnel
-        if not (self.lost or tunnel.closing):
+        if not (self.lost or self.ended or tunnel.closing):
             tunnel.close(code, reason)
             self._after_input()
         return self._next()

@@ -129,7 +129,7 @@ class Tunnel:
             self._feed(data)
             return
         self.unparsed += data
-        self._parse()
+        self.parse()
 
     @property
     def unread(self) -> int:
@@ -145,14 +145,14 @@ class Tunnel:
         message = self.messages.popleft()
         self.queued -= len(message) + MESSAGE_BYTES
         if self.unparsed:
-            self._parse()
+            self.parse()
         return message
 
     def drop(self) -> None:
         """The application wants no more messages."""
         self.messages.clear()
         self.queued = 0
-        self._parse()
+        self.parse()
         if self._closed_behind is not None:
             self._close_now()
 
@@ -165,7 +165,12 @@ class Tunnel:
             self.closed = self._closed_behind or (ABNORMAL, "")
         self._closed_behind = None
 
-    def _parse(self) -> None:
+    def dispose(self) -> None:
+        """The connection is over. The parser refers to itself, and would be freed late."""
+        self.unparsed.clear()
+        self._protocol.parser.close()
+
+    def parse(self) -> None:
         """Parse what is left, until the queue is full."""
         size = SLICE_BYTES if self._slices else QUEUE_BYTES
         while self.unparsed and self.queued <= QUEUE_BYTES:
