@@ -28,6 +28,8 @@ class Site:
     """The document root of the static scenarios, which holds the applications' databases, too."""
     tls: bool = False
     """TLS is spoken, with the certificate and the key that lie among the files."""
+    websocket: bool = False
+    """The application is loaded by WebSockets."""
 
     @property
     def certificate(self) -> str:
@@ -95,10 +97,11 @@ def granian(interface: str, threads: int | None = None) -> Contender:
     blocking = [] if threads is None else ["--blocking-threads", str(threads)]
 
     def command(site: Site) -> Command:
-        how = ["--interface", interface, "--workers", "1", "--no-ws", "--backlog", "4096"]
+        how = ["--interface", interface, "--workers", "1", "--backlog", "4096"]
+        sockets = [] if site.websocket else ["--no-ws"]
         limits = ["--backpressure", "16000", "--log-level", "warning"]
         tls = ["--ssl-certificate", site.certificate, "--ssl-keyfile", site.key] if site.tls else []
-        return [str(BIN / "granian"), *how, *blocking, *limits, *tls, "--port", str(site.port), site.app]
+        return [str(BIN / "granian"), *how, *sockets, *blocking, *limits, *tls, "--port", str(site.port), site.app]
 
     return Contender(" ".join(["granian", *blocking]), command, ("granian", "uvloop"))
 
@@ -106,6 +109,7 @@ def granian(interface: str, threads: int | None = None) -> Contender:
 def uvicorn() -> Contender:
     def command(site: Site) -> Command:
         how = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        how += ["--ws", "websockets-sansio"] if site.websocket else []
         limits = ["--backlog", "4096", "--timeout-keep-alive", "75"]
         tls = ["--ssl-certfile", site.certificate, "--ssl-keyfile", site.key] if site.tls else []
         return [str(BIN / "uvicorn"), *how, *limits, *tls, "--port", str(site.port), site.app]
@@ -120,6 +124,14 @@ def gunicorn(threads: int) -> Contender:
         return [str(BIN / "gunicorn"), *how, *place, "--no-control-socket", site.app]
 
     return Contender(f"gunicorn gthread --threads {threads}", command, ("gunicorn",))
+
+
+def gunicorn_asgi() -> Contender:
+    def command(site: Site) -> Command:
+        place = ["--bind", f"127.0.0.1:{site.port}", "--worker-tmp-dir", "/dev/shm", "--log-level", "warning"]
+        return [str(BIN / "gunicorn"), "--worker-class", "asgi", *place, "--no-control-socket", site.app]
+
+    return Contender("gunicorn asgi", command, ("gunicorn", "uvloop"))
 
 
 def waitress(threads: int) -> Contender:

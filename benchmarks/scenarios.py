@@ -8,7 +8,7 @@ figures themselves belong to the machine and the hour.
 from dataclasses import dataclass
 
 from apps import HELLO, PART, PARTS, REMARKS, file_content, page, received
-from contenders import Contender, bjoern, fastpysgi, granian, gunicorn, nginx, septet, uvicorn, waitress
+from contenders import Contender, bjoern, fastpysgi, granian, gunicorn, gunicorn_asgi, nginx, septet, uvicorn, waitress
 
 KIB = 1024
 
@@ -80,6 +80,8 @@ class Scenario:
     script: str = "browser.lua"
     """Of wrk, which makes the load unless there is a `mix`."""
     mix: Mix | None = None
+    websocket: bool = False
+    """Messages that the application echoes, on WebSockets; `septet load` makes the load."""
     tls: bool = False
     """TLS 1.3, with an ECDSA key on P-256. wrk resumes no session."""
     connections: int = 64
@@ -160,6 +162,20 @@ SCENARIOS = (
         app="apps:asgi_hello",
         script="close.lua",
         tls=True,
+    ),
+    Scenario(
+        "ws-echo",
+        "ASGI, WebSocket, text of 32 bytes echoed, not compressed, 64 connections; a request is a message",
+        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), gunicorn_asgi()),
+        (
+            Budget(("uvicorn",), 0.9),
+            Budget(("uvicorn",), 0.6, goal=True),
+            Budget(("granian",), 0.6),
+        ),
+        HELLO,
+        app="apps:asgi_echo",
+        packages=("websockets",),
+        websocket=True,
     ),
     Scenario(
         "wsgi-varying",

@@ -113,6 +113,12 @@ def test_threads_for_an_application_on_a_loop(model: str) -> None:
         assert list(of_application(Config(model=model), kind)) == []
 
 
+def test_options_of_websocket_for_a_wsgi_application() -> None:
+    for changed in ({"ws": "none"}, {"ws_deflate": False}, {"ws_ping_interval": 1.0}):
+        assert len(list(of_application(Config(**changed), "wsgi"))) == 1
+        assert list(of_application(Config(**changed), "asgi")) == []
+
+
 def test_extensions_of_asgi_for_a_wsgi_application() -> None:
     for extensions, said in ((("early_hint", "trailers"), 0), (("pathsend",), 1)):
         assert len(list(of_application(Config(asgi_extensions=extensions), "wsgi"))) == said

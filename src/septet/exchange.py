@@ -336,6 +336,45 @@ class Exchange(Protocol):
     """For a called application (WSGI); None for one that is awaited (ASGI)."""
 
 
+class WebSocketExchange(Exchange, Protocol):
+    """An exchange whose request asks for a WebSocket. `upgrade` answers it 101; until then, and instead, it may be
+    answered like any other. All verbs after `upgrade` are about messages."""
+
+    def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
+        """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for what must not be sent."""
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        """Code and reason with which the WebSocket has ended (1006: without a word of the client); None while it is
+        open."""
+
+    def noticed(self) -> None:
+        """The application is being told that there are messages, or that the WebSocket has ended."""
+
+    def next_message(self) -> str | bytes | None:
+        """The next message that the client has sent; None if there is none."""
+
+    @property
+    def held(self) -> bool:
+        """Nothing is read from the client, because too many messages wait for the application."""
+
+    def resume(self) -> Want:
+        """The application has taken messages: read on, if there is room."""
+
+    def send_message(self, message: str | bytes) -> Want:
+        """Send a message. Raises ClientGone if the WebSocket has ended."""
+
+    def awaits_room(self) -> bool:
+        """Whether output waits for the client; the application is told when that is gone."""
+
+    def close_websocket(self, code: int, reason: str) -> Want:
+        """Say that the WebSocket is over, and wait for the client to say so. Raises ValueError for a code or a reason
+        that cannot be sent."""
+
+    def detach(self) -> Want:
+        """The application has ended: what the client still sends is discarded."""
+
+
 class ProtocolError(Exception):
     """The client broke the protocol or a limit. `status` is what it is answered before the connection closes."""
 

@@ -6,17 +6,20 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from socket import socket
 from tempfile import gettempdir
 from typing import Any
 
 from septet import inventory
 from septet.apps.asgi import Asgi
-from septet.apps.loading import check_callable, interface, load
+from septet.apps.loading import check_callable, has_websocket_routes, interface, load
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
+from septet.errors import Failed
 from septet.http.incoming import Limits
 from septet.logs import AccessLog
 from septet.net.certificates import Pair, TlsOptions
@@ -29,7 +32,7 @@ from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
 from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.trust import Trust
-from septet.rules import Admission, Observer, Rules, Timeouts
+from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
 from septet.session.http1 import Session
 from septet.session.tls import Tls
 from septet.settings import hints
@@ -39,6 +42,9 @@ from septet.settings.mount import parse_mount
 from septet.spans import Observers, SpanLog
 
 log = logging.getLogger("septet")
+
+LIBRARY_VERSION = 17
+"""Of `websockets`, as in the extra `websocket`."""
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
@@ -142,11 +148,34 @@ def load_site(config: Config, application: Any = None) -> Site:
         application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
-        return Site(Asgi(application, extensions), tuple(directories))
+        return Site(Asgi(application, extensions, _why_no_websocket(config, name, application)), tuple(directories))
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
+
+
+def _why_no_websocket(config: Config, name: str, application: Any) -> str:
+    """Why an ASGI application is not offered WebSockets, in words; empty if it is. Raises Failed if the application has
+    routes for them, and the library is not installed."""
+    if config.ws == "none":
+        return "--ws is none"
+    lacking = _lacking_library()
+    if lacking and has_websocket_routes(application):
+        raise Failed(
+            f"APP {name!r} has routes for WebSockets, and {lacking}: pip install 'septet[websocket]', or give --ws none"
+        )
+    return f"{lacking} (pip install 'septet[websocket]')" if lacking else ""
+
+
+def _lacking_library() -> str:
+    """Why the library for WebSockets cannot be used, in words; empty if it can."""
+    if find_spec("websockets") is None:
+        return "the library websockets is not installed"
+    found = version("websockets")
+    if int(found.partition(".")[0]) < LIBRARY_VERSION:
+        return f"the library websockets is version {found}, but must be {LIBRARY_VERSION} or later"
+    return ""
 
 
 def _name_of(application: Any) -> str:
@@ -181,6 +210,8 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
             header=config.header_timeout,
             body=config.body_timeout,
             write=config.write_timeout,
+            ping=config.ws_ping_interval,
+            pong=config.ws_ping_timeout,
             handshake=config.tls_handshake_timeout,
             rate=config.min_rate,
         ),
@@ -189,9 +220,20 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
         refused=log.debug,
         observer=_observer(config),
         admission=admission,
+        websocket=_websockets(config),
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
+
+
+def _websockets(config: Config) -> Upgrade | None:
+    """What opens WebSockets; None if the library is not installed. It is imported here, before the server forks."""
+    if config.ws == "none" or _lacking_library():
+        return None
+    from septet.session.websocket import WebSockets
+    from septet.websocket.tunnel import TunnelOptions
+
+    return WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
 
 
 def _observer(config: Config) -> Observer | None:

@@ -28,6 +28,7 @@ Examples:
   septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
   septet load http://10.0.0.7/ --header 'Accept: text/html' --json
   septet load https://localhost:8443/ --ca localhost.pem
+  septet load ws://127.0.0.1:8000/chat --users 1000 --rate 500 --message-size 200
   septet load unix:/run/app.sock:/guestbook
   septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
 
@@ -48,6 +49,10 @@ stalls cannot hide it; without --rate when the answer before had come.""",
 @click.option("--method", default=Plan.method, show_default=True, help="Method of the requests.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request.")
 @click.option("--body", default="", help="Body of every request; @FILE: the content of that file.")
+@click.option(
+    "--message-size", type=COUNT, default=32, show_default=True, help="ws: bytes of a message without --body."
+)
+@click.option("--binary", is_flag=True, help="ws: messages are binary, not text.")
 @click.option("--cookies", is_flag=True, help="Users keep the cookies that the server gives them.")
 @click.option("--scenario", type=FILE, help="TOML file of several targets with weights; replaces the path of the URL.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first two]")
@@ -112,6 +117,8 @@ def _plan(url: str, options: dict[str, Any]) -> Plan:
         "cookies": options["cookies"],
         "method": options["method"],
         "body": _body(options["body"]),
+        "binary": options["binary"],
+        "message_size": options["message_size"],
     }
     if options["scenario"] is not None:
         scenario = generator.read_scenario(options["scenario"])

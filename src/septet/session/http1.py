@@ -6,7 +6,9 @@ answers. This file has the connection: what the carrier calls, deadlines, the st
 end. `_exchange` has the request and its answer, `_output` the queue of what waits for the client.
 """
 
-from septet.exchange import ClientGone, FileRegion, ProtocolError, Request, Want
+from typing import Any
+
+from septet.exchange import ClientGone, Fields, FileRegion, ProtocolError, Request, Want
 from septet.http.codec import Http1Codec
 from septet.http.incoming import CONTINUE_PENDING, IDLE_REQUEST
 from septet.protocol import READ, RUN
@@ -22,7 +24,10 @@ RETRY_AFTER_S = 1
 class Session(Http1Exchange):
     """One client connection. Implements `protocol.ServerProtocol` and `exchange.Exchange`."""
 
-    __slots__ = ("_admitted", "_discarded", "_pace", "ended", "exchange")
+    __slots__ = ("_admitted", "_discarded", "_pace", "ended", "exchange", "tunnel")
+
+    tunnel: Any
+    """Set by `upgrade` alone; see `session.websocket`."""
 
     def __init__(
         self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None], scheme: str = "http"
@@ -190,6 +195,11 @@ class Session(Http1Exchange):
         """The client has to send something or to close, and no application is at work on its request."""
         phase = self.phase
         return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
+
+    def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
+        """Answer the request 101. This object is a WebSocket's session from then on: see `session.websocket`."""
+        assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
+        return self._rules.websocket.open(self, subprotocol, fields)
 
     # From one request to the next
 

@@ -27,6 +27,7 @@ _MODEL = "Processes and threads"
 _PROXIES = "Behind a proxy"
 _LIMITS = "Limits of a request"
 _DEADLINES = "Deadlines"
+_WEBSOCKET = "WebSocket"
 _LOGS = "Answers and logs"
 
 _APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -344,6 +345,41 @@ class Config:
         30.0,
         _DEADLINES,
         "Time that requests in flight have to end when the server is told to stop.",
+        rule=_SECONDS,
+        metavar="SECONDS",
+    )
+
+    ws: str = option(
+        "auto",
+        _WEBSOCKET,
+        "Whether an ASGI application is offered WebSockets. auto: if the extra septet[websocket] is installed. none: a "
+        "request for one is served as an ordinary request.",
+        rule=OneOf(lambda: ("auto", "none")),
+    )
+    ws_max_message: int = option(
+        16 << 20,
+        _WEBSOCKET,
+        "Longest message that a client may send, after it is expanded. A longer one is answered 1009.",
+        rule=_LIMIT,
+        metavar="BYTES",
+    )
+    ws_deflate: bool = option(
+        True,
+        _WEBSOCKET,
+        "Compress messages for clients that offer permessage-deflate, with a window of 4 KiB. It costs up to 64 KiB of "
+        "memory for each connection.",
+    )
+    ws_ping_interval: float = option(
+        20.0,
+        _WEBSOCKET,
+        "Send a ping to a client from which nothing has come for so long. 0: never.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
+    ws_ping_timeout: float = option(
+        20.0,
+        _WEBSOCKET,
+        "Close the connection if nothing comes in answer to a ping for so long.",
         rule=_SECONDS,
         metavar="SECONDS",
     )

@@ -56,6 +56,9 @@ def of_application(config: Config, kind: str) -> Iterator[str]:
     """Warnings about options without effect on an application with the interface `kind`, "wsgi" or "asgi"."""
     if config.asgi_extensions != Config().asgi_extensions and kind == "wsgi":
         yield "--asgi-extensions has no effect, because the application speaks WSGI"
+    sockets = [option for option in OPTIONS if option.name.split("_")[0] == "ws"]
+    if kind == "wsgi" and any(getattr(config, option.name) != option.default for option in sockets):
+        yield "the options of WebSockets (--ws...) have no effect, because the application speaks WSGI"
     if config.threads is not None and kind == "asgi" and inventory.has_loop(config.model):
         yield (
             f"--threads is {config.threads}, but under {config.model} an ASGI application runs on the loop: "

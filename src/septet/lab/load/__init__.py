@@ -11,6 +11,7 @@ and would measure itself; this one takes about as much as wrk, because most of t
     answer           parses answers
     state            the state of each user and each target; connections that are closing
     tls              TLS under a connection
+    websocket        WebSocket under a connection
     connections      all connections over epoll
     loop             what the two loops below share
     closed_loop, open_loop    decide when users send requests

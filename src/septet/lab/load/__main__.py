@@ -17,6 +17,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "warmup_s": (float, "seconds of warm-up, not counted"),
     "warmup_max_s": (float, "warm up until the rate is steady, at most this many seconds"),
     "timeout_s": (float, "seconds that a request may take"),
+    "message_size": (int, "ws: bytes of a message, if there is no body"),
     "requests_per_connection": (int, "then the user takes a new connection"),
     "expect_length": (int, "bytes of a right body; -1: any (default: as the first two answers)"),
 }
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", default=Plan.method)
     parser.add_argument("--header", action="append", default=[], dest="headers", metavar="'NAME: VALUE'")
     parser.add_argument("--body", default=Plan.body)
+    parser.add_argument("--binary", action="store_true", help="ws: messages are binary")
     parser.add_argument("--scenario", type=Path, help="a TOML file of targets")
     parser.add_argument("--cookies", action="store_true", help="users keep what Set-Cookie gives them")
     parser.add_argument("--ca", type=Path, help="https: a PEM file of the authorities to trust")

@@ -22,6 +22,7 @@ from .requests import Encoder, Jar, target_order
 from .state import ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
 from .tls import AwaitsServer, Dialer
+from .websocket import MessageAnswer, MessageEncoder, WebSocketDialer
 
 RECEIVE_BYTES = 65536
 """Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
@@ -40,8 +41,13 @@ class Connections(ABC):
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan = plan
         self._route = route
-        self._dialer = Dialer(plan) if split(plan.url)[0].scheme == "https" else None
-        self._encoder = Encoder(plan)
+        self._dialer: Dialer | WebSocketDialer | None = None
+        self._encoder: Encoder | MessageEncoder = Encoder(plan)
+        if split(plan.url)[0].scheme in ("https", "wss"):
+            self._dialer = Dialer(plan)
+        if plan.websocket:
+            self._dialer = WebSocketDialer(plan, self._dialer)
+            self._encoder = MessageEncoder(plan)
         self._targets = [
             TargetState(index, target, plan.closes(target)) for index, target in enumerate(plan.all_targets())
         ]
@@ -168,7 +174,7 @@ class Connections(ABC):
         elif not data:
             self._fail(user, "short body")
 
-    def _judge(self, user: User, answer: Answer, whole: bytes, now: int, events: int) -> None:
+    def _judge(self, user: User, answer: Answer | MessageAnswer, whole: bytes, now: int, events: int) -> None:
         """Check a complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
@@ -253,6 +259,8 @@ class Connections(ABC):
     def _idle_ended(self, user: User, data: bytes) -> None:
         """Close an idle connection that the server has closed; bytes that it sent unasked are an error."""
         if data:
+            if self._plan.websocket:  # a server may send messages that answer nothing
+                return
             self.tally.errors["malformed"] += 1
         self._close(user)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
 USER_PLACEHOLDER = "{user}"
@@ -111,6 +111,9 @@ class Plan:
     expect_length: int | None = None
     targets: tuple[Target, ...] = ()
     """The requests; empty: one target, the path of the URL with `method`, `body` and `expect_length`."""
+    binary: bool = False
+    """ws: messages are binary. The message is `body`, or `message_size` bytes."""
+    message_size: int = 32
     cookies: bool = False
     """True if users send back the cookies that they are given."""
     cpus: tuple[int, ...] = ()
@@ -140,6 +143,13 @@ class Plan:
         if len(self.cpus) > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {len(self.cpus)} CPUs")
         check_headers(self.headers)
+        if self.websocket and (self.mode != "keep-alive" or self.targets or self.cookies):
+            raise LoadError("users of WebSockets keep their connections, have one path, no scenario and no cookies")
+
+    @property
+    def websocket(self) -> bool:
+        """Requests are messages on a WebSocket."""
+        return self.url.startswith(("ws://", "wss://"))
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Plan:
@@ -186,6 +196,8 @@ class Plan:
             return self.targets
         url, _ = split(self.url)
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        if self.websocket:
+            return (Target(path=path, status=101, expect_length=self.expect_length, name=f"WebSocket {path}"),)
         return (Target(path=path, method=self.method, body=self.body, expect_length=self.expect_length),)
 
 
@@ -199,7 +211,9 @@ def split(text: str) -> tuple[SplitResult, int]:
     except ValueError as error:
         raise LoadError(f"URL {text!r}: {error}") from None
     if url.scheme not in PORTS or not url.hostname:
-        raise LoadError(f"URL {text!r} is not of the form http[s]://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]")
+        raise LoadError(
+            f"URL {text!r} is not of the form http[s]://HOST[:PORT]/PATH, ws[s]://... or unix:SOCKET[:/PATH]"
+        )
     return url, port
 
 
