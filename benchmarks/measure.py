@@ -51,7 +51,7 @@ def measure(bench: Bench, scenario: Scenario, contender: Contender) -> Block:
         site = Site(scenario.app, free_port(), scratch, bench.files, scenario.tls, scenario.websocket)
         with started(contender, scenario, site, bench.server_cpu) as pid:
             if scenario.metric is IDLE_MEMORY:
-                return measure_idle(pid, site.port, scenario.connections, len(scenario.answer))
+                return measure_idle(pid, site.port, scenario.connections, len(scenario.answer), scenario.tls)
             return _measure_load(bench, scenario, site.port, pid)
 
 

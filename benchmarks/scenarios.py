@@ -327,4 +327,15 @@ SCENARIOS = (
         connections=10_000,
         metric=IDLE_MEMORY,
     ),
+    Scenario(
+        "tls-idle",
+        "memory of 2,000 idle keep-alive connections over TLS, ASGI",
+        (EPOLL, uvicorn(), granian("asgi"), nginx()),
+        (Budget(("uvicorn",), 0.5, IDLE_MEMORY, goal=True),),
+        HELLO,
+        app="apps:asgi_hello",
+        tls=True,
+        connections=2_000,
+        metric=IDLE_MEMORY,
+    ),
 )

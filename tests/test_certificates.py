@@ -107,6 +107,15 @@ def test_bad_files_are_named_in_one_sentence(authority: Authority, tmp_path: Pat
         assert "\n" not in str(caught.value)
 
 
+def test_a_certificate_that_expires_soon_is_named(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    soon = authority.issue("soon.test", not_after=now + datetime.timedelta(days=3, hours=1))
+    certificates(soon, authority.issue("late.test", not_after=now + datetime.timedelta(days=20)))
+    assert [record.message.partition(", at ")[0] for record in caplog.records] == [
+        f"the certificate {soon.certificate} expires in 3 days"
+    ]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [

@@ -81,6 +81,8 @@ PURE = frozenset(
 #: What single modules of these layers may import besides: `ssl.MemoryBIO` is memory.
 PURE_IN = {
     "session/tls.py": frozenset({"ssl"}),
+    "session/_tls_info.py": frozenset({"ssl"}),
+    "session/_tls_output.py": frozenset({"ssl"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
     "websocket/deflate.py": frozenset({"zlib"}),
     "websocket/frames.py": frozenset({"codecs", "struct"}),

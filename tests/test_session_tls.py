@@ -1,16 +1,16 @@
 """TLS around a session, without sockets and clocks: whole handshakes and broken ones, records in pieces, and ends."""
 
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from septet.exchange import FileRegion, Want
+from corpus.cases import CASES
+from septet.exchange import FileRegion
 from septet.http.head import response_head
 from septet.net.certificates import Certificates, Pair, TlsOptions
-from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE
+from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules, Timeouts
 from septet.session.http1 import Session
 from septet.session.tls import OWN_BYTES, Tls
@@ -18,9 +18,7 @@ from support.carrier import CLIENT, SERVER
 from support.messages import pattern, render
 from support.proxy_headers import line, tcp
 from support.tls import Authority
-
-GET = render("GET", "/")
-TIMEOUTS = Timeouts(handshake=10, keep_alive=75, write=30, linger=2)
+from support.tls_peer import GET, TIMEOUTS, Peer
 
 
 @pytest.fixture(scope="module")
@@ -32,73 +30,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def certificates(authority: Authority) -> Certificates:
     files = authority.server
     return Certificates(TlsOptions(pairs=(Pair(str(files.certificate), str(files.key)),)))
-
-
-class Peer:
-    """A client, and the server's protocol, between which this test carries the bytes."""
-
-    def __init__(self, certificates: Certificates, context: ssl.SSLContext, rules: Rules | None = None) -> None:
-        rules = rules or Rules(timeouts=TIMEOUTS)
-        self.inner = Session(rules, CLIENT, SERVER, "https")
-        self.server = Tls(self.inner, certificates.wrap, rules)
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.client = context.wrap_bio(self._in, self._out, server_hostname="localhost")
-        self.sent = b""
-        """All that the client has sent."""
-
-    def said(self) -> bytes:
-        """What the client has to send now."""
-        data = self._out.read()
-        self.sent += data
-        return data
-
-    def deliver(self, most: int = 1 << 20) -> Want:
-        """Carry what the server has to say to the client, in pieces of `most` bytes, until it wants to read or run."""
-        server = self.server
-        while (want := server.phase.want) in (WRITE, EITHER):
-            if server.file is not None and not server.output:
-                data = os.pread(server.file.descriptor, min(server.file.count, 65536), server.file.offset)
-                server.read_file(data)
-                continue
-            data = bytes(server.output[:most])
-            assert data, f"{server.phase.name} wants {want}, and there is nothing to send"
-            self._in.write(data)
-            server.wrote(len(data))
-        return want
-
-    def shake_hands(self, cut: Callable[[bytes], list[bytes]] = lambda data: [data]) -> "Peer":
-        while True:
-            try:
-                self.client.do_handshake()
-                done = True
-            except ssl.SSLWantReadError:
-                done = False
-            for piece in filter(None, cut(self.said())):
-                self.server.receive(piece)
-                self.deliver(most=len(piece) if len(piece) < 10 else 1 << 20)
-            if done:
-                return self
-
-    def ask(self, data: bytes = GET) -> Want:
-        self.client.write(data)
-        return self.server.receive(self.said())
-
-    def read(self) -> bytes:
-        """All plaintext that has come; ends with b"<end>" if close_notify has."""
-        got = b""
-        while True:
-            try:
-                data = self.client.read(65536)
-            except ssl.SSLWantReadError:
-                return got
-            if not data:
-                return got + b"<end>"
-            got += data
-
-    def respond(self, body: bytes | FileRegion, *fields: tuple[bytes, bytes]) -> Want:
-        size = body.count if isinstance(body, FileRegion) else len(body)
-        head = response_head(200, b"OK", (*fields, (b"Content-Length", b"%d" % size)))
-        return self.inner.respond(head, body, True)
 
 
 @pytest.fixture
@@ -209,8 +140,27 @@ def test_part_of_a_record_is_progress(certificates: Certificates, context: ssl.S
 def test_end_of_our_doing(peer: Peer) -> None:
     peer.shake_hands().ask(render("GET", "/", "Connection: close"))
     peer.respond(b"hello")
-    assert peer.deliver() is CLOSE
+    peer._in.write(peer.server.output)
+    assert peer.server.wrote(len(peer.server.output)) is CLOSE  # close_notify went out with the answer
     assert peer.read().endswith(b"hello<end>")
+
+
+def test_end_of_a_long_answer(peer: Peer) -> None:
+    peer.shake_hands().ask(render("GET", "/", "Connection: close"))
+    peer.respond(pattern(100_000))
+    assert peer.deliver(most=5000) is CLOSE
+    assert peer.read().endswith(pattern(100_000) + b"<end>")
+
+
+def test_answer_in_parts_is_not_cut_short(peer: Peer) -> None:
+    """That the connection ends with it is known from the beginning; close_notify comes at the end all the same."""
+    peer.shake_hands().ask(render("GET", "/", "Connection: close"))
+    peer.inner.respond(response_head(200, b"OK", ()), b"some", False)
+    assert peer.deliver() is RUN
+    assert not peer.read().endswith(b"<end>")
+    peer.inner.push(b" more", True)
+    assert peer.deliver() is CLOSE
+    assert peer.read().endswith(b"<end>")
 
 
 def test_application_that_fails_in_its_answer(peer: Peer) -> None:
@@ -401,3 +351,32 @@ def test_memory_is_given_back(peer: Peer) -> None:
     peer.server.close()
     assert peer.server._tls is None
     assert peer.inner.exchange is None
+
+
+def answers(server: Session | Tls, inner: Session, data: bytes, write: Callable[[bytes], object]) -> bytes:
+    """What comes out for `data` if an application answers each request at once, and then what the connection wants."""
+    said = b""
+    want = server.receive(data)
+    while want not in (READ, CLOSE):
+        if want is RUN:
+            want = inner.respond(response_head(200, b"OK", ()), b"answer to " + inner.request.target, True)
+        else:
+            output = bytes(server.output)
+            write(output)
+            said += output
+            want = server.wrote(len(output))
+    return said + want.name.encode()
+
+
+def test_the_corpus_is_answered_as_without_tls(certificates: Certificates, context: ssl.SSLContext) -> None:
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # a resumed handshake of it takes a fifth of the time
+    session = Peer(certificates, context).shake_hands().client.session
+    for case in (case for case in CASES if case.data):
+        plain = Session(Rules(), CLIENT, SERVER, "https")
+        expected = answers(plain, plain, case.data, lambda data: None)
+        peer = Peer(certificates, context, Rules(), session).shake_hands()
+        peer.client.write(case.data)
+        end = answers(peer.server, peer.inner, peer.said(), peer._in.write)
+        said = peer.read()
+        assert said.removesuffix(b"<end>") + (b"CLOSE" if end.endswith(b"CLOSE") else b"READ") == expected, case.name
+        assert said.endswith(b"<end>") is expected.endswith(b"CLOSE"), case.name

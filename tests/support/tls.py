@@ -79,11 +79,14 @@ class TlsConnection(Connection):
         name: str | None = HOST,
         timeout_s: float = PATIENCE_S,
         receive_buffer: int = 0,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         super().__init__(address, timeout_s, receive_buffer)
         self.plain = self.socket
         try:
-            self.socket = context.wrap_socket(self.plain, server_hostname=name, suppress_ragged_eofs=False)
+            self.socket = context.wrap_socket(
+                self.plain, server_hostname=name, suppress_ragged_eofs=False, session=session
+            )
         except BaseException:
             self.plain.close()
             raise

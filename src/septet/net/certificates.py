@@ -4,10 +4,10 @@ What a certificate says is read with the standard library alone, which decodes c
 pair shakes hands with itself, in memory: that gives its names, and shows that the key fits, that the certificate is
 valid today, and that a server may use it. It takes 2 ms.
 
-Every handshake begins with one context, `_front`, which is made before the server forks. OpenSSL keeps the keys of
-session tickets there, so a session can be resumed in every process. `_choose` (SNI, RFC 6066 section 3) then replaces
-it for the rest of the handshake by the context of a pair; renewing means to make new ones of those. Connections keep
-what they began with.
+Every handshake begins with one context, `_front`: that of the first pair, made before the server forks. OpenSSL keeps
+the keys of session tickets there, so a session can be resumed in every process. `_choose` (SNI, RFC 6066 section 3)
+replaces it for the rest of the handshake by the context of another pair; renewing means to make new contexts, which
+replace it, too. Connections keep what they began with.
 
 Where clients have certificates, renewing replaces the front, too: a session that is resumed is not verified again, so
 old tickets would outlive a new list of revoked certificates. Until all processes have renewed, and afterwards between
@@ -34,6 +34,9 @@ WATCH_S = 1.0
 
 SETTLED_S = 1.0
 """Files that changed less than so many seconds ago may still be changing: a certificate and its key are two files."""
+
+WARN_DAYS = 14
+"""A certificate that has so many days left should have been renewed: those of Let's Encrypt are, with 30 days left."""
 
 PROTOCOLS = ("http/1.1",)
 """What is offered by ALPN (RFC 7301)."""
@@ -109,7 +112,7 @@ class Certificates:
         """The files when they were last loaded, or could not be."""
         self._looked_at = monotonic()
         self._names, self._default = _load(options)
-        self._front = self._make_front()
+        self._front = self._as_front(self._default)
 
     def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
         """The server's side of a new connection."""
@@ -120,7 +123,7 @@ class Certificates:
         are in use stay."""
         try:
             names, default = _load(self._options)
-            front = self._front if self._options.client_auth == "none" else self._make_front()
+            front = self._front if self._options.client_auth == "none" else self._as_front(default)
         except UsageError as error:
             log.error("the certificates were not renewed, and those before stay in use: %s", error)
             return False
@@ -154,17 +157,17 @@ class Certificates:
             stamps.append(found)
         return stamps
 
-    def _make_front(self) -> TlsContext:
-        front = _context(self._options, self._options.pairs[0])
-        _configure(front, self._options)
-        front.sslobject_class = TlsObject
-        front.sni_callback = self._choose
-        return front
+    def _as_front(self, context: TlsContext) -> TlsContext:
+        context.sslobject_class = TlsObject
+        context.sni_callback = self._choose
+        return context
 
     def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
         """Called in each handshake, without a name if the client has sent none."""
         connection.server_name = name
-        connection.context = self._by_name(name) if name else self._default
+        chosen = self._by_name(name) if name else self._default
+        if chosen is not context:
+            connection.context = chosen
 
     def _by_name(self, name: str) -> TlsContext:
         """A name of a certificate, or one with a wildcard for the first label (RFC 6125 section 6.4.3)."""
@@ -198,7 +201,9 @@ def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext]:
     contexts = []
     for pair in options.pairs:
         context = _context(options, pair)
-        for name in _names_of(_decoded(context, pair)):
+        decoded = _decoded(context, pair)
+        _warn_of_end(pair, decoded)
+        for name in _names_of(decoded):
             names.setdefault(name, context)
         _configure(context, options)
         contexts.append(context)
@@ -282,6 +287,13 @@ def _decoded(context: TlsContext, pair: Pair) -> dict[str, Any]:
         raise UsageError(f"--tls-certificate {pair.certificate!r} cannot be used: {error}") from None
 
 
+def _warn_of_end(pair: Pair, certificate: dict[str, Any]) -> None:
+    left_s = ssl.cert_time_to_seconds(certificate["notAfter"]) - time()
+    if left_s < WARN_DAYS * 86400:
+        end = certificate["notAfter"]
+        log.warning("the certificate %s expires in %d days, at %s", pair.certificate, left_s // 86400, end)
+
+
 def _names_of(certificate: dict[str, Any]) -> Iterator[str]:
     """DNS names; the common name if there are none at all (RFC 2818 section 3.1)."""
     names = [value.lower() for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
@@ -295,6 +307,7 @@ def _configure(context: TlsContext, options: TlsOptions) -> None:
     """All but the pair. Raises UsageError."""
     context.minimum_version = _VERSIONS[options.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 1  # each costs 20 us of a handshake's 240, and a client is given another when it comes back
     context.set_alpn_protocols(list(PROTOCOLS))
     if options.ciphers:
         try:

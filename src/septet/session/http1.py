@@ -15,7 +15,7 @@ from septet.protocol import READ, RUN
 from septet.proxies.proxy_protocol import Header, decode
 from septet.rules import STOPPING_S, Rules
 from septet.session._exchange import Http1Exchange
-from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER, LINGER_BYTES, OVER, PROXY_HEADER, TURN, Pace
+from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, LINGER_BYTES, OVER, PROXY_HEADER, TURN, Pace
 
 RETRY_AFTER_S = 1
 """Seconds in Retry-After for a client that was not admitted. Requests are short, or asking again would be useless."""
@@ -78,6 +78,11 @@ class Session(Http1Exchange):
     @property
     def closes(self) -> bool:
         return self.http.stopping or not self.http.keep_alive
+
+    @property
+    def ends(self) -> bool:
+        """The present output is the last, and the connection is closed when it has gone."""
+        return self.phase is ANSWER and self.http.answered and self.closes and self.file is None and self.later is None
 
     def receive(self, data: bytes) -> Want:
         phase = self.phase

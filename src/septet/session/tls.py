@@ -41,13 +41,15 @@ the most that it ever held, so both are fed in pieces.
 import ssl
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
-from septet.exchange import Delivery, FileRegion, ProtocolError, TlsInfo, Want
-from septet.http.cache import BoundedCache
-from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase, ServerExchange, ServerProtocol
-from septet.proxies.proxy_protocol import Header, decode
+from septet.exchange import ProtocolError, Want
+from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase
+from septet.proxies.proxy_protocol import decode
 from septet.rules import STOPPING_S, Rules
+from septet.session._around import Inner
+from septet.session._tls_info import info_of
+from septet.session._tls_output import CLOSING, HANDSHAKE, PIECE_BYTES, REPLY, TlsOutput
 from septet.session.phases import LINGER, LINGER_BYTES, OVER, PROXY_HEADER
 
 Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
@@ -56,44 +58,14 @@ Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
 RECORD_BYTES = 16384
 """Bytes of plaintext in a record at most (RFC 8446 section 5.1)."""
 
-PIECE_BYTES = 8192
-"""Bytes that a MemoryBIO is given at a time. It keeps a third more than that for the rest of the connection."""
-
-SEND_BYTES = 65536
-"""Bytes of plaintext for one send(2)."""
-
 OWN_BYTES = 16384
 """Bytes of TLS's own that may wait for the client. Each KeyUpdate (RFC 8446 section 4.6.3) asks for one in return, and
 a client could send them without reading."""
 
-HANDSHAKE = Phase("handshake", READ, lambda timeouts: timeouts.handshake, idle=True)
-"""The client has to send its part of the handshake; the deadline runs from the beginning of the connection."""
-REPLY = Phase("handshake reply", WRITE, lambda timeouts: timeouts.handshake)
-"""Our part of the handshake waits for the client."""
-CLOSING = Phase("closing", WRITE, lambda timeouts: timeouts.linger)
-"""close_notify or an alert waits for the client."""
-
 _PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came without: use https:// in place of http://")
 
 
-class Inner(ServerProtocol, Protocol):
-    """What TLS asks of the protocol in it, beside what a carrier does."""
-
-    tls: TlsInfo | None
-    """Set when the handshake is over."""
-
-    @property
-    def peer(self) -> str:
-        """As in `session.http1.Session`."""
-
-    def introduce(self, header: Header) -> None:
-        """A proxy has said whose connection this is, before TLS began."""
-
-    def refuse(self, fault: ProtocolError) -> Want:
-        """Answer a client that does not speak TLS, and close."""
-
-
-class Tls:
+class Tls(TlsOutput):
     """One client that speaks TLS. Implements `protocol.ServerProtocol`.
 
     `inner` has the same rules, and must be in its first phase.
@@ -102,21 +74,11 @@ class Tls:
     __slots__ = (
         "_discarded",
         "_incoming",
-        "_inner",
         "_input_ended",
         "_lingers",
-        "_notified",
-        "_of_file",
-        "_outgoing",
-        "_own",
-        "_plain_bytes",
         "_preface",
-        "_record",
-        "_record_bytes",
-        "_reported",
         "_rules",
         "_since",
-        "_tls",
         "_wrap",
     )
 
@@ -174,57 +136,8 @@ class Tls:
         return self._since if self._own is not None else self._inner.since
 
     @property
-    def output(self) -> bytes | memoryview:
-        if not self._record:
-            if self._own is None:
-                self._fill_record()
-            elif self._outgoing is not None:
-                self._record = self._outgoing.read()
-        return self._record
-
-    @property
-    def file(self) -> FileRegion | None:
-        return None if self._of_file else self._inner.file
-
-    @property
-    def exchange(self) -> ServerExchange:
-        return self._inner.exchange
-
-    @property
-    def delivery(self) -> Delivery | None:
-        return self._inner.delivery
-
-    @delivery.setter
-    def delivery(self, delivery: Delivery | None) -> None:
-        self._inner.delivery = delivery
-
-    @property
-    def lost(self) -> bool:
-        return self._inner.lost
-
-    @property
     def ended(self) -> bool:
         return self._input_ended or self._inner.ended
-
-    @property
-    def gone(self) -> bool:
-        return self._inner.gone
-
-    @property
-    def unread(self) -> int:
-        return self._inner.unread
-
-    @property
-    def stopping(self) -> bool:
-        return self._inner.stopping
-
-    @property
-    def closes(self) -> bool:
-        return self._inner.closes
-
-    @property
-    def may_have_unread_input(self) -> bool:
-        return self._inner.may_have_unread_input
 
     # What comes in
 
@@ -297,7 +210,7 @@ class Tls:
         except ssl.SSLError as error:
             return self._fail(error)
         self._own = self._since = None
-        self._inner.tls = _info(self._tls)
+        self._inner.tls = info_of(self._tls)
         if self._incoming.pending:
             return self._decrypt_rest()
         return self.phase.want
@@ -348,89 +261,6 @@ class Tls:
         self._lingers = True
         return self._end(CLOSING)
 
-    # What goes out
-
-    def _fill_record(self) -> None:
-        inner, outgoing = self._inner, self._outgoing
-        plain = inner.output
-        if self._tls is None:
-            self._record = plain
-            self._set_plain(len(plain))
-        elif plain:
-            self._encrypt(plain)
-        elif inner.phase.want is CLOSE and not inner.lost:
-            self._notify()
-        else:
-            self._record = outgoing.read()
-
-    def _encrypt(self, plain: bytes | memoryview) -> None:
-        """Put the beginning of `plain` into the record, behind what TLS has to say itself."""
-        tls, outgoing = self._tls, self._outgoing
-        assert tls is not None, "there is a handshake before any output"
-        try:
-            if len(plain) <= PIECE_BYTES:
-                tls.write(plain)
-                self._record = outgoing.read()
-                self._set_plain(len(plain))
-                return
-            view = memoryview(plain)[:SEND_BYTES]
-            records = []
-            for begin in range(0, len(view), PIECE_BYTES):
-                tls.write(view[begin : begin + PIECE_BYTES])
-                records.append(outgoing.read())
-            self._record = b"".join(records)
-            self._set_plain(len(view))
-        except ssl.SSLError as error:  # the client has sent an alert
-            self._fail(error)
-
-    def _set_plain(self, count: int) -> None:
-        self._record_bytes = len(self._record)
-        self._plain_bytes = count
-        self._reported = 0
-
-    def _notify(self) -> None:
-        """Put close_notify into the record."""
-        self._notified = True
-        assert self._tls is not None, "there is a handshake before"
-        try:
-            self._tls.unwrap()
-        except ssl.SSLError:  # want of the client's: it is not waited for
-            pass
-        self._record = self._outgoing.read()
-
-    def wrote(self, count: int) -> Want:
-        if self._inner.lost and self._own is None:  # an exchange has cut the connection
-            return self.lose()
-        if count < len(self._record):
-            self._record = memoryview(self._record)[count:]
-            return self._wrote_some() if self._plain_bytes else self.phase.want
-        self._record = b""
-        if self._plain_bytes:
-            left = self._plain_bytes - self._reported
-            self._plain_bytes = self._reported = 0
-            self._of_file = False
-            want = self._inner.wrote(left)
-            return self.phase.want if want is CLOSE or want is READ else want
-        if self._own is REPLY:
-            self._own = HANDSHAKE
-        elif self._notified or self._own is CLOSING:
-            self._end(OVER)
-        return self.phase.want
-
-    def _wrote_some(self) -> Want:
-        """Some of the record has gone."""
-        gone = self._record_bytes - len(self._record)
-        progress = self._plain_bytes * gone // self._record_bytes - self._reported
-        if progress:
-            self._reported += progress
-            self._inner.wrote(progress)
-        return self.phase.want
-
-    def read_file(self, data: bytes) -> Want:
-        self._encrypt(data)
-        self._of_file = bool(self._plain_bytes)
-        return self.phase.want
-
     # Deadlines and the end
 
     def deadline(self, now: float) -> float | None:
@@ -445,9 +275,6 @@ class Tls:
         if self._since is None:
             self._since = now
         return self._since + timeout
-
-    def waited(self, now: float) -> None:
-        self._inner.waited(now)
 
     def expire(self) -> Want:
         phase = self.phase
@@ -500,43 +327,3 @@ class Tls:
 def _writing_too(phase: Phase) -> Phase:
     """The phase of an inner protocol that reads, while TLS has something of its own to send."""
     return phase._replace(want=EITHER, idle=False, interruptible=False)
-
-
-_infos: BoundedCache[tuple[Any, ...], TlsInfo] = BoundedCache(256)
-"""What was agreed on with clients without a certificate: few different things."""
-
-
-def _info(tls: ssl.SSLObject) -> TlsInfo:
-    """What was agreed on in a handshake that has just ended."""
-    name, _, bits = tls.cipher() or ("", "", 0)
-    server_name: str | None = getattr(tls, "server_name", None)
-    resumed = bool(tls.session_reused)
-    certificate = tls.getpeercert(True)
-    key = tls.context, tls.version(), name, server_name, resumed
-    known = None if certificate else _infos.get(key)
-    if known is not None:
-        return known
-    info = TlsInfo(
-        version=tls.version() or "",
-        cipher=name,
-        cipher_number=_numbers(tls.context).get(name, 0),
-        bits=bits,
-        server_name=server_name,
-        server_certificate=getattr(tls.context, "certificate", ""),
-        resumed=resumed,
-        client_chain=tuple(map(ssl.DER_cert_to_PEM_cert, _chain(tls, certificate))) if certificate else (),
-        client_certificate=dict(tls.getpeercert() or {}) if certificate else {},
-    )
-    if certificate is None:
-        _infos.add(key, info)
-    return info
-
-
-def _numbers(context: ssl.SSLContext) -> dict[str, int]:
-    return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in context.get_ciphers()}
-
-
-def _chain(tls: ssl.SSLObject, certificate: bytes) -> list[bytes]:
-    """The certificates that the client has sent, its own first. Before Python 3.13 that one alone can be had."""
-    chain = getattr(tls, "get_unverified_chain", None)
-    return list(chain()) if chain else [certificate]
