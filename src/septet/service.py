@@ -6,7 +6,6 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from socket import socket
 from tempfile import gettempdir
@@ -20,6 +19,7 @@ from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
 from septet.errors import Failed
+from septet.exchange import Fields, Want
 from septet.http.incoming import Limits
 from septet.logs import AccessLog
 from septet.net.certificates import Pair, TlsOptions
@@ -83,7 +83,7 @@ class Service:
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission),
+            rules=replace(rules_of(config, metrics or admission), websocket=_websockets(config, site.asgi)),
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -172,7 +172,8 @@ def _lacking_library() -> str:
     """Why the library for WebSockets cannot be used, in words; empty if it can."""
     if find_spec("websockets") is None:
         return "the library websockets is not installed"
-    found = version("websockets")
+    from websockets.version import version as found
+
     if int(found.partition(".")[0]) < LIBRARY_VERSION:
         return f"the library websockets is version {found}, but must be {LIBRARY_VERSION} or later"
     return ""
@@ -220,20 +221,41 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
         refused=log.debug,
         observer=_observer(config),
         admission=admission,
-        websocket=_websockets(config),
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
 
 
-def _websockets(config: Config) -> Upgrade | None:
-    """What opens WebSockets; None if the library is not installed. It is imported here, before the server forks."""
-    if config.ws == "none" or _lacking_library():
-        return None
-    from septet.session.websocket import WebSockets
-    from septet.websocket.tunnel import TunnelOptions
+class WebSocketsOnDemand:
+    """Opens WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most applications
+    have none. Implements `rules.Upgrade`."""
 
-    return WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._opener: Upgrade | None = None
+
+    def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
+        return self.load().open(session, subprotocol, fields)
+
+    def load(self) -> Upgrade:
+        if self._opener is None:
+            from septet.session.websocket import WebSockets
+            from septet.websocket.tunnel import TunnelOptions
+
+            config = self._config
+            self._opener = WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
+        return self._opener
+
+
+def _websockets(config: Config, asgi: Asgi | None) -> Upgrade | None:
+    """What opens WebSockets for an application; None if it has none. The library is imported now if it will be needed,
+    or if each client has a process of its own."""
+    if asgi is None or asgi.no_websocket:
+        return None
+    opener = WebSocketsOnDemand(config)
+    if config.model == "forking" or has_websocket_routes(asgi.application):
+        opener.load()
+    return opener
 
 
 def _observer(config: Config) -> Observer | None:

@@ -60,9 +60,11 @@ class WebSocketCycle(Channel):
             if forked.by_application:
                 forked.exit_child(None if isinstance(error, ClientGone) else error)
             log_raised(self._request, error, self.disconnect_received, in_websocket=True)
-            self.fail()
         else:
             self._returned()
+        finally:  # also when what the application has raised raises while it is logged
+            if not self.answered:
+                self.fail()
 
     def _scope(self, asgi: Any, handshake: Opening) -> Any:
         scope = asgi.scope(self._exchange)

@@ -166,9 +166,9 @@ class WebSocketSocket:
         try:
             status = parse_head(head).status
         except Malformed:
-            raise OSError(errno.EPROTO, "no answer of HTTP") from None
+            raise OSError(errno.EBADMSG, "no answer of HTTP") from None
         if status >= 500:  # for the moment, perhaps
-            raise OSError(errno.EPROTO, f"status {status}")
+            raise OSError(errno.EBADMSG, f"status {status}")
         if status != SWITCHED:
             raise LoadError(f"{self._dialer.url} answers {status} to a request for a WebSocket")
         self._open = True
