@@ -196,7 +196,7 @@ class AsgiThread:
             if self._start_application():
                 self._startup_result.put(None)
                 self._is_serving = True
-                run_until(loop, lambda: self._ended)
+                run_until(loop, lambda: self._ended, self._run_calls_again)
                 self._is_serving = False
                 if self._lifespan is not None:
                     run_through(loop, self._lifespan.shutdown())
@@ -240,6 +240,10 @@ class AsgiThread:
                 log.exception("a call in the event loop's thread failed")
                 if exchange is not None:
                     self._give_up(exchange)
+
+    def _run_calls_again(self) -> None:
+        """An exception may have interrupted `_run_calls`: have the loop call it once more."""
+        os.eventfd_write(self._wakeup_descriptor, 1)
 
     def _give_up(self, exchange: SharedExchange) -> None:
         """A step of this exchange was not made, so the application may wait for ever: cut the client, end the task."""

@@ -80,9 +80,9 @@ class Reactor:
     def _runner(self) -> Runner:
         service = self.service
         if not isinstance(self.site.application, Wsgi):
-            return Asynchronous(self.loop, service.stop)
+            return Asynchronous(self.loop, service.stop, self.repair)
         if service.threads == 0:
-            return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
+            return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
         limit = service.threads or default_threads()
         return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
 

@@ -102,7 +102,7 @@ class Queues:
         self._words = memoryview(self._memory)[: size & ~3].cast("I")
         self._cqes = memoryview(self._memory)[cq[5] : cq[5] + abi.CQE.size * cq_entries]
         self._sq_tail_at, self._cq_head_at, self._cq_tail_at = sq[1] // 4, cq[0] // 4, cq[1] // 4
-        self._sq_flags_at = sq[4] // 4
+        self._sq_head_at, self._sq_flags_at = sq[0] // 4, sq[4] // 4
         self._sq_mask, self._cq_mask = self._entries - 1, cq_entries - 1
         for i in range(self._entries):  # the kernel finds submissions through this table: slot i is entry i
             self._words[sq[6] // 4 + i] = i
@@ -126,7 +126,7 @@ class Queues:
         offset: int = 0,
     ) -> None:
         """Write a submission, whose fields are those of struct io_uring_sqe. If the queue is full, submit it first."""
-        while self._prepared == self._entries:
+        while self._prepared >= self._entries:
             self.enter(0)
         at = (self._sq_tail & self._sq_mask) << 6
         abi.SQE.pack_into(self._sqes, at, opcode, sqe_flags, ioprio, fd, offset, addr, length, op_flags, token, group)
@@ -155,13 +155,24 @@ class Queues:
         else:
             self._arg_words[3], self._arg_words[4] = abi.timespec(timeout_s)
             code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS | abi.ENTER_EXT_ARG, self._arg_at, 24)
-        if code >= 0:
+        if code > 0:
             self._prepared -= code
+        elif code == 0:
+            if self._prepared:
+                self.recount()
         elif code in _TRY_AGAIN:
             if not self.reap():  # including those that were in _late
                 time.sleep(RETRY_DELAY_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
+
+    def recount(self) -> None:
+        """Ask the queue how many entries the kernel has not taken yet.
+
+        An exception, which a signal handler raises for example, may come between io_uring_enter(2) and our count of
+        what it took. With too high a count the kernel submits nothing, does not wait, and completes nothing.
+        """
+        self._prepared = self._sq_tail - self._words[self._sq_head_at] & 0xFFFF_FFFF
 
     def is_idle(self) -> bool:
         """True if `enter` and `reap` would do nothing now. Makes no system call."""

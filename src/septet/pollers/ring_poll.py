@@ -81,6 +81,7 @@ class RingPoll:
 
     def arm_anew(self) -> None:
         """Queue every request that is missing in the ring: an exception may have kept it from being submitted."""
+        self.ring.recount()
         self._unarmed.clear()
         self._unarmed += [request for request in self._requests.values() if not self.ring.has(request.token)]
 
