@@ -149,7 +149,7 @@ def test_free_ports_are_not_those_of_clients() -> None:
 
 def measure_all(experiment: Experiment) -> results.Results:
     recorded = results.begin(experiment, ["septet", "bench"])
-    bench.run(experiment, recorded, experiment.runs(), Lines(len(experiment.runs())))
+    bench.run(experiment, recorded, [[run] for run in experiment.runs()], Lines(len(experiment.runs())))
     return recorded
 
 
@@ -221,7 +221,7 @@ def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> No
 
     recorded = results.begin(experiment, [])
     with pytest.raises(Failed, match="worker b was lost; with all workers back: septet bench --resume "):
-        bench.run(experiment, recorded, runs, Lines(len(runs)), load)
+        bench.run(experiment, recorded, [[run] for run in runs], Lines(len(runs)), load)
     found, taken_up = bench.interrupted(experiment.out)
     assert [record["users"] for record in found["runs"]] == [3]
     assert results.resume(found) == runs[1:]

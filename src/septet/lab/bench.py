@@ -14,8 +14,9 @@ from septet.lab import client, output, results
 from septet.lab.client import Load, LoadLost
 from septet.lab.display import Display
 from septet.lab.experiment import Cell, Experiment, Run
+from septet.lab.probe import probing
 from septet.lab.results import Results
-from septet.lab.runner import run_cell, started
+from septet.lab.runner import Round, started
 from septet.lab.server import free_port
 
 
@@ -67,23 +68,27 @@ def _one_each(experiment: Experiment) -> list[Cell]:
 
 
 def run(
-    experiment: Experiment, recorded: Results, runs: Iterable[Run], display: Display, load: Load = client.load
+    experiment: Experiment,
+    recorded: Results,
+    rounds: Iterable[Iterable[Run]],
+    display: Display,
+    load: Load | None = None,
 ) -> None:
-    """Carry out the runs. Results are written after each run: Ctrl-C loses the present run and no other.
+    """Carry out the runs of each round, and write the results after it: Ctrl-C loses the present run and no other.
 
-    Interrupted results have `finished` None. Raises Failed when they cannot be written, and when a worker that sends
-    the load is lost; finished runs are kept.
+    `load` is a load from elsewhere than this machine. Interrupted results have `finished` None. Raises Failed when they
+    cannot be written, and when a worker that sends the load is lost; finished runs are kept.
     """
     write(recorded, experiment)
     try:
-        for each in runs:
-            display.begin(each)
-            begun = time.monotonic()
-            record = run_cell(experiment, each, display.receive, load)
-            record["took_s"] = round(time.monotonic() - begun, 3)
-            recorded["runs"].append(record)
-            write(recorded, experiment)
-            display.end(each, record)
+        with probing(experiment.pinned.server) as probe, client.Generator() as generator:
+            for each in rounds:
+                with Round(experiment, load or generator.load, probe) as visits:
+                    try:
+                        _visit_all(visits, each, display)
+                    finally:
+                        recorded["runs"] += visits.finish()
+                        write(recorded, experiment)
     except KeyboardInterrupt:
         return
     except LoadLost as lost:  # every later run would fail for this reason, and be held against a server
@@ -91,6 +96,20 @@ def run(
         raise Failed(f"{lost}; with all workers back: {again}") from None
     results.finish(recorded)
     write(recorded, experiment)
+
+
+def _visit_all(visits: Round, runs: Iterable[Run], display: Display) -> None:
+    before: Run | None = None
+    for run in runs:
+        if before is not None and before.cell != run.cell:
+            visits.go_on(before.cell)
+        display.begin(run)
+        begun = time.monotonic()
+        record = visits.visit(run, display.receive)
+        if record is not None:
+            record["took_s"] = round(time.monotonic() - begun, 3)
+            display.end(run, record)
+        before = run
 
 
 def write(recorded: Results, experiment: Experiment) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import random
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, client, cluster, interrupts, output, profiles
+from septet.lab import arguments, cluster, interrupts, output, profiles
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
@@ -30,6 +30,8 @@ from septet.lab.verdicts import DOUBT_MARK
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
+TURNS = 4
+"""With --for, visits to each server in a round: so many that starting it takes less time than they do."""
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
 
@@ -153,8 +155,10 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
             except KeyboardInterrupt:
                 raise click.Abort from None
         with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
-            following = runs if experiment.for_s is None else until_decided(experiment, recorded, shown.tell)
-            benching.run(experiment, recorded, following, shown, load)
+            rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
+            if experiment.for_s is not None:
+                rounds = until_decided(experiment, recorded, shown.tell)
+            benching.run(experiment, recorded, rounds, shown, load)
         if traced and recorded["finished"] is not None:
             from septet.lab.trace.experiment_trace import trace_experiment
 
@@ -163,10 +167,10 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
 
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
-) -> tuple[Load, Callable[[str], None]]:
-    """What carries out the load, and what checks that a URL can be reached from there."""
+) -> tuple[Load | None, Callable[[str], None]]:
+    """What carries out the load when it is not this machine, and what checks that a URL can be reached from there."""
     if experiment.cluster is None:
-        return client.load, lambda url: None
+        return None, lambda url: None
     found = stack.enter_context(cluster.opened(experiment.cluster))
     recorded.setdefault("workers", {}).update(found.machines())
     return found.load_cell, partial(found.check_reach, cure="--host ADDRESS names one that they reach")
@@ -194,6 +198,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         scenario=arguments.scenario(options["scenario"]),
         repeats=options["repeats"],
         for_s=options["for_s"],
+        turns=TURNS if options["for_s"] else 1,
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},

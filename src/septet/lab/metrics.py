@@ -21,6 +21,7 @@ from functools import cached_property
 
 from septet.lab import figures, proc
 from septet.lab.load import ListenQueue
+from septet.lab.pinning import Pinning
 from septet.lab.statistics import Estimate
 
 Figure = figures.Figure
@@ -31,9 +32,15 @@ Record = figures.Record
 class Sight:
     """What one sample sees of a server; read when a metric asks for it."""
 
-    def __init__(self, session: int, queue: Callable[[], ListenQueue | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        session: int,
+        queue: Callable[[], ListenQueue | None] = lambda: None,
+        pinned: Pinning = Pinning(),  # noqa: B008  it is immutable
+    ) -> None:
         self._session = session
         self._queue = queue
+        self._pinned = pinned
 
     @cached_property
     def processes(self) -> list[proc.Process]:
@@ -44,6 +51,16 @@ class Sight:
     def queue(self) -> ListenQueue | None:
         """The queue of the server's listener; None where the kernel gives no figures."""
         return self._queue()
+
+    @cached_property
+    def server_cpus(self) -> tuple[float, float]:
+        """(busy, stolen) seconds of the CPUs that the server is bound to, of all when it is not bound."""
+        return proc.machine_times(self._pinned.server or None)
+
+    @cached_property
+    def client_cpus(self) -> tuple[float, float]:
+        """The same of the CPUs of the load generator."""
+        return proc.machine_times(self._pinned.client or None)
 
 
 class Over(Enum):
@@ -142,6 +159,13 @@ METRICS: tuple[Metric, ...] = (
         chart=Chart("requests-per-second", "Requests per second", "requests per second", 1, True, unit_in_title=True),
     ),
     Metric(
+        key="even_requests_per_s",
+        meaning="right answers in a second, evened: if the server had had its CPUs alone (`septet.lab.evening`)",
+        unit="requests/s",
+        more_is_better=True,
+        figure=figures.evened("requests_per_s"),
+    ),
+    Metric(
         key="p50_us",
         meaning="latency that half of the requests do not exceed",
         unit="ms",
@@ -197,6 +221,12 @@ METRICS: tuple[Metric, ...] = (
         compare_by_default=True,
         chart=Chart("cpu", "CPU time of a request", "CPU time of a request", 4),
     ),
+    Metric(
+        key="even_cpu_us",
+        meaning="CPU time of the server for a request, evened: at the median speed of its CPUs, as the probe saw it",
+        unit="µs",
+        figure=figures.evened("cpu_us"),
+    ),
     Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=figures.cpu_us("user_s")),
     Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=figures.cpu_us("system_s")),
     Metric(
@@ -232,6 +262,13 @@ METRICS: tuple[Metric, ...] = (
         sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
         figure=figures.usage("gil_share"),
         column=Column("waits for GIL", 5, ".0f"),
+    ),
+    Metric(
+        key="cpus_wanted",
+        meaning="CPUs that threads of the server used or waited for, on the average; null where it is not known",
+        unit="CPUs",
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=figures.usage("cpus_wanted"),
     ),
     Metric(
         key="pss_bytes",
@@ -329,6 +366,56 @@ METRICS: tuple[Metric, ...] = (
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[1], Over.CHANGE),
     ),
+    Metric(
+        key="server_cpus_busy_s",
+        meaning="CPU seconds of all programs on the server's CPUs",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.server_cpus[0], Over.CHANGE),
+    ),
+    Metric(
+        key="server_cpus_steal_s",
+        meaning="CPU seconds that the hypervisor took from the server's CPUs",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.server_cpus[1], Over.CHANGE),
+    ),
+    Metric(
+        key="client_cpus_busy_s",
+        meaning="CPU seconds of all programs on the CPUs of the load generator",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.client_cpus[0], Over.CHANGE),
+    ),
+    Metric(
+        key="client_cpus_steal_s",
+        meaning="CPU seconds that the hypervisor took from them",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.client_cpus[1], Over.CHANGE),
+    ),
+    Metric(
+        key="probe_us",
+        meaning="CPU time of fixed work on the server's CPUs, timed 50 times a second, the median; null: not known",
+        unit="µs",
+        # A process of its own times it (`septet.lab.probe`); the runner adds the figures.
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=figures.usage("probe_us"),
+    ),
+    Metric(
+        key="probe_cold_us",
+        meaning="the same with the caches as the server and other programs left them",
+        unit="µs",
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+    ),
+    Metric(
+        key="probe_samples",
+        meaning="how often that was timed",
+        sampled=Sampled(lambda sight: None, Over.LAST),
+    ),
+    Metric(
+        key="cpu_mhz",
+        meaning="frequency of the server's CPUs; null where the kernel does not tell it",
+        unit="MHz",
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=figures.usage("cpu_mhz"),
+    ),
 )
 
 BY_KEY = {metric.key: metric for metric in METRICS}
@@ -347,6 +434,8 @@ BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0
 
 RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
 """Metrics that sentences speak of."""
+EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
+"""What takes the place of RATE where the machine is disturbed, and of CPU."""
 
 
 def reference() -> str:

@@ -1,18 +1,22 @@
-"""Comparisons in pairs: how many times as much one contender does as another, from ratios within rounds.
+"""Comparisons in pairs: how many times as much one contender does as another, from ratios within turns.
 
-A round visits every contender within seconds, in an order drawn by lot. Whatever changes the speed of the machine from
-round to round changes all figures of a round by the same factor, and cancels in a ratio of two of them. So a ratio can
-be certain when neither figure is.
+A turn visits every contender within seconds, in an order drawn by lot. Whatever changes the speed of the machine from
+turn to turn changes all figures of a turn by the same factor, and cancels in a ratio of two of them. So a ratio can be
+certain when neither figure is.
 
 The estimator, on logarithms, where a factor is a difference:
 
-* The ratio of a pair is the mean over the rounds that both have; its interval is Student's t for paired samples. The
+* The ratio of a pair is the mean over the turns that both have; its interval is Student's t for paired samples. The
   difference of two figures that may be exchanged is symmetric, for which t keeps its level even with outliers. Rank
-  tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five rounds.
-* Few rounds say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
-  plus round) lends up to LENT_MAX degrees of freedom to each pair, as in the moderated t of Smyth (2004, "Linear models
+  tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five turns.
+* A figure may have a weight: a CPU time of a request from a thousand requests says more than one from a hundred. Means
+  and squares are weighted then, as for variances in inverse proportion to the weights.
+* Few turns say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
+  plus turn) lends up to LENT_MAX degrees of freedom to each pair, as in the moderated t of Smyth (2004, "Linear models
   and empirical Bayes methods for assessing differential expression"). What the pair itself says of its spread is left
   out of the loan, so that it is not counted twice. With two contenders this is the plain paired t.
+* Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
+  SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
 * The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
   "Equal within 5 %" is no order; it is claimed when the pair's own 95 % interval is within these bounds.
 """
@@ -20,27 +24,26 @@ The estimator, on logarithms, where a factor is a difference:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
-from statistics import fmean
 
 from septet.lab.statistics import LEVEL, Ratio, student
 
 DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
 """The order is sure; the two are equal within EQUAL_WITHIN; neither can be said; the load generator was the limit."""
 EQUAL_WITHIN = 0.05
-ROUNDS_MIN = 3
-"""For an interval, unless its level is so strict that two will do."""
-FREEDOM_MIN = 2
-"""Degrees of freedom that an interval takes: of two rounds too, only where other contenders lend some."""
+TURNS_MIN = 3
+"""For an interval."""
+SERVER_SPREAD = 0.01
+"""Standard deviation of the figures of servers that were started alike, as a share of them."""
 LENT_MAX = 6
 """Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
-TURNS = 100
-"""Of the fit, at most. Two suffice when every contender is in every round."""
+ITERATIONS = 100
+"""Of the fit, at most. Two suffice when every contender is in every turn."""
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0, by contender and round."""
+"""A figure above 0, by contender and turn; also its weight, which is 1 without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ def standings(
     more_is_better: bool,
     family: int,
     at_least: frozenset[str] = frozenset(),
-    rounds_min: int = ROUNDS_MIN,
+    weights: Values | None = None,
+    turns: int = 0,
 ) -> Standings:
     """Rank contenders by a figure.
 
@@ -97,7 +101,8 @@ def standings(
         values: contenders without a value are not ranked.
         family: how many intervals hold together, these pairs included.
         at_least: contenders of which the load generator was the limit, so that they may be better than their figures.
-        rounds_min: fewer give no interval.
+        weights: of the values.
+        turns: how many turns share a server.
     """
     sign = 1 if more_is_better else -1
     logs = {
@@ -105,10 +110,13 @@ def standings(
         for label, each in values.items()
         if each
     }
-    fitted = _fit(logs)
+    heavy = {
+        label: {place: (weights or {}).get(label, {}).get(place, 1.0) for place in each} for label, each in logs.items()
+    }
+    fitted = _fit(logs, heavy)
     order = tuple(sorted(logs, key=lambda label: -fitted.levels[label]))
-    family = max(1, family)
-    found = (_pair(one, other, logs, fitted, family, at_least, rounds_min) for one, other in combinations(order, 2))
+    judge = _Judge(logs, heavy, fitted, max(1, family), at_least, turns)
+    found = (judge.pair(one, other) for one, other in combinations(order, 2))
     return Standings(order, {frozenset((pair.ahead, pair.behind)): pair for pair in found})
 
 
@@ -122,57 +130,91 @@ class _Fit:
     freedom: int
 
 
-def _fit(logs: Values) -> _Fit:
-    """The two-way fit by least squares, by turns, since not every contender is in every round."""
-    rounds = {place for each in logs.values() for place in each}
-    speeds = dict.fromkeys(rounds, 0.0)
+def _fit(logs: Values, weights: Values) -> _Fit:
+    """The two-way fit by weighted least squares, by turns, since not every contender is in every turn."""
+    places = {place for each in logs.values() for place in each}
+    speeds = dict.fromkeys(places, 0.0)
     levels: dict[str, float] = {}
-    for _ in range(TURNS):
-        levels = {label: fmean(value - speeds[place] for place, value in each.items()) for label, each in logs.items()}
+    for _ in range(ITERATIONS):
+        levels = {
+            label: _mean((value - speeds[place], weights[label][place]) for place, value in each.items())
+            for label, each in logs.items()
+        }
         before, speeds = (
             speeds,
             {
-                place: fmean(each[place] - levels[label] for label, each in logs.items() if place in each)
-                for place in rounds
+                place: _mean(
+                    (each[place] - levels[label], weights[label][place])
+                    for label, each in logs.items()
+                    if place in each
+                )
+                for place in places
             },
         )
-        if max((abs(speeds[place] - before[place]) for place in rounds), default=0.0) < 1e-9:
+        if max((abs(speeds[place] - before[place]) for place in places), default=0.0) < 1e-9:
             break
-    rest = [value - levels[label] - speeds[place] for label, each in logs.items() for place, value in each.items()]
-    return _Fit(levels, sum(each**2 for each in rest), len(rest) - len(levels) - len(rounds) + 1)
+    squares = [
+        weights[label][place] * (value - levels[label] - speeds[place]) ** 2
+        for label, each in logs.items()
+        for place, value in each.items()
+    ]
+    return _Fit(levels, sum(squares), len(squares) - len(levels) - len(places) + 1)
 
 
-def _pair(
-    one: str, other: str, logs: Values, fitted: _Fit, family: int, at_least: frozenset[str], rounds_min: int
-) -> Pair:
-    differences = [logs[one][place] - logs[other][place] for place in logs[one].keys() & logs[other].keys()]
-    if not differences:
-        return Pair(one, other, Ratio(math.exp(fitted.levels[one] - fitted.levels[other]), None, None), OPEN, 0)
-    if fmean(differences) < 0:
-        one, other, differences = other, one, [-each for each in differences]
-    value, rounds = fmean(differences), len(differences)
-    error, freedom = _error(differences, fitted) if rounds >= rounds_min else (math.inf, 0)
-    if freedom < FREEDOM_MIN:
-        return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, rounds)
-    reach = error * student(freedom, 1 - (1 - LEVEL) / family)
-    single = error * student(freedom, LEVEL)
-    outcome = OPEN
-    if value - reach > 0:
-        outcome = LIMITED if other in at_least else DECIDED
-    elif value + single < math.log(1 + EQUAL_WITHIN) and value - single > -math.log(1 + EQUAL_WITHIN):
-        outcome = LIMITED if at_least & {one, other} else EQUAL
-    elif other in at_least:
-        outcome = LIMITED
-    return Pair(one, other, Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach)), outcome, rounds)
+def _mean(values: Iterable[tuple[float, float]]) -> float:
+    """The mean of values with their weights."""
+    total = weight = 0.0
+    for value, each in values:
+        total += value * each
+        weight += each
+    return total / weight
 
 
-def _error(differences: Sequence[float], fitted: _Fit) -> tuple[float, int]:
-    """The standard error of the mean of the differences, and its degrees of freedom."""
-    middle, own_freedom = fmean(differences), len(differences) - 1
-    own = sum((each - middle) ** 2 for each in differences)
-    others_freedom = fitted.freedom - own_freedom
-    lent = max(0, min(LENT_MAX, others_freedom))
-    # The difference of two values has twice the variance of one; its squares are half of theirs in the fit's sum.
-    others = 2 * max(0.0, fitted.squares - own / 2) / others_freedom if lent else 0.0
-    variance = (own + lent * others) / (own_freedom + lent)
-    return math.sqrt(variance / len(differences)), own_freedom + lent
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges pairs; the fields are as those of `standings`."""
+
+    logs: Values
+    weights: Values
+    fitted: _Fit
+    family: int
+    at_least: frozenset[str]
+    turns: int
+
+    def pair(self, one: str, other: str) -> Pair:
+        places = sorted(self.logs[one].keys() & self.logs[other].keys())
+        if not places:
+            value = self.fitted.levels[one] - self.fitted.levels[other]
+            return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, 0)
+        # The variance of a difference is the sum of two variances, each of which is 1 / weight.
+        weights = [1 / sum(1 / self.weights[label][place] for label in (one, other)) for place in places]
+        differences = [self.logs[one][place] - self.logs[other][place] for place in places]
+        value = _mean(zip(differences, weights, strict=True))
+        if value < 0:
+            one, other, value, differences = other, one, -value, [-each for each in differences]
+        squares = sum(weight * (each - value) ** 2 for each, weight in zip(differences, weights, strict=True))
+        variance, freedom = self._variance(squares, len(places) - 1) if len(places) >= TURNS_MIN else (0.0, 0)
+        if not freedom:
+            return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, len(places))
+        servers = len({(place - 1) // self.turns for place in places}) if self.turns else 0
+        error = math.sqrt(variance / sum(weights) + (2 * SERVER_SPREAD**2 / servers if servers else 0.0))
+        reach = error * student(freedom, 1 - (1 - LEVEL) / self.family)
+        outcome = self._outcome(one, other, value, reach, error * student(freedom, LEVEL))
+        ratio = Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
+        return Pair(one, other, ratio, outcome, len(places))
+
+    def _variance(self, own: float, own_freedom: int) -> tuple[float, int]:
+        """The variance of a value of weight 1, and its degrees of freedom; `own` is the sum of the pair's squares."""
+        others_freedom = self.fitted.freedom - own_freedom
+        lent = max(0, min(LENT_MAX, others_freedom))
+        others = max(0.0, self.fitted.squares - own) / others_freedom if lent else 0.0
+        freedom = own_freedom + lent
+        return ((own + lent * others) / freedom if freedom else 0.0), freedom
+
+    def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
+        """`reach` is that of the interval that holds with all others, `single` that of its own."""
+        if value - reach > 0:
+            return LIMITED if other in self.at_least else DECIDED
+        if value + single < math.log(1 + EQUAL_WITHIN) and value - single > -math.log(1 + EQUAL_WITHIN):
+            return LIMITED if self.at_least & {one, other} else EQUAL
+        return LIMITED if other in self.at_least else OPEN

@@ -9,6 +9,7 @@ from typing import Any
 
 from septet.lab.load import ListenQueue, listen_queue
 from septet.lab.metrics import SAMPLED, Over, Sampled, Sight
+from septet.lab.pinning import Pinning
 
 LOOK_S = 0.05
 LOOKS_PER_SAMPLE = 5
@@ -30,16 +31,23 @@ class Sampler:
         session: of the server, by the pid of its first process.
         port, host: of its listener; without a port the listen queue is not looked at.
         look: called five times as often as samples are taken.
+        pinned: the CPUs of the server and of the load generator.
     """
 
     def __init__(
-        self, session: int, port: int | None = None, look: Callable[[], None] = nothing, host: str = "127.0.0.1"
+        self,
+        session: int,
+        port: int | None = None,
+        look: Callable[[], None] = nothing,
+        host: str = "127.0.0.1",
+        pinned: Pinning = Pinning(),  # noqa: B008  it is immutable
     ) -> None:
         self.usage: Usage = {}
         self._session = session
         self._port = port
         self._host = host
         self._look = look
+        self._pinned = pinned
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -88,7 +96,7 @@ class Sampler:
             self.usage[key] = max(self.usage[key] or 0, value) if row.over is Over.PEAK else value
 
     def _sight(self) -> Sight:
-        return Sight(self._session, self._queue)
+        return Sight(self._session, self._queue, self._pinned)
 
     def _queue(self) -> ListenQueue | None:
         if self._port is None:

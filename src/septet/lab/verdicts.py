@@ -15,6 +15,8 @@ from septet.lab.statistics import variation
 
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
 """From the best to the worst."""
+RANKED = ("valid", "noisy", "client-limited")
+"""Verdicts on figures that are compared with others."""
 DOUBT_MARK = "!"
 """In tables, after a figure that is not valid."""
 
@@ -30,6 +32,8 @@ STEAL_SHARE_MAX = 0.02
 """Share of all CPUs that the hypervisor may take."""
 VARIATION_MAX = 0.10
 """Standard deviation of the rates of the repeats, as a share of their mean."""
+ANSWERS_PER_USER_MIN = 3
+"""With fewer in a window it is no wonder that some users had none."""
 LITTLE_ERROR_MAX = 0.10
 """Deviation from Little's law, as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
@@ -86,6 +90,16 @@ def _errors(load: dict[str, Any]) -> str | None:
         cure = ": a longer --duration would serve them" if load["answers"] < load["plan"]["users"] else ""
         return f"{load['users_never_answered']:,} users had no answer by the end{cure}"
     return None
+
+
+def all_served(record: dict[str, Any]) -> bool:
+    """Whether no more requests failed than may, and who had no answer may just not have had time for one."""
+    if record["verdict"] == "failed":
+        return False
+    load = record["load"]
+    errors = sum(load["errors"].values())
+    short = load["answers"] < ANSWERS_PER_USER_MIN * load["plan"]["users"]
+    return bool(errors <= ERROR_SHARE_MAX * (errors + load["answers"]) and (short or not load["users_never_answered"]))
 
 
 def client_limit(load: dict[str, Any]) -> str | None:

@@ -14,12 +14,12 @@ from itertools import pairwise
 from statistics import median
 
 from septet.lab.caveats import enumerated, spans
-from septet.lab.metrics import CPU, MEMORY, P99, RATE, Metric
+from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE, Metric
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
-from septet.lab.ranking import RANKED, open_pairs, rankings
+from septet.lab.ranking import basis, open_pairs, rankings
 from septet.lab.results import Results
 from septet.lab.summary import Summary
-from septet.lab.verdicts import foreign_share
+from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
 """Share of the contenders."""
@@ -55,6 +55,8 @@ NAMED_MAX = 3
 """So many contenders behind the first are named; of more only the next and the last."""
 
 
+EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone"
+"""Of a rate that is evened, in place of the opening below."""
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
     (P99, "99 of 100 requests took {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
@@ -74,11 +76,12 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     if not any(cell.figures for cell in cells):
         return [*said, "Every cell failed; the reasons are below."]
     found = {metric.key: rankings(results, cells, metric) for metric, _, _ in SENTENCES}
+    bases = {metric.key: basis(results, metric) for metric, _, _ in SENTENCES}
     told = landmarks(cells)
     for users in sorted({cell.users for cell in cells}):
         here = [cell for cell in cells if cell.users == users]
         if users in told:
-            said += _at(here, users, {key: each[users] for key, each in found.items()})
+            said += _at(here, users, {key: each[users] for key, each in found.items()}, bases)
         elif order := _order(found[RATE.key][users], f"At {users:,} users"):
             said.append(order)
     return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
@@ -105,12 +108,13 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
     return f"Time was up with {still} of {pairs} pairs of neighbours open; a longer --for may decide them."
 
 
-def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) -> list[str]:
-    """The sentences about one number of users."""
+def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings], bases: Mapping[str, Metric]) -> list[str]:
+    """The sentences about one number of users; contenders are ranked by the metrics in `bases`."""
     where = f"At {users:,} users"
     said = []
     for metric, opening, other in SENTENCES:
-        told = _ranking(metric, cells, found[metric.key], where, opening, other)
+        by = bases[metric.key]
+        told = _ranking(by, cells, found[metric.key], where, EVENED if by is EVEN_RATE else opening, other)
         said += [told] if told else []
         if metric is RATE and (order := _order(found[metric.key], where)):
             said.append(order)
@@ -119,7 +123,7 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) ->
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
     elif noisy:
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy.")
-    doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
+    doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if not cell.is_ranked and cell.verdict != "failed"]
     if doubtful:
         said.append(f"{where} not ranked: {enumerated(doubtful)}.")
     return said
@@ -150,7 +154,7 @@ def _ranking(
     if not known:
         return None
     if _too_few(found, [*known.values()]):
-        return _unranked(metric, [*known.values()], where) if metric is RATE else None
+        return _unranked(metric, [*known.values()], where) if metric in (RATE, EVEN_RATE) else None
     leader = known[found.order[0]]
     pairs = [found.pair(leader.label, label) for label in found.order[1:]]
     behind = [pair for pair in pairs if pair.outcome == DECIDED and pair.ahead == leader.label]
@@ -245,7 +249,8 @@ def _times(ratio: float) -> str:
 
 
 def _subject(metric: Metric) -> str:
-    assert metric.chart is not None, "sentences are made of metrics with a chart"
+    if metric.chart is None:
+        return "requests per second, evened" if metric is EVEN_RATE else metric.meaning
     return metric.chart.subject
 
 
