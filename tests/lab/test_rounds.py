@@ -18,7 +18,9 @@ class Bench:
     """Carries out runs that take RUN_S each, of models with these rates, on a machine that drifts."""
 
     def __init__(self, rates: dict[str, float], for_s: float, spread: float = 0.02) -> None:
-        self.experiment = Experiment(out=Path("out"), models=tuple(rates), users=(20, 100), for_s=for_s, turns=2, seed=5)
+        self.experiment = Experiment(
+            out=Path("out"), models=tuple(rates), users=(20, 100), for_s=for_s, turns=2, seed=5
+        )
         self.recorded: Results = results.begin(self.experiment, ["septet", "bench"])
         self.told: list[str] = []
         self.now_s = 0.0

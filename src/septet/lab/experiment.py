@@ -94,6 +94,8 @@ class Experiment:
     """Measure until the ranking is decided, at most so long, in place of `repeats`; see `septet.lab.rounds`."""
     turns: int = 1
     """With `for_s`: how often each server is visited in a round."""
+    users_per_window: int = 0
+    """With more users a window is longer in proportion, for those under way at its ends are to be few; 0: it is not."""
     seed: int = 0
     """Seed of the random order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -215,6 +217,10 @@ class Experiment:
 
     def with_store(self, url: str | None) -> Experiment:
         return self if url is None else replace(self, store=url)
+
+    def window_s(self, users: int) -> float:
+        """The measured time of a run with so many users."""
+        return self.duration_s * max(1.0, users / (self.users_per_window or users))
 
     def url(self, port: int) -> str:
         return f"http://{self._authority}:{port}{self.path}"

@@ -37,7 +37,7 @@ TURNS_MIN = 3
 """For an interval."""
 SERVER_SPREAD = 0.01
 """Standard deviation of the figures of servers that were started alike, as a share of them."""
-LENT_MAX = 6
+LENT_MAX = 10
 """Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
 ITERATIONS = 100
 """Of the fit, at most. Two suffice when every contender is in every turn."""

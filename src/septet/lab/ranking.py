@@ -30,6 +30,8 @@ LOOKS = 5
 """Chance is given several occasions to look like an order when an experiment ends as soon as it is decided: the level
 of every interval is that much stricter. After Pocock (1977) 5 do for ten looks, each of which has most of its data in
 common with the one before; the tests simulate them."""
+COARSEST = 0.15
+"""For ranks, whose intervals have the ticks in them as they have other noise; a figure that is stated takes less."""
 WEIGHT_MAX = 4.0
 """A run weighs by its answers, as compared with the median run of its cell, but no more than this."""
 
@@ -76,7 +78,7 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
         if verdict == "client-limited" and by in (RATE, P99):
             found[cell.users].at_least.add(cell.label)
     records = evened(results)
-    coarse = _coarse(records) if by in (EVEN_RATE, EVEN_CPU) else set()
+    coarse = _coarse(records, COARSEST if by is EVEN_RATE else GRAIN_MAX) if by in (EVEN_RATE, EVEN_CPU) else set()
     for record in records:
         run = run_of(record)
         if record["verdict"] != "failed" and run.cell in ranked.keys() - coarse and (value := by.figure(record)):
@@ -88,14 +90,14 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
     return found
 
 
-def _coarse(records: Sequence[Record]) -> set[Cell]:
-    """The cells whose CPU time, of all runs together, may be wrong by more than GRAIN_MAX, since it is in ticks."""
+def _coarse(records: Sequence[Record], grain_max: float) -> set[Cell]:
+    """The cells whose CPU time, of all runs together, may be wrong by more than this, since it is in ticks."""
     runs: dict[Cell, list[Record]] = {}
     for record in records:
         if record["verdict"] != "failed" and record["evened"]["cpu_us"] is not None:
             runs.setdefault(run_of(record).cell, []).append(record)
     # Windows begin and end at random within ticks, so the errors of several are independent.
-    return {cell for cell, each in runs.items() if max(map(cpu_grain, each)) / math.sqrt(len(each)) > GRAIN_MAX}
+    return {cell for cell, each in runs.items() if max(map(cpu_grain, each)) / math.sqrt(len(each)) > grain_max}
 
 
 def _answers(record: Record) -> float:

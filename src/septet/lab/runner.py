@@ -23,16 +23,18 @@ from septet.lab.client import Load, LoadLost, Receive
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.load import LoadError, Plan, read_scenario
 from septet.lab.probe import Probe
-from septet.lab.sampler import Sampler, nothing
+from septet.lab.sampler import Sampler, nothing, queue_of
 from septet.lab.server import Server, free_port
 from septet.lab.threads.gil import GilWatch
 from septet.lab.verdicts import judge
 
 QUIET_LOOK_S = 0.03
-QUIET_CPU_S = 0.001
+QUIET_CPU_S = 0.0005
 """A server that uses more than this meanwhile still works on requests of users who have gone."""
 QUIET_MAX_S = 0.3
 """Then it gets a successor: its work would disturb the visits of others."""
+LONGER = 4.0
+"""Times as long as planned is a window when none of the planned length had an answer in it."""
 AGAIN_WARMUP_S = 0.1
 """Of a server that was warmed up before."""
 
@@ -92,12 +94,11 @@ class Round:
         try:
             visited = self._server(run, record)
             record |= visited.started
-            plan = self._plan(run, visited)
-            record["load_command"] = client.shell_command(plan, self._experiment.scenario, self._experiment.cluster)
             visited.records.append(record)
-            record["load"], record["usage"] = load_and_sample(
-                plan, self._experiment, visited.server, visited.port, receive, self._load, self._probe, visited.gil
-            )
+            plan = self._plan(run, visited)
+            self._load_once(visited, plan, record, receive)
+            if _nothing_came(record["load"]):  # on a busy machine a short window may be no time at all
+                self._load_once(visited, replace(plan, duration_s=LONGER * plan.duration_s), record, receive)
             visited.server.check_alive()
         except (LoadLost, KeyboardInterrupt):
             self._forget(record)
@@ -110,6 +111,12 @@ class Round:
         record["verdict"], record["reason"] = judge(record, os.cpu_count() or 1)
         return record
 
+    def _load_once(self, visited: _Visited, plan: Plan, record: dict[str, Any], receive: Receive) -> None:
+        record["load_command"] = client.shell_command(plan, self._experiment.scenario, self._experiment.cluster)
+        record["load"], record["usage"] = load_and_sample(
+            plan, self._experiment, visited.server, visited.port, receive, self._load, self._probe, visited.gil
+        )
+
     def _forget(self, record: dict[str, Any]) -> None:
         self._records.remove(record)
         for visited in self._visited.values():
@@ -119,8 +126,21 @@ class Round:
     def go_on(self, cell: Cell) -> None:
         """Before another server is visited: see that this one rests."""
         visited = self._visited.get(cell)
-        if visited is not None and not _rests(visited.server.session):
+        if visited is not None and not self._rests(visited):
             self._stop(cell)
+
+    def _rests(self, visited: _Visited) -> bool:
+        """Whether the server has ceased to work, within some time, on requests of users who have gone."""
+        deadline = time.monotonic() + QUIET_MAX_S
+        before_s = _cpu_s(visited.server.session)
+        while time.monotonic() < deadline:
+            time.sleep(QUIET_LOOK_S)
+            now_s = _cpu_s(visited.server.session)
+            waiting = queue_of(self._experiment.host, visited.port)
+            if now_s - before_s < QUIET_CPU_S and not (waiting and waiting.depth):
+                return True
+            before_s = now_s
+        return False
 
     def finish(self) -> list[dict[str, Any]]:
         """Stop the servers; returns the records of all visits."""
@@ -179,17 +199,9 @@ class Round:
                 record["stop"] = stop
 
 
-def _rests(session: int) -> bool:
-    """Whether the server has ceased to work, within some time."""
-    deadline = time.monotonic() + QUIET_MAX_S
-    before_s = _cpu_s(session)
-    while time.monotonic() < deadline:
-        time.sleep(QUIET_LOOK_S)
-        now_s = _cpu_s(session)
-        if now_s - before_s < QUIET_CPU_S:
-            return True
-        before_s = now_s
-    return False
+def _nothing_came(load: dict[str, Any]) -> bool:
+    """Whether nothing was answered, and nothing failed either."""
+    return not load["answers"] and not load["errors"]
 
 
 def _cpu_s(session: int) -> float:
@@ -213,7 +225,7 @@ def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
     return Plan(
         url=experiment.url(port),
         users=users,
-        duration_s=experiment.duration_s,
+        duration_s=experiment.window_s(users),
         warmup_s=experiment.warmup_s,
         warmup_max_s=experiment.warmup_max_s,
         mode=experiment.mode,

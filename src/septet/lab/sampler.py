@@ -24,6 +24,11 @@ def nothing() -> None:
     """Look at nothing."""
 
 
+def queue_of(host: str, port: int) -> ListenQueue | None:
+    """The queue of a listener; None where the kernel gives no figures."""
+    return listen_queue(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+
+
 class Sampler:
     """Samples the processes of a session between `start` and `stop`.
 
@@ -99,7 +104,4 @@ class Sampler:
         return Sight(self._session, self._queue, self._pinned)
 
     def _queue(self) -> ListenQueue | None:
-        if self._port is None:
-            return None
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        return listen_queue(family, self._host, self._port)
+        return None if self._port is None else queue_of(self._host, self._port)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from statistics import median
 
 from septet.lab.caveats import enumerated, spans
+from septet.lab.evening import disturbed
 from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE, Metric
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import basis, open_pairs, rankings
@@ -49,6 +50,10 @@ RUNS_MIN = 3
 """For the interval of a figure (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
 """Share of all CPUs."""
+GROWTH = 1.25
+"""A rate has ceased to grow where no larger one comes by more than this factor."""
+FALL = 1.5
+"""A rate has fallen when it was this many times as much."""
 CLIFF = 0.6
 """A rate that falls below this share of the rate at the previous number of users is told."""
 NAMED_MAX = 3
@@ -59,7 +64,7 @@ EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone"
 """Of a rate that is evened, in place of the opening below."""
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
-    (P99, "99 of 100 requests took {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
+    (P99, "99 of 100 visitors waited {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
     (CPU, "a request cost {leader} {value} µs of CPU time", "{label} {ratio} that"),
     (MEMORY, "{leader} took {value} MB", "{label} {ratio} that"),
 )
@@ -70,7 +75,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     """Sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
-    said = [sentence for sentence in (_others_share(results), _end(results, cells)) if sentence]
+    said = [sentence for sentence in (others_share(results, cells), _end(results, cells)) if sentence]
     if results["finished"] is None:
         said.append("The experiment was interrupted: some of its cells are missing.")
     if not any(cell.figures for cell in cells):
@@ -84,17 +89,20 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
             said += _at(here, users, {key: each[users] for key, each in found.items()}, bases)
         elif order := _order(found[RATE.key][users], f"At {users:,} users"):
             said.append(order)
+    said += _down_the_columns(cells, bases[RATE.key])
     return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
 
 
-def _others_share(results: Results) -> str | None:
+def others_share(results: Results, cells: Sequence[Summary]) -> str | None:
     """What other programs took of the machine, where that is worth a sentence."""
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
         return None
     usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # ticks may make it a little more
-    return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run)."
+    evened = any(cell.figures.get(EVEN_RATE.key) != cell.figures.get(RATE.key) for cell in cells)
+    so = ", so the order rests on CPU time of a request, which they change little" * (evened and disturbed(results))
+    return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run){so}."
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
@@ -256,6 +264,32 @@ def _subject(metric: Metric) -> str:
 
 def _rounded(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
+    """What more users do to the rate of each contender, in one sentence."""
+    axis = sorted({cell.users for cell in cells})
+    turns: dict[str, list[str]] = {}
+    for line in _lines(cells):
+        told = [(cell.users, found.median) for cell in line if cell.is_ranked and (found := by.estimate(cell.figures))]
+        if len(told) == len(axis) > 1:
+            turns.setdefault(_turn(told), []).append(line[0].label)
+    clauses = [f"{enumerated(labels)} {words}" for words, labels in turns.items()]
+    return [f"With more users, from {axis[0]:,} to {axis[-1]:,}: {'; '.join(clauses)}."] if clauses else []
+
+
+def _turn(told: Sequence[tuple[int, float]]) -> str:
+    """Where a rate ceases to grow with the number of users, in words."""
+    rates = [rate for _, rate in told]
+    most = max(rates)
+    # The first number of users at which nearly the most is served.
+    users, _ = next(each for each in told if each[1] * GROWTH >= most)
+    if rates[-1] * FALL < most:
+        return f"fell from {_rounded(most)} requests/s at {told[rates.index(most)][0]:,} to {_rounded(rates[-1])}"
+    if users == told[0][0]:
+        return "served about as many requests as with few"
+    growth = f"served {_times(most / rates[0])} times as many requests"
+    return growth if users == told[-1][0] else f"{growth}, and no more beyond {users:,} users"
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
