@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from septet.errors import Failed
 from septet.lab import client, output, results
@@ -16,14 +17,20 @@ from septet.lab.display import Display
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.probe import probing
 from septet.lab.results import Results
-from septet.lab.runner import Round, started
-from septet.lab.server import free_port
+from septet.lab.runner import Round, load_and_sample, plan_for, started
+from septet.lab.server import Server, free_port
+
+ALONE_S = 0.4
 
 
-def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: None) -> None:
+def preflight(
+    experiment: Experiment, look: Callable[[str], None] = lambda url: None, load: Load = client.load
+) -> dict[str, Any]:
     """Start a server and await an answer, before an hour is spent on a typing error; `look` is called with its URL.
 
-    When one contender fails the next is tried, because the reason may lie with the contender. Raises Failed, with the
+    Then a single user asks for some time: returns `least_us`, the fastest answer, and `cpu_us`, the CPU time of one, by
+    which it is known whether the page computes (see `septet.lab.evening`); without them where they were not found. When
+    one contender fails the next is tried, because the reason may lie with the contender. Raises Failed, with the
     reason of the first, when none of them serves the application; nothing is left on the disk then.
     """
     directory = experiment.out
@@ -31,7 +38,9 @@ def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: 
     output.make(directory)
     try:
         with contextlib.ExitStack() as server:
-            look(_first_to_serve(experiment, server))
+            answering, port = _first_to_serve(experiment, server)
+            look(experiment.url(port))
+            return _alone(experiment, answering, port, load)
     except Failed:
         if new:
             with contextlib.suppress(OSError):
@@ -39,8 +48,21 @@ def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: 
         raise
 
 
-def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str:
-    """The URL at which a contender answers, for as long as the stack is open."""
+def _alone(experiment: Experiment, server: Server, port: int, load: Load) -> dict[str, Any]:
+    plan = replace(plan_for(experiment, 1, port), duration_s=ALONE_S, warmup_s=0.1, warmup_max_s=0.0)
+    try:
+        figures, usage = load_and_sample(plan, experiment, server, port, lambda event, details: None, load)
+    except LoadLost:
+        raise
+    except Failed:
+        return {}
+    if not figures["answers"]:
+        return {}
+    return {"least_us": min(map(int, figures["histogram_us"])), "cpu_us": usage["cpu_s"] * 1e6 / figures["answers"]}
+
+
+def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tuple[Server, int]:
+    """A server of a contender that answers, and its port, for as long as the stack is open."""
     failures = []
     for cell in _one_each(experiment):
         port = free_port(experiment.host)
@@ -50,7 +72,7 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str
             failures.append(str(failure))
         else:
             _check_answer(experiment, answering.await_answer(experiment.url(port), experiment.start_timeout_s))
-            return experiment.url(port)
+            return answering, port
     raise Failed(f"{experiment.app} cannot be measured: {failures[0]}")
 
 

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, cluster, interrupts, output, profiles
+from septet.lab import arguments, client, cluster, interrupts, output, profiles
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
@@ -190,7 +190,7 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
             click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
         if first:
             try:
-                benching.preflight(experiment, look)
+                recorded["alone"] = benching.preflight(experiment, look, load or client.load)
             except KeyboardInterrupt:
                 raise click.Abort from None
         with display(experiment, len(runs) if experiment.for_s is None else None) as shown:

@@ -23,7 +23,7 @@ where others use it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, median
@@ -104,7 +104,8 @@ def evened(results: Results) -> list[Record]:
         if record["verdict"] != "failed":
             cells.setdefault(run_of(record).cell, []).append(record)
     evening = fitted(cells.values())
-    computes = page_computes([record for runs in cells.values() for record in runs])
+    measured = [record for runs in cells.values() for record in runs]
+    computes = page_computes(measured, results.get("alone") or {})
     limits = {cell: _cpus_wanted(runs) if computes else 0 for cell, runs in cells.items()}
     return [
         {**record, "evened": _evened(record, evening, limits[run_of(record).cell])}
@@ -114,9 +115,13 @@ def evened(results: Results) -> list[Record]:
     ]
 
 
-def page_computes(records: Sequence[Record]) -> bool:
-    """Whether what is asked for takes CPU time and hardly any other time."""
-    found = [
+def page_computes(records: Sequence[Record], alone: Mapping[str, float]) -> bool:
+    """Whether what is asked for takes CPU time and hardly any other time.
+
+    `alone` is what a single user found (see `septet.lab.bench`), who waits in no line; it may be empty.
+    """
+    found = [(alone["least_us"], alone["cpu_us"])] if alone else []
+    found += [
         (min(map(int, record["load"]["histogram_us"])), cpu_us)
         for record in records
         if record["load"]["histogram_us"] and (cpu_us := whole_cpu_us(record))

@@ -34,7 +34,9 @@ class Profile:
     app: str | None = None
     """The application by its word (see `septet.lab.applications`); None: the one that is asked for."""
     title: str = ""
-    """What the page does."""
+    """What the page does,"""
+    short: str = ""
+    """and in a word."""
 
 
 def seed_curves() -> Curves:
@@ -68,13 +70,16 @@ def profile(name: str) -> Profile:
             model_options={"preforked": ("--workers", "100"), "prethreaded": ("--threads", "100")},
             redis=True,
         ),
-        "computes": Profile(users=(20, 1000), mode="close", options=(), app="guestbook", title="A page that computes"),
+        "computes": Profile(
+            users=(20, 1000), mode="close", options=(), app="guestbook", title="A page that computes", short="Computes"
+        ),
         "waits": Profile(
-            users=(10, 100, 500),
+            users=(10, 200),
             mode="keep-alive",
             options=(),
             app="wait",
             title="A page that waits 20 ms for a backend",
+            short="Waits",
         ),
         "modern": Profile(users=(20, 100, 500, 1000), mode="keep-alive", options=("--backlog", "4096")),
     }[name]

@@ -21,6 +21,7 @@ from septet.lab.ranking import basis, rankings
 from septet.lab.report.drawing import (
     INK,
     PALE,
+    WIDE,
     Form,
     Paper,
     Part,
@@ -40,7 +41,6 @@ NAME = "glance"
 TITLE = "At a glance"
 PANELS_MAX = 3
 """For one page: at the first, the last, and the middle number of users."""
-COLUMNS = {"wide": 3, "narrow": 1}
 BAR = 21
 GUTTER = 30
 ROOM = 0.46
@@ -81,19 +81,24 @@ class _Panel:
 
 def section(pages: Sequence[Page]) -> Section:
     """The section of the first picture."""
-    panels = [panel for page in pages for panel in _panels(page)]
-    evened = any(panel.metric is EVEN_RATE for panel in panels)
+    rows = [_panels(page) for page in pages]
+    panels = [panel for row in rows for panel in row]
+    evened = any(
+        panel.metric is EVEN_RATE and cell.figures.get(EVEN_RATE.key) != cell.figures.get(RATE.key)
+        for panel in panels
+        for cell in panel.cells
+    )
     remark = (
-        "Requests per second, the best first. The number before a name is its rank; where the order of several is not "
-        "sure it is a range, and = stands between ranks that are equal within 5 %."
+        "Requests per second, the best first. The number beside a name is its rank: a range where the order of several "
+        "is not sure, with = where they are equal within 5 %. *: not all users had an answer in time."
     )
     if evened:
         remark += (
-            " Other programs used the CPUs, so the figures are evened: what a model would serve if it had the server's "
-            "CPUs alone, from the CPU time of a request."
+            " Other programs used the CPUs, so where CPU time is the limit the figures are evened: what a model would "
+            "serve if it had the server's CPUs alone."
         )
     shows = "; ".join(f"{panel.subtitle}: {panel.title}" for panel in panels)
-    picture = Picture(NAME, TITLE, _headline(panels), shows, partial(_draw, panels))
+    picture = Picture(NAME, TITLE, _headline(panels), shows, partial(_draw, rows))
     return Section(TITLE, remark, [picture], _table(panels))
 
 
@@ -154,16 +159,22 @@ def rank(found: Standings, label: str) -> str:
     return f"{first}{'=' if all(pair.outcome == EQUAL for pair in level) else '-'}{last}"
 
 
-def _draw(panels: Sequence[_Panel], form: Form) -> Specification:
+def _draw(rows: Sequence[Sequence[_Panel]], form: Form) -> Specification:
+    """A row for each page; in the narrow form one panel below the other."""
     paper = Paper()
-    columns = COLUMNS[form.name]
+    panels = [panel for row in rows for panel in row]
+    columns = max(map(len, rows)) if form is WIDE else 1
     names = max((len(_name(panel, cell)) for panel in panels for cell in panel.cells), default=0) * form.character + 12
     width = max(80, (form.width + 44 - GUTTER * (columns - 1)) / columns - names)
     wrap = int((width + names) / (form.character * 1.06))
     lines = max((len(textwrap.wrap(panel.title, wrap)) for panel in panels), default=1)
-    drawn = [_panel(paper, panel, form, width, wrap, lines) for panel in panels]
-    rows = [drawn[at : at + columns] for at in range(0, len(drawn), columns)]
-    parts = [alt.hconcat(*row, spacing=GUTTER).resolve_scale(x="independent", y="independent") for row in rows]
+    lined = rows if form is WIDE else [[panel] for panel in panels]
+    parts = [
+        alt.hconcat(*(_panel(paper, panel, form, width, wrap, lines) for panel in row), spacing=GUTTER).resolve_scale(
+            x="independent", y="independent"
+        )
+        for row in lined
+    ]
     return finished(paper, parts, form, shared=False, spacing=30)
 
 
@@ -191,7 +202,7 @@ def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lin
     texts = words.encode(x=alt.X("end:Q"), y=y, text="text:N")
     wrapped = textwrap.wrap(panel.title, wrap)
     title = alt.TitleParams(
-        text=[*wrapped, *[" "] * (lines - len(wrapped))] if form.name == "wide" else wrapped,
+        text=[*wrapped, *[" "] * (lines - len(wrapped))] if form is WIDE else wrapped,
         subtitle=[panel.subtitle],
         subtitleColor=PALE,
         subtitleFontSize=form.letters,

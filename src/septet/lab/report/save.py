@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from septet.lab import profiles
 from septet.lab.caveats import caveats
 from septet.lab.pairs import Standings
 from septet.lab.ranking import rankings
@@ -73,12 +74,12 @@ def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
     found = sections(page.results, page.cells, users)
     if not several:
         return found
-    prefix = page.results["experiment"]["profile"]
+    preset = profiles.profile(page.results["experiment"]["profile"])
     return [
         replace(
             section,
-            title=f"{page.title}: {section.title}",
-            pictures=[replace(each, name=f"{prefix}-{each.name}") for each in section.pictures],
+            title=f"{preset.short}: {section.title}",
+            pictures=[replace(each, name=f"{preset.short.lower()}-{each.name}") for each in section.pictures],
         )
         for section in found
     ]
