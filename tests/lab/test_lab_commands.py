@@ -55,6 +55,8 @@ def test_bench(tmp_path: Path, app: str) -> None:
     assert result.returncode == 0, result.stderr
     assert "[4/4] iterative, 8 users: " in result.stderr
     table = [line.split() for line in result.stdout.splitlines()]
+    if table[0][:2] == ["Other", "programs"]:  # on a machine with other things to do
+        del table[:2]
     assert [row[0] for row in table[:3]] == ["requests/s", "epoll", "iterative"]
     assert result.stdout.splitlines()[-5:] == [
         "out/results.json",

@@ -35,6 +35,12 @@ def whole_cpu_us(record: Record) -> Number:
     return total(cpu_us("user_s"), cpu_us("system_s"))(record)
 
 
+def cpu_per_probe(record: Record) -> Number:
+    """CPU time for one answer in units of the probe's work; None where that was not timed."""
+    cpu_us, probe_us = whole_cpu_us(record), record["usage"].get("probe_us")
+    return cpu_us / probe_us if cpu_us and probe_us else None
+
+
 def evened(key: str) -> Figure:
     """A figure that `septet.lab.evening` has added."""
     return lambda record: record.get("evened", {}).get(key)

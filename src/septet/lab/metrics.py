@@ -227,6 +227,13 @@ METRICS: tuple[Metric, ...] = (
         unit="µs",
         figure=figures.evened("cpu_us"),
     ),
+    Metric(
+        key="cpu_per_probe",
+        meaning="CPU time of a request as a multiple of the probe's fixed work, to compare runs of different times",
+        unit="x",
+        figure=figures.cpu_per_probe,
+        compare="CPU/probe",
+    ),
     Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=figures.cpu_us("user_s")),
     Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=figures.cpu_us("system_s")),
     Metric(

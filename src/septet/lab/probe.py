@@ -66,6 +66,10 @@ class Probe:
         self._kept: deque[Sample] = deque(maxlen=KEPT)
         self._unread = b""
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def usage(self, begun_ns: int, ended_ns: int) -> dict[str, Any]:
         """The figures of a window, by the names of their metrics; `probe_us` is None with too few samples."""
         self._drain()
