@@ -26,7 +26,7 @@ def titles(*records: Record) -> list[str]:
 
 def test_the_title_is_the_finding() -> None:
     pool, own = turns("prethreaded", 20, 6000), turns("threaded", 20, 2000)
-    assert titles(*pool, *own) == ["A page, 20 users: A thread for each client costs 3 times what a pool's does"]
+    assert titles(*pool, *own) == ["A page, 20 users: A thread for each client costs 3 times a pool's"]
     waiting = titles(*turns("prethreaded", 10, 400), *turns("threaded", 10, 400), *turns("iterative", 10, 47))
     assert waiting == ["A page, 10 users: A thread for each client serves 9 times what one client at a time does"]
     assert titles(*turns("a", 5, 100), *turns("b", 5, 250)) == ["A page, 5 users: b serves 2.5 times what a does"]
@@ -35,6 +35,7 @@ def test_the_title_is_the_finding() -> None:
 def test_no_title_claims_what_is_not_decided() -> None:
     open_pair = [*turns("prethreaded", 20, 2100, 0.3), *turns("threaded", 20, 2000, 0.3)]
     assert titles(*open_pair) == ["A page, 20 users: None is surely ahead of another"]
+    assert titles(valid("a", 20, 9.0), valid("b", 20, 1.0)) == ["A page, 20 users: Too few visits to tell who is ahead"]
     assert titles(*turns("epoll", 20, 2100), failed("poll", 20, "it died")) == ["A page, 20 users: One contender"]
 
 

@@ -37,7 +37,7 @@ TURNS = 4
 SHORT = {"duration_s": 0.4, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 400}
 """With --for, in place of the defaults: more and shorter visits pair better than few and long ones."""
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
-FIRST_SHARE = 0.4
+FIRST_SHARE = 0.35
 """Of the time of two pages, for the first of them at most."""
 OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}

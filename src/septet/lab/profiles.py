@@ -74,7 +74,7 @@ def profile(name: str) -> Profile:
             users=(20, 1000), mode="close", options=(), app="guestbook", title="A page that computes", short="Computes"
         ),
         "waits": Profile(
-            users=(10, 200),
+            users=(10, 100),
             mode="keep-alive",
             options=(),
             app="wait",

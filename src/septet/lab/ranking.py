@@ -78,7 +78,7 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
         if verdict == "client-limited" and by in (RATE, P99):
             found[cell.users].at_least.add(cell.label)
     records = evened(results)
-    coarse = _coarse(records, COARSEST if by is EVEN_RATE else GRAIN_MAX) if by in (EVEN_RATE, EVEN_CPU) else set()
+    coarse = _coarse(records, by)
     for record in records:
         run = run_of(record)
         if record["verdict"] != "failed" and run.cell in ranked.keys() - coarse and (value := by.figure(record)):
@@ -90,11 +90,14 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
     return found
 
 
-def _coarse(records: Sequence[Record], grain_max: float) -> set[Cell]:
-    """The cells whose CPU time, of all runs together, may be wrong by more than this, since it is in ticks."""
+def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
+    """The cells whose CPU time, of all runs together, may be wrong by too much for `by`, since it is in ticks."""
+    if by not in (EVEN_RATE, EVEN_CPU):
+        return set()
+    grain_max = COARSEST if by is EVEN_RATE else GRAIN_MAX
     runs: dict[Cell, list[Record]] = {}
     for record in records:
-        if record["verdict"] != "failed" and record["evened"]["cpu_us"] is not None:
+        if record["verdict"] != "failed" and (by is not EVEN_RATE or record["evened"]["cpu_limited"]):
             runs.setdefault(run_of(record).cell, []).append(record)
     # Windows begin and end at random within ticks, so the errors of several are independent.
     return {cell for cell, each in runs.items() if max(map(cpu_grain, each)) / math.sqrt(len(each)) > grain_max}

@@ -24,6 +24,8 @@ ERROR_SHARE_MAX = 0.001
 """Share of all requests: with more errors the figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
 """Share of a CPU: a closed loop whose client is busier than this measures the client."""
+CLIENT_OTHERS_MAX = 0.10
+"""Share of the load generator's CPUs: when others take more, they may be why it was late."""
 SEND_LATE_MAX_US = 1000
 """p99 of how late an open loop sent requests that found a free user."""
 FOREIGN_SHARE_MAX = 0.25
@@ -52,7 +54,7 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
         return "failed", f"no request was answered as it should be: {_kinds(load['errors']) or waited}"
     for verdict, objection in (
         ("errors", _errors(load)),
-        ("client-limited", client_limit(load)),
+        _client(record, cpus),
         ("noisy", _noise(record, cpus)),
         ("noisy", _little(load)),
     ):
@@ -109,6 +111,28 @@ def client_limit(load: dict[str, Any]) -> str | None:
         if (objection := _client_limit(name, worker["cpu_share"], worker["send_late_us"])) is not None:
             return objection
     return _client_limit("the load generator", load["client"]["cpu_share"], load.get("send_late_us", {}).get("p99"))
+
+
+def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
+    """Whether the load generator was the limit, or was kept from its CPUs, where more CPUs for it would not help."""
+    objection = client_limit(record["load"])
+    if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
+        return (
+            "noisy",
+            f"other programs took {share:.0%} of the load generator's CPUs: repeat this when nothing else runs",
+        )
+    return "client-limited", objection
+
+
+def client_others_share(record: dict[str, Any], cpus: int) -> float:
+    """The share of the load generator's own CPUs that others took; 0 where it has none, or it is not known."""
+    usage, load = record.get("usage", {}), record["load"]
+    own = len(load["plan"].get("cpus") or ())
+    if not own or own >= cpus or "client_cpus_busy_s" not in usage:
+        return 0.0
+    ours_s = load["client"]["user_s"] + load["client"]["system_s"]
+    taken_s = usage["client_cpus_busy_s"] + usage["client_cpus_steal_s"] - ours_s
+    return float(max(0.0, taken_s / (load["window_s"] * own)))
 
 
 def _client_limit(name: str, cpu_share: float, send_late_us: float | None) -> str | None:

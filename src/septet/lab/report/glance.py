@@ -49,8 +49,8 @@ TIMES_MIN = 1.25
 """A ratio from which on a rule is worth a title."""
 
 RULES = (
-    ("prethreaded", "threaded", "A thread for each client costs {times} times what a pool's does"),
-    ("preforked", "forking", "A process for each client costs {times} times what a pool's does"),
+    ("prethreaded", "threaded", "A thread for each client costs {times} times a pool's"),
+    ("preforked", "forking", "A process for each client costs {times} times a pool's"),
     ("threaded", "prethreaded", "Where pages wait, a thread for each client serves {times} times what a pool does"),
     ("threaded", "iterative", "A thread for each client serves {times} times what one client at a time does"),
     ("epoll", "iterative", "epoll with its threads serves {times} times what one client at a time does"),
@@ -137,9 +137,17 @@ def _finding(found: Standings, used: set[str]) -> str:
             return words.format(times=_times(pair.ratio.value))
     decided = [pair for pair in found.pairs.values() if pair.outcome == DECIDED]
     if not decided:
-        return "None is surely ahead of another" if found.pairs else "One contender"
+        return _nothing_decided(found)
     most = max(decided, key=lambda pair: pair.ratio.value)
     return f"{most.ahead} serves {_times(most.ratio.value)} times what {most.behind} does"
+
+
+def _nothing_decided(found: Standings) -> str:
+    if not found.pairs:
+        return "One contender"
+    if all(pair.ratio.low is None for pair in found.pairs.values()):
+        return "Too few visits to tell who is ahead"
+    return "None is surely ahead of another"
 
 
 def _times(ratio: float) -> str:

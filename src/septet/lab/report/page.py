@@ -30,7 +30,7 @@ from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Tabl
 from septet.lab.report.findings import findings
 from septet.lab.report.glance import Page
 from septet.lab.results import Results, run_of
-from septet.lab.trace import captions
+from septet.lab.trace import captions as trace_captions
 from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
 
@@ -61,7 +61,7 @@ def page(pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, trace
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_read("page.html.jinja")).render(
         title=title(results) if len(pages) == 1 else _joint_title(pages),
-        caption=[line for each in pages for line in caption(each.results)],
+        caption=captions(pages),
         said=[(each.title, findings(each.results, each.cells)) for each in pages],
         remarks=[each for page in pages for each in caveats(page.results, page.cells, f"{DOUBT_MARK} or hollow")],
         sections=[_for_template(section, drawn) for section in sections],
@@ -188,6 +188,11 @@ def _joint_title(pages: Sequence[Page]) -> str:
     return f"{len(pages)} pages under {len(models)} process models"
 
 
+def captions(pages: Sequence[Page]) -> list[str]:
+    """What was measured of each page, and on which machine, which is said once."""
+    return list(dict.fromkeys(line for each in pages for line in caption(each.results)))
+
+
 def caption(results: Results) -> list[str]:
     """What was measured, and on which machine."""
     experiment, machine = results["experiment"], results["machine"]
@@ -260,7 +265,7 @@ def _remarks(told: dict[str, Any]) -> list[str]:
     """How it was recorded, for each model where that differs."""
     said: dict[str, list[str]] = {}
     for each in told["models"]:
-        said.setdefault(captions.WAYS[each["way"]], []).append(each["model"])
+        said.setdefault(trace_captions.WAYS[each["way"]], []).append(each["model"])
     ways = [f"{', '.join(models)}: {way}." if len(said) > 1 else f"{way}." for way, models in said.items()]
     lost = sum(each["lost"] for each in told["models"])
     return [

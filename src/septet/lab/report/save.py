@@ -14,7 +14,7 @@ from septet.lab.report import bars, distribution, drawing, glance, over_users
 from septet.lab.report.drawing import WIDE, Frame, Picture, Section
 from septet.lab.report.findings import focus
 from septet.lab.report.glance import Page
-from septet.lab.report.page import caption, page, read_traces, specifications
+from septet.lab.report.page import captions, page, read_traces, specifications
 from septet.lab.results import Results
 from septet.lab.summary import Summary
 
@@ -48,7 +48,7 @@ def save_pages(
     first = FIRST if len(pages) == 1 else glance.NAME
     (directory / CHARTS).mkdir(exist_ok=True)
     drawn = specifications(found)
-    lines = [line for each in pages for line in caption(each.results)]
+    lines = captions(pages)
     notes = [note for each in pages for note in caveats(each.results, each.cells, "hollow")]
     for section in found:
         for picture in section.pictures:
