@@ -1,12 +1,17 @@
 """The first picture: its titles say what the figures allow, and its ranks how far the order is sure."""
 
 import random
+from pathlib import Path
 
 import pytest
 
+from septet.lab import results
 from septet.lab.pairs import standings
+from septet.lab.report.command import pages_of
 from septet.lab.report.drawing import NARROW, WIDE
 from septet.lab.report.glance import Page, rank, section
+from septet.lab.report.page import page as html
+from septet.lab.report.page import specifications
 from septet.lab.summary import summaries
 from support.made_up_results import Record, failed, results_of, valid
 
@@ -49,3 +54,20 @@ def test_ranks_are_as_sure_as_the_order(second: float, ranks: list[str]) -> None
     found = standings(values, True, 3)
     assert [rank(found, label) for label in levels] == ranks
     assert rank(found, "missing") == "-"
+
+
+def test_two_pages_are_in_one_report(tmp_path: Path) -> None:
+    """As `septet report` finds them below one directory; the page that computes comes first."""
+    for profile, users in (("computes", 20), ("waits", 10)):
+        recorded = results_of(*turns("epoll", users, 4000), *turns("threaded", users, 2000), profile=profile)
+        (tmp_path / profile).mkdir()
+        results.write(recorded, tmp_path / profile)
+    pages, place = pages_of(tmp_path)
+    assert place == tmp_path
+    assert [page.title for page in pages] == ["A page that computes", "A page that waits 20 ms for a backend"]
+    found = [section(pages)]
+    text = html(pages, found, specifications(found), None)
+    for words in ("2 pages under 2 process models", *(page.title for page in pages), "p99 that of 99 visitors in 100"):
+        assert text.count(words) >= 1
+    assert "epoll serves 2.0 times what threaded does" in text
+    assert text.index('data-picture="glance"') < text.index("What the figures say")

@@ -41,6 +41,8 @@ LITTLE_ERROR_MAX = 0.10
 LITTLE_ANSWERS_MIN = 20
 """Answers for each user; with fewer, requests under way at both ends of the window are too large a part."""
 
+REPEAT = "repeat this when nothing else runs"
+
 Verdict = tuple[str, str | None]
 
 
@@ -119,7 +121,7 @@ def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
     if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
         return (
             "noisy",
-            f"other programs took {share:.0%} of the load generator's CPUs: repeat this when nothing else runs",
+            f"other programs took {share:.0%} of the load generator's CPUs: {REPEAT}",
         )
     return "client-limited", objection
 
@@ -146,7 +148,7 @@ def _client_limit(name: str, cpu_share: float, send_late_us: float | None) -> st
 def _noise(record: dict[str, Any], cpus: int) -> str | None:
     usage, total_s = record["usage"], record["load"]["window_s"] * cpus
     if (foreign_share(record, cpus) or 0) > FOREIGN_SHARE_MAX:
-        return "other programs took more than a quarter of the CPUs: repeat this when nothing else runs"
+        return f"other programs took more than a quarter of the CPUs: {REPEAT}"
     if usage["machine_steal_s"] / total_s > STEAL_SHARE_MAX:
         return f"the hypervisor took more than {STEAL_SHARE_MAX:.0%} of the CPUs away"
     return None
