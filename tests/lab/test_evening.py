@@ -103,6 +103,12 @@ def test_rates_are_as_measured_where_cpu_time_is_not_the_limit(why_not: Any) -> 
     assert rankings(recorded, summaries(recorded))[20].pair("epoll", "prethreaded").outcome == OPEN
 
 
+def test_a_page_that_waits_is_ranked_by_its_rates() -> None:
+    recorded = on_a_busy_machine(random.Random(7), least_us=20_000)
+    assert disturbed(recorded)
+    assert basis(recorded, RATE) is RATE
+
+
 def test_a_single_user_tells_that_a_page_computes_though_lines_are_long() -> None:
     (record,) = on_a_busy_machine(random.Random(8), least_us=20_000)["runs"][:1]
     assert not page_computes([record], {})

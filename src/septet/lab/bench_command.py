@@ -295,7 +295,7 @@ def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> No
 
     if title:
         click.echo(f"\n{title}\n")
-    busy = others_share(recorded, cells)
+    busy = others_share(recorded)
     if busy:
         click.echo(busy + "\n")
     click.echo(tables.rates(cells, recorded["experiment"]["users"]))

@@ -129,8 +129,14 @@ def page_computes(records: Sequence[Record], alone: Mapping[str, float]) -> bool
     return any(least_us <= COMPUTING_MAX * cpu_us + OVERHEAD_US for least_us, cpu_us in found)
 
 
+def rests_on_cpu_time(results: Results) -> bool:
+    """Whether contenders are compared by evened rates: where the machine is disturbed, and the page computes."""
+    measured = [record for record in results["runs"] if record["verdict"] != "failed"]
+    return disturbed(results) and page_computes(measured, results.get("alone") or {})
+
+
 def disturbed(results: Results) -> bool:
-    """Whether others took so much of the server's CPUs that contenders are to be compared by evened figures."""
+    """Whether others took so much of the server's CPUs that measured rates say little of contenders that compute."""
     shares = [share for record in results["runs"] if (share := taken_share(record, results)) is not None]
     return bool(shares) and median(shares) > DISTURBED_SHARE
 

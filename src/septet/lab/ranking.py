@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from septet.lab.evening import disturbed, evened
+from septet.lab.evening import evened, rests_on_cpu_time
 from septet.lab.experiment import Cell
 from septet.lab.figures import GRAIN_MAX, Record, cpu_grain
 from septet.lab.metrics import CPU, EVEN_CPU, EVEN_RATE, P99, RATE, Metric
@@ -40,7 +40,7 @@ def basis(results: Results, metric: Metric) -> Metric:
     """The metric by which contenders are ranked where `metric` is asked for."""
     if metric is CPU:
         return EVEN_CPU
-    return EVEN_RATE if metric is RATE and disturbed(results) else metric
+    return EVEN_RATE if metric is RATE and rests_on_cpu_time(results) else metric
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:

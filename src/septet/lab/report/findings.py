@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import median
 
 from septet.lab.caveats import enumerated, spans
-from septet.lab.evening import disturbed
+from septet.lab.evening import rests_on_cpu_time
 from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE, Metric
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import basis, open_pairs, rankings
@@ -75,7 +75,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     """Sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
-    said = [sentence for sentence in (others_share(results, cells), _end(results, cells)) if sentence]
+    said = [sentence for sentence in (others_share(results), _end(results, cells)) if sentence]
     if results["finished"] is None:
         said.append("The experiment was interrupted: some of its cells are missing.")
     if not any(cell.figures for cell in cells):
@@ -93,15 +93,14 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
 
 
-def others_share(results: Results, cells: Sequence[Summary]) -> str | None:
+def others_share(results: Results) -> str | None:
     """What other programs took of the machine, where that is worth a sentence."""
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
         return None
     usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # ticks may make it a little more
-    evened = any(cell.figures.get(EVEN_RATE.key) != cell.figures.get(RATE.key) for cell in cells)
-    so = ", so the order rests on CPU time of a request, which they change little" * (evened and disturbed(results))
+    so = ", so the order rests on CPU time of a request, which they change little" * rests_on_cpu_time(results)
     return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run){so}."
 
 

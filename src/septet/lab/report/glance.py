@@ -83,19 +83,15 @@ def section(pages: Sequence[Page]) -> Section:
     """The section of the first picture."""
     rows = [_panels(page) for page in pages]
     panels = [panel for row in rows for panel in row]
-    evened = any(
-        panel.metric is EVEN_RATE and cell.figures.get(EVEN_RATE.key) != cell.figures.get(RATE.key)
-        for panel in panels
-        for cell in panel.cells
-    )
+    evened = any(panel.metric is EVEN_RATE for panel in panels)
     remark = (
         "Requests per second, the best first. The number beside a name is its rank: a range where the order of several "
         "is not sure, with = where they are equal within 5 %. *: not all users had an answer in time."
     )
     if evened:
         remark += (
-            " Other programs used the CPUs, so where CPU time is the limit the figures are evened: what a model would "
-            "serve if it had the server's CPUs alone."
+            " Other programs used the CPUs, so the figures of a page that computes are evened: what a model would serve "
+            "if it had the server's CPUs alone."
         )
     shows = "; ".join(f"{panel.subtitle}: {panel.title}" for panel in panels)
     picture = Picture(NAME, TITLE, _headline(panels), shows, partial(_draw, rows))
@@ -113,8 +109,8 @@ def _panels(page: Page) -> list[_Panel]:
     for users in _some(sorted(found)):
         standings = found[users]
         here = [cell for cell in page.cells if cell.users == users]
-        place = {label: number for number, label in enumerate(standings.order)}
-        here.sort(key=lambda cell: place.get(cell.label, len(place)))
+        place = {label: number for number, tier in enumerate(standings.tiers) for label in tier}
+        here.sort(key=lambda cell: (place.get(cell.label, len(place)), -(cell.median(by.key) or 0.0)))
         subtitle = f"{page.title}, {users:,} users" if page.title else f"{users:,} users"
         panels.append(_Panel(_finding(standings, used), subtitle, by, standings, here))
     return panels

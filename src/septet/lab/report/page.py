@@ -24,7 +24,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from septet.lab.caveats import caveats
+from septet.lab.caveats import caveats, enumerated
 from septet.lab.report import drawing
 from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
 from septet.lab.report.findings import findings
@@ -185,7 +185,9 @@ def title(results: Results) -> str:
 
 def _joint_title(pages: Sequence[Page]) -> str:
     models = dict.fromkeys(model for each in pages for model in each.results["experiment"]["models"])
-    return f"{len(pages)} pages under {len(models)} process models"
+    first, *others = (each.title for each in pages)
+    titles = enumerated([first, *(title[:1].lower() + title[1:] for title in others)])
+    return f"{titles}, under {len(models)} process models"
 
 
 def captions(pages: Sequence[Page]) -> list[str]:
