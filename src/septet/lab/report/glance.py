@@ -90,8 +90,8 @@ def section(pages: Sequence[Page]) -> Section:
     )
     if evened:
         remark += (
-            " Other programs used the CPUs, so the figures of a page that computes are evened: what a model would serve "
-            "if it had the server's CPUs alone."
+            " Other programs used the CPUs, so the figures of a page that computes are evened: what a model would "
+            "serve if it had the server's CPUs alone."
         )
     shows = "; ".join(f"{panel.subtitle}: {panel.title}" for panel in panels)
     picture = Picture(NAME, TITLE, _headline(panels), shows, partial(_draw, rows))
