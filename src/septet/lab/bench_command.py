@@ -186,13 +186,13 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
                 () if experiment.cluster else experiment.pinned.client
             )  # those of a cluster may belong to other machines
             experiment = experiment.with_store(stack.enter_context(redis(cpus)))
-        if (busy := machine.busy_share()) > FOREIGN_SHARE_MAX:
-            click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
         if first:
             try:
                 recorded["alone"] = benching.preflight(experiment, look, load or client.load)
             except KeyboardInterrupt:
                 raise click.Abort from None
+        if (busy := machine.busy_share()) > FOREIGN_SHARE_MAX:
+            click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
         with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
             rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
             if experiment.for_s is not None:

@@ -18,7 +18,8 @@ from statistics import median
 from septet.lab.evening import evened, rests_on_cpu_time
 from septet.lab.experiment import Cell
 from septet.lab.figures import GRAIN_MAX, Record, cpu_grain
-from septet.lab.metrics import CPU, EVEN_CPU, EVEN_RATE, P99, RATE, Metric
+from septet.lab.metric import Metric
+from septet.lab.metrics import CPU, EVEN_CPU, EVEN_RATE, P99, RATE
 from septet.lab.pairs import OPEN, Pair, Standings, standings
 from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary, summaries

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from septet.lab.load import ListenQueue, listen_queue
-from septet.lab.metrics import SAMPLED, Over, Sampled, Sight
+from septet.lab.metric import Over, Sampled, Sight
+from septet.lab.metrics import SAMPLED
 from septet.lab.pinning import Pinning
 
 LOOK_S = 0.05

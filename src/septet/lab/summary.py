@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from septet.lab.evening import evened
 from septet.lab.experiment import Cell
+from septet.lab.figures import Record
 from septet.lab.load import Histogram
-from septet.lab.metrics import SUMMED_UP, Record
+from septet.lab.metrics import SUMMED_UP
 from septet.lab.results import Results, run_of
 from septet.lab.statistics import Estimate, estimate
 from septet.lab.verdicts import RANKED, all_served, judge_all

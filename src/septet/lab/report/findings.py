@@ -15,7 +15,8 @@ from statistics import median
 
 from septet.lab.caveats import enumerated, spans
 from septet.lab.evening import rests_on_cpu_time
-from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE, Metric
+from septet.lab.metric import Metric
+from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
 from septet.lab.ranking import basis, open_pairs, rankings
 from septet.lab.results import Results

@@ -14,7 +14,8 @@ from functools import partial
 
 import altair as alt
 
-from septet.lab.metrics import EVEN_RATE, RATE, Metric
+from septet.lab.metric import Metric
+from septet.lab.metrics import EVEN_RATE, RATE
 from septet.lab.pairs import DECIDED, EQUAL, Standings
 from septet.lab.palette import style_of
 from septet.lab.ranking import basis, rankings
