@@ -11,10 +11,11 @@ The estimator, on logarithms, where a factor is a difference:
   tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five turns.
 * A figure may have a weight: a CPU time of a request from a thousand requests says more than one from a hundred. Means
   and squares are weighted then, as for variances in inverse proportion to the weights.
-* Few turns say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
-  plus turn) lends up to LENT_MAX degrees of freedom to each pair, as in the moderated t of Smyth (2004, "Linear models
-  and empirical Bayes methods for assessing differential expression"). What the pair itself says of its spread is left
-  out of the loan, so that it is not counted twice. With two contenders this is the plain paired t.
+* Few turns say little about the spread of one pair. So other pairs lend it up to LENT_MAX degrees of freedom, as in the
+  moderated t of Smyth (2004, "Linear models and empirical Bayes methods for assessing differential expression"): those
+  of either contender with third ones. Some contenders are noisier than others by far (a process for each client, on a
+  busy machine). So it is the median of the variances of a contender's pairs, and the larger one of the two contenders:
+  a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
 * Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
   SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
 * The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
@@ -24,9 +25,11 @@ The estimator, on logarithms, where a factor is a difference:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
+from statistics import median
+from typing import NamedTuple
 
 from septet.lab.statistics import LEVEL, Ratio, student
 
@@ -37,7 +40,7 @@ TURNS_MIN = 3
 """For an interval."""
 SERVER_SPREAD = 0.01
 """Standard deviation of the figures of servers that were started alike, as a share of them."""
-LENT_MAX = 10
+LENT_MAX = 8
 """Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
 ITERATIONS = 100
 """Of the fit, at most. Two suffice when every contender is in every turn."""
@@ -113,25 +116,19 @@ def standings(
     heavy = {
         label: {place: (weights or {}).get(label, {}).get(place, 1.0) for place in each} for label, each in logs.items()
     }
-    fitted = _fit(logs, heavy)
-    order = tuple(sorted(logs, key=lambda label: -fitted.levels[label]))
-    judge = _Judge(logs, heavy, fitted, max(1, family), at_least, turns)
+    levels = _levels(logs, heavy)
+    order = tuple(sorted(logs, key=lambda label: -levels[label]))
+    compared = {frozenset(both): _compared(*both, logs, heavy) for both in combinations(order, 2)}
+    judge = _Judge(levels, compared, max(1, family), at_least, turns)
     found = (judge.pair(one, other) for one, other in combinations(order, 2))
     return Standings(order, {frozenset((pair.ahead, pair.behind)): pair for pair in found})
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """Each value as the level of its contender plus the speed of the machine in its round, and what remains."""
+def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
+    """The level of each contender: a two-way fit of contender plus turn, since not every one is in every turn.
 
-    levels: Mapping[str, float]
-    squares: float
-    """Of what remains, summed."""
-    freedom: int
-
-
-def _fit(logs: Values, weights: Values) -> _Fit:
-    """The two-way fit by weighted least squares, by turns, since not every contender is in every turn."""
+    By weighted least squares, of levels and turns in alternation.
+    """
     places = {place for each in logs.values() for place in each}
     speeds = dict.fromkeys(places, 0.0)
     levels: dict[str, float] = {}
@@ -153,12 +150,7 @@ def _fit(logs: Values, weights: Values) -> _Fit:
         )
         if max((abs(speeds[place] - before[place]) for place in places), default=0.0) < 1e-9:
             break
-    squares = [
-        weights[label][place] * (value - levels[label] - speeds[place]) ** 2
-        for label, each in logs.items()
-        for place, value in each.items()
-    ]
-    return _Fit(levels, sum(squares), len(squares) - len(levels) - len(places) + 1)
+    return levels
 
 
 def _mean(values: Iterable[tuple[float, float]]) -> float:
@@ -171,45 +163,98 @@ def _mean(values: Iterable[tuple[float, float]]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class _Compared:
+    """The differences of two contenders, `one` minus `other`."""
+
+    one: str
+    other: str
+    places: Sequence[int]
+    value: float
+    """Their mean."""
+    squares: float
+    """Of what remains, each by its weight, summed."""
+    weight: float
+
+    @property
+    def freedom(self) -> int:
+        return len(self.places) - 1
+
+    @property
+    def variance(self) -> float:
+        """Of a figure of weight 1."""
+        return self.squares / self.freedom
+
+
+def _compared(one: str, other: str, logs: Values, weights: Values) -> _Compared:
+    places = sorted(logs[one].keys() & logs[other].keys())
+    if not places:
+        return _Compared(one, other, places, 0.0, 0.0, 0.0)
+    # The variance of a difference is the sum of two variances, each of which is 1 / weight.
+    each = [
+        (logs[one][place] - logs[other][place], 1 / (1 / weights[one][place] + 1 / weights[other][place]))
+        for place in places
+    ]
+    value = _mean(each)
+    squares = sum(weight * (difference - value) ** 2 for difference, weight in each)
+    return _Compared(one, other, places, value, squares, sum(weight for _, weight in each))
+
+
+class _Lent(NamedTuple):
+    """A variance of a figure of weight 1, and the degrees of freedom behind it."""
+
+    variance: float
+    """The median of several. That of chi squared lies below its mean (Wilson and Hilferty, 1931): it is raised."""
+    freedom: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Judge:
     """Judges pairs; the fields are as those of `standings`."""
 
-    logs: Values
-    weights: Values
-    fitted: _Fit
+    levels: Mapping[str, float]
+    compared: Mapping[frozenset[str], _Compared]
     family: int
     at_least: frozenset[str]
     turns: int
 
     def pair(self, one: str, other: str) -> Pair:
-        places = sorted(self.logs[one].keys() & self.logs[other].keys())
-        if not places:
-            value = self.fitted.levels[one] - self.fitted.levels[other]
+        found = self.compared[frozenset((one, other))]
+        turns = len(found.places)
+        if not turns:
+            value = self.levels[one] - self.levels[other]
             return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, 0)
-        # The variance of a difference is the sum of two variances, each of which is 1 / weight.
-        weights = [1 / sum(1 / self.weights[label][place] for label in (one, other)) for place in places]
-        differences = [self.logs[one][place] - self.logs[other][place] for place in places]
-        value = _mean(zip(differences, weights, strict=True))
-        if value < 0:
-            one, other, value, differences = other, one, -value, [-each for each in differences]
-        squares = sum(weight * (each - value) ** 2 for each, weight in zip(differences, weights, strict=True))
-        variance, freedom = self._variance(squares, len(places) - 1) if len(places) >= TURNS_MIN else (0.0, 0)
-        if not freedom:
-            return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, len(places))
-        servers = len({(place - 1) // self.turns for place in places}) if self.turns else 0
-        error = math.sqrt(variance / sum(weights) + (2 * SERVER_SPREAD**2 / servers if servers else 0.0))
+        ahead, behind = (found.one, found.other) if found.value >= 0 else (found.other, found.one)
+        value = abs(found.value)
+        if turns < TURNS_MIN:
+            return Pair(ahead, behind, Ratio(math.exp(value), None, None), OPEN, turns)
+        variance, freedom = self._variance(found)
+        servers = len({(place - 1) // self.turns for place in found.places}) if self.turns else 0
+        error = math.sqrt(variance / found.weight + (2 * SERVER_SPREAD**2 / servers if servers else 0.0))
         reach = error * student(freedom, 1 - (1 - LEVEL) / self.family)
-        outcome = self._outcome(one, other, value, reach, error * student(freedom, LEVEL))
+        outcome = self._outcome(ahead, behind, value, reach, error * student(freedom, LEVEL))
         ratio = Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
-        return Pair(one, other, ratio, outcome, len(places))
+        return Pair(ahead, behind, ratio, outcome, turns)
 
-    def _variance(self, own: float, own_freedom: int) -> tuple[float, int]:
-        """The variance of a value of weight 1, and its degrees of freedom; `own` is the sum of the pair's squares."""
-        others_freedom = self.fitted.freedom - own_freedom
-        lent = max(0, min(LENT_MAX, others_freedom))
-        others = max(0.0, self.fitted.squares - own) / others_freedom if lent else 0.0
-        freedom = own_freedom + lent
-        return ((own + lent * others) / freedom if freedom else 0.0), freedom
+    def _variance(self, pair: _Compared) -> tuple[float, int]:
+        """The variance of a figure of weight 1, and its degrees of freedom: the pair's own, and what others lend."""
+        lent = [lent for label in (pair.one, pair.other) if (lent := self._lent(label, pair)) is not None]
+        if not lent:
+            return pair.variance, pair.freedom
+        variance, freedom = max(each.variance for each in lent), min(LENT_MAX, min(each.freedom for each in lent))
+        whole = pair.freedom + freedom
+        return (pair.squares + freedom * variance) / whole, whole
+
+    def _lent(self, label: str, pair: _Compared) -> _Lent | None:
+        """What the pairs of a contender with third ones say; None without any."""
+        others = [
+            each
+            for each in self.compared.values()
+            if label in (each.one, each.other) and each is not pair and len(each.places) >= TURNS_MIN
+        ]
+        if not others:
+            return None
+        variances = [each.variance / (1 - 2 / (9 * each.freedom)) ** 3 for each in others]
+        return _Lent(median(variances), sum(each.freedom for each in others))
 
     def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
         """`reach` is that of the interval that holds with all others, `single` that of its own."""
