@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ TURNS = 4
 SHORT = {"duration_s": 0.4, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 400}
 """With --for, in place of the defaults: more and shorter visits pair better than few and long ones."""
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
+STRETCH_MAX = 3.0
+"""Times as long is a visit on a busy machine, at most."""
 FIRST_SHARE = 0.35
 """Of the time of two pages, for the first of them at most."""
 OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
@@ -193,6 +196,8 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
                 raise click.Abort from None
         if (busy := machine.busy_share()) > FOREIGN_SHARE_MAX:
             click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
+            if first and experiment.for_s is not None:
+                experiment = _stretched(experiment, recorded, busy)
         with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
             rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
             if experiment.for_s is not None:
@@ -202,6 +207,14 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
             from septet.lab.trace.experiment_trace import trace_experiment
 
             trace_experiment(experiment, recorded["command"], lambda line: click.echo(line, err=True))
+
+
+def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
+    """The experiment with longer visits: a server that gets a tenth of a CPU answers little in 0.4 seconds."""
+    longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
+    experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
+    recorded["experiment"] = experiment.values()
+    return experiment
 
 
 def _load(
