@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+EXTRAS ?= cluster,redis,test,check,docs,fuzz
+PYTEST_ARGS ?= -n 6 --dist loadfile --no-loadscope-reorder
+TESTS ?=
 FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
 SIEGE_ARGS ?=
@@ -18,7 +20,7 @@ help:  ## Show this list
 test: $(READY)  ## Run the whole test suite
 	@scripts/redis "$(BIN)/python"
 	@scripts/postgresql
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_ARGS) $(TESTS)
 
 check: $(READY)  ## Lint, formatting, types
 	$(BIN)/ruff check .
@@ -61,5 +63,5 @@ clean:  ## Remove what the other targets made
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): pyproject.toml scripts/environment
-	scripts/environment "$(PYTHON)" "$(VENV)"
+	scripts/environment "$(PYTHON)" "$(VENV)" "$(EXTRAS)"
 	@touch $@

@@ -2,14 +2,46 @@
 
 Where PYTHONDONTWRITEBYTECODE is set, as in many images of containers, each server would compile all of Septet at its
 start, which takes two fifths of the start's CPU time.
+
+The garbage collector looks at fourteen thousand collected tests only once in each process: a full collection would
+otherwise take half a second there, many times.
 """
 
+import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from support.models import MODELS
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
 """Examples may have to wait for a CPU; `test_streams` measures the cost in a way that excludes waiting."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--models", default="", help="of the contract's tests, only those for these models")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    others = set(MODELS) - set(config.getoption("--models").split(","))
+    if others == set(MODELS):
+        return
+    left_out = {item for item in items if item.path.parent.name == "contract" and others & _models_of(item)}
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=list(left_out))
+
+
+def _models_of(item: pytest.Item) -> set[object]:
+    """What may be a model among its parameters, by itself or before its options in a tuple."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    found = (each[0] if isinstance(each, tuple) and each else each for each in parameters)
+    return {each for each in found if isinstance(each, str)}
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()

@@ -17,10 +17,12 @@ UNLIMITED_BYTES = 1 << 60
 
 
 def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[Path]:
-    """The directories of this process's group as `controller` knows it, and of the groups around it, innermost first.
+    """Yield the cgroup directories whose limits for `controller` ("cpu", "memory", "pids") apply to this process.
 
-    The groups at the root always come last: they are the container's own if the membership cannot be read, or names a
-    group of the host that is not visible in the container.
+    For each hierarchy that the membership file names, version 2 or the controller's of version 1: the process's group,
+    then the groups around it, up to the hierarchy's root. `root` and `root`/`controller` follow where they are missing:
+    they have the container's own limits if the membership cannot be read, or names a group of the host that is not
+    visible here. With `controller` "" version 2 alone. Directories need not exist.
     """
     found: dict[Path, None] = {}
     for line in read(membership).splitlines():

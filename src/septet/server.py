@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 from septet import forked, models
@@ -35,12 +36,20 @@ def serve(config: Config, said: Iterable[str] = ()) -> int:
     share_heap()
     configure(config.log_level)
     restore_inherited_signals()
+    forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     for remark in said:
         log.warning("%s", remark)
     with opened(config) as (config, site, listeners):
         run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
     exit_despite_threads(0)
     return 0
+
+
+def _end_while_loading(number: int, frame: FrameType | None) -> None:
+    """TERM before `run`, for instance while the application is imported and waits for something."""
+    with suppress(OSError):
+        os.write(2, b"septet: the application was not loaded yet when the order to stop came\n")
+    exit_now(Failed.exit_status)
 
 
 @contextmanager

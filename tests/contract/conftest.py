@@ -10,6 +10,8 @@ Which models a test runs under follows from what could make its result differ:
   pieces, streaming and back-pressure, sendfile(2), deadlines, disconnects, stops, workers, accepting, and execution.
 - `each_style`, a blocking model and an event-driven one: how an application is called and what becomes of its mistakes.
   The models of a style share that code (`models/_blocking.py`, `models/_reactor.py`).
+- `with_one_interface`, every model, but with ASGI one of each style only: what the application has no part in, such as
+  addresses, workers, and connections that are idle.
 - `engine_decides`, one model: parsing, limits, the meaning of fields, the choice of a static file. The session and the
   HTTP engine do that before a model has a part in it; their own tests are in `tests/http` and `tests/test_session*.py`.
 - `cases(...)`: some parameters under every model and the rest under one.
@@ -64,6 +66,10 @@ def _models(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("model")
     if "configuration" in request.fixturenames:
         yield request.getfixturevalue("configuration").model
+    if "how" in request.fixturenames:  # in most tests a model and its options
+        how = request.getfixturevalue("how")
+        if isinstance(how, tuple):
+            yield how[0]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Connection, refuses_connections
+from support.marks import with_one_interface
 from support.messages import render
 from support.server import serve
 from support.waiting import wait_until
@@ -21,6 +22,7 @@ def unix_path(tmp_path: Path) -> Path:
     return tmp_path / "septet.sock"
 
 
+@with_one_interface()
 def test_several_addresses_at_once(model: str, interface: str, unix_path: Path) -> None:
     """One ready line each, with the real port; all end with the server, and the socket's file is removed."""
     bind = ("127.0.0.1:0", "[::1]:0", f"unix:{unix_path}", "127.0.0.1:0")
@@ -37,6 +39,7 @@ def test_several_addresses_at_once(model: str, interface: str, unix_path: Path) 
         assert not unix_path.exists()
 
 
+@with_one_interface()
 def test_ipv6(model: str, interface: str) -> None:
     with serve(model, interface, bind=("[::1]:0",)) as server, server.connect() as connection:
         seen = json.loads(connection.request("GET", "/").body)
@@ -45,6 +48,7 @@ def test_ipv6(model: str, interface: str) -> None:
         assert seen["client"][1] == connection.socket.getsockname()[1]
 
 
+@with_one_interface()
 def test_wildcard(model: str, interface: str) -> None:
     """The application is told the address that the client has reached."""
     with serve(model, interface, bind=("0.0.0.0:0", "[::]:0")) as server:
@@ -58,6 +62,7 @@ def test_wildcard(model: str, interface: str) -> None:
                         assert seen["server"] == [named, port]
 
 
+@with_one_interface()
 def test_unix_socket(model: str, interface: str, unix_path: Path) -> None:
     with serve(model, interface, bind=(f"unix:{unix_path}",)) as server, server.connect() as connection:
         for _ in range(2):
@@ -73,6 +78,7 @@ def test_stale_unix_socket_is_replaced(model: str, unix_path: Path) -> None:
         assert server.get("/").status == 200
 
 
+@with_one_interface()
 def test_inherited_descriptor(model: str, interface: str) -> None:
     """The listener was made by whoever started the server, as systemd does (sd_listen_fds(3))."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -114,6 +120,7 @@ def test_inherited_unix_socket_is_not_removed(model: str, unix_path: Path) -> No
     assert stat.S_ISSOCK(unix_path.stat().st_mode)
 
 
+@with_one_interface()
 def test_end_of_stream_behind_much_unread_data(model: str, interface: str, unix_path: Path) -> None:
     """More than a receive of io_uring takes at once (33 buffers of 4 KiB), and the end behind it; see `Ring`."""
     head = render("POST", "/read?how=all", "Content-Length: 1000000")

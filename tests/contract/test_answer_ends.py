@@ -6,7 +6,7 @@ import pytest
 
 from support.client import connections
 from support.messages import render
-from support.models import CONFIGURATIONS, LOOPS, MODELS, Configuration
+from support.models import CONFIGURATIONS, LOOPS, MODELS, STYLES, Configuration
 from support.server import Server, serve
 from support.waiting import becomes_true
 
@@ -77,8 +77,15 @@ def test_empty_parts_do_not_hide_that_the_client_has_left(configuration: Configu
         assert server.get("/").body == b"fine"
 
 
-@pytest.mark.parametrize("end", ["reset", "close"])
-@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+BY_AN_END = [each for each in CONFIGURATIONS if each.model in STYLES and not each.options]
+"""Where an end in order is tried, too: a model of each style, for it is noticed after `HALF_CLOSED_S` only."""
+
+
+@pytest.mark.parametrize(
+    ("configuration", "end"),
+    [*((each, "reset") for each in CONFIGURATIONS), *((each, "close") for each in BY_AN_END)],
+    ids=str,
+)
 def test_an_answer_without_content_notices_that_the_client_has_left(
     configuration: Configuration, token: str, end: str
 ) -> None:

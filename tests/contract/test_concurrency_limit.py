@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.client import Connection, Truncated, connections
+from support.marks import with_one_interface
 from support.messages import render
+from support.models import MODELS, runs_concurrently
 from support.processes import children
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -49,7 +51,10 @@ def arrives(server: Server, client: Connection, token: str, arrived: int) -> boo
     return not client.has_data() or client.read_response().status != 503
 
 
-@pytest.fixture(params=["forking", "preforked", "threaded", "prethreaded", "poll", "epoll", "io_uring"])
+CONCURRENT = [model for model in MODELS if runs_concurrently(model)]
+
+
+@pytest.fixture(params=CONCURRENT)
 def model(request: pytest.FixtureRequest) -> str:
     """All but iterative, in which a second request is never in flight but at the door."""
     return str(request.param)
@@ -71,6 +76,7 @@ def test_beyond_the_limit(model: str, interface: str, token: str, static_tree: P
         assert not server.complaints()
 
 
+@with_one_interface(CONCURRENT)
 def test_idle_connections_do_not_count(model: str, interface: str, token: str) -> None:
     with limited(model, interface) as server, connections(server.address, LIMIT) as idle:
         for connection in idle:

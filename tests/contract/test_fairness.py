@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.client import Connection, connections
+from support.marks import with_one_interface
 from support.messages import render
 from support.models import LOOPS
 from support.processes import await_idle
@@ -79,6 +80,7 @@ def test_alone_it_is_kept(model: str, options: list[str], interface: str) -> Non
             connection.assert_nothing_more()
 
 
+@with_one_interface()
 def test_idle_connections_of_every_model(model: str, interface: str) -> None:
     """Many more of them than the model has workers: they cost nobody any time."""
     with serve(model, interface) as server, connections(server.address, 40):

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from support.client import Truncated, refuses_connections
+from support.marks import with_one_interface
 from support.messages import render
 from support.models import EVENT_DRIVEN, runs_concurrently
 from support.processes import await_idle
@@ -30,6 +31,7 @@ def test_request_in_flight_is_finished(model: str, interface: str, number: signa
         assert refuses_connections(server.address)
 
 
+@with_one_interface()
 def test_new_connections_are_refused(model: str, interface: str, token: str) -> None:
     """From the signal on, wherever the application leaves the server free to act on it; not queued, to be cut later."""
     with serve(model, interface) as server, server.connect() as connection:
@@ -43,6 +45,7 @@ def test_new_connections_are_refused(model: str, interface: str, token: str) -> 
         assert server.wait(PROMPT_S) == 0
 
 
+@with_one_interface()
 def test_idle_connections_are_closed_at_once(model: str, interface: str) -> None:
     """Neither one that has had its answer nor one that has never asked may hold up the end."""
     with serve(model, interface) as server, server.connect() as silent, server.connect() as idle:
@@ -57,6 +60,7 @@ def test_idle_connections_are_closed_at_once(model: str, interface: str) -> None
         silent.assert_closed()
 
 
+@with_one_interface()
 def test_stop_without_any_connection(model: str, interface: str) -> None:
     with serve(model, interface) as server:
         server.send_signal(signal.SIGTERM)

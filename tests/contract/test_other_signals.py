@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
+from support.marks import name
 from support.messages import render
-from support.models import MODELS
+from support.models import INTERFACES, MODELS, WITH_WORKERS
 from support.server import Server, serve
 from support.waiting import wait_until
 
@@ -26,10 +27,13 @@ def signal_all(server: Server, number: signal.Signals) -> None:
     wait_until(lambda: server.stderr().count(SAID[number]) == before + len(pids), f"{pids} have logged {number.name}")
 
 
-@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=" ".join)
-def test_signal_without_meaning_cuts_nothing(model: str, interface: str, workers: tuple[str, ...], token: str) -> None:
-    if workers and model == "forking":
-        pytest.skip("it has no workers")
+ALONE = [((model,), interface) for interface in INTERFACES for model in MODELS]
+WITH_TWO_WORKERS = [((model, "--workers", "2"), "wsgi") for model in WITH_WORKERS]
+
+
+@pytest.mark.parametrize(("how", "interface"), [*ALONE, *WITH_TWO_WORKERS], ids=name)
+def test_signal_without_meaning_cuts_nothing(how: tuple[str, ...], interface: str, token: str) -> None:
+    model, *workers = how
     with serve(model, interface, *workers) as server, server.connect() as connection:
         connection.send(render("GET", f"/gate?first&gate={token}"))
         server.journal.wait_for(f"at gate {token}")
@@ -68,7 +72,7 @@ def test_server_ends_with_its_terminal(model: str, workers: tuple[str, ...]) -> 
     if not pid:
         os.execv(command[0], command)
     said = b""
-    while b"listening" not in said:
+    while b"listening" not in said or not said.endswith(b"\n"):
         said += os.read(terminal, 4096)
     os.close(terminal)  # the kernel sends HUP to the session that had it
     ended: list[int] = []

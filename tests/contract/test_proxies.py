@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.client import Connection
-from support.marks import each_style, engine_decides
+from support.marks import each_style, engine_decides, with_one_interface
 from support.messages import byte_by_byte, render
 from support.proxy_headers import LOCAL, OVER_TLS, UNIX, binary, line, tcp
 from support.server import Server, serve
@@ -200,6 +200,7 @@ def test_access_log_has_the_client(proxied: Server, token: str) -> None:
     assert sorted(logged()) == ["198.51.100.7", "2001:db8::9", "203.0.113.9"]
 
 
+@with_one_interface()
 def test_unix_socket_is_trusted_by_default(model: str, interface: str, tmp_path: Any) -> None:
     with serve(model, interface, bind=(f"unix:{tmp_path}/s",)) as server, server.connect() as connection:
         assert ask(connection, *FORWARDED)["client"] == ["198.51.100.7", 0]

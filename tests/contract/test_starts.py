@@ -69,9 +69,20 @@ def test_startup_that_hangs_and_is_stopped(how: tuple[str, ...]) -> None:
         server.journal.wait_for("starting")
         start = time.monotonic()
         server.send_signal(signal.SIGTERM)
-        server.wait()
+        assert server.wait() == 1
         assert time.monotonic() - start < PROMPT_S
         assert "had not started when the order to stop came" in server.stderr()
+
+
+def test_import_that_hangs_and_is_stopped() -> None:
+    """The application is imported before the model has a part in it."""
+    environment = {"STOPS_AT_IMPORT": "hang"}
+    server = serve("epoll", "wsgi", app=APP.format("wsgi"), environment=environment, wait_ready=False)
+    with server:
+        server.journal.wait_for("importing")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 1
+        assert server.stderr() == "septet: the application was not loaded yet when the order to stop came\n"
 
 
 needs_a_user_of_its_own = pytest.mark.skipif(

@@ -77,7 +77,7 @@ def test_no_thread_for_a_follower(model: str, token: str) -> None:
         assert not server.complaints()
 
 
-@pytest.mark.parametrize("model", ["preforked", "epoll"])
+@pytest.mark.parametrize(("model", "interface"), [("preforked", "wsgi"), ("epoll", "asgi")])
 def test_no_worker_in_the_place_of_a_dead_one(model: str, interface: str) -> None:
     """The others serve meanwhile."""
     with serve(model, interface, "--workers", "2", app=APP.format(interface)) as server:

@@ -7,8 +7,9 @@ import signal
 import pytest
 
 from support.client import Truncated, connections
+from support.marks import with_one_interface
 from support.messages import render
-from support.models import MODELS, WITH_WORKERS
+from support.models import WITH_WORKERS
 from support.processes import Process, await_idle, children, threads
 from support.server import Server, serve
 from support.waiting import wait_until
@@ -34,7 +35,7 @@ def answers(server: Server) -> bool:
         return False
 
 
-@with_workers
+@with_one_interface(WITH_WORKERS)
 def test_number_of_workers(model: str, interface: str) -> None:
     with serve(model, interface, "--workers", str(WORKERS)) as server:
         assert (server.ready[0].workers, server.ready[0].pid) == (WORKERS, server.pid)
@@ -42,7 +43,7 @@ def test_number_of_workers(model: str, interface: str) -> None:
         assert json.loads(server.get("/info").body)["pid"] in {worker.pid for worker in workers(server)}
 
 
-@with_workers
+@with_one_interface(WITH_WORKERS)
 def test_killed_worker_is_replaced(model: str, interface: str) -> None:
     with serve(model, interface, "--workers", str(WORKERS)) as server:
         wait_until(lambda: len(workers(server)) == WORKERS, f"there are {WORKERS} workers")
@@ -58,7 +59,7 @@ def test_killed_worker_is_replaced(model: str, interface: str) -> None:
         assert json.loads(server.get("/info").body)["pid"] not in (victim.pid, survivor.pid)
 
 
-@with_workers
+@with_one_interface(WITH_WORKERS)
 def test_all_workers_killed(model: str, interface: str) -> None:
     """While nobody accepts, connections wait in the listener's queue."""
     with serve(model, interface, "--workers", str(WORKERS)) as server:
@@ -90,7 +91,7 @@ def test_workers_that_die_at_birth_are_held_back(model: str) -> None:
         assert WORKERS <= server.journal.count("born") <= 20
 
 
-@pytest.mark.parametrize("model", MODELS)
+@with_one_interface()
 def test_no_process_outlives_the_first(model: str, interface: str, token: str) -> None:
     """The first process is killed and can clean up nothing; a request is in flight."""
     options = [] if model == "forking" else ["--workers", str(WORKERS)]
@@ -130,7 +131,10 @@ def test_threaded_gives_every_connection_a_thread(interface: str) -> None:
             assert (seen[0]["thread"] == seen[1]["thread"]) == (interface == "asgi")
 
 
-@pytest.mark.parametrize("model", ["iterative", "threaded", "prethreaded", "poll", "epoll", "io_uring"])
+ONE_PROCESS = ("iterative", "threaded", "prethreaded", "poll", "epoll", "io_uring")
+
+
+@with_one_interface(ONE_PROCESS)
 def test_one_process_by_default(model: str, interface: str) -> None:
     with serve(model, interface) as server:
         assert json.loads(server.get("/info").body)["pid"] == server.pid

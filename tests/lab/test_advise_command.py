@@ -1,6 +1,7 @@
 """`septet advise` as a user runs it, on an application that sleeps: the real server, the real load."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,11 +71,13 @@ def test_an_application_that_answers_wrongly(tmp_path: Path) -> None:
 
 
 def test_an_application_slower_than_the_first_look(tmp_path: Path, app: str) -> None:
-    """It is slow, not broken: that is what is said, with the time."""
+    """It is slow, not broken: that is what is said, with the time, which a busy machine makes longer."""
     (tmp_path / "app_that_sleeps.py").write_text(APP.replace("0.02", "1.8"))
     result = advise(app, "--p99", "50ms", "--out", "out", cwd=tmp_path)
     assert result.returncode == 1
-    assert "septet: one request alone takes 1.8" in result.stderr
+    said = re.search(r"septet: one request alone takes (\S+) s: no model brings", result.stderr)
+    assert said, result.stderr
+    assert float(said[1]) >= 1.8
 
 
 def test_options_that_would_measure_something_else(tmp_path: Path, app: str) -> None:

@@ -24,6 +24,7 @@ SENTENCE = "</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="900" height="40"><rect width="9" height="9"/></svg>'
 WIDTHS = (390, 1280)
 SCHEMES = ("light", "dark")
+pytestmark = pytest.mark.timeout(300)  # for the pictures: 4 s of CPU time
 WAIT_MS = 60_000  # for a browser on a machine with other things to do
 
 

@@ -131,6 +131,7 @@ def texts_of(picture: dict[str, Any]) -> set[str | None]:
     return {element.text for element in svg.iter()}
 
 
+@pytest.mark.timeout(300)
 def test_files(tmp_path: Path) -> None:
     page, svg, png, charts = save(REPEATED, summaries(REPEATED), tmp_path)
     assert page.name == "report.html"

@@ -102,6 +102,12 @@ def test_busiest_stretch() -> None:
     assert busiest([], START, END, 10 * MS) == (START, START + 10 * MS)
 
 
+def test_the_margin_of_the_busiest_stretch_costs_it_no_request() -> None:
+    requests = [request(1, 10, 20), request(2, 20, 109), request(3, 60, 108)]
+    end = START + 300 * MS
+    assert busiest(requests, START, end, 100 * MS) == (START + 9 * MS, START + 109 * MS)  # a margin of 2 ms loses one
+
+
 def test_shares() -> None:
     assert shares(MAIN.intervals, START + 10 * MS, START + 30 * MS) == {State.ACCEPT: 0.5, State.RUNNING: 0.5}
     parts = list(columns(MAIN.intervals, START, END, 5))

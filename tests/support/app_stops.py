@@ -20,6 +20,9 @@ if os.environ.get("STOPS_AT_IMPORT") == "exit":
     sys.exit("deliberate: no database")
 if os.environ.get("STOPS_AT_IMPORT") == "chdir":
     os.chdir("/")
+if os.environ.get("STOPS_AT_IMPORT") == "hang":
+    journal.write("importing")
+    threading.Event().wait()
 if os.environ.get("STOPS_AT_IMPORT") == "child":
     subprocess.Popen(["sleep", "60"])
 atexit.register(lambda: journal.write(f"exit {os.getpid()}"))

@@ -8,10 +8,12 @@ import errno
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from types import TracebackType
 from typing import Self
 
@@ -19,11 +21,11 @@ from support.client import Connection, Truncated
 from support.messages import chunked, pattern, render
 from support.processes import tree
 from support.server import Server
-from support.waiting import becomes_true
+from support.waiting import becomes_true, wait_until
 
 SCRIPT = Path(__file__).parent / "septet_with_faults.py"
 
-MODE, SITE, SKIP, KIND, FIRED, ROUND = range(6)
+MODE, SITE, SKIP, KIND, FIRED, ROUND, NAME = range(7)
 OFF, RECORD, FAIL = range(3)
 MEMORY = 0
 """The kind of a MemoryError; of an OSError it is the number."""
@@ -120,7 +122,7 @@ class FaultyServer:
         self._directory = tempfile.TemporaryDirectory(prefix="septet-faults-")
         self._state = Path(self._directory.name) / "state"
         self._log = Path(self._directory.name) / "log"
-        self._state.write_bytes(bytes(24))
+        self._state.write_bytes(bytes(28))
         self.server = Server(*arguments, environment={"FAULTS_DIRECTORY": self._directory.name})
         self.server.command[1:3] = [str(SCRIPT)]
         self._round = 0
@@ -163,7 +165,8 @@ class FaultyServer:
         """From now on the call at this place fails, once, after it has been made `skip` times."""
         self._set(MODE, OFF)
         self._set(FIRED, 0)
-        for word, value in ((SITE, site.number), (SKIP, skip), (KIND, kind)):
+        name = zlib.crc32(site.name.encode())
+        for word, value in ((SITE, site.number), (NAME, name), (SKIP, skip), (KIND, kind)):
             self._set(word, value)
         self._set(MODE, FAIL)
 
@@ -246,7 +249,7 @@ def large(connection: Connection, token: str) -> None:
 def file(connection: Connection, token: str) -> None:
     connection.send(render("GET", "/files/big.bin"))
     response = connection.read_response()
-    assert response.status == 500 or response.body == pattern(3_000_017), response.status
+    assert response.status in (500, 503) or response.body == pattern(3_000_017), response.status
     finish(connection)
 
 
@@ -312,3 +315,65 @@ def recovers(server: Server, token: str, descriptors: int) -> str:
     if not becomes_true(lambda: descriptors_of_clients(server.pid) <= descriptors, 3):
         return f"{descriptors_of_clients(server.pid) - descriptors} descriptors more are open"
     return ""
+
+
+# Sweeps.
+
+#: So that a thread or a process that fails is missed at once.
+OPTIONS = {"preforked": ["--workers", "1"], "prethreaded": ["--threads", "1"]}
+
+STOP_S = 60
+"""The server's time for a graceful stop, which is longer than a test waits: no fault may leave behind what a stop
+waits for."""
+
+Fault = tuple[str, Site, int]
+"""The visit, the call, and the error."""
+
+
+def sweep(model: str, interface: str, static_tree: object, count: int | None, seed: str, only_c: bool) -> None:
+    """Make `count` calls fail (None: all), one after the other. `only_c`: of the calls into C alone."""
+    options = [*OPTIONS.get(model, []), "--limit-concurrency", "1", "--static", f"/files={static_tree}"]
+    options += ["--graceful-timeout", str(STOP_S)]
+    with FaultyServer(f"support.apps_{interface}:app", "--model", model, *options) as faulty:
+        server = faulty.server
+        chosen = sample(list(dict(possible_faults(faulty, only_c)).values()), count, seed)
+        descriptors = descriptors_of_clients(server.pid)
+        processes = {process.pid for process in tree(server.pid)}
+        fired = 0
+        for number, (name, site, kind) in enumerate(chosen):
+            faulty.arm(site, kind)
+            what = f"{name}: {site.place} {site.name}, {os.strerror(kind) if kind else 'memory'}"
+            try:
+                pay(server, VISITS[name], f"v{number}", timeout_s=5)
+            except AssertionError as error:
+                raise AssertionError(f"{what}: {error}") from error
+            fired += faulty.disarm()
+            wrong = recovers(server, f"w{number}", descriptors)
+            assert not wrong, f"{what}: {wrong}\n{server.stderr()[-3000:]}"
+        assert model == "forking" or {process.pid for process in tree(server.pid)} == processes
+        assert fired >= len(chosen) * 0.5, "the calls are those of the visits"
+
+
+def possible_faults(faulty: FaultyServer, only_c: bool) -> "list[tuple[tuple[str, int], Fault]]":
+    """What may fail in the visits, each call once for each error."""
+    found: list[tuple[tuple[str, int], Fault]] = []
+    for name, visit in VISITS.items():
+        for _ in range(2):  # the first brings with it what is made once
+            pay(faulty.server, visit, "warm", timeout_s=5)
+            wait_until(lambda: is_well(faulty.server, "well"), "the server has done with the visit")
+        sites = faulty.record(lambda visit=visit: pay(faulty.server, visit, "recorded", timeout_s=5))  # type: ignore[misc]
+        wait_until(lambda: is_well(faulty.server, "well"), "the server has done with the visit")
+        tried = [site for site in sites if site.in_c] if only_c else sites
+        found += [((site.place, kind), (name, site, kind)) for site in tried for kind in site.kinds()]
+    return found
+
+
+def sample(found: list[Fault], count: int | None, seed: str) -> list[Fault]:
+    """Half of them system calls."""
+    if count is None:
+        return found
+    random = Random(seed)
+    calls = [fault for fault in found if fault[2]]
+    others = [fault for fault in found if not fault[2]]
+    half = min(len(calls), count // 2)
+    return random.sample(calls, half) + random.sample(others, count - half)

@@ -17,6 +17,13 @@ engine_decides = pytest.mark.parametrize("model", [ENGINE_MODEL])
 each_style = pytest.mark.parametrize("model", STYLES)
 
 
+def with_one_interface(models: Iterable[str] = MODELS) -> pytest.MarkDecorator:
+    """Each of `models`, for what the application has no part in: with WSGI, and for a model of each style with ASGI."""
+    chosen = tuple(models)
+    pairs = [*product(chosen, ["wsgi"]), *product([model for model in STYLES if model in chosen], ["asgi"])]
+    return pytest.mark.parametrize(("model", "interface"), pairs)
+
+
 def cases(
     names: str, *, everywhere: Iterable[object] = (), once: Iterable[object] = (), models: Iterable[str] = MODELS
 ) -> pytest.MarkDecorator:
@@ -27,3 +34,8 @@ def cases(
 
 def _listed(case: object) -> tuple[object, ...]:
     return case if isinstance(case, tuple) else (case,)
+
+
+def name(part: tuple[str, ...] | str) -> str:
+    """The id of a parameter that is a model with its options, or an interface."""
+    return part if isinstance(part, str) else " ".join(part)

@@ -15,6 +15,7 @@ import mmap
 import os
 import pkgutil
 import sys
+import zlib
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -40,9 +41,12 @@ MODULES = (
 )
 
 #: Words of the file `state`.
-MODE, SITE, SKIP, KIND, FIRED, ROUND = range(6)
-WORDS = 6
+MODE, SITE, SKIP, KIND, FIRED, ROUND, NAME = range(7)
+WORDS = 7
 OFF, RECORD, FAIL = range(3)
+
+_without_memory: type[BaseException] = vars(builtins)[os.environ.get("FAULTS_MEMORY_AS", "MemoryError")]
+"""What is raised by calls of which it is said that they lack memory."""
 
 _directory = Path(os.environ["FAULTS_DIRECTORY"])
 _sites: list[str] = []
@@ -57,17 +61,22 @@ _log = os.open(_directory / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O
 def may_fail(function: Any, site: int) -> Any:
     """The function that is about to be called at this place; or an exception."""
     mode = _state[MODE]
-    if mode == FAIL and _state[SITE] == site:
+    # By its name too, as at one place different functions are called, for instance callbacks.
+    if mode == FAIL and _state[SITE] == site and _state[NAME] == zlib.crc32(_name(function).encode()):
         if _state[SKIP]:
             _state[SKIP] -= 1
             return function
         _state[MODE] = OFF
         _state[FIRED] += 1
         kind = _state[KIND]
-        raise OSError(kind, f"deliberate: {os.strerror(kind)}") if kind else MemoryError("deliberate")
+        raise OSError(kind, f"deliberate: {os.strerror(kind)}") if kind else _without_memory("deliberate")
     if mode == RECORD:
         _record(function, site)
     return function
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__qualname__", "") or type(function).__name__
 
 
 def _record(function: Any, site: int) -> None:
@@ -77,9 +86,8 @@ def _record(function: Any, site: int) -> None:
         _seen.clear()
     if site not in _seen:
         _seen.add(site)
-        name = getattr(function, "__qualname__", "") or type(function).__name__
         in_c = int(not hasattr(function, "__code__") and not hasattr(getattr(function, "__func__", None), "__code__"))
-        os.write(_log, f"{_round} {site} {in_c} {name} {_sites[site]}\n".encode())
+        os.write(_log, f"{_round} {site} {in_c} {_name(function)} {_sites[site]}\n".encode())
 
 
 class _Calls(ast.NodeTransformer):

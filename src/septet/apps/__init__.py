@@ -4,11 +4,11 @@ A *called* application (WSGI, static files) becomes a function from an exchange 
 the first part of the answer, and the model pulls the other parts. An *awaited* application (ASGI) becomes a coroutine
 for each exchange. No interface knows the process model: it sees an `exchange.Exchange` and nothing else of the server.
 
-    loading       module:attribute -> application, and its interface
-    site          which application or directory answers a path
+    loading       finds an application by module:attribute, and detects its interface
+    site          finds the application or directory that answers a path
     wsgi          WSGI (PEP 3333); _call: one call of the application
-    asgi          ASGI 3; _channel: receive and send; _messages: what they carry; _lifespan: start and end
+    asgi          ASGI 3; _channel: receive and send; _messages: checks messages; _lifespan: start and end
     static/       files of a directory
     _files        open files that are part of an answer
-    _diagnostics  what the log says about applications that raise
+    _diagnostics  log messages about applications that raise
 """

@@ -14,11 +14,11 @@ from septet.http.cache import BoundedCache
 from septet.http.head import response_head, with_length
 
 SURPLUS_BYTES = 1 << 20
-"""Bytes that an application may give after its answer is complete for the client, counting `PART_BYTES` more for each
-part. Most applications end within this bound; an endless one gets ClientGone, which is an OSError."""
+"""Bytes that an application may still give after its answer is complete for the client; they are dropped. Most
+applications end within this bound; an endless one gets ClientGone, which is an OSError."""
 
 PART_BYTES = 64
-"""Bytes that each part counts beside its content, so that endless empty parts reach a bound as well."""
+"""Bytes that each part counts in addition to its content, so that endless empty parts reach SURPLUS_BYTES as well."""
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = Iterable[tuple[str, str]]
@@ -69,7 +69,7 @@ class Call:
         if the application has kept them."""
         self.head: ResponseHead | None = None
         self.wrote = False
-        """`write` was called."""
+        """True once `write` was called with content."""
         self._surplus = 0
         """Bytes that the application wrote after its answer was complete for the client."""
 
@@ -126,7 +126,11 @@ class Call:
         return self.head
 
     def response(self, iterable: Iterable[bytes]) -> Response:
-        """The answer, with its first part that is not empty: until then the application may still change the status."""
+        """Make the answer from the application's iterable, up to its first part that is not empty.
+
+        Until then the application may still change the status. Raises what the application raises, after closing the
+        iterable.
+        """
         parts = IterableParts(self, getattr(iterable, "close", None))
         try:
             if isinstance(iterable, FileWrapper) and not self.wrote:
@@ -163,7 +167,7 @@ def delivery_of(exchange: Exchange) -> Delivery:
 
 
 def _is_single(iterable: Iterable[bytes]) -> bool:
-    """Whether the iterable is a sequence of one part, so that the answer's length is known (PEP 3333, "Handling the
+    """True if the iterable is a sequence of one part, so that the answer's length is known (PEP 3333, "Handling the
     Content-Length Header")."""
     try:
         return len(iterable) == 1  # type: ignore[arg-type]
@@ -172,7 +176,7 @@ def _is_single(iterable: Iterable[bytes]) -> bool:
 
 
 class IterableParts:
-    """The remaining parts of an application's iterable, and its `close`, which is called once."""
+    """The remaining parts of an application's iterable (a `ResponseParts`), and its `close`, which is called once."""
 
     __slots__ = ("_call", "_close", "iterator", "whole")
 
@@ -196,7 +200,7 @@ class IterableParts:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), anything else in blocks that `read` returns."""
+    """`wsgi.file_wrapper`: sends a regular file by sendfile(2), another object in blocks that its `read` returns."""
 
     def __init__(self, filelike: BinaryIO, block_size: int = 8192) -> None:
         self.filelike = filelike

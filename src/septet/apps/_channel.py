@@ -21,13 +21,13 @@ BUFFER_BYTES = 65536
 busy connection need the same memory."""
 
 HALF_CLOSED_S = 5.0
-"""Seconds from when the client sends no more until the application is told that it has left. It may still wait for its
-answer, or it may have left: only a reset would tell, which comes when something is sent. Other servers take such a
-client for gone at once."""
+"""Seconds after which the application receives `http.disconnect` for a client that has half-closed its connection.
+Such a client may still wait for its answer, or may have left: only a reset would show that, and it comes when something
+is sent. Other servers treat the client as gone at once."""
 
 
 class Carrier(Protocol):
-    """What moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
+    """Moves the bytes of a channel's exchange: the connection, on a loop or in another thread."""
 
     def drive(self, want: Any) -> None:
         """Do what the exchange wants, as far as the socket allows, and continue by itself when it allows more."""
@@ -58,7 +58,7 @@ class Channel:
     def __init__(self, exchange: Exchange, carrier: Carrier) -> None:
         self._exchange = exchange
         self._request = exchange.request
-        """For the log: if the application raises after its answer, the exchange is at another request."""
+        """Kept for log messages: if the application raises after its answer, the exchange may have another request."""
         self._carrier = carrier
         self._extensions: frozenset[str] = frozenset()
         """The extensions that the application is offered, and may use."""
@@ -69,7 +69,7 @@ class Channel:
         self._surplus: int | None = None
         """Bytes that the application has sent after the channel had ended its answer; None: it has not ended it."""
         self._promised: int | None = None
-        """The Content-Length, once the answer has reached it and until an excess was reported; else None."""
+        """The Content-Length that the answer has reached, until content beyond it has been logged, once; else None."""
         self._all_read = False
         self._half_closed_at: float | None = None
         """When `receive` noticed that the client sends no more, on the loop's clock (seconds)."""
@@ -77,13 +77,13 @@ class Channel:
         self._corked = True
         """True until the application waits for the first time; the code that started it then calls `uncork`."""
         self.answered = False
-        """The answer is complete. From then on the exchange may be at the next request, and is not used any more."""
+        """True once the answer is complete: the exchange may be at the next request, and is not used any more."""
         self.disconnect_received = False
-        """The application received `http.disconnect` before its answer was complete."""
+        """True if the application received `http.disconnect` before its answer was complete."""
 
     def uncork(self) -> None:
-        """Queue what is buffered, for the caller to drive: the application waits for the first time, or has ended. From
-        now on the channel calls the carrier itself."""
+        """Give the exchange what is buffered; the caller then drives it. Called when the application waits for the
+        first time, or has ended. From now on the channel calls the carrier itself."""
         self._corked = False
         if self._buffered and not self.answered:
             self._push_buffered()
@@ -201,7 +201,10 @@ class Channel:
             await self._send_other(kind, message)
 
     def _check_turn(self, kind: str) -> bool:
-        """Raise RuntimeError or ClientGone if content may not follow now. False: it may, but is to be discarded."""
+        """True if content may follow now; False if it must be discarded, because the client has its whole answer.
+
+        Raises RuntimeError if the application must not send content now, ClientGone if the client is gone.
+        """
         if self._head is None:
             raise RuntimeError(f"{kind} was sent before http.response.start")
         if self._surplus is not None:
@@ -235,8 +238,8 @@ class Channel:
         self._buffered_bytes += len(content) or PART_BYTES  # endless empty parts must yield to other tasks, too
 
     def _flush(self) -> None:
-        """Send what is buffered, because the application waits. If output waits already, it goes to the end of the
-        queue."""
+        """Send what is buffered, because the application waits. If earlier output still waits to be sent, it is queued
+        behind that."""
         if self._buffered and not (self.answered or self._exchange.lost):
             self._carrier.drive(self._push_buffered())
 
@@ -255,7 +258,7 @@ class Channel:
         return self._push(content)
 
     def _push(self, content: bytes | FileRegion) -> Any:
-        """Give the exchange a part of the answer that is not the last; gives the next want."""
+        """Give the exchange a part of the answer that is not the last; returns the exchange's next want."""
         exchange = self._exchange
         if exchange.responding:
             want = exchange.push(content, False)
@@ -274,7 +277,7 @@ class Channel:
         return want
 
     def _finish(self, content: bytes) -> None:
-        """Pass on the last part."""
+        """Give the exchange the last part of the content. If trailers were announced, they are due now."""
         exchange = self._exchange
         if self._trailers is not None:
             self._buffer(content)
@@ -295,7 +298,7 @@ class Channel:
         self._end(want)
 
     def _end(self, want: Any) -> None:
-        """The application has given its whole answer: drive it, and wake what waits."""
+        """Called when the application has given its whole answer: drive `want`, and wake everything that waits."""
         self.answered = True
         if not self._corked:
             self._carrier.drive(want)

@@ -1,4 +1,4 @@
-"""What the log says about a request whose application raised, or that asks for a WebSocket (RFC 6455).
+"""Log messages about requests whose application raised, and requests that ask for a WebSocket (RFC 6455).
 
 There is no WebSocket here yet. Such a request reaches the application as an ordinary GET, as RFC 9110 section 7.8
 allows for an Upgrade field that is ignored. Most frameworks have no such page and answer 404, WebSocket libraries
@@ -21,7 +21,7 @@ _MAX_PATH_SHOWN = 100
 
 
 def asks_for_websocket(request: Request) -> bool:
-    """Whether the request is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
+    """True if the request is the opening handshake of a WebSocket (RFC 6455 section 4.1)."""
     return request.upgrade is not None and request.upgrade.lower() == b"websocket" and request.method == "GET"
 
 
@@ -41,10 +41,18 @@ def warn_of_websocket(request: Request) -> None:
 def log_raised(request: Request, error: BaseException, client_left: bool = False) -> None:
     """Log an exception that came out of the application. Call it in the `except` block that caught the exception.
 
-    The level says who is at fault. `client_left`: the application was told that its client is gone, and frameworks
-    raise exceptions of their own then. Where a WebSocket was asked for, one line without a traceback is enough.
+    The level depends on the cause: debug or info if the client left, else error. `client_left`: the application has
+    received `http.disconnect`, after which frameworks raise exceptions of their own. For a request of a WebSocket the
+    message is one line without a traceback.
     """
     at = f"{request.method} {request.target.decode('ascii')}"
+    try:
+        _log_by_fault(request, error, client_left, at)
+    except BaseException:  # the exception is an object of the application's, and may raise whatever is asked of it
+        log.error("the application raised %s at %s, which cannot be shown", type(error).__name__, at)
+
+
+def _log_by_fault(request: Request, error: BaseException, client_left: bool, at: str) -> None:
     if isinstance(error, ClientGone):
         log.debug("the client went away at %s: %s", at, error)
     elif client_left or stems_from_client(error):

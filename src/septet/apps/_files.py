@@ -19,27 +19,31 @@ class OwnedDescriptor:
 
     __slots__ = ("number",)
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int = -1) -> None:
         self.number = number
 
     def __del__(self) -> None:
-        os.close(self.number)
+        if self.number >= 0:
+            os.close(self.number)
 
 
 def owned(descriptor: int) -> OwnedDescriptor:
-    """An owner for a descriptor that was just opened. Closes it and raises MemoryError if there is no memory for
-    one."""
+    """Make the owner of a descriptor that was just opened. If that raises, the descriptor is closed."""
     try:
-        return OwnedDescriptor(descriptor)
-    except MemoryError:
+        owner = OwnedDescriptor()
+    except BaseException:
         os.close(descriptor)
         raise
+    owner.number = descriptor
+    return owner
 
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
-    """A file from its position to its end; None if sendfile(2) would send other bytes than `read` returns, or if no
-    descriptor is free. (Files in /proc and /sys report a size of 0 or a maximum, and no blocks on a disk; they must be
-    read.)"""
+    """The region of a file from its position to its end, for sendfile(2).
+
+    None if sendfile(2) would send other bytes than `read` returns, or if no descriptor is free. (Files in /proc and
+    /sys report a size of 0 or a maximum, and no blocks on a disk; they must be read.)
+    """
     file: Any = filelike.file if isinstance(filelike, tempfile._TemporaryFileWrapper) else filelike
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO:

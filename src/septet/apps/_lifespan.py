@@ -9,6 +9,7 @@ counts as a failed start.
 import asyncio
 import logging
 
+from septet import forked
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
 from septet.apps.loading import exit_message
@@ -18,7 +19,7 @@ log = logging.getLogger("septet")
 
 
 class Lifespan:
-    """The application's start and end, on the loop on which `startup` is awaited."""
+    """Runs the startup and the shutdown of an ASGI application, on the loop on which `startup` is awaited."""
 
     def __init__(self, asgi: Asgi) -> None:
         self._asgi = asgi
@@ -26,11 +27,11 @@ class Lifespan:
         self._answers: asyncio.Queue[Message | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._event_received = False
-        """The application has received an event."""
+        """True once the application has received an event."""
         self._error: BaseException | None = None
-        """What the application raised before it answered `lifespan.startup`."""
+        """The exception that the application raised before it answered `lifespan.startup`."""
         self.supported = False
-        """The application has answered `lifespan.startup`."""
+        """True once the application has answered `lifespan.startup`."""
 
     async def startup(self) -> None:
         """Run the application's startup. Raises Refused if it reports that it cannot start, Failed if it raises."""
@@ -71,11 +72,15 @@ class Lifespan:
         return event
 
     async def _run(self) -> None:
-        """Run the application. What it raises, SystemExit included, must not escape into the loop."""
+        """Run the application in its task. Its exceptions, SystemExit included, are kept or logged, not raised."""
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._asgi.state}
         try:
             await self._asgi.application(scope, self._receive, self._answers.put)
+            if forked.by_application:
+                forked.exit_child()
         except BaseException as error:
+            if forked.by_application:  # a child that the application has forked must not go on as the server
+                forked.exit_child(error)
             if not self.supported:
                 self._error = error
             elif not isinstance(error, asyncio.CancelledError):  # its loop cancels it at the end

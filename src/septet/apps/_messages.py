@@ -18,7 +18,7 @@ Message = MutableMapping[str, Any]
 
 
 def head_of(message: Message) -> ResponseHead:
-    """The head of the answer in `http.response.start`."""
+    """Make the head of the answer from `http.response.start`."""
     fields = message.get("headers", ())
     try:
         key = message["status"], tuple(fields)
@@ -46,7 +46,7 @@ def _new_head(status: int, fields: Fields) -> ResponseHead:
 
 
 def fields_of(message: Message) -> Fields:
-    """The `headers` of a message, which may be any iterable of pairs of bytes."""
+    """The `headers` of a message as a tuple; there they may be any iterable of pairs of bytes."""
     return tuple((_bytes(name), _bytes(value)) for name, value in message.get("headers", ()))
 
 
@@ -63,7 +63,7 @@ def hints_of(message: Message) -> Fields:
 
 
 def region_of(message: Message) -> FileRegion:
-    """The stretch of a file in `http.response.zerocopysend`. Moves the file's position as if the stretch had been read.
+    """The region of a file in `http.response.zerocopysend`. Moves the file's position as if the region had been read.
 
     The region has a descriptor of its own, because the application may close the file at any time. Raises ValueError or
     OSError if the file is not a regular one.
@@ -127,4 +127,4 @@ class Trailers:
         self.wanted = b"trailers" in [word.lower() for word in accepted]
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
         self.due = False
-        """The content is complete."""
+        """True once the content is complete, so that the fields may follow."""

@@ -1,7 +1,7 @@
 """ASGI 3 (specification version 2.4, HTTP): a coroutine that is given a scope, `receive` and `send`.
 
 A `Cycle` is one request and its answer. The model creates it and runs it as a task. `_channel` has `receive` and
-`send`, `_messages` what the messages mean.
+`send`, `_messages` checks the messages.
 """
 
 import logging
@@ -21,7 +21,7 @@ Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 EXTENDED = ("http.response.early_hint", "http.response.trailers")
-"""Extensions that are offered only if the client understands interim answers and trailers: `Exchange.extended`."""
+"""Extensions that are offered only if `Exchange.extended`: the client understands interim answers and trailers."""
 
 
 class Asgi:
@@ -35,7 +35,7 @@ class Asgi:
         self.state: dict[str, Any] = {}
 
     def scope(self, exchange: Exchange) -> Scope:
-        """A new scope. The application may change everything in it without an effect on other requests."""
+        """Make the scope of a request. The application may change everything in it without effect on other requests."""
         request = exchange.request
         try:
             scope: Scope = request.derived[self].copy()
@@ -74,7 +74,7 @@ class Cycle(Channel):
     __slots__ = ()
 
     async def run(self, asgi: Asgi) -> None:
-        """Run the application to its end. What it raises is logged, and becomes a 500 or a cut connection."""
+        """Run the application to its end. An exception is logged, and becomes a 500 or a cut connection."""
         exchange = self._exchange
         self._extensions = asgi.extensions
         try:
@@ -88,8 +88,9 @@ class Cycle(Channel):
         else:
             if not (self.answered or exchange.lost or self.disconnect_received):
                 log.error("the application returned without a whole answer at %s", self._described())
-        if not self.answered:
-            self.fail()
+        finally:  # also when what the application has raised raises while it is logged
+            if not self.answered:
+                self.fail()
 
     def _described(self) -> str:
         return f"{self._request.method} {self._request.target.decode('ascii')}"

@@ -12,10 +12,11 @@ from septet.errors import Failed, SeptetError, UsageError
 
 
 def load(name: str, app_dir: str, factory: bool) -> Any:
-    """The application named by `name` (`module:attribute`); `app_dir` is searched first. `factory`: call the attribute.
+    """Import the application that `name` (`module:attribute`) names; `app_dir` is searched first.
 
-    Raises UsageError if there is no such module or attribute, or it is not callable. What the module or the factory
-    raises becomes Failed, with its traceback.
+    `factory`: the attribute is called without arguments to get the application. Raises UsageError if there is no such
+    module or attribute, or the application is not callable. An exception of the module or the factory becomes Failed,
+    with its traceback.
     """
     module_name, _, attribute = name.partition(":")
     directory = os.path.abspath(app_dir)
@@ -54,7 +55,7 @@ def _call_factory(name: str, factory: Callable[[], Any]) -> Any:
 
 
 def exit_message(error: SystemExit) -> str:
-    """What the application gave to sys.exit, as Python would print it."""
+    """The text that the application gave to sys.exit, as Python would print it, or a sentence with its status."""
     return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
 
 
@@ -95,7 +96,7 @@ def _candidates(module: Any) -> str:
 
 
 def interface(application: Any) -> str:
-    """ "wsgi" or "asgi": a coroutine function, or three parameters, is ASGI; anything else is WSGI."""
+    """Detect the interface: "asgi" for a coroutine function, or for three required parameters; else "wsgi"."""
     call = application if inspect.isroutine(application) else type(application).__call__
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         return "asgi"

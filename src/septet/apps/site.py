@@ -25,8 +25,7 @@ class Site:
 
     @property
     def called(self) -> bool:
-        """Whether everything here is called, not awaited. Such code must not wait for a request's body on an event
-        loop."""
+        """True if everything here is called, not awaited. On an event loop such code must not wait for a body."""
         return self.asgi is None
 
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:

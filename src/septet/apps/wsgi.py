@@ -21,12 +21,12 @@ Environ = dict[str, Any]
 READ_SIZE = 65536
 
 REMEMBERED_SERVERS = 64
-"""Addresses of the server for which templates are kept with one head. A wildcard listener accepts clients at every
-address of the machine, which may be a whole network's."""
+"""Most addresses of the server for which one head keeps templates of the environment. A wildcard listener accepts
+clients at every address of the machine, and these may be a whole network's."""
 
 REMEMBERED_FIELDS = 1024
 REMEMBERED_FIELD = 256
-"""Bytes of name and value together."""
+"""Longest header field whose variable is remembered, in bytes of name and value together."""
 
 _UNIX = "localhost", "80"
 """SERVER_NAME and SERVER_PORT on a unix socket: PEP 3333 forbids empty values."""
@@ -128,8 +128,8 @@ class Wsgi:
 
 
 def _joined(fields: Fields) -> Environ:
-    """Variables of fields of which some come more than once: values are joined by a comma (RFC 9110 section 5.3),
-    cookies by a semicolon (RFC 6265 section 5.4)."""
+    """The variables of header fields, some of which come more than once: their values are joined by a comma (RFC 9110
+    section 5.3), those of cookies by a semicolon (RFC 6265 section 5.4)."""
     variables: Environ = {}
     for field in fields:
         key, text = _variables[field]
@@ -163,9 +163,10 @@ _known_key = lru_cache(1024)(_key)
 
 
 class _Incoming(io.RawIOBase):
-    """`wsgi.input` where the application may wait: reads the body as it comes. Raises ClientGone.
+    """`wsgi.input` where the application may wait: reads the body as it comes.
 
-    Raises ValueError when the answer is complete, as a closed file does: the next bytes belong to the next request.
+    Reading raises ClientGone if the client is gone, and ValueError after the answer is complete, as a closed file does:
+    the next bytes belong to the next request.
     """
 
     def __init__(self, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""The applications that can be measured by a single word: the guestbook, and small ones that isolate one cause."""
+"""The applications that APP can name with one word: the guestbook, and small ones that isolate one cause of cost."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _CAUSES = "septet.examples.causes"
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application to serve."""
+    """An application that the lab can have served, and where it is requested."""
 
     name: str
     words: tuple[str, ...]
-    """The arguments of `septet serve`."""
+    """The arguments with which `septet serve` serves it: MODULE:ATTRIBUTE, or --static and its value."""
     path: str = "/"
-    """What users request by default."""
+    """The path that users request unless --path names another."""
 
     @property
     def is_callable(self) -> bool:
-        """Whether it is MODULE:ATTRIBUTE, which any server can serve, and not static files."""
+        """True for MODULE:ATTRIBUTE, which other servers can serve as well; False for static files."""
         return not self.words[0].startswith("--")
 
 
 def application(name: str | None) -> Application:
-    """The application of that name: without a name the guestbook, for a known word a small one, else the user's.
+    """Return the application that APP names: a word of `SMALL`, "static", or MODULE:ATTRIBUTE; None: the guestbook.
 
-    Raises UsageError for an unknown word.
+    Raises UsageError for any other text.
     """
     if name is None or name == GUESTBOOK:
         return Application(GUESTBOOK, (GUESTBOOK,), GUESTBOOK_PATH)

@@ -1,4 +1,4 @@
-"""Arguments of the command line that several verbs take: their types and checks.
+"""Types and checks of command-line arguments that several verbs take.
 
 All functions raise UsageError for wrong values.
 """
@@ -32,11 +32,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
 OURS = ("model", "bind")
-"""Options of `septet serve` that the measurement sets."""
+"""Options of `septet serve` that the measurement itself sets, so that --serve-option must not."""
 
 
 class Span(Finite):
-    """A span of time in seconds, or with a unit: 90, 90s, 4m, 1h."""
+    """A duration, such as 90, 90s, 4m or 1h, converted to seconds; a number without a unit is in seconds."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         text = str(value).strip()
@@ -51,14 +51,14 @@ SPAN = Span(min=0, min_open=True)
 
 
 def path(text: str | None, default: str) -> str:
-    """--path: the path that users request."""
+    """Check --path, which must begin with /, and return it; `default` when the option was not given."""
     if text is not None and not text.startswith("/"):
         raise UsageError(f"--path: {text!r} does not begin with /")
     return text or default
 
 
 def scenario(file: Path | None) -> Path | None:
-    """--scenario: the absolute path of the file, after a check of its content."""
+    """Check the content of the --scenario file and return its absolute path; None when the option was not given."""
     if file is None:
         return None
     try:
@@ -69,7 +69,7 @@ def scenario(file: Path | None) -> Path | None:
 
 
 def serve_options(texts: tuple[str, ...], ours: tuple[str, ...] = OURS) -> tuple[str, ...]:
-    """--serve-option: the words as a shell splits them. Options among `ours` are refused."""
+    """Split the values of --serve-option into words as a shell does. The options that `ours` names are refused."""
     try:
         words = tuple(word for text in texts for word in shlex.split(text))
     except ValueError as error:
@@ -81,7 +81,7 @@ def serve_options(texts: tuple[str, ...], ours: tuple[str, ...] = OURS) -> tuple
 
 
 def expect_length(text: str | None) -> int | None:
-    """--expect-length: bytes, ANY_LENGTH, or None when the option was not given."""
+    """Parse --expect-length: a number of body bytes, ANY_LENGTH for "any"; None when the option was not given."""
     if text is None:
         return None
     if text == "any":
@@ -92,7 +92,7 @@ def expect_length(text: str | None) -> int | None:
 
 
 def cpus(text: str | None) -> tuple[int, ...]:
-    """--cpus: the numbers, each once; empty when the option was not given."""
+    """Parse --cpus: the numbers of the CPUs in the given order, without duplicates; empty when it was not given."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if not all(word.isascii() and word.isdigit() for word in words):
         raise UsageError(f"--cpus: {text!r} is not a list of whole numbers, such as 2,3")

@@ -77,7 +77,7 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tup
 
 
 def _check_answer(experiment: Experiment, status: int) -> None:
-    """Raises Failed when every request would be an error."""
+    """Raise Failed for a status of 400 or more: every request would be an error. A scenario requests other paths."""
     if status >= 400 and experiment.scenario is None:
         raise Failed(f"{experiment.path} is answered with status {status}; --path names what the users ask for")
 
@@ -144,7 +144,7 @@ def write(recorded: Results, experiment: Experiment) -> None:
 
 
 def interrupted(directory: Path) -> tuple[Results, Experiment]:
-    """The interrupted experiment in the directory, to be resumed. Raises Failed when there is none."""
+    """Read the experiment in the directory, to resume it. Raises Failed when there is none, or it is finished."""
     recorded = results.read(directory / results.NAME)
     if recorded["finished"] is not None:
         raise Failed(f"{directory} holds an experiment that is finished")

@@ -157,7 +157,7 @@ def _two_pages(app: str | None, options: dict[str, Any]) -> int:
 
 
 def _check_unchanged(context: click.Context) -> None:
-    """Raises UsageError for options beside --resume: an experiment is resumed with the options that it began with."""
+    """Raise UsageError for options given with --resume: the experiment keeps the options that it began with."""
     given = [
         "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
         for each in context.command.params
@@ -169,7 +169,7 @@ def _check_unchanged(context: click.Context) -> None:
 
 
 def _check_repeats(context: click.Context) -> None:
-    """Raises UsageError when both a number of repeats and a time are given."""
+    """Raise UsageError when both --for and --repeats are given."""
     if context.params["for_s"] is not None and not _is_default("repeats"):
         raise UsageError("--for: it repeats as often as it takes, so without --repeats")
 

@@ -17,9 +17,10 @@ NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
 def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list[str]:
-    """Sentences without a full stop, the most serious first; cells with one reason share a sentence.
+    """Return the caveats as sentences without a full stop, the most serious first.
 
-    `cells` are the summaries of the results; `doubt_mark` is the mark of figures that are not valid.
+    Cells with the same reason share a sentence. `cells` are the summaries of the results; `doubt_mark` is what tables
+    print after a figure that is not valid.
     """
     axis = sorted({cell.users for cell in cells})
     sentences = _grouped(cells, axis, "failed", "failed")
@@ -33,7 +34,7 @@ def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list
 
 
 def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
-    """A sentence for each set of swept options that some models do not take."""
+    """Sentences that name the models that do not take a swept option; models that lack the same ones share one."""
     models: dict[str, list[str]] = {}
     for model, options in lacking.items():
         models.setdefault(enumerated([f"--{option}" for option in options]), []).append(model)
@@ -44,7 +45,7 @@ def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
-    """The contenders and numbers of users of cells; contenders with the same numbers share a clause."""
+    """The contenders and numbers of users of the cells as text, such as "poll and epoll at 500 users; ..."."""
     labels: dict[str, list[Summary]] = {}
     for cell in cells:
         labels.setdefault(cell.label, []).append(cell)
@@ -55,9 +56,9 @@ def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
-    """A sentence for each reason and set of users, with all contenders that it concerns.
+    """A sentence for each reason that cells have this verdict and each set of users, with all contenders concerned.
 
-    Reasons of one contender that differ only in their numbers count as one; the reason of a failure is told as it is.
+    Reasons of one contender that differ only in their numbers count as one, but not the reasons of failures.
     """
     affected: dict[tuple[str, str], list[Summary]] = {}
     for cell in cells:
@@ -73,7 +74,7 @@ def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words:
 
 
 def _merged(reasons: Sequence[str]) -> str:
-    """The first of sentences that differ only in their numbers, with the range of each number."""
+    """Merge sentences that differ only in their numbers: each number becomes its range, such as "3 to 5"."""
     ranges = map(_range, zip(*map(NUMBER.findall, reasons), strict=True))
     return NUMBER.sub(lambda _: next(ranges), reasons[0])
 
@@ -88,7 +89,7 @@ def _users(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def spans(users: Sequence[int], axis: Sequence[int]) -> str:
-    """Numbers of users as text; three or more that are neighbours on the axis become a range."""
+    """Numbers of users as text. `axis` has all numbers in order; three or more neighbours on it become a range."""
     places = sorted(axis.index(number) for number in set(users))
     words: list[str] = []
     for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0]):

@@ -20,20 +20,21 @@ from septet.errors import Failed
 from septet.lab.load import ANY_LENGTH, Plan
 
 Receive = Callable[[str, dict[str, Any]], None]
+"""Called with the name and the details of each event of the load generator."""
 Load = Callable[[Plan, Receive, Path | None], dict[str, Any]]
-"""`load` below, or a load from elsewhere."""
+"""A function that carries out a plan and returns its figures: `load` below, or `Cluster.load_cell`."""
 
 
 class LoadLost(Failed):
-    """A worker that sends the load has gone: the run says nothing about the server and must be repeated."""
+    """A worker of the cluster that sends the load was lost: the run says nothing about the server; repeat it."""
 
 
 GRACE_S = 60.0
-"""Time beyond the plan: thousands of connections take long to open and to close."""
+"""Seconds beyond its plan after which the generator is killed: opening and closing thousands of connections is slow."""
 
 
 def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> list[str]:
-    """The command that repeats the load by hand, for results files."""
+    """Return the command that repeats the load by hand, for results.json; `cluster` is the value of --cluster."""
     if cluster is None:
         return command(plan, scenario)
     words = command(replace(plan, expect_length=None), scenario)
@@ -46,7 +47,7 @@ def shell_command(plan: Plan, scenario: Path | None, cluster: str | None) -> lis
 
 
 def command(plan: Plan, scenario: Path | None = None) -> list[str]:
-    """The command that starts the generator."""
+    """Return the command that starts the generator in a process on this machine."""
     words = [sys.executable, "-m", "septet.lab.load", plan.url, "--users", str(plan.users), "--mode", plan.mode]
     times = {"warmup": plan.warmup_s, "duration": plan.duration_s, "timeout": plan.timeout_s}
     for name, seconds in times.items():

@@ -32,22 +32,22 @@ class OtherServer:
 
     name: str
     command: str
-    """A template."""
+    """The command line as a template for `str.format`: {host}, {port}, {app} and swept options are filled in."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names that the template has to be given."""
+        """The names in braces in the template, each of which needs a value."""
         return frozenset(name for _, name, _, _ in string.Formatter().parse(self.command) if name is not None)
 
     def words(self, values: Mapping[str, object]) -> list[str]:
-        """The words of the command. They are split before values are filled in, since a value may contain a space."""
+        """Fill in the template; returns the command as a list of words. A value with a space stays in its word."""
         words = [word.format_map(values) for word in shlex.split(self.command)]
         return [sys.executable, *words[1:]] if words[0] == "python" else words
 
 
 def read(text: str, sweeps: frozenset[str] = frozenset()) -> tuple[OtherServer, ...]:
-    """The servers that `--servers` names: all of a TOML file, or some of the examples, with commas between them.
+    """Return the servers that `--servers` names: all of a TOML file, or some of our examples, separated by commas.
 
     Raises UsageError for errors in the file, and for names that are not among the examples.
     """

@@ -1,4 +1,4 @@
-"""What is shown while `septet bench` runs: the table as it fills, or plain lines where there is no terminal."""
+"""Shows the progress of `septet bench`: the table as it fills, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Display(Protocol):
     def begin(self, run: Run) -> None: ...
 
     def receive(self, event: str, details: dict[str, Any]) -> None:
-        """An event of the load generator in the present run."""
+        """Show an event of the load generator ("measuring", "progress", ...) in the present run."""
 
     def end(self, run: Run, record: dict[str, Any]) -> None: ...
 
     def tell(self, state: str) -> None:
-        """What is decided, and what is still open."""
+        """Show `state`, a sentence on which contenders are decided and which are open; see `ranking.state`."""
 
 
 @contextmanager
 def display(experiment: Experiment, runs: int | None) -> Iterator[Display]:
-    """The display for standard error, a table on a terminal and lines elsewhere, for so many runs (None: not known)."""
+    """Yield a display on standard error: a table on a terminal, lines elsewhere. `runs` is None when not known."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines(runs)
@@ -143,7 +143,7 @@ class Board:
         return Group(table, self._progress, *([Text(self._state, style="dim")] if self._state else []))
 
     def _curve(self, label: str, top: float) -> str:
-        """The rates so far over the numbers of users, as a row of blocks; the highest block is `top`."""
+        """The median rates so far as a row of blocks, one for each number of users; the highest block is `top`/s."""
         points = [self._rates.get((label, users)) for users in self._experiment.users]
         return "".join(
             BLOCKS[min(len(BLOCKS) - 1, int(median(rates) / top * len(BLOCKS)))] if rates else " " for rates in points

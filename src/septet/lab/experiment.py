@@ -1,4 +1,4 @@
-"""What `septet bench` measures: a grid of cells, each of which is run several times.
+"""The experiment of `septet bench`: a grid of cells, each of which is run several times.
 
 A cell is one contender (a process model, or another server) in one setting of the swept options at one number of users.
 Each repeat, or round, visits all cells in a random order of its own, so that other work of the machine, such as a
@@ -26,7 +26,7 @@ __all__ = ["GUESTBOOK", "GUESTBOOK_PATH", "STORE", "Cell", "Experiment", "Run"]
 STORE = "GUESTBOOK_STORE"
 
 Setting = tuple[tuple[str, str], ...]
-"""Swept options and their values."""
+"""(name, value) of each swept option of `septet serve`; names are without the leading --."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Run:
 
 
 def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
-    """Numbers of users in random order, and in each the cells in random order: who is compared is near in time."""
+    """Shuffle the numbers of users, and the cells within each. Cells that are compared run soon after one another."""
     users = list(dict.fromkeys(cell.users for cell in cells))
     chance.shuffle(users)
     order: list[Cell] = []
@@ -71,21 +71,21 @@ class Experiment:
     """Process models of `septet serve`."""
     users: tuple[int, ...] = (20, 100, 500, 1000)
     app: str = GUESTBOOK
-    """Its name for people."""
+    """The name of the application in output."""
     app_words: tuple[str, ...] = (GUESTBOOK,)
-    """The arguments of `septet serve`."""
+    """The arguments with which `septet serve` serves the application."""
     path: str = GUESTBOOK_PATH
     mode: str = "close"
     """How the load generator connects: "close", "http10" or "keep-alive"."""
     duration_s: float = 1.0
     warmup_s: float = 0.5
-    """At least."""
+    """The shortest warm-up."""
     warmup_max_s: float = 2.0
     """The warm-up lasts until the rate is steady, but no longer than this."""
     timeout_s: float = 10.0
-    """For one request."""
+    """Longest time that a request may take; then it counts as an error."""
     start_timeout_s: float = 15.0
-    """For the first answer of the server."""
+    """Longest time from the start of a server to its first answer; then the run has failed."""
     stop_timeout_s: float = 5.0
     expect_length: int | None = None
     scenario: Path | None = None
@@ -99,7 +99,7 @@ class Experiment:
     seed: int = 0
     """Seed of the random order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Options of `septet serve`, and the values of each."""
+    """(name, values) of each swept option of `septet serve`; names are without the leading --."""
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The swept options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
@@ -111,14 +111,14 @@ class Experiment:
     host: str = LOOPBACK
     """The address of this machine at which servers listen and are loaded."""
     cluster: str | None = None
-    """Where the load comes from (see `septet.lab.cluster`); None: from this machine."""
+    """The value of --cluster, the workers that send the load (see `septet.lab.cluster`); None: this machine does."""
     pinned: Pinning = field(default_factory=Pinning)
     server: tuple[str, ...] = (sys.executable, "-m", "septet", "serve")
     """The beginning of the command of each model."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Experiment:
-        """The experiment that `values` gave, also after a passage through JSON."""
+        """Rebuild an experiment from the result of its method `values`, also after that was stored as JSON."""
         lists = {name: tuple(values[name]) for name in ("models", "users", "app_words", "serve_options", "server")}
         return cls(
             **{
@@ -184,7 +184,7 @@ class Experiment:
         return list(itertools.product(*swept))
 
     def _has(self, contender: str, option: str) -> bool:
-        """Whether a contender takes a swept option; another server does when its command mentions the name."""
+        """True if a contender takes a swept option; another server does if its command has the name in braces."""
         other = self._other(contender)
         return option in other.fields if other else option not in self.lacking.get(contender, ())
 
@@ -203,7 +203,8 @@ class Experiment:
         return words
 
     def environment(self, scratch: Path, cell: Cell | None = None) -> dict[str, str]:
-        """Environment variables for a server besides ours: a new store in `scratch`, unless the user named one."""
+        """Variables to add to our environment for a server. The guestbook gets a new SQLite file in the directory
+        `scratch`, unless the user named a store."""
         other = self._other(cell.model) if cell is not None else None
         variables: dict[str, str] = {}
         if other is not None:  # it may be installed beside us, in an environment that is not activated

@@ -1,4 +1,4 @@
-"""How the figures of the metrics are made from the record of a run; `septet.lab.metrics` says which there are."""
+"""Functions that compute the figures of metrics from the record of a run. `septet.lab.metrics` lists the metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Number = float | int | None
 GRAIN_MAX = 0.05
 """No figure is compared, and no sentence made, of a CPU time that may be wrong by more than this share of it."""
 Figure = Callable[[Record], Number]
+"""Computes a figure from the record of a run; None when it is not known."""
 
 
 def latency(name: str) -> Figure:
@@ -24,12 +25,15 @@ def usage(key: str) -> Figure:
 
 
 def cpu_us(key: str) -> Figure:
-    """CPU time for one answer."""
+    """A figure: microseconds of CPU time for one answer, from the CPU seconds in `usage[key]`."""
     return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
 
 
 def whole_cpu_us(record: Record) -> Number:
-    """CPU time for one answer in nanoseconds of the kernel; in ticks in results of older versions."""
+    """Microseconds of CPU time of the server for one answer, user and system time together.
+
+    From `cpu_s`, which the kernel counts in nanoseconds. Results of older versions lack it: then from ticks of 10 ms.
+    """
     if "cpu_s" in record["usage"]:
         return cpu_us("cpu_s")(record)
     return total(cpu_us("user_s"), cpu_us("system_s"))(record)
@@ -47,7 +51,7 @@ def evened(key: str) -> Figure:
 
 
 def cpu_grain(record: Record) -> float:
-    """By which share the CPU time of a run may be wrong, because part of it is counted in ticks."""
+    """The largest error of a run's CPU time as a share of it (0.05: 5 %). Part of the time is counted in ticks."""
     usage = record["usage"]
     cpu_s = usage.get("cpu_s", usage["user_s"] + usage["system_s"])
     grain_s: float = usage.get("cpu_grain_s", 2 / TICKS_PER_S * usage.get("processes", 1))
@@ -55,10 +59,10 @@ def cpu_grain(record: Record) -> float:
 
 
 def switches(key: str) -> Figure:
-    """Context switches for one answer, over the whole life of the server.
+    """A figure: context switches for one answer, over the whole life of the server; None if not all were counted.
 
     They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
-    have ended by the end of the window. wait4(2) counts those that have ended.
+    have ended by the end of the window. wait4(2) also counts those of threads and processes that have ended.
     """
 
     def figure(record: Record) -> Number:
@@ -76,7 +80,7 @@ def error_share(record: Record) -> Number:
 
 
 def total(*parts: Figure) -> Figure:
-    """The sum; None when a part of it is not known."""
+    """A figure: the sum of the parts; None when one of them is not known."""
 
     def figure(record: Record) -> Number:
         values = [value for each in parts if (value := each(record)) is not None]

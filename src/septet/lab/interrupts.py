@@ -16,7 +16,7 @@ from septet.errors import Failed
 
 @contextmanager
 def time_limit(seconds: float, reason: str) -> Iterator[None]:
-    """Raise Failed with this reason in the main thread, wherever it is, when the body takes longer.
+    """Raise Failed with this reason in the main thread when the body takes longer than `seconds` (by SIGALRM).
 
     In other threads, which have no signals, there is no limit. Time limits must not be nested.
     """
@@ -37,5 +37,5 @@ def time_limit(seconds: float, reason: str) -> Iterator[None]:
 
 
 def term_as_interrupt() -> None:
-    """From now on TERM raises KeyboardInterrupt in the main thread, from which this must be called."""
+    """Make TERM raise KeyboardInterrupt in the main thread, like INT. To be called from the main thread."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

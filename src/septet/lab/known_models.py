@@ -1,4 +1,4 @@
-"""The process models of this Septet, as `septet models` lists them, and the choice that a verb is given."""
+"""Asks `septet models` for the process models, and checks the models and options that a command line names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def model_names() -> tuple[str, ...]:
 
 
 def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
-    """The models in a list with commas, in its order; all without a list. Raises UsageError for unknown models."""
+    """Parse --models, names with commas between them; None: all known models. Raises UsageError for unknown names."""
     if wanted is None:
         return known
     chosen = tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
@@ -29,9 +29,9 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The swept options that each model does not take, by model.
+    """The swept options that each model does not take, by model; models that take all are left out.
 
-    Models differ in the options for their size: `septet models` says which of them each takes; all take the others.
+    Models differ in the options for their size (`septet models --json` lists those that each takes); all take the rest.
     Raises UsageError for an option that none of the models takes.
     """
     takes = {each["name"]: set(each["takes"]) for each in json.loads(_asked("models", "--json"))}
@@ -44,7 +44,7 @@ def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str
 
 
 def _asked(*words: str) -> str:
-    """The output of a `septet` command."""
+    """Run a `septet` command and return its standard output. Raises Failed when it fails or takes too long."""
     said = f"`septet {' '.join(words)}`"
     command = [sys.executable, "-m", "septet", *words]
     try:

@@ -16,7 +16,7 @@ from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.load import LoadError, NoListener, Plan
 
 CARRIED_SHARE_MIN = 0.95
-"""Of the offered rate; the end of a window alone costs a little."""
+"""Below this share of the offered rate a warning is printed. Not 1, as answers after the window are not counted."""
 
 
 @click.command(
@@ -82,7 +82,10 @@ def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
 
 
 def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
-    """What a reader of the table must not miss."""
+    """Warnings to print after the table: the server answered less than was offered, or answers were redirects.
+
+    `limited`: the load generator was at its limit, so that the server may not be the cause.
+    """
     offered, carried = figures.get("offered_per_s"), figures["requests_per_s"]
     if offered and carried < CARRIED_SHARE_MIN * offered:
         whom = "this server, or for the load generator" if limited else "this server"

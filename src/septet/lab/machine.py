@@ -72,19 +72,19 @@ def busy_share(seconds: float = 0.5) -> float:
 
 
 def cgroup_limits() -> dict[str, str]:
-    """The limits of this process's own control group (cgroups(7), version 2); "max" where a limit could be set."""
-    own = next(cgroups.groups(""))  # version 2 alone has all files in one directory
+    """The limits of this process's own control group (cgroups(7), version 2), by file; "max" means no limit."""
+    own = next(cgroups.groups(""))  # only version 2 has all files of a group in one directory
     return {name: text for name in CGROUP_FILES if (text := cgroups.read(own / name).strip())}
 
 
 def packages() -> dict[str, str]:
-    """The packages of this Python and their versions."""
+    """The version of each Python package that is installed here, by name."""
     found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
     return dict(sorted((name, version) for name, version in found if name))
 
 
 def _threads_per_core() -> int | None:
-    """Threads of a core; with more than 1, two CPUs may share one core and do less work than two."""
+    """Hardware threads of a core; None if not known. With more than 1, two CPUs may share a core's computing units."""
     siblings = _read("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
     if siblings is None:
         return None

@@ -15,7 +15,7 @@ from septet.lab.statistics import Estimate
 
 
 class Sight:
-    """What one sample sees of a server; read when a metric asks for it."""
+    """The state of a server at one sample. Each part is read from the kernel when a metric first asks for it."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Sight:
 
 
 class Over(Enum):
-    """How the samples of the measured window become one figure. The value is for the reference."""
+    """How the samples of the measured window become one figure. The values are the words of the reference."""
 
     PEAK = "the most at one time"
     CHANGE = "end minus beginning of the window"
@@ -63,18 +63,18 @@ class Sampled:
     read: Callable[[Sight], Number]
     over: Over
     costly: bool = False
-    """Whether reading takes so long that not every sample does it."""
+    """True if reading takes so long that only some samples do it; see `sampler.COSTLY_EVERY`."""
     unknown: Number = 0
-    """The figure when no sample had one."""
+    """The figure when no sample had a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a metric stands in the table that `septet bench` prints."""
+    """A metric's column in the table that `septet bench` prints."""
 
     heading: str
     place: int
-    """Among the columns, from the left."""
+    """Position among the columns: they are ordered by this number, from the left."""
     form: str = ",.0f"
 
 
@@ -83,37 +83,37 @@ class Chart:
     """How a metric is drawn."""
 
     name: str
-    """The name of the files, and of links within the page."""
+    """Name of the image files, without suffix, and of the anchor in report.html."""
     title: str
     subject: str = ""
-    """What sentences call it."""
+    """What sentences in the report call the metric."""
     bar: int = 0
     """Its place among the bars for one number of users; 0: no bar."""
     linear: bool = False
-    """Whether the axis is linear even where a logarithmic one would show more."""
+    """True if the axis is always linear; else it is logarithmic where that shows more."""
     unit_in_title: bool = False
     only_above_0: bool = False
-    """Whether it is drawn only if some cell has more than 0 of it."""
+    """True if it is drawn only if it is above 0 in some cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One row."""
+    """A metric: what it is, how it is measured, and where it is shown."""
 
     key: str
     """Its name in summaries, and in `usage` when it is sampled."""
     meaning: str
     unit: str = ""
-    """The unit that people read."""
+    """The unit in tables and charts."""
     per_unit: float = 1.0
-    """How many of the recorded units make one of `unit`."""
+    """Recorded values are divided by this to be in `unit`: 1000 where µs are recorded and ms shown."""
     more_is_better: bool = False
     sampled: Sampled | None = None
     figure: Figure | None = None
-    """Its value in a run; None: it is recorded and not summed up."""
+    """Computes its value from the record of a run; None: it is recorded, but summaries do not have it."""
     column: Column | None = None
     compare: str = ""
-    """Its name for `--metric`, when it has one."""
+    """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
     compare_by_default: bool = False
     chart: Chart | None = None
 

@@ -1,4 +1,4 @@
-"""The metrics of the laboratory, one row each. All that measures, sums up, prints, draws or documents them follows.
+"""The metrics of the laboratory, one row each. Sampling, summaries, tables, charts and reference are made from it.
 
 A row says what a metric is, in which unit, which way is better, how it is read from the server while it runs, how it is
 made from the record of a run, and where it is shown:
@@ -297,9 +297,9 @@ METRICS: tuple[Metric, ...] = (
 
 BY_KEY = {metric.key: metric for metric in METRICS}
 SUMMED_UP = {metric.key: metric.figure for metric in METRICS if metric.figure is not None}
-"""The figures that summaries have."""
+"""The figures that summaries have, by key of the metric."""
 SAMPLED = {metric.key: metric.sampled for metric in METRICS if metric.sampled is not None}
-"""What the sampler reads."""
+"""What the sampler reads, by key of the metric."""
 COMPARED = {metric.compare: metric for metric in METRICS if metric.compare}
 """The metrics of `septet compare`, by the names on its command line."""
 COLUMNS = [metric for metric in METRICS if metric.column is not None]
@@ -310,7 +310,7 @@ BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0
 """The metrics that have a bar for one number of users, in the order of the bars."""
 
 RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
-"""Metrics that sentences speak of."""
+"""Metrics that rankings and the sentences of reports need by name."""
 EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
 """What takes the place of RATE where the machine is disturbed, and of CPU."""
 

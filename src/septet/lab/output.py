@@ -1,4 +1,4 @@
-"""Where a verb writes its results: the directory, and a file of records that is written whole or not at all."""
+"""Writes the results of a verb: makes the output directory, and writes a file of records whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAWING = "drawing the pictures ..."
 
 
 def now() -> str:
-    """The time for files: UTC, ISO 8601, to the second."""
+    """The present time as text for results files: UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
@@ -40,9 +40,9 @@ def unwritable(directory: Path, error: OSError) -> Failed:
 
 
 def write_runs(path: Path, values: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> None:
-    """Write `values` as JSON, with `runs` as their last key, one run a line.
+    """Write `values` as JSON, with `runs` as their last key, each run on a line of its own for diff(1).
 
-    Raises OSError and leaves the old file then. One run a line, so that line tools can compare two files.
+    The file is replaced whole. If that fails, OSError is raised and the old file is unchanged.
     """
     head = json.dumps({**values, "runs": []}, indent=1)
     lines = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)

@@ -34,7 +34,8 @@ from typing import NamedTuple
 from septet.lab.statistics import LEVEL, Ratio, student
 
 DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
-"""The order is sure; the two are equal within EQUAL_WITHIN; neither can be said; the load generator was the limit."""
+"""Outcomes of a pair: its order is certain; the two are equal within EQUAL_WITHIN; neither can be said yet; the load
+generator was the limit, so that more rounds would not decide either."""
 EQUAL_WITHIN = 0.05
 TURNS_MIN = 3
 """For an interval."""
@@ -57,7 +58,9 @@ class Pair:
     behind: str
     ratio: Ratio
     outcome: str
+    """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
+    """Rounds in which both have a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,10 @@ class Standings:
 
     @property
     def tiers(self) -> list[list[str]]:
-        """The order as far as it is sure: each contender of a tier is decidedly ahead of all in later tiers."""
+        """Contenders in groups, the best first: every pair from two groups is DECIDED for the one in the earlier group.
+
+        Contenders in one group are not necessarily equal: the measurements do not separate the group further.
+        """
         found: list[list[str]] = [[]]
         for place, label in enumerate(self.order):
             before, after = self.order[:place], self.order[place:]
@@ -98,14 +104,17 @@ def standings(
     weights: Values | None = None,
     turns: int = 0,
 ) -> Standings:
-    """Rank contenders by a figure.
+    """Rank contenders by one figure, the best first, and compare every pair of them.
 
     Args:
-        values: contenders without a value are not ranked.
-        family: how many intervals hold together, these pairs included.
-        at_least: contenders of which the load generator was the limit, so that they may be better than their figures.
-        weights: of the values.
-        turns: how many turns share a server.
+        values: the figure by contender and turn; a contender without any value is left out.
+        more_is_better: False for figures such as latency, where the smallest value is best.
+        family: number of comparisons that share the error rate of 5 % (Bonferroni), including the pairs compared here;
+            a larger number widens the intervals, so that fewer pairs are DECIDED.
+        at_least: contenders that the load generator held back, and that may be better than measured; a lead over one
+            of them is LIMITED, never DECIDED.
+        weights: of the values; 1 without them.
+        turns: how many turns in a row share a server; 0: none do.
     """
     sign = 1 if more_is_better else -1
     logs = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a model's line looks; `dash` as in SVG's stroke-dasharray, empty for solid."""
+    """How a model's line is drawn: colours as #RRGGBB; `dash` as in SVG's stroke-dasharray, empty for solid."""
 
     colour: str
     dark: str
@@ -22,7 +22,7 @@ class Style:
 
     @property
     def middle(self) -> str:
-        """Half way between the two, for terminals, whose background is not known."""
+        """The colour half way between `colour` and `dark`, for terminals, whose background is not known."""
         halves = zip(bytes.fromhex(self.colour[1:]), bytes.fromhex(self.dark[1:]), strict=True)
         return "#" + bytes(sum(pair) // 2 for pair in halves).hex()
 

@@ -1,4 +1,4 @@
-"""Which CPUs the server gets and which the users, so that they do not take each other's CPU time.
+"""Divides the CPUs between the server and the users, so that they do not take each other's CPU time.
 
 The users get a quarter of the CPUs, at least one: one CPU of the generator keeps about three CPUs of the fastest model
 busy. A single CPU has to be shared.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Pinning(NamedTuple):
-    """Two disjoint sets of CPUs; both empty when nothing is bound."""
+    """The CPUs of the server and of the load generator, without overlap; both empty when neither is bound."""
 
     server: tuple[int, ...] = ()
     client: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
-"""What the kernel says about a server's processes and about the machine, read from /proc (proc(5)).
+"""Reads the resource usage of a server's processes, and of the machine, from /proc (proc(5)).
 
-A server is started in a session of its own; its processes are those of that session, also those that others of them
-started. The CPU time of a process that has ended is in the `cutime` and `cstime` of the process that waited for it.
+A server is started in a session of its own; its processes are all those of that session. The CPU time of a process
+that has ended is in the `cutime` and `cstime` of the process that waited for it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CPUCLOCK_SCHED = 2
-"""The kind of clock in its number: include/linux/posix-timers.h."""
+"""The low bits of the id of a process's CPU-time clock (include/linux/posix-timers.h in the kernel's source)."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PROCESSES_READ_MAX = 32
-"""How many processes are read; of more the sum is scaled, because reading a thousand would delay them."""
+"""Most processes to read for a sum. With more, some are read and the sum is scaled: to read all would delay them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class Process:
     user_s: float
     system_s: float
     cpu_s: float
-    """All of it in nanoseconds, but for the ended children, which the kernel tells in ticks of 10 ms."""
+    """User and system time, exact to the nanosecond, except for ended children, which are counted in ticks."""
     cpu_grain_s: float
-    """By how much `cpu_s` may be too small."""
+    """Seconds by which `cpu_s` may be too small because of the ticks."""
 
 
 def processes_of(session: int) -> list[Process]:
@@ -53,7 +53,7 @@ def processes_of(session: int) -> list[Process]:
 
 
 def _process(pid: int, fields: list[bytes]) -> Process:
-    """From the fields of /proc/PID/stat, of which the first here is the third of proc(5)."""
+    """Make a Process from the fields of /proc/PID/stat, beginning with field 3 of proc(5), the state."""
     utime, stime, cutime, cstime = (int(text) / TICKS_PER_S for text in fields[11:15])
     exact_s = _cpu_clock_s(pid)
     coarse_s = cutime + cstime + (utime + stime if exact_s is None else 0.0)
@@ -74,8 +74,8 @@ def _process(pid: int, fields: list[bytes]) -> Process:
 def _cpu_clock_s(pid: int) -> float | None:
     """CPU seconds of a process and all threads that it ever had; None when it has ended.
 
-    Its CPU-time clock, whose number clock_getcpuclockid(3) makes of the pid: the scheduler's nanoseconds, which
-    /proc/PID/schedstat has for living threads only.
+    Read from its CPU-time clock, whose id is computed from the pid as in clock_getcpuclockid(3). /proc/PID/schedstat
+    would not do: it has living threads only.
     """
     try:
         return time.clock_gettime_ns(~pid << 3 | CPUCLOCK_SCHED) / 1e9
@@ -84,7 +84,7 @@ def _cpu_clock_s(pid: int) -> float | None:
 
 
 def pss_bytes(processes: list[Process]) -> int | None:
-    """The memory of the processes, shared pages counted once; None where it may not be read."""
+    """The memory of the processes in bytes, shared pages counted once (PSS); None where it may not be read."""
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     shares = [share for process in processes[::step] if (share := _pss(process.pid)) is not None]
     return sum(shares) * len(processes) // len(shares) if shares else None
@@ -99,7 +99,7 @@ def _pss(pid: int) -> int | None:
 
 
 def descriptors_of(processes: list[Process]) -> int:
-    """How many files and sockets the processes have open; estimated from a part of them when they are many."""
+    """How many files and sockets the processes have open; estimated for more than PROCESSES_READ_MAX processes."""
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     counts = [count for process in processes[::step] if (count := _descriptors(process.pid)) is not None]
     return sum(counts) * len(processes) // len(counts) if counts else 0

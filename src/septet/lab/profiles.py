@@ -1,10 +1,10 @@
-"""Presets of experiments: `seed` repeats the one that Septet goes back to, `modern` is closer to browsers of today.
+"""Presets of experiments: `seed` repeats the one from which Septet grew, `modern` is closer to browsers of today.
 
 `two-pages` is two experiments, `computes` and `waits`, since these are the two reasons why a model is slow.
 
-The seed loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for every page of a
-guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with 10. Its figures
-are shipped as data, and drawn beside ours.
+That experiment, the seed, loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
+every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with
+10. Its figures are shipped as data, and drawn faintly behind ours.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Curves = dict[str, list[tuple[int, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Defaults of an experiment; options are those of `septet serve`."""
+    """Defaults of an experiment."""
 
     users: tuple[int, ...]
     mode: str
     options: tuple[str, ...]
-    """Options of every model."""
+    """Options of `septet serve` for every model, as words of the command line."""
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Options of single models."""
+    """Further options of `septet serve`, by model."""
     redis: bool = False
-    """Whether the guestbook is stored in a Redis of its own."""
+    """True if a Redis is started for the experiment, to store the guestbook."""
     app: str | None = None
     """The application by its word (see `septet.lab.applications`); None: the one that is asked for."""
     title: str = ""
@@ -40,7 +40,7 @@ class Profile:
 
 
 def seed_curves() -> Curves:
-    """The requests per second that the seed measured: (users, rate) for each model."""
+    """The rates that the older experiment measured: (users, requests per second) for each model."""
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):

@@ -16,7 +16,7 @@ START_WITHIN_S = 10.0
 
 @contextmanager
 def redis(cpus: tuple[int, ...]) -> Iterator[str]:
-    """The URL of a Redis that runs on these CPUs until the context is left. Raises Failed when it cannot run."""
+    """Run a Redis on these CPUs until the context is left; yields its URL. Raises Failed when it cannot run."""
     program = shutil.which("redis-server")
     if program is None:
         raise Failed("--profile seed keeps its guestbook in Redis: install redis-server, such as by apt-get")

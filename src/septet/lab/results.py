@@ -41,7 +41,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
 
 
 def resume(results: Results) -> list[Run]:
-    """The remaining runs of an interrupted experiment; adds the time to `resumed`."""
+    """Return the remaining runs of an interrupted experiment, and note the present time in `results["resumed"]`."""
     results["resumed"].append(output.now())
     done = {run_of(record) for record in results["runs"]}
     return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]
@@ -64,7 +64,7 @@ def write(results: Results, directory: Path) -> Path:
 
 
 def read(path: Path) -> Results:
-    """Read a results file. Raises Failed for another file, another schema, and for a damaged file."""
+    """Read a results file. Raises Failed if it is missing, is no results file, has another schema, or is damaged."""
     try:
         results: Results = json.loads(path.read_text(), parse_constant=_refused, parse_float=_finite)
     except FileNotFoundError:
@@ -85,6 +85,6 @@ def _refused(word: str) -> float:
 
 
 def _finite(text: str) -> float:
-    """A float; 1e999, which is valid JSON and infinity in Python, is refused."""
+    """Parse a float. Raises ValueError for 1e999, which is valid JSON, but infinity in Python."""
     number = float(text)
     return number if math.isfinite(number) else _refused(text)

@@ -1,4 +1,4 @@
-"""The schema of a results file: what it must contain, checked once, when it is read.
+"""The schema of a results file: the keys and types that it must have, checked once, when it is read.
 
 Files are edited by hand, cut off by full disks and written by other programs. An error names its place in the file;
 without this check it would be a traceback from the code that draws the figures.
@@ -14,7 +14,7 @@ from septet.lab.verdicts import VERDICTS
 
 Check = Callable[[Any], bool]
 Shape = Mapping[str, Any]
-"""A Check or a Shape for each name."""
+"""What an object must contain: for each key a Check of its value, or the Shape of an inner object."""
 
 
 def complaint(results: Any) -> str | None:

@@ -1,7 +1,7 @@
-"""The runs of `septet bench --for TIME`: rounds go where the ranking is open, until it is decided or the time is up.
+"""The runs of `septet bench --for TIME`: rounds of runs, until the ranking is decided or the time is up.
 
-The first rounds visit every cell; after them a round visits the cells of neighbours of which neither is known to be
-ahead and which are not equal within 5 % either. What is decided is measured no further.
+The first rounds visit every cell. Later rounds visit only the cells of neighbours in the ranking whose order is open:
+not decided, and not equal within 5 % either. Contenders whose order is decided are measured no further.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Why it ended: `ended` of results.json."""
+"""Values of `ended` in results.json: why the experiment ended."""
 
 
 def until_decided(
@@ -56,5 +56,5 @@ def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """The cells of a round, from 1."""
+    """The cells of round number `place`, from 1: all in the first rounds, later the open ones."""
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

@@ -44,7 +44,7 @@ def run_cell(
 ) -> dict[str, Any]:
     """Measure once; returns the record for results.json. `receive` gets the events of the load.
 
-    Raises LoadLost, when the run says nothing about the server.
+    Raises LoadLost when a worker of the cluster is lost, because then the run says nothing about the server.
     """
     with Round(experiment, load, probe) as visits:
         visits.visit(run, receive)
@@ -210,7 +210,10 @@ def _cpu_s(session: int) -> float:
 
 @contextmanager
 def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any]) -> Iterator[Server]:
-    """The server of a run, once it answers; its environment is added to the record. Raises Failed."""
+    """Start the server of a run, and yield it once it answers; its environment is added to the record.
+
+    Raises Failed when it ends or does not answer in time.
+    """
     with tempfile.TemporaryDirectory(prefix="cell-", dir=experiment.out) as scratch:
         environment = experiment.environment(Path(scratch), run.cell)
         record["environment"] = _inherited() | environment
@@ -221,7 +224,7 @@ def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any])
 
 
 def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
-    """The plan of the load generator for a cell."""
+    """The plan of the load generator for a cell with so many users and a server on this port."""
     return Plan(
         url=experiment.url(port),
         users=users,

@@ -15,14 +15,14 @@ from septet.lab.pinning import Pinning
 LOOK_S = 0.05
 LOOKS_PER_SAMPLE = 5
 COSTLY_EVERY = 4
-"""Samples after which costly metrics are read again: the PSS of a process takes a walk through its page tables."""
+"""Costly metrics are read in every fourth sample: for the PSS of a process the kernel walks through its page tables."""
 
 Usage = dict[str, Any]
 """`usage` of results.json: the sampled metrics, and `samples`, how many samples there were."""
 
 
 def nothing() -> None:
-    """Look at nothing."""
+    """Do nothing: the default of `look`."""
 
 
 def queue_of(host: str, port: int) -> ListenQueue | None:
@@ -34,9 +34,9 @@ class Sampler:
     """Samples the processes of a session between `start` and `stop`.
 
     Args:
-        session: of the server, by the pid of its first process.
+        session: the id of the server's session, which is the pid of its first process.
         port, host: of its listener; without a port the listen queue is not looked at.
-        look: called five times as often as samples are taken.
+        look: called every LOOK_S seconds, LOOKS_PER_SAMPLE times as often as samples are taken.
         pinned: the CPUs of the server and of the load generator.
     """
 
@@ -58,7 +58,7 @@ class Sampler:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin the window."""
+        """Begin the measured window: take a sample, and start the thread that takes the following ones."""
         self.usage = {**{key: row.unknown for key, row in SAMPLED.items()}, "samples": 0}
         sight = self._sight()
         # In the reverse order of `stop`, so that the time of the machine covers the time of the processes.
@@ -70,7 +70,7 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> Usage:
-        """End the window; returns what was used in it."""
+        """End the window: take a last sample, and return what the server used in the window."""
         sight = self._sight()
         self._sample(sight)
         self._stopping.set()

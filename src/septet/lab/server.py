@@ -1,7 +1,7 @@
 """A server under test: any command that listens on the port it is given, from its start to the last of its processes.
 
-It gets a session of its own: its processes are found by it (see the sampler), and Ctrl-C at our terminal does not reach
-the server before what was measured is written down.
+It runs in a session of its own (setsid(2)), by whose id its processes are found (see the sampler). So Ctrl-C at our
+terminal does not reach the server: it runs on until the results are written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A free TCP port of an address of this machine. Raises Failed."""
+    """Find a free TCP port of an address of this machine. Raises Failed for other addresses, or if none is free."""
     for port in random.sample(PORTS, 100):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -71,14 +71,17 @@ def _interruption_deferred() -> Iterator[None]:
 
 
 class Server:
-    """A context manager: on leaving, no process of the server is left; nor when we are killed before."""
+    """Runs the command of a server. As a context manager: on leaving, all its processes are killed.
+
+    They are killed, too, when this process is killed before (see Watchdog).
+    """
 
     def __init__(
         self, command: list[str], environment: Mapping[str, str], stop_timeout_s: float, cpus: tuple[int, ...] = ()
     ) -> None:
         self._command = command
         self._cpus = cpus
-        """The server and its children are bound to these; none: to ours."""
+        """The CPUs that the server and its children are bound to; empty: the CPUs of this process."""
         self._environment = {**os.environ, **environment}
         self._stop_timeout_s = stop_timeout_s
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving
@@ -141,14 +144,14 @@ class Server:
         raise Failed(f"no answer within {timeout_s:g} s of starting{self.last_words()}")
 
     def check_alive(self) -> None:
-        """Raises Failed, with the end of its output, when the server has ended."""
+        """Raise Failed, with the end of its output, when the server has ended."""
         status = self._running.poll()
         if status is not None:
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise Failed(f"the server {how}{self.last_words()}")
 
     def last_words(self, lines: int = 3) -> str:
-        """The end of the server's output, to be appended to an error message."""
+        """The last lines of the server's output, as ": line / line", to be appended to an error message."""
         file = self._output.fileno()
         # pread: the server writes through the same file description, whose offset is not ours to move.
         text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()
@@ -156,7 +159,10 @@ class Server:
         return ": " + " / ".join(said) if said else ""
 
     def before_stop(self) -> None:
-        """Mark the beginning of what `stop` counts: no other child may end between this and `stop`."""
+        """Note the resource usage of children that have ended, which `stop` subtracts from its figures.
+
+        Between this call and `stop` no other child of this process may end.
+        """
         self._before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
     def stop(self) -> dict[str, Any]:
@@ -210,9 +216,9 @@ SCRIPT = 'read -r _; kill -s KILL -- "-$1"'
 
 
 class Watchdog:
-    """Kills the process group of a server when we are killed by KILL, which runs no `finally`; until it is dismissed.
+    """Kills the process group of a server if we are killed by SIGKILL, which runs no `finally`; until `dismiss`.
 
-    A shell waits at a pipe of which we have the other end. However we end, the kernel closes that, and the shell kills
+    A shell reads from a pipe whose writing end we have. However we end, the kernel closes that end, and the shell kills
     the process group. PR_SET_PDEATHSIG (prctl(2)) would do less: it is not inherited, so it reaches the first process
     of the server and no worker; it comes when the thread ends that started the server, not the process; and it must be
     set between fork and exec, which is no place for Python.

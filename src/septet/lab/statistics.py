@@ -1,4 +1,4 @@
-"""What repeated runs allow to be said: a median with its interval, and by how much two series of runs differ.
+"""Statistics of repeated runs: a median with its interval, and the ratio of two series of runs.
 
 Computed from runs, never from requests: requests of one run depend on each other, so a million of them are one sample.
 """
@@ -36,7 +36,7 @@ class Ratio(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The median with its percentile bootstrap (Efron); None without values."""
+    """The median with its 95 % interval by the percentile bootstrap (Efron); None without values."""
     if not values:
         return None
     if len(values) < 3:
@@ -49,7 +49,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 @cache
 def _middles(count: int) -> list[tuple[int, int]]:
-    """The two ranks, of `count` ordered values, between which the median of each resample lies.
+    """For each resample of `count` ordered values, the ranks (from 0) of the two values whose mean is its median.
 
     The ranks do not depend on the values: drawn once, they serve every figure of every cell.
     """
@@ -62,8 +62,8 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
     """The ratio of the values after to those before; for several pairs of series the geometric mean of their ratios.
 
     The ratio of geometric means, with Welch's interval of a difference, for logarithms. Not a bootstrap: three values
-    have only ten different resamples, so its ends never pass the extremes, which is too narrow when many intervals must
-    hold at once. All values must be above 0, and each series must have one.
+    have only ten different resamples, so its ends never pass the extremes, which is too narrow for the high levels that
+    many intervals at once need. All values must be above 0, and each series must have one.
     """
     pairs = [([*map(math.log, before)], [*map(math.log, after)]) for before, after in zip(befores, afters, strict=True)]
     shift = fmean(fmean(after) - fmean(before) for before, after in pairs)
@@ -80,9 +80,10 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
 
 
 def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | None:
-    """How many runs of each side would show a change of this share, such as 0.05, where `runs` gave this ratio.
+    """How many runs of each side are needed to show a change of this share (0.05: 5 %) at this level.
 
-    As noisy as these runs were, and with equal noise on both sides. None without an interval; REPEATS_MAX: or more.
+    The noise is taken from `found`, the ratio that `runs` runs of each side gave, and assumed to be equal on both.
+    None when `found` has no interval. REPEATS_MAX means that many or more.
     """
     if found.high is None or runs < 2:
         return None
@@ -96,7 +97,7 @@ def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | N
 
 @cache
 def student(freedom: int, level: float) -> float:
-    """The number for which Student's t lies between its negative and itself with that probability."""
+    """The t for which a value of Student's distribution is between -t and t with the probability `level`."""
     low, high = 0.0, math.pi / 2  # t = tan(angle) x sqrt(freedom)
     for _ in range(60):
         angle = (low + high) / 2
@@ -105,7 +106,10 @@ def student(freedom: int, level: float) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """That probability: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4."""
+    """The probability that a value is between -t and t, where t = tan(angle) x sqrt(freedom).
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
     cosine, total = math.cos(angle), 0.0
     term = cosine if freedom % 2 else 1.0
     for power in range(2 + freedom % 2, freedom + 1, 2):

@@ -1,6 +1,6 @@
-"""What the runs of each cell say together: a verdict, and every figure as a median with its interval.
+"""Summaries of the runs of each cell: a verdict, and every figure as a median with its interval.
 
-Summaries are computed once for a results file, and handed to all that prints or draws them.
+They are computed once for a results file; tables, charts and sentences are made from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from septet.lab.verdicts import RANKED, all_served, judge_all
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All runs of one cell."""
+    """The summary of all runs of one cell."""
 
     cell: Cell
     verdict: str

@@ -11,11 +11,11 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
 
 ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}
-"""How many answers a percentile takes to be worth printing."""
+"""Answers below which a percentile is not printed, because too few are beyond it."""
 
 
 def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
-    """Requests per second of each contender and number of users; "failed", and a "!" after doubtful figures."""
+    """A table of requests per second by contender and number of users; "!" follows figures that are not valid."""
     found = {(cell.label, cell.users): cell for cell in cells}
     headings = ["requests/s", *(f"{number:,} users " for number in users)]
     labels = dict.fromkeys(label for label, _ in found)
@@ -23,7 +23,7 @@ def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
 
 
 def costs(cells: Sequence[Summary], users: int) -> str:
-    """The metrics that have a column, for each contender at one number of users."""
+    """A table of the metrics that have a column, by contender, at one number of users."""
     headings = [f"at {users:,} users", *(metric.column.heading for metric in COLUMNS if metric.column is not None)]
     measured = [cell for cell in cells if cell.users == users and cell.figures]
     return aligned([headings, *([cell.label, *(_column(metric, cell) for metric in COLUMNS)] for cell in measured)])
@@ -56,7 +56,8 @@ def load_figures(figures: dict[str, Any]) -> str:
 
 
 def _answers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Rows of answers. With a rate some come after the window: latencies are of all requests that were due in it."""
+    """Rows that count answers. In an open loop (--rate) the answers that have latencies are those to requests that were
+    due in the window; some of them come after it."""
     window = f"in {figures['window_s']:.2f} s"
     if "due" not in figures:
         yield ["answers", f"{figures['answers']:,} {window}"]

@@ -1,4 +1,4 @@
-"""Whether the figures of a run, or of all runs of a cell, may be believed, and why not.
+"""Judges whether the figures of a run, or of all runs of a cell, may be believed, and gives the reason if not.
 
 valid            nothing speaks against them
 noisy            other programs used the CPUs, or the repeats differ too much
@@ -14,11 +14,11 @@ from typing import Any
 from septet.lab.statistics import variation
 
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
-"""From the best to the worst."""
+"""All verdicts, from the best to the worst."""
 RANKED = ("valid", "noisy", "client-limited")
 """Verdicts on figures that are compared with others."""
 DOUBT_MARK = "!"
-"""In tables, after a figure that is not valid."""
+"""The mark that tables print after a figure that is not valid."""
 
 ERROR_SHARE_MAX = 0.001
 """Share of all requests: with more errors the figures are not those of a healthy server."""
@@ -27,7 +27,7 @@ CLIENT_SHARE_MAX = 0.85
 CLIENT_OTHERS_MAX = 0.10
 """Share of the load generator's CPUs: when others take more, they may be why it was late."""
 SEND_LATE_MAX_US = 1000
-"""p99 of how late an open loop sent requests that found a free user."""
+"""Limit of the p99, in µs, of how late an open loop sent requests for which a user was free."""
 FOREIGN_SHARE_MAX = 0.25
 """Share of all CPUs that other programs may use; work of the kernel that no process is charged for stays below it."""
 STEAL_SHARE_MAX = 0.02
@@ -37,9 +37,10 @@ VARIATION_MAX = 0.10
 ANSWERS_PER_USER_MIN = 3
 """With fewer in a window it is no wonder that some users had none."""
 LITTLE_ERROR_MAX = 0.10
-"""Deviation from Little's law, as a share of the number of users."""
+"""Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
-"""Answers for each user; with fewer, requests under way at both ends of the window are too large a part."""
+"""Answers per user below which Little's law is not checked: requests in flight at both ends of the window are then too
+large a part of all."""
 
 REPEAT = "repeat this when nothing else runs"
 
@@ -47,7 +48,7 @@ Verdict = tuple[str, str | None]
 
 
 def judge(record: dict[str, Any], cpus: int) -> Verdict:
-    """The verdict on one run, on a machine with so many CPUs, and its reason, which is None for a valid run."""
+    """(verdict, reason) of one run on a machine with so many CPUs; the reason is None for a valid run."""
     if "failure" in record:
         return "failed", record["failure"]
     load = record["load"]
@@ -66,7 +67,10 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
 
 
 def judge_all(records: list[dict[str, Any]]) -> Verdict:
-    """The verdict on a cell: the median of its runs' verdicts; noisy also when the rates of the runs differ."""
+    """(verdict, reason) of a cell: the median of its runs' verdicts, from the best to the worst.
+
+    At best "errors" if a run failed; "noisy" if the runs are valid, but their rates vary by more than VARIATION_MAX.
+    """
     ranks = sorted(VERDICTS.index(record["verdict"]) for record in records)
     verdict = VERDICTS[ranks[len(ranks) // 2]]
     if any(record["verdict"] == "failed" for record in records):
@@ -107,7 +111,7 @@ def all_served(record: dict[str, Any]) -> bool:
 
 
 def client_limit(load: dict[str, Any]) -> str | None:
-    """Why the load generator may have been the limit; None when it was not."""
+    """Say why the load generator, or a worker of a cluster, may have been the limit; None when it was not."""
     for worker in load["client"].get("workers", []):  # one worker at its limit spoils the figures of all
         name = f"worker {worker['worker']}"
         if (objection := _client_limit(name, worker["cpu_share"], worker["send_late_us"])) is not None:
@@ -167,7 +171,10 @@ def foreign_share(record: dict[str, Any], cpus: int) -> float | None:
 
 
 def _little(load: dict[str, Any]) -> str | None:
-    """Little's law: in a closed loop users = rate x latency. Otherwise some users did nothing for a time."""
+    """Say why a closed loop contradicts Little's law, users = rate x latency: some users did nothing for a time.
+
+    None if it holds within LITTLE_ERROR_MAX, for an open loop, and for too few answers.
+    """
     plan = load["plan"]
     if plan["rate"] is not None or load["answers"] < LITTLE_ANSWERS_MIN * plan["users"]:
         return None

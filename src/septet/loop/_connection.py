@@ -23,7 +23,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 class TransportLoop(Protocol):
-    """What a transport needs of its loop: `watch`, `rewatch`, `unwatch`, and part of asyncio's interface.
+    """The methods of a loop that transports call: `watch`, `rewatch`, `unwatch`, and part of asyncio's interface.
 
     Transports and listeners import this instead of the loop, because the loop imports them.
     """
@@ -32,30 +32,30 @@ class TransportLoop(Protocol):
     """Transports by descriptor. asyncio's `add_reader` and `sock_*` methods refuse these descriptors."""
 
     def watch(self, fd: int, mask: int, callback: Callable[[int], object]) -> None:
-        """Call `callback(ready)` whenever `fd` is ready for `mask`."""
+        """Call `callback(ready)` whenever `fd` is ready for `mask`; see `ReadinessLoop.watch`."""
 
     def rewatch(self, fd: int, mask: int) -> None:
-        """Wait for other events of a watched `fd`."""
+        """Replace the events for which a watched `fd` is watched."""
 
     def unwatch(self, fd: int) -> bool:
-        """Stop watching `fd`."""
+        """Stop watching `fd`; False if it was not watched."""
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """As in asyncio."""
+        """As in asyncio: call `callback` in the loop's next turn."""
 
     def call_later(self, delay: float, callback: Callable[[*Ts], object], *args: *Ts) -> asyncio.TimerHandle:
-        """As in asyncio."""
+        """As in asyncio: call `callback` after `delay` seconds."""
 
     def call_exception_handler(self, context: Any) -> None:
-        """As in asyncio."""
+        """As in asyncio: report an error; `context` has its message and exception."""
 
     def create_future(self) -> asyncio.Future[Any]:
-        """As in asyncio."""
+        """As in asyncio: a new future of this loop."""
 
     def get_debug(self) -> bool:
-        """As in asyncio."""
+        """As in asyncio: True in debug mode."""
 
 
 def set_nodelay(sock: socket.socket) -> None:
@@ -116,7 +116,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         self._add_extra_info(sock)
         self._sock_fd = sock.fileno()
         self._mask = 0
-        """The bits that the poller watches for now; 0: it does not watch."""
+        """The events (READABLE, WRITABLE) for which the loop watches the socket now; 0: it does not watch it."""
         self._reading = False
         """True if received data is wanted: neither paused, nor closing, nor at the end of the stream."""
         self._may_send = True
@@ -160,7 +160,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         return self._protocol  # type: ignore[no-any-return]
 
     def _update_watch(self) -> None:
-        """Have the loop watch for the events that are needed now."""
+        """Make the loop watch the socket for the events that are needed now."""
         raise NotImplementedError
 
     def get_write_buffer_size(self) -> int:
@@ -170,7 +170,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
     # -- closing
 
     def is_closing(self) -> bool:
-        """As in asyncio."""
+        """As in asyncio: True from close(), abort() or the end of the connection on."""
         return self._closing
 
     def close(self) -> None:

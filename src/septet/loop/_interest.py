@@ -14,11 +14,11 @@ from septet.loop._metrics import Meter, Wait
 from septet.pollers import READABLE, WRITABLE, Poller, Ready
 
 Watcher = Callable[[int], object]
-"""Called with the bits that are set (READABLE, WRITABLE, ERROR, HANGUP)."""
+"""The callback of a descriptor: called with the event bits that are set (READABLE, WRITABLE, ERROR, HANGUP)."""
 
 
 class Interest(selectors.BaseSelector):
-    """One entry per descriptor, either asyncio's (in `keys`) or of `watch` (in `watchers`).
+    """The watched descriptors, each either registered by asyncio (in `keys`) or by `watch` (in `watchers`).
 
     `before_blocking` is called once, before the first wait that may block; if it returns False, that wait does not
     block.
@@ -28,14 +28,15 @@ class Interest(selectors.BaseSelector):
         self.keys: dict[int, selectors.SelectorKey] = {}
         self.watchers: dict[int, Watcher] = {}
         self.changed: set[int] = set()
-        """Descriptors added or changed since the loop last asked the poller: its events are not theirs."""
+        """Descriptors added or changed since the loop last asked the poller: events it reported may be of files that
+        had the same number before."""
         self._poller = poller
         self._map = _KeyMap(self)
         self._before_blocking = before_blocking
         self.meter: Meter | None = None
         self._poll: Wait = self._first_wait
         self.wait: Wait = self._poll
-        """`wait(timeout_s)` returns the poller's pairs (fd, mask) after at most so many seconds (None: no limit)."""
+        """`wait(timeout_s)` returns the poller's pairs (fd, mask), after at most that many seconds (None: no limit)."""
 
     def _first_wait(self, timeout_s: float | None) -> Ready:
         if timeout_s == 0:
@@ -45,7 +46,7 @@ class Interest(selectors.BaseSelector):
         return self._poll(timeout_s if self._before_blocking() else 0)
 
     def measure(self) -> Meter:
-        """The meter of the loop's waits, which the first call installs."""
+        """Return the meter of the loop's waits. The first call installs it, and counting starts."""
         if self.meter is None:
             self.meter = Meter()
             self.wait = self.meter.around(self._poll)
@@ -63,15 +64,16 @@ class Interest(selectors.BaseSelector):
         return key
 
     def watch(self, fd: int, mask: int, watcher: Watcher) -> None:
-        """Add a descriptor, whose watcher is called with the bits that are set; or raise, and have done nothing.
+        """Add a descriptor, whose watcher is called with the bits that are set. If this raises, nothing has changed.
 
         Raises:
-            RuntimeError: it is in the list already.
+            RuntimeError: the descriptor is watched already.
+            OSError: the poller refuses it.
         """
         self._add(fd, mask)
         try:
             self.watchers[fd] = watcher
-        except MemoryError:
+        except BaseException:
             self._poller.remove(fd)
             raise
 
@@ -171,5 +173,5 @@ def _descriptor(fileobj: Any) -> int:
 
 
 def _mask(events: int) -> int:
-    """poll(2)'s bits for those of `selectors`, where EVENT_READ is 1 (as POLLIN) and EVENT_WRITE 2 (POLLOUT is 4)."""
+    """Convert bits of `selectors` (EVENT_READ 1, EVENT_WRITE 2) to those of poll(2) (POLLIN 1, POLLOUT 4)."""
     return (READABLE if events & selectors.EVENT_READ else 0) | (WRITABLE if events & selectors.EVENT_WRITE else 0)

@@ -1,4 +1,4 @@
-"""How busy a loop is, as in libuv's uv_metrics_t. Measured around the poller's wait, from the first request on."""
+"""Measures how busy a loop is, as libuv's uv_metrics_t does: around the poller's wait, from the first call on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Wait = Callable[[float | None], Ready]
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a loop has done since metrics() was first called, or since the last lap()."""
+    """The activity of a loop since metrics() was first called, or since the last lap()."""
 
     iterations: int = 0
     """Turns of the loop."""
@@ -22,7 +22,7 @@ class Metrics:
     busy_s: float = 0.0
     """Seconds in which it ran callbacks. busy_s / (busy_s + idle_s) is its load."""
     longest_turn_s: float = 0.0
-    """The longest time between two waits, in seconds: an event may have waited so long for its callback."""
+    """The longest time between two waits, in seconds: the longest that an event may have waited for its callback."""
 
     @property
     def mean_latency_s(self) -> float:
@@ -31,7 +31,7 @@ class Metrics:
 
 
 class Meter:
-    """Wraps a poller's wait."""
+    """Counts and times the calls of a poller's wait."""
 
     def __init__(self) -> None:
         self.iterations = self.events = 0
@@ -42,7 +42,7 @@ class Meter:
         self._since = monotonic()
 
     def around(self, wait: Wait) -> Wait:
-        """`wait`, with its duration and number of events counted."""
+        """Return a function that calls `wait`, and counts its duration and its events here."""
 
         def counted(timeout_s: float | None) -> Ready:
             before = monotonic()

@@ -106,7 +106,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
             self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
-        """As in asyncio."""
+        """As in asyncio: end a pause."""
         if self._paused and not self._closing:
             self._paused = False
             self._update_watch()
@@ -115,7 +115,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
     # -- closing
 
     def is_closing(self) -> bool:
-        """As in asyncio."""
+        """As in asyncio: True from close() or the end of the pipe on."""
         return self._closing
 
     def close(self) -> None:

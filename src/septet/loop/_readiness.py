@@ -1,4 +1,4 @@
-"""What the three loops share: asyncio's interface, and `watch`, which calls back directly from the poller.
+"""The base class of the three loops: asyncio's interface, and `watch`, which calls back directly from the poller.
 
 For each event asyncio makes a SelectorKey, looks up a Handle, queues it, and runs it in a context, which costs about as
 much as the recv(2) that follows. The callback of a descriptor that is registered with `watch` is called while the
@@ -83,7 +83,7 @@ class ReadinessLoop(SocketCalls):
         self._interest.watch(fd, mask, callback)
 
     def rewatch(self, fd: int, mask: int) -> None:
-        """Wait for other events of a watched `fd`. With mask 0, ERROR and HANGUP are still reported, as by poll(2)."""
+        """Replace the events for which a watched `fd` is watched. With mask 0, ERROR and HANGUP are still reported."""
         self._interest.rewatch(fd, mask)
 
     def unwatch(self, fd: int) -> bool:
@@ -91,14 +91,14 @@ class ReadinessLoop(SocketCalls):
         return self._interest.unwatch(fd)
 
     def metrics(self) -> Metrics:
-        """How busy the loop has been since the first call, which starts the counting.
+        """The activity of the loop since the first call, which starts the counting.
 
         From then on, every turn of the loop reads the clock twice more.
         """
         return self._interest.measure().read()
 
     def lap(self) -> Metrics:
-        """How busy the loop has been since the last call of `lap`. For one caller, which reports at intervals."""
+        """The activity of the loop since the last call of `lap`. For one caller, which reports at intervals."""
         return self._interest.measure().lap()
 
     # -- dispatch
@@ -147,7 +147,7 @@ class ReadinessLoop(SocketCalls):
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """The transport for a connected stream socket; `begin` starts it."""
+        """Make the transport of a connected stream socket; the caller must start it with `begin` or `begin_soon`."""
         return StreamTransport(self, sock, protocol, extra, server)
 
     def _make_socket_transport(
@@ -213,9 +213,10 @@ class ReadinessLoop(SocketCalls):
         cast(Any, super())._stop_serving(sock)  # since Python 3.13 it also removes the file of a unix socket
 
     def _make_self_pipe(self) -> None:
-        """Called by asyncio to make the self-pipe, with which other threads and signals wake the loop. Made later.
+        """Called by asyncio to make the self-pipe, with which other threads and signals wake the loop: not made yet.
 
-        The pipe is two thirds of the cost of making and closing a loop, and a loop that never waits does not need it.
+        `_ensure_self_pipe` makes it when the loop first waits. The pipe is two thirds of the cost of making and closing
+        a loop, and a loop that never waits does not need it.
         """
         self._ssock = self._csock = None
         self._internal_fds = 1

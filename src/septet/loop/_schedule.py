@@ -63,13 +63,13 @@ log = logging.getLogger("asyncio")
 format_handle: Any = base_events._format_handle  # type: ignore[attr-defined]
 
 MAX_WAIT_S = 24 * 3600.0
-"""The poller is not asked to wait longer, as in asyncio: some systems refuse longer time-outs."""
+"""Longest wait of the poller, as in asyncio: some systems refuse longer time-outs."""
 
 MIN_CANCELLED_TIMERS = 100
-"""Cancelled timers are removed from the heap if there are more of them, and more than half of all, as in asyncio."""
+"""Cancelled timers are removed from the heap if they are more than this, and more than half of all, as in asyncio."""
 
 SHORTAGE_S = 0.01
-"""Before the next turn after one for which memory was lacking."""
+"""Pause after a MemoryError of the loop's own, before it goes on."""
 
 Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
@@ -77,7 +77,7 @@ AnyHandle = TypeVar("AnyHandle", bound=asyncio.Handle)
 
 
 class SoonHandle(asyncio.Handle):
-    """asyncio's Handle, made for a loop that does not debug."""
+    """An asyncio.Handle whose fields are set without asyncio's checks, for a loop that is not in debug mode."""
 
     __slots__ = ()
 
@@ -91,7 +91,7 @@ class SoonHandle(asyncio.Handle):
 
 
 class LaterHandle(asyncio.TimerHandle):
-    """asyncio's TimerHandle, made for a loop that does not debug."""
+    """An asyncio.TimerHandle whose fields are set without asyncio's checks, for a loop that is not in debug mode."""
 
     __slots__ = ()
 
@@ -145,10 +145,11 @@ class Schedule(asyncio.SelectorEventLoop):
             return _trim_traceback(super().call_soon(callback, *args, context=context))
         try:
             handle = SoonHandle(callback, args, self, context)
-        except MemoryError:  # a Future that cannot schedule what waits for it forgets it, and its task waits for ever
+            self._ready.append(handle)
+        except Exception:  # a Future whose call_soon raises forgets its waiters, and the task waits for ever
             sleep(SHORTAGE_S)
             handle = SoonHandle(callback, args, self, context)
-        self._ready.append(handle)
+            self._ready.append(handle)
         return handle
 
     def call_later(
@@ -207,7 +208,7 @@ class Schedule(asyncio.SelectorEventLoop):
             self._lack_memory(exc)
 
     def _lack_memory(self, exc: MemoryError) -> None:
-        """End the turn; the next one finds what this one has left, so no event is lost."""
+        """Report that memory is lacking, and pause. The next turn does what this one has left, so no event is lost."""
         self.call_exception_handler({"message": "The event loop lacks memory, and goes on", "exception": exc})
         sleep(SHORTAGE_S)
 
@@ -237,7 +238,7 @@ class Schedule(asyncio.SelectorEventLoop):
                 self._run_handle(handle)
 
     def _run_ready(self) -> None:
-        """Run the callbacks that are in the queue now, and not those that they add."""
+        """Run the callbacks that are in the queue now; those that they add run in the next turn."""
         if self._debug:
             self._run_ready_timed()
             return

@@ -24,12 +24,12 @@ Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class ServingLoop(TransportLoop, Protocol):
-    """What a listener needs of its loop: making a client's transport, plain or with TLS."""
+    """The methods of a loop that a listener calls to make a client's transport, plain or with TLS."""
 
     def stream(
         self, sock: socket.socket, protocol: asyncio.BaseProtocol, extra: dict[str, Any] | None, server: Any
     ) -> StreamTransport:
-        """The transport for a connected stream socket; `begin` starts it."""
+        """Make the transport of a connected stream socket; the caller must start it with `begin`."""
 
     def _make_ssl_transport(self, *args: Any, **kwargs: Any) -> asyncio.Transport:
         """As in asyncio: a TLS transport, whose handshake has begun."""
@@ -62,7 +62,7 @@ class StreamAcceptor:
         self._context = copy_context()
 
     def start(self) -> None:
-        """Have the loop watch the listener, unless it was closed in the meantime."""
+        """Make the loop watch the listener, unless that was closed in the meantime."""
         if self._listener.fileno() >= 0:
             set_nodelay(self._listener)
             self._loop.watch(self._listener.fileno(), READABLE, self._ready)
@@ -84,7 +84,10 @@ class StreamAcceptor:
             self.accept_client(sock, address)
 
     def pause(self, exc: OSError) -> None:
-        """Stop watching the listener for a second, as asyncio does, instead of failing again and again."""
+        """Report that resources are lacking, and stop watching the listener for a second, as asyncio does.
+
+        Without the pause the loop would be busy with calls of accept(2) that fail.
+        """
         message = "socket.accept() out of system resource"
         listener = trsock.TransportSocket(self._listener)
         self._loop.call_exception_handler({"message": message, "exception": exc, "socket": listener})
@@ -114,7 +117,7 @@ class StreamAcceptor:
         waiter.add_done_callback(partial(self._handshake_done, encrypted))
 
     def _handshake_done(self, transport: asyncio.Transport, waiter: "asyncio.Future[None]") -> None:
-        """The handshake has ended. Failures are common and reported in debug mode only."""
+        """Called when the TLS handshake has ended. Failures are common, and reported in debug mode only."""
         exc = None if waiter.cancelled() else waiter.exception()
         if exc is not None:
             transport.close()

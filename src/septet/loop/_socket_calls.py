@@ -20,7 +20,7 @@ set_result_unless_cancelled: Any = futures._set_result_unless_cancelled  # type:
 
 
 class SocketCalls(Schedule):
-    """The calls that receive or accept. Those that send and connect are asyncio's."""
+    """The `sock_*` methods that receive or accept. Those that send and connect are asyncio's."""
 
     async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
         """As in asyncio: at most `nbytes`, b"" at the end of the stream."""

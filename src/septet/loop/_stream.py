@@ -23,9 +23,9 @@ from septet.pollers import READABLE, WRITABLE
 log = logging.getLogger("asyncio")
 
 RECEIVE_SIZE = 64 * 1024
-"""Bytes. asyncio receives 256 KiB at a time. From 128 KiB on, glibc maps and unmaps such a block on every call
-(M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop. To receive into a buffer of our own and
-copy was no cheaper."""
+"""Bytes to receive at a time; asyncio receives 256 KiB. From 128 KiB on, glibc maps and unmaps such a block on every
+call (M_MMAP_THRESHOLD in mallopt(3)), which costs more than the rest of the loop. Receiving into a buffer of our own
+and copying from it was no cheaper."""
 
 MAX_PIECES = 1024
 """IOV_MAX of Linux: the number of pieces that one sendmsg(2) accepts."""
@@ -34,7 +34,10 @@ DATA_RECEIVED_FAILED = "Fatal error: protocol.data_received() call failed."
 
 
 class StreamTransport(StreamConnection):
-    """A TCP or unix stream socket. Belongs to its loop's thread."""
+    """The transport of a connected TCP or unix stream socket, with the interface of asyncio.Transport.
+
+    All methods are for the thread of its loop.
+    """
 
     __slots__ = ()
 
@@ -59,7 +62,7 @@ class StreamTransport(StreamConnection):
     # -- the poller
 
     def _update_watch(self) -> None:
-        """Have the loop watch for what is wanted now."""
+        """Make the loop watch the socket for reading if data is wanted, and for writing if there is a backlog."""
         mask = READABLE if self._reading else 0
         if self._backlog:
             mask |= WRITABLE
@@ -75,7 +78,7 @@ class StreamTransport(StreamConnection):
             self._loop.watch(self._sock_fd, mask, self.ready)
 
     def ready(self, mask: int) -> None:
-        """Called by the loop: the socket is ready, or broken, which recv(2) or send(2) will tell."""
+        """Called by the loop when the socket is ready, or broken: then recv(2) or send(2) fails with the reason."""
         if mask != READABLE and self._backlog:
             self._receive_and_send(mask)
             return
@@ -97,7 +100,7 @@ class StreamTransport(StreamConnection):
             self._fatal_error(exc, DATA_RECEIVED_FAILED)
 
     def _receive_and_send(self, mask: int) -> None:
-        """In asyncio's order: if the peer has answered and closed, sending fails and ends the connection."""
+        """Receive first, then send, as asyncio does: if the peer has closed, sending fails and ends the connection."""
         if mask != WRITABLE:
             self.ready(READABLE)
         if self._backlog:
@@ -153,7 +156,7 @@ class StreamTransport(StreamConnection):
             self._log_debug("pauses reading")
 
     def resume_reading(self) -> None:
-        """As in asyncio."""
+        """As in asyncio: end a pause; data that waits in the kernel is received from the next turn on."""
         if self._paused and not self._closing:
             self._paused = False
             self._reading = True
@@ -267,7 +270,10 @@ class StreamTransport(StreamConnection):
         return True
 
     def _make_empty_waiter(self) -> "asyncio.Future[None]":
-        """For asyncio's sendfile, which uses the socket itself once the backlog is empty."""
+        """Called by asyncio's sendfile: returns a future that is done when the backlog is empty.
+
+        write() raises RuntimeError until `_reset_empty_waiter` is called.
+        """
         if self._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         self._empty_waiter = self._loop.create_future()

@@ -22,10 +22,10 @@ from septet.pollers.ring import MORE, Ring
 from septet.pollers.ring_poll import RingPoll
 
 PLACEHOLDER: Ready = [(-1, 0)]
-"""Stands for one completion, whose contents are known only when it is taken from the queue."""
+"""Stands for one completion in the list of events: the loop counts it, but takes its contents from the queue later."""
 
 RETRIABLE = (-errno.ENOBUFS, -errno.ECANCELED)
-"""No buffer was free, or we had cancelled the receive: it is prepared again when data is wanted."""
+"""Results of a receive after which it is prepared again when data is wanted: no buffer was free; or we cancelled it."""
 
 Received = bytes | OSError
 """The result of a receive; b"" is the end of the stream."""
@@ -50,7 +50,7 @@ class RingStreamTransport(StreamTransport):
         self._cancelled = False
         """True if that receive was cancelled; its last completion is still to come."""
         self._held: deque[Received] = deque()
-        """What has come while the protocol could not take it."""
+        """Data, errors and the end of the stream that came while reading was paused; `_deliver_held` delivers them."""
         super().__init__(loop, sock, protocol, extra, server)
 
     def _update_watch(self) -> None:
@@ -69,7 +69,7 @@ class RingStreamTransport(StreamTransport):
                 self._loop.unwatch(self._sock_fd)
 
     def ready(self, mask: int) -> None:
-        """Called by the loop: the socket is writable, or broken, which send(2) will tell."""
+        """Called by the loop when the socket is writable, or broken: then send(2) fails with the reason."""
         if self._backlog:
             self._run(self._send_backlog)
 
@@ -96,13 +96,13 @@ class RingStreamTransport(StreamTransport):
             self._deliver_held()
 
     def resume_reading(self) -> None:
-        """As in asyncio. Data that is held goes to the protocol in the loop's next turn."""
+        """As in asyncio. Data that came during the pause goes to the protocol in the loop's next turn."""
         if self._held and self._paused and not self._closing:
             self._loop.call_soon(self._deliver_held)
         super().resume_reading()
 
     def _deliver_held(self) -> None:
-        """Deliver what is held until the protocol pauses, then continue receiving."""
+        """Deliver what came during a pause, until the protocol pauses again; then continue receiving."""
         while self._held and self._reading:
             self._deliver(self._held.popleft())
         if self._reading:
@@ -125,7 +125,10 @@ class RingStreamTransport(StreamTransport):
             self._fatal_error(exc, DATA_RECEIVED_FAILED)
 
     def _deliver_to_buffer(self, data: bytes) -> None:
-        """Copy into the buffer of a BufferedProtocol, repeatedly if it is small. The rest is held if it pauses."""
+        """Copy data into the buffer of a BufferedProtocol, repeatedly if the buffer is small.
+
+        If the protocol pauses meanwhile, the rest is kept for `_deliver_held`.
+        """
         rest = memoryview(data)
         while rest and self._reading and self._buffered:
             buffer = memoryview(self._protocol.get_buffer(len(rest))).cast("B")
@@ -140,7 +143,7 @@ class RingStreamTransport(StreamTransport):
 
 
 class _SplitRingPoll(RingPoll):
-    """Waits without calling back: the loop runs ready callbacks between the two."""
+    """Waits without calling back the completions: the loop runs ready callbacks first, then calls `collect`."""
 
     def wait(self, timeout_s: float | None) -> Ready:
         self.enter(timeout_s)
@@ -173,8 +176,11 @@ class UringLoop(ReadinessLoop):
         super()._process_events(self._ring_poll.collect())
 
     def arm_anew(self) -> None:
-        """After an exception that another thread has raised in this one, in the midst of a turn: see that nothing that
-        is watched is forgotten."""
+        """Submit every poll request that is missing in the ring, so that all watched descriptors are watched again.
+
+        To be called after an exception that another thread raised in this one in the middle of a turn, because that
+        may have kept requests from being submitted.
+        """
         self._ring_poll.arm_anew()
 
     def stream(

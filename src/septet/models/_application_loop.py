@@ -42,17 +42,32 @@ def run_through(loop: ReadinessLoop, work: Coroutine[Any, Any, None]) -> None:
             log.error(STOPPED)
 
 
-def run_until(loop: ReadinessLoop, over: Callable[[], bool]) -> None:
-    """Run the loop until it is stopped and `over()` is true, even if tasks of the application raise meanwhile."""
+def run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[], None]) -> None:
+    """Run the loop until it is stopped and `over()` is true, even if tasks or signal handlers of the application raise
+    meanwhile. `repair` is called after that, because a handler's exception may have interrupted a callback of ours."""
     while not over():
         try:
+            _run_until(loop, over, repair)
+        except BaseException as error:  # raised at the one place where `_run_until` does not catch it
+            if has_failed(loop, error):
+                raise
+
+
+def _run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[], None]) -> None:
+    raised: BaseException | None = None
+    while not over():
+        try:
+            if raised is not None:
+                _tell(raised)
+                repair()
+                raised = None
             loop.run_forever()
             if not over():
                 log.error(STOPPED)
         except BaseException as error:
             if has_failed(loop, error):
                 raise
-            _tell(error)
+            raised = error  # handled by the next round, for another signal could interrupt that
 
 
 def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
@@ -64,7 +79,7 @@ def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
 
 
 def _tell(error: BaseException) -> None:
-    log.error("a task of the application raised %r, which ends that task and nothing else", error)
+    log.error("the application raised %r, in a task or a signal handler: its event loop goes on", error)
 
 
 def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:

@@ -98,14 +98,15 @@ class AsgiThread:
         self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
         """None when the application has started, or the order to stop has come; else why it could not start. Its `put`
         may be called in a signal handler."""
-        self._calls: deque[Callable[[], object]] = deque()
-        """Functions that the loop's thread will call."""
+        self._calls: deque[tuple[Callable[[], object], SharedExchange | None]] = deque()
+        """Functions that the loop's thread will call, each with the exchange that it is called for, if any."""
         self._wakeup_pending = False
         """The loop's thread has been woken, and has not begun with the calls."""
         self._wakeup_descriptor = -1
         """An eventfd that wakes the loop's thread; -1 if it is closed."""
         self._exchanges: set[SharedExchange] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], SharedExchange] = {}
+        """Tasks of requests that have not ended, some of which have been answered."""
         self._starting: asyncio.Task[None] | None = None
         self._cut_timer: asyncio.TimerHandle | None = None
         self._all_clients_done = self._is_serving = self._ended = False
@@ -142,17 +143,18 @@ class AsgiThread:
         """Have the application answer the session's request. In the client's thread. Gives the next want."""
         exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
         cycle = Cycle(exchange, exchange)
-        self._exchanges.add(exchange)
         try:
+            self._exchanges.add(exchange)
             return exchange.deliver(
-                partial(self.post, partial(self._begin, asgi, cycle, exchange)), partial(self.post, cycle.wake)
+                partial(self.post, partial(self._begin, asgi, cycle, exchange), exchange),
+                partial(self.post, cycle.wake, exchange),
             )
         finally:
             self._exchanges.discard(exchange)
 
-    def post(self, call: Callable[[], object]) -> None:
-        """Have the loop call this. From any thread, and from a signal handler."""
-        self._calls.append(call)
+    def post(self, call: Callable[[], object], exchange: SharedExchange | None = None) -> None:
+        """Have the loop call this; if the call fails, `exchange` is cut. From any thread, and from a signal handler."""
+        self._calls.append((call, exchange))
         if not self._wakeup_pending:
             # No exception of another thread can come between the two lines: it would come at a call.
             self._wakeup_pending = True
@@ -194,7 +196,7 @@ class AsgiThread:
             if self._start_application():
                 self._startup_result.put(None)
                 self._is_serving = True
-                run_until(loop, lambda: self._ended)
+                run_until(loop, lambda: self._ended, self._run_calls_again)
                 self._is_serving = False
                 if self._lifespan is not None:
                     run_through(loop, self._lifespan.shutdown())
@@ -229,11 +231,27 @@ class AsgiThread:
         self._wakeup_pending = False
         calls = self._calls
         while calls:
-            call = calls.popleft()
+            # Without a call, so that no exception of another thread can lose the call between the two lines.
+            call, exchange = calls[0]
+            del calls[0]
             try:
                 call()
-            except Exception:  # the calls behind it must be made all the same
+            except BaseException:  # the calls behind it must be made all the same
                 log.exception("a call in the event loop's thread failed")
+                if exchange is not None:
+                    self._give_up(exchange)
+
+    def _run_calls_again(self) -> None:
+        """An exception may have interrupted `_run_calls`: have the loop call it once more."""
+        os.eventfd_write(self._wakeup_descriptor, 1)
+
+    def _give_up(self, exchange: SharedExchange) -> None:
+        """A step of this exchange was not made, so the application may wait for ever: cut the client, end the task."""
+        exchange.cut()
+        for task in [task for task, its in self._tasks.items() if its is exchange]:
+            del self._tasks[task]
+            task.cancel()
+        self._end_if_done()
 
     def _begin(self, asgi: Asgi, cycle: Cycle, exchange: SharedExchange) -> None:
         """Start the task of a request. Parts that it sends before it first waits are delivered together."""
@@ -246,19 +264,19 @@ class AsgiThread:
             if not cycle.answered:
                 cycle.fail()
             task = None
-        try:
-            if task is not None:
-                task.add_done_callback(self._task_done)
-                self._tasks.add(task)
-                cycle.uncork()
-            if exchange.has_work_for_client_thread:
-                exchange.drive(RUN)
-        except MemoryError:
-            log.exception("a connection failed, and is cut")
+        if task is not None:
+            self._tasks[task] = exchange
+            task.add_done_callback(self._task_done)
+            cycle.uncork()
+        elif not exchange.answered:  # the application's end could not be told to the client
             exchange.cut()
+        if exchange.has_work_for_client_thread:
+            exchange.drive(RUN)
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        exchange = self._tasks.pop(task, None)
+        if exchange is not None and not exchange.answered:
+            exchange.cut()
         self._end_if_done()
 
     def _clients_done(self) -> None:

@@ -11,7 +11,7 @@ thing; there the client is given a moment to send.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from socket import socket
 from threading import current_thread, main_thread
@@ -257,7 +257,9 @@ def repeat_until_stop(
     client that was served.
     """
     try:
-        _repeat_until_stop(accept_and_serve, acceptor, asgi_thread)
+        while not acceptor.stop.ordered:
+            with suppress(BaseException):  # raised at the one place where `_repeat_until_stop` does not catch it
+                _repeat_until_stop(accept_and_serve, acceptor, asgi_thread)
     finally:
         close_waker_of_this_thread()
 

@@ -163,7 +163,10 @@ class ClientConnection(WatchedConnection):
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
-            super().check_deadline(now)
+            if self._descriptor < 0:  # its end has failed, else the reactor had forgotten it
+                self.end()
+            else:
+                super().check_deadline(now)
 
     def stop(self) -> None:
         """Close the connection when nothing is in flight: now, or after the answer."""
@@ -180,10 +183,18 @@ class ClientConnection(WatchedConnection):
         try:
             self._notify()
             if not self._answering:  # else the application's thread does so: see `_end_answer`
-                self.session.close()
+                try:
+                    self.session.close()
+                finally:  # a first call that has failed is made again, for the client would be counted for ever
+                    self.session.close()
         finally:
-            forked.release(self.sock)
-            self._reactor.forget(self)
+            try:
+                self._close_socket()
+            finally:
+                self._reactor.forget(self)
+
+    def _close_socket(self) -> None:
+        forked.release(self.sock)
 
     def close_in_child(self) -> None:
         """In a child that the application has forked. The lock is new: a thread of the parent may hold the old one."""

@@ -147,13 +147,13 @@ class Leaders:
     def run(self) -> None:
         """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
         self._threads = 1
-        self._start(ThreadStart())
+        first = ThreadStart()
         while not self.ended:
             try:
-                self._watcher.run()
-            except BaseException as error:  # a signal handler of the application's may have raised it
-                self._exhaustion.report(f"cannot watch the application: {reason(error)}", "the server goes on")
-                time.sleep(TICK_S)
+                self._watch(first)
+            except BaseException:  # raised at the one place where `_watch` does not catch it
+                if not first.began:
+                    raise
         self._loop_ended.wait(END_S)
         if not self._stop.has_signals:  # the program goes on. In a process that ends now, threads rather keep waiting
             for _ in range(self._threads):
@@ -161,6 +161,23 @@ class Leaders:
         self._watcher.close()
         if self._failure is not None:
             raise self._failure
+
+    def _watch(self, first: ThreadStart) -> None:
+        """Start the first thread and watch until `ended`, again if a signal handler of the application has raised."""
+        failure: BaseException | None = None
+        while not self.ended:
+            try:
+                if failure is not None:
+                    self._exhaustion.report(f"cannot watch the application: {reason(failure)}", "the server goes on")
+                    time.sleep(TICK_S)
+                    failure = None
+                if not first.began:
+                    self._start(first)
+                self._watcher.run()
+            except BaseException as error:  # a signal handler of the application's may have raised it
+                if isinstance(error, RuntimeError) and not first.began:
+                    raise
+                failure = error  # no call here, for the next signal could interrupt it: the next round handles it
 
     # Jobs and threads
 

@@ -80,9 +80,9 @@ class Reactor:
     def _runner(self) -> Runner:
         service = self.service
         if not isinstance(self.site.application, Wsgi):
-            return Asynchronous(self.loop, service.stop)
+            return Asynchronous(self.loop, service.stop, self.repair)
         if service.threads == 0:
-            return OnLoop(self.loop, self.due, service.stop, self.end_if_done)
+            return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
         limit = service.threads or default_threads()
         return Leaders(self.loop, self.due, limit, service.stop, service.exhaustion, self.end_if_done, self.repair)
 
@@ -148,7 +148,7 @@ class Reactor:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
             self._connections.add(connection)
             connection.attend(connection.session.phase.want)
-        except (OSError, MemoryError) as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
+        except BaseException as error:  # epoll has a limit of its own, fs.epoll.max_user_watches
             self.service.exhaustion.report(f"cannot watch a client: {reason(error)}", "the connection is cut")
             if connection is None:
                 sock.close()

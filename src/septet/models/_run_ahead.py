@@ -31,7 +31,8 @@ class _File(OwnedDescriptor):
     __slots__ = ("_spool", "taken")
 
     def __init__(self, number: int, spool: Spool) -> None:
-        super().__init__(number)
+        super().__init__()
+        self.number = number
         self._spool = spool
         self.taken = 0
 

@@ -41,13 +41,22 @@ class OnLoop:
     For asyncio no loop is running meanwhile, so that the application may run one of its own.
     """
 
-    def __init__(self, loop: ReadinessLoop, due: "Due", stop: Stop, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: ReadinessLoop,
+        due: "Due",
+        stop: Stop,
+        done: Callable[[], None],
+        repair: Callable[[], None],
+    ) -> None:
         self.order = stop.fileno()
         self.busy = False
         self._loop = loop
         self._due = due
         self._stop = stop
         self._done = done
+        self._repair = repair
+        """Called when an exception may have interrupted a callback of the loop."""
         self._over = False
 
     def leads(self) -> bool:
@@ -59,11 +68,25 @@ class OnLoop:
     def run(self) -> None:
         while not self._over:
             try:
+                self._run_again()
+            except BaseException as error:  # raised at the one place where `_run_again` does not catch it
+                if has_failed(self._loop, error):
+                    raise
+
+    def _run_again(self) -> None:
+        """Run until the end, again if a signal handler of the application's has raised."""
+        raised: BaseException | None = None
+        while not self._over:
+            try:
+                if raised is not None:
+                    log.error("a signal handler of the application raised", exc_info=raised)
+                    self._repair()
+                    raised = None
                 self._run()
             except BaseException as error:
                 if has_failed(self._loop, error):
                     raise
-                log.exception("a signal handler of the application raised")
+                raised = error  # handled by the next round, for another signal could interrupt that
 
     def _run(self) -> None:
         due = self._due
@@ -91,13 +114,14 @@ class Asynchronous:
 
     busy = False
 
-    def __init__(self, loop: ReadinessLoop, stop: Stop) -> None:
+    def __init__(self, loop: ReadinessLoop, stop: Stop, repair: Callable[[], None]) -> None:
         self._loop = loop
+        self._repair = repair
         self.order = stop.fileno()
         self._over = False
 
     def run(self) -> None:
-        run_until(self._loop, lambda: self._over)
+        run_until(self._loop, lambda: self._over, self._repair)
 
     def end(self) -> None:
         self._over = True

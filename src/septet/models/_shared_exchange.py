@@ -176,12 +176,12 @@ class SharedExchange:
         """
         waker = self._waker
         descriptor = self._sock.fileno()
-        watched = self._mask()
-        waker.poller.add(descriptor, watched)
         timeout = None
-        with waker.lock:
-            waker.prepare_to_wait()
         try:
+            watched = self._mask()
+            waker.poller.add(descriptor, watched)
+            with waker.lock:
+                waker.prepare_to_wait()
             begin()
             while True:
                 ready = waker.wait(timeout)
@@ -197,18 +197,26 @@ class SharedExchange:
                 if changed:
                     change()
                 if self._released:
+                    waker.poller.remove(descriptor)
                     return want
                 mask = self._mask()
                 if mask != watched:
                     watched = mask
                     waker.poller.modify(descriptor, mask)
-        finally:
+        except BaseException:
             try:
-                waker.poller.remove(descriptor)
-            finally:
-                if not self._released:
-                    self._lose()
-                    change()
+                self._give_up(descriptor, change)
+            finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
+                self._give_up(descriptor, change)
+            raise
+
+    def _give_up(self, descriptor: int, change: Callable[[], None]) -> None:
+        """The server has failed: cut the connection, and tell the application. May be called twice."""
+        with self._waker.lock:
+            self._released = True
+            self._session.lose()
+        self._waker.poller.remove(descriptor)
+        change()
 
     def _advance(self, ready: int, timed_out: bool) -> bool:
         """Receive and send as far as the socket allows, with the lock. True if the application may wait for that."""
@@ -253,12 +261,6 @@ class SharedExchange:
         now = monotonic()
         deadline = self._session.deadline(now)
         return deadline is not None and now >= deadline
-
-    def _lose(self) -> None:
-        """The server has failed: cut the connection."""
-        with self._waker.lock:
-            self._released = True
-            self._session.lose()
 
 
 def _dispatch_elsewhere(exchange: ServerExchange) -> None:

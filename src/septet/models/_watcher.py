@@ -50,6 +50,9 @@ class Watcher:
     def run(self) -> None:
         """Watch until `ended`. Raises MemoryError and OSError, after which it may be called again."""
         leaders = self._leaders
+        leaders.promoting = (
+            False  # an exception may have come before the promotion was assigned; a second one is harmless
+        )
         poller = Poll()
         poller.add(self._stop.fileno(), READABLE)
         poller.add(self._wakeup, READABLE)

@@ -53,11 +53,12 @@ def run(service: Service) -> None:
 class RingConnection(ClientConnection):
     """A client whose bytes come as completions: instead of watching the socket it keeps one receive in the ring."""
 
-    __slots__ = ("_ended", "_held", "_polled", "_receive", "_ring")
+    __slots__ = ("_closing", "_ended", "_polled", "_receive", "_ring")
 
     def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor, sock, session)
         self._ring = cast(UringLoop, reactor.loop).ring
+        self._closing = cast(RingReactor, reactor).closing
         self._receive = 0
         """Token of the receive that is in the ring; 0 if none is."""
         self._polled = 0
@@ -117,25 +118,18 @@ class RingConnection(ClientConnection):
             self._requests_begun = 0
         self.drive(want)
 
-    def end(self) -> None:
-        try:
-            self._notify()
-            if not self._answering:
-                self.session.close()
-        finally:
-            if self._receive:
-                with suppress(OSError):  # ends the connection for the client, and completes the receive in the ring
-                    self.sock.shutdown(SHUT_RDWR)
-            self._close_when_idle()
-            self._reactor.forget(self)
+    def _close_socket(self) -> None:
+        if self._receive:
+            with suppress(OSError):  # ends the connection for the client, and completes the receive in the ring
+                self.sock.shutdown(SHUT_RDWR)
+        self._close_when_idle()
 
     def _close_when_idle(self) -> None:
         """Close the socket when no receive in the ring refers to it any more."""
-        closing = cast(RingReactor, self._reactor).closing
         if self._receive:
-            closing.add(self.sock)
+            self._closing.add(self.sock)
         else:
-            closing.discard(self.sock)
+            self._closing.discard(self.sock)
             forked.release(self.sock)
 
 
@@ -145,7 +139,7 @@ class RingReactor(Reactor):
     def __init__(self, service: Service, loop: UringLoop) -> None:
         super().__init__(service, loop)
         self._ring = loop.ring
-        self._ring.interrupted = _cut
+        self._ring.interrupted = self._interrupted
         self._accepts: dict[Listener, int] = {}
         self.closing: set[socket] = set()
         """Sockets that will be closed when their receives have completed."""
@@ -191,19 +185,22 @@ class RingReactor(Reactor):
     def _adopt(self, listener: Listener, descriptor: int) -> None:
         try:
             sock, address = listener.adopt(descriptor)
-        except (OSError, MemoryError) as error:
+        except BaseException as error:
             self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
         else:
             self.admit(listener, sock, address)
+
+    def _interrupted(self, callback: object) -> None:
+        """An exception came before or during a call of this, so its completion may be lost: a connection is cut, and
+        listeners whose accept may have ended accept again."""
+        connection = getattr(callback, "__self__", None)
+        if isinstance(connection, RingConnection):
+            connection.abandon()
+        elif not self.stopping:
+            for listener in self._accepts.keys() - self._paused:
+                self.restart_accepting(listener)
 
     def _close(self) -> None:
         super()._close()
         for sock in self.closing:  # the ring is closed, and its receives with it
             sock.close()
-
-
-def _cut(callback: object) -> None:
-    """An exception came before or during a call of this: its completion may be lost, so the connection is cut."""
-    connection = getattr(callback, "__self__", None)
-    if isinstance(connection, RingConnection):
-        connection.abandon()

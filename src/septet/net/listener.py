@@ -97,7 +97,7 @@ class Listener:
                 break
             try:
                 sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
-            except MemoryError:
+            except MemoryError:  # of another thread's exception the socket may have been closed already
                 os.close(descriptor)  # nothing else knows it
                 raise
         except OSError as error:

@@ -1,5 +1,5 @@
-"""Files through the ring. io_uring gains most here: epoll(7) does not support files, so other asyncio loops pass file
-operations to threads, which costs about thirty times as much as the system call.
+"""File operations through the ring. io_uring gains most here: epoll(7) does not support files, so other asyncio loops
+pass file operations to threads, which costs about thirty times as much as the system call.
 
 The kernel completes an operation at once if the page cache has the data, and otherwise in a kernel thread.
 """
@@ -19,7 +19,7 @@ AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 STATX_BASIC_STATS = 0x7FF
 POSITION = 2**64 - 1
-"""As an offset: use the file's own position and advance it. Needed for pipes and terminals."""
+"""An `offset` that means the file's own position, which advances. Needed for pipes and terminals."""
 
 
 class FileOperations:
@@ -87,7 +87,7 @@ class FileOperations:
         return token
 
     def fsync(self, fd: int, callback: Callback, *, data_only: bool = False) -> int:
-        """fsync(2), or fdatasync(2)."""
+        """fsync(2), or fdatasync(2) if `data_only`."""
         return self._prepare(callback, abi.OP_FSYNC, fd, op_flags=abi.FSYNC_DATASYNC if data_only else 0)
 
 

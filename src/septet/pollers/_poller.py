@@ -1,4 +1,4 @@
-"""What the readiness pollers have in common: the event bits and the interface `Poller`.
+"""The event bits and the interface `Poller`, common to all pollers that report readiness.
 
 On Linux poll(2), epoll(7) and the poll requests of io_uring use the same numbers, so the bits go to the kernel as they
 are. `ERROR`, `HANGUP` and `INVALID` are reported whether asked for or not.
@@ -14,7 +14,7 @@ WRITABLE = 0x004
 """POLLOUT: send or write would not block; a connect has finished."""
 
 ERROR = 0x008
-"""POLLERR."""
+"""POLLERR: the socket has an error, which the next call on it raises; or the reader of a pipe has closed it."""
 
 HANGUP = 0x010
 """POLLHUP: both directions are shut down."""
@@ -40,23 +40,23 @@ class Poller(Protocol):
 
     @property
     def wait(self) -> Callable[[float | None], Ready]:
-        """`wait(timeout_s)` returns what is ready within `timeout_s` seconds (None: no limit, 0: does not block).
+        """`wait(timeout_s)` returns the ready descriptors, after at most `timeout_s` seconds (None: no limit).
 
-        Signal handlers run while it waits (PEP 475). If the handler does not raise, it goes on waiting or returns an
-        empty list early.
+        With 0 it does not block; the list is empty if none is ready in time. Signal handlers run while it waits
+        (PEP 475). If a handler does not raise, the wait continues, or ends early with an empty list.
         """
 
     def add(self, fd: int, mask: int) -> None:
-        """Start to report a descriptor that is not reported yet."""
+        """Report events of a descriptor from now on, when one in `mask` (READABLE, WRITABLE, ...) has occurred."""
 
     def modify(self, fd: int, mask: int) -> None:
-        """Report other events of a descriptor that was added."""
+        """Replace the events of interest of a descriptor that was added."""
 
     def remove(self, fd: int) -> None:
         """Stop reporting a descriptor. No error if it has been closed already, as often happens during clean-up."""
 
     def close(self) -> None:
-        """Release the poller's own resources; the descriptors stay open."""
+        """Release the poller's own resources; the added descriptors stay open."""
 
     def close_in_child(self) -> None:
         """In a forked child: close its copy, without changing the kernel's list, which the parent still uses."""

@@ -19,7 +19,7 @@ from septet.pollers import _uring_abi as abi
 from septet.pollers._unavailable import unavailable
 
 Completion = tuple[int, int, int]
-"""Token, result (or -errno), flags."""
+"""(token of the submission, result or -errno, flags) of a completion."""
 
 _REQUIRED = abi.FEAT_SINGLE_MMAP | abi.FEAT_NODROP | abi.FEAT_EXT_ARG | abi.FEAT_CQE_SKIP
 _FLAGS = (
@@ -32,8 +32,8 @@ _FLAGS = (
     | abi.SETUP_R_DISABLED
 )
 _TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
-"""io_uring_enter(2) has no memory for more requests, or (EBUSY, older kernels) the completion queue is full and more
-wait: collect the completions, then try again."""
+"""Errors of io_uring_enter(2) that pass: it lacks memory for more requests, or (EBUSY, older kernels) the completion
+queue is full and more completions wait. Collect the completions, then try again."""
 
 RETRY_DELAY_S = 0.001
 """Pause before the next attempt if no completion could be collected."""
@@ -102,7 +102,7 @@ class Queues:
         self._words = memoryview(self._memory)[: size & ~3].cast("I")
         self._cqes = memoryview(self._memory)[cq[5] : cq[5] + abi.CQE.size * cq_entries]
         self._sq_tail_at, self._cq_head_at, self._cq_tail_at = sq[1] // 4, cq[0] // 4, cq[1] // 4
-        self._sq_flags_at = sq[4] // 4
+        self._sq_head_at, self._sq_flags_at = sq[0] // 4, sq[4] // 4
         self._sq_mask, self._cq_mask = self._entries - 1, cq_entries - 1
         for i in range(self._entries):  # the kernel finds submissions through this table: slot i is entry i
             self._words[sq[6] // 4 + i] = i
@@ -126,7 +126,7 @@ class Queues:
         offset: int = 0,
     ) -> None:
         """Write a submission, whose fields are those of struct io_uring_sqe. If the queue is full, submit it first."""
-        while self._prepared == self._entries:
+        while self._prepared >= self._entries:
             self.enter(0)
         at = (self._sq_tail & self._sq_mask) << 6
         abi.SQE.pack_into(self._sqes, at, opcode, sqe_flags, ioprio, fd, offset, addr, length, op_flags, token, group)
@@ -134,7 +134,7 @@ class Queues:
         self._prepared += 1
 
     def enter(self, timeout_s: float | None) -> None:
-        """io_uring_enter(2): submit all that was put, and wait for a completion.
+        """io_uring_enter(2): submit everything that was put, and wait until there is a completion.
 
         It waits up to `timeout_s` seconds (None: no limit, 0: not at all). It returns early when a signal arrives, or
         when completions have to be collected before more can be submitted.
@@ -155,13 +155,24 @@ class Queues:
         else:
             self._arg_words[3], self._arg_words[4] = abi.timespec(timeout_s)
             code = abi.enter(self._fd, self._prepared, 1, abi.ENTER_GETEVENTS | abi.ENTER_EXT_ARG, self._arg_at, 24)
-        if code >= 0:
+        if code > 0:
             self._prepared -= code
+        elif code == 0:
+            if self._prepared:
+                self.recount()
         elif code in _TRY_AGAIN:
             if not self.reap():  # including those that were in _late
                 time.sleep(RETRY_DELAY_S)
         elif code not in (-errno.ETIME, -errno.EINTR):
             self._refused(-code)
+
+    def recount(self) -> None:
+        """Ask the queue how many entries the kernel has not taken yet.
+
+        An exception, which a signal handler raises for example, may come between io_uring_enter(2) and our count of
+        what it took. With too high a count the kernel submits nothing, does not wait, and completes nothing.
+        """
+        self._prepared = self._sq_tail - self._words[self._sq_head_at] & 0xFFFF_FFFF
 
     def is_idle(self) -> bool:
         """True if `enter` and `reap` would do nothing now. Makes no system call."""
@@ -172,8 +183,10 @@ class Queues:
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
     def reap(self) -> "deque[Completion]":
-        """Take all completions that have come, in their order, behind those that were taken and not removed yet; the
-        caller removes them one by one."""
+        """Move new completions from the queue to a list, behind those that are still in it, and return the list.
+
+        The caller removes each from the list when it has handled it; the next call returns the others again.
+        """
         head, tail = self._cq_head, self._words[self._cq_tail_at]
         if head == tail:
             return self._late
@@ -210,7 +223,7 @@ class Queues:
             self._release()
 
     def _release(self) -> None:
-        """Unmap and close. Afterwards `put` finds the queue full and calls `enter`, which raises."""
+        """Unmap the memory and close the descriptor. Afterwards `put` finds the queue full, and `enter` raises."""
         os.close(self._fd)
         self._fd = -1
         self._enabled = False

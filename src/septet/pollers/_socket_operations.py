@@ -1,4 +1,4 @@
-"""Sockets through the ring: multishot accept and receive, and the buffers that receives share.
+"""Socket operations through the ring: multishot accept and receive, and the buffers that receives share.
 
 Provided buffers (IORING_REGISTER_PBUF_RING, Linux 5.19) are memory that all receives of a ring use. The kernel takes a
 buffer when data has arrived, not when the receive is submitted, so an idle connection occupies none. The ring of free

@@ -1,6 +1,6 @@
-"""Why io_uring cannot be used, in one sentence with the remedy.
+"""The error when io_uring cannot be used: one sentence with the reason and the remedy.
 
-Most container engines forbid io_uring, so this is a common answer.
+It is common, since most container engines forbid io_uring.
 """
 
 import errno

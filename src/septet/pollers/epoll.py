@@ -18,7 +18,7 @@ class Epoll:
     """
 
     wait: Callable[[float | None], Ready]
-    """`wait(timeout_s)` returns what is ready within `timeout_s` seconds, rounded up to milliseconds (None: no limit).
+    """`wait(timeout_s)` as in `Poller`; the time is rounded up to milliseconds.
 
     It is `select.epoll.poll` itself: a method around it would add a tenth to the cost of the call.
     """
@@ -32,7 +32,7 @@ class Epoll:
         return self._epoll.fileno()
 
     def add(self, fd: int, mask: int) -> None:
-        """Start to report `fd`.
+        """Report events of `fd` from now on.
 
         Raises:
             FileExistsError: it was added already.
@@ -41,7 +41,7 @@ class Epoll:
         self._epoll.register(fd, mask)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Report other events of `fd`. `EXCLUSIVE` can only be set by add(); here it is an OSError (EINVAL).
+        """Replace the events of interest of `fd`. `EXCLUSIVE` can only be set by add(); here it is an OSError (EINVAL).
 
         Raises:
             FileNotFoundError: it was not added, or has been closed since.

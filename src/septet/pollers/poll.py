@@ -16,11 +16,11 @@ class Poll:
         self._poll = select.poll()
 
     def add(self, fd: int, mask: int) -> None:
-        """Start to report `fd`. poll(2) has no `EXCLUSIVE`, which is ignored."""
+        """Report events of `fd` from now on. `EXCLUSIVE` is ignored: poll(2) does not have it."""
         self._poll.register(fd, mask & ~EXCLUSIVE)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Report other events of `fd`.
+        """Replace the events of interest of `fd`.
 
         Raises:
             FileNotFoundError: it was not added.
@@ -35,7 +35,7 @@ class Poll:
             pass
 
     def wait(self, timeout_s: float | None) -> Ready:
-        """What is ready within `timeout_s` seconds, rounded up to milliseconds (None: no limit)."""
+        """As in `Poller`; the time is rounded up to milliseconds."""
         return self._poll.poll(None if timeout_s is None else timeout_s * 1000)
 
     def close_in_child(self) -> None:

@@ -69,10 +69,10 @@ from septet.pollers._unavailable import RingUnavailable, unavailable
 __all__ = ["MORE", "Callback", "Report", "Ring", "RingUnavailable", "obstacle"]
 
 Report = Callable[[BaseException, Callback], object]
-"""`report(exception, callback)`: told of an exception that a callback has raised."""
+"""`report(exception, callback)` is called with an exception that a callback has raised."""
 
 MORE = abi.CQE_MORE
-"""A completion's flag: the operation is still in the kernel and will complete again."""
+"""A flag of completions: the operation is still in the kernel and will complete again."""
 
 _OPERATIONS = (
     abi.OP_POLL_ADD,
@@ -86,7 +86,7 @@ _OPERATIONS = (
     abi.OP_WRITE,
 )
 _CLOSE_TIMEOUT_S = 1.0
-"""close() waits so long for cancelled operations. Only a file operation that has begun takes noticeable time."""
+"""Longest time for which close() waits for cancelled operations; only file operations that have begun take long."""
 
 
 class Ring(SocketOperations, FileOperations, Queues):
@@ -126,8 +126,10 @@ class Ring(SocketOperations, FileOperations, Queues):
     ) -> None:
         self.report = report
         self.interrupted: Callable[[Callback], None] | None = None
-        """Told, before that, which callback has not been called, or not to its end: also for exceptions that another
-        thread has raised in this one."""
+        """Called, before `report`, with a callback that an exception kept from being called, or from reaching its end.
+
+        The exception may be one that another thread has raised in this one.
+        """
         self._buffer_shape = (buffers, buffer_size)
         self._buffers: ProvidedBuffers | None = None
         self._callbacks: dict[int, Callback] = {}
@@ -155,7 +157,10 @@ class Ring(SocketOperations, FileOperations, Queues):
         return self._cancel(callback, -1, token, 0)
 
     def cancel_fd(self, fd: int, callback: Callback | None = None) -> int:
-        """Cancel every operation on a descriptor, to be done before it is closed; `res` is their number."""
+        """Cancel every operation on a descriptor; to be called before it is closed.
+
+        The `res` of `callback` is the number of operations cancelled, or -errno.
+        """
         return self._cancel(callback, fd, 0, abi.CANCEL_FD | abi.CANCEL_ALL)
 
     def _cancel(self, callback: Callback | None, fd: int, token: int, how: int) -> int:
@@ -218,7 +223,7 @@ class Ring(SocketOperations, FileOperations, Queues):
                         data = buffers.take(flags >> 16, res)
                     except MemoryError:
                         buffers.give_back(flags >> 16)
-                        res = -errno.ENOMEM  # to the receiver as if the kernel had had none
+                        res = -errno.ENOMEM  # as if the kernel had lacked memory
                 if callback is not None:  # else a cancel that failed, and has no callback
                     callback(res, flags, data)
             except BaseException as exc:
@@ -229,7 +234,7 @@ class Ring(SocketOperations, FileOperations, Queues):
         self.enter(0)
 
     def has(self, token: int) -> bool:
-        """Whether the operation has a completion to come."""
+        """True if the operation, which must have a callback, is not complete yet."""
         return token in self._callbacks
 
     def _failed(self, exc: BaseException, callback: Callback | None) -> None:
@@ -259,7 +264,7 @@ class Ring(SocketOperations, FileOperations, Queues):
         self._release()
 
     def _cancel_all(self) -> None:
-        """Return when the kernel uses no buffer and no descriptor any more."""
+        """Cancel all operations, and wait until the kernel uses no buffer and no descriptor any more, or time is up."""
         self._cancel(None, -1, 0, abi.CANCEL_ANY | abi.CANCEL_ALL)
         deadline = time.monotonic() + _CLOSE_TIMEOUT_S
         self.enter(0)
@@ -295,7 +300,7 @@ class Ring(SocketOperations, FileOperations, Queues):
 
 
 def obstacle() -> str | None:
-    """Why io_uring cannot be used on this machine, as one sentence with the remedy; None if it can.
+    """Try io_uring on this machine. Returns None if it works, else one sentence with the reason and the remedy.
 
     Makes a small ring, checks that the kernel has the operations that Septet uses (IORING_REGISTER_PROBE), and receives
     once through it: a kernel or a filter may permit the one and not the other.

@@ -25,7 +25,7 @@ class RingPoll:
         self._closed = False
 
     def add(self, fd: int, mask: int) -> None:
-        """Start to report `fd`. The request is submitted by the next wait, which reports INVALID for a bad descriptor.
+        """Report events of `fd` from the next wait on, which also reports INVALID for a descriptor that is not open.
 
         Raises:
             FileExistsError: it was added already.
@@ -35,7 +35,7 @@ class RingPoll:
         self._arm_later(fd, mask)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Report other events of `fd`.
+        """Replace the events of interest of `fd`.
 
         Raises:
             FileNotFoundError: it was not added.
@@ -58,7 +58,7 @@ class RingPoll:
             self.ring.flush()
 
     def wait(self, timeout_s: float | None) -> Ready:
-        """What is ready within `timeout_s` seconds (None: no limit). Callbacks of the ring's other users run, too."""
+        """As in `Poller`. Callbacks of the ring's other users run, too."""
         self.enter(timeout_s)
         return self.collect()
 
@@ -80,7 +80,8 @@ class RingPoll:
         return [(request.fd, request.ready) for request in ready if request.live]
 
     def arm_anew(self) -> None:
-        """Make every request again that an exception has kept from it."""
+        """Queue every request that is missing in the ring: an exception may have kept it from being submitted."""
+        self.ring.recount()
         self._unarmed.clear()
         self._unarmed += [request for request in self._requests.values() if not self.ring.has(request.token)]
 
@@ -95,7 +96,10 @@ class RingPoll:
         self.ring.close_in_child()
 
     def completed(self, request: "_Request", more: bool) -> None:
-        """A request has completed: report its events, if any, and submit it again before the next wait."""
+        """Called when a request has completed: report its events, if any, and submit it again before the next wait.
+
+        `more`: it is a multishot request that is still in the kernel.
+        """
         if not request.ready:
             if not more:
                 self._unarmed.append(request)
@@ -112,7 +116,7 @@ class RingPoll:
         self._unarmed.append(request)
 
     def _cancel_request(self, request: "_Request") -> bool:
-        """Cancel a request. False if the kernel has none, because it is not submitted (again) yet."""
+        """Cancel a request. False if there is none in the kernel, because it has not been submitted (again) yet."""
         request.live = False
         if not request.token or self._closed:
             return False
@@ -140,9 +144,9 @@ class _Request:
         self.live = True
         self.multishot = False
         self.token = 0
-        """Of the request in the kernel; 0: there is none."""
+        """The token of the request in the kernel; 0: there is none."""
         self.ready = 0
-        """The bits to be reported."""
+        """The event bits to be reported."""
 
     def copy(self) -> "_Request":
         """A new request with the same contents: a cancelled multishot still has a completion to come."""
@@ -160,7 +164,7 @@ class _Request:
 
 
 def _bits(code: int) -> int:
-    """The bits that poll(2) would report where a poll request fails with `code`."""
+    """The event bits to report for a poll request that failed with this error number, as poll(2) would; 0: none."""
     if code == errno.ECANCELED:
         return 0  # by a call of Ring.cancel_fd; the descriptor is still of interest
     return INVALID if code == errno.EBADF else ERROR

@@ -97,7 +97,11 @@ class Stop:
 
     @property
     def has_signals(self) -> bool:
-        """Signals are this server's; else it is part of a program, which goes on after it."""
+        """True if this server handles the signals of the process.
+
+        False if it is embedded in a program, which handles its own signals and keeps running after the server stops:
+        the server must then end its threads itself.
+        """
         return self._signals >= 0
 
     def drain_and_check(self) -> bool:

@@ -115,6 +115,8 @@ class Supervisor(Generic[Served]):
         self._workers: list[Worker] = []
         self._poller = Poll()
         self._announced = False
+        self._not_started: str | None = None
+        """How a worker ended that had not started when the order to stop came, and did not end in order."""
         self._early_deaths = 0
         """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
@@ -138,6 +140,8 @@ class Supervisor(Generic[Served]):
         finally:
             self._poller.remove(stop.fileno())
             self._end()
+        if self._not_started:
+            raise Failed(f"a worker ended {self._not_started} before it was ready")
 
     def _keep(self) -> None:
         while not self._service.stop.ordered:
@@ -279,8 +283,11 @@ class Supervisor(Generic[Served]):
         while self._workers and monotonic() < last:
             stop.wait_for_signal(min(last - monotonic(), CHECK_WORKERS_S))
             for worker in list(self._workers):
-                if os.waitpid(worker.pid, os.WNOHANG)[0]:
+                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+                if pid:
                     self._workers.remove(worker)
+                    if status and not (self._announced or worker.ready):
+                        self._not_started = _how_it_ended(status)
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -295,6 +295,6 @@ class Session(Http1Exchange):
     def close(self) -> None:
         self.delivery = None
         self.exchange = None  # type: ignore[assignment]
-        self.drop_body()
         if self._admitted:
             self._release()
+        self.drop_body()

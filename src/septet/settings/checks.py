@@ -18,8 +18,8 @@ from septet.settings.mount import parse_mount
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:
     """Raise UsageError unless every value, and all of them together, are allowed.
 
-    `names` has, by field, how the sentence names it: by the source of its value ("SEPTET_WORKERS",
-    "septet.toml:3: workers"). A field that is not there is named by its option, "--workers".
+    `names` maps a field to the name that error messages use, which tells the source of its value ("SEPTET_WORKERS",
+    "septet.toml:3: workers"). A field that it lacks is called by its option, "--workers".
     """
     called = {each.name: each.flag for each in OPTIONS} | dict(names or {})
     for each in OPTIONS:
@@ -43,7 +43,7 @@ def check_serves_something(config: Config) -> None:
 
 
 def refuse(called: str, value: object, why: ValueError) -> NoReturn:
-    """Raise UsageError with the sentence about a wrong value: its name, the value, and what is allowed."""
+    """Raise UsageError for a wrong value: "NAME is VALUE, but must be ..."; `why` has the part after "but"."""
     raise UsageError(f"{called} is {value!r}, but {why}") from None
 
 
@@ -68,7 +68,7 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
-def _processes_live_to_tell(config: Config, called: Mapping[str, str]) -> None:
+def _metrics_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
             f"{called['metrics_interval']} is {config.metrics_interval:g}, but must be left out with the model "
@@ -89,7 +89,7 @@ def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
 
 
 def no_proxy_is_trusted(config: Config) -> bool:
-    """`--forwarded-allow-ips none`."""
+    """True if `--forwarded-allow-ips` is none: no peer is believed about its client."""
     return {word for text in config.forwarded_allow_ips for word in parse_peers(text)} <= {"none"}
 
 
@@ -104,4 +104,4 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
-_RULES = (_workers_fit, _threads_fit, _processes_live_to_tell, _listens_somewhere, _routes_differ, _proxies_are_named)
+_RULES = (_workers_fit, _threads_fit, _metrics_fit, _listens_somewhere, _routes_differ, _proxies_are_named)

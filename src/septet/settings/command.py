@@ -46,7 +46,7 @@ def _complain(sentence: str, status: int) -> int:
 
 
 def _sentence(error: click.ClickException) -> str:
-    """click's message in the form of ours: one sentence, no capital, no full stop, and the command for help."""
+    """Rewrite click's message like ours: one sentence, no capital, no full stop, and the command that shows help."""
     message = re.sub(r"\.? \(?Did you mean (one of: )?(.+?)\?\)?$", r" (did you mean \1\2?)", error.format_message())
     message = message.rstrip(".").replace(". ", "; ")
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -107,7 +107,7 @@ class ServeCommand(click.Command):
 
 
 class _ConfigOption(click.Option):
-    """One field of `Config` as an option. click passes the word on as text: all sources share one parser."""
+    """One field of `Config` as an option of click. Its value stays text, since `Option` parses that of all sources."""
 
     def __init__(self, option: Option) -> None:
         switch = option.kind is bool
@@ -131,13 +131,13 @@ def default_of(option: Option) -> str:
 
 
 def config_parameters() -> list[click.Parameter]:
-    """APP and every option of `Config`. `typed` has those that were written on the command line."""
+    """The parameters of `septet serve` for click: APP, and every option of `Config`. `typed` reads their values."""
     app = click.Argument(["app"], metavar="[APP]", required=False)
     return [app if option.name == "app" else _ConfigOption(option) for option in OPTIONS]
 
 
 def typed(context: click.Context) -> dict[str, Any]:
-    """The options of `Config` that were written on the command line, by field."""
+    """The values of the options of `Config` that were given on the command line, by field."""
     return {
         option.name: context.params[option.name]
         for option in OPTIONS

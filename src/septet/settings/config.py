@@ -2,8 +2,8 @@
 
 The options of the command line, the SEPTET_* variables, the keys of septet.toml, the keywords of `septet.run`,
 `--print-config` and the reference page are all made from the fields of `Config`, so they cannot disagree. A new option
-is one new field. `Config` holds values; where they came from is known to `sources`. A rule about one value stands
-beside the field; rules about several are in `checks`.
+is one new field. `Config` holds values; `sources` collects them and records where each came from. A rule about one
+value is written in its field; rules about several are in `checks`.
 """
 
 import os
@@ -69,7 +69,7 @@ def _field_value(text: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What `septet serve` was asked to do. `checks.check` says whether the values are allowed.
+    """The values of all options of `septet serve`. `checks.check` raises UsageError unless they are allowed.
 
     Sizes are bytes, deadlines seconds. Paths are relative to the working directory, whichever source they came from.
     """

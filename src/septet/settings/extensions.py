@@ -21,7 +21,10 @@ SYNTAX = f"none, or some of {', '.join(NAMES)} (or with {_PREFIX} before the nam
 
 
 def parse_extensions(text: str) -> tuple[str, ...]:
-    """The full names, such as `http.response.pathsend`, that `text` spells. Raises ValueError, "must be ..."."""
+    """Parse a value of `--asgi-extensions`; returns full names, such as `http.response.pathsend`.
+
+    Raises ValueError, whose text ("must be ...") completes the sentence about the value.
+    """
     words = [word.removeprefix(_PREFIX) for word in re.split(r"[,\s]+", text) if word]
     if words == ["none"]:
         return ()

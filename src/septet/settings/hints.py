@@ -37,7 +37,7 @@ def of_environment(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
-    """Warnings about options that have no effect beside the others. `called` has the name of each for the sentence."""
+    """Warnings about options that have no effect beside the others. `called` maps a field to its name in sentences."""
     for option in OPTIONS:
         if option.needs and getattr(config, option.name) != option.default and not getattr(config, option.needs):
             needed = next(other for other in OPTIONS if other.name == option.needs)

@@ -1,4 +1,4 @@
-"""What an option is: the metadata of a field of `Config`, and the conversion of text and TOML to the field's type.
+"""Options: the metadata of the fields of `Config`, and the conversion of text and TOML values to a field's type.
 
 An option is written once, as a field. Its spellings on the command line, in the environment and in a file follow from
 the field's name, its type from the annotation, and the allowed values from its rule. A rule rejects a value by a
@@ -20,7 +20,7 @@ _TRUTHS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", 
 
 
 class Rule(Protocol):
-    """What is allowed as an option's value, once that has the right type."""
+    """A check of an option's value, once that has the right type."""
 
     def allowed(self) -> str:
         """The allowed values in words: completes "must be"."""
@@ -31,7 +31,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number within bounds, which are allowed values."""
+    """A rule: a number from `minimum` to `maximum`, both included. `noun` says what it is, "a number of seconds"."""
 
     noun: str
     minimum: float
@@ -48,7 +48,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of several names. They are asked for only when needed: the names of the models take reading a directory."""
+    """A rule: one of several names. `names` is called only when needed: that of models reads a directory."""
 
     names: Callable[[], tuple[str, ...]]
 
@@ -62,7 +62,10 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """Text in the syntax that `parse` accepts. `parse` raises ValueError like a rule."""
+    """A rule: text that `parse` accepts. `parse` raises ValueError("must be ...") for other texts.
+
+    `syntax` completes "must be" in the help and on the reference page.
+    """
 
     syntax: str
     parse: Callable[[str], object]
@@ -75,7 +78,10 @@ class Spelled:
 
 
 def did_you_mean(word: str, words: Iterable[str], prefix: str = "", ratio: float = 0.6) -> str:
-    """` (did you mean X?)`, or nothing when no word is close to this one in any case; `prefix` goes before X."""
+    """Return ` (did you mean X?)` for the word X that is closest to `word`, upper and lower case ignored.
+
+    Empty if none has a similarity (difflib) of `ratio`. `prefix` goes before X.
+    """
     import difflib  # takes 3 ms to import, and only mistakes need it
 
     by_lower = {each.lower(): each for each in words}
@@ -95,7 +101,7 @@ class Option:
     rule: Rule | None
     metavar: str
     unset: str
-    """What None, or an empty tuple, means, in words."""
+    """The meaning of the default None or (), in words."""
     needs: str
     """The option without which this one has no effect; empty: none."""
 
@@ -105,7 +111,7 @@ class Option:
         return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
 
     def placeholder(self) -> str:
-        """What stands for the value in `--help`: `SECONDS`, `auto|wsgi|asgi`."""
+        """The placeholder of the value in `--help`: `SECONDS`, `auto|wsgi|asgi`."""
         return "|".join(self.rule.names()) if isinstance(self.rule, OneOf) else self.metavar
 
     @property
@@ -157,7 +163,7 @@ class Option:
 
 
 def _utf8(text: str) -> str:
-    """`text`. Raises ValueError for bytes that are not UTF-8 (PEP 383), because no TOML file could hold them."""
+    """Return `text`. Raises ValueError if it has bytes that are not UTF-8 (PEP 383), which TOML cannot contain."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -175,7 +181,10 @@ def option(
     unset: str = "",
     needs: str = "",
 ) -> T:
-    """A field of `Config` with its metadata. It is typed as `T` so that the field's annotation is checked."""
+    """Make a field of `Config` with its metadata. The result is typed as `T`, so that the annotation is checked.
+
+    The arguments are the fields of `Option`.
+    """
     described = {"section": section, "help": help, "rule": rule, "metavar": metavar, "unset": unset, "needs": needs}
     return dataclasses.field(default=default, metadata=described)
 

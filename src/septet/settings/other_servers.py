@@ -1,6 +1,6 @@
-"""What to use in place of an option of uvicorn, gunicorn, hypercorn, granian or waitress, for error messages.
+"""Hints for error messages: what to use in place of an option of uvicorn, gunicorn, hypercorn, granian or waitress.
 
-They are hints only, not aliases: each option has one name.
+They are no aliases: each option of ours has one name.
 """
 
 _HERE = {
@@ -48,7 +48,7 @@ _HINTS = {name: hint for names, hint in _HERE.items() for name in names.split()}
 
 
 def hint(name: str) -> str:
-    """What to use in place of another server's option; empty for any other name.
+    """Return the hint for another server's option: what to use in its place. Empty for any other name.
 
     `name` is as written on a command line (with or without dashes), in a file or, without SEPTET_, in the environment.
     """

@@ -1,4 +1,4 @@
-"""Where the values of a `Config` come from: the command line, the environment, a file, the defaults, in this order.
+"""Collects the values of a `Config` from the command line, the environment, a file, and the defaults, in this order.
 
 In the environment SEPTET_* variables go before those by which platforms configure any server: PORT, WEB_CONCURRENCY and
 LISTEN_FDS.
@@ -50,14 +50,14 @@ class Resolved:
     config: Config
     sources: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    """Warnings: sentences about what has no effect."""
+    """Sentences about variables and options that have no effect."""
 
 
 def resolve(given: Mapping[str, Any], environ: Mapping[str, str], file: str | None = None) -> Resolved:
-    """The checked configuration.
+    """Read all sources, and return the checked configuration.
 
     `given` has the options of the command line, by field. `file` is read in place of septet.toml, or else
-    pyproject.toml, of the working directory. Raises UsageError.
+    pyproject.toml, of the working directory. Raises UsageError for wrong values and files.
     """
     ours = _from_environment(environ) | _from_command_line(given)
     filed = _from_file(file)
@@ -75,7 +75,7 @@ def _from_command_line(given: Mapping[str, Any]) -> dict[str, Found]:
 
 
 def _on_command_line(option: Option, given: Any) -> Found:
-    """`given` is a word, the words of an option that was repeated, or the bool of a switch."""
+    """Convert a value of the command line: a word, the words of an option that may be repeated, or a switch's bool."""
     try:
         if option.kind is tuple:
             value = option.from_words(given)
@@ -87,7 +87,7 @@ def _on_command_line(option: Option, given: Any) -> Found:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
-    """The variables that are options. For others that begin with SEPTET_ see `hints`."""
+    """The values of SEPTET_* variables that are options, by field. For other variables of this kind see `hints`."""
     return {
         option.name: _said(option, option.variable, environ[option.variable])
         for option in OPTIONS

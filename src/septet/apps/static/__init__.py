@@ -21,7 +21,7 @@ from septet.http.head import response_head
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
-"""How often a file is examined that changes meanwhile; then the answer is 503."""
+"""How often a file is examined anew because it changed meanwhile; after that the answer is 503."""
 
 ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 
@@ -41,7 +41,7 @@ class Static:
         self._files = Files(Tree(directory), cache_control.encode("ascii"), clock)
 
     def serves(self, path: bytes) -> bool:
-        """Whether this directory answers a request for `path`."""
+        """True if this directory answers requests for `path`, as it is in the request line."""
         if b"%" in path:
             path = unquote_to_bytes(path)
         return path.startswith(self._route) or path == self._route[:-1]

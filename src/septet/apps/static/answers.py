@@ -18,7 +18,7 @@ _BOUNDARY_BYTES = 16
 
 
 def plain(status: int, fields: Fields = ()) -> Response:
-    """An answer whose content is its reason phrase."""
+    """An answer with this status, these further header fields, and the reason phrase as its content."""
     reason = reason_phrase(status).encode("ascii")
     text = ((b"Content-Type", b"text/plain; charset=utf-8"),)
     return response_head(status, reason, text + fields), reason + b"\n", None
@@ -58,7 +58,7 @@ def _part(found: Representation, span: Span, open_file: Open) -> Response:
 
 
 def _parts(found: Representation, spans: list[Span], open_file: Open) -> Response:
-    """Several ranges (section 15.3.7.2). The boundary is random, so that the file's author cannot forge a part."""
+    """The answer with several ranges (section 15.3.7.2). The boundary is random, so that no file can contain it."""
     boundary = os.urandom(_BOUNDARY_BYTES).hex().encode("ascii")
     frame = Multipart(boundary, found.media_type, spans, found.size)
     head = found.head(206, b"Partial Content", frame.length, frame.content_type)
@@ -66,7 +66,7 @@ def _parts(found: Representation, spans: list[Span], open_file: Open) -> Respons
 
 
 def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], open_file: Open) -> Response:
-    """An answer of these pieces: joined if the file is in memory, else with the file's parts by sendfile(2)."""
+    """An answer with these pieces as its content: joined if the file is in memory, else the file's by sendfile(2)."""
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None
@@ -76,7 +76,7 @@ def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], 
 
 
 class _Pieces:
-    """Pieces of an open file, which is closed when the last of them has been sent."""
+    """The parts of an answer from an open file (a `ResponseParts`), which is closed when the last has been sent."""
 
     whole = False
 

@@ -1,4 +1,4 @@
-"""Content codings: the compressed files beside a file, and which of them a client prefers.
+"""Content codings: the suffixes of compressed files, and the choice of the one that a client prefers.
 
 RFC 9110 section 12.5.3. The server compresses nothing: it serves `page.html.br` if that exists beside `page.html`.
 """
@@ -14,8 +14,8 @@ SUFFIXES = {b"br": b".br", b"zstd": b".zst", b"gzip": b".gz"}
 smallest."""
 
 _LEAST = 0.0001
-"""The weight of a file without a coding if it is not mentioned: acceptable (section 12.5.3, rule 2), but below every
-weight that can be written."""
+"""The weight of the identity coding if Accept-Encoding does not name it: acceptable (section 12.5.3, rule 2), but less
+than every weight that can be written."""
 
 _MOST_CODINGS = 64
 """Elements of Accept-Encoding that are parsed at most: more than there are registered codings."""
@@ -32,10 +32,10 @@ class Accepted:
         # Without the field any coding is acceptable (rule 1); but in fact such clients decode none.
         self._weights = _weights(value) if value is not None else {b"*": 0.0, IDENTITY: 1.0}
         self.identity = self.weight(IDENTITY) > 0
-        """The file itself, without a coding, is acceptable."""
+        """True if the file itself, without a coding, is acceptable."""
 
     def weight(self, coding: bytes) -> float:
-        """From 0 (not acceptable) to 1 (preferred)."""
+        """The weight of a coding, from 0 (not acceptable) to 1 (preferred)."""
         known = self._weights.get(coding)
         if known is None:
             known = self._weights.get(b"*", _LEAST if coding == IDENTITY else 0.0)
@@ -57,6 +57,6 @@ def _weights(value: bytes) -> dict[bytes, float]:
     for element in value.split(b",", _MOST_CODINGS)[:_MOST_CODINGS]:
         if matched := _coding(element):
             name = matched[1].lower()
-            # RFC 9110 section 8.4.1.3: x-gzip is the same.
+            # RFC 9110 section 8.4.1.3: x-gzip means gzip.
             weights[b"gzip" if name == b"x-gzip" else name] = float(matched[2] or 1)
     return weights

@@ -27,7 +27,7 @@ _dates = (
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What identifies one state of a representation (section 8.8)."""
+    """The fields that identify one state of a representation (section 8.8)."""
 
     tag: bytes
     """A strong entity tag."""
@@ -47,17 +47,17 @@ class Tags:
     any: bool = False
 
     def has(self, tag: bytes) -> bool:
-        """Whether `tag`, a strong one, matches by strong comparison (section 8.8.3.2)."""
+        """True if `tag`, a strong one, matches by strong comparison (section 8.8.3.2)."""
         return self.any or tag in self.listed
 
     def has_weakly(self, tag: bytes) -> bool:
-        """Whether `tag`, a strong one, matches by weak comparison (section 8.8.3.2)."""
+        """True if `tag`, a strong one, matches by weak comparison (section 8.8.3.2)."""
         return self.has(tag) or b"W/" + tag in self.listed
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """The preconditions of a request. None: the field is missing, or must be ignored."""
+    """The preconditions of a request; dates in seconds since 1970. None: the field is missing, or must be ignored."""
 
     match: Tags | None
     unmodified_since: int | None
@@ -79,7 +79,7 @@ class Conditions:
         return 200
 
     def permit_range(self, now: Validators) -> bool:
-        """Step 5: whether Range applies, because If-Range is missing or matches this state (section 13.1.5)."""
+        """True if Range applies to the state `now`: If-Range is missing or matches it (section 13.2.2, step 5)."""
         if self.if_range is None or self.if_range == now.tag:
             return True
         return now.settled and self.if_range == now.modified

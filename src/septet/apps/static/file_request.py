@@ -1,4 +1,4 @@
-"""What a request asks of a directory. Parsed once for all requests with the same head."""
+"""A request for a file of a directory, parsed once for all requests with the same head."""
 
 from dataclasses import dataclass
 
@@ -28,14 +28,14 @@ class FileRequest:
     """A GET or HEAD for a file."""
 
     name: bytes
-    """Percent-decoded, relative to the directory; the index's name for a path that ends with a slash."""
+    """The file's name, percent-decoded, relative to the directory; for a path that ends with a slash, its index."""
     content: bool
-    """False: the request is a HEAD."""
+    """True for GET, False for HEAD."""
     accepted: Accepted
     conditions: Conditions | None
     ranges: tuple[Spec, ...] | None
     simple: bool
-    """The usual case: all of the file, uncompressed, without conditions."""
+    """True in the usual case: no conditions, no ranges, and the uncompressed file is acceptable."""
 
 
 def read_request(request: Request, name: bytes) -> FileRequest | None:

@@ -35,10 +35,10 @@ SETTLED_NS = 2 * 10**9
 every two seconds; git distrusts its index for younger files for the same reason."""
 
 _OVERHEAD = 4096
-"""Bytes that paths, heads and identities of one file need, about."""
+"""Bytes of memory that the paths, heads and identities of one cached file need, about."""
 
 Clock = Callable[[], int]
-"""Returns nanoseconds since 1970, on the clock of the file system."""
+"""A function that returns nanoseconds since 1970, on the clock of the file system."""
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.ENXIO})
 
@@ -49,7 +49,7 @@ class Changed(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """One file that may be sent: the one that was asked for, or a compressed one beside it."""
+    """One file that may be sent: the one that was asked for, or a compressed variant of it."""
 
     name: bytes
     coding: bytes
@@ -91,12 +91,12 @@ class Representation:
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """A file, with the compressed ones beside it."""
+    """A file with its compressed variants (`page.html.br` for `page.html`)."""
 
     representations: dict[bytes, Representation]
-    """By coding; those that are preferred for equal weights come first."""
+    """The file and its compressed variants by coding; those that are preferred for equal weights come first."""
     path_states: tuple[PathState, ...]
-    """The states of everything on the way to the file and of the file itself, to see whether they have changed."""
+    """The states of the directories on the way to the file, of the file and its variants, for `tree.unchanged`."""
     sole: Representation | None
     """The one representation, if there are no compressed files, not even outdated ones; else None."""
 
@@ -253,7 +253,7 @@ def _read_beside(directory: int, name: bytes) -> _ReadFile | None:
 
 
 def is_absence(error: OSError) -> bool:
-    """Whether the error means that there is no such file (404). Other errors, such as EMFILE, are failures."""
+    """True if the error means that there is no such file (404). Other errors, such as EMFILE, are failures."""
     return isinstance(error, IsADirectoryError) or error.errno in _ABSENT
 
 

@@ -1,4 +1,5 @@
-"""Byte ranges: which parts of a file a client asks for, and how several are sent in one answer (RFC 9110 section 14).
+"""Byte ranges: parses the parts of a file that a client asks for, and frames several in one answer (RFC 9110 section
+14).
 
 A set of ranges costs its sender a few bytes and could cost the server much more. So there are at most `MAX_RANGES` of
 them, ranges that overlap or touch are merged, and no step costs more than sorting that many numbers.
@@ -42,7 +43,7 @@ Piece = bytes | Span
 
 
 def read_ranges(value: bytes) -> tuple[Spec, ...] | None:
-    """The ranges in a Range field; None if it must be ignored: another unit, or a malformed set.
+    """Parse a Range field; None if it must be ignored: another unit, or a malformed set.
 
     Empty if there are more than MAX_RANGES: then the answer is 416, as for a set that cannot be satisfied (section
     15.5.17).
@@ -81,7 +82,7 @@ def _number(digits: bytes) -> int:
 
 
 def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
-    """The parts of a file of `size` bytes to be sent. Parts that overlap or touch are merged.
+    """The parts of a file of `size` bytes that answer these ranges. Parts that overlap or touch are merged.
 
     They are in the order in which they were asked for (section 15.3.7.2), a merged one in the place of its first.
     Empty if no range can be satisfied.
@@ -104,7 +105,11 @@ def _span(spec: Spec, size: int) -> Span | None:
 
 
 class Multipart:
-    """The frame around several parts: multipart/byteranges (section 14.6)."""
+    """The body of a multipart/byteranges response (section 14.6): part headers, parts of the file, closing boundary.
+
+    It holds no data of the file: `pieces` yields a `Span` for each part, and the caller reads those bytes. `size` is
+    that of the whole file.
+    """
 
     def __init__(self, boundary: bytes, media_type: bytes, spans: list[Span], size: int) -> None:
         self.content_type = b"multipart/byteranges; boundary=" + boundary
@@ -116,10 +121,10 @@ class Multipart:
         ]
         self._end = b"\r\n--%b--\r\n" % boundary
         self.length = sum(map(len, self._heads)) + sum(stop - start for start, stop in spans) + len(self._end)
-        """Bytes of the content: heads, parts and end."""
+        """Length of the body in bytes."""
 
     def pieces(self) -> Iterator[Piece]:
-        """The pieces of the content, in order."""
+        """Yield the body in order: bytes to be sent as they are, and a `Span` for each part of the file."""
         for head, span in zip(self._heads, self._spans, strict=True):
             yield head
             yield span

@@ -27,7 +27,7 @@ _NOT_PLAIN = frozenset({b"", b".", b".."})
 
 
 class Identity(NamedTuple):
-    """One state of one file: a change of its content changes one of these (inode(7); times in ns)."""
+    """One state of one file: a change of its content changes one of these fields (inode(7); times in ns since 1970)."""
 
     mode: int
     device: int
@@ -38,7 +38,7 @@ class Identity(NamedTuple):
 
 
 def identity(status: os.stat_result) -> Identity:
-    """The identity in a result of stat(2)."""
+    """Make an Identity from a result of stat(2)."""
     return Identity(
         status.st_mode, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     )
@@ -49,7 +49,7 @@ PathState = tuple[bytes, Identity]
 
 
 def unchanged(path_states: tuple[PathState, ...]) -> bool:
-    """Whether lstat(2) finds all of them as they were."""
+    """True if lstat(2) finds every path in the state that was recorded."""
     lstat = os.lstat
     try:
         for path, known in path_states:
@@ -63,7 +63,7 @@ def unchanged(path_states: tuple[PathState, ...]) -> bool:
 
 
 def is_plain(name: bytes) -> bool:
-    """Whether no component of the name is empty, `.` or `..`; other names must be resolved."""
+    """True if no component of the name is empty, `.` or `..`; other names must be resolved with `Tree.resolve`."""
     return _NOT_PLAIN.isdisjoint(name.split(b"/"))
 
 
@@ -86,8 +86,8 @@ class Tree:
 
     @contextmanager
     def directory_of(self, name: bytes) -> Iterator[int]:
-        """A descriptor of the directory that holds a plain name. Raises OSError, with an errno in `LINK_MET` for a
-        link."""
+        """Yield a descriptor of the directory that holds a plain name. Raises OSError, with an errno in `LINK_MET` for
+        a link."""
         descriptor = os.open(self._root, _DIRECTORY)
         try:
             for component in name.split(b"/")[:-1]:
@@ -99,7 +99,7 @@ class Tree:
             os.close(descriptor)
 
     def open(self, name: bytes) -> int:
-        """A descriptor for reading a plain name. Raises OSError, with an errno in `LINK_MET` for a link."""
+        """Open a file by a plain name; returns a descriptor. Raises OSError, with an errno in `LINK_MET` for a link."""
         if b"/" not in name:
             return os.open(self._root + name, _FILE)
         with self.directory_of(name) as directory:
@@ -126,5 +126,5 @@ class Tree:
 
 
 def open_in(directory: int, name: bytes) -> int:
-    """A descriptor for reading the last component of `name` in the directory with this descriptor. Raises OSError."""
+    """Open the last component of `name` in the directory with this descriptor; returns a descriptor. Raises OSError."""
     return os.open(name.rpartition(b"/")[2], _FILE, dir_fd=directory)

@@ -1,4 +1,4 @@
-"""The small applications in ASGI 3. A backend is awaited; what burns the processor keeps the loop from all else."""
+"""The small applications in ASGI 3. `wait` awaits a sleep; `cpu` computes on the loop, and keeps it from other work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -43,6 +43,6 @@ async def _greet(scope: Scope, send: Send) -> None:
 
 
 def _expect_http(scope: Scope) -> None:
-    """Servers take an exception for "no lifespan here" (ASGI, lifespan protocol)."""
+    """Raise NotImplementedError for other scopes: it tells a server that there is no lifespan (ASGI, lifespan)."""
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])

@@ -1,4 +1,4 @@
-"""The small applications in WSGI (PEP 3333). A backend is waited for as blocking code does: the thread sleeps."""
+"""The small applications in WSGI (PEP 3333). `wait` blocks its thread, as code does that waits for a backend."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -41,7 +41,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """The lifespan: nothing to start, since stores open at the first request; connections to close at the end."""
+    """Handle the lifespan: start nothing, since stores open at the first request; close connections at the end."""
     while (await receive())["type"] != "lifespan.shutdown":
         await send({"type": "lifespan.startup.complete"})
     await _store.close()
@@ -79,7 +79,7 @@ async def _view(visit: Visit) -> site.Response:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    """The request's body, whose framing is the server's business; raises FormError where it is too large."""
+    """Receive the request's body. Raises FormError for more than BODY_LIMIT bytes, ClientLeft if the client goes."""
     body = b""
     while True:
         event = await receive()
@@ -94,7 +94,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _body(response: site.Response, method: str) -> bytes:
-    """The body's bytes. A file of ours is a few KiB in the page cache: reading it takes less than asking a thread."""
+    """The bytes of an answer's body. Files are read on the loop: for a few KiB of page cache a thread costs more."""
     if isinstance(response.body, bytes):
         return b"" if method == "HEAD" else response.body
     with response.body as file:
@@ -102,11 +102,11 @@ def _body(response: site.Response, method: str) -> bytes:
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """The first field of this name, or nothing; ASGI's names are in lower case."""
+    """The value of the first field of this name, or ""; ASGI has names in lower case."""
     return next((value.decode("latin-1") for field, value in scope["headers"] if field == name), "")
 
 
 @lru_cache(maxsize=16)
 def _as_bytes(headers: site.Headers) -> list[tuple[bytes, bytes]]:
-    """Fields as ASGI wants them. Views have the same fields again and again, so a few are remembered."""
+    """Header fields in the form of ASGI. Views mostly have equal fields, so a few results are cached."""
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

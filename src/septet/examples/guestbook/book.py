@@ -1,4 +1,4 @@
-"""What is in a guestbook, and what the application asks of a store that keeps one.
+"""The content of a guestbook, and the interface of the stores that keep it.
 
 A view must be cheap and must be counted exactly, whichever process serves it. So a store answers a view with two
 numbers only: how many views there were, and the *edition* of the book, which grows with every remark. The rendered
@@ -13,19 +13,21 @@ REMARKS_KEPT = 1000
 
 
 class StoreUnavailable(Exception):
-    """The store did not do what was asked; the message is one sentence for the log. Visitors get a 503."""
+    """An operation of the store failed; the message is one sentence for the log. Visitors get a 503."""
 
 
 class Visit(NamedTuple):
     """The state of the book at one view; a tuple, because one is made for every view."""
 
     views: int
+    """How many views have been counted."""
     edition: int
+    """A number that grows with every remark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What one visitor left; `time_s` is in seconds since the epoch, UTC."""
+    """The entry of one visitor; `time_s` is in seconds since 1970, UTC."""
 
     name: str
     text: str
@@ -37,23 +39,23 @@ class Store(Protocol):
     fork, and raises StoreUnavailable."""
 
     def count_view(self) -> Visit:
-        """Count one more view and tell the state after it."""
+        """Count one more view and return the state after it."""
 
     def peek(self) -> Visit:
-        """Tell the state without counting."""
+        """Return the state without counting a view."""
 
     def latest(self, number: int) -> list[Remark]:
-        """The latest remarks, newest first."""
+        """The latest remarks, at most `number`, newest first."""
 
     def add(self, remark: Remark) -> None:
-        """Keep a remark and begin a new edition."""
+        """Store a remark and begin a new edition. Of more than REMARKS_KEPT the oldest are deleted."""
 
     def close(self) -> None:
-        """Close what this process has open. A later call opens it again."""
+        """Close the connections of this process. A later call of another method opens them again."""
 
 
 class AsyncStore(Protocol):
-    """A store for applications on an event loop. `close` closes what the running loop has open."""
+    """`Store` for applications on an event loop. `close` closes the connections of the running loop."""
 
     async def count_view(self) -> Visit: ...
 

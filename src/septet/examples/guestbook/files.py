@@ -21,12 +21,12 @@ class StaticFile:
     media_type: str
 
     def open(self) -> FileIO:
-        """Open it for reading, unbuffered: it is sent by sendfile or read in one go."""
+        """Open it for reading, unbuffered: it is sent by sendfile(2) or read in one call."""
         return FileIO(self.path)
 
     @staticmethod
     def measure(stream: FileIO) -> tuple[int, str]:
-        """Size in bytes and entity tag of an open file, so that both belong to what will be sent."""
+        """(size in bytes, entity tag) of an open file: of the state that is sent, even if the file is replaced."""
         status = os.fstat(stream.fileno())
         return status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
 

@@ -1,4 +1,4 @@
-"""From the body of a POST to a remark: what a browser's form sends, checked and bounded. No I/O.
+"""Makes a remark from the body of a POST: the form that a browser sends, checked and bounded. No I/O.
 
 The format is application/x-www-form-urlencoded (WHATWG URL Standard, section 5), in UTF-8.
 """
@@ -27,9 +27,9 @@ _REMOVED = dict.fromkeys(
 
 
 class FormError(Exception):
-    """The form cannot be taken; `status` is the answer's, the message is one sentence for the visitor.
+    """The form is refused; `status` is that of the answer, the message is one sentence for the visitor.
 
-    `name` and `text` are what the visitor wrote, as far as that is known, so that the visitor need not write it again.
+    `name` and `text` are what the visitor wrote, as far as that is known, to be shown in the form again.
     """
 
     def __init__(self, status: int, sentence: str, name: str = "", text: str = "") -> None:
@@ -40,19 +40,20 @@ class FormError(Exception):
 
 
 def too_large() -> FormError:
-    """A body beyond BODY_LIMIT, which its reader does not read to the end."""
+    """The error for a body of more than BODY_LIMIT bytes, the rest of which is not read."""
     return FormError(413, f"This is more than the {BODY_LIMIT // 1024} KiB that a remark can need.")
 
 
 def incomplete() -> FormError:
-    """A body that ends before its Content-Length, or whose length is not a number."""
+    """The error for a body that ends before its Content-Length, or whose Content-Length is not a number."""
     return FormError(400, "The form did not arrive completely.")
 
 
 def parse(content_type: str, body: bytes, now_s: int) -> Remark:
-    """The remark in a form with the fields `name` and `remark`, left at `now_s` (seconds since the epoch).
+    """Make a remark from a form with the fields `name` and `remark`; `now_s` is its time in seconds since 1970.
 
-    Raises FormError: 415 for another media type, 400 for what is malformed, empty or too long.
+    Raises FormError: 415 for another media type, 400 for a form that is malformed, or a field that is empty or too
+    long.
     """
     fields = _fields(content_type, body)
     try:

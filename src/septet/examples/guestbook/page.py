@@ -31,7 +31,7 @@ _NOBODY_YET = '<p class="nobody">Nobody has written yet. The first line is yours
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """The page of one edition, before and after the counter."""
+    """The page of one edition, as the bytes before and after the view counter."""
 
     edition: int
     before: bytes
@@ -49,7 +49,7 @@ class Press:
         self._latest: Printed | None = None
 
     def find(self, edition: int) -> Printed | None:
-        """The page of this edition if it is the one kept."""
+        """The page of this edition if it is the one that is kept, else None."""
         latest = self._latest
         return latest if latest is not None and latest.edition == edition else None
 
@@ -62,13 +62,13 @@ class Press:
 
 
 def notice(title: str, sentence: str, form: str = "") -> bytes:
-    """A page that says what is wrong, with a filled form (of `filled_form`) where it can be put right."""
+    """A page with a sentence that says what is wrong; `form`, made by `filled_form`, lets the visitor correct it."""
     way_back = '<p><a href="/guestbook">To the guestbook</a></p>' if not form else ""
     return _NOTICE.substitute(title=escape(title), sentence=escape(sentence), form=form or way_back).encode()
 
 
 def filled_form(name: str, text: str) -> str:
-    """The form, with what the visitor wrote."""
+    """The form as HTML, filled with what the visitor wrote."""
     # A line end right after <textarea> belongs to the markup (HTML Standard, 13.1.2.5); the template has it there.
     return _FORM.substitute(name=escape(name), remark=escape(text), name_limit=NAME_LIMIT, remark_limit=REMARK_LIMIT)
 

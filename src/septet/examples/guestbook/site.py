@@ -20,7 +20,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Step(Enum):
-    """What must be done before there is an answer."""
+    """The work that must be done before there is an answer."""
 
     VIEW = "count a view and show the page"
     PEEK = "show the page's header fields without counting"
@@ -29,7 +29,10 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer; a `body` that is a file is to be sent and closed. Content-Length is always among the headers."""
+    """An answer. The application must send a `body` that is a file, and close it.
+
+    The headers have a Content-Length, except for a 304.
+    """
 
     status: int
     headers: Headers
@@ -70,23 +73,23 @@ def decide(method: str, path: str, if_none_match: str = "") -> Response | Step:
 
 
 def view(printed: page.Printed, views: int) -> Response:
-    """The page itself."""
+    """The answer with the page; its counter shows `views`."""
     body = printed.fill(views)
     return Response(200, (*_HTML, ("Content-Length", str(len(body)))), body)
 
 
 def remark_kept() -> Response:
-    """After a POST: to the page, so that reloading it sends nothing again (RFC 9110, section 15.4.4)."""
+    """The answer to a POST: 303 to the page, so that reloading it does not send the form again (RFC 9110, 15.4.4)."""
     return _see_guestbook()
 
 
 def form_refused(error: FormError) -> Response:
-    """The form again, with what the visitor wrote in it and a sentence that says what is wrong with that."""
+    """The answer to a form that is refused: the form again, filled in, and a sentence that says what is wrong."""
     return _notice(error.status, str(error), form=page.filled_form(error.name, error.text), title="Not signed yet")
 
 
 def store_unavailable() -> Response:
-    """The store is unavailable. The log says why; visitors do not see its address."""
+    """The answer 503 when the store is unavailable. The log says why; visitors do not see the store's address."""
     retry = (("Retry-After", "5"),)
     return _notice(503, "The guestbook cannot be opened at the moment. Please come back in a minute.", retry)
 

@@ -90,7 +90,7 @@ class SqliteStore:
 
 
 class OnTheLoop:
-    """`book.AsyncStore` over SqliteStore, called straight on the event loop.
+    """`book.AsyncStore` over SqliteStore, which is called on the event loop itself, and blocks it.
 
     A view was measured to take 12 µs of processor time. Handing it to a thread and taking the result back
     (asyncio.to_thread) costs the loop's own thread 15 to 24 µs and the process 35 to 50, so it would keep the loop from
@@ -117,10 +117,10 @@ class OnTheLoop:
 
 
 class _Connection:
-    """One process's connection: `with` it, a thread is the only one of all threads and processes to use the book.
+    """The connection of one process. In a `with` block no other thread, of this or another process, uses the book.
 
-    What goes wrong inside leaves the `with` as StoreUnavailable. Written out as a class because a generator-based
-    context manager costs 1 µs more, every view.
+    Errors of SQLite and of the files leave the block as StoreUnavailable. It is a class, because a context manager made
+    from a generator costs 1 µs more for every view.
     """
 
     def __init__(self, path: Path) -> None:
@@ -154,7 +154,7 @@ class _Connection:
             raise StoreUnavailable(f"the guestbook's file {self._path} cannot be used: {error}") from error
 
     def close(self) -> None:
-        """Close both files. The last connection to close copies the log into the database, so it stands in line."""
+        """Close both files, while the queue's lock is held: the last to close copies SQLite's log into the database."""
         with self._mutex:
             if self._database is not None:
                 fcntl.flock(self._queue, fcntl.LOCK_EX)
@@ -166,8 +166,8 @@ class _Connection:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Connect, and make the tables in a new file. Only for who is first in the queue: two processes that switch a
-    new file to write-ahead mode at once are told "database is locked" at any time-out."""
+    """Connect, and make the tables in a new file. The caller must hold the queue's lock: two processes that switch a
+    new file to write-ahead mode at once get "database is locked", whatever the time-out."""
     # isolation_level None: transactions begin and end where this module says so.
     database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:

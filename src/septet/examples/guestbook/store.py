@@ -1,9 +1,8 @@
 """The choice of a store by the variable GUESTBOOK_STORE.
 
-`sqlite:///PATH` (three slashes and a relative path, four and an absolute one), `redis://HOST:PORT/DB`, or nothing:
-then it is the file guestbook.sqlite3 in the working directory. A wrong value is told when the application is
-imported, before anything is served; a store that cannot be reached is told when it is needed, because it may come
-back (`book.StoreUnavailable`).
+`sqlite:///PATH` (three slashes and a relative path, four and an absolute one), or `redis://HOST:PORT/DB`. Empty or not
+set: the file guestbook.sqlite3 in the working directory. A wrong value raises when the application is imported, before
+anything is served. A store that cannot be reached raises `book.StoreUnavailable` at each request, since it may return.
 """
 
 import os
@@ -23,9 +22,9 @@ REDIS_PREFIXES = ("redis://", "rediss://")
 
 
 def open_store(environment: Mapping[str, str] = os.environ) -> Store:
-    """The store that GUESTBOOK_STORE names. Connects to nothing yet: that is for the process that serves.
+    """Make the store that GUESTBOOK_STORE names. It connects later, in the process that serves.
 
-    Raises UsageError for a value that names no store and Failed where what it needs is missing.
+    Raises UsageError for a value that names no store, and Failed if the package for Redis is not installed.
     """
     url = environment.get(VARIABLE) or DEFAULT_URL
     if not url.startswith(REDIS_PREFIXES):
@@ -36,7 +35,7 @@ def open_store(environment: Mapping[str, str] = os.environ) -> Store:
 
 
 def open_async_store(environment: Mapping[str, str] = os.environ) -> AsyncStore:
-    """Like `open_store`, for an event loop."""
+    """As `open_store`, for applications on an event loop."""
     url = environment.get(VARIABLE) or DEFAULT_URL
     if not url.startswith(REDIS_PREFIXES):
         return OnTheLoop(SqliteStore(database_path(url)))
@@ -46,9 +45,9 @@ def open_async_store(environment: Mapping[str, str] = os.environ) -> AsyncStore:
 
 
 def database_path(url: str) -> Path:
-    """The absolute path in `sqlite:///PATH`; absolute at once, since a server may change its directory later.
+    """The absolute path that `sqlite:///PATH` means now: a server may change its working directory later.
 
-    Raises UsageError where no file can be.
+    Raises UsageError for another URL, and for a path that is a directory, or is in one that cannot be written to.
     """
     name = url.removeprefix(SQLITE_PREFIX)
     if name == url or name in ("", ":memory:"):

@@ -106,7 +106,7 @@ def _read_body(environ: WSGIEnvironment) -> bytes:
 
 
 def _read(environ: WSGIEnvironment, size: int) -> bytes:
-    """Up to `size` bytes; fewer only at the end, though a single read may give fewer at any time."""
+    """Read `size` bytes, or all there are before the end; one call of the stream's `read` may return fewer."""
     stream = environ["wsgi.input"]
     blocks = []
     while size > 0 and (block := stream.read(size)):

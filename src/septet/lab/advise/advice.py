@@ -1,7 +1,7 @@
-"""The answer: which candidate, what it carries, what limits it, and the price of the runner-up.
+"""The result of the search: the candidate to run, its capacity, its bottleneck, and the price of the runner-up.
 
-Among candidates that carry the same, within what was measured, the simplest is advised: more to configure needs a
-reason. What limits a candidate is read from what was used up when it no longer held the target.
+Among candidates with the same capacity, within the accuracy of the measurement, the simplest is advised: more to
+configure needs a reason. The bottleneck is the resource that was used up when a candidate no longer held the target.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from septet.lab.advise.usl import Usl, fit
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How throughput grows with the number of threads or workers of a model, as measured."""
+    """The measured throughput of a model over its number of threads or workers."""
 
     model: str
     by: str
@@ -37,12 +37,12 @@ class Advice:
     runner_up: Finding | None
     runner_up_limit: Bottleneck | None
     at_random: float | None
-    """The capacity for requests that come at random, computed; None: it cannot be computed."""
+    """The capacity for requests at random instants (a Poisson process), computed; None: none would hold the target."""
     scales: tuple[Scale, ...]
 
     @property
     def law_of_workers(self) -> Usl | None:
-        """Gunther's law over the workers of the chosen model; None where that was not measured."""
+        """Gunther's law fitted to the throughput over workers of the chosen model; None if there is no such fit."""
         laws = (each.law for each in self.scales if each.by == "workers" and each.model == self.chosen.candidate.model)
         return next(laws, None)
 
@@ -64,7 +64,11 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 
 def service(finding: Finding, search: Search) -> extrapolation.Service:
-    """The candidate as a queue. The rate that it carried counts for more than the CPU time that was charged to it."""
+    """Describe the candidate as a queue, for `extrapolation`.
+
+    Where the CPU was the bottleneck, the CPU time of a request is computed from the highest rate: the time that the
+    kernel charged to the server leaves out a part of the work.
+    """
     situation = search.situation
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users)
@@ -84,7 +88,7 @@ def _at_random(finding: Finding, search: Search, target_s: float) -> float | Non
 
 
 def scales(search: Search) -> tuple[Scale, ...]:
-    """Every series of threads or workers with more than one point, with Gunther's law through it."""
+    """Throughput over threads and over workers, for each model measured with more than one number of them."""
     found = []
     models = dict.fromkeys(candidate.model for candidate in search.findings)
     for model in models:
@@ -114,21 +118,20 @@ PRICES = {
 
 
 def price(candidate: Candidate) -> str:
-    """The price of a model, in a clause, to be known before it is chosen; "" when none is known."""
+    """The disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
     if candidate.model != POOL and candidate.threads:
         return "two numbers to understand: a loop for the clients, threads for the application"
     return PRICES.get(candidate.model, "")
 
 
 BUSY = 0.85
-"""Share of the CPUs from which on they count as used up: the kernel does work for the load that no process is charged.
-"""
+"""CPUs count as used up when the server uses this share of them; the kernel's work for it is not charged to it."""
 TAKEN_TOLD = 0.02
 """Share of the server's CPUs, from which on it is told who had it."""
 BUSY_IF_NOISY = 0.5
-"""That share when other programs took a part of the CPUs."""
+"""Used in place of BUSY when other programs took a part of the CPUs."""
 GIL_SHARE = 0.2
-"""Share of the time in which threads want to run; above it the GIL is named."""
+"""The GIL is named when threads that want to run wait for it for more than this share of the time."""
 
 _GIL_WAIT = "of the time in which its threads want to run, they wait {:.0%} for the GIL"
 
@@ -145,7 +148,7 @@ class Bottleneck:
 
 
 def bottleneck(finding: Finding, situation: Situation) -> Bottleneck:
-    """What limits the candidate: the first cause that explains the trials around its capacity."""
+    """Find what limits the candidate: the first cause that explains the trials at the ends of its bracket."""
     known = (finding.lowest_failed, finding.highest_held, finding.saturation)
     trials = [each for each in known if each is not None and not each.failure]
     if not trials:
@@ -164,7 +167,7 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Overflows count only at the highest rate that was held: far above it every queue overflows."""
+    """The listener's queue, if it overflowed at the highest rate that was held: far above that every queue does."""
     highest_held = finding.highest_held
     if highest_held is None or not highest_held.queue_overflows:
         return None
@@ -172,7 +175,7 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """All threads are taken by requests that wait."""
+    """The threads, if all of them are taken by requests that wait."""
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):

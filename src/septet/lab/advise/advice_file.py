@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 class AdviceFile:
-    """The file, and what is in it so far. TrialRunner appends to `runs`."""
+    """The content of advice.json so far; `write` stores it. TrialRunner appends the record of each run to `runs`."""
 
     def __init__(self, experiment: Experiment, command: list[str], asked: dict[str, Any]) -> None:
         self._directory = experiment.out
@@ -41,7 +41,10 @@ class AdviceFile:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Make the directory; remove it on leaving if nothing was written into it. Raises Failed."""
+        """Make the directory; on leaving, remove it if it is new and holds no advice.json.
+
+        Raises Failed when it cannot be made.
+        """
         new = not self._directory.exists()
         output.make(self._directory)
         try:
@@ -52,7 +55,10 @@ class AdviceFile:
                     self._directory.rmdir()
 
     def write(self, conclusion: dict[str, Any], finished: bool = False) -> None:
-        """Write the file whole or not at all, one run a line. Raises Failed."""
+        """Write all runs and `conclusion`, the values of `advice_text.values`: whole or not at all, one run a line.
+
+        Raises Failed when the file cannot be written.
+        """
         if finished:
             self._values["finished"] = output.now()
         try:

@@ -1,7 +1,7 @@
 """The advice as text for people, as values for advice.json, and as command lines for gunicorn and uvicorn.
 
-Whether an application waits or computes is a property of the application, and so is the number of processes and threads
-that help: these carry over to other servers. What a server spends on a request does not: capacity must be measured.
+The numbers of processes and threads that help depend on whether the application waits or computes, so they hold for
+other servers, too. Capacity does not: it depends on the server's own CPU time for a request, and must be measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from septet.lab.verdicts import ERROR_SHARE_MAX
 WIDTH = 14
 """Width of the column of names."""
 WORTH_SAYING = 0.97
-"""The capacity for requests at random is told when it is less than this share of the measured one."""
+"""The capacity for requests at random instants is printed when it is less than this share of the measured one."""
 
 
 def serve_line(finding: Finding, experiment: Experiment) -> str:
@@ -76,7 +76,7 @@ def _within(finding: Finding) -> str:
 
 
 def capacity(finding: Finding, target_s: float) -> str:
-    """The capacity with its interval, and what speaks against it."""
+    """The capacity with its interval as text, with the reasons to doubt it."""
     bracket = finding.bracket
     assert bracket is not None, "a candidate with a capacity has a bracket"
     at_least = "at least " if bracket.is_lower_bound else ""
@@ -93,7 +93,7 @@ def capacity(finding: Finding, target_s: float) -> str:
 
 
 def costs(finding: Finding) -> str:
-    """Memory, processes, threads and CPU time, at the highest rate that was held."""
+    """The memory, processes, threads and CPU time at the highest rate that was held, as text."""
     trial = finding.highest_held or finding.saturation
     assert trial is not None, "something was measured"
     memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
@@ -103,7 +103,7 @@ def costs(finding: Finding) -> str:
 
 
 def scaling(scale: Scale) -> str:
-    """The points of a series, and the law through them if there is one."""
+    """The throughput at each number of threads or workers as text, and the fit of Gunther's law if there is one."""
     points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
     return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
 
@@ -145,7 +145,7 @@ def _difference(chosen: Finding, other: Finding) -> str:
 
 
 def not_held(search: Search, target_s: float) -> str:
-    """Why there is no advice, in a sentence."""
+    """A sentence that says why there is no advice: no candidate held the target."""
     wall_s = search.situation.profile.wall_s
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)
@@ -163,7 +163,7 @@ def not_held(search: Search, target_s: float) -> str:
 
 
 def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, cpus: int) -> list[str]:
-    """The table of `--plan`, and what it rests on."""
+    """The lines of the table of `--plan`, with its assumptions; `cpus` is the number used in the measurement."""
     lines = [
         f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",
         f"from {cpus} CPU{'s' * (cpus != 1)}, for requests that come at random and a backend that keeps up;",
@@ -194,7 +194,7 @@ def _microseconds(seconds: float) -> str:
 
 
 def values(advice: Advice | None, search: Search, experiment: Experiment) -> dict[str, Any]:
-    """The advice as plain values; "advice" is None when nothing held the target, or nothing is decided yet."""
+    """The advice as values for JSON. The key "advice" is None when no candidate held the target, or none does yet."""
     found = [_finding(each) for each in search.findings.values()]
     profile = {**asdict(search.situation.profile), "waits": search.situation.profile.waits}
     common = {"nature": profile, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
@@ -217,7 +217,7 @@ def values(advice: Advice | None, search: Search, experiment: Experiment) -> dic
 
 
 def _other_server_commands(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
-    """No commands for static files: other servers cannot be told to serve them."""
+    """Command lines for gunicorn and uvicorn; none for static files, which they cannot serve."""
     app, *_ = experiment.app_words
     situation = search.situation
     return [] if app.startswith("--") else other_server_commands(advice.chosen, situation.profile, app, situation.cpus)
@@ -268,7 +268,7 @@ def _workers(candidate: Candidate, cpus: int) -> int:
 
 
 def what_carries_over(profile: WorkloadProfile) -> str:
-    """What carries over to other servers and what does not, in a sentence."""
+    """A sentence that says which numbers of the advice hold for gunicorn and uvicorn, and which do not."""
     if profile.asynchronous:
         return "processes and their number carry over; the capacity does not"
     if profile.waits:

@@ -1,4 +1,4 @@
-"""Candidates (a process model with its workers and threads), and what is known of each while the search goes on."""
+"""Candidates (a process model with its workers and threads), and what the search has measured of each so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAKES_THREADS = (*LOOPS, POOL)
 # the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
 _EFFORT_OF_A_SECOND_POOL = 3
-"""Threads beside a loop."""
+"""Added for a loop that has threads beside it."""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 
@@ -34,19 +34,19 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        """For people: "epoll, 2 workers, 16 threads"."""
+        """The candidate as text: "epoll, 2 workers, 16 threads"."""
         numbers = [("worker", self.workers), ("thread", self.threads)]
         return ", ".join([self.model, *(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers if n is not None)])
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
-        """The options of `septet serve` beside --model, by name."""
+        """(name, value) of each option of `septet serve` for this candidate, except --model."""
         numbers = (("workers", self.workers), ("threads", self.threads))
         return tuple((name, str(number)) for name, number in numbers if number is not None)
 
     @property
     def options(self) -> list[str]:
-        """The words of the command line."""
+        """The options of `septet serve` for this candidate, as words of the command line."""
         return ["--model", self.model, *(word for name, number in self.setting for word in (f"--{name}", number))]
 
     @property
@@ -55,7 +55,7 @@ class Candidate:
 
     @property
     def effort(self) -> int:
-        """How much there is to configure and to watch."""
+        """A rank of how much there is to configure and to watch: 0 is the least."""
         effort = _EFFORT.get(self.model, _UNKNOWN_EFFORT)
         if self.model in LOOPS and self.threads:
             effort += _EFFORT_OF_A_SECOND_POOL
@@ -64,7 +64,7 @@ class Candidate:
         return effort
 
     def at_once(self, asynchronous: bool, users: int) -> int:
-        """How many requests of so many users the application handles at the same time, at most."""
+        """The most requests that the application handles at the same time when `users` clients send them."""
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
         own = self.threads if self.model in TAKES_THREADS and self.threads else 1
@@ -72,16 +72,18 @@ class Candidate:
 
 
 PROMISING = 0.85
-"""Share of the best capacity so far: a candidate whose saturation run shows less is not searched."""
+"""A candidate whose saturated rate is less than this share of the best capacity so far gets no capacity search."""
 
 
 class Look(Enum):
     """How a candidate is measured in a step."""
 
     SATURATION = "saturation"
+    """A closed loop of as many users as the candidate can serve: the highest rate."""
     CAPACITY = "capacity"
+    """A series of trials: the highest rate within the target."""
     CHECK = "check"
-    """The result of the capacity search once more, for longer, on a fresh server."""
+    """A repetition of the highest rate within the target, for longer, on a fresh server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,57 +95,66 @@ class Step:
 
 @dataclass(slots=True)
 class Finding:
-    """What is known of a candidate. Trials are None until they are made."""
+    """What has been measured of a candidate. Fields are None until the trials that set them are made."""
 
     candidate: Candidate
     saturation: Trial | None = None
     """The saturation run."""
     bracket: Bracket | None = None
+    """The result of the capacity search."""
     highest_held: Trial | None = None
-    """The trial at the low end of the bracket."""
+    """The trial at the low end of the bracket: the highest rate that met the target."""
     lowest_failed: Trial | None = None
-    """The lowest trial above it that was not held."""
+    """The trial at the lowest rate above that one, which did not meet the target."""
     checked: bool = False
+    """True once the bracket has been checked on a fresh server."""
 
     @property
     def most(self) -> float:
-        """Requests per second when it is saturated; 0 when it does not work."""
+        """Requests per second in the saturation run; 0 if that was not made, failed, or had no answer."""
         run = self.saturation
         return run.answered_per_s if run is not None and not run.answered_nothing else 0.0
 
     @property
     def capacity(self) -> float:
-        """Requests per second within the target; 0 when unknown, or none."""
+        """The highest rate in requests per second that met the target; 0 when unknown, or when none did."""
         return self.bracket.low if self.bracket is not None else 0.0
 
     @property
     def cpu_s(self) -> float:
         """CPU seconds of the server for a request; 0 when unknown.
 
-        The lesser of two trials, because noise only adds.
+        The lower of the values of `highest_held` and `saturation`, because noise only adds CPU time.
         """
         trials = [each for each in (self.highest_held, self.saturation) if each is not None and each.answers]
         return min((each.cpu_s for each in trials), default=0.0)
 
     @property
     def memory_bytes(self) -> int | None:
-        """Memory at the highest rate that was held, else when it was saturated."""
+        """Peak memory of all server processes, in bytes (PSS, or RSS where PSS is unknown).
+
+        Measured in the trial at the highest rate that met the target; without such a trial, in the saturation run. None
+        if neither was made, or that trial has no value.
+        """
         trial = self.highest_held or self.saturation
         return trial.memory_bytes if trial is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What does not change during a search."""
+    """The facts that do not change during a search."""
 
     profile: WorkloadProfile
     cpus: int
+    """CPUs that the server may use."""
     users: int
+    """Simultaneous connections of the load generator."""
     memory_bytes: int
+    """Memory that the server may use."""
     models: tuple[str, ...]
     """Models that may be advised, in the order in which they were named."""
     named: bool = False
-    """Whether the user named the models: then each of them is measured."""
+    """True if --models named the models: then each of them is measured."""
 
 
 @dataclass(slots=True)
@@ -168,12 +179,15 @@ class Search:
 
     @property
     def pool(self) -> str:
-        """The model whose number of threads is varied: prethreaded, else a loop with threads beside it."""
+        """The model with which the number of threads is found: prethreaded, or, if that may not be advised, a loop."""
         models = self.situation.models
         return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
-        """Findings that differ only in `by` ("threads" or "workers"), in the order of that number."""
+        """(number, finding) of saturated candidates that differ only in `by`, "threads" or "workers", sorted by number.
+
+        The other number is that of `like`; without `like` it is None.
+        """
         found = []
         for finding in self.findings.values():
             each = finding.candidate
@@ -185,6 +199,6 @@ class Search:
         return sorted(found, key=lambda pair: pair[0])
 
     def promises(self, candidate: Candidate) -> bool:
-        """Whether the capacity of the candidate may come near the best."""
+        """True if the candidate is worth a capacity search: its saturated rate comes near the best capacity so far."""
         finding, best = self.findings.get(candidate), self.best
         return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

@@ -1,11 +1,12 @@
 """Finds the highest rate at which a server holds a latency target, in few trials.
 
-A state machine without a clock or a network: it says which rate to try, is told how that went, and ends with a
+A state machine without a clock or a network: it says which rate to try, is told the outcome, and ends with a
 bracket. All it stores is the list of trials; every answer is computed from that anew, so no state can go stale.
 
-Trials can mislead. A trial that is held can be believed, because any disturbance makes a run slower. A trial that is
-broken may have met the work of other programs. So the lowest broken rate, on which the result rests, is tried a second
-time before the search ends, and a rate with as many trials held as broken is tried until there is a majority.
+Trials can mislead. A rate that was held (answered within the target) can be believed, because any disturbance makes a
+run slower. A rate that was broken (not held) may have failed because of other programs. So the lowest broken rate, on
+which the result depends, is tried a second time before the search ends; and a rate that was held as often as broken is
+tried until there is a majority.
 """
 
 from __future__ import annotations
@@ -16,23 +17,24 @@ from dataclasses import dataclass
 from enum import Enum
 
 TOLERANCE = 0.06
-"""The search ends when the bracket is this narrow, as a share of the rate."""
+"""The search ends when the bracket is this narrow, as a share of its lower rate."""
 COARSE = 0.25
-"""The tolerance where the load generator is the limit, and nothing more exact can be known."""
+"""The tolerance where the load generator is the limit, so that the result cannot be more exact."""
 GROWTH = (1.12, 1.25, 1.5, 2.0)
 """The highest held rate is multiplied by these, one after the other, while no rate is broken."""
 SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
 """The lowest broken rate is multiplied by these, one after the other, while no rate is held."""
 DISTURBANCES_MAX = 2
-"""After so many disturbed trials of one rate they count as broken, and the result is in doubt."""
+"""After this many disturbed trials of one rate it counts as broken, and the result is in doubt."""
 TRIALS_MAX = 14
 
 
 class Outcome(Enum):
-    """How a trial went."""
+    """The outcome of a trial: whether the target was held at its rate."""
 
     HELD = "held"
     BROKEN = "broken"
+    """Not held, and the server is the cause."""
     LIMITED = "client-limited"
     """The load generator could not do more: nothing is known about the server."""
     DISTURBED = "disturbed"
@@ -41,20 +43,21 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """Rates in requests per second: `low` was held; `high`, the next that was tried, was not."""
+    """The result of a search: the capacity is between two rates, in requests per second."""
 
     low: float
-    """0: no rate was held."""
+    """The highest rate that was held; 0: none was."""
     high: float | None
-    """None: not found, because the load generator (or the number of trials) was the limit."""
+    """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
+    trials) was the limit."""
     at_least: bool = False
-    """Whether the capacity may be higher than `low` by an unknown amount."""
+    """True if the capacity may be higher than `low` by an unknown amount."""
     in_doubt: bool = False
-    """Whether other programs may be the reason why `high` was broken."""
+    """True if other programs may be the reason why `high` was broken."""
     wavered: bool = False
-    """Whether a rate was held one time and broken another."""
+    """True if a rate was held in one trial and broken in another."""
     refuted: bool = False
-    """Whether a fresh server held neither the result nor a lower rate; then `low` is 0, because nothing is known."""
+    """True if a fresh server held neither the result nor a lower rate; then `low` is 0, and the capacity unknown."""
     trials: int = 0
 
     @property
@@ -73,7 +76,7 @@ class CapacitySearch:
         self._trials: list[tuple[float, Outcome]] = []
 
     def record(self, rate: float, outcome: Outcome) -> None:
-        """Take the outcome of a trial."""
+        """Add the outcome of a trial at this rate."""
         self._trials.append((rate, outcome))
 
     def next_rate(self) -> float | None:
@@ -155,7 +158,7 @@ class CapacitySearch:
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """How many trials in a row ended like that, counted from the last one, which is left out."""
+        """How many trials in a row, up to and including the last, had this outcome, less one; at least 0."""
         run = 0
         for _, each in reversed(self._trials):
             if each is not outcome:
@@ -164,7 +167,10 @@ class CapacitySearch:
         return max(0, run - 1)
 
     def _lower(self, broken: float) -> float | None:
-        """The next rate below one that was broken while nothing was held; None when that would be below the floor."""
+        """The next rate to try below `broken` while none was held; None when the search ends without a held rate.
+
+        At the floor, or after all steps, `broken` itself is tried a second time first.
+        """
         steps = sum(1 for rate in self._rates() if rate >= broken) - 1
         if broken <= self._floor or steps >= len(SHRINKING) + 2:
             return None if self._votes(broken)[Outcome.BROKEN] > 1 else broken

@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from septet.lab.advise.progress_display import ProgressDisplay
 
 FIRST = "epoll"
-"""The model with which the application is profiled, even if it may not be advised."""
+"""The model under which the workload profile is measured, even if it may not be advised."""
 START_TIMEOUT_S = 30.0
 SEARCHED = (*arguments.OURS, "workers", "threads")
 BUDGET_MINUTES = 3.0
 QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
 """How long to wait for a quiet machine, at most: seconds, and share of the time."""
 LEFT_OUT = frozenset({"iterative", "forking", "poll"})
-"""Models that are not searched unless they are named: others do the same better."""
+"""Models that are searched only when --models names them: others do the same better."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user asks for."""
+    """The values of --p99, --budget and --plan."""
 
     p99_s: float
-    """The latency target."""
+    """The latency target for 99 % of the requests."""
     budget_s: float
-    """How long the search may take."""
+    """The time after which the search ends."""
     plan: float | None
     """The rate in requests/s to plan for, if any."""
 
@@ -128,7 +128,7 @@ def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[
 def _situation(
     experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, options: dict[str, Any], budget_s: float
 ) -> Situation:
-    """What is known before the search. Raises Failed when the application cannot be measured."""
+    """Measure the workload profile and read the machine's limits. Raises Failed if the application does not answer."""
     usable = machine_limits(experiment.pinned)
     for note in usable.notes:
         progress.say(note)

@@ -1,12 +1,12 @@
-"""Computed, not measured: requests that come at random, and `--plan 100000rps`, many cores and machines.
+"""Computes what was not measured: the capacity for requests at random instants, and the machines for `--plan RATE`.
 
-The load generator sends requests at even intervals, so that two runs are alike. Users come at random (a Poisson
-process), in clusters, and queue at rates that an even stream passes through. A small simulation of a server as a queue
-says how much capacity that leaves.
+The load generator sends requests at even intervals, so that two runs are alike. Real users come at random instants (a
+Poisson process): requests bunch, and queue at rates at which evenly spaced ones would not. A small simulation of a
+server as a queue computes the capacity for them.
 
-A plan gives each core a process of the advised candidate. What a core carries comes from the measurement; how cores of
-one machine slow each other down comes from Gunther's law over workers where that was measured, and else from a range
-that is named. The backend is assumed to keep up.
+A plan gives each core a process of the advised candidate. The rate of a core comes from the measurement. How much the
+cores of one machine slow each other down comes from Gunther's law over workers where that was measured, and else from
+an assumed range, which is printed. The backend is assumed to keep up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from septet.lab.advise.usl import Usl
 
 REQUESTS = 10_000
 WARMUP = 1_000
-"""So many requests, which find an empty server, are left out."""
+"""Requests at the beginning of a simulation that are not counted, because they find an empty server."""
 STEPS = 9
 """Steps of the bisection: exact to 1 part in 500."""
 PERCENT = 99
@@ -31,10 +31,12 @@ PERCENT = 99
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one request takes, in seconds, and the CPUs and threads that all requests share."""
+    """A server as a queue: the time that each request takes, and the CPUs and threads that requests share."""
 
     cpu_s: float
+    """CPU time of a request."""
     wait_s: float
+    """Time for which a request waits, for a backend or the like, and holds its thread."""
     cpus: int
     slots: int
     """How many requests the application handles at a time."""
@@ -46,7 +48,7 @@ class Service:
 
 
 def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PERCENT) -> float:
-    """The percentile of the latency when requests come at random, `rate` of them a second.
+    """Simulate requests at random instants, `rate` per second on average; returns a percentile of their latencies.
 
     A request takes a thread, waits for the backend, then computes; threads and CPUs are given in the order of arrival.
     """
@@ -65,7 +67,7 @@ def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PER
 
 
 def capacity(service: Service, target_s: float, seed: int = 0) -> float:
-    """The highest rate of random arrivals that holds the target, in requests per second; 0 if none does."""
+    """The highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if none."""
     low, high = 0.0, service.rate_max
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -79,9 +81,9 @@ def capacity(service: Service, target_s: float, seed: int = 0) -> float:
 CORES = (4, 8, 16, 32, 64)
 SEEDS = (1, 2, 3)
 MEASURING_SPREAD = 0.20
-"""By which share the time for a request may differ on another processor, or on another day."""
+"""Share by which the CPU time of a request may be higher or lower on another processor, or on another day."""
 ASSUMED = (0.0, 0.01)
-"""The range of sigma, by which cores of a machine slow each other down, where it was not measured."""
+"""The range of Gunther's sigma over cores that is assumed where it was not measured."""
 _FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
 RATE = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([kM]?)\s*(?:rps|/s|req/s)?")
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
@@ -89,23 +91,24 @@ UNITS = {"": 1.0, "k": 1e3, "M": 1e6}
 
 @dataclass(frozen=True, slots=True)
 class MachineRow:
-    """Machines of so many cores. Rates in requests per second, for one machine."""
+    """A row of the plan: machines with this number of cores. Rates are in requests per second of one machine."""
 
     cores: int
     rate: float
     rate_low: float
     rate_high: float
     machines: int
+    """The number of machines that are needed in the middle case, from `rate`."""
     few: int
-    """The least number of machines that may do, from `rate_high`."""
+    """The number that suffices in the best case, from `rate_high`."""
     many: int
-    """The number of machines that does in the worst case, from `rate_low`."""
+    """The number that is needed in the worst case, from `rate_low`."""
     memory_bytes: int | None
     """The memory of one machine."""
 
 
 def parse_rate(text: str) -> float:
-    """Requests per second that a text such as "100000rps", "100k" or "2.5k/s" means. Raises UsageError."""
+    """Parse --plan, such as "100000rps", "100k" or "2.5k/s"; returns requests per second. Raises UsageError."""
     match = RATE.fullmatch(text.strip())
     rate = float(match[1].replace("_", "")) * UNITS[match[2]] if match else 0.0
     if not rate:
@@ -116,7 +119,15 @@ def parse_rate(text: str) -> float:
 def plan(
     rate: float, one: Service, target_s: float, law: Usl | None, memory_bytes: int | None, cores: Sequence[int] = CORES
 ) -> list[MachineRow]:
-    """A row for each size of machine; `one` is one process on one core, as measured."""
+    """Compute the machines that `rate` requests per second need, one row for each size of machine in `cores`.
+
+    Args:
+        one: the advised candidate, as measured.
+        law: Gunther's law over its workers; None: an assumed range is used.
+        memory_bytes: memory of one core's process; None: unknown.
+
+    A size that does not meet the target at any rate in the worst case is left out.
+    """
     rows = []
     for number in cores:
         cases = sorted(_cases(one, target_s, law, number))
@@ -139,14 +150,18 @@ def plan(
 
 
 def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[float]:
-    """What a machine carries: in the best case, in the middle, and in the worst case."""
+    """Requests per second of a machine at the target: in the best case, in the middle, and in the worst case."""
     frictions = _FRICTIONS if law is None or not law.trustworthy else ((law.sigma, law.kappa),) * 3
     costs = (1 - MEASURING_SPREAD, 1.0, 1 + MEASURING_SPREAD)
     return [_carries(one, target_s, cores, *each) for each in zip(frictions, costs, SEEDS, strict=True)]
 
 
 def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
-    """One machine's requests per second at the target."""
+    """Requests per second of one machine at the target.
+
+    `friction` is Gunther's (sigma, kappa) over cores; `cost` multiplies the CPU time of a request; `seed` is that of
+    the simulated arrivals.
+    """
     sigma, kappa = friction
     slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))
     slots = max(1, one.slots // one.cpus) * cores
@@ -155,7 +170,7 @@ def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, f
 
 
 def basis(law: Usl | None) -> str:
-    """What the plan rests on, in a sentence."""
+    """A clause that says how the plan accounts for cores that slow each other down: as measured, or as assumed."""
     if law is not None and law.trustworthy:
         return f"cores slow each other down as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
     low, high = ASSUMED

@@ -1,6 +1,6 @@
-"""What may be used here: the CPUs and the memory of this process and of its control groups (see `septet.cgroups`).
+"""The CPUs and the memory that this process may use, after the limits of its control groups (see `septet.cgroups`).
 
-In a container the numbers of the machine are not ours: a plan made from them would be for another machine.
+A container may use less than the machine has: advice made from the machine's numbers would not fit it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from septet.lab.verdicts import FOREIGN_SHARE_MAX
 
 @dataclass(frozen=True, slots=True)
 class MachineLimits:
-    """What the server may use while it is measured."""
+    """The CPUs and the memory that the server may use while it is measured."""
 
     cpus: int
     """CPUs that the server is bound to and that its control group lets it use; at least 1."""
     memory_bytes: int
     shared: bool = False
-    """Whether the load generator uses the same CPUs."""
+    """True if the load generator uses the same CPUs."""
     notes: tuple[str, ...] = ()
-    """Sentences about limits that are lower than they seem."""
+    """Sentences for the user: how the CPUs are divided, and which limits are lower than the machine's."""
 
 
 def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> MachineLimits:

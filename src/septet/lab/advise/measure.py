@@ -1,7 +1,7 @@
-"""The part that touches the machine: one server at a time, and one run of the load generator after another.
+"""Carries out the trials of a search: runs one server at a time, and loads it for one trial after another.
 
-A server is kept as long as it holds what is asked of it. After a run that it did not hold it is replaced: requests that
-are still in its queues would spoil the next run.
+A server is kept while it holds the rates that are offered. After a trial that it did not hold it is replaced: requests
+that are still in its queues would spoil the next trial.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from septet.lab.runner import load_and_sample, plan_for, started
 from septet.lab.server import Server, free_port
 
 ANSWERS = 1000
-"""The p99 of so many is the tenth from the end."""
+"""Answers that a trial should have: ten of them are beyond the p99."""
 DURATION_MIN_S, DURATION_MAX_S = 1.0, 5.0
 TARGETS = 10
 """A window is at least this many times as long as the target, so that a growing queue has time to show."""
 WARMUP_S = 0.4
 TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0
-"""A request that takes longer than so many times the target is an error."""
+"""A request that takes longer than this many times the target, and longer than TIMEOUT_MIN_S, is an error."""
 SATURATED_TIMEOUT_S = 10.0
 LINES = 100
 
@@ -38,13 +38,13 @@ Record = dict[str, Any]
 
 
 def duration_s(rate: float, target_s: float, answers: int = ANSWERS, longest_s: float = DURATION_MAX_S) -> float:
-    """How long a rate is offered: until there are enough answers for a p99, within bounds."""
+    """Seconds for which a rate is offered: long enough for `answers` answers, within bounds."""
     return min(longest_s, max(DURATION_MIN_S, answers / rate, TARGETS * target_s))
 
 
 @dataclass(slots=True)
 class _RunningServer:
-    """The server that runs now."""
+    """The server that runs now, and its part of the record of each run."""
 
     candidate: Candidate
     port: int
@@ -53,7 +53,7 @@ class _RunningServer:
 
 
 class TrialRunner:
-    """Runs the server of one candidate at a time. A context manager: on leaving, no server is left."""
+    """Runs trials on the server of one candidate at a time. As a context manager: on leaving, the server is stopped."""
 
     def __init__(self, experiment: Experiment, target_s: float, records: list[Record]) -> None:
         self._experiment = experiment
@@ -70,17 +70,20 @@ class TrialRunner:
         self.replace_server()
 
     def replace_server(self) -> None:
-        """End the present server; the next run gets a new one."""
+        """Stop the present server; the next trial starts a new one."""
         self._kept = None
         self._stack.close()
 
     def offer(self, candidate: Candidate, rate: float, users: int, window_s: float) -> Trial:
-        """Run an open loop: `rate` requests become due in a second, however many are answered."""
+        """Run an open loop: `rate` requests become due in each second of the window, however many are answered."""
         timeout_s = max(TIMEOUT_MIN_S, TIMEOUT_TARGETS * self._target_s)
         return self._run(candidate, users, rate=rate, duration_s=window_s, timeout_s=timeout_s)
 
     def saturate(self, candidate: Candidate, users: int, at_least_s: float = 0.0) -> Trial:
-        """Run a closed loop for at least so long: each user sends the next request after the last answer."""
+        """Run a closed loop: each user sends the next request when the last answer has come.
+
+        It takes `at_least_s`, but no less than DURATION_MIN_S and no more than SATURATED_TIMEOUT_S.
+        """
         window_s = min(SATURATED_TIMEOUT_S, max(DURATION_MIN_S, at_least_s))
         return self._run(candidate, users, rate=None, duration_s=window_s, timeout_s=SATURATED_TIMEOUT_S)
 
@@ -110,7 +113,10 @@ class TrialRunner:
         return read_trial(record, os.cpu_count() or 1)
 
     def _server(self, candidate: Candidate) -> _RunningServer:
-        """The server of the candidate; a new one when another candidate's runs. Raises Failed."""
+        """Return the candidate's running server; start it, in place of another candidate's, if there is none.
+
+        Raises Failed when it does not start.
+        """
         if self._kept is None or self._kept.candidate != candidate:
             self.replace_server()
             run, port, record = Run(Cell(candidate.model, 1, candidate.setting)), free_port(), Record()
@@ -131,7 +137,7 @@ class Scheduled:
 
 
 class _Watch:
-    """Measures the scheduling over the window; threads that end within it are missed."""
+    """Measures the scheduling of the server over the window; threads that end within it are missed."""
 
     def __init__(self, session: int) -> None:
         self._session = session
@@ -145,9 +151,10 @@ class _Watch:
 
 
 def scheduled(session: int) -> Scheduled:
-    """Scheduling of all threads of a session so far, in ns (proc(5), schedstat); zeros where the kernel has no figures.
+    """Sum the scheduling of all living threads of a session since they began (/proc/PID/task/TID/schedstat, proc(5)).
 
-    /proc/PID/stat counts ticks of 10 ms, too coarse here: an application that waits uses one or two of them a second.
+    Zeros where the kernel has no figures. /proc/PID/stat counts ticks of 10 ms, too coarse here: an application that
+    waits uses one or two of them a second.
     """
     total = Scheduled()
     for process in processes_of(session):
@@ -160,9 +167,9 @@ def scheduled(session: int) -> Scheduled:
 
 
 def is_asynchronous(experiment: Experiment, model: str) -> bool:
-    """Whether the application speaks ASGI: `septet serve` logs how it serves it.
+    """Start the application under `model`, and return True if `septet serve` logs that it serves it as ASGI.
 
-    This starts the application for the first time. Raises Failed when it cannot be started.
+    Raises Failed when it cannot be started.
     """
     asking = replace(experiment, serve_options=(*experiment.serve_options, "--log-level", "debug"))
     with started(asking, Run(Cell(model, 1)), free_port(), {}) as server:

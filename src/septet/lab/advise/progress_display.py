@@ -1,4 +1,4 @@
-"""What is shown while `septet advise` works: every step with its reason, and every trial under it.
+"""Shows the progress of `septet advise`: every step with its reason, and every trial under it.
 
 On a terminal a line at the bottom shows what is being tried and how much of the time is used; without a terminal there
 are plain lines. Both go to standard error, because standard output is for the advice.
@@ -30,7 +30,7 @@ MARKS = {
 
 @contextmanager
 def display(budget_s: float) -> Iterator[ProgressDisplay]:
-    """The display, with a progress line where standard error is a terminal."""
+    """Yield a display; it has a progress line where standard error is a terminal."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield ProgressDisplay(console)

@@ -1,9 +1,9 @@
-"""Which candidate to measure next, and which of those measured comes first.
+"""Decides which candidate to measure next, and ranks those measured.
 
 There are hundreds of combinations of a model, workers and threads, and only minutes for all. The first rule of `RULES`
 that has a step to propose decides, and its reason is printed. A candidate is measured in two ways. A *saturation run*,
-a second under as many users as it can serve, shows the most that it carries. The *capacity search*, several trials
-long, shows what it holds within the target, and is made only where the saturation run promises something.
+a second under as many users as it can serve, shows its highest rate. The *capacity search*, several trials long, shows
+its highest rate within the latency target, and is made only where the saturated rate comes near the best capacity.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from septet.lab.advise.trial import milliseconds
 THREADS_FIRST = 8
 THREADS_MAX = 512
 GAIN = 1.10
-"""Twice the threads or workers must carry this many times as much to be worth it."""
+"""Threads are doubled again if the last doubling multiplied the saturated rate by this factor or more."""
 TAKEN = 0.85
-"""Share of the rate at which, by Little's law, all threads are taken."""
+"""Share of the rate at which, by Little's law, all threads are busy: from here on they count as all busy."""
 MEMORY_SHARE = 0.8
-"""Share of the usable memory that processes may fill."""
+"""Share of the usable memory that server processes may fill."""
 PROCESSES_MAX = 32
 
 
 def next_step(search: Search, in_time: bool = True) -> Step | None:
-    """The next step; None when nothing is left to measure. When not `in_time` only what is known is checked."""
+    """The next step; None when nothing is left to measure.
+
+    `in_time` is False when most of the time is used: then only the best are checked (LAST_RULES).
+    """
     rules = RULES if in_time else LAST_RULES
     steps = (step for rule in rules for step in rule(search) if step.candidate.model in search.situation.models)
     return next((step for step in steps if _is_new(search, step)), None)
@@ -45,7 +48,7 @@ Rule = Callable[[Search], Iterable[Step]]
 
 
 def _whole(search: Search, candidate: Candidate, reason: str) -> Iterable[Step]:
-    """A saturation run, and the capacity search if that is promising."""
+    """A saturation run, and then a capacity search if `search.promises` the candidate."""
     yield Step(candidate, Look.SATURATION, reason)
     if search.promises(candidate):
         yield _capacity_step(search, candidate)
@@ -65,7 +68,7 @@ def _begin_with_a_loop(search: Search) -> Iterable[Step]:
 
 
 def _threads_where_it_waits(search: Search) -> Iterable[Step]:
-    """Double the number of threads for as long as that gains something."""
+    """For an application that blocks: double the number of threads while that raises the rate by the factor GAIN."""
     if not search.situation.profile.blocks:
         return
     pool = search.pool
@@ -94,7 +97,7 @@ def _why_threads(search: Search) -> str:
 
 
 def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
-    """Twice the last number of threads; None when the last doubling gained too little, or more is not allowed."""
+    """Twice the largest measured number of threads; None if the last doubling gained too little, or it is too many."""
     if not rungs or rungs[-1][1].most == 0:
         return None
     number, finding = rungs[-1]
@@ -105,7 +108,10 @@ def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
 
 
 def enough(rungs: Sequence[tuple[int, Finding]]) -> tuple[int, Finding]:
-    """The smallest number that carries as much as the best one, and its finding."""
+    """Return the smallest number of threads or workers whose saturated rate is at least ALIKE (95 %) of the best rate.
+
+    `rungs` are pairs of a number and its finding, sorted by number, and not empty; one of them is returned.
+    """
     best = max(finding.most for _, finding in rungs)
     return next(pair for pair in rungs if pair[1].most >= ALIKE * best)
 
@@ -125,7 +131,8 @@ def _a_thread_for_each(search: Search) -> Iterable[Step]:
 
 
 def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
-    """Double the threads of the best candidate: the number was found with another model, whose limit may be lower."""
+    """Double the threads of the best candidate if all were busy: the number was found with another model, whose own
+    limit may be lower."""
     best, situation = search.best, search.situation
     if best is None or not situation.profile.blocks or not best.candidate.threads:
         return
@@ -139,7 +146,10 @@ def _more_threads_where_all_are_taken(search: Search) -> Iterable[Step]:
 
 
 def _loop_after_all(search: Search) -> Iterable[Step]:
-    """Search the first loop where threads gained nothing: there a request may wait on the loop as well."""
+    """Make the capacity search of the loop without threads, if `search.promises` it.
+
+    Where more threads gained little, requests may as well wait on the loop itself.
+    """
     first = next((each for each in search.findings if each.model in LOOPS and not each.threads), None)
     if first is not None and search.promises(first):
         yield _capacity_step(search, first)
@@ -202,7 +212,7 @@ def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
 
 
 def _processes_that_fit(search: Search) -> int:
-    """How many processes fit into the memory, computed from the least that one took."""
+    """How many processes fit into the memory, computed from the smallest server that was measured."""
     one = min(
         (
             each.saturation.memory_bytes
@@ -224,7 +234,7 @@ def _named_models(search: Search) -> Iterable[Step]:
 
 
 def _a_runner_up(search: Search) -> Iterable[Step]:
-    """Search another model to compare with, even if its saturation run promised little."""
+    """Make a capacity search of another model, to compare with, even if its saturated rate is low."""
     best = search.best
     if best is None or any(each.capacity for each in _others(search, best)):
         return
@@ -239,7 +249,7 @@ def _others(search: Search, best: Finding) -> list[Finding]:
 
 
 def _one_capacity_at_least(search: Search) -> Iterable[Step]:
-    """Search at least one candidate, however short the time is."""
+    """Make at least one capacity search, however short the time is."""
     saturated = [each for each in search.findings.values() if each.most]
     if search.knows_a_capacity:
         return
@@ -250,7 +260,7 @@ def _one_capacity_at_least(search: Search) -> Iterable[Step]:
 
 
 def _check_the_first_two(search: Search) -> Iterable[Step]:
-    """Check the brackets of the first two once more, each on a fresh server."""
+    """Check the brackets of the two best candidates (`first_two`) once more, each on a fresh server."""
     for finding in first_two(list(search.findings.values())):
         if finding is not None:
             yield Step(finding.candidate, Look.CHECK, f"does a fresh server hold {finding.capacity:,.0f}/s for longer?")
@@ -276,17 +286,19 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 
 
 ALIKE = 0.95
-"""Candidates that carry this share of the best one carry the same."""
+"""Rates that are at least this share of the best rate count as equal to it."""
 SAME_COST = 1.1
-"""CPU for a request, as a multiple: up to it two candidates cost the same."""
+"""A candidate costs the same as another when its CPU time for a request is at most this many times as long."""
 PROBABLE = 0.7
-"""Share of the best saturation run, on a machine that is not quiet: above it a candidate may be as good."""
+"""A candidate whose capacity is in doubt may be as good as the best if its saturated rate is this share of the best's.
+"""
 DEARER = 1.25
-"""CPU for a request, as a multiple, by which one is dearer of two that the load generator could not saturate."""
+"""Where the load generator could not saturate several candidates, those that need more than this many times the least
+CPU time for a request are ranked after the others."""
 
 
 def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
-    """The candidate to advise, and the best one of another model."""
+    """Return the candidate to advise and the best one of another model; None where there is no such candidate."""
     ranked = rank(findings)
     if not ranked:
         return None, None
@@ -295,7 +307,7 @@ def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
 
 
 def rank(findings: list[Finding]) -> list[Finding]:
-    """The candidates that hold the target: those that carry as much as the best, the simplest first; then the rest."""
+    """The candidates that hold the target: those with the capacity of the best, the simplest first; then the rest."""
     known = [each for each in findings if each.capacity]
     if not known:
         return []
@@ -311,7 +323,10 @@ def rank(findings: list[Finding]) -> list[Finding]:
 
 
 def _may_reach(finding: Finding, best: Finding) -> bool:
-    """Whether a candidate whose capacity is in doubt may be as good: CPU time can be believed on a busy machine."""
+    """True if a candidate whose capacity is in doubt may be as good as the best.
+
+    Judged by CPU time for a request, which other programs disturb less than rates.
+    """
     assert finding.bracket is not None, "it has a capacity"
     same_cost = finding.cpu_s <= SAME_COST * best.cpu_s
     return finding.bracket.in_doubt and same_cost and finding.most >= PROBABLE * best.most

@@ -1,4 +1,4 @@
-"""Runs a search: profiles the application, then measures what the search asks for until the time is up."""
+"""Runs a search: measures the workload profile, then takes the steps of `search.next_step` until the time is up."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ NOISY_RUNS_MAX = 4
 NOISY_GAIN = 1.05
 """and each carries this many times as much as the best before."""
 SEVERAL = 32
-"""So many users keep a CPU from going to sleep between two requests."""
+"""Users at once with whom the profile is measured: enough to keep a CPU from going to sleep between two requests."""
 WINDOW = 3
-"""A saturation run lasts at least so many times as long as a request, or it would see no answer."""
+"""A saturation run lasts at least this many times as long as a request, or it would see no answer."""
 FAILURES_MAX = 2
-"""After so many failures in a row the load is not the reason."""
+"""A capacity search ends after this many trials without figures in a row: a lower rate would not help."""
 CHECK_SHARE = 0.3
-"""Share of the time that is kept for checking the first two."""
+"""Share of the time that is kept for checking the two best candidates."""
 CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
-"""Shares of the highest held rate at which a check tries, one after the other, until one is held."""
+"""A check tries these shares of the highest held rate, one after the other, until one is held."""
 BELOW = 0.5
-"""Share of a held rate that must be held as well."""
+"""A check also requires that this share of the rate that it found is held."""
 
 clock = time.monotonic
 
@@ -70,9 +70,9 @@ class SearchRun:
         self._budget_s = budget_s
 
     def profile(self, model: str, asynchronous: bool) -> WorkloadProfile:
-        """Measure one user alone and, if requests wait, several at once, under `model`, a loop.
+        """Measure the workload profile under `model`, a loop: one user alone and, if requests wait, several at once.
 
-        Raises Failed without answers.
+        Raises Failed when the application gives no right answer.
         """
         alone = self._runner.saturate(Candidate(model), 1)
         if alone.failure is None and not alone.answers and not alone.errors:  # the first answer has not come yet
@@ -89,7 +89,7 @@ class SearchRun:
         return found
 
     def run(self, search: Search, keep: Callable[[], None]) -> None:
-        """Take every step that the search asks for, until the time is up; `keep` is called after each."""
+        """Take the steps of `next_step` until the time is up; `keep` is called after each to store the findings."""
         while (step := next_step(search, in_time=not self._late(1.0 - CHECK_SHARE))) is not None:
             if self._late(1.0) and search.knows_a_capacity:
                 break
@@ -163,7 +163,7 @@ class SearchRun:
         return self._runner.offer(candidate, rate, users, duration_s(rate, self._target_s))
 
     def _check(self, search: Search, finding: Finding) -> None:
-        """Run longer at the highest held rate, on a fresh server; if it is not held twice, try lower rates.
+        """Check the bracket: offer its low rate for longer on a fresh server; if two trials fail, try lower rates.
 
         Half of that rate must be held as well. That does not follow by itself: a pool with fewer threads than kept
         connections may serve them while they are busy, and let them wait for each other when they are not.
@@ -196,7 +196,7 @@ class SearchRun:
         return 0.0, None, refuted
 
     def _held_longer(self, finding: Finding, rate: float, users: int) -> Trial | None:
-        """Try twice, longer, each on a fresh server; returns the trial that was held, None when neither was."""
+        """Offer the rate up to twice, for longer, each time to a fresh server; returns the trial that held, or None."""
         window_s = duration_s(rate, self._target_s, CHECK_ANSWERS, CHECK_MAX_S)
         for _ in range(2):
             self._runner.replace_server()

@@ -1,7 +1,7 @@
-"""What one run of the load generator says: the numbers that decide, and whether the latency target was held.
+"""A trial: the figures of one run of the load generator, and the judgement whether the latency target was held.
 
-A run that was held is believed even if the machine was busy, because nothing makes a server faster than it is. A run
-that was not held counts against the server only if nothing else explains it.
+A trial that held the target is believed even if the machine was busy, because nothing makes a server faster than it is.
+One that did not counts against the server only if nothing else explains it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from septet.lab.advise.capacity_search import Outcome
 from septet.lab.verdicts import CLIENT_SHARE_MAX, ERROR_SHARE_MAX, judge
 
 BEHIND_SHARE = 0.03
-"""Share of the requests due: when more are unanswered at the end of the window, the queue grows."""
+"""Share of the requests due: when more, and more than BEHIND_REQUESTS, are unanswered at the end, a queue grows."""
 BEHIND_REQUESTS = 4.0
 MISSED_SHARE = 0.8
-"""Share of the CPU time by ticks: when the scheduler's figures show less, threads or processes have ended unseen."""
+"""If the scheduler's figures show less than this share of the CPU time by ticks, threads have ended in the window, and
+the ticks are used."""
 LATE_SHARE = 0.2
-"""Share of the target: requests that the generator sent later than this could not be answered in time."""
+"""Share of the target: when the generator's p99 of lateness is more, a missed target is not held against the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run. Shares are of one CPU."""
+    """The figures of one run. Shares are of one CPU."""
 
     rate: float | None
     """Requests due in a second; None: a closed loop."""
@@ -44,7 +45,7 @@ class Trial:
     delay_s: float
     """Time for one answer in which a thread of the server was ready to run and waited for a CPU."""
     server_share: float
-    """How much of one CPU the server used or wanted."""
+    """CPU time that the server used or waited for, divided by the time of the window: above 1 with several CPUs."""
     gil_share: float | None
     memory_bytes: int | None
     processes: int
@@ -74,7 +75,7 @@ class Trial:
 
     @property
     def fell_behind(self) -> bool:
-        """Whether fewer requests were answered in the window than became due: then a queue grew."""
+        """True if clearly fewer requests were answered in the window than became due, so that a queue grew."""
         if self.rate is None:
             return False
         missing = self.rate * self.window_s - self.answered_per_s * self.window_s
@@ -82,7 +83,7 @@ class Trial:
 
 
 def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
-    """A trial from the record of a run on a machine with so many CPUs (see `septet.lab.runner`)."""
+    """Make a trial from the record of a run (see `measure.TrialRunner`) on a machine with so many CPUs."""
     verdict, reason = judge(dict(record), cpus)
     if "failure" in record:
         return _failed(record["failure"])
@@ -119,7 +120,10 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
-    """Seconds on a CPU and seconds of waiting for one: by the scheduler, or by ticks where threads ended meanwhile."""
+    """(seconds on a CPU, seconds ready to run but waiting for one) of the server's threads in the window.
+
+    Where threads ended in the window, the CPU time is that counted in ticks, and the wait is given as 0.
+    """
     ticks_s = record["usage"]["user_s"] + record["usage"]["system_s"]
     exact = record.get("scheduled") or {"ran_s": 0.0, "delayed_s": 0.0}
     if exact["ran_s"] < MISSED_SHARE * ticks_s or exact["ran_s"] <= 0:
@@ -128,7 +132,7 @@ def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
-    """How a trial of an open loop went, and why, in a few words."""
+    """Judge a trial of an open loop against the target; returns the outcome and its reason in a few words."""
     if trial.failure is not None:
         return Outcome.BROKEN, trial.failure
     objection = _objection(trial, target_s)
@@ -144,7 +148,7 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
-    """Why the target was not held; None when it was."""
+    """The reason why the target was not held, in a few words; None when it was."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
         return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed"
     if trial.p99_s is None or trial.p99_s > target_s:
@@ -155,7 +159,7 @@ def _objection(trial: Trial, target_s: float) -> str | None:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A time for people, with three digits at most."""
+    """A time as text with three digits, in ms or s; "unknown" for None."""
     if seconds is None:
         return "unknown"
     return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:,.3g} s"

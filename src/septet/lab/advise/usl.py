@@ -2,11 +2,11 @@
 
     X(N) = lambda N / (1 + sigma (N - 1) + kappa N (N - 1))
 
-lambda is what one worker alone carries; sigma is the share of work that workers queue for (a lock, the GIL, a CPU, the
-backend), kappa what each pays for every other one (N. J. Gunther, "A General Theory of Computational Scalability Based
-on Rational Functions", arXiv:0808.1431). N / X is a polynomial in N, linear in three numbers that must not be negative:
-least squares, weighted so that relative errors count alike, once for each set of them that may be zero. No iteration,
-no start value.
+X is the throughput of N workers; lambda that of one worker alone. sigma is the share of the work for which workers
+queue (a lock, the GIL, a CPU, the backend), kappa the cost of each pair of workers (N. J. Gunther, "A General Theory of
+Computational Scalability Based on Rational Functions", arXiv:0808.1431). N / X is a polynomial in N, linear in three
+numbers that must not be negative. So the fit is least squares, weighted so that relative errors count alike; it is made
+once for each set of the numbers that may be zero, and the best is taken. No iteration, no start value.
 
 The law is smooth. It does not explain a cliff, where one more worker costs a quarter of all throughput: points from a
 cliff on are left out of the fit and named.
@@ -22,9 +22,9 @@ from itertools import combinations
 POINTS_MIN = 4
 """One more than there are parameters; with fewer a fit would have no error to judge it by."""
 CLIFF = 0.75
-"""There is a cliff where throughput falls below this share of that at the number before."""
+"""There is a cliff where throughput falls below this share of the throughput at the next smaller number."""
 TRUST_MAX = 0.10
-"""The relative error up to which a fit may be extended."""
+"""The relative error up to which a fit may be extended beyond its points."""
 
 Point = tuple[float, float]  # number, throughput
 
@@ -34,7 +34,7 @@ class Usl:
     """A fit. `error` is the root mean square of the relative residuals; `cliff` the first number beyond a cliff."""
 
     rate: float
-    """lambda."""
+    """lambda: the throughput of one worker, in the unit of the points."""
     sigma: float
     kappa: float
     error: float
@@ -42,24 +42,24 @@ class Usl:
     cliff: float | None = None
 
     def at(self, number: float) -> float:
-        """Throughput at that number."""
+        """The throughput of `number` workers by this law."""
         return self.rate * number / (1 + self.sigma * (number - 1) + self.kappa * number * (number - 1))
 
     @property
     def peak(self) -> float | None:
-        """The number at which throughput is highest; None: it flattens, or grows without limit."""
+        """The number of workers with the highest throughput; None: more workers never lower it."""
         return max(1.0, ((1 - self.sigma) / self.kappa) ** 0.5) if self.kappa > 0 and self.sigma < 1 else None
 
     @property
     def ceiling(self) -> float | None:
-        """The throughput that no number exceeds; None: there is no limit."""
+        """The throughput that no number of workers exceeds; None: there is no limit."""
         if self.peak is not None:
             return self.at(self.peak)
         return self.rate / self.sigma if self.sigma > 0 else None
 
     @property
     def trustworthy(self) -> bool:
-        """Whether it may be extended beyond the points it was fitted to."""
+        """True if the law fits well enough to be extended beyond its points."""
         return self.error <= TRUST_MAX
 
 
@@ -71,9 +71,9 @@ def fit(points: Sequence[Point]) -> Usl | None:
 
 
 def cliff_of(points: Sequence[Point]) -> float | None:
-    """The first number where throughput falls far below that of the number before it, and below what the law says.
+    """The first number at which throughput drops to less than CLIFF of that before, and of what the law predicts.
 
-    A law that bends down steeply falls as well, but as predicted. None: there is no cliff.
+    A drop that the law through the points before it predicts is no cliff. None: there is no cliff.
     """
     ordered = sorted(points)
     for index in range(1, len(ordered)):
@@ -135,7 +135,7 @@ def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
 
 
 def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
-    """The law of a, b and c; None for a = 0, by which one worker would carry without limit."""
+    """The law of a, b and c; None for a = 0, by which the throughput of one worker would be infinite."""
     a, b, c = weights
     return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None
 

@@ -2,7 +2,7 @@
 
 One user alone shows how long a request takes and how much CPU time the server spends on it; the rest of the time the
 request waits for something: a backend, a disk, a lock, a sleep. While it waits another request may run, if there is a
-thread or a process (WSGI) or a loop (ASGI) for it. How many are of use follows from Little's law.
+thread or a process (WSGI) or a loop (ASGI) for it. How many requests at once use the CPUs up follows from Little's law.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from septet.lab.advise.trial import Trial, milliseconds
 WAITS_SHARE = 0.3
 """A request that waits for more than this share of its time makes another thread worth while."""
 WAITS_S = 0.001
-"""The least wait that counts: switches between threads and the loopback take time as well."""
+"""The shortest wait that counts: switches between threads and the loopback take time as well."""
 GAIN = 1.5
-"""Several requests at once must be answered this many times as fast as one after the other."""
+"""An application counts as waiting only if the rate with several users is more than this many times that with one."""
 USERS = 100
-"""Simultaneous connections, unless the application needs more."""
+"""Simultaneous connections of the search, unless more are needed to use the CPUs up."""
 USERS_MAX = 2000
 
 
@@ -43,7 +43,7 @@ class WorkloadProfile:
 
     @property
     def blocks(self) -> bool:
-        """Whether other requests need other threads or processes while one waits."""
+        """True if a request that waits holds a thread: other requests then need other threads or processes."""
         return self.waits and not self.asynchronous
 
     def rate_max(self, cpus: int) -> float:
@@ -55,7 +55,7 @@ class WorkloadProfile:
         return math.ceil(self.rate_max(cpus) * self.wall_s)
 
     def users(self, cpus: int) -> int:
-        """How many connections it takes to use all CPUs up."""
+        """How many simultaneous connections the search uses, so that all CPUs can be used up."""
         return max(USERS, min(USERS_MAX, self.at_once(cpus) if self.waits else USERS))
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class WorkloadProfile:
 
 
 def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
-    """The profile, from a closed loop of one user.
+    """Compute the profile from `alone`, a trial with a single user in a closed loop.
 
     Time in which the server waited for a CPU is not counted as waiting.
     """
@@ -77,9 +77,10 @@ def workload_profile(alone: Trial, asynchronous: bool) -> WorkloadProfile:
 
 
 def profile_with_others(found: WorkloadProfile, alone: Trial, several: Trial) -> WorkloadProfile:
-    """The profile after several users were there at once: only that shows whether concurrency gains anything.
+    """Complete the profile `found` with `several`, a trial with several users at once; `alone` had a single one.
 
-    A request among others costs less CPU time, too: no thread has to be woken for it.
+    Only that shows whether concurrency raises the rate. The CPU time of a request is the lower of both trials: among
+    others it is lower, because no thread has to be woken for it.
     """
     if not several.answers:
         return found

@@ -1,13 +1,13 @@
 """Load from more than one machine: each worker of a Dask cluster carries out its share of one plan.
 
 Dask distributes the work and carries a few messages; the load itself is made by processes of the load generator, one or
-more on each worker, as on this machine. Each latency is taken by the clock of one machine and comes back in a bucket,
-so only the common start needs clocks to be compared. A run fails when anything of it is missing at the end: figures of
-fewer users than were asked for would mislead.
+more on each worker, as on this machine. Each latency is measured by the clock of one machine and comes back as a count
+in a histogram, so clocks need to be compared only for the common start. A run fails when the counts of any process are
+missing at the end: figures of fewer users than were asked for would mislead.
 
-    cluster_spec    what the command line says: local:N, ssh:HOST,..., tcp://SCHEDULER
-    launch          a scheduler and workers of our own, on this machine or by ssh
-    workers         which workers there are, whether they can be used, their clocks
+    cluster_spec    parses --cluster: local:N, ssh:HOST,..., tcp://SCHEDULER
+    launch          starts a scheduler and workers, on this machine or by ssh
+    workers         lists the workers, checks that they can be used, compares their clocks
     worker_side     the functions that run on the workers
     coordinator     starts and coordinates the load processes; figures with each worker's part
     cluster         all of it together, as the commands use it
@@ -34,7 +34,7 @@ HELP = "Load from the workers of local:N, ssh:HOST,HOST,... or tcp://SCHEDULER:P
 
 @contextmanager
 def opened(text: str) -> Iterator[Cluster]:
-    """The cluster that `--cluster` names, with all its workers connected and checked.
+    """Yield the cluster that `--cluster` names, with all its workers connected and checked.
 
     Raises UsageError for a text that names no cluster, or when Dask is not installed, and Failed when workers are
     missing.

@@ -26,7 +26,7 @@ class Cluster:
     def __init__(self, client: Client, text: str) -> None:
         self._client = client
         self.text = text
-        """As the user named it."""
+        """The value of --cluster."""
         names = {address: worker["name"] for address, worker in client.scheduler_info()["workers"].items()}
         self.workers = usable_workers(names, client.run(worker_side.describe, on_error="return"))
 
@@ -35,7 +35,10 @@ class Cluster:
         return machines(self.workers)
 
     def check_reach(self, url: str, cure: str = CURE) -> None:
-        """Raises Failed unless all workers reach the same listener by the URL."""
+        """Raise Failed unless every worker can connect to the URL, and it means the same machine for all.
+
+        `cure` is what the message tells the user to do.
+        """
         check_url(url, self.workers, cure)
         for worker in self.workers:
             answer = self._client.run(worker_side.why_unreachable, url, workers=[worker.address])[worker.address]
@@ -43,10 +46,10 @@ class Cluster:
                 raise Failed(f"worker {worker.name} does not reach {url} ({answer}): {cure}")
 
     def load(self, plan: Plan, notify: Notify) -> dict[str, Any]:
-        """Carry the plan out, each worker a share of it, on each of the plan's CPUs if it names some.
+        """Carry the plan out, divided among the workers; each has a process on each of the plan's CPUs, or just one.
 
-        `notify` and Ctrl-C work as in a run on this machine. Raises LoadError when a worker cannot carry out its share,
-        and LoadLost when a worker is lost.
+        Returns the figures. `notify` is called with the events; Ctrl-C ends the run with the counts so far. Raises
+        LoadError when a worker cannot carry out its share, and LoadLost when a worker is lost.
         """
         check_url(plan.url, self.workers, CURE)
         coordinator = ClusterCoordinator(
@@ -71,7 +74,7 @@ class Cluster:
         return figures
 
     def _offset(self, worker: Worker) -> Offset:
-        """The offset of a worker's clock. Raises Failed when it is not exact enough for a common start."""
+        """Measure the offset of a worker's clock. Raises Failed when it is not exact enough for a common start."""
         found = offset([self._ping(worker) for _ in range(PINGS)])
         if found.uncertainty_ns > UNCERTAINTY_MAX_NS:
             raise Failed(

@@ -1,4 +1,4 @@
-"""What the command line says about a cluster: `--cluster`, and `--host` and `--cpus` of `septet bench` beside it."""
+"""Parses the options about a cluster: `--cluster`, and `--host` and `--cpus` of `septet bench`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from septet.errors import UsageError
 from septet.lab.pinning import Pinning, pinning
 
 SCHEMES = ("tcp", "tls")
-"""Schemes of the addresses of Dask."""
+"""Schemes of the addresses of a Dask scheduler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that ssh(1) reaches, and the Python there that has Septet."""
+    """A machine that ssh(1) reaches, and the path of a Python there that has Septet."""
 
     name: str
-    """As ssh takes it: a name of ~/.ssh/config, or user@host."""
+    """The destination for ssh: a name of ~/.ssh/config, or user@host."""
     python: str
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """Where the load comes from; one of the three is set."""
+    """The parsed value of --cluster; exactly one of the three fields is set."""
 
     local: int = 0
     """Workers to start on this machine."""
@@ -48,7 +48,10 @@ class ClusterSpec:
 
 
 def _hosts(text: str) -> tuple[Host, ...]:
-    """The hosts; none when one could be taken for an option of ssh. Raises UsageError when one is named twice."""
+    """Parse HOST[=PYTHON],...; empty when a name is empty, or ssh could take it for an option.
+
+    Raises UsageError when a host is named twice.
+    """
     hosts = []
     for word in text.split(","):
         name, _, python = word.strip().partition("=")
@@ -69,7 +72,7 @@ def _is_address(text: str) -> bool:
 
 
 def host(text: str) -> str:
-    """--host: one address of this machine, which is also used in the URL."""
+    """Check --host: an IP address, not the unspecified one, since it is also used in the URL. Raises UsageError."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -80,7 +83,10 @@ def host(text: str) -> str:
 
 
 def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
-    """The CPUs of the server and of the users; the latter may be those of other machines."""
+    """The CPUs of the server, and of the load generator on each worker, which may be another machine.
+
+    `spec` is the value of --cluster, `cpus` that of --cpus. Raises UsageError for --cpus without --cluster.
+    """
     if cpus and spec is None:
         raise UsageError("--cpus: without --cluster, --pin does it")
     if spec is not None and not ClusterSpec.read(spec).local:

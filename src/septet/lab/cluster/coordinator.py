@@ -36,7 +36,7 @@ SILENCE_S = 20.0
 KILL_S = 5.0
 
 Message = Callable[[], None]
-"""Handles a message, in the thread of the coordinator."""
+"""Handles a message; `collect` calls it, in the coordinator's own thread."""
 
 
 @dataclass
@@ -47,11 +47,12 @@ class RemoteProcess:
     plan: Plan
     """Its share of the plan."""
     clock: Offset
-    """The offset of the clock of its machine."""
+    """The offset of its machine's clock from ours."""
     answers: int = 0
     raw: dict[str, Any] | None = None
+    """Its counts; None until they have come."""
     late_ns: int = 0
-    """How late it began the window."""
+    """How late it began, after the common instant, by our clock."""
 
 
 class ClusterCoordinator(Coordinator[RemoteProcess]):
@@ -79,7 +80,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start the processes on entering; on leaving none of them is left."""
+        """Start the processes on entering; on leaving, kill those that still run."""
         over = threading.Event()
         self._client.subscribe_topic(self._run, self._receive)
         try:
@@ -94,7 +95,11 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             self._kill()
 
     def collect(self) -> list[RemoteProcess]:
-        """Take messages until each process has sent its counts. Raises Failed and LoadError when one does not."""
+        """Handle messages until every process has sent its counts, and return the processes.
+
+        Raises LoadError when a process cannot carry out its share, LoadLost when a worker is lost, Failed for other
+        errors.
+        """
         while self._events["measured"] < len(self.processes) or any(process.raw is None for process in self.processes):
             try:
                 self._inbox.get(timeout=ASK_S)()
@@ -104,7 +109,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
         return self.processes
 
     def interrupt(self) -> None:
-        """Let all processes end now, with the counts so far."""
+        """Make all processes end now and send their counts so far."""
         self._client.run(worker_side.interrupt, self._run, workers=self._addresses(), on_error="return")
 
     def _submit(self, worker: Worker) -> None:
@@ -132,10 +137,10 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             self._inbox.put(lambda answer=answer: self._answered(worker, answer))  # type: ignore[misc]
 
     def _answered(self, worker: Worker, answer: object) -> None:
-        """Take the answer to `renew`. Raises LoadLost when the worker has gone.
+        """Handle a worker's answer to `worker_side.renew`. Raises LoadLost when the worker has gone.
 
         False means that the run is not under way there: its counts are on their way, or a new process took the place of
-        the worker; then no counts come, and `_check_silence` notices.
+        the worker; then no counts come, and `_check_silence` raises LoadLost later.
         """
         if self._futures[worker.address].done():
             return
@@ -153,7 +158,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
                 raise LoadLost(f"worker {worker.name} {what} {SILENCE_S:g} s")
 
     def _done(self, worker: Worker, future: Future[dict[int, dict[str, Any]]]) -> None:
-        """Take the counts of a worker. Raises the error of its task, with the name of the worker."""
+        """Store the counts that a worker's task returned. Raises the task's error, with the name of the worker."""
         try:
             raws = future.result()
         except NoListener as error:
@@ -169,7 +174,11 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
             self.receive(self.processes[number], "raw", raw)
 
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """Send the instants, in one call to all workers. Raises Failed when one received its instant too late."""
+        """Send each process its start instant, in its machine's clock, with one call to all workers.
+
+        `instants_ns` are in our monotonic clock, in the order of the processes. Raises Failed when a worker received
+        one after it had passed.
+        """
         theirs = {
             number: instant_ns + process.clock.ahead_ns
             for number, (process, instant_ns) in enumerate(zip(self.processes, instants_ns, strict=True))
@@ -181,7 +190,7 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
                 raise Failed(f"worker {worker.name} heard of the common start too late: the network is too slow")
 
     def _kill(self) -> None:
-        """Kill what is left. A worker that is not reached in time ends by itself when the coordinator is silent."""
+        """Kill processes that still run. A worker that cannot be reached in time ends its own after LEASE_S."""
         left = {address: future for address, future in self._futures.items() if not future.done()}
 
         def kill() -> None:
@@ -199,7 +208,11 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
 
 
 def outcome(plan: Plan, processes: Sequence[RemoteProcess]) -> dict[str, Any]:
-    """The figures, with the part of each worker, and CPU seconds of the load generator on this machine (`here_s`)."""
+    """Merge the counts of all processes to the figures of the run.
+
+    `client` has in addition the part of each worker (`workers`), and the CPU seconds of the load generator on this
+    machine (`here_s`).
+    """
     found = figures(plan, [_raw(process) for process in processes])
     workers = list({process.worker.address: process.worker for process in processes}.values())
     parts = [
@@ -219,7 +232,7 @@ def _raw(process: RemoteProcess) -> dict[str, Any]:
 
 
 def _part(processes: Sequence[RemoteProcess], shares: dict[object, float]) -> dict[str, Any]:
-    """The part of one worker. The offset is that of its monotonic clock against ours."""
+    """The part of one worker, for `client.workers`. `clock_ahead_us` is its monotonic clock minus ours."""
     first, raws = processes[0], [_raw(process) for process in processes]
     return {
         "worker": first.worker.name,
@@ -240,7 +253,7 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """CPU shares by process; processes that are bound to one CPU of one machine have one share together."""
+    """The share of one CPU that each process used, by the key of `_cpu_of`: processes bound to one CPU are added up."""
     shares: dict[object, float] = {}
     for process in processes:
         shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]

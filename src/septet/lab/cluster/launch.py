@@ -1,4 +1,4 @@
-"""A Dask client whose scheduler has its workers: those of a running cluster, or workers that are started for this run.
+"""Connects to a Dask cluster: one that runs already, or workers that are started for this run.
 
 Workers that we start have a scheduler in this process, on the loopback. A worker on another machine is started by
 ssh(1), whose connection also carries the two connections of the worker (to our scheduler, and from it): no port is
@@ -29,11 +29,11 @@ from septet.lab.cluster.cluster_spec import ClusterSpec, Host
 from septet.lab.server import LOOPBACK, free_port
 
 START_S = 60.0
-"""For the workers; a Python with Dask may take ten seconds to start on a busy machine."""
+"""Longest time until all workers are connected; a Python with Dask may take 10 s to start on a busy machine."""
 CONNECT_S = 5.0
 STOP_S = 5.0
 DEATH_S = 20
-"""A worker whose scheduler has gone ends itself after so many seconds."""
+"""Seconds after which a worker whose scheduler has gone ends itself."""
 POLL_S = 0.05
 WORKER = ("-m", "distributed.cli.dask_worker")
 # The HTTP server of Dask cannot be turned off, but its dashboard can; so its usual port 8787 stays free for others.
@@ -50,7 +50,10 @@ SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes", "-o
 
 @contextmanager
 def connected(spec: ClusterSpec) -> Iterator[Client]:
-    """A client of the cluster. Raises Failed when the scheduler or a worker is missing."""
+    """Yield a Dask client of the cluster. Workers that are started here are stopped on leaving.
+
+    Raises Failed when the scheduler does not answer, or a worker does not start.
+    """
     # A task must not be tried again on another worker, and Dask must not log to the terminal.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _silence():
         if spec.scheduler is not None:
@@ -75,7 +78,7 @@ def connected(spec: ClusterSpec) -> Iterator[Client]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep the log of Dask off the terminal: what matters becomes an error message of ours."""
+    """Keep the log of Dask off the terminal: errors that matter become error messages of ours."""
     logger = logging.getLogger("distributed")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -106,7 +109,7 @@ class Started:
         self._said = said
 
     def check_alive(self) -> None:
-        """Raises Failed, with the last line of its output, when it has ended."""
+        """Raise Failed, with the last line of its output, when the process has ended."""
         status = self._process.poll()
         if status is None:
             return
@@ -126,13 +129,13 @@ def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str
 
 
 def _worker(name: str, scheduler: str, port: int) -> list[str]:
-    """The arguments of Python that start a worker."""
+    """The arguments of Python that start a worker, which listens on `port` of the loopback; 0: any free port."""
     address = ["--host", LOOPBACK, "--worker-port", str(port)]
     return [*WORKER, scheduler, "--name", name, *address, *WORKER_OPTIONS, "--death-timeout", str(DEATH_S)]
 
 
 def _by_ssh(host: Host, scheduler: str) -> list[str]:
-    """The command that starts a worker by ssh, and forwards two ports: of our scheduler, and of the worker."""
+    """The ssh command that starts a worker and forwards two ports: our scheduler's to it, and the worker's to us."""
     port, worker_port = scheduler.rpartition(":")[2], free_port()
     tunnels = ["-R", _forwarded(port), "-L", _forwarded(worker_port)]
     return [*SSH, *tunnels, host.name, shlex.join(["exec", host.python, *_worker(host.name, scheduler, worker_port)])]
@@ -179,7 +182,7 @@ def _await_workers(client: Client, started: list[Started]) -> None:
 
 
 def call_with_timeout(seconds: float, call: Callable[[], object]) -> None:
-    """Call in a thread and wait at most so long; results and exceptions are dropped."""
+    """Make the call in a thread, and wait for it at most this long; its result and its exceptions are dropped."""
 
     def attempt() -> None:
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""What runs on the workers of a cluster: the load of one run, and the calls of the coordinator meanwhile.
+"""The functions that run on the workers of a cluster: the load of one run, and the calls of the coordinator meanwhile.
 
 `carry_out` is a Dask task, in a thread. It starts processes of the load generator, so that the work of Dask does not
 delay requests and answers. The other functions are short; Dask calls them on the event loop of the worker.
@@ -21,7 +21,7 @@ from septet.lab.load import LoadError, Plan
 from septet.lab.load.processes import WorkerProcess, listen
 
 LEASE_S = 10.0
-"""The run ends when the coordinator, which calls once a second, has not called for so long."""
+"""The run is ended when the coordinator, which calls `renew` once a second, has not called for this time."""
 REACH_S = 5.0
 
 Say = Callable[[dict[str, Any]], None]
@@ -38,7 +38,10 @@ class Participant:
         self._until = time.monotonic() + LEASE_S
 
     def collect(self, say: Say) -> dict[int, dict[str, Any]]:
-        """The counts of each process; `say` receives all other events. Raises LoadError as the processes do."""
+        """Wait for the processes, and return the raw counts of each by its number; `say` is called with other events.
+
+        Raises LoadError when a process cannot carry out its plan, or the coordinator is silent for LEASE_S.
+        """
         numbers = {id(process): number for number, process in self.processes.items()}
         raws: dict[int, dict[str, Any]] = {}
 
@@ -61,7 +64,10 @@ _participants: dict[str, Participant] = {}
 
 
 def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Carry out these shares, one process each; returns their raw counts. Events go to the Dask topic `run`."""
+    """Carry out the plans, one process each; returns the raw counts by the number of the process.
+
+    Events are sent to the Dask topic `run`, which identifies the run.
+    """
     from distributed import get_worker
 
     worker, participant = get_worker(), Participant()
@@ -77,7 +83,7 @@ def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 
 
 def renew(run: str) -> bool:
-    """Called every second by the coordinator; whether the run is under way here."""
+    """Extend the lease of a run: called every second by the coordinator. False if the run is not under way here."""
     if (participant := _participants.get(run)) is None:
         return False
     participant.renew()
@@ -85,7 +91,10 @@ def renew(run: str) -> bool:
 
 
 def tell(run: str, instants_ns: Mapping[int, int]) -> bool:
-    """Pass instants of this machine's clock to the processes; whether all of them are in the future."""
+    """Pass start instants, in nanoseconds of this machine's monotonic clock, to the processes.
+
+    False if one of them has already passed: the processes cannot start together then.
+    """
     if (participant := _participants.get(run)) is None:
         return True  # the run has ended, which its task reports
     for number, process in participant.processes.items():
@@ -94,7 +103,7 @@ def tell(run: str, instants_ns: Mapping[int, int]) -> bool:
 
 
 def interrupt(run: str) -> None:
-    """End the run with the counts so far."""
+    """End the run early; its processes send their counts so far."""
     if (participant := _participants.get(run)) is not None:
         for process in participant.processes.values():
             process.interrupt()
@@ -113,7 +122,7 @@ def clock() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """What the coordinator must know of this worker before it gives it a share."""
+    """The versions and the machine of this worker, by which the coordinator checks that it can be used."""
     return {
         "septet": septet.__version__,
         "python": platform.python_version(),
@@ -124,7 +133,7 @@ def describe() -> dict[str, Any]:
 
 
 def kernel_id() -> str:
-    """Identifies the running kernel, and so the machine, in containers too (proc_sys_kernel(5))."""
+    """An id of the running kernel, equal in all containers of a machine (boot_id, proc_sys_kernel(5))."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -132,7 +141,7 @@ def kernel_id() -> str:
 
 
 def network_id() -> str:
-    """Identifies the network namespace of that kernel, in which the loopback and the ports are shared."""
+    """An id of this process's network namespace: workers with equal ids share the loopback and its ports."""
     try:
         return f"{kernel_id()} {os.readlink('/proc/self/ns/net')}"
     except OSError:
@@ -140,7 +149,7 @@ def network_id() -> str:
 
 
 def why_unreachable(url: str) -> str | None:
-    """Why the URL cannot be reached from here; None when a connection was accepted."""
+    """Try to connect to the URL from here; returns the error as text, None when a connection was accepted."""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 80), timeout=REACH_S).close()

@@ -1,8 +1,8 @@
-"""The workers of a cluster: which there are, whether they can be used, and how far their clocks are from ours.
+"""The workers of a cluster: checks that they can be used, and measures how far their clocks are from ours.
 
-The offset of a clock is measured by messages there and back (Cristian 1989). The other clock was read at some instant
-between sending and receiving. The quickest of many round trips leaves the least doubt about which: the middle of that
-round trip is wrong by no more than half of it, however unequal the two ways are.
+The offset of a clock is measured by round trips (Cristian 1989). The other clock was read at some instant between
+sending and receiving. Its reading is compared with the middle of the quickest of many round trips: the error is at most
+half of that round trip, however unequal the two ways are.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from septet.lab.load.plan import split
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker. Workers with one kernel_id share a machine."""
+    """One worker. Workers with equal `kernel_id` share a machine, with equal `network_id` also its loopback."""
 
     address: str
     """Its address within Dask."""
     name: str
-    """For people."""
+    """Its name in messages and figures."""
     septet: str
     python: str
     kernel_id: str
@@ -36,12 +36,17 @@ class Worker:
 
     @property
     def here(self) -> bool:
-        """Whether it runs on this machine, and uses its CPU time."""
+        """True if it runs on this machine, and so takes CPU time from the server."""
         return self.kernel_id == kernel_id()
 
 
 def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -> tuple[Worker, ...]:
-    """The workers, by the answers of their `describe`. Raises Failed when one cannot be used."""
+    """Return the workers, sorted by name. Raises Failed when there are none, or one cannot be used.
+
+    Args:
+        names: the name of each worker, by its address within Dask.
+        answers: what `worker_side.describe` returned, or the exception that it raised, by address.
+    """
     if not answers:
         raise Failed("the cluster has no workers")
     workers = []
@@ -58,12 +63,12 @@ def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -
 
 
 def _title(address: str, name: object) -> str:
-    """The name that the user gave it, else its address."""
+    """The name that the user gave the worker, else its address without the scheme."""
     return name if isinstance(name, str) and "://" not in name else address.partition("://")[2]
 
 
 def _check_versions(worker: Worker) -> None:
-    """Raises Failed for another Septet, or another minor version of Python, whose speed differs."""
+    """Raise Failed for another version of Septet, or another minor version of Python, whose speed differs."""
     ours, theirs = platform.python_version(), worker.python
     if worker.septet != septet.__version__:
         raise Failed(f"worker {worker.name} has septet {worker.septet}, and here is {septet.__version__}: take one")
@@ -72,7 +77,10 @@ def _check_versions(worker: Worker) -> None:
 
 
 def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
-    """Raises Failed for a loopback address when workers are elsewhere: each would load its own machine."""
+    """Raise Failed for a loopback address when a worker is elsewhere: it would load its own machine.
+
+    `cure` is what the message tells the user to do.
+    """
     parts, port = split(url)
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
@@ -86,7 +94,7 @@ def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
 
 
 def machines(workers: Sequence[Worker]) -> dict[str, Any]:
-    """The workers for a results file; without host names that the user did not give."""
+    """The workers by name, for a results file; without host names that the user did not give."""
     return {
         worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
         for worker in workers
@@ -97,25 +105,25 @@ PINGS = 20
 
 
 class Ping(NamedTuple):
-    """One round trip, in nanoseconds of the monotonic clocks."""
+    """The three instants of a round trip, in nanoseconds of monotonic clocks."""
 
     sent_ns: int
-    """By our clock."""
+    """When the question was sent, by our clock."""
     there_ns: int
-    """By the clock of the other machine."""
+    """When it was answered, by the clock of the other machine."""
     received_ns: int
-    """By our clock."""
+    """When the answer was received, by our clock."""
 
 
 class Offset(NamedTuple):
-    """The other clock minus ours, and the largest error of that."""
+    """The other clock minus ours, and the largest error of that, in nanoseconds."""
 
     ahead_ns: int
     uncertainty_ns: int
 
 
 def offset(pings: Iterable[Ping]) -> Offset:
-    """The offset by the quickest ping. Raises ValueError without pings."""
+    """Compute the offset from the quickest ping. Raises ValueError without pings."""
     best = min(pings, key=lambda ping: ping.received_ns - ping.sent_ns)
     round_trip_ns = best.received_ns - best.sent_ns
     return Offset(best.there_ns - best.sent_ns - round_trip_ns // 2, (round_trip_ns + 1) // 2)

@@ -1,8 +1,8 @@
-"""`septet compare A B`: two results, cell by cell, and whether anything got worse.
+"""`septet compare A B`: compares two results, cell by cell, and says whether anything got worse.
 
-comparison        the ratios and what follows from them: a pure function of two results
-differences       what differs between the two experiments, apart from the figures
+comparison        computes the ratios and judges them: a pure function of two results
+differences       lists what differs between the two machines and experiments
 comparison_text   all of it as text, Markdown or JSON
 
-Which figures are compared, and which way each is better, is in `septet.lab.metrics`.
+`septet.lab.metrics` has the figures that can be compared, and says for each whether more is better.
 """

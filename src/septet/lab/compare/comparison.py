@@ -1,12 +1,11 @@
-"""What changed from results A to results B: a pure function of the two.
+"""Compares results B with results A, cell by cell: a pure function of the two.
 
 A cell is judged when its figures may be believed on both sides. Each line of the chart (a contender in one setting) is
 judged too, over all its judged numbers of users: a change of five percent everywhere may be lost in the noise of every
 single cell, but not in that of all together.
 
-Many figures are judged at once, and one in twenty 95 % intervals misses. So each gets the level at which, by
-Bonferroni's inequality, all hold together in 95 of 100 comparisons: noise alone raises an alarm in at most 5 of 100,
-however many cells there are.
+Many figures are judged at once, and one in twenty 95 % intervals misses the true value. So all figures share that error
+rate (Bonferroni): noise alone raises an alarm in at most 5 of 100 comparisons, however many cells there are.
 """
 
 from __future__ import annotations
@@ -23,32 +22,33 @@ from septet.lab.summary import Summary, summaries
 WORSE, BETTER, NO_DIFFERENCE, NOT_JUDGED = "worse", "better", "no difference", "not judged"
 BELIEVED = frozenset({"valid"})
 WITHOUT_FIGURES = frozenset({"errors", "failed"})
-"""A server that begins to fail got worse, even if its figures are better."""
+"""Verdicts of cells that count as failed: a change to one of them is worse, whatever the figures say."""
 
 Key = tuple[str, int]
-"""A label and a number of users."""
+"""A cell: its label and its number of users."""
 Series = tuple[float, ...]
-"""A figure of each run."""
+"""One figure in each run of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure: the ratio of B to A, and what follows from it."""
+    """The change of one figure: the ratio of B to A, and its judgement."""
 
     ratio: Ratio
     outcome: str
+    """WORSE, BETTER, NO_DIFFERENCE or NOT_JUDGED."""
     repeats: int | None = None
-    """How many runs of each side would show a change as large as the tolerance; None where it is not judged."""
+    """Runs of each side that would be needed to show a change as large as the tolerance; None where not computed."""
 
     @property
     def visible(self) -> float | None:
-        """The least change that these runs could have shown, as a share; None without an interval."""
+        """The smallest change that these runs could have shown, as a share (0.05: 5 %); None without an interval."""
         return None if self.ratio.high is None else self.ratio.high / self.ratio.value - 1
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedRow:
-    """A cell, or with `users` None a whole line."""
+    """A row of the comparison: a cell, or, with `users` None, all judged cells of a label together."""
 
     label: str
     users: int | None
@@ -56,11 +56,11 @@ class ComparedRow:
     reason: str | None = None
     """The reason of the worse of the two verdicts."""
     changes: dict[str, Change] = field(default_factory=dict)
-    """By the names of COMPARED; without figures that are not known."""
+    """The change of each metric, by its name in COMPARED; figures that are not known are left out."""
 
     @property
     def outcome(self) -> str | None:
-        """The outcome by the verdicts alone: WORSE when B failed where A did not, BETTER the other way round."""
+        """WORSE when B failed or had errors and A did not, BETTER the other way round; else None."""
         failed = [verdict in WITHOUT_FIGURES for verdict in self.verdicts]
         return {(False, True): WORSE, (True, False): BETTER}.get((failed[0], failed[1]))
 
@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def judged(self) -> int:
-        """How many figures were judged."""
+        """The number of figures that were judged."""
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
     def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:
@@ -93,10 +93,10 @@ class Comparison:
 def compare(
     a: Results, b: Results, metrics: Sequence[str], tolerance: float, believed: frozenset[str] = BELIEVED
 ) -> Comparison:
-    """Compare these metrics of COMPARED.
+    """Compare the results by these metrics, which are names of COMPARED.
 
-    A figure is worse, or better, when 1 is outside of its interval, and it changed by more than `tolerance` (a share,
-    such as 0.05). Cells are judged when both verdicts are among `believed`.
+    A figure is worse, or better, when 1 is outside of the interval of its ratio, and it changed by more than
+    `tolerance` (a share: 0.05 is 5 %). Cells are judged when both verdicts are among `believed`.
     """
     cells_a, cells_b = _cells(a), _cells(b)
     common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
@@ -121,7 +121,7 @@ class _Cell:
     """The records of the runs that have figures."""
 
     def series(self, metric: str) -> Series | None:
-        """The figure in each run; None where one is not known, or 0, which has no ratio."""
+        """The figure in each run; None if it is not known in a run, or 0, with which no ratio can be computed."""
         figure = COMPARED[metric].figure
         assert figure is not None, "metrics that are compared are summed up"
         values = [figure(record) for record in self.records]
@@ -159,7 +159,7 @@ class _Plan:
     believed: bool
 
     def judged(self, metric: str) -> bool:
-        """Whether the metric can be judged: a series of a single run has no interval."""
+        """True if the metric can be judged: known on both sides, and in more than one run, to have an interval."""
         known = self.series(metric)
         return self.believed and bool(known) and all(len(each) > 1 for pair in known for each in pair)
 
@@ -182,7 +182,7 @@ class _Plan:
 
 
 def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str]) -> list[_Plan]:
-    """A row for each cell of the label, and one for all judged cells together when there are several."""
+    """The rows of one label: one for each cell, and one for all judged cells together when there are several."""
     plans, may = [], []
     for a, b in pairs:
         if _label(a.summary.cell) == label:

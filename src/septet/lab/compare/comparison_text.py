@@ -96,7 +96,7 @@ def _figure(change: Change) -> str:
 
 
 def _times(value: float) -> str:
-    """A ratio with two decimals; above 100 and below 0.01 only the limit."""
+    """A ratio as text with two decimals; ">100" or "<0.01" beyond these limits."""
     return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 100 else ">100"
 
 
@@ -128,7 +128,7 @@ def _only(name: str, cells: Sequence[Key]) -> str:
 
 
 def _left_out(found: Comparison) -> list[str]:
-    """Why figures are shown and not judged, with the number of cells."""
+    """Sentences that say why cells are shown but not judged, with the number of cells."""
     counts: Counter[str] = Counter()
     for row in found.rows:
         doubted = [verdict for verdict in row.verdicts if verdict != "valid"]
@@ -148,7 +148,10 @@ def _excuse(doubted: Sequence[str]) -> str:
 
 
 def _visible(found: Comparison) -> list[str]:
-    """For each metric what change a cell of usual noise could have shown, and what it takes to show a smaller one."""
+    """Sentences for metrics in which the median cell could not have shown a change as small as the tolerance.
+
+    Each says what change it could have shown, and how many repeats would show the tolerance.
+    """
     said = []
     for name in found.metrics:
         changes = [row.changes[name] for row in found.rows if name in row.changes]
@@ -178,7 +181,7 @@ def _differ(differences: Sequence[str]) -> str:
 
 
 def _cell(value: str) -> str:
-    """A cell of the table, with the outcome in bold."""
+    """A cell of the Markdown table, with the word for its outcome in bold."""
     for word in (WORSE, BETTER):
         if value.endswith(f" {word}"):
             return f"{value.removesuffix(word)}**{word}**"

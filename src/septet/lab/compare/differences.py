@@ -1,4 +1,4 @@
-"""What else differs between two results: figures of different machines or experiments can hardly be compared."""
+"""Lists what differs between the machines and experiments of two results, since it can explain different figures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PACKAGES_SHOWN = 8
 
 
 def differences(a: Results, b: Results) -> list[str]:
-    """Sentences without a full stop, the most important first."""
+    """The differences as sentences without a full stop: the machine's first, then those of the experiments."""
     return [
         *_changed(a["machine"], b["machine"], MACHINE),
         *_changed(a["experiment"], b["experiment"], EXPERIMENT),
@@ -57,7 +57,10 @@ def differences(a: Results, b: Results) -> list[str]:
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
-    """Differences between two tables. A key that one lacks is left out: an older version may not have recorded it."""
+    """A sentence for each key of `titles` with different values in the two tables; `titles` has its words.
+
+    A key that one of them lacks is left out: an older version may not have recorded it.
+    """
     for key, title in titles.items():
         if key not in a or key not in b or a[key] == b[key]:
             continue
@@ -85,7 +88,7 @@ def _packages(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
 
 
 def _commands(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
-    """Other servers that have one name and two commands."""
+    """A sentence for each other server whose command differs between the two experiments."""
     servers = {each["name"]: each["command"] for each in a["others"]}
     for each in b["others"]:
         if each["command"] != servers.get(each["name"], each["command"]):

@@ -4,16 +4,17 @@ It needs the standard library alone and imports nothing from outside this packag
 `python3 -m load URL`. It uses epoll(7) directly. A generator on asyncio takes four times the CPU of wrk for a request
 and would measure itself; this one takes about as much as wrk, because most of the cost of a request is the kernel's.
 
-    plan             what a run does; scenario files
-    limits           whether this machine can do it, and how the server is reached
-    listen_queue     how full the queue of a listener on this machine is
-    requests         which target is next, the bytes of requests, cookies
-    answer           the bytes of answers
-    state            each user, each target, connections that are closing
-    connections      all connections over epoll; loop: what both loops below share
-    closed_loop, open_loop    when users send requests
+    plan             the plan of a run; scenario files
+    limits           checks that this machine can carry it out, and finds the server's address
+    listen_queue     length and limit of the queue of a listener on this machine
+    requests         the order of the targets, the bytes of requests, cookies
+    answer           parses answers
+    state            the state of each user and each target; connections that are closing
+    connections      all connections over epoll
+    loop             what the two loops below share
+    closed_loop, open_loop    decide when users send requests
     tally, histogram          counts, and figures made of them
-    run              arrival, warm-up, measured window
+    run              one run: arrival, warm-up, measured window
     processes        a run in one process or in several
 """
 

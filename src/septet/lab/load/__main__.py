@@ -24,7 +24,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
 
 
 def main() -> int:
-    """Exit status 0, or 2 when the plan cannot be carried out (event "refused")."""
+    """Carry out the plan of the command line. Returns the exit status: 0, or 2 after the event "refused"."""
     options = vars(_parser().parse_args())
     if options.pop("worker_process"):
         return run_worker_process()

@@ -1,7 +1,7 @@
-"""HTTP/1.x answers without I/O: bytes in, the extent of the answer out (RFC 9112 section 6).
+"""Parses HTTP/1.x answers without I/O: bytes in, the end of the answer out (RFC 9112 section 6).
 
-It reads what a load generator needs: the status, where the answer ends, whether another request may follow. The server
-of this project has a complete HTTP of its own; a generator that shared it would share its mistakes.
+It reads what a load generator needs: the status, where the answer ends, whether another request may follow. It shares
+no code with the server of this project: a generator that did would share its mistakes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 CHUNKED, UNTIL_CLOSE = -1, -2
-"""Values of `Framing.length` when the head announces no length."""
+"""Values of `Framing.length` for a body in chunks, and for one that ends when the server closes the connection."""
 HEAD_BYTES_MAX = 65536
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
@@ -23,15 +23,15 @@ class Malformed(Exception):
 
 
 class Framing(NamedTuple):
-    """What a head says about the answer."""
+    """The parts of a head that a client needs to find the end of the answer, and to go on."""
 
     status: int
     length: int
     """The length of the body in bytes, or CHUNKED, or UNTIL_CLOSE."""
     keep: bool
-    """Whether another request may follow on the connection."""
+    """True if another request may follow on the connection."""
     cookies: tuple[bytes, ...] = ()
-    """The values of Set-Cookie."""
+    """The values of all Set-Cookie fields."""
 
 
 @lru_cache(maxsize=256)  # heads of one server differ in their Date, once a second
@@ -81,7 +81,7 @@ def _unfolded(lines: list[bytes]) -> list[bytes]:
 
 
 def _elements(value: bytes) -> list[bytes]:
-    """The elements of a list, in lower case; empty ones do not count (RFC 9110 section 5.6.1.2)."""
+    """The elements of a list with commas, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
     return [element for each in value.lower().split(b",") if (element := each.strip(b" \t"))]
 
 
@@ -99,7 +99,7 @@ def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int
 
 
 class Place(Enum):
-    """What the next line of a chunked body is."""
+    """The kind of line that comes next in a chunked body (RFC 9112 section 7.1)."""
 
     SIZE = auto()
     DATA_END = auto()
@@ -109,7 +109,8 @@ class Place(Enum):
 class Answer:
     """Parses one answer: `feed` it the bytes until it is complete.
 
-    With `bodiless` it answers HEAD (RFC 9110 section 9.3.2). With `keeps_body`, `body` holds the decoded body.
+    `bodiless`: the answer is to HEAD, and has no body (RFC 9110 section 9.3.2). `keeps_body`: store the decoded body in
+    `body`.
     """
 
     # fmt: off
@@ -172,7 +173,7 @@ class Answer:
         self._unread = self._unread[taken:]
 
     def _take_chunks(self) -> bool:
-        """Take the available part of a chunked body (RFC 9112 section 7.1); True after its last line."""
+        """Parse the available part of a chunked body (RFC 9112 section 7.1); True after its last line."""
         while True:
             if self._chunk_left > 0:
                 taken = min(self._chunk_left, len(self._unread))

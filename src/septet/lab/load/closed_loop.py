@@ -1,7 +1,8 @@
 """The closed loop: each user sends the next request when the answer to the last one has come.
 
-It shows what N users at a time get. It does not show what happens to users who keep coming while the server stalls,
-because a stalled server stalls the loop too: read its highest percentiles with that in mind, or set a rate.
+It measures the rate and the latency that N simultaneous users get. It does not show what happens to users who keep
+coming while the server stalls, because a stalled server stalls the loop too: its highest percentiles are too low then.
+The open loop (a plan with a rate) shows that.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from .plan import Plan
 from .state import User
 
 ARRIVING_NS = 1_000_000
-"""How often the listener's queue is looked at while users have yet to connect."""
+"""Time between two looks at the listener's queue while users have yet to connect."""
 QUEUE_ELSEWHERE = 128
-"""Backlog assumed on another machine: somaxconn before Linux 5.4, and what most servers ask for."""
+"""Backlog assumed for a listener on another machine: somaxconn before Linux 5.4, and the default of many servers."""
 clock = time.monotonic_ns
 
 
@@ -31,7 +32,7 @@ class ListenQueueGate:
     def __init__(self, route: Route, processes: int = 1) -> None:
         self._route = route
         self._processes = processes
-        """How many processes of the load generator share the queue."""
+        """How many processes of the load generator connect to the listener."""
         self.entering = 0
         """Users who have begun to connect and have no answer yet."""
 
@@ -74,7 +75,7 @@ class ClosedLoop(Loop):
         return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
-        """Let users connect, as many as the listener's queue takes."""
+        """Let users begin to connect: as many as the gate admits."""
         for _ in range(min(self._gate.admissible(), len(self._absent))):
             user = self._absent.pop()
             self._gate.entering += 1
@@ -86,13 +87,16 @@ class ClosedLoop(Loop):
         self._last_arrival_ns = clock()
 
     def all_arrived(self) -> bool:
-        """Whether all are there, or no other has come for as long as a request may take: the server is silent."""
+        """True when every user has had a first answer, or no user had one for the time-out of a request.
+
+        Where users do not wait for the others, they need only have begun to connect.
+        """
         if clock() - self._last_arrival_ns > self._plan.timeout_s * 1e9:
             return True
         return not self._absent and (self._waiting is None or not self._gate.entering)
 
     def release(self) -> None:
-        """Let the users go on who wait for the others."""
+        """Let the users who wait for the others send their next request."""
         waiting, self._waiting = self._waiting or [], None
         for user in waiting:
             self._begin(user, clock())

@@ -1,7 +1,7 @@
-"""The users' connections, in one thread over epoll(7): what the closed and the open loop share.
+"""The users' connections, in one thread over epoll(7): the base class of the closed and the open loop.
 
-A request on a kept connection costs one recv, one send and a share of one epoll_wait; its answer is recognised by being
-equal to the last one. All other cases (answers in pieces, new heads, errors) may take longer.
+A request on a kept connection costs one recv, one send and a share of one epoll_wait. An answer that equals the last
+right one is not parsed. All other cases (answers in pieces, new heads, errors) may take longer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .state import ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
 
 RECEIVE_BYTES = 65536
-"""More would cost time in the allocator: glibc maps larger blocks anew each time (M_MMAP_THRESHOLD)."""
+"""Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
+(M_MMAP_THRESHOLD in mallopt(3))."""
 BACK_OFF_NS = 100_000_000
 """How long a user rests after an error, so that a dead server does not make a busy loop."""
 UNLIMITED = 1 << 62
@@ -50,9 +51,9 @@ class Connections(ABC):
         self._by_fd: dict[int, User] = {}
         self._closing = ClosingConnections(spare_descriptors(plan.users))
         self._resting: deque[tuple[int, User]] = deque()
-        """Until when users rest after an error; sorted, because the delay is the same for all."""
+        """Users who rest after an error, each with the instant of its end; sorted, as the delay is the same for all."""
         self._met = False
-        """Whether the server has accepted a connection, or answered."""
+        """True once the server has accepted a connection, or answered: a later refusal is an error, not NoListener."""
         self.users = [self._user(plan.first_user + number) for number in range(plan.users)]
         self.tally = self.warmup = self._new_tally()
 
@@ -68,10 +69,10 @@ class Connections(ABC):
 
     @abstractmethod
     def _free(self, user: User, now: int, /) -> None:
-        """The user has an answer, or has rested after an error, and may be given another request."""
+        """Called when the user has no request under way: after an answer, or after the rest that follows an error."""
 
     def _arrived(self, user: User) -> None:
-        """Called when the user has the first answer."""
+        """Called when the user has had its first answer, right or wrong."""
         user.arrived = True
 
     # A request, from when it is due to its answer.
@@ -141,7 +142,7 @@ class Connections(ABC):
             self._receive_unknown(user, data, events)
 
     def _receive_unknown(self, user: User, data: bytes, events: int) -> None:
-        """Take bytes that are not a known answer in one piece."""
+        """Handle received bytes that are not the known answer of the target in one piece."""
         now = clock()
         if not user.due_ns:
             self._idle_ended(user, data)
@@ -187,7 +188,7 @@ class Connections(ABC):
         self._complete(user, framing, answer.body_bytes, now, events)
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
-        """Let the user go on after a right answer, whose latency is in its series."""
+        """Count a right answer, whose latency has been recorded, and let the user go on."""
         self.tally.body_bytes += body_bytes
         self.tally.statuses[framing.status] += 1
         if not user.arrived:
@@ -205,7 +206,7 @@ class Connections(ABC):
     # A connection, from its opening to its end.
 
     def _open(self, user: User) -> bool:
-        """Begin to connect; False when that failed at once, and was counted."""
+        """Begin to connect; False when that failed at once, and has been counted as an error."""
         user.answer, user.reused = None, False
         user.remaining = self._limit or UNLIMITED
         sources = self._route.sources
@@ -232,7 +233,10 @@ class Connections(ABC):
         self._met = True
 
     def _leave(self, user: User, closed: bool) -> None:
-        """Give up a connection that may carry no further request after a complete answer."""
+        """Give up the connection after a complete answer, because it may carry no further request.
+
+        `closed`: the server has closed its side already. Else the connection is kept until it does.
+        """
         if user.remaining and not user.target.closes:
             self.tally.counts["reconnects"] += 1
         if user.socket is not None and not closed:
@@ -255,7 +259,7 @@ class Connections(ABC):
             self._fail(user, kind_of(error.errno))
 
     def _closed_early(self, user: User, kind: str) -> None:
-        """The connection ended before the first byte of an answer.
+        """Called when the connection ended before the first byte of an answer: send again, or count an error.
 
         On a connection used before, the server may have closed it just as the request went out: a client then repeats
         an idempotent request once, on a new connection (RFC 9112 section 9.3.1).

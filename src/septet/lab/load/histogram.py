@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 
 PERCENTILES = (50, 75, 90, 99, 99.9, 99.99)
 SUB_BITS = 7
-"""128 buckets for every doubling."""
+"""There are 2**SUB_BITS = 128 buckets from each power of 2 to the next."""
 BUCKETS = (1 << SUB_BITS) * 34
-"""Up to 2**40 µs, twelve days."""
+"""Number of buckets: enough for 2**40 µs, twelve days."""
 
 Sparse = Mapping[int, int]
+"""Counts by the lowest value of their bucket, in µs; see `Histogram.sparse`."""
 
 
 class Histogram:
@@ -35,13 +36,13 @@ class Histogram:
             self.max_us = us
 
     def record_ns(self, latencies_ns: Iterable[int]) -> None:
-        """Record many at once, given in ns. Counter counts equal ones first, in C, which takes half the time."""
+        """Record many latencies in ns at once. Equal ones are counted first, by Counter in C: half the time."""
         for us, times in Counter([ns // 1000 for ns in latencies_ns]).items():
             self.record(us, times)
 
     @staticmethod
     def lowest(bucket: int) -> int:
-        """The lowest value in µs of `bucket`."""
+        """The lowest value in µs that belongs to the bucket with this index."""
         shift = max(0, (bucket >> SUB_BITS) - 1)
         return (bucket - (shift << SUB_BITS)) << shift
 
@@ -60,7 +61,7 @@ class Histogram:
         return None
 
     def sparse(self) -> dict[int, int]:
-        """The lowest value and the count of each bucket that is not empty."""
+        """The count of each bucket that is not empty, by the lowest value of the bucket in µs."""
         return {self.lowest(bucket): count for bucket, count in enumerate(self.counts) if count}
 
     def merge(self, sparse: Sparse, max_us: int, total_us: int) -> None:

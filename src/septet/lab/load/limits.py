@@ -1,4 +1,4 @@
-"""Checks before anything is sent whether this machine can carry out a plan; errors say what to change."""
+"""Checks that this machine can carry out a plan, before anything is sent; errors say what to change."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .listen_queue import ListenQueue, listen_queue
 from .plan import LoadError, Plan, socket_path, split
 
 SPARE_DESCRIPTORS = 32
-"""For standard streams, epoll, name resolution, and files that the caller has open."""
+"""Descriptors kept free for standard streams, epoll, name resolution, and files that the caller has open."""
 PORTS_USED_MAX = 0.5
-"""Share of the ports of an address: the more are taken, the longer the kernel looks for a free one."""
+"""Share of the ports of a source address to use: the more are taken, the longer the kernel looks for a free one."""
 SOURCES_MAX = 250
 SOURCES_OF_CHURN = 8
-"""Source addresses where each request has a connection: connections that ended keep their ports in TIME_WAIT."""
+"""Least number of source addresses where each request has a new connection: ended ones keep ports in TIME_WAIT."""
 
 
 class Route(NamedTuple):
-    """How to reach the server."""
+    """The address of the server, and the addresses to connect from."""
 
     family: socket.AddressFamily
     address: Any
-    """As socket.connect takes it."""
+    """The argument of socket.connect."""
     sources: tuple[str, ...]
-    """Source addresses, used in turn; none: the kernel chooses."""
+    """Source addresses, used in turn; empty: the kernel chooses."""
     queue: ListenQueue | None
-    """The queue of the listener, when it is on this machine."""
+    """The queue of the listener at the beginning; None when the kernel does not know it: it is not on this machine."""
 
 
 def prepare(plan: Plan) -> Route:
@@ -53,7 +53,10 @@ def prepare(plan: Plan) -> Route:
 
 
 def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFamily, Any]:
-    """The first of the host's addresses where a server listens, or the first of all: `localhost` has two of them."""
+    """Resolve the host; returns its first address at which a server listens, or the first if there is none.
+
+    `localhost`, for one, has an IPv6 and an IPv4 address. Raises LoadError when it cannot be resolved.
+    """
     try:
         found = [(each[0], each[4]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except (OSError, UnicodeError) as error:
@@ -67,7 +70,7 @@ def _reachable(host: str, port: int, timeout_s: float) -> tuple[socket.AddressFa
 
 
 def check_users(users: int) -> None:
-    """Raises LoadError when no plan for the loopback of this machine could have so many users."""
+    """Raise LoadError for more users than any plan for the loopback of this machine can have."""
     check_descriptors(users)
     if (ports := _ports()) and users > ports * SOURCES_MAX:
         raise LoadError(_too_few_ports(users, ports * SOURCES_MAX))
@@ -85,13 +88,16 @@ def check_descriptors(users: int) -> None:
 
 
 def spare_descriptors(users: int) -> int:
-    """How many files may be open besides one for each user."""
+    """How many descriptors are left when each user has a connection."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft - users - SPARE_DESCRIPTORS
 
 
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
-    """Source addresses for the loopback, 127.0.0.1, 127.0.0.2, ...: each has the whole range of ports."""
+    """The source addresses for `Route.sources`: for IPv4 loopback 127.0.0.1, 127.0.0.2, ..., as many as are needed.
+
+    Each has a whole range of ports of its own. Empty when one suffices. Raises LoadError when there are too few ports.
+    """
     ports, users = _ports(), plan.users * plan.processes_here
     loopback = ipaddress.ip_address(host)
     if not (loopback.version == 4 and loopback.is_loopback):
@@ -116,7 +122,7 @@ def _too_few_ports(users: int, ports: int) -> str:
 
 
 def _ports() -> int | None:
-    """How many ports clients have for an address; None where /proc/sys is hidden, as in some containers."""
+    """How many local ports clients can use for each source address; None where /proc/sys is hidden."""
     text = sysctl("net.ipv4.ip_local_port_range")
     if text is None:
         return None  # a lack of ports then shows as errors "no local port"
@@ -125,10 +131,10 @@ def _ports() -> int | None:
 
 
 def _check_queue(plan: Plan, queue: ListenQueue) -> None:
-    """Raises LoadError when users who connect for every request may overflow the listener's queue.
+    """Raise LoadError when users who connect for every request may overflow the listener's queue.
 
     They may all wait in it at the same time. A SYN that finds it full is dropped and sent again after 1, 3 and 7 s
-    (RFC 6298): such a run would measure that.
+    (RFC 6298): such a run would measure these delays.
     """
     cure = ", or take --overflow to measure what happens then"
     if plan.users > queue.backlog:

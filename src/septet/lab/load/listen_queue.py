@@ -1,7 +1,7 @@
 """The queue of a listener on this machine: its length and its limit, from the kernel.
 
-By the socket diagnosis of netlink (sock_diag(7)), which needs no privilege and is what `ss -lt` shows. The kernel does
-not know listeners on other machines or in other network namespaces: for those there is no figure.
+They are read with sock_diag(7), which needs no privilege, as by `ss -lt`. For listeners on other machines or in other
+network namespaces there is no figure.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ ANSWERS_BYTES = 65536
 
 
 class ListenQueue(NamedTuple):
-    """Connections that wait for accept(2); several listeners on one port are added up."""
+    """The queue of connections that wait for accept(2). Several listeners on one port are added up."""
 
     depth: int
+    """Connections in the queue."""
     backlog: int
-    """The argument of listen(2), or somaxconn when that is less."""
+    """Most connections that it takes: the argument of listen(2), or somaxconn when that is less."""
 
 
 def listen_queue(family: int, host: str, port: int) -> ListenQueue | None:
@@ -47,7 +48,7 @@ def _takes(own: bytes, host: str) -> bool:
 
 
 def _listeners(family: int, port: int) -> Iterator[tuple[bytes, int, int]]:
-    """(address, depth, backlog) of each listener on the port. A listener on [::] takes IPv4 as well."""
+    """(packed address, depth, backlog) of each listener on the port, of IPv6 as well: one on [::] also takes IPv4."""
     for each in {family, socket.AF_INET6}:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as netlink:
             request = REQUEST.pack(each, socket.IPPROTO_TCP, 0, 1 << TCP_LISTEN, bytes(48))

@@ -1,4 +1,4 @@
-"""What both loops do between requests: wait for events, handle time-outs and back-offs, report progress."""
+"""The event loop under both kinds of load: waits for events, handles time-outs and back-offs, reports progress."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .plan import Plan
 Notify = Callable[[str, dict[str, Any]], None]
 
 CHORES_NS = 50_000_000
-"""How often time-outs and back-offs are checked."""
+"""Time between two rounds of chores: users whose rest is over, time-outs, progress."""
 EXPIRY_NS = 250_000_000
-"""How often each user is checked, or a tenth of the time-out: with 15,000 users it takes a millisecond."""
+"""Time between two checks of all users for time-outs, unless a tenth of the time-out is less. A check of 15,000 users
+takes a millisecond."""
 PROGRESS_NS = 250_000_000
 clock = time.monotonic_ns
 
@@ -26,7 +27,7 @@ def never() -> bool:
 
 
 class Loop(Connections):
-    """Connections and a clock."""
+    """Runs the connections in time; the subclasses decide when requests are sent."""
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
         super().__init__(plan, route)
@@ -43,16 +44,16 @@ class Loop(Connections):
 
     @abstractmethod
     def all_arrived(self) -> bool:
-        """Whether all users have arrived, and may go on."""
+        """True when the warm-up may begin: all users have arrived, or no more are waited for."""
 
     def release(self) -> None:
-        """Called when all users have arrived, or the time for that is over."""
+        """Called when the warm-up begins, and again when the window begins: users must not wait for others now."""
 
     def align(self, first_ns: int) -> None:
-        """Take turns with other processes from this instant on, if the loop has a rate."""
+        """Make the next request due at this instant, if the loop has a rate: processes that share it take turns."""
 
     def run_until(self, end_ns: int, done: Callable[[], bool] = never, chores_ns: int = CHORES_NS) -> None:
-        """Run until `end_ns`, or until `done` is true, which is asked with each round of chores."""
+        """Run until `end_ns`, or until `done` returns True; it is called every `chores_ns`."""
         by_fd = self._by_fd
         self._next_chores_ns = 0
         while (now := clock()) < end_ns:
@@ -102,14 +103,14 @@ class Loop(Connections):
         self.tally.stop()
 
     def _under_way(self) -> list[int]:
-        """When each request was due that has no answer yet."""
+        """The instants at which the requests were due that have no answer yet."""
         return [user.due_ns for user in self.users if user.due_ns]
 
     def _never_answered(self) -> int:
         return sum(not user.arrived for user in self.users)
 
     def raw(self) -> dict[str, Any]:
-        """All that was counted, as `tally.figures` takes it."""
+        """All counts of the run, as values for JSON; `tally.figures` computes the figures from them."""
         now = clock()
         ended_ns = self._ended_ns or now
         unanswered = [now - since_ns for since_ns in self._under_way()]

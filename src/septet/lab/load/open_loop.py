@@ -21,7 +21,7 @@ from .state import User
 from .tally import Tally
 
 COARSE_NS = 2_000_000
-"""Shorter waits are not left to epoll_wait(2), which counts milliseconds, rounded up by Python."""
+"""Shorter waits use select(2): epoll_wait(2) counts in milliseconds, which Python rounds up."""
 NEVER_NS = 1 << 62
 clock = time.monotonic_ns
 
@@ -40,13 +40,13 @@ class OpenLoop(Loop):
         """From this instant on no request becomes due."""
         self._idle = deque(self.users)
         self._late: deque[int] = deque()
-        """When requests were due that wait for a user."""
+        """The instants at which requests were due that still wait for a free user."""
         self._begun_ns = 0
         """When the measured window began."""
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
-        """Let the next request be due at this instant: processes that share a rate take turns."""
+        """Make the next request due at this instant, and the following ones at even intervals after it."""
         self._first_ns, self._sent = first_ns, 0
 
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
@@ -58,9 +58,9 @@ class OpenLoop(Loop):
         return self._epoll.poll(0)
 
     def _send_due(self, now: int) -> int:
-        """Send the requests that are due by now; returns the instant of the next one.
+        """Send the requests that are due at `now`; returns the instant at which the next one is due.
 
-        Requests that become due meanwhile are left: at a rate that is too high this would never end.
+        Requests that become due meanwhile are left for the next call: at too high a rate this would never end.
         """
         until_ns = now
         while (due_ns := self._first_ns + int(self._sent * self._interval_ns)) <= until_ns:
@@ -79,7 +79,7 @@ class OpenLoop(Loop):
         return due_ns
 
     def _tally_of(self, due_ns: int) -> Tally:
-        """The tally of the time in which a request was due, even if it ends later."""
+        """The tally in which a request counts: that of the time when it was due, even if it is answered later."""
         return self.tally if due_ns >= self._begun_ns else self.warmup
 
     def _free(self, user: User, now: int, /) -> None:
@@ -110,7 +110,7 @@ class OpenLoop(Loop):
         self._begun_ns = self.tally.begun_ns
 
     def end(self) -> None:
-        """End the window: no request becomes due from now on, and those due in the window have a time-out to end."""
+        """End the window: no more requests become due; wait for the answers to those that were, up to the time-out."""
         super().end()
         self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))
         self.run_until(clock() + int(self._plan.timeout_s * 1e9), self._all_answered)
@@ -126,7 +126,7 @@ class OpenLoop(Loop):
 
 
 def _keep_time_exactly() -> None:
-    """Have the kernel wake this process in time, and not up to 50 µs later (PR_SET_TIMERSLACK, proc(5))."""
+    """Set the timer slack to 1 ns, so that the kernel does not wake us up to 50 µs late (timerslack_ns, proc(5))."""
     with contextlib.suppress(
         OSError
     ):  # hidden in some containers; requests are then sent that much late, which the figures show

@@ -1,4 +1,4 @@
-"""What a run of the load generator does: a plan, and the scenario file that may give its targets.
+"""The plan of a run of the load generator, and the scenario file that may give its targets.
 
 A scenario is a TOML file:
 
@@ -30,17 +30,17 @@ from urllib.parse import SplitResult, urlsplit
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
 USER_PLACEHOLDER = "{user}"
-"""Stands for the number of the user."""
+"""Replaced by the number of the user in paths, headers and bodies."""
 UNIX = "unix:"
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class LoadError(Exception):
-    """The plan cannot be carried out; one sentence says why and what to change."""
+    """The plan cannot be carried out; the message says why and what to change."""
 
 
 class NoListener(LoadError):
-    """There is no server at the URL: the very first connection was refused."""
+    """There is no server at the URL: the first connection was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ class Target:
     """One kind of request. `{user}` in its path, headers or body stands for the number of the user who sends it."""
 
     path: str = "/"
-    """With the query."""
+    """The path and the query, as in the request line."""
     method: str = "GET"
     headers: tuple[str, ...] = ()
     body: str = ""
-    """Sent as UTF-8; other bytes as surrogate escapes (PEP 383)."""
+    """Sent as UTF-8; surrogate escapes stand for other bytes (PEP 383)."""
     weight: int = 1
     """How often it is requested, in proportion to the weights of the other targets."""
     name: str = ""
-    """In the figures; "" for METHOD PATH."""
+    """Its name in the figures; "": METHOD PATH."""
     status: int | None = None
     """The status of a right answer; None: 200 to 399."""
     expect_length: int | None = None
@@ -64,7 +64,7 @@ class Target:
     expect_text: str = ""
     """Text that a right body contains."""
     same_body: bool = False
-    """Whether a right body must equal the first one, byte by byte."""
+    """True if a right body must equal the first one, byte by byte."""
 
     def __post_init__(self) -> None:
         if self.weight < 1:
@@ -79,46 +79,47 @@ class Target:
 
     @property
     def idempotent(self) -> bool:
-        """Whether a client may repeat it by itself (RFC 9110 section 9.2.2)."""
+        """True if a client may repeat the request automatically (RFC 9110 section 9.2.2)."""
         return self.method not in ("POST", "PATCH")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does. Lengths are in bytes. Raises LoadError when a value is out of range."""
+    """The parameters of a run. Lengths are in bytes. Raises LoadError when a value is out of range."""
 
     url: str
     users: int = 50
     """Simultaneous users; in an open loop the most requests under way at one time."""
     rate: float | None = None
-    """Requests due in a second (an open loop); None: each user at once after the answer (a closed loop)."""
+    """Requests due in a second (an open loop); None: each user sends the next after the answer (a closed loop)."""
     duration_s: float = 5.0
+    """The length of the measured window."""
     warmup_s: float = 1.0
-    """The least time after the users have arrived that is not counted."""
+    """The shortest warm-up, from when all users have arrived; it is not counted."""
     warmup_max_s: float = 0.0
-    """More than warmup_s: warm up until the rate is steady, but no longer than this."""
+    """If more than warmup_s: warm up until the rate is steady, but no longer than this."""
     mode: str = "keep-alive"
     requests_per_connection: int = 0
-    """0: as many as the server allows. With keep-alive only."""
+    """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows."""
     timeout_s: float = 10.0
-    """For one request, connecting included."""
+    """Longest time of a request, connecting included; then it is an error."""
     method: str = "GET"
     headers: tuple[str, ...] = ()
     """Sent with every request."""
     body: str = ""
     expect_length: int | None = None
     targets: tuple[Target, ...] = ()
-    """Requested instead of the path of the URL with `method` and `body`."""
+    """The requests; empty: one target, the path of the URL with `method`, `body` and `expect_length`."""
     cookies: bool = False
-    """Whether users send back the cookies that they are given."""
+    """True if users send back the cookies that they are given."""
     cpus: tuple[int, ...] = ()
-    """One process runs on each; none: one process on any CPU."""
+    """One process runs on each of these CPUs; empty: one process on any CPU."""
     overflow: bool = False
-    """Whether more users may connect at once than the listener's queue holds."""
+    """True if more users may connect at once than the listener's queue holds."""
     first_user: int = 0
-    """The number of the first user, for `{user}`."""
+    """The number of the first user of this share, for `{user}`."""
     processes: int = 1
-    """How many processes carry out the whole plan, of which this is a share."""
+    """How many processes carry out the whole plan, of which this is one's share."""
     processes_here: int = 1
     """How many of them run on this machine and share its ports."""
 
@@ -137,7 +138,7 @@ class Plan:
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Plan:
-        """The plan that `values` gave, also after a passage through JSON."""
+        """Rebuild a plan from the result of its method `values`, also after that was stored as JSON."""
         targets = tuple(Target(**{**each, "headers": tuple(each["headers"])}) for each in values["targets"])
         tuples = {name: tuple(values[name]) for name in ("headers", "cpus")}
         return cls(**{**values, **tuples, "targets": targets})
@@ -153,12 +154,15 @@ class Plan:
         return self.requests_per_connection
 
     def closes(self, target: Target) -> bool:
-        """Whether the request for a target announces the end of the connection, by a header of the plan."""
+        """True if the plan has a header "Connection: close" for this target."""
         headers = named(merged(self.headers, target.headers), "connection")
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """The share of process `index` of `of`: its users, rate and CPU; `here` of the processes are on its machine."""
+        """The share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
+
+        `here` is how many of them run on its machine; None: all. Raises LoadError for fewer users than processes.
+        """
         if of > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {of} processes")
         return dataclasses.replace(
@@ -181,7 +185,10 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """An http URL and its port; for a unix socket a URL of localhost. Raises LoadError for other texts."""
+    """Parse a URL; returns its parts and its port. For unix:SOCKET they are those of http://localhost.
+
+    Raises LoadError for other texts.
+    """
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
     try:
@@ -202,7 +209,10 @@ def socket_path(text: str) -> str | None:
 
 
 def _split_unix(text: str) -> tuple[str, str]:
-    """The socket and the path in `unix:/run/app.sock:/path?query`, as nginx writes it; the path may be missing."""
+    """(path of the socket, path of the request) in `unix:/run/app.sock:/path?query`, as nginx writes it.
+
+    The path of the request may be missing, and is "" then.
+    """
     path, colon, target = text.removeprefix(UNIX).partition(":/")
     if not path or "\0" in path or len(path.encode()) > 107:
         raise LoadError(f"URL {text!r} is not of the form unix:SOCKET[:/PATH] with a path of 1 to 107 bytes")
@@ -210,7 +220,7 @@ def _split_unix(text: str) -> tuple[str, str]:
 
 
 def check_headers(headers: tuple[str, ...]) -> None:
-    """Raises LoadError for a text that is not a header field."""
+    """Raise LoadError for a text that is not of the form NAME: VALUE."""
     for header in headers:
         name, colon, _ = header.partition(":")
         if not colon or not _NAME.fullmatch(name):
@@ -218,12 +228,12 @@ def check_headers(headers: tuple[str, ...]) -> None:
 
 
 def named(headers: tuple[str, ...], name: str) -> list[str]:
-    """The values of the headers with this name, given in lower case."""
+    """The values of the headers with this name; `name` must be in lower case."""
     return [value.strip() for key, _, value in (header.partition(":") for header in headers) if key.lower() == name]
 
 
 def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
-    """All headers, without those general ones whose name a special one has too."""
+    """The headers of both: a special one replaces all general ones of its name."""
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)
 
@@ -245,7 +255,7 @@ RENAMED = {"length": "expect_length", "text": "expect_text"}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The fields of a Plan that a scenario sets: targets, headers, cookies. Raises LoadError for a wrong file."""
+    """Read a scenario; returns fields of a Plan: targets, headers, cookies. Raises LoadError for a wrong file."""
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:

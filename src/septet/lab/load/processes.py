@@ -1,8 +1,8 @@
 """A run of the load generator, in this process or with a process on each CPU that the plan names.
 
-The coordinator starts the processes, speaks to them by pipes, lets them begin the measured window at one instant, and
-adds their counts up. They share the clock of the machine. A process that fails ends the run. `Coordinator` is the part
-that does not depend on pipes: `septet.lab.cluster` has a coordinator of processes on other machines.
+The coordinator starts the processes, talks to them through pipes, makes them begin the measured window at one instant,
+and adds their counts up. They share the clock of the machine. A process that fails ends the run. `Coordinator` is the
+part that does not depend on pipes: `septet.lab.cluster` has a coordinator of processes on other machines.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ Event = tuple[str, dict[str, Any]]
 def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, Any]:
     """Load the server as planned and return the figures of the time after the warm-up.
 
-    `notify` is called with "came", "progress" (four times a second), "measuring" and "measured". Ctrl-C ends the run
-    early with the figures so far, marked `interrupted`. Raises LoadError, before anything is sent, when the plan
-    cannot be carried out here, and NoListener when nothing listens at the URL.
+    `notify` is called with the events "came" (all users have arrived), "progress" (four times a second), "measuring"
+    (the window begins) and "measured" (it has ended). Ctrl-C ends the run early with the figures so far, marked
+    `interrupted`. Raises LoadError, before anything is sent, when the plan cannot be carried out here, and NoListener
+    when nothing listens at the URL.
     """
     check_cpus(plan.cpus)
     if len(plan.cpus) > 1:
@@ -50,7 +51,7 @@ def run(plan: Plan, notify: Notify = lambda event, details: None) -> dict[str, A
 
 
 def check_cpus(cpus: tuple[int, ...]) -> None:
-    """Raises LoadError for a CPU that this process may not use."""
+    """Raise LoadError for a CPU that this process may not use."""
     usable = os.sched_getaffinity(0)
     if wrong := [str(cpu) for cpu in cpus if cpu not in usable]:
         raise LoadError(f"CPU {wrong[0]} is not usable here; there are {', '.join(map(str, sorted(usable)))}")
@@ -71,16 +72,16 @@ def bound_to(cpus: tuple[int, ...]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-# What any coordinator does.
+# Coordinators of any processes.
 
 
 class Coordinated(Protocol):
-    """What a coordinator knows of one process."""
+    """The state that a coordinator keeps of each process."""
 
     answers: int
-    """Answers so far, as the process reported last."""
+    """Answers so far, by its last report."""
     raw: dict[str, Any] | None
-    """All its counts, once it has finished."""
+    """All its counts; None until it has finished."""
 
 
 P = TypeVar("P", bound=Coordinated)
@@ -90,7 +91,7 @@ class Coordinator(ABC, Generic[P]):
     """Receives the events of the processes, and sends them the instants at which to begin."""
 
     notice_ns: int
-    """How far ahead an instant is announced, so that each process receives it in time."""
+    """Nanoseconds between the sending of an instant and the instant itself, so that all processes get it in time."""
 
     def __init__(self, plan: Plan, notify: Notify) -> None:
         self._plan = plan
@@ -102,10 +103,10 @@ class Coordinator(ABC, Generic[P]):
 
     @abstractmethod
     def _tell(self, instants_ns: Sequence[int]) -> None:
-        """Send each process its instant, as our clock counts."""
+        """Send each process its instant, given in nanoseconds of our monotonic clock, in the order of `processes`."""
 
     def receive(self, process: P, event: str, details: dict[str, Any]) -> None:
-        """Take an event that a process has sent."""
+        """Handle an event that a process has sent; an event that all have sent is passed on to `notify`, once."""
         if event == "raw":
             process.raw = details
             return
@@ -128,7 +129,7 @@ class Coordinator(ABC, Generic[P]):
             self._tell([time.monotonic_ns() + self.notice_ns] * len(self.processes))
 
     def _align(self) -> None:
-        """Let the processes take turns at the requests of a common rate."""
+        """Send each process the instant of its first request, so that they take turns at the requests of the rate."""
         first_ns = time.monotonic_ns() + self.notice_ns
         interval_ns = 0 if self._plan.rate is None else 1e9 / self._plan.rate
         self._tell([first_ns + int(index * interval_ns) for index in range(len(self.processes))])
@@ -138,7 +139,7 @@ class Coordinator(ABC, Generic[P]):
 
 
 class WorkerProcess:
-    """One process of the load generator on this machine, and the pipes to it."""
+    """One process of the load generator on this machine, started with its share of a plan, and the pipes to it."""
 
     def __init__(self, plan: Plan) -> None:
         package = __package__ or "load"
@@ -166,7 +167,10 @@ class WorkerProcess:
         return self.process.stdout.fileno()
 
     def events(self) -> Iterator[Event]:
-        """The events since the last call. Raises LoadError when the process refuses, or ends without its counts."""
+        """Read the events that the process has sent; to be called when its pipe is readable.
+
+        Raises LoadError when the process refuses its plan, or ends without its counts.
+        """
         data = os.read(self.fileno(), READ_BYTES)
         if not data:
             raise LoadError(f"a process of the load generator ended with status {self.process.wait()} and no figures")
@@ -179,7 +183,7 @@ class WorkerProcess:
             yield event, details
 
     def interrupt(self) -> None:
-        """Let the process end now, with its counts so far."""
+        """Make the process end now and send its counts so far."""
         self.process.send_signal(signal.SIGINT)
 
     def end(self) -> None:
@@ -202,7 +206,7 @@ class LocalCoordinator(Coordinator[WorkerProcess]):
             self.processes.append(WorkerProcess(self._plan.share(index, of)))
 
     def collect(self) -> list[dict[str, Any]]:
-        """Take events until each process has sent its counts."""
+        """Handle events until every process has sent its counts; returns them."""
         listen([process for process in self.processes if process.raw is None], self.receive)
         return [process.raw for process in self.processes if process.raw is not None]
 
@@ -216,7 +220,10 @@ class LocalCoordinator(Coordinator[WorkerProcess]):
 
 
 def listen(processes: Iterable[WorkerProcess], receive: Receive, chore: Callable[[], None] = lambda: None) -> None:
-    """Pass their events to `receive` until each has sent its counts; `chore` is called at least twice a second."""
+    """Pass the events of the processes to `receive` until each has sent its counts.
+
+    `chore` is called at least twice a second. Raises LoadError as `WorkerProcess.events` does.
+    """
     with selectors.DefaultSelector() as selector:
         for process in processes:
             selector.register(process, selectors.EVENT_READ, process)
@@ -249,10 +256,9 @@ def coordinate(plan: Plan, notify: Notify) -> list[dict[str, Any]]:
 
 
 class CoordinatedStart:
-    """The start signal of a process that is coordinated: lines on its standard input.
+    """The start signal of a process with a coordinator: two lines on its standard input, after that of the plan.
 
-    The first line is the plan; then come two instants, in nanoseconds of the monotonic clock: of the first request, and
-    of the beginning of the window.
+    Each is an instant in nanoseconds of the monotonic clock: of the first request, and of the beginning of the window.
     """
 
     at_once = False
@@ -269,7 +275,7 @@ class CoordinatedStart:
 
 
 def run_worker_process() -> int:
-    """Carry out the plan that the coordinator sends. Exit status 0, or 2 when the plan is refused."""
+    """Carry out the plan that the coordinator sends. Returns the exit status: 0, or 2 when the plan is refused."""
     try:
         plan = Plan.from_values(json.loads(read_line()))
         if plan.cpus:
@@ -283,7 +289,10 @@ def run_worker_process() -> int:
 
 
 def read_line() -> str:
-    """Read one line and not a byte more: select(2) must see what follows."""
+    """Read one line of standard input, and not a byte more: select(2) must see what follows.
+
+    Raises LoadError at the end of the input.
+    """
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(STDIN, 1)

@@ -1,6 +1,6 @@
-"""The requests: in which order targets are asked for, the bytes of each request, and the cookies that go with it.
+"""The requests: the order in which targets are requested, the bytes of each request, and the cookies of each user.
 
-The bytes are made once for all users, and for each user anew where `{user}` or cookies make them differ.
+The bytes are made once for all users, or for each user where `{user}` or cookies make them differ.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from urllib.parse import unquote_to_bytes
 from .plan import USER_PLACEHOLDER, LoadError, Plan, Target, merged, split
 
 SHUFFLES = 16
-"""Shuffled rounds after which the order repeats itself."""
+"""Number of shuffled rounds, after which the order repeats itself."""
 
 
 def target_order(weights: list[int], seed: int = 0) -> list[int]:
-    """Indices of the weights, each as often as its weight says, in random order; one seed gives one order.
+    """Return indices of the weights in random order, each in proportion to its weight; a seed always gives one order.
 
-    As with a shuffled deck of cards, and unlike dice, the shares are exact after every round: two runs request the
-    same.
+    The list is SHUFFLES shuffled rounds, in each of which the shares are exact, unlike with independent draws.
     """
     divisor = math.gcd(*weights)
     round = [index for index, weight in enumerate(weights) for _ in range(weight // divisor)]
@@ -49,7 +48,13 @@ class Jar:
         self._kept: dict[tuple[bytes, bytes], tuple[bytes, float]] = {}
 
     def take(self, values: Iterable[bytes], path: bytes, now: float) -> None:
-        """Store the cookies of an answer, from the values of Set-Cookie and the path (with query) of the request."""
+        """Store the cookies of an answer; an expired one removes the stored one (RFC 6265 section 5.3).
+
+        Args:
+            values: the values of the Set-Cookie fields.
+            path: that of the request, with its query.
+            now: seconds since 1970.
+        """
         for text in values:
             pair, *attributes = [part.strip() for part in text.split(b";")]
             name, _, value = (part.strip() for part in pair.partition(b"="))
@@ -65,14 +70,14 @@ class Jar:
                 self._kept[key] = value, ends
 
     def drop_ended(self, now: float) -> bool:
-        """Remove expired cookies; whether there were any."""
+        """Remove the cookies that have expired at `now`, in seconds since 1970; True if there were any."""
         ended = [key for key, (_, ends) in self._kept.items() if ends <= now]
         for key in ended:
             del self._kept[key]
         return bool(ended)
 
     def header(self, path: bytes) -> bytes:
-        """The value of Cookie in a request for `path`; longer paths come first (RFC 6265 section 5.4)."""
+        """The value of the Cookie field for a request of `path`, longer cookie paths first (RFC 6265 section 5.4)."""
         path = path.partition(b"?")[0]
         found = [(where, name, value) for (name, where), (value, _) in self._kept.items() if _is_below(path, where)]
         found.sort(key=lambda each: -len(each[0]))
@@ -80,7 +85,10 @@ class Jar:
 
 
 def _end(said: dict[bytes, bytes], now: float) -> float:
-    """When a cookie expires (RFC 6265 section 5.3): Max-Age outweighs Expires; invalid values are ignored."""
+    """When a cookie with these attributes expires, in seconds since 1970; infinity for a session cookie.
+
+    Max-Age outweighs Expires; invalid values are ignored (RFC 6265 section 5.3).
+    """
     age = said.get(b"max-age", b"")
     if age.removeprefix(b"-").isdigit():
         return now + int(age[:18])
@@ -92,7 +100,7 @@ def _end(said: dict[bytes, bytes], now: float) -> float:
 
 
 def _directory(path: bytes) -> bytes:
-    """The path of a cookie that names none (RFC 6265 section 5.1.4)."""
+    """The default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
     return path.partition(b"?")[0].rpartition(b"/")[0] or b"/"
 
 
@@ -105,9 +113,9 @@ class Requests:
     """The request for each target, in the order of the targets."""
 
     keep: tuple[bytes, ...]
-    """On a connection that will carry another request."""
+    """To be sent on a connection that will carry another request after it."""
     last: tuple[bytes, ...]
-    """On a connection that will carry no other."""
+    """To be sent as the last request on a connection."""
 
 
 class Encoder:
@@ -159,7 +167,7 @@ class Encoder:
 
 
 def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Host first (RFC 9110 section 7.2), then the headers of the plan, then ours that the plan does not replace."""
+    """Host first (RFC 9110 section 7.2), then the headers `asked` by the plan, then `ours` that it does not replace."""
     kept = merged(ours, asked)[: -len(asked) or None]
     hosts = [header for header in (*kept, *asked) if header.lower().startswith("host:")]
     return (*hosts, *(header for header in (*asked, *kept) if header not in hosts))

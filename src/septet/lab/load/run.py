@@ -1,4 +1,4 @@
-"""One run in one process: users arrive, the server warms up, the window is measured, the counts are returned."""
+"""Carries out a run in one process: users arrive, the server warms up, the window is measured."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from .open_loop import OpenLoop
 from .plan import Plan
 
 ARRIVAL_MAX_S = 30.0
-"""After this time users who could not connect yet go on trying during the warm-up and the window."""
+"""The warm-up begins after this time, even if some users could not connect yet; these go on trying."""
 ARRIVAL_CHORES_NS = 1_000_000
 NEVER_NS = 1 << 62
 
 WINDOWS = 4
-"""The rate is steady when it was so for this many windows."""
+"""The rate is steady when the counts of answers in this many windows in a row hardly differ."""
 WINDOW_S = 0.25
 TOLERANCE = 0.05
-"""By which share of their mean windows may differ; more for rates so low that chance alone makes them differ more."""
+"""Share of their mean by which these counts may differ from it, or SIGMAS standard deviations if that is more."""
 SIGMAS = 2.0
 clock = time.monotonic_ns
 
 
 class StartSignal(Protocol):
-    """Says when the window begins: decided by the process itself, or by the coordinator of several."""
+    """Decides when the window begins. In a process alone that is its own decision, else that of the coordinator."""
 
     at_once: bool
-    """Whether there is no warm-up: then users still arrive in the window."""
+    """True if there is no warm-up: then users arrive during the window."""
 
     def arrived(self) -> int | None:
-        """Called when all users have arrived; returns the instant of an open loop's first request, None for now."""
+        """Called when all users have arrived.
+
+        Returns the instant of an open loop's first request, in ns of the monotonic clock; None: now.
+        """
 
     def over(self, answers: int) -> bool:
-        """Whether the warm-up is over."""
+        """True if the warm-up is over; `answers` is the number of right answers so far."""
 
     def begin_ns(self) -> int:
-        """The instant at which the window begins."""
+        """The instant at which the window begins, in ns of the monotonic clock. Called when `over` is True."""
 
 
 class OwnStart:
@@ -76,7 +79,7 @@ def carry_out(plan: Plan, notify: Notify, start: StartSignal) -> dict[str, Any]:
 
 
 def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
-    """Arrival, warm-up, window; returns whether Ctrl-C interrupted them."""
+    """Run the phases arrival, warm-up and window; returns True if Ctrl-C interrupted them."""
     try:
         if not start.at_once:
             loop.run_until(clock() + int(ARRIVAL_MAX_S * 1e9), loop.all_arrived, ARRIVAL_CHORES_NS)
@@ -101,7 +104,7 @@ def _phases(loop: Loop, plan: Plan, notify: Notify, start: StartSignal) -> bool:
 class Warmup:
     """Decides when a warm-up is over: after its time, or when the rate of answers has become steady.
 
-    It is told how many answers have come until when, in seconds of any clock.
+    It has no clock: `over` is told the time and the answers so far.
     """
 
     def __init__(self, at_least_s: float, at_most_s: float) -> None:
@@ -112,7 +115,7 @@ class Warmup:
         self._windows: deque[int] = deque(maxlen=WINDOWS)
 
     def over(self, now_s: float, answers: int) -> bool:
-        """Whether the warm-up is over, after `answers` since the first call."""
+        """True if the warm-up is over. `now_s` is in seconds of any clock; `answers` counts all so far."""
         if self._begun_s is None:
             self._begun_s, self._mark = now_s, (now_s, answers)
         if now_s - self._mark[0] >= WINDOW_S:
@@ -124,7 +127,7 @@ class Warmup:
 
     @property
     def steady(self) -> bool:
-        """Whether the last windows differ from their mean by no more than they may."""
+        """True if the counts of the last WINDOWS windows differ from their mean by no more than is allowed."""
         if len(self._windows) < WINDOWS:
             return False
         mean = sum(self._windows) / WINDOWS

@@ -1,4 +1,4 @@
-"""What the connections remember: users, targets, and connections that wait for the server to close them."""
+"""The state of users and targets, and connections that wait for the server to close them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KINDS = {
     errno.EADDRNOTAVAIL: "no local port",
 }
 KNOWN_BYTES_MAX = 65536
-"""Longer answers do not come in one piece, so it is no use to remember them whole."""
+"""Longer answers do not come in one piece, so that they could not be recognised by being equal to the last one."""
 CLOSING_MAX = 1000
 
 
@@ -48,12 +48,12 @@ class User:
         self.requests = requests
         self.cookies: Jar | None = None
         self.arrived = False
-        """Whether the user has had a first answer."""
+        """True once the user has had an answer."""
 
         # The present request:
         self.target = target
         self.series: Series
-        """Receives the latency of the request."""
+        """The series in which the latency of the request is recorded."""
         self.due_ns = 0
         """When the request was due; 0: the user has no request under way."""
         self.started_ns = 0
@@ -61,7 +61,7 @@ class User:
         self.unsent = b""
         """The part of the request that is not sent yet; the whole of it while connecting."""
         self.retrying = False
-        """Whether the request was sent before, on a connection that the server had closed."""
+        """True if the request was sent before, on a connection that the server had closed."""
         self.answer: Answer | None = None
         """The answer so far, when it comes in several pieces or differs from the last one."""
         self.first_ns = 0
@@ -80,11 +80,11 @@ class User:
         self.remaining = 0
         """How many more requests the connection may carry."""
         self.reused = False
-        """Whether the connection has carried an answer before."""
+        """True if the connection has carried an answer before."""
 
 
 class TargetState:
-    """One target of the plan, the last right answer to it, and what the next answer must be like."""
+    """One target of the plan, the last right answer to it, and the properties that the next answer must have."""
 
     __slots__ = (
         "_first_body",
@@ -103,10 +103,10 @@ class TargetState:
         self.index = index
         self.definition = definition
         self.closes = closes
-        """Whether the request says that the connection ends with it."""
+        """True if the request has "Connection: close"."""
         self.expected_length = definition.expect_length
         self.series: Series
-        """Receives the latencies of requests that begin from now on."""
+        """The series in which the latencies of requests that begin from now on are recorded."""
         self.known: bytes | None = None
         """The last right answer, whole: an answer that equals it is right and need not be parsed."""
         self.known_bytes = 0
@@ -114,7 +114,7 @@ class TargetState:
         self.framing: Framing
         """The framing of the known answer."""
         self._seen = 0
-        """Right answers that were parsed; the expected length is learnt from the first two."""
+        """Number of answers that were parsed and had the right status; the first two set the expected length."""
         self._first_body: bytes | None = None
 
     def path_of(self, user: int) -> bytes:
@@ -139,7 +139,7 @@ class TargetState:
         return None
 
     def _learn_length(self, length: int) -> None:
-        """Expect the length of the first right answer, or any length when the second one has another."""
+        """Unless the plan has it, set the expected length: that of the first answer, or any if the second differs."""
         if self._seen < 2 and self.definition.expect_length is None:
             varies = self._seen and length != self.expected_length
             self.expected_length = ANY_LENGTH if varies else length
@@ -155,7 +155,7 @@ class TargetState:
         return None
 
     def remember(self, data: bytes, framing: Framing, body_bytes: int) -> None:
-        """Recognise this right answer from now on; `data` is all of it."""
+        """Remember a right answer, so that one equal to it need not be parsed; `data` is all of its bytes."""
         if len(data) < KNOWN_BYTES_MAX and self._seen > 1:
             self.known, self.framing, self.known_bytes = data, framing, body_bytes
 
@@ -173,7 +173,7 @@ class ClosingConnections:
         self._max = min(CLOSING_MAX, spare_descriptors)
 
     def keep(self, fd: int, sock: Any) -> None:
-        """Keep one more; above the limit the oldest one is closed."""
+        """Keep one more connection; above the limit the oldest one is closed."""
         self._sockets[fd] = sock
         if len(self._sockets) > self._max:
             self.close(next(iter(self._sockets)))

@@ -1,4 +1,4 @@
-"""What a load generator counts, and the figures of a run.
+"""The counts of a load generator, and the figures of a run.
 
 Counts are kept raw, so that those of several processes can be added; figures are made once, at the end.
 """
@@ -15,25 +15,25 @@ from .plan import Plan
 
 
 class Series:
-    """The latencies of one target. The loop appends nanoseconds to lists; `settle` sorts them into the histograms.
+    """The latencies of one target. The loop appends nanoseconds to the lists; `settle` moves them to the histograms.
 
-    Most answers come in one piece, so that the first byte comes with the last one: only the others have a time of the
-    first byte of their own.
+    Most answers come in one piece, so that the first byte comes with the last one. For the others the time of the first
+    byte is recorded in addition.
     """
 
     __slots__ = ("due", "errors", "firsts", "histograms", "pieces", "whole")
 
     def __init__(self, errors: Counter[str]) -> None:
         self.errors = errors
-        """Shared by all targets of the tally."""
+        """Number of errors by kind; shared by all targets of the tally."""
         self.whole: list[int] = []
-        """From the start of a request to its answer, which came in one piece."""
+        """ns from the start of a request to its answer, for answers that came in one piece."""
         self.pieces: list[int] = []
-        """From the start of a request to the end of an answer in several pieces."""
+        """ns from the start of a request to the end of its answer, for answers in several pieces."""
         self.firsts: list[int] = []
-        """From the start of a request to the first byte of such an answer."""
+        """ns from the start of a request to the first byte of its answer, for answers in several pieces."""
         self.due: list[int] = []
-        """In an open loop: from when the request was due to the end of the answer."""
+        """ns from when a request was due to the end of its answer, for all answers of an open loop."""
         self.histograms = {name: Histogram() for name in ("whole", "pieces", "firsts", "due")}
 
     def settle(self) -> None:
@@ -43,7 +43,12 @@ class Series:
                 waiting.clear()
 
     def merged(self) -> dict[str, Histogram]:
-        """`latency` as the user saw it, `first_byte`, and `service`, from when a user was free to send the request."""
+        """The histograms of all answers, in µs, by name.
+
+        `latency`: until the end of the answer; from when the request was due in an open loop, else as `service`.
+        `service`: from when a user was free to send the request until the end of the answer. `first_byte`: from then
+        until the first byte of it.
+        """
         first_byte, service = Histogram(), Histogram()
         for name, histogram in (("firsts", first_byte), ("pieces", service)):
             histogram.add(self.histograms["whole"])
@@ -53,7 +58,7 @@ class Series:
 
 
 class Tally:
-    """What was counted in one stretch of time: there is one for the warm-up and one for the measured window."""
+    """The counts of one phase: there is one tally for the warm-up and one for the measured window."""
 
     def __init__(self, targets: int) -> None:
         self.errors: Counter[str] = Counter()
@@ -66,14 +71,14 @@ class Tally:
         self.counts: Counter[str] = Counter()
         """Events that are neither answers nor errors: reconnects, retries, ..."""
         self.statuses: Counter[int] = Counter()
-        """Of the right answers that came in this time."""
+        """How many right answers had each status."""
         self.body_bytes = 0
         self.begun_ns = time.monotonic_ns()
         self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
         self._cpu_after: resource.struct_rusage | None = None
 
     def settle(self) -> None:
-        """Sort appended latencies into the histograms; called a few times a second."""
+        """Move appended latencies to the histograms; called a few times a second."""
         for series in self.series:
             series.settle()
         for waiting, histogram in ((self.connects, self._connect), (self.late, self._send_late)):
@@ -126,7 +131,10 @@ Raw = dict[str, Any]
 
 
 def figures(plan: Plan, raws: list[Raw]) -> dict[str, Any]:
-    """The figures of a run, as results files hold them. Buckets are added, never percentiles."""
+    """Compute the figures of a run, as in `load` of results.json, from the raw counts of all its processes.
+
+    The buckets of histograms are added up; percentiles are never averaged.
+    """
     window_s = max(raw["window_s"] for raw in raws)
     latency = unpacked(*(target["latency"] for raw in raws for target in raw["targets"]))
     counts = _added(raws, "counts")
@@ -180,7 +188,10 @@ def _targets(plan: Plan, raws: list[Raw]) -> list[dict[str, Any]]:
 
 
 def _client(raws: list[Raw]) -> dict[str, Any]:
-    """CPU time of the generator. `cpu_share` is that of its busiest process: near 1, it measures itself."""
+    """The CPU time of the generator. `cpu_share` is the share of one CPU that its busiest process used.
+
+    Near 1 the generator was the limit.
+    """
     shares = [(raw["client"]["user_s"] + raw["client"]["system_s"]) / raw["window_s"] for raw in raws]
     return {
         "user_s": sum(raw["client"]["user_s"] for raw in raws),

@@ -1,6 +1,6 @@
-"""From results to pictures, and a page with all of them that loads nothing from anywhere.
+"""Draws results: pictures as SVG and PNG, and report.html with all of them, which loads no other file.
 
-    results -> over_users, bars, distribution   what is drawn: values, text, the table below
+    results -> over_users, bars, distribution   sections: pictures of one subject, and the table of their figures
             -> curves                           lines over an axis, as data of Vega-Lite
             -> drawing                          SVG and PNG; light, dark, wide, narrow
             -> findings                         sentences that the figures allow

@@ -28,15 +28,18 @@ from septet.lab.report.over_users import HEADINGS
 from septet.lab.summary import Summary
 
 BAR = 22
-"""Pixels of a bar, with the space to the next one."""
+"""Height of a bar in pixels, including the space to the next one."""
 GUTTER = 26
-"""Pixels between two columns."""
+"""Space between two columns in pixels."""
 ROOM = 0.36
-"""Share of the width of a small picture, for the figure beyond the longest bar."""
+"""Share of the width of a small picture that is kept for the figure to the right of the longest bar."""
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """The section, in the order of the cells; failed contenders have a word in place of a bar."""
+    """The section of the report at one number of users. Contenders are in the order of the cells.
+
+    Failed ones have the word "failed" in place of a bar.
+    """
     here = [cell for cell in cells if cell.users == users]
     metrics = [metric for metric in BARS if any(metric.estimate(cell.figures) for cell in here)]
     title = f"Side by side, at {users:,} users"

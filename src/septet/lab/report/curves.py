@@ -1,4 +1,4 @@
-"""Lines over an axis: a line for each contender with its name at the end; doubtful points are hollow.
+"""Draws lines over an axis: one for each contender, with its name at the end. Points that are not valid are hollow.
 
 A cell that failed has no point on its line, and never one at zero: it has a mark in a strip below the axis. The axis is
 longer than the lines, so that names fit at their ends, and stay in the picture when it is zoomed.
@@ -17,18 +17,18 @@ from septet.lab.report.drawing import HOTSPOT, INK, Form, Paper, Part, Row, Spec
 from septet.lab.report.scales import Scale, spread
 
 LEADER = 26
-"""Pixels between the end of a line and its name, in which names are moved apart."""
+"""Pixels between the end of a line and its name. A thin rule leads to the name, which may be moved up or down."""
 ROOM_MAX = 0.5
-"""Share of the width for names."""
+"""Largest share of the width that is kept for names."""
 MANY_POINTS = 60
 STRIP_LINE = 20
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-"""Shapes of the points, by the settings of one model."""
+"""Shapes of the points: the settings of one model have one each, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The figure of one cell; `y` is None where it failed. The words are for the tooltip."""
+    """The figure of one cell; `y` is None where it failed. `words` is the text of its tooltip, one per heading."""
 
     label: str
     model: str
@@ -42,25 +42,28 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What to draw. `x` makes the scale, for a form and a number of pixels for names."""
+    """The points and the axes of a picture."""
 
     points: Sequence[Point]
     x: Callable[[Form, float], Scale]
+    """Makes the horizontal scale for a form, with so many pixels at its right end kept for names."""
     y: Scale
     x_title: str
     y_title: str
     headings: Sequence[str]
-    """The headings of the words of the points."""
+    """The headings of the tooltips, one for each of the words of a point."""
     y_format: str = ",.10~g"
     x_format: str = ",d"
     x_words: str | None = None
-    """A Vega expression for the numbers at the axis."""
+    """A Vega expression that writes the numbers at the horizontal axis; None: `x_format` does."""
     with_points: bool = True
+    """False to draw lines alone."""
     faint: Sequence[Point] = field(default_factory=tuple)
+    """Points of lines to be drawn faintly in addition, without names."""
 
 
 def draw(curves: Curves, form: Form) -> Specification:
-    """The lines with their tooltips, and the strip of failed cells when there are any."""
+    """Draw the lines with their tooltips, and a strip of failed cells below when there are any."""
     paper = Paper()
     labels = list(dict.fromkeys(point.label for point in curves.points))
     room = min(LEADER + 8 + max(map(len, labels), default=0) * form.character, ROOM_MAX * form.width)
@@ -133,7 +136,7 @@ def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _height(rows: list[Row], form: Form) -> int:
-    """High enough for all names."""
+    """The height of the picture in pixels: that of the form, or more if the names need it."""
     return max(form.height, round(len({row["label"] for row in rows}) * form.letters * 1.35))
 
 
@@ -178,7 +181,7 @@ def _altair(scale: Scale) -> alt.Scale:
 
 
 def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
-    """Filled where the cell is valid, hollow where a caveat says why it is not."""
+    """The points: filled where the cell is valid, else hollow (a caveat below the picture says why)."""
     marks = paper.chart(rows).mark_point(
         size=50 if len(rows) < MANY_POINTS else 32, opacity=1, strokeWidth=1.8, clip=True, aria=False
     )
@@ -187,14 +190,14 @@ def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
 
 
 def _hotspots(paper: Paper, rows: list[Row], headings: Sequence[str], x: Part, y: Part) -> Part:
-    """Invisible marks larger than the points, to be pointed at with a mouse or a thumb."""
+    """Invisible marks, larger than the points, that show the tooltips: easy to hit with a mouse or a thumb."""
     told = [{"x": row["x"], "y": row["y"], **dict(zip(headings, row["words"], strict=True))} for row in rows]
     marks = paper.chart(told).mark_point(size=300, filled=True, opacity=0, clip=True, aria=False, description=HOTSPOT)
     return marks.encode(x=x, y=y, tooltip=[alt.Tooltip(heading, type="nominal") for heading in headings])
 
 
 def _zoom() -> Part:
-    """The wheel alone scrolls the page, as readers expect; with Ctrl, as a pinch is reported, it zooms."""
+    """Zoom with Ctrl and the wheel, which is also how browsers report a pinch. The wheel alone scrolls the page."""
     return alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.ctrlKey]")
 
 
@@ -224,7 +227,10 @@ def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[Row]:
-    """Where each name goes. Names may collide even where lines end at different numbers of users."""
+    """A row for each name, with its position (`beside`, `place`); names that would overlap are moved apart.
+
+    They may overlap even where their lines end at different numbers of users.
+    """
     ends: dict[str, Row] = {}
     for row in rows:
         if row["label"] not in ends or row["x"] > ends[row["label"]]["x"]:
@@ -241,7 +247,7 @@ def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[R
 
 
 def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
-    """The ends of lines, in groups whose names overlap horizontally."""
+    """Divide the ends of lines into groups whose names overlap horizontally."""
     groups: list[list[Row]] = []
     reach = 0.0
     for row in sorted(ends, key=lambda row: row["x"]):

@@ -1,7 +1,7 @@
-"""How latencies are distributed at one number of users, drawn as Gil Tene's HdrHistogram does it.
+"""Draws the distribution of latencies at one number of users, in the way of Gil Tene's HdrHistogram.
 
-The axis gives each further nine the same width, so that the wait of one request in ten thousand is as visible as that
-of every second one. Repeats are merged by adding their buckets; a line ends where no request is left.
+Horizontally 90 %, 99 %, 99.9 %, ... are at equal distances, so that the wait of one request in ten thousand is as
+visible as the median. Repeats are merged by adding their buckets; a line ends at the single longest request.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HEADINGS = ("line", "percentile", "latency", "requests beyond it")
 STEPS_PER_DECADE = 24
 PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
 FIRST = 10 / 9
-"""The axis begins at the 10th percentile: below it there are only a few requests that were lucky."""
+"""The axis begins at the 10th percentile. Positions x on it are "one in x requests took longer": 1 / (1 - 0.1)."""
 _NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
 
 
 def section(cells: Sequence[Summary], users: int) -> Section | None:
-    """The section; None when there was no answer at that number of users."""
+    """The section of the report; None when there was no answer at that number of users."""
     here = [cell for cell in cells if cell.users == users and cell.latencies.count]
     if not here:
         return None
@@ -66,7 +66,10 @@ def _points(cell: Summary) -> Iterator[Point]:
 
 
 def _at(latencies: Histogram, beyond: Sequence[float]) -> list[int]:
-    """The latencies that all but one in `beyond` requests do not exceed; `beyond` ascends, so one pass is enough."""
+    """For each x of `beyond` the latency in µs that all but one in x requests do not exceed.
+
+    `beyond` must ascend, so that one pass over the buckets is enough.
+    """
     buckets = iter(latencies.sparse().items())
     total, seen, us = latencies.count, 0, 0
     found = []

@@ -1,4 +1,4 @@
-"""What all pictures share: two widths, fonts, title and notes, SVG and PNG without a browser, dark colours.
+"""The parts that all pictures share: two widths, fonts, title and notes, SVG and PNG without a browser, dark colours.
 
 A picture exists wide and narrow, because letters that are made for a desk cannot be read when they are shrunk to the
 width of a phone. It is drawn for light paper; for dark mode a style sheet exchanges the colours, in files and on the
@@ -24,7 +24,7 @@ FONT = "Roboto, Helvetica, Arial, sans-serif"
 CAPTION_CHARACTERS = 130
 SHADE_CLASS = "septet-chart"
 HOTSPOT = "septet-hotspot"
-"""The description of marks that are there to be pointed at."""
+"""The description of the invisible marks that show tooltips, by which `still` finds them."""
 
 Part = Any  # a chart or a channel: altair's own types change between its versions
 Row = dict[str, Any]
@@ -34,17 +34,19 @@ Specification = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The shape of a picture. Pixels; `character` is the mean width of one in names and numbers."""
+    """The size of a picture and of its letters, in pixels."""
 
     name: str
     width: int
     height: int
     letters: int
+    """The size of the font."""
     character: float
+    """The mean width of a character in names and numbers."""
     columns: int
-    """How many small pictures stand side by side."""
+    """How many small pictures are side by side."""
     cross: int
-    """The size of the mark of a failure."""
+    """The size of the mark of a failed cell."""
 
 
 WIDE = Form("wide", 860, 430, 13, 7.2, 2, 15)
@@ -53,7 +55,7 @@ NARROW = Form("narrow", 296, 330, 11, 6.1, 1, 9)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The text around a picture that is a file of its own; the page has that text itself."""
+    """The text around a picture that is saved as a file. In report.html the page itself has that text."""
 
     title: str
     caption: Sequence[str]
@@ -61,7 +63,7 @@ class Frame:
 
 
 class Paper:
-    """The data of the charts of a picture, by name: altair would check and copy data within a chart again and again."""
+    """Holds the data of all charts of a picture, by name: altair checks and copies data within a chart repeatedly."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, list[Row]] = {}
@@ -73,7 +75,10 @@ class Paper:
 
 
 def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = True, spacing: int = 14) -> Specification:
-    """One picture of the parts, one below the other; `shared` when they have one horizontal axis."""
+    """Join the parts to one picture, one below the other, `spacing` pixels apart.
+
+    `shared`: they have a common horizontal scale.
+    """
     picture = (
         alt.vconcat(*parts, spacing=spacing)
         .resolve_scale(x="shared" if shared else "independent")
@@ -94,7 +99,7 @@ def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = Tru
 
 
 def still(picture: Specification) -> Specification:
-    """The picture without the marks and parameters for pointing and zooming in a browser."""
+    """The picture without the marks and parameters that only a browser uses, for tooltips and zoom."""
     parts = [
         {**part, "layer": [layer for layer in part["layer"] if layer["mark"].get("description") != HOTSPOT]}
         if "layer" in part
@@ -105,7 +110,7 @@ def still(picture: Specification) -> Specification:
 
 
 def framed(picture: Specification, frame: Frame) -> Specification:
-    """The picture as a file of its own: with title, caption and notes, on white."""
+    """The picture as it is saved to a file: with title, caption and notes, on white."""
     return {
         **still(picture),
         "title": _title(frame),
@@ -125,7 +130,7 @@ def svg(picture: Specification) -> str:
 
 
 def inline_svg(picture: Specification, prefix: str) -> str:
-    """The picture as SVG for the page, whose style sheet has the dark colours. It scales with its column.
+    """The picture as SVG for the page, whose style sheet has the dark colours. It is as wide as its column.
 
     `prefix` makes the ids of clip paths unique, because ids are those of the whole page.
     """
@@ -134,7 +139,7 @@ def inline_svg(picture: Specification, prefix: str) -> str:
 
 
 def png(svg: str, scale: float) -> bytes:
-    """The picture as PNG, always light. It takes a second of CPU time at a scale of 2."""
+    """Convert an SVG text to PNG, always in light colours. That takes a second of CPU time at a scale of 2."""
     return bytes(vl_convert.svg_to_png(svg, scale=scale))
 
 
@@ -147,7 +152,7 @@ def dark_rules(scope: str) -> str:
 
 
 _GEOMETRY = re.compile(r' (?:d|transform|[xy][12])="[^"]*"')
-_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # more than a picture needs; they would be half of the file
+_MORE_DECIMALS = re.compile(r"(\d\.\d)\d+")  # decimals that no picture needs, and that would be half of the file
 
 
 def _plain(picture: Specification) -> str:
@@ -198,7 +203,7 @@ Table = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture before it is drawn.
+    """A picture before it is drawn; `draw` makes it for a form.
 
     `name` is that of its files, `short` its name among the pictures of one section, `shows` its description for readers
     who cannot see it.

@@ -1,9 +1,9 @@
-"""What the figures allow to be said, in sentences, and at which numbers of users.
+"""Writes the findings of a report: sentences about who is ahead, by how much, and at which numbers of users.
 
-Of two contenders one is ahead only when the interval of their ratio, found in pairs within rounds, says so (see
-`septet.lab.pairs`); that takes two or three rounds. It may be sure although the figures themselves are noisy, which is
-said apart. Those of a server that answered with errors are not ranked. Where the load generator was the limit, it may
-be faster than it looks: then its figure is "at least", and no other contender is said to be ahead of it.
+A contender is said to be ahead of another only when the interval of their ratio, computed within rounds, says so (see
+`septet.lab.pairs`); that takes two or three rounds. Their order may be certain although the figures themselves are
+noisy, which has a sentence of its own. Servers that answered with errors are not ranked. A server for which the load
+generator was the limit may be faster than measured: its figure is "at least", and no other is said to be ahead of it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
-"""Share of the contenders."""
+"""Share of the most contenders that served any number of users; `focus` takes a number that as many served."""
 
 
 def focus(cells: Sequence[Summary]) -> int:
-    """The largest number of users that most contenders could serve, where they differ most."""
+    """The number of users to show contenders at: the largest that most of them could serve, where they differ most."""
     served = _served(cells)
     if not served:
         return max(cell.users for cell in cells)
@@ -37,7 +37,10 @@ def focus(cells: Sequence[Summary]) -> int:
 
 
 def landmarks(cells: Sequence[Summary]) -> list[int]:
-    """That number, and the largest that more than one contender could serve (or one, where there is but one)."""
+    """The numbers of users that get sentences on all metrics: `focus`, and the largest that two contenders served.
+
+    Where no two contenders served any, the second is the largest that one of them served.
+    """
     served = _served(cells)
     several = [users for users, contenders in served.items() if contenders > 1]
     return sorted({focus(cells), max(several or served or [focus(cells)])})
@@ -48,17 +51,17 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 
 
 RUNS_MIN = 3
-"""For the interval of a figure (see `statistics.estimate`)."""
+"""Runs that the interval of a figure needs (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
-"""Share of all CPUs."""
+"""Share of all CPUs; when other programs used this much or more, a sentence says so."""
 GROWTH = 1.25
 """A rate has ceased to grow where no larger one comes by more than this factor."""
 FALL = 1.5
 """A rate has fallen when it was this many times as much."""
 CLIFF = 0.6
-"""A rate that falls below this share of the rate at the previous number of users is told."""
+"""A sentence reports a rate that falls below this share of the rate at the next smaller number of users."""
 NAMED_MAX = 3
-"""So many contenders behind the first are named; of more only the next and the last."""
+"""Up to this many contenders behind the first are all named; of more only the next and the last."""
 
 
 EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone"
@@ -69,7 +72,7 @@ SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (CPU, "a request cost {leader} {value} µs of CPU time", "{label} {ratio} that"),
     (MEMORY, "{leader} took {value} MB", "{label} {ratio} that"),
 )
-"""The metrics that are ranked in words, how the leader is told, and how those behind it are."""
+"""The metrics that are ranked in sentences: (metric, text about the leader, text about each contender behind it)."""
 
 
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
@@ -95,7 +98,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
 
 
 def others_share(results: Results) -> str | None:
-    """What other programs took of the machine, where that is worth a sentence."""
+    """A sentence about the CPU time that other programs used; None when it was little, or is not known."""
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
@@ -106,7 +109,7 @@ def others_share(results: Results) -> str | None:
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
-    """Why an experiment with a limit in time ended."""
+    """A sentence that says why an experiment with --for ended; None for other experiments."""
     if results.get("ended") is None:
         return None
     found = rankings(results, cells)
@@ -138,7 +141,7 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings], ba
 
 
 def _order(found: Standings, where: str) -> str | None:
-    """All contenders, as far as their order is sure; None when the sentence before has said it all."""
+    """A sentence with all contenders in groups whose order is certain; None for two contenders, or a single group."""
     tiers = found.tiers
     if len(found.order) < 3 or len(tiers) < 2:
         return None
@@ -157,7 +160,10 @@ def _tier(found: Standings, tier: Sequence[str]) -> str:
 def _ranking(
     metric: Metric, cells: Sequence[Summary], found: Standings, where: str, opening: str, other: str
 ) -> str | None:
-    """Which contender is best, by how much, and which do not differ from it beyond noise."""
+    """A sentence that says which contender is best, by how much, and which cannot be distinguished from it.
+
+    None when no contender has the figure, or too few rounds were measured.
+    """
     known = {cell.label: cell for cell in cells if cell.label in found.order}
     if not known:
         return None
@@ -180,14 +186,14 @@ def _ranking(
 
 
 def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
-    """Whether there are too few rounds for any interval; of a single contender, for that of its figure."""
+    """True if no pair has an interval, for lack of rounds; for a single contender, if its figure has none."""
     if not found.pairs:
         return max(cell.runs for cell in cells) < RUNS_MIN
     return all(pair.ratio.low is None for pair in found.pairs.values())
 
 
 def _level(leader: str, level: Sequence[Pair]) -> list[str]:
-    """Sentences about those that are not behind."""
+    """Sentences about the contenders that are not decidedly behind the leader."""
     said = []
     for outcome, one, several in (
         (EQUAL, f"equals it within {EQUAL_WITHIN:.0%}", f"equal it within {EQUAL_WITHIN:.0%}"),
@@ -234,7 +240,7 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
-    """The contenders to name, each with its place when others between them are left out."""
+    """The pairs to name, each with " (next)" or " (last)" when those between them are left out."""
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
@@ -251,7 +257,7 @@ def _ratio(pair: Pair, limited: bool) -> str:
 
 
 def _times(ratio: float) -> str:
-    """A ratio with as many digits as are of use."""
+    """A ratio as text: two decimals below 2, one below 10, else none."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
 
@@ -293,7 +299,7 @@ def _turn(told: Sequence[tuple[int, float]]) -> str:
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
-    """Where the rate of a contender falls suddenly."""
+    """A sentence for each contender whose rate falls suddenly with more users: about its largest fall."""
     said = []
     for line in _lines(cells):
         told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]

@@ -1,4 +1,7 @@
-"""A metric over the number of users, in three pictures as the seed had them: all, up to 1,000, above 1,000."""
+"""Draws each metric over the number of users, in up to three pictures: all, up to 1,000, above 1,000.
+
+So did the older experiment that `--profile seed` repeats (see `lab.profiles`).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from septet.lab.results import Results
 from septet.lab.summary import Summary
 
 SEED_EDGE = 1000
-"""The number of users at which the seed divided its pictures."""
+"""The number of users at which the pictures are divided, as in the older experiment."""
 ENOUGH = 3
-"""So many numbers of users are worth a picture of their own."""
+"""A picture of one part of the axis is made if it has at least this many numbers of users."""
 HEADINGS = ("line", "users", "figure", "interval", "verdict")
 
 
 def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
-    """A section for each metric that some cell has; errors only when there were some."""
+    """A section of the report for each metric that some cell has; for errors only when there were some."""
     known = [metric for metric in CHARTS if any(_worth_drawing(metric, cell) for cell in cells)]
     seed = results["experiment"]["profile"] == "seed"
     return [_section(metric, cells, seed) for metric in known or [RATE]]
@@ -105,7 +108,7 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """The figures of the seed, for the models and numbers of users that are drawn."""
+    """The rates that the older experiment measured, for the models that are drawn, within the range of `users`."""
     models = dict.fromkeys(point.model for point in points)
     return [
         Point(model, model, number, rate)
@@ -117,7 +120,7 @@ def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
 
 
 def table(metric: Metric, cells: Sequence[Summary]) -> Table:
-    """A line for each contender, a column for each number of users."""
+    """The table of one metric: a row for each contender, a column for each number of users."""
     found = {(cell.label, cell.users): cell for cell in cells}
     users = sorted({cell.users for cell in cells})
     labels = dict.fromkeys(cell.label for cell in cells)

@@ -1,8 +1,8 @@
-"""report.html: one file that loads nothing from anywhere.
+"""Makes report.html: one file that loads no other.
 
-The pictures are in it as SVG, so that it can be read, mailed and printed without a script. Beside them, packed, is
-Vega and what it needs to draw them again with hover and zoom: 400 KB, which a browser unpacks when a reader first
-points at a picture, and not before. The pictures of a trace are shown too when there is one beside the results.
+The pictures are in it as SVG, so that it can be read, mailed and printed without a script. It also contains Vega and
+the data with which Vega draws them again with tooltips and zoom: 400 KB, compressed, which a browser unpacks only when
+a reader first points at a picture. The pictures of a trace are shown, too, when there is one beside the results.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from septet.lab.verdicts import DOUBT_MARK
 
 _HERE = Path(__file__).parent
 _VEGA = "window.vegaEmbed = vegaEmbed;"
-"""The function that the script of the page calls."""
+"""JavaScript that makes Vega's function available to the script of the page."""
 
 
 Drawn = dict[str, dict[str, Specification]]
-"""What Vega draws, by the names of picture and form."""
+"""The pictures as data of Vega-Lite, by the name of the picture and then of the form."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictured:
-    """A picture in both forms, for the template."""
+    """A picture as SVG in both forms, for the template of the page."""
 
     name: str
     short: str
@@ -120,7 +120,7 @@ def _packed_vega() -> str:
 
 
 def _packed(text: str) -> str:
-    """A text for the page, compressed and in base64; equal texts give equal results."""
+    """A text compressed with gzip, in base64; equal texts give equal results."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
@@ -150,7 +150,7 @@ def _value(name: str, value: object) -> str:
 
 
 def _commands(results: Results) -> dict[str, Any]:
-    """The commands of one run for each line of the charts, at the largest number of users that has any."""
+    """The commands to show: those of one run of each contender, at the largest number of users with a command."""
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
         return {"lines": [], "at": "no run"}
@@ -196,7 +196,7 @@ def captions(pages: Sequence[Page]) -> list[str]:
 
 
 def caption(results: Results) -> list[str]:
-    """What was measured, and on which machine."""
+    """Lines that say what was measured, and on which machine."""
     experiment, machine = results["experiment"], results["machine"]
     runs = _runs(results)
     server, client = experiment["pinned"]
@@ -215,7 +215,7 @@ def caption(results: Results) -> list[str]:
 
 
 def _runs(results: Results) -> str:
-    """How many runs a point is made of."""
+    """How many runs each figure is the median of, as text."""
     most = least = results["experiment"]["repeats"]
     if results["experiment"].get("for_s"):
         counts = Counter(run_of(run).cell for run in results["runs"]).values()
@@ -230,7 +230,7 @@ PICTURES = {ZOOM: "some milliseconds, as they were", OVERVIEW: "all that was rec
 
 @dataclass(frozen=True, slots=True)
 class TracePicture:
-    """`source` is the picture as a data: URL: as an image it cannot run scripts in the page."""
+    """A picture of a trace: its description, and a data: URL, because an image cannot run scripts in the page."""
 
     shows: str
     source: str
@@ -238,7 +238,7 @@ class TracePicture:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What `septet trace` wrote."""
+    """The part of the page that shows the output of `septet trace`."""
 
     pictures: Sequence[TracePicture]
     remarks: Sequence[str]
@@ -246,7 +246,7 @@ class Traces:
 
 
 def read_traces(directory: Path) -> Traces | None:
-    """The trace in `directory`/trace; None without one, or when it cannot be read."""
+    """Read the trace in `directory`/trace; None if there is none, or it cannot be read."""
     place = directory / DIRECTORY
     try:
         told = json.loads((place / FIGURES).read_text())
@@ -264,7 +264,7 @@ def _source(path: Path) -> str:
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:
-    """How it was recorded, for each model where that differs."""
+    """Sentences that say how the trace was recorded, with the models where that differs, and how much was lost."""
     said: dict[str, list[str]] = {}
     for each in told["models"]:
         said.setdefault(trace_captions.WAYS[each["way"]], []).append(each["model"])
@@ -278,7 +278,7 @@ def _remarks(told: dict[str, Any]) -> list[str]:
 
 
 def _table(told: dict[str, Any]) -> Table:
-    """The shares of all models, with every heading that one of them has."""
+    """The table of the shares of the time, of all models, with every column that one of them has."""
     shares = [share for each in told["models"] for share in each["shares"]]
     heads = list(dict.fromkeys(head for share in shares for head in share))
     return [heads, *([share.get(head, "") for head in heads] for share in shares)]

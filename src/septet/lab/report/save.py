@@ -1,4 +1,4 @@
-"""From results to files: the page, the picture of the rates beside it, and every other picture below charts/."""
+"""Writes the report: the page, the picture of the rates beside it, and every other picture below charts/."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def save(
     users: int | None = None,
     trace: Path | None = None,
 ) -> list[Path]:
-    """Draw everything into `directory`; returns the paths of what to open, the page first.
+    """Draw all pictures and the page into `directory`; returns the paths that a user may open, the page first.
 
     `cells` are the summaries of the results, of at least one run. `users` is the number at which contenders are shown
-    side by side (default: where there is most to see), `trace` the directory that may hold a trace (default:
-    `directory`).
+    side by side (None: `findings.focus`), `trace` the directory that may hold a trace/ (None: `directory`).
     """
     return save_pages([Page(results, cells)], directory, users, trace)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAR_APART = 8
-"""Figures whose ratio is larger cannot be told apart at the low end of a linear axis."""
+"""If the largest value is at least this many times the smallest, small ones would look equal on a linear axis."""
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -30,7 +30,7 @@ class Scale:
         return (at - low) / (high - low)
 
     def value(self, share: float) -> float:
-        """The value at a position."""
+        """The value at a position on the axis; the inverse of `share`."""
         low, high = self._bent(self.low), self._bent(self.high)
         at = low + share * (high - low)
         return math.exp(at) if self.logarithmic else at
@@ -40,7 +40,7 @@ class Scale:
 
 
 def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
-    """A scale for figures: linear from zero, or logarithmic where they are far apart."""
+    """The scale of a vertical axis for these values: linear from zero, or logarithmic where they are FAR_APART."""
     present = [value for value in values if math.isfinite(value)]
     least, most = min(present, default=0.0), max(present, default=0.0)
     if most <= 0:
@@ -60,7 +60,7 @@ def linear(most: float) -> Scale:
 
 
 def _decades(low: float, high: float) -> tuple[float, ...]:
-    """1, 2 and 5 times each power of ten; the powers alone when they are many."""
+    """The ticks of a logarithmic axis: 1, 2 and 5 times each power of ten; the powers alone when they are many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(powers) > 5 else (1, 2, 5)
     found = (digit * 10.0**power for power in powers for digit in digits)
@@ -80,7 +80,10 @@ def users_scale(users: Sequence[int], width: float, room: float, character: floa
 
 
 def _readable(users: Sequence[int], scale: Scale, width: float, character: float) -> tuple[float, ...]:
-    """The ticks that fit: the ends first, then round numbers, then the others. `character` is the width of a digit."""
+    """The ticks that do not overlap; the ends have priority, then round numbers.
+
+    `width` is that of the axis, `character` that of a digit, both in pixels.
+    """
     taken: list[tuple[float, float]] = []
     chosen = []
     for number in sorted(users, key=lambda each: _roundness(each, users)):
@@ -100,9 +103,9 @@ def _roundness(number: int, users: Sequence[int]) -> tuple[int, int]:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move ascending places apart until they are at least `gap` apart, by pushing neighbours a few rounds.
+    """Move ascending places apart, by pushing neighbours from each other, until they are at least `gap` apart.
 
-    They stay between `low` and `high`; if they are too many for that, some are below.
+    They stay between `low` and `high`; if they are too many for that, some are below `low`.
     """
     moved = list(places)
     for _ in range(200):

@@ -1,9 +1,9 @@
-"""What the threads of a server do, read from /proc: running, waiting for a CPU, or blocked, and by what.
+"""Finds out from /proc what the threads of a server do: run, wait for a CPU, or wait for something else, and for what.
 
     states     the states, and a sample of a thread in one of them
     tasks      takes the samples
-    reasons    from a system call and its arguments to what the thread waits for
-    sockets    from a file descriptor to what is at its other end
+    reasons    derives from a system call and its arguments what a thread waits for
+    sockets    classifies file descriptors: listener, client, backend, ...
     gil        the share of time in which threads wait for the GIL
 
 `bench` and `advise` use it for one figure (the GIL), `trace` for its pictures.

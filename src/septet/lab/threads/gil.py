@@ -19,7 +19,7 @@ from septet.lab.threads.tasks import Tasks
 
 THREADS_MAX = 64
 LOOKS_MIN = 50
-"""Fewer looks at busy threads are too few for a share."""
+"""Least number of samples of threads that run or want to run; with fewer there is no figure."""
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
 ON_CPU = frozenset({State.RUNNING, State.RUNNABLE})
 WANTED_LOOKS_MIN = 5
@@ -47,7 +47,10 @@ class GilWatch:
         self._wanted += min(self._cpus, sum(sample.state in ON_CPU for sample in samples))
 
     def share(self) -> float | None:
-        """The share of the time in which threads wanted to run that they waited for the GIL; None: not known."""
+        """The time for which threads waited for the GIL, as a share of the time in which they ran or wanted to run.
+
+        None when it is not known: too few samples, too many threads, or no GIL.
+        """
         busy = self._seen.total()
         known = self._has_gil and not self._too_many and busy >= LOOKS_MIN
         return self._seen[State.GIL] / busy if known else None

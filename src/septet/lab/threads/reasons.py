@@ -1,4 +1,4 @@
-"""What a blocked thread waits for: from its system call and the arguments, looked up in /proc while it is blocked.
+"""Finds what a blocked thread waits for, from its system call and the arguments, read from /proc while it is blocked.
 
 The tables have the numbers of system calls in which a server's thread may block for long, for x86-64 and for the
 generic table (aarch64 and others). Source: arch/x86/entry/syscalls/syscall_64.tbl and
@@ -23,7 +23,7 @@ from septet.lab.threads.states import Call, State
 
 
 class About(Enum):
-    """What the first arguments of a system call are."""
+    """Kinds of system calls by what their first arguments are, and so by how to find what a thread waits for."""
 
     DESCRIPTOR = auto()  # the first is a descriptor that it reads, writes or connects
     POLL = auto()  # the first is an array of struct pollfd, the second its length
@@ -72,11 +72,12 @@ ABOUT = _by_number(_X86_64 if platform.machine() == "x86_64" else _GENERIC)
 
 _POLLFD = struct.Struct("<ihh")
 _POLLED_MAX = 64
-"""A poll(2) of more descriptors is an event loop, and is not looked at."""
+"""A poll(2) of more descriptors is taken for that of an event loop; its descriptors are not looked up."""
 _FRESH_NS = 20_000_000
-"""How long a lookup is valid."""
+"""How long the result of a lookup is used again."""
 _IDLE_POLL = 4
-"""One client, one or two listeners, and a wake-up descriptor; a poll(2) of more is an event loop."""
+"""Most descriptors in the poll(2) of a worker that waits for one idle client: the client, one or two listeners, and a
+wake-up descriptor. With more it is an event loop."""
 _INTERPRETER = re.compile(r"/(lib)?python[^/]*$")
 
 _ALWAYS: dict[About | None, State] = {
@@ -92,23 +93,26 @@ Range = tuple[int, int]
 
 
 class Reasons:
-    """Finds reasons. Each look into /proc also teaches it which system call belongs to an instruction address."""
+    """Finds what threads wait for; `ports` are those of the server's listeners.
+
+    It also remembers which system call was made from which instruction address, for `afterwards`.
+    """
 
     def __init__(self, ports: frozenset[int]) -> None:
         self._descriptors = Descriptors(ports)
         self._numbers: dict[int, int] = {}
-        """System calls by the address after their instruction."""
+        """Numbers of system calls by the address after the instruction that made them."""
         self._interpreters: dict[int, list[Range]] = {}
         self._seen: dict[tuple[int, int, int, int], State] = {}
         self._recent: dict[tuple[int, int, int], tuple[int, State | None]] = {}
         self._polls: dict[tuple[int, int], State] = {}
-        """By process and number of descriptors."""
+        """The last state found for a poll(2), by process and number of descriptors."""
 
     def now(self, pid: int, number: int, call: Call) -> State:
-        """What a thread waits for that is in a system call now.
+        """What a thread waits for that is blocked now in system call `number`; OTHER when it cannot be found out.
 
-        glibc has an instruction of its own for each of its functions, so the address identifies the call later. Only
-        syscall(3) makes all calls from one address.
+        The address of the call is remembered with its number, for `afterwards`: each function of glibc makes its system
+        call from an address of its own. Only syscall(3) makes all calls from one address.
         """
         self._numbers[call.address] = number
         state = self._find(pid, number, call) or State.OTHER
@@ -116,10 +120,10 @@ class Reasons:
         return state
 
     def afterwards(self, pid: int, call: Call) -> State | None:
-        """What a thread waited for that left its CPU in this call a moment ago; None if that is not known.
+        """What a thread waited for that blocked in this call a moment ago; None when it is not known.
 
-        Descriptors are still the same then. The array of a poll(2) may not be: most are on a stack, or freed. So for
-        poll(2) what was seen while the thread was blocked comes first.
+        Descriptors still mean the same then. The array of a poll(2) may be gone: most are on a stack, or freed. So for
+        poll(2) a state that `now` found while the thread was blocked is preferred.
         """
         number = self._numbers.get(call.address)
         if number is None:
@@ -153,12 +157,12 @@ class Reasons:
         return None
 
     def _polled(self, pid: int, address: int, count: int) -> State | None:
-        """The state by the array of descriptors, if the memory holds one."""
+        """The state of a thread in poll(2), by the array of struct pollfd in its memory; None when that is gone."""
         if not 0 < count <= _POLLED_MAX:
             return State.EVENTS if count else State.SLEEP
         data = _memory(pid, address, count * _POLLFD.size)
         kinds = {self._descriptors.kind(pid, descriptor) for descriptor, _, _ in _POLLFD.iter_unpack(data)}
-        if not kinds or None in kinds or Kind.FILE in kinds:  # files are not polled: it is no longer the array
+        if not kinds or None in kinds or Kind.FILE in kinds:  # files are not polled: the array is gone
             return None
         if kinds >= {Kind.CLIENT, Kind.LISTENER} and count <= _IDLE_POLL:
             kinds.discard(Kind.LISTENER)  # a worker that waits for an idle client also watches the listener
@@ -176,7 +180,7 @@ class Reasons:
         if len(watched) > _POLLED_MAX:
             return State.EVENTS
         kinds = {self._descriptors.kind(pid, each) for each in watched}
-        if None in kinds:  # a connection that is too new to be known is one among others
+        if None in kinds:  # a connection too new to be known: an event loop has it
             return State.EVENTS
         state = waits(kinds, State.EVENTS)
         return State.EVENTS if state is State.CLIENT else state
@@ -188,7 +192,7 @@ class Reasons:
 
 
 def interpreter_ranges(maps: list[str]) -> list[Range]:
-    """The addresses of the interpreter's code and static variables, from the lines of /proc/PID/maps.
+    """(start, end) of the mappings with the interpreter's code and static variables, from the lines of /proc/PID/maps.
 
     Variables that begin as zero (.bss) have no file: they are in the anonymous mapping that follows the last one.
     """

@@ -1,4 +1,4 @@
-"""What a descriptor of a server's process is, and what it means to wait for it; read from /proc (proc(5)).
+"""Classifies the descriptors of a server's process, from /proc (proc(5)), and so what a thread on them waits for.
 
 A socket is classified by its local port: at a port where the server listens it is the listener or one of its clients;
 any other socket is a connection of the application to a backend, such as a database. The server is not asked.
@@ -29,13 +29,15 @@ _DIAG_REQUEST = struct.Struct("=BBBxI48s")  # struct inet_diag_req_v2, its ports
 _TCP_TIME_WAIT, _TCP_LISTEN = 6, 10
 _STATES = 0xFFF & ~(1 << _TCP_TIME_WAIT)
 _PAUSE = 9
-"""Between two reads of all sockets, in times of what the last one took."""
+"""Pause between two reads of all sockets, as a multiple of the time that the last one took."""
 _FRESH_NS = 20_000_000
 """How long a lookup is valid: descriptors are closed and their numbers used again."""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 class Kind(Enum):
+    """Kinds of descriptors. BACKEND is any socket that is not at a port where the server listens."""
+
     LISTENER = auto()
     CLIENT = auto()
     BACKEND = auto()
@@ -58,7 +60,7 @@ class Descriptors:
         self._read_again_ns = 0
 
     def kind(self, pid: int, descriptor: int) -> Kind | None:
-        """The kind of a descriptor; None when it has been closed meanwhile, or is not known."""
+        """The kind of a descriptor; None when it has been closed, or is a socket that has not been read yet."""
         now = time.monotonic_ns()
         at, kind = self._known.get((pid, descriptor), (0, None))
         if now - at > _FRESH_NS:
@@ -79,10 +81,10 @@ class Descriptors:
         return self._sockets.get(found[1])
 
     def _read(self, pid: int) -> None:
-        """Read which sockets there are, in a tenth of the time at most.
+        """Read all sockets of the process's network, unless that would take more than a tenth of all time.
 
-        It takes the longer the more connections the kernel remembers, up to 0.2 s, while new ones come all the time. A
-        trace that read them for each new one took ten minutes for a second.
+        It takes up to 0.2 s when the kernel remembers many connections, and new ones come all the time. A trace that
+        read them for each new one took ten minutes for a second.
         """
         begun_ns = time.monotonic_ns()
         if begun_ns >= self._read_again_ns:
@@ -92,7 +94,7 @@ class Descriptors:
 
 
 def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
-    """The TCP and unix sockets in this process's network, by inode."""
+    """The kinds of the TCP and unix sockets in the process's network namespace, by inode."""
     found = {}
     for inode, port, listening in _tcp_sockets(pid):
         found[inode] = (Kind.LISTENER if listening else Kind.CLIENT) if port in ports else Kind.BACKEND
@@ -102,7 +104,7 @@ def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
 
 
 def _tcp_sockets(pid: int) -> Iterator[tuple[str, int, bool]]:
-    """Inode, local port, and whether it listens, of each TCP socket."""
+    """(inode, local port, True if it listens) of each TCP socket."""
     if os.stat("/proc/self/ns/net").st_ino == _network_of(pid):
         with contextlib.suppress(OSError):  # some containers have no sock_diag
             yield from list(chain.from_iterable(map(_dumped, (socket.AF_INET, socket.AF_INET6))))
@@ -165,7 +167,10 @@ _WAITS = {
 
 
 def waits(kinds: Iterable[Kind | None], several: State) -> State | None:
-    """What it means to wait for descriptors of these kinds; `several` where they are a mixture."""
+    """The state of a thread that waits for descriptors of these kinds.
+
+    `several` when it waits for more than one thing, or for INTERNAL descriptors alone; None when no kind is known.
+    """
     known = set(kinds) - {None}
     present = [_WAITS[kind] for kind in known if kind in _WAITS]
     if len(present) == 1:

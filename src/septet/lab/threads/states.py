@@ -1,7 +1,6 @@
-"""What a thread can be doing, and an interval of doing it.
+"""The states of threads and requests, and intervals in which they last.
 
-Two states come from the scheduler (running, runnable); all others say what a blocked thread waits for. Their order is
-that of the legends.
+Two states come from the scheduler (running, runnable); most others say what a blocked thread waits for.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 
 class State(StrEnum):
-    """The value is for files, `label` for people."""
+    """A state, in the order of the legends. The value is used in files, `label` in pictures."""
 
     RUNNING = "running"
     RUNNABLE = "runnable"
@@ -60,7 +59,7 @@ LABELS = {
 }
 
 IDLE = frozenset({State.CLIENT, State.ACCEPT, State.EVENTS, State.RING})
-"""Waits of a thread that has nothing to do; no request waits for it."""
+"""States of a thread that waits because it has no request to work on."""
 
 NEGLIGIBLE = IDLE | {State.RETURNING}
 """States that are left out where only shares are shown."""
@@ -75,7 +74,10 @@ class Call(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A state from `start` to `end`, in nanoseconds of CLOCK_MONOTONIC. `call` is set when the kernel reported it."""
+    """A state from `start` to `end`, in nanoseconds of CLOCK_MONOTONIC.
+
+    `call` is the system call in which a blocked thread left its CPU, when the kernel recorded that; else None.
+    """
 
     start: int
     end: int
@@ -84,7 +86,10 @@ class Interval(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One look at a thread in /proc. RUNNING and RUNNABLE differ only where the kernel has the figures for it."""
+    """The state of a thread at `time`, in nanoseconds of CLOCK_MONOTONIC.
+
+    A kernel without the figures of its scheduler shows RUNNABLE threads as RUNNING.
+    """
 
     time: int
     pid: int

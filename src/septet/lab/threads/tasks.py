@@ -1,7 +1,7 @@
 """Samples threads from /proc/PID/task/TID, in a few microseconds a thread (proc(5)).
 
-Where the kernel records switches, samples say why a thread is blocked; elsewhere samples are all there is. The files of
-each thread are opened once and read again and again.
+Where the kernel records context switches, samples add what a blocked thread waits for; elsewhere samples are the only
+source. The files of each thread are opened once and read again for each sample.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from septet.lab.threads.reasons import Reasons
 from septet.lab.threads.states import Call, Sample, State
 
 _PROCESSES_EVERY_NS = 200_000_000
-"""How often processes are searched: all of /proc is read for it, which takes milliseconds."""
+"""Time between two searches for processes, for which all of /proc is read; that takes milliseconds."""
 _THREADS_EVERY_NS = 10_000_000
 _GLANCE_NS = 200_000
-"""A look that takes longer was interrupted, so the time of what it saw is not known."""
+"""A sample that takes longer was interrupted, so its time is not certain, and it is dropped."""
 _NOT_IN_A_CALL = b"-1"
-"""Blocked outside a system call, by a page fault."""
+"""In /proc/PID/task/TID/syscall: blocked outside a system call, such as by a page fault."""
 
 
 @dataclass(slots=True)
 class _Task:
+    """A thread: the descriptors of its files in /proc, -1 where one may not be read, and its last figures."""
+
     pid: int
     stat: int
     syscall: int
-    """-1 where it may not be read."""
     schedstat: int
     ran: int = 0
-    """Nanoseconds on a CPU, at the last look."""
+    """Nanoseconds on a CPU in its life, when it was last seen running."""
     waited: int = 0
-    """Nanoseconds of waiting for a CPU, at the last look."""
+    """Nanoseconds of waiting for a CPU in its life, when it was last seen running."""
 
     def close(self) -> None:
         for descriptor in (self.stat, self.syscall, self.schedstat):
@@ -43,7 +44,7 @@ class _Task:
 
 
 class Tasks:
-    """The threads of a session (see `septet.lab.server`), as they start and end."""
+    """Samples the threads of all processes of a session (see `septet.lab.server`), as they start and end."""
 
     def __init__(self, session: int, reasons: Reasons) -> None:
         self._session = session
@@ -74,7 +75,7 @@ class Tasks:
         return samples
 
     def waited_ns(self) -> dict[int, int]:
-        """How long each thread has waited for a CPU in its life, by tid, as the kernel counts it."""
+        """Nanoseconds for which each thread has waited for a CPU in its life, by tid, as the kernel counts them."""
         found = {}
         for tid, task in self._tasks.items():
             with suppress(OSError, IndexError):
@@ -104,7 +105,7 @@ class Tasks:
         return self._reasons.now(task.pid, int(words[0]), call)
 
     def _on_a_cpu(self, task: _Task) -> State:
-        """RUNNING or RUNNABLE: the one that it was for longer since the last look."""
+        """RUNNING or RUNNABLE: the state in which the thread was for longer since it was last sampled here."""
         try:
             ran, waited, _ = map(int, os.pread(task.schedstat, 64, 0).split())
         except (OSError, ValueError):  # a kernel without CONFIG_SCHED_INFO
@@ -115,7 +116,7 @@ class Tasks:
 
 
 def _read(task: _Task) -> tuple[bytes, list[bytes]]:
-    """The letter of the state and, for a blocked thread, the fields of its system call where they may be read."""
+    """(letter of the state in proc(5), fields of the `syscall` file); no fields for a running or a hidden thread."""
     text = os.pread(task.stat, 512, 0)
     letter = text[text.rindex(b")") + 2 :][:1]
     blocked = letter != b"R" and task.syscall >= 0

@@ -1,4 +1,4 @@
-"""`septet trace`: which thread runs, which waits, and for what, drawn from one second of a real run.
+"""`septet trace` draws which thread runs, which waits, and for what, in one second of a real run.
 
     visitors (a process)  ask ->  the server (a process, or many)  <- watched by the recorder
          |                              |                                     |

@@ -1,4 +1,4 @@
-"""The text of the pictures, and the names of files: what was traced, how it was recorded, what a reader must know."""
+"""The titles and captions of the pictures (what was traced, on which machine, how it was recorded), and file names."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def machine(described: Mapping[str, Any], date: str) -> str:
 
 
 def method(recordings: Sequence[Recording]) -> str:
-    """How it was recorded, and how completely."""
+    """A sentence that says how the recordings were made, and how many records were lost."""
     ways = {recording.way for recording in recordings}
     way = ways.pop() if len(ways) == 1 else "mixed"
     if way == "switches":
@@ -62,7 +62,7 @@ def _lost(number: int) -> str:
 
 
 def model(trace: Trace) -> str:
-    """The line below the name of a model."""
+    """The line below the name of a model: its threads, its requests with their median latency, and its errors."""
     answered = [each for each in trace.requests if each.status]
     seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
     times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"
@@ -71,7 +71,7 @@ def model(trace: Trace) -> str:
 
 
 def _wrong(trace: Trace) -> list[str]:
-    """Errors by kind: a picture of errors must not be taken for one of the application."""
+    """The number of failed requests by status, as texts: readers must see that a picture shows errors."""
     kinds = Counter(each.status for each in trace.requests if not each.status or each.status >= 400)
     return [f"{count} x status {status}" if status else f"{count} failed" for status, count in sorted(kinds.items())]
 
@@ -86,6 +86,6 @@ def _threads(trace: Trace) -> str:
     return f"{who}, running {running:.0%} of the time" + (" together" if threads > 1 else "")
 
 
-DIRECTORY = "trace"  # of an experiment's, below that of its results
+DIRECTORY = "trace"  # for the trace of an experiment, within the directory of its results
 FIGURES = "trace.json"
 ZOOM, OVERVIEW = "zoom", "overview"  # pictures, each as .svg and .png

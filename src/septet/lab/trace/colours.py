@@ -1,7 +1,7 @@
-"""How each state looks: a colour, and a height, so that no picture depends on telling colours apart.
+"""The colour and the height of each state in pictures; the height also tells readers who cannot tell colours apart.
 
 The colours are those of Okabe and Ito (2008), one of Tol's, and a violet that lies far from all of them. A running
-thread fills its lane; one that could run and may not (no CPU, no GIL, a lock) fills half of it; one that waits for
+thread fills its row; one that is kept from running (no CPU, no GIL, a lock) fills half of it; one that waits for
 something outside is a band; an idle one is a thin grey line.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from septet.lab.threads.states import State
 
 FULL, HALF, BAND, LINE = 0.78, 0.46, 0.26, 0.08
-"""Shares of the height of a lane."""
+"""Heights of states, as shares of the height of a row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The trace of an experiment (`septet bench --trace`): each model with a few users, after the last run."""
+"""Traces the models of an experiment (`septet bench --trace`), each with a few users, after the last run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ZOOM_MS = 30.0
 
 
 def trace_experiment(experiment: Experiment, command: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Record a second of each model into the directory of the experiment, and report each with `tell`.
+    """Record a second of each model, draw it into the directory of the experiment, and report each with `tell`.
 
-    A model that cannot be traced is reported; the figures are stored already.
+    A model that cannot be traced is reported, and no error: the figures of the experiment are stored already.
     """
     if len(experiment.app_words) != 1:
         tell("trace: only applications can be traced, not files")

@@ -1,4 +1,4 @@
-"""trace.html: the pictures, the table and how they were recorded, in one file that loads nothing from anywhere."""
+"""Makes trace.html: the pictures, the table and notes on the recording, in one file that loads no other."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The record of every switch that the kernel makes: perf_event_open(2) by ctypes.
+"""Records every context switch of a server: perf_event_open(2) by ctypes.
 
-One software event for each CPU follows the server's first thread and, by inheritance, everything that it starts. It
-writes PERF_RECORD_SWITCH whenever one of them gets or loses a CPU, FORK and EXIT, into a ring of shared memory that is
-drained every few milliseconds. About half a microsecond a record.
+One software event for each CPU follows the server's first thread and, by inheritance, everything that it starts. The
+kernel writes PERF_RECORD_SWITCH whenever one of these threads gets or loses a CPU, and FORK and EXIT, into a ring of
+shared memory that is drained every few milliseconds. A record costs about half a microsecond.
 
 A process that may profile the kernel (root, CAP_PERFMON, or any user at kernel.perf_event_paranoid <= 1) also gets the
 registers of the thread with each switch, so that the system call of every wait is known, and not only of the waits
@@ -52,16 +52,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Switches:
-    """The records of a process and of all that it starts from now on.
+    """Records the context switches of a process, and of all threads and processes that it starts from now on.
 
     Args:
-        registers: whether to ask for them; where they are not permitted, it goes on without.
+        registers: True to ask for the registers at each switch; where the kernel refuses them, there are none.
 
     Attributes:
-        registers: whether each wait comes with its system call.
+        registers: True if there are registers, so that each wait comes with its system call.
         lost: records so far for which the kernel had no space.
 
-    Raises OSError where the kernel does not permit it, or does not have it.
+    Raises OSError where the kernel does not have perf_event_open, or does not permit it.
     """
 
     def __init__(self, pid: int, registers: bool = True) -> None:
@@ -77,7 +77,7 @@ class Switches:
             self._stack = self._stack.pop_all()
 
     def _open(self, pid: int, registers: bool) -> bool:
-        """Open one event for each CPU, with registers if permitted; returns whether they were."""
+        """Open one event for each CPU, with registers if asked for and permitted; returns True if there are."""
         for cpu in _online():
             try:
                 descriptor = _perf_event_open(_attributes(registers), pid, cpu)
@@ -91,7 +91,7 @@ class Switches:
         return registers
 
     def begin(self) -> None:
-        """Record from now on, in existing threads too."""
+        """Begin to record, in existing threads as well."""
         self._order(_IOC_ENABLE)
 
     def end(self) -> None:
@@ -158,7 +158,7 @@ def _perf_event_open(attributes: bytearray, pid: int, cpu: int) -> int:
 
 
 def _map(descriptor: int) -> mmap.mmap:
-    """The ring of an event: a page about it, and as many pages of data as this user may lock."""
+    """Map the ring of an event: its header page, and as many pages of data as this user may lock in memory."""
     for pages in _PAGES:
         try:
             return mmap.mmap(descriptor, (1 + pages) * _PAGE)

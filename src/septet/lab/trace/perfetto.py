@@ -1,8 +1,9 @@
-"""The recording as a file that ui.perfetto.dev and chrome://tracing open: Chrome's Trace Event Format, as JSON.
+"""Writes a trace as a file that ui.perfetto.dev and chrome://tracing open: Chrome's Trace Event Format, as JSON.
 
 Source: "Trace Event Format" (Google, 2016 and later), and Perfetto's "External trace formats". Complete events ("X",
 with a start and a duration in microseconds) are on the track of their process and thread; on one track they must nest
-or follow one another. Users have a process of their own: a request, and in it what happened to it.
+or follow one another. Users are the threads of a process of their own: each request has an event, and its states are
+events within it.
 """
 
 from __future__ import annotations

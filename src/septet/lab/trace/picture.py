@@ -1,7 +1,7 @@
 """The pictures: threads and users as rows, time to the right. Altair describes them as data, vl-convert draws them.
 
-The zoom shows each interval as it was. In an overview of a second most of them are narrower than a line can be drawn,
-so each column stands for a few milliseconds, and is filled from below with the shares of what went on in them.
+The zoom shows each interval at its time. In an overview of a second most intervals are narrower than the thinnest line,
+so each column stands for a few milliseconds, and is filled from below with the shares of the states in that time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = 180  # of an overview; five pixels each
 LEGEND_LINE = 24
 LEGEND_CHARACTERS = 42  # that fit into a third of the width
 NARROWEST = 0.0007
-"""The least share of the width, about half a pixel: else a switch of 2 µs would not be seen in 20 ms."""
+"""The least width of an interval as a share of the picture's, about half a pixel: so 2 µs can be seen in 20 ms."""
 INK, PALE, GRID = "#222222", "#666666", "#e4e4e4"
 FONT = "Roboto, Helvetica, Arial, sans-serif"
 
@@ -38,7 +38,7 @@ Specification = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The rows of one model between two instants, and the titles above them."""
+    """The rows of one model from `start` to `end`, in ns of CLOCK_MONOTONIC, and the titles above them."""
 
     title: str
     subtitle: str
@@ -48,7 +48,7 @@ class Panel:
 
 
 class _Paper:
-    """The data of the charts of a picture, by name: altair would check and copy data within a chart again and again."""
+    """Holds the data of all charts of a picture, by name: altair checks and copies data within a chart repeatedly."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, Values] = {}
@@ -60,11 +60,11 @@ class _Paper:
 
 
 Draw = Callable[[_Paper, Panel, Places, Part, Part], Part]
-"""Draws the rows of a panel, given their places and the channels of time and height."""
+"""Draws the rows of a panel: (paper, panel, places of the rows, x channel, y channel) to a chart."""
 
 
 def zoom(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """The picture of every interval as it was."""
+    """The picture with a rectangle for each interval."""
     return _picture(panels, title, caption, _intervals, State)
 
 
@@ -80,11 +80,11 @@ def svg(picture: Specification) -> str:
 
 
 def png(text: str) -> bytes:
-    """An SVG as PNG, always light."""
+    """Convert an SVG text to PNG, always in light colours."""
     return bytes(vl_convert.svg_to_png(text, scale=2))
 
 
-_MORE_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # more than a picture needs; they would be half of the file
+_MORE_DECIMALS = re.compile(r"(\d\.\d\d)\d+")  # decimals that no picture needs, and that would be half of the file
 
 # The colours of paper and ink in the dark; those of states can be seen on both.
 _DARK = {INK: "#e8e8e8", PALE: "#a9a9a9", GRID: "#3a3a3a", "white": "#1e1e1e"}
@@ -217,7 +217,7 @@ def _columns(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> P
 
 
 def _area(series: str, colour: str, steps: Sequence[Any], panel: Panel) -> Values:
-    """A point for each step that goes up or down, and for the end."""
+    """The points of a stepped area; `steps` are (time, lower edge, upper edge). Steps without a change are left out."""
     last = len(steps) - 1
     changes = [each for at, each in enumerate(steps) if at in (0, last) or each[1:] != steps[at - 1][1:]]
     return [
@@ -233,7 +233,7 @@ def _area(series: str, colour: str, steps: Sequence[Any], panel: Panel) -> Value
 
 
 def _colour() -> Part:
-    """The values are colours themselves."""
+    """A colour channel whose values are colours themselves."""
     return alt.Color("colour:N", scale=None, legend=None)
 
 

@@ -1,10 +1,11 @@
-"""Records a server for a moment, by the best way that this machine permits.
+"""Records the threads of a server for some time, in the best way that this machine permits.
 
-    switches   every switch, exactly, from the kernel (see `perf`); and why, from a look every millisecond or better
-    samples    a look every two milliseconds (see `septet.lab.threads.tasks`): shorter states are missed
-    spans      threads are not observed; only the log of the server says what it did for each request
+    switches   every context switch, from the kernel (see `perf`); what threads wait for, from its records or from
+               samples every millisecond
+    samples    samples every two milliseconds (see `septet.lab.threads.tasks`): shorter states are missed
+    spans      threads are not observed; only the span log of the server says what it did for each request
 
-The pictures say which way it was. Recording runs in the calling thread, on the CPUs of the server and the users, and
+The pictures say which way was used. Recording runs in the calling thread, on the CPUs of the server and the users, and
 takes a tenth of one: never record while figures are taken.
 """
 
@@ -25,12 +26,12 @@ from septet.lab.trace.timeline import Lane, Record, SwitchedOut, explain, from_s
 WAYS = ("switches", "samples", "spans")
 _LOOK_EVERY_S = {"switches": 0.001, "samples": 0.002}
 _DRAIN_EVERY_NS = 10_000_000
-"""Drained every 50 ms, a ring of 1 MiB lost 12 % of 230,000 switches a second."""
+"""Time between two drains of the rings. At 50 ms, rings of 1 MiB lost 12 % of 230,000 switches a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was recorded between two instants (ns of CLOCK_MONOTONIC). `way` is one of WAYS."""
+    """The threads of a server from `start` to `end`, in ns of CLOCK_MONOTONIC. `way` is one of WAYS."""
 
     way: str
     start: int
@@ -40,18 +41,18 @@ class Recording:
     """Records of switches for which the kernel had no space."""
     records: int
     waited_ns: dict[int, int]
-    """By tid, for threads that lived all the time: how long they waited for a CPU, as the kernel counts it."""
+    """Nanoseconds for which each thread that lived all the time waited for a CPU, by tid, as the kernel counts them."""
     obstacle: str = ""
-    """Why a better way was not possible."""
+    """Why switches could not be recorded; "" if they were, or were not asked for."""
 
 
 class Recorder:
-    """A context manager. Make it when the server has just been started, so that no thread is missed.
+    """Records a server; a context manager. Make it when the server has just been started, to miss no thread.
 
     Args:
-        session: the server's session, by the pid of its first process.
+        session: the id of the server's session, which is the pid of its first process.
         ports: the TCP ports at which it listens.
-        way: one of WAYS, or "auto" for the best that works. Raises Failed when that one does not.
+        way: one of WAYS, or "auto" for the best that works. Raises Failed for "switches" where they are not permitted.
     """
 
     def __init__(self, session: int, ports: frozenset[int], way: str = "auto") -> None:
@@ -83,7 +84,7 @@ class Recorder:
         self._stack.close()
 
     def record(self, seconds: float) -> Recording:
-        """Record for so long. Raises Failed when no thread of the server can be seen."""
+        """Record for this time. Raises Failed when no thread of the server can be seen."""
         if self.way == "spans":
             start = time.monotonic_ns()
             time.sleep(seconds)
@@ -101,6 +102,7 @@ class _Watch:
         self._samples: list[Sample] = []
         self._records: list[Record] = []
         self._told: dict[tuple[int, Call], State] = {}
+        """What threads waited for, by process and system call, as `_drain` found it."""
 
     def run(self, seconds: float, way: str, obstacle: str) -> Recording:
         self._tasks.look()  # the first look opens files, and shows what threads wait for before the first switch
@@ -131,7 +133,7 @@ class _Watch:
             time.sleep(every_s)
 
     def _drain(self) -> None:
-        """Take the records, and look up the reasons while the arguments of their calls are still valid."""
+        """Collect the kernel's records, and find what threads wait for while their calls' arguments are still valid."""
         assert self._switches is not None
         records = self._switches.drain()
         self._records += records

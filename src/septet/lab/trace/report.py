@@ -1,4 +1,4 @@
-"""From traces to files: the pictures, the page, a Perfetto file for each model, and the figures as JSON."""
+"""Writes the files of `septet trace`: pictures, the page, a Perfetto file for each model, and figures as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEMA = 1
 def save(
     traces: Sequence[Trace], plan: TracePlan, zoom_ms: float, command: Sequence[str], directory: Path
 ) -> list[Path]:
-    """Write everything into `directory`; returns the paths, the page first."""
+    """Write all files into `directory`; returns their paths, the page first. `command` is recorded in them."""
     about = _about(plan, command)
     written = [directory / "trace.html", *_draw(traces, plan, zoom_ms, about, directory)]
     for trace in traces:
@@ -75,7 +75,7 @@ def _draw(
 
 
 def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
-    """The overview and the zoom of one model."""
+    """(overview, zoom) of one model; the zoom shows the `zoom_ms` milliseconds with the most requests."""
     start, end = trace.recording.start, trace.recording.end
     found, subtitle = rows(trace)[0], captions.model(trace)
     since, until = busiest(trace.requests, start, end, int(zoom_ms * 1e6))
@@ -86,7 +86,7 @@ def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
 
 
 def notes(traces: Sequence[Trace]) -> list[str]:
-    """What readers must know of single models: what is not drawn, what was lost, why no better way was possible."""
+    """Sentences about single models: rows that are not drawn, records that were lost, why switches are missing."""
     said = []
     for trace in traces:
         left_out = rows(trace)[1]

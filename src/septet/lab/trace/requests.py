@@ -1,7 +1,7 @@
-"""Joins what the user, the span log of the server and the timeline of threads say of each request, by client and time.
+"""Joins three records of each request, by the client's port and time: those of the user, the server and its threads.
 
-The user knows when the request was sent and answered; the span log when its head was complete, when the application had
-it, and when the answer was sent; the timeline what its thread did in those turns.
+The user records when the request was sent and answered; the server's span log when its head was complete, when the
+application worked on it (turns), and when the answer was sent; the timeline what its thread did in those turns.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Span = dict[str, Any]
 """A line of the span log."""
 
 Visit = tuple[int, int, int, int, int]
-"""(user, local port, asked, answered, status), see `visitors`."""
+"""(user, local port, sent, answered, status) of a request; times in ns of CLOCK_MONOTONIC, see `visitors`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The application had the request in this thread from `start` to `end`."""
+    """A time, from `start` to `end`, in which the application worked on the request in this thread."""
 
     pid: int
     tid: int
@@ -36,19 +36,24 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. Times in nanoseconds; `began` and `ended` come from the server's log, None if it is not there."""
+    """One request. Times are in nanoseconds of CLOCK_MONOTONIC."""
 
     user: int
     asked: int
+    """When the user began to send it, or to connect for it."""
     answered: int
+    """When the user had the whole answer."""
     status: int
+    """The status of the answer; 0: none."""
     began: int | None = None
+    """When the server had its head; None if the span log does not have the request."""
     ended: int | None = None
+    """When the server had sent the answer; None as for `began`."""
     turns: tuple[Turn, ...] = ()
 
 
 def read_spans(text: str) -> tuple[list[Span], list[Span]]:
-    """The lines of a span log (see `septet.spans`): those about requests and those about turns.
+    """Parse a span log (see `septet.spans`); returns its lines about requests, and those about turns.
 
     An incomplete last line is left out: the server may still be writing it.
     """
@@ -64,7 +69,7 @@ def read_spans(text: str) -> tuple[list[Span], list[Span]]:
 
 
 def join(visits: Iterable[Visit], spans: list[Span], turns: list[Span]) -> list[Request]:
-    """The requests, in the order in which they were sent."""
+    """Join the records of users, requests and turns; returns the requests in the order in which they were sent."""
     spans_of = _by_port(spans, lambda span: int(span["began"]))
     turns_of = _by_port([span for span in turns if span["turns"]], lambda span: int(span["turns"][0][0]))
     joined = []
@@ -99,7 +104,7 @@ def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
 
 
 def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
-    """The last span that begins within a time; a client sends one request after another."""
+    """The last span that begins from `start` to `end`; None without one. A client has one request at a time."""
     place = bisect_right(timed, end, key=lambda each: each[0]) - 1
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
 
@@ -150,7 +155,7 @@ def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = Mapping
 
 
 def from_turns(requests: Iterable[Request]) -> list[Lane]:
-    """Lanes of threads that were not observed: when the application had a request in each."""
+    """Lanes for threads that were not observed: the only state is APPLICATION, in the turns of requests."""
     found: dict[int, Lane] = {}
     for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
         lane = found.setdefault(turn.tid, Lane(turn.pid, turn.tid))
@@ -161,7 +166,8 @@ def from_turns(requests: Iterable[Request]) -> list[Lane]:
 
 
 class _Line:
-    """Builds consecutive intervals. The user may have the answer before the server logs the end."""
+    """Builds consecutive intervals from `start` to `end`. Later times are cut off at `end`, because the user may have
+    the answer before the server logs the end of the request."""
 
     def __init__(self, start: int, end: int) -> None:
         self.at = start

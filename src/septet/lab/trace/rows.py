@@ -1,4 +1,4 @@
-"""The rows of a picture: which threads and users have one, in which order, with which name. Pure functions."""
+"""Chooses the rows of a picture: threads and users, their order and their names. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ USERS_MAX = 12
 
 @dataclass(frozen=True, slots=True)
 class PictureRow:
+    """A row of a picture; `user` is True for the requests of a user, False for threads."""
+
     name: str
     intervals: tuple[Interval, ...]
     user: bool = False
 
 
 def rows(trace: Trace) -> tuple[list[PictureRow], list[str]]:
-    """The rows, threads first, and a sentence for each kind of row that is left out."""
+    """Return the rows, those of threads first, and a sentence for each kind of row that is left out."""
     start, end = trace.recording.start, trace.recording.end
     watched = trace.recording.lanes or tuple(from_turns(trace.requests))
     threads, notes = thread_rows(watched, trace.first_pid, start, end)
@@ -68,7 +70,7 @@ def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> 
 
 
 def _lasts(lane: Lane, start: int, end: int) -> bool:
-    """Whether it lived all the time, or nearly: turns, where they are all that is known, do not reach the ends."""
+    """True if the thread lived from `start` to `end`, or nearly: a lane made of turns does not reach the ends."""
     margin = (end - start) // 10
     return lane.intervals[0].start <= start + margin and lane.intervals[-1].end >= end - margin
 
@@ -78,7 +80,7 @@ def _left_out(number: int, what: str) -> list[str]:
 
 
 def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
-    """The names of lasting threads: by their process if there are several, and by their number in it."""
+    """A name for each lane: its process, if there are several, and its number among the threads of the process."""
     threads = Counter(lane.pid for lane in lanes)
     children = [pid for pid in threads if pid != first_pid]
     processes = {pid: f"process {number}" for number, pid in enumerate(children, 1)} | {first_pid: "parent"}
@@ -95,7 +97,7 @@ def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
 
 
 def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
-    """As few rows as possible without overlapping lanes. The lanes are in the order of their beginnings."""
+    """Put lanes that do not overlap into common rows, as few as possible. `lanes` are in the order of their starts."""
     packed: list[list[Interval]] = []
     for lane in lanes:
         row = next((row for row in packed if row[-1].end <= lane.intervals[0].start), None)
@@ -107,7 +109,7 @@ def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
 
 
 def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
-    """The rows cut to a shorter time, without those that are empty in it."""
+    """The part of the rows from `start` to `end`, without rows that are empty then."""
     shorter = (
         PictureRow(row.name, tuple(Lane(0, 0, list(row.intervals)).between(start, end)), row.user) for row in rows
     )
@@ -115,15 +117,19 @@ def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
 
 
 def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> tuple[int, int]:
-    """The time of this length in which the most requests were sent and answered; the earliest of equals."""
+    """The window of `length` ns between `start` and `end` in which the most requests were sent and answered.
+
+    It begins when a request is sent, less a margin of a fiftieth of its length, or as much of that as loses no request
+    at its end. Returns the first of equal windows, and all of the time if that is no longer than `length`.
+    """
     if end - start <= length:
         return start, end
     candidates = [request.asked for request in requests if start <= request.asked <= end - length] or [start]
 
-    def whole(since: int) -> int:
-        return sum(since <= each.asked and each.answered <= since + length for each in requests)
+    def whole(since: int) -> list[Request]:
+        return [each for each in requests if since <= each.asked and each.answered <= since + length]
 
-    best = max(candidates, key=whole)
-    margin = length // 50  # keeps the first request away from the edge
-    best = max(start, best - margin)
+    best = max(candidates, key=lambda since: len(whole(since)))
+    unused = best + length - max((each.answered for each in whole(best)), default=best)
+    best = max(start, best - min(length // 50, unused))  # the margin keeps the first request away from the edge
     return best, best + length

@@ -1,7 +1,4 @@
-"""How much of the time went into each state, and the table of it: a line for each row of the pictures.
-
-Pure functions.
-"""
+"""Computes the share of the time that threads spent in each state, and the table of it. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ Shares = dict[State, float]
 
 
 def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
-    """The shares of the time from `start` to `end`, 0 to 1; together less than 1 where intervals are missing."""
+    """The share (0 to 1) of the time from `start` to `end` in each state; they add up to less where none is known."""
     found: Shares = defaultdict(float)
     for each in intervals:
         overlap = min(each.end, end) - max(each.start, start)
@@ -26,9 +23,9 @@ def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
 
 
 def columns(intervals: Iterable[Interval], start: int, end: int, number: int) -> Iterator[tuple[int, int, Shares]]:
-    """(start, end, shares) of so many parts of equal length; equal neighbours are joined.
+    """Divide the time into `number` equal parts; yields (start, end, shares) of each. Equal neighbours are joined.
 
-    The intervals are in order and do not overlap.
+    The intervals must be in order and not overlap.
     """
     edges = [start + (end - start) * place // number for place in range(number + 1)]
     parts: list[Shares] = [defaultdict(float) for _ in range(number)]
@@ -63,7 +60,7 @@ _HEADS = {
 
 
 def table(traces: Sequence[Trace]) -> list[list[str]]:
-    """The headings, then a line for each row of threads of each model, in percent of the recording."""
+    """The headings, then a line for each row of threads of each model: percent of the recording in each state."""
     lines = [(trace, row, _shares(trace, row)) for trace in traces for row in rows(trace)[0] if not row.user]
     present = [state for state in _HEADS if any(_percent(found.get(state, 0.0)) for _, _, found in lines)]
     heads = ["model", "thread", *(_HEADS[state] for state in present), _IDLE]
@@ -80,7 +77,7 @@ def _shares(trace: Trace, row: PictureRow) -> Shares:
 
 
 def _percent(share: float) -> str:
-    """A share in percent; "" for less than half a thousandth."""
+    """A share as text in percent; "" below 0.05 %."""
     return f"{share * 100:.1f} %" if share >= 0.0005 else ""
 
 

@@ -1,11 +1,11 @@
-"""From records of the kernel to what each thread did when: the state machine behind the picture. Pure functions.
+"""Makes the timeline of each thread from records of the kernel and samples, by a state machine. Pure functions.
 
-A recorder writes four kinds of record and samples (`septet.lab.threads.states`). Times are nanoseconds of
+A recorder yields four kinds of records, and samples (`septet.lab.threads.states`). Times are nanoseconds of
 CLOCK_MONOTONIC, `pid` is the process (the thread group of the kernel) and `tid` the thread.
 
-A thread's line is a sequence of intervals without gaps. A record ends one interval and says what the next one is; what
-was before the first record follows from it: a thread that is switched out was running. Where two records contradict
-each other one between them was lost, and the time between is UNKNOWN rather than guessed.
+A thread's lane is a sequence of intervals without gaps. A record ends one interval and sets the state of the next. The
+state before the first record follows from it: a thread that is switched out was running. Where two records contradict
+each other, one between them was lost, and the time between is UNKNOWN.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class SwitchedIn(NamedTuple):
 
 
 class SwitchedOut(NamedTuple):
-    """The thread lost its CPU: `preempted` while it could have gone on, else because it waits, in `call` if known."""
+    """The thread lost its CPU. If `preempted`, it could have gone on; else it waits, in the system call `call`.
+
+    `call` is None when it is not known.
+    """
 
     time: int
     pid: int
@@ -39,7 +42,7 @@ class SwitchedOut(NamedTuple):
 
 
 class Born(NamedTuple):
-    """A thread began: the first one of a process if `tid` is `pid`."""
+    """A thread was started; it is the first of its process if `tid` equals `pid`."""
 
     time: int
     pid: int
@@ -56,7 +59,7 @@ Record = SwitchedIn | SwitchedOut | Born | Died
 
 
 Why = Callable[[int, Call], State | None]
-"""Returns what a thread of this process waits for in this call, None if that is not known."""
+"""(pid, call) to what a thread that is blocked in the call waits for; None when it is not known."""
 
 
 @dataclass(slots=True)
@@ -72,7 +75,7 @@ class Lane:
         return sum(each.end - each.start for each in self.intervals if each.state in states)
 
     def between(self, start: int, end: int) -> list[Interval]:
-        """The intervals within a time, cut off at its ends."""
+        """The intervals from `start` to `end`, cut off at these instants."""
         first = max(0, bisect_left(self.intervals, start, key=attrgetter("start")) - 1)
         found = []
         for each in self.intervals[first:]:
@@ -84,7 +87,7 @@ class Lane:
 
 
 class _Machine:
-    """The state machine of one thread. A blocked thread is OTHER until `explain` finds the reason."""
+    """The state machine of one thread. It gives a blocked thread the state OTHER, which `explain` replaces."""
 
     def __init__(self, pid: int, tid: int, since: int) -> None:
         self.lane = Lane(pid, tid)
@@ -138,10 +141,10 @@ def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
 
 
 def explain(lane: Lane, samples: list[Sample], why: Why) -> Lane:
-    """Replace OTHER by the reason: by the call, else by samples of that time.
+    """Replace the state OTHER by what the thread waits for: by `why` of its call, else by samples in the interval.
 
-    `samples` are those of this thread, in order of time. A sample that finds the thread ready to run before the kernel
-    has given it a CPU shows that it has been woken: from there on it is RUNNABLE.
+    `samples` are those of this thread, in order of time. A sample that finds the thread ready to run, before the kernel
+    has given it a CPU, shows that it has been woken: from then on it is RUNNABLE.
     """
     times = [sample.time for sample in samples]
     explained = []
@@ -166,7 +169,7 @@ def _explained(interval: Interval, seen: list[Sample], told: State | None) -> li
 
 
 def from_samples(samples: list[Sample], start: int, end: int) -> Lane:
-    """The lane of a thread of which only samples are known: each stands for the time around it.
+    """Make the lane of a thread from samples alone: each stands for the time halfway to its neighbours.
 
     `samples` are those of one thread, in order, and not empty. States shorter than the time between samples are missed.
     """

@@ -1,4 +1,4 @@
-"""Traces one model: start the server and the users, record for a moment, and join what was recorded by each."""
+"""Traces one model: starts the server and the users, records the threads, and joins the records of all three."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
 _VISITORS_GRACE_S = 15.0
 _LIMIT_S = 90.0
-"""For all of one model, beyond the time that is to be recorded."""
+"""Longest time for one model, in addition to its warm-up and the time that is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class TracePlan:
-    """What to trace."""
+    """The parameters of a trace."""
 
     app: str | None = None
     """None: the guestbook, as WSGI or ASGI by the model."""
@@ -49,7 +49,7 @@ class TracePlan:
     store: str | None = None
     """The store of the guestbook; None: a new file, unless the environment names one."""
     cpus: tuple[int, ...] = ()
-    """The CPUs of the server; none: all."""
+    """The CPUs that the server is bound to; empty: all."""
 
     def app_for(self, model: str) -> str:
         return self.app or (ASYNCHRONOUS_GUESTBOOK if model in LOOPS else GUESTBOOK)
@@ -60,7 +60,7 @@ class TracePlan:
         return [*words, "--bind", f"127.0.0.1:{port}", "--span-log", str(span_log), *self.serve_options]
 
     def visitors(self, port: int) -> list[str]:
-        """The command that starts the users."""
+        """The command that starts the process of the users."""
         url = f"http://127.0.0.1:{port}{self.path}"
         words = [sys.executable, "-m", "septet.lab.trace.visitors", url, "--users", str(self.users)]
         words += ["--think", f"{self.think_s:g}"]
@@ -81,8 +81,9 @@ class Trace:
 def trace(
     plan: TracePlan, model: str, tell: Callable[[str], None] = lambda line: None, limit_s: float = _LIMIT_S
 ) -> Trace:
-    """Record one model; `tell` gets lines of progress. Raises Failed, at the latest when it takes `limit_s` longer
-    than planned; no process is left.
+    """Record one model; `tell` is called with lines of progress.
+
+    Raises Failed when it cannot be traced, or takes `limit_s` seconds longer than planned. No process is left.
     """
     limit_s += plan.warmup_s + plan.duration_s
     with time_limit(limit_s, f"it was not traced within {limit_s:.0f} s; fewer --users may help"):
@@ -103,7 +104,7 @@ def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
                     tell(f"{model}: {plan.warmup_s:g} s of warm-up, then {plan.duration_s:g} s recorded")
                     time.sleep(plan.warmup_s)
                     recording = recorder.record(plan.duration_s)
-                    visits = _told(visitors)
+                    visits = _stop_visitors(visitors)
                 server.check_alive()
             server.stop()
             first_pid = server.session
@@ -117,7 +118,7 @@ def _trace(plan: TracePlan, model: str, tell: Callable[[str], None]) -> Trace:
 
 
 def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
-    """The environment of the server: a new store for the guestbook, unless the user named one."""
+    """Variables to add for the server: a new store for the guestbook in `scratch`, unless the user named one."""
     if plan.store is not None:
         return {STORE: plan.store}
     if (plan.app is not None and not plan.app.startswith(_GUESTBOOKS)) or STORE in os.environ:
@@ -127,7 +128,7 @@ def _environment(plan: TracePlan, scratch: Path) -> dict[str, str]:
 
 @contextmanager
 def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The process of the users, once each has sent a request."""
+    """Start the process of the users, and yield it once each has sent a request. Raises Failed."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
@@ -139,8 +140,8 @@ def _visitors(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _told(visitors: subprocess.Popen[str]) -> list[Visit]:
-    """The visits that the users recorded. The end of their standard input tells them to stop."""
+def _stop_visitors(visitors: subprocess.Popen[str]) -> list[Visit]:
+    """Make the users stop, by the end of their standard input, and return their visits. Raises Failed."""
     try:
         said, complaints = visitors.communicate(timeout=_VISITORS_GRACE_S)
     except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
-"""A few users for a trace, who pause between two requests and record when they sent it and were answered.
+"""A few users for a trace, who pause between two requests, and record when each was sent and answered.
 
-The load generator sends as fast as it can and counts; here the exact times matter, so that a request can be drawn from
-the user's side too. It is a process of its own: `python -m septet.lab.trace.visitors URL ...` prints "here" when each
+The load generator keeps counts alone; a trace needs the times of each request, to draw it from the user's side as
+well. This is a process of its own: `python -m septet.lab.trace.visitors URL ...` prints "here" when each
 user has sent a request, goes on until its standard input ends, and then prints one JSON list of
 [user, local port, asked, answered, status], in nanoseconds of CLOCK_MONOTONIC; status 0 is no answer.
 """
@@ -78,7 +78,7 @@ class Visitor:
 
 
 def _ask(connection: http.client.HTTPConnection, path: str, close: bool) -> tuple[int, int]:
-    """The local port and the status; 0 is no answer."""
+    """Send a request; returns the local port and the status, or 0 as the status when there was no answer."""
     for _ in range(2):
         port, kept = 0, connection.sock is not None
         try:

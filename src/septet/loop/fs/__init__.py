@@ -8,9 +8,9 @@
     async with fs.watch(directory) as changes:
         async for change in changes: ...
 
-What the kernel has in its caches is read at once, in the loop's thread. Everything else is done by the kernel through
+Data in the kernel's caches is read at once, in the loop's thread. Everything else is done by the kernel through
 the ring of a `UringLoop`, and by threads of the executor on every other loop, asyncio's own included. Calls and results
-are the same on all loops. Errors are OSErrors as of `os`, with the path.
+are the same on all loops. Errors are the OSErrors that the functions of `os` raise, with the path.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def _files() -> FileBackend:
 
 
 def _backend(loop: asyncio.AbstractEventLoop) -> FileBackend:
-    """The backend for what the caches do not have."""
+    """The backend for operations that cannot be done from the kernel's caches."""
     ring = getattr(loop, "ring", None)
     return ThreadFiles() if ring is None else RingFiles(ring)
 
@@ -57,7 +57,8 @@ async def read_bytes(path: StrPath) -> bytes:
     """The contents of a file. Not atomic: a concurrent write may be seen in part.
 
     Raises:
-        io.UnsupportedOperation: it is a pipe, a socket or a terminal.
+        OSError: as open() and read().
+        io.UnsupportedOperation: `path` is a pipe, a socket or a terminal.
     """
     return await _files().read_whole(path)
 
@@ -75,12 +76,13 @@ async def open(path: StrPath, mode: str = "rb", *, permissions: int = 0o666) -> 
     """Open a file for reading or writing bytes.
 
     Args:
-        mode: as of the built-in open(): rb, r+b, wb, w+b, ab, a+b, xb or x+b.
-        permissions: of a file that is created, less the process's umask.
+        mode: a binary mode of the built-in open(): rb, r+b, wb, w+b, ab, a+b, xb or x+b.
+        permissions: those of a file that is created, less the process's umask.
 
     Raises:
+        OSError: as os.open().
         ValueError: there is no such mode.
-        io.UnsupportedOperation: it is a pipe or a terminal; use the loop's connect_read_pipe().
+        io.UnsupportedOperation: `path` is a pipe or a terminal; use the loop's connect_read_pipe().
     """
     flags = flags_of(mode)
     files = _files()
@@ -95,5 +97,5 @@ async def listdir(path: StrPath = ".") -> list[str]:
 
 
 def watch(path: StrPath) -> Watch:
-    """Changes of a file, or of a directory and the files in it; see `Watch`."""
+    """Watch a file, or a directory and the files in it, for changes; see `Watch`."""
     return Watch(path)

@@ -9,14 +9,14 @@ from typing import Protocol
 StrPath = str | os.PathLike[str]
 
 FIRST_READ = 64 * 1024
-"""Bytes to read from a file of unknown size: enough for most files, whose size need not be asked for then."""
+"""Bytes of the first read of a file: enough for all of most files, so that fstat(2) need not be called first."""
 
 
 def encoded(path: StrPath) -> bytes:
-    """The path as bytes for the kernel.
+    """Encode a path as bytes for the kernel.
 
     Raises:
-        ValueError: it contains a null byte, where the kernel would end it.
+        ValueError: it contains a null byte, at which the kernel would cut it off.
     """
     name = os.fsencode(path)
     if b"\0" in name:
@@ -28,7 +28,7 @@ def position(fd: int, path: StrPath) -> int:
     """The position of an open file, in bytes.
 
     Raises:
-        io.UnsupportedOperation: it is a pipe, a socket or a terminal, which has no position.
+        io.UnsupportedOperation: `fd` is a pipe, a socket or a terminal, which has no position.
     """
     try:
         return os.lseek(fd, 0, os.SEEK_CUR)
@@ -37,17 +37,16 @@ def position(fd: int, path: StrPath) -> int:
 
 
 def refuse_directory(fd: int, path: StrPath) -> None:
-    """open(2) accepts a directory, and the error of read(2) would lack the path.
+    """Raise IsADirectoryError, with the path, if `fd` is a directory.
 
-    Raises:
-        IsADirectoryError: it is one.
+    open(2) accepts a directory, and the error of read(2) would lack the path.
     """
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
 
 
 class FileBackend(Protocol):
-    """All methods raise OSError, with the path if they take one."""
+    """The operations of a file backend. All methods raise OSError, with the path if they take one."""
 
     async def open(self, path: StrPath, flags: int, permissions: int) -> int:
         """Return a descriptor. If the caller is cancelled before, the descriptor is closed."""
@@ -59,13 +58,13 @@ class FileBackend(Protocol):
         """As os.stat()."""
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
-        """At most `size` bytes from `offset` on; fewer at the end of the file or after a signal."""
+        """Read at most `size` bytes from `offset` on; fewer at the end of the file or after a signal."""
 
     async def read_whole(self, path: StrPath) -> bytes:
-        """Open, read to the end and close. io.UnsupportedOperation for pipes, sockets and terminals."""
+        """Open a file, read it to its end, and close it. io.UnsupportedOperation for pipes, sockets and terminals."""
 
     async def write(self, fd: int, data: bytes, offset: int) -> int:
-        """Return the number of bytes written, at least one."""
+        """Write `data` at `offset`; returns the number of bytes written, at least one, perhaps fewer than all."""
 
     async def fsync(self, fd: int, data_only: bool) -> None:
         """As os.fsync() or os.fdatasync()."""

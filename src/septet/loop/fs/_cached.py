@@ -1,4 +1,4 @@
-"""What the kernel has in its caches is read at once, in the loop's thread, because that cannot block.
+"""Reads files from the kernel's caches at once, in the loop's thread, because that cannot block.
 
 openat2(2) with RESOLVE_CACHED (Linux 5.12) opens only what the cache of names has, preadv2(2) with RWF_NOWAIT reads
 only what the page cache has; both fail where they would have to wait. io_uring tries the same before it uses a kernel
@@ -14,8 +14,8 @@ from septet.loop.fs._backend import FIRST_READ, FileBackend, StrPath, encoded, p
 from septet.pollers._uring_abi import OPEN_HOW
 
 ANSWERS_PER_YIELD = 64
-"""After so many answers from the caches, other tasks get a turn. Otherwise a task that reads a thousand cached files
-would keep all of them waiting."""
+"""After this many operations done from the caches, other tasks get a turn. Otherwise a task that reads a thousand
+cached files would keep them waiting."""
 
 READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 
@@ -39,7 +39,10 @@ class CachedOpener:
         self._how_at = ctypes.c_void_p(ctypes.addressof(self._how))
 
     def open(self, path: bytes) -> int:
-        """The descriptor, or -1 for every error; the other backend then raises it. `path` must have no null byte."""
+        """Open `path`; returns the descriptor, or -1 for every error, also if it would block.
+
+        The caller then uses the other backend, which raises the error. `path` must not contain a null byte.
+        """
         fd: int = _syscall(_SYS_OPENAT2, _AT_FDCWD, path, self._how_at, _HOW_SIZE)
         return fd
 
@@ -51,7 +54,7 @@ _link_opener = CachedOpener(os.O_PATH | os.O_NOFOLLOW)
 
 
 class CachedFiles:
-    """Tries the caches first, then another backend. One for each loop."""
+    """The file backend of every loop: tries the caches first, then the loop's other backend."""
 
     def __init__(self, backend: FileBackend) -> None:
         self._backend = backend
@@ -59,7 +62,7 @@ class CachedFiles:
         self._answers = 0
 
     def _must_yield(self) -> bool:
-        """Count an answer; True for every ANSWERS_PER_YIELD-th."""
+        """Count an operation; True for every ANSWERS_PER_YIELD-th, before which the caller must yield to the loop."""
         self._answers += 1
         return not self._answers % ANSWERS_PER_YIELD
 

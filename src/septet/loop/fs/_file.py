@@ -10,7 +10,7 @@ from typing import Self
 from septet.loop.fs._backend import FileBackend, StrPath, position
 
 CHUNK = 256 * 1024
-"""Bytes per read at the end of a file that is longer than fstat(2) says."""
+"""Bytes per read beyond the size that fstat(2) gives: files in /proc have none, others may have grown."""
 
 _FLAGS = {
     "r": os.O_RDONLY,
@@ -105,7 +105,7 @@ class File:
         await self._files.fsync(self._open(), data_only)
 
     def stat(self) -> os.stat_result:
-        """The result of os.fstat(), which never waits for the disk."""
+        """The result of os.fstat(), which does not wait for the disk."""
         return os.fstat(self._open())
 
     async def close(self) -> None:

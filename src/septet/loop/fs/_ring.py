@@ -91,7 +91,7 @@ class RingFiles:
 
 
 def _useful_size(fd: int, size: int, offset: int) -> int:
-    """The size of buffer to allocate: no more than the file has left, because allocating fills it with zeros."""
+    """The size of the buffer to allocate: about what the file has left, because allocating fills it with zeros."""
     status = os.fstat(fd)
     if S_ISREG(status.st_mode):
         size = min(size, max(status.st_size - offset, FIRST_READ))
@@ -109,7 +109,7 @@ class _Operation:
         self.future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def completed(self, res: int, flags: int, data: bytes) -> None:
-        """Called by the ring."""
+        """Called by the ring when the operation is complete: sets the future's result, or its OSError."""
         if self.future.cancelled():
             if self._gives_fd and res >= 0:
                 os.close(res)  # opened after the task was cancelled
@@ -119,7 +119,7 @@ class _Operation:
             self.future.set_exception(OSError(-res, os.strerror(-res), self._path))
 
     def abandon(self) -> None:
-        """The task was cancelled. If the completion came just before, close the descriptor that it brought."""
+        """Called when the task is cancelled. If the operation has just opened a descriptor, close that."""
         future = self.future
         if self._gives_fd and future.done() and not future.cancelled() and future.exception() is None:
             os.close(future.result())

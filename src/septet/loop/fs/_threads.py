@@ -1,4 +1,5 @@
-"""The file backend of all other loops: threads of the loop's executor. A whole file is read in one call, not four."""
+"""The file backend of loops without a ring: threads of the loop's executor. A whole file is read by one call of a
+thread, not by four."""
 
 import asyncio
 import os
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 
 class ThreadFiles:
-    """One for each loop. A thread cannot be stopped: after a cancellation it finishes its call alone."""
+    """The files of one loop. A thread cannot be stopped: if its task is cancelled, it still finishes its call."""
 
     def __init__(self) -> None:
         self._locks: dict[int, _DescriptorLock] = {}
@@ -79,7 +80,7 @@ def _in_thread(call: Callable[..., T], *args: object) -> "asyncio.Future[T]":
 
 
 def _open(path: StrPath, flags: int, permissions: int) -> int:
-    """os.open(), but without waiting for the other end of a pipe, from which nothing could free the thread."""
+    """Call os.open(), but do not wait for the other end of a pipe: the thread could wait for ever."""
     try:
         fd = os.open(path, flags | os.O_NONBLOCK, permissions)
     except BlockingIOError:

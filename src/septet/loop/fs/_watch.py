@@ -1,6 +1,6 @@
-"""Changes of files: inotify(7), whose descriptor is readable when something has happened, so any loop can wait for it.
+"""Watches files for changes by inotify(7), whose descriptor is readable after a change, so that any loop can wait.
 
-The C library has wrappers for its three system calls and Python does not; hence `ctypes`.
+Python has no wrappers for its system calls, but the C library does; hence `ctypes`.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Change:
-    """One event."""
+    """One change of a file or directory."""
 
     kind: str
-    """What happened, one of the values of `KINDS`."""
+    """The kind of the change, one of the values of `KINDS`."""
     path: str
-    """The file or directory, as the watched path joined with the name."""
+    """The file or directory: the watched path, or that joined with a name in it."""
 
 
 class Watch:

@@ -1,0 +1,57 @@
+"""`septet bench` that ends early: interrupted, or when its time is up; what is finished is kept."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from septet.lab import results
+from support.commands import PATIENCE_S, septet, serving
+from support.results_pages import undocumented
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(300)  # pictures are drawn
+
+
+def test_bench_for_a_time(tmp_path: Path, app: str) -> None:
+    """Every cell is visited, and the last words say what the report says."""
+    words = ["--models", "epoll,threaded", "--users", "2", "--duration", "0.2", "--warmup", "0", "--warmup-max", "0"]
+    result = septet("bench", app, *words, "--for", "0.001m", "--out", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    recorded = results.read(tmp_path / "out" / "results.json")
+    assert recorded["ended"] == "time"
+    assert recorded["experiment"]["for_s"] == 0.06
+    assert len(recorded["runs"]) == 2
+    assert not undocumented(recorded)
+    said = "Time was up with 1 of 1 pairs of neighbours open; a longer --for may decide them."
+    assert said in result.stdout
+    assert said in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_bench_interrupted_keeps_what_is_finished(tmp_path: Path, app: str, number: signal.Signals) -> None:
+    words = ["--models", "epoll", "--users", "1,2,3", "--repeats", "1", "--duration", "2", "--warmup-max", "0"]
+    words += ["--out", "out"]
+    path = tmp_path / "out" / "results.json"
+    with subprocess.Popen(
+        [sys.executable, "-m", "septet", "bench", app, *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: path.exists() and '"model"' in path.read_text(), "one cell is finished")
+        wait_until(lambda: serving(app), "the next server has started")
+        process.send_signal(number)
+        output, complaints = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert complaints.splitlines()[-1] == "septet: interrupted"
+    assert "out/requests-per-second.png" in output
+    recorded = json.loads(path.read_text())
+    assert recorded["finished"] is None
+    assert [run["users"] for run in recorded["runs"]] == [1]
+    assert "to go on: septet bench --resume out" in output
+    assert not serving(app)

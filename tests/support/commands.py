@@ -1,0 +1,34 @@
+"""`septet COMMAND` as a user runs it in a shell: the command to its end, and whether a server of its runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PATIENCE_S = 280.0
+"""For a command that draws pictures: they take 4 s of CPU time, and minutes where twenty others want the CPU. A test
+that draws them needs `pytest.mark.timeout(300)`."""
+
+
+def septet(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "septet", *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+
+
+def serving(app: str) -> bool:
+    """Whether a `septet serve` of this application runs."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "serve" in words and app in words:
+            return True
+    return False
+
+
+def first_words(output: str) -> list[str]:
+    """The first words of the lines of the tables; above them is a sentence on a machine with other things to do."""
+    words = [line.split()[0] if line else "" for line in output.splitlines()]
+    return words[words.index("requests/s") :]
