@@ -135,7 +135,8 @@ class AsgiThread:
             self._thread.join()
             self._close_wakeup_descriptor()
             raise result
-        if self._stop.ordered:
+        # A child that was forked for a client serves that client, also if the order came while it started.
+        if self._stop.ordered and self._lifespan is not None:
             self.post(self._abandon)
             self._thread.join(ABANDON_S)
             return False
@@ -239,7 +240,7 @@ class AsgiThread:
 
     def _parent_ordered(self, descriptor: int, mask: int) -> None:
         self._loop.unwatch(descriptor)
-        self._stop.order()
+        self._stop.check_parent()
 
     def _run_calls(self, mask: int) -> None:
         """Make the calls that were posted. (The flag is cleared first, so that later calls wake this thread again.)"""
