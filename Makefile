@@ -10,10 +10,10 @@ FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
 DRILL_SECONDS ?= 60
 SIEGE_ARGS ?=
-BENCH_ARGS ?= --users 20,100,1000 --for 4m
+BENCH_ARGS ?= --profile two-pages --for 4m
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz drill bench bench-peers bench-loops loop-suites apps soak siege docs format clean
+.PHONY: help test check fuzz drill bench bench-peers bench-loops loop-suites apps autobahn soak siege docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -35,7 +35,7 @@ drill: $(READY)  ## Orders under load, every model: reload, upgrade, kill; half 
 	@failed=0; for order in reload upgrade kill; do echo "$$order:"; \
 		$(BIN)/septet bench hello --drill $$order --for $(DRILL_SECONDS)s --rate 2000 || failed=1; done; exit $$failed
 
-bench: $(READY)  ## The guestbook under every model: results, chart, table (less than five minutes)
+bench: $(READY)  ## A page that computes and one that waits under every model: report, table (five minutes)
 	$(BIN)/septet bench $(BENCH_ARGS)
 
 bench-peers:  ## Septet beside other servers, in an environment of its own (about an hour)
@@ -49,6 +49,9 @@ loop-suites:  ## The tests of uvloop, anyio and aiohttp on every loop (a quarter
 
 apps:  ## Django, Flask, FastAPI and other real applications under every model, beside gunicorn and uvicorn (a quarter of an hour)
 	$(PYTHON) tests/real_apps/run.py $(APPS_ARGS)
+
+autobahn: $(READY)  ## All of Autobahn's cases for WebSocket, under four models (some minutes for each)
+	cd tests && ../$(BIN)/python -m support.autobahn epoll io_uring threaded preforked
 
 soak: $(READY)  ## Ten minutes of bad guests on each loop; nothing may be left (SOAK_SECONDS=600)
 	@for loop in poll epoll io_uring; do \

@@ -36,7 +36,8 @@ NUMBER = "a number, a flag or an instant, which refers to nothing"
 EMPTIED = "holds requests or connections in flight, and each takes itself out at its end"
 
 SESSION = {
-    CONNECTION: "_rules client server http exchange delivery _peer_unnamed",
+    CONNECTION: "_rules client server http exchange delivery tls _peer_unnamed",
+    "set when the exchange becomes a WebSocket, with which the connection ends": "tunnel",
     NUMBER: "since lost ended _discarded _draining",
     NEW: "phase output file later body observer_state request _fault _pace _admitted",
 }
@@ -70,6 +71,7 @@ KEPT: dict[type, dict[str, str]] = {
     _ClientWait: {
         CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
         NUMBER: "_deferred_s _mask _half_closed_at _drains",
+        "changed when the time for a request is up, after which the connection ends": "__class__",
     },
     Acceptor: {
         SERVER: "stop metrics service _exhaustion _waiting_threads _listeners _poller _deferred_s watched_listeners "
@@ -79,7 +81,7 @@ KEPT: dict[type, dict[str, str]] = {
     Waker: {SERVER: "lock poller __weakref__", NUMBER: "_descriptor _is_waiting"},
     AsgiThread: {
         SERVER: "_stop _graceful_timeout _lifespan _startup_result _starting _thread _loop _starter _wakeup_descriptor "
-        "_cut_timer",
+        "_cut_timer _monitor",
         NUMBER: "_wakeup_pending _all_clients_done _is_serving _ended",
         EMPTIED: "_calls _exchanges _tasks",
     },
@@ -93,8 +95,8 @@ KEPT: dict[type, dict[str, str]] = {
         "None again when `answer` returns": "item request",
     },
     Leaders: {
-        SERVER: "order _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader _loop_ended "
-        "_watcher",
+        SERVER: "order capacity _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader "
+        "_loop_ended _watcher",
         NUMBER: "_busy_followers _idle_followers _threads promoting ended _failures",
         EMPTIED: "_due _jobs",
         "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",

@@ -34,11 +34,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "http": frozenset({"exchange", "protocol"}),
     "proxies": frozenset({"exchange", "http"}),
     "rules": frozenset({"exchange", "http"}),
-    "session": frozenset({"exchange", "protocol", "rules", "http", "proxies"}),
+    "websocket": frozenset({"exchange"}),
+    "session": frozenset({"exchange", "protocol", "rules", "http", "proxies", "websocket"}),
     "pollers": frozenset(),
     "loop": frozenset({"pollers"}),
-    "apps": frozenset({"exchange", "http"}),
+    "apps": frozenset({"exchange", "http", "websocket"}),
     "net": frozenset(),
+    "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "log_format", "net", "proxies"}),
     "metrics": frozenset({"exchange", "protocol", "rules"}),
@@ -52,7 +54,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "observers": frozenset({"protocol", "rules"}),
     "service": frozenset(
         {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
-        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans"}
+        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans", "websocket"}
     ),
     "console": frozenset(
         {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}
@@ -98,7 +100,15 @@ PURE = frozenset(
 
 
 #: What single modules of these layers may import besides: `ssl.MemoryBIO` is memory.
-PURE_IN = {"session/tls.py": frozenset({"ssl"})}
+PURE_IN = {
+    "session/tls.py": frozenset({"ssl"}),
+    "session/_tls_info.py": frozenset({"ssl"}),
+    "session/_tls_output.py": frozenset({"ssl"}),
+    "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
+    "websocket/deflate.py": frozenset({"zlib"}),
+    "websocket/frames.py": frozenset({"codecs", "struct"}),
+    "websocket/tunnel.py": frozenset({"logging"}),  # the library asks for a logger
+}
 
 
 class Import(NamedTuple):
@@ -244,7 +254,29 @@ def test_nobody_imports_the_top() -> None:
 def test_one_birthplace_of_connections() -> None:
     """Which protocol a client speaks is decided in one place; carriers know `ServerProtocol` and no more."""
     importers = {module_of(found.path) for found in all_imports() if found.module == "septet.session.http1"}
-    assert importers == {"septet.service", "septet.session.observed"}
+    assert importers == {
+        "septet.service",
+        "septet.session.observed",
+        "septet.session.websocket",  # what a session becomes
+    }
+
+
+def test_the_library_of_websocket_is_optional() -> None:
+    """Nothing that a server without it imports may import it."""
+    importers = {module_of(found.path) for found in all_imports() if found.module.startswith("websockets")}
+    assert importers == {
+        "septet.service",  # its version alone
+        "septet.websocket.deflate",
+        "septet.websocket.frames",
+        "septet.websocket.tunnel",
+    }
+    behind = {"septet.session.websocket", *importers} - {"septet.service"}
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if found.module in behind and module_of(found.path) not in behind | {"septet.service"}
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_applications_know_http_by_its_heads_and_cache() -> None:
@@ -261,13 +293,16 @@ def _pure(path: Path) -> frozenset[str]:
     return PURE | PURE_IN.get(str(path.relative_to(PACKAGE)), frozenset())
 
 
-@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "rules", "session"])
+@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "rules", "session", "websocket"])
 def test_protocol_does_no_input_or_output(name: str) -> None:
     """Neither sockets nor files nor clocks: bytes and instants are arguments."""
     wrong = [
         str(found)
         for found in all_imports()
-        if layer_of(found.path) == name and layer(found.module) is None and found.module not in _pure(found.path)
+        if layer_of(found.path) == name
+        and layer(found.module) is None
+        and found.module not in _pure(found.path)
+        and not (name == "websocket" and found.module.startswith("websockets."))
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -121,3 +121,6 @@ septet.add_command(LateCommand("compare", "septet.lab.compare.command", "Compare
 septet.add_command(LateCommand("status", "septet.console.commands", "Say how busy a running server is."))
 septet.add_command(LateCommand("top", "septet.console.commands", "Show that again and again."))
 septet.add_command(LateCommand("control", "septet.console.commands", "Give a running server an order."))
+septet.add_command(
+    LateCommand("certificate", "septet.certificate", "Make a certificate for development, signed by itself.")
+)

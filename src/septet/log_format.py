@@ -233,11 +233,19 @@ def formatter(text: str) -> Callable[[Entry], str]:
     if text == JSON:
         return _json
     pieces = _compile(PRESETS.get(text, text))
+    if text == "common":
+        pieces = [*pieces, _over_tls]
 
     def line(entry: Entry) -> str:
         return "".join([piece if type(piece) is str else _text(piece(entry)) for piece in pieces])  # type: ignore[operator]
 
     return line
+
+
+def _over_tls(entry: Entry) -> Value:
+    """Version and cipher, after a blank; empty without TLS."""
+    tls = getattr(entry.exchange, "tls", None)
+    return f" {tls.version} {tls.cipher}" if tls is not None else ""
 
 
 def _text(value: Value) -> str:

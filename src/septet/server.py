@@ -20,7 +20,8 @@ from septet.console.overseer import Console, count_generation
 from septet.errors import Failed, SeptetError, UsageError
 from septet.logs import configure
 from septet.metrics.monitor import Monitor
-from septet.net.address import parse_address
+from septet.net.address import parse_address, speaks_tls
+from septet.net.certificates import Certificates
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
 from septet.processes import upgrade
@@ -33,7 +34,7 @@ from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
-from septet.service import Service, load_site, recycling_of
+from septet.service import Service, load_site, recycling_of, tls_options
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
@@ -86,10 +87,12 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
     """
     config = prepared(config)
     forked.mark_as_server()
+    certificates = Certificates(tls_options(config)) if config.tls_certificate else None
     site = load_site(config, application)
     _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
-        listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
+        addresses = [parse_address(text) for text in config.bind]
+        listeners = open_listeners(addresses, config.backlog, certificates)
         for listener in listeners:
             stack.callback(listener.close)
         stack.push(_exit_if_forked_by_application)
@@ -122,12 +125,13 @@ def restore_inherited_signals() -> None:
 
 def _with_absolute_paths(config: Config) -> Config:
     """To be called before the application is loaded, because that may change the working directory."""
-    logs = {
-        name: os.path.abspath(path) for name in ("access_log", "span_log", "control") if (path := getattr(config, name))
-    }
+    one = ("access_log", "span_log", "control", "tls_client_ca", "tls_crl")
+    several = ("tls_certificate", "tls_key", "tls_key_password_file")
+    files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
+    files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
     if config.access_log in ("-", "logger"):
-        del logs["access_log"]
-    return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)
+        del files["access_log"]
+    return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
 
 
 def _absolute(bind: str) -> str:
@@ -259,21 +263,27 @@ class SupervisedServer:
         listeners = self._listeners.open(config.bind, config.backlog)
         problem = self._problem
         monitor = self._console.monitor if self._console is not None else None
+        certificates = Certificates(tls_options(config)) if config.tls_certificate else None
         return Plan(
-            run=partial(_serve_generation, config, listeners, problem, monitor),
-            instead=partial(_serve_problem, config, listeners, problem, monitor) if config.reload else None,
+            run=partial(_serve_generation, config, listeners, certificates, problem, monitor),
+            instead=partial(_serve_problem, config, listeners, certificates, problem, monitor)
+            if config.reload
+            else None,
             failed=lambda text: problem.write(text) if text else problem.clear(),
-            began=partial(self._began, config, listeners),
+            began=partial(self._began, config, listeners, certificates),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
             recycling=Recycling() if _has_workers(config) else recycling_of(config),
         )
 
-    def _began(self, config: Config, listeners: tuple[Listener, ...], workers: int) -> None:
+    def _began(
+        self, config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None, workers: int
+    ) -> None:
         try:
             configure(config.log_level, config.log_format, config.log_config)
         except UsageError as error:  # the file has changed since the generation has read it
             log.error("%s", error)
+        _speak_tls(config, listeners, certificates)
         self._listeners.close_others(listeners)
         if self._console is not None:
             self._console.began(config, listeners)
@@ -298,17 +308,31 @@ def _watched(config: Config) -> Watched | None:
     return Watched(tuple(map(os.path.abspath, config.reload_dir or (config.app_dir,))), config.reload_exclude)
 
 
+def _speak_tls(config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None) -> None:
+    """Have TLS spoken at those listeners where the configuration says so."""
+    addresses = [parse_address(text) for text in config.bind]
+    for listener, address in zip(listeners, addresses, strict=True):
+        spoken = certificates is not None and speaks_tls(address, addresses)
+        listener.certificates = certificates if spoken else None
+
+
 def _serve_problem(
-    config: Config, listeners: tuple[Listener, ...], problem: Problem, monitor: Monitor | None, report: Report
+    config: Config,
+    listeners: tuple[Listener, ...],
+    certificates: Certificates | None,
+    problem: Problem,
+    monitor: Monitor | None,
+    report: Report,
 ) -> int:
     """The life of a generation in whose place no code of the application has run yet: a page says why."""
     alone = replace(config, app=None, factory=False, interface="wsgi", span_log=None)
-    return _serve_generation(alone, listeners, problem, monitor, report, problem_page.alone(problem.read))
+    return _serve_generation(alone, listeners, certificates, problem, monitor, report, problem_page.alone(problem.read))
 
 
 def _serve_generation(
     config: Config,
     listeners: tuple[Listener, ...],
+    certificates: Certificates | None,
     problem: Problem,
     monitor: Monitor | None,
     report: Report,
@@ -319,6 +343,7 @@ def _serve_generation(
         count_generation(monitor, _has_workers(config), report.tell)
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)
     forked.mark_as_server()
+    _speak_tls(config, listeners, certificates)
     status = 0
     try:
         configure(config.log_level, config.log_format, config.log_config)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from socket import socket
 from tempfile import gettempdir
 from time import monotonic_ns
@@ -15,19 +16,21 @@ from septet import inventory
 from septet.access_log import AccessLog, LoggedAccess
 from septet.apps import problem_page
 from septet.apps.asgi import Asgi
-from septet.apps.loading import check_callable, interface, load
+from septet.apps.loading import check_callable, has_websocket_routes, interface, load
 from septet.apps.noted import NotedAsgi, NotedWsgi
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
-from septet.exchange import Fields
+from septet.errors import Failed
+from septet.exchange import Fields, Want
 from septet.http.incoming import Limits
 from septet.log_format import NOTED, fields_of, formatter
 from septet.metrics.lanes import TIMED_OUT
 from septet.metrics.monitor import Monitor
 from septet.metrics.observer import unread_ms
 from septet.metrics.table import Table
+from septet.net.certificates import Pair, TlsOptions
 from septet.net.listener import Listener
 from septet.observers import Beginnings, Observers
 from septet.processes.attendant import Attendant
@@ -42,9 +45,10 @@ from septet.protocol import ServerProtocol
 from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.request_id import RequestId
 from septet.proxies.trust import Trust
-from septet.rules import Admission, Observer, Rules, Timeouts
+from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
+from septet.session.tls import Tls
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
@@ -53,6 +57,9 @@ from septet.settings.size import parse_size
 from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
+
+LIBRARY_VERSION = 17
+"""Of `websockets`, as in the extra `websocket`."""
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
@@ -110,10 +117,14 @@ class Service:
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
+        observer = _observer(config, counted, monitor, watch)
+        rules = replace(
+            rules_of(config, metrics or admission), observer=observer, websocket=_websockets(config, site.asgi)
+        )
         return cls(
             listeners=listeners,
             site=site,
-            rules=replace(rules_of(config, metrics or admission), observer=_observer(config, counted, monitor, watch)),
+            rules=rules,
             request_watch=watch,
             stop=stop,
             ready=ready,
@@ -132,11 +143,18 @@ class Service:
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol of a client that was accepted. The one place where that is decided."""
+        certificates = listener.certificates
+        if certificates is None:
+            return self._session(listener, sock, address, "http")
+        certificates.renew_if_changed()
+        return Tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
+
+    def _session(self, listener: Listener, sock: socket, address: tuple[str, int] | None, scheme: str) -> Session:
         if self.notes:
-            return NotingSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
+            return NotingSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock), scheme)
         if self.monitor is not None and self.monitor.requests is not None:
-            return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock))
-        return Session(self.rules, address, listener.reached(sock))
+            return ObservedSession(self.rules, address, listener.reached(sock), partial(unread_ms, sock), scheme)
+        return Session(self.rules, address, listener.reached(sock), scheme)
 
     def for_worker(
         self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
@@ -202,7 +220,8 @@ def load_site(config: Config, application: Any = None, problem: Callable[[], str
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
         asgi = NotedAsgi if notes(config) else Asgi
-        return Site(asgi(application, extensions), tuple(directories))
+        why_no_websocket = _why_no_websocket(config, name, application)
+        return Site(asgi(application, extensions, why_no_websocket), tuple(directories))
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
@@ -217,6 +236,30 @@ def notes(config: Config) -> bool:
     return bool(config.request_timeout or config.server_timing or config.request_id or of_answers or logged & NOTED)
 
 
+def _why_no_websocket(config: Config, name: str, application: Any) -> str:
+    """Why an ASGI application is not offered WebSockets, in words; empty if it is. Raises Failed if the application has
+    routes for them, and the library is not installed."""
+    if config.ws == "none":
+        return "--ws is none"
+    lacking = _lacking_library()
+    if lacking and has_websocket_routes(application):
+        raise Failed(
+            f"APP {name!r} has routes for WebSockets, and {lacking}: pip install 'septet[websocket]', or give --ws none"
+        )
+    return f"{lacking} (pip install 'septet[websocket]')" if lacking else ""
+
+
+def _lacking_library() -> str:
+    """Why the library for WebSockets cannot be used, in words; empty if it can."""
+    if find_spec("websockets") is None:
+        return "the library websockets is not installed"
+    from websockets.version import version as found
+
+    if int(found.partition(".")[0]) < LIBRARY_VERSION:
+        return f"the library websockets is version {found}, but must be {LIBRARY_VERSION} or later"
+    return ""
+
+
 def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
 
@@ -225,6 +268,19 @@ def recycling_of(config: Config) -> Recycling:
     """When a process is replaced, as a configuration says."""
     memory = parse_size(config.max_worker_memory) if config.max_worker_memory else 0
     return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
+
+
+def tls_options(config: Config) -> TlsOptions:
+    """What a configuration that has certificates says of TLS."""
+    return TlsOptions(
+        pairs=Pair.of(config.tls_certificate, config.tls_key, config.tls_key_password_file),
+        client_ca=config.tls_client_ca,
+        client_auth=config.tls_client_auth,
+        crl=config.tls_crl,
+        min_version=config.tls_min_version,
+        ciphers=config.tls_ciphers,
+        watch=config.tls_watch,
+    )
 
 
 def rules_of(config: Config, admission: Admission | None) -> Rules:
@@ -243,6 +299,9 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
             header=config.header_timeout,
             body=config.body_timeout,
             write=config.write_timeout,
+            ping=config.ws_ping_interval,
+            pong=config.ws_ping_timeout,
+            handshake=config.tls_handshake_timeout,
             rate=config.min_rate,
         ),
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
@@ -279,6 +338,38 @@ def timing(exchange: Any) -> bytes:
     if not began or not called:
         return b"total;dur=%.3f" % ((now - began) / 1e6) if began else b"total"
     return b"queue;dur=%.3f, app;dur=%.3f" % ((called - began) / 1e6, (now - called) / 1e6)
+
+
+class WebSocketsOnDemand:
+    """Opens WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most applications
+    have none. Implements `rules.Upgrade`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._opener: Upgrade | None = None
+
+    def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
+        return self.load().open(session, subprotocol, fields)
+
+    def load(self) -> Upgrade:
+        if self._opener is None:
+            from septet.session.websocket import WebSockets
+            from septet.websocket.tunnel import TunnelOptions
+
+            config = self._config
+            self._opener = WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
+        return self._opener
+
+
+def _websockets(config: Config, asgi: Asgi | None) -> Upgrade | None:
+    """What opens WebSockets for an application; None if it has none. The library is imported now if it will be needed,
+    or if each client has a process of its own."""
+    if asgi is None or asgi.no_websocket:
+        return None
+    opener = WebSocketsOnDemand(config)
+    if config.model == "forking" or has_websocket_routes(asgi.application):
+        opener.load()
+    return opener
 
 
 def _observer(

@@ -54,7 +54,6 @@ class _ClientWait:
 
     def __init__(self, client: Client) -> None:
         acceptor, self._sock, self._session, self._deferred_s = client
-        self.sock = self._sock
         self._acceptor = acceptor
         self._client_poller = Poll()
         self._client_poller.add(self._sock.fileno(), READABLE)
@@ -73,6 +72,10 @@ class _ClientWait:
         """The order to drain has come: the client's next request is its last one here."""
         self._half_closed_at: float | None = None
         """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
+
+    @property
+    def sock(self) -> socket:
+        return self._sock
 
     # `exchange.Delivery`: what a WSGI application asks for, in this thread
 
@@ -265,7 +268,7 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
             want = waiting.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (acceptor.stop.check_parent() or acceptor.clients_starve()):
+            if want is RUN and (acceptor.stop.check_parent() or (acceptor.clients_starve() and not _upgrades(session))):
                 session.stop()  # its answer says that the connection ends with it
             want = drive(want, session, sock, dispatch)
     except Exception:
@@ -275,6 +278,11 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
             _end(sock, session)
         finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
             _end(sock, session)
+
+
+def _upgrades(session: ServerProtocol) -> bool:
+    """The client asks for a WebSocket, perhaps: to stop would end that as soon as it is open."""
+    return session.exchange.request.upgrade is not None
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:

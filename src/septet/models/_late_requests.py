@@ -60,7 +60,7 @@ class BlockedThread:
             return
         sock, begun = wait.sock, wait.abandon()
         exchange.time_out()
-        if begun or exchange.status:
+        if begun or exchange.status or exchange.tls is not None:  # what goes out is for the cipher to say
             exchange.lose()
             with suppress(OSError):
                 sock.shutdown(SHUT_RDWR)

@@ -58,6 +58,10 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
         service.endpoint.close_in_child()
     try:
         with asgi_in_child(service) as asgi_thread:
+            if asgi_thread is not None:
+                stop.on_order = asgi_thread.order  # WebSockets are closed; a request goes on to its end
+                if stop.ordered:  # while it started
+                    asgi_thread.order()
             watch_requests(replace(service, retire=lambda why: exit_now(1)), asgi_thread)
             serve(client, asgi_thread)
     except Failed as error:

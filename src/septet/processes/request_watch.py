@@ -32,6 +32,9 @@ MIN_LOOK_S = 0.05
 MAX_LOOK_S = 1.0
 
 
+SWITCHED = 101
+"""Status of an exchange that has become a WebSocket, which lasts as long as it is wanted."""
+
 ANSWERED = "its client is answered 504"
 CUT = "its client is cut off in the middle of the answer"
 
@@ -122,7 +125,7 @@ class RequestWatch:
             since_ns = self._since(exchange, began_ns)
             if since_ns and now_ns - since_ns >= self.timeout_s * 1e9:
                 self._begun.pop(exchange, None)
-                if not exchange.answered:
+                if not (exchange.answered or exchange.status == SWITCHED):
                     self._end(exchange, now_ns - since_ns)
         now = time.monotonic()
         for late in [late for late in self._late if now >= late.check_at]:

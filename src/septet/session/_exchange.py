@@ -7,7 +7,18 @@ from io import BytesIO
 from operator import attrgetter
 from typing import Any
 
-from septet.exchange import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead, Want
+from septet.exchange import (
+    ClientGone,
+    Delivery,
+    Fields,
+    FileRegion,
+    Part,
+    ProtocolError,
+    Request,
+    ResponseHead,
+    TlsInfo,
+    Want,
+)
 from septet.http.codec import CONTINUE, Http1Codec
 from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import CONTINUE_PENDING
@@ -31,6 +42,7 @@ class Http1Exchange(OutputQueue):
         "observer_state",
         "request",
         "server",
+        "tls",
     )
 
     _rules: Rules
@@ -39,6 +51,7 @@ class Http1Exchange(OutputQueue):
     """`http.request`, kept here because it is read several times in each exchange."""
     client: tuple[str, int] | None
     server: tuple[str, int | None]
+    tls: TlsInfo | None
     _peer_unnamed: bool
     """The bytes come from a proxy that does not say who has sent them."""
     body: Any

@@ -23,8 +23,9 @@ class ObservedSession(Session):
         client: tuple[str, int] | None,
         server: tuple[str, int | None],
         unread_ms: Callable[[], int | None],
+        scheme: str = "http",
     ) -> None:
-        super().__init__(rules, client, server)
+        super().__init__(rules, client, server, scheme)
         self.unread_ms = unread_ms
         """Milliseconds since the client's last bytes came; None if not known."""
 
@@ -41,8 +42,9 @@ class NotingSession(ObservedSession):
         client: tuple[str, int] | None,
         server: tuple[str, int | None],
         unread_ms: Callable[[], int | None],
+        scheme: str = "http",
     ) -> None:
-        super().__init__(rules, client, server, unread_ms)
+        super().__init__(rules, client, server, unread_ms, scheme)
         self._forget_notes()
 
     def _forget_notes(self) -> None:
