@@ -9,7 +9,7 @@ TESTS ?=
 FUZZ_SECONDS ?= 300
 SOAK_SECONDS ?= 600
 SIEGE_ARGS ?=
-BENCH_ARGS ?= --users 20,100,1000 --for 4m
+BENCH_ARGS ?= --profile two-pages --for 4m
 READY = $(VENV)/.ready
 
 .PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps autobahn soak siege docs format clean
@@ -30,7 +30,7 @@ check: $(READY)  ## Lint, formatting, types
 fuzz: $(READY)  ## Fuzz the HTTP engine for five minutes
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
-bench: $(READY)  ## The guestbook under every model: results, chart, table (less than five minutes)
+bench: $(READY)  ## A page that computes and one that waits under every model: report, table (five minutes)
 	$(BIN)/septet bench $(BENCH_ARGS)
 
 bench-peers:  ## Septet beside other servers, in an environment of its own (about an hour)

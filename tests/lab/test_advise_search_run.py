@@ -1,15 +1,17 @@
 """What is found is checked on a fresh server, and nothing is said to be held that was not."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from septet.lab.advise.advice_text import not_held, table
+from septet.lab.advise.advice import bottleneck
+from septet.lab.advise.advice_text import capacity, not_held, table
 from septet.lab.advise.candidates import Candidate, Finding, Look, Search, Step
 from septet.lab.advise.capacity_search import Bracket, Outcome
 from septet.lab.advise.measure import TrialRunner
 from septet.lab.advise.search_run import STEPS_BACK, SearchRun
-from septet.lab.advise.trial import outcome
+from septet.lab.advise.trial import Trial, outcome
 from septet.lab.advise.workload_profile import WorkloadProfile
 from support.made_up_machine import World, trial
 
@@ -97,3 +99,67 @@ def test_what_is_held_at_the_edge_and_not_far_below_is_refuted() -> None:
 def test_the_stand_in_holds_what_it_says() -> None:
     assert outcome(Fresh(10).offer(EPOLL, 10, 1, 1), TARGET_S)[0] is Outcome.HELD
     assert outcome(Fresh(10).offer(EPOLL, 11, 1, 1), TARGET_S)[0] is Outcome.BROKEN
+
+
+class Noisy:
+    """A `TrialRunner` whose saturation runs are these, one after the other."""
+
+    def __init__(self, *runs: tuple[float, str]) -> None:
+        self.runs = [trial(answered_per_s=rate, verdict=verdict) for rate, verdict in runs]
+
+    def saturate(self, candidate: Candidate, users: int, window_s: float) -> Any:
+        return self.runs.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("runs", "most", "left"),
+    [
+        ([(568, "noisy"), (1900, "valid"), (9, "valid")], 1900, 1),
+        ([(568, "noisy"), (570, "noisy"), (9, "valid")], 570, 1),
+        ([(568, "noisy"), (900, "noisy"), (800, "noisy"), (9, "valid")], 900, 1),
+        ([(568, "valid"), (1900, "valid")], 568, 1),
+    ],
+)
+def test_a_noisy_saturation_run_decides_nothing_alone(runs: list[tuple[float, str]], most: float, left: int) -> None:
+    search = World(NATURE, carries=lambda _: 2000.0).search()
+    noisy = Noisy(*runs)
+    SearchRun(cast(TrialRunner, noisy), TARGET_S, 60.0, cast(Any, Silent()))._take(
+        search, Step(EPOLL, Look.SATURATION, "")
+    )
+    assert search.of(EPOLL).most == most
+    assert len(noisy.runs) == left
+
+
+def test_what_other_programs_may_have_broken_is_no_upper_bound() -> None:
+    """A rate that was not held on a busy machine says nothing: then the capacity is a lower bound, and in doubt."""
+
+    class Busy(Fresh):
+        def offer(self, candidate: Candidate, rate: float, users: int, window_s: float) -> Any:
+            return replace(super().offer(candidate, rate, users, window_s), verdict="noisy", reason="others")
+
+    search = World(NATURE, carries=lambda _: 2000.0).search()
+    finding = search.of(EPOLL)
+    finding.saturation = trial(answered_per_s=2000.0)
+    SearchRun(cast(TrialRunner, Busy(1000.0)), TARGET_S, 60.0, cast(Any, Silent()))._take(
+        search, Step(EPOLL, Look.CAPACITY, "")
+    )
+    assert finding.bracket is not None
+    assert finding.bracket.in_doubt
+    assert finding.bracket.is_lower_bound
+    assert capacity(finding, TARGET_S).startswith("at least ")
+    assert "between" not in capacity(finding, TARGET_S)
+
+
+def test_time_that_others_had_is_not_said_to_be_used() -> None:
+    found = _limit(trial(server_share=1.0, used_share=0.32, others_share=0.66, verdict="noisy"))
+    assert found == "it used 32% of its CPU and wanted more, which other programs (66%) had"
+    assert _limit(trial(server_share=0.97, used_share=0.95)) == "it uses 95% of its CPU"
+
+
+def _limit(saturated: Trial) -> str:
+    search = World(NATURE, carries=lambda _: 2000.0).search()
+    finding = search.of(EPOLL)
+    finding.saturation = saturated
+    found = bottleneck(finding, search.situation)
+    assert found.what == "CPU"
+    return found.sentence

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import septet
+from support.commands import first_words, septet
 
 pytestmark = pytest.mark.timeout(300)  # pictures are drawn
 
@@ -23,7 +23,7 @@ def test_bench_with_everything(tmp_path: Path, app: str) -> None:
     assert result.returncode == 0, result.stderr
     assert re.search(r"trace: epoll: \d+ threads", result.stderr), "the main one watches, others serve"
     assert "Who runs, who waits" in (tmp_path / "out" / "report.html").read_text()
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:4]] == ["epoll", "epoll", "peer"]
+    assert first_words(result.stdout)[1:4] == ["epoll", "epoll", "peer"]
     assert "epoll backlog=50" in result.stdout
     path = tmp_path / "out" / "results.json"
     recorded = json.loads(path.read_text())

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from septet.lab import metrics
-from septet.lab.metrics import BARS, COLUMNS, COMPARED, METRICS, SAMPLED, SUMMED_UP, Metric
+from septet.lab.metric import Metric, Over, Sampled
+from septet.lab.metrics import BARS, COLUMNS, COMPARED, METRICS, SAMPLED, SUMMED_UP
 from septet.lab.sampler import Sampler
 from septet.lab.summary import summaries
 from support.made_up_results import results_of, valid
@@ -53,7 +54,7 @@ def test_a_row_is_all_that_a_new_metric_takes(monkeypatch: pytest.MonkeyPatch) -
     row = Metric(
         key="zombies",
         meaning="processes that ended and were not waited for",
-        sampled=metrics.Sampled(lambda sight: sum(not each.alive for each in sight.processes) + 3, metrics.Over.PEAK),
+        sampled=Sampled(lambda sight: sum(not each.alive for each in sight.processes) + 3, Over.PEAK),
         figure=lambda record: record["usage"].get("zombies"),
     )
     assert row.sampled is not None

@@ -14,7 +14,7 @@ from septet.errors import Failed, UsageError
 from septet.lab import bench, client, known_models, results
 from septet.lab.display import Lines
 from septet.lab.experiment import GUESTBOOK, Cell, Experiment, Run
-from septet.lab.runner import run_cell
+from septet.lab.runner import Round, plan_for, run_cell
 from septet.lab.server import PORTS, free_port
 from septet.lab.summary import summaries
 from support import scripted_server
@@ -149,7 +149,7 @@ def test_free_ports_are_not_those_of_clients() -> None:
 
 def measure_all(experiment: Experiment) -> results.Results:
     recorded = results.begin(experiment, ["septet", "bench"])
-    bench.run(experiment, recorded, experiment.runs(), Lines(len(experiment.runs())))
+    bench.run(experiment, recorded, [[run] for run in experiment.runs()], Lines(len(experiment.runs())))
     return recorded
 
 
@@ -221,8 +221,40 @@ def test_an_experiment_ends_where_the_load_is_lost(experiment: Experiment) -> No
 
     recorded = results.begin(experiment, [])
     with pytest.raises(Failed, match="worker b was lost; with all workers back: septet bench --resume "):
-        bench.run(experiment, recorded, runs, Lines(len(runs)), load)
+        bench.run(experiment, recorded, [[run] for run in runs], Lines(len(runs)), load)
     found, taken_up = bench.interrupted(experiment.out)
     assert [record["users"] for record in found["runs"]] == [3]
     assert results.resume(found) == runs[1:]
     assert processes_with(taken_up.app) == []
+
+
+def test_servers_run_side_by_side_and_are_visited_in_turns(experiment: Experiment) -> None:
+    """One that dies is not visited again in the round; all stop at its end, and their records say how."""
+    short = replace(experiment, duration_s=0.15, turns=2)
+    runs = [Run(Cell(model, 2), turn) for turn in (1, 2) for model in ("good", "mortal")]
+    with client.Generator() as generator, Round(short, generator.load) as visits:
+        records = [visits.visit(run, lambda event, details: None) for run in runs]
+        assert len(processes_with(experiment.app)) == 1, "the good one goes on"
+        assert visits.finish() == [record for record in records if record is not None]
+    assert processes_with(experiment.app) == []
+    first, dead, second, none = records
+    assert none is None
+    assert first is not None
+    assert second is not None
+    assert dead is not None
+    assert first["command"] == second["command"]
+    assert first["stop"] == second["stop"]
+    assert first["stop"]["answers"] > first["load"]["answers"] + second["load"]["answers"], "with those of warm-ups"
+    assert dead["verdict"] == "failed"
+
+
+def test_a_generator_goes_on_after_a_plan_that_is_refused(experiment: Experiment) -> None:
+    with Round(experiment) as visits, client.Generator() as generator:
+        record = visits.visit(Run(Cell("good", 1)), lambda event, details: None)
+        assert record is not None
+        port = int(record["command"][-1].rpartition(":")[2])
+        plan = replace(plan_for(experiment, 1, port), duration_s=0.1)
+        with pytest.raises(Failed, match="is not usable here"):
+            generator.load(replace(plan, cpus=(4095,)), lambda event, details: None)
+        assert generator.load(plan, lambda event, details: None)["answers"] > 0
+        assert generator.load(plan, lambda event, details: None)["answers"] > 0

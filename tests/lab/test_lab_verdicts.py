@@ -131,3 +131,15 @@ def test_estimates() -> None:
 def test_variation() -> None:
     assert variation([]) == variation([5.0]) == variation([3.0, 3.0]) == 0.0
     assert variation([90.0, 110.0]) == pytest.approx(0.1414, abs=0.001)
+
+
+def test_more_cpus_for_the_load_generator_are_not_asked_for_where_others_use_its_own() -> None:
+    late = {"send_late_us": {"p99": 1500}, "plan": {"rate": None, "users": 20, "cpus": [1]}}
+    alone = changed(load=late, usage={"client_cpus_busy_s": 0.05, "client_cpus_steal_s": 0.0})
+    assert judge(alone, CPUS)[0] == "client-limited"
+    shared = changed(load=late, usage={"client_cpus_busy_s": 0.6, "client_cpus_steal_s": 0.0})
+    verdict, reason = judge(shared, CPUS)
+    assert (verdict, reason) == (
+        "noisy",
+        "other programs took 57% of the load generator's CPUs: repeat this when nothing else runs",
+    )

@@ -183,7 +183,7 @@ def test_numbers_of_three_digits(value: float, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize(("grain_s", "told"), [(0.001, True), (0.01, False)])
+@pytest.mark.parametrize(("grain_s", "told"), [(0.001, True), (0.02, False)])
 def test_no_sentence_from_a_coarse_figure(grain_s: float, told: bool) -> None:
     records = [*thrice("epoll", 100, 4000), *thrice("forking", 100, 400)]
     for record, cpu_s in zip(records, [0.05] * 3 + [0.15] * 3, strict=True):

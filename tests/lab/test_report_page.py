@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from septet.lab.report.glance import Page as MeasuredPage
 from septet.lab.report.page import PICTURES, read_traces, specifications
 from septet.lab.report.page import page as html
 from septet.lab.report.save import sections
@@ -41,7 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = directory / "report.html"
     cells = summaries(recorded)
     found = sections(recorded, cells)
-    path.write_text(html(recorded, cells, found, specifications(found), read_traces(directory)))
+    path.write_text(html([MeasuredPage(recorded, cells)], found, specifications(found), read_traces(directory)))
     return path
 
 

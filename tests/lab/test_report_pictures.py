@@ -141,7 +141,16 @@ def test_files(tmp_path: Path) -> None:
     data = png.read_bytes()
     assert data.startswith(b"\x89PNG")
     assert min(struct.unpack(">II", data[16:24])) > 900
-    stems = {"at-20-users", "cpu", "latency-distribution-20", "latency-p50", "latency-p99", "memory", "switches"}
+    stems = {
+        "at-20-users",
+        "cpu",
+        "latency-distribution-20",
+        "latency-p50",
+        "latency-p99",
+        "memory",
+        "switches",
+        "glance",
+    }
     assert {path.name for path in charts.iterdir()} == {f"{stem}.{kind}" for stem in stems for kind in ("svg", "png")}
 
 

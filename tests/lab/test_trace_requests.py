@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from septet.lab.threads.states import Interval, State
-from septet.lab.trace.requests import Request, Turn, from_turns, intervals, join, read_spans
+from septet.lab.trace.requests import Request, Turn, from_turns, intervals, join, read_spans, turns_of
 from septet.lab.trace.timeline import Lane
 
 PID, TID, PORT = 7, 8, 40000
@@ -89,7 +89,7 @@ def test_neither_gaps_nor_overlaps(
     request = Request(1, asked, answered, 200, began, began, tuple(Turn(PID, TID, *sorted(one)) for one in sorted(own)))
     edges.sort()
     lane = Lane(PID, TID, [Interval(one, two, State.GIL) for one, two in pairwise(edges)])
-    found = intervals(request, {TID: lane})
+    found = intervals(request, {TID: lane}, turns_of([request]))
     assert sum(each.end - each.start for each in found) == answered - asked
     assert all(one.end == two.start for one, two in pairwise(found))
 
@@ -102,4 +102,28 @@ def test_threads_by_their_turns() -> None:
     assert from_turns(requests) == [
         Lane(PID, TID, [Interval(120, 130, State.APPLICATION), Interval(160, 170, State.APPLICATION)]),
         Lane(PID, TID + 1, [Interval(140, 150, State.APPLICATION)]),
+    ]
+
+
+def test_a_request_shows_that_its_thread_waits_for_the_gil() -> None:
+    """Before the application has it and after: the thread is awake for it. Earlier it served another user."""
+    first = Request(1, 90, 130, 200, 100, 120, (Turn(PID, TID, 100, 118),))
+    second = Request(2, 100, 180, 200, 150, 172, (Turn(PID, TID, 152, 160),))
+    states = [
+        Interval(90, 118, State.RUNNING),
+        Interval(118, 140, State.EVENTS),
+        Interval(140, 150, State.GIL),
+        Interval(150, 160, State.RUNNING),
+        Interval(160, 170, State.GIL),
+        Interval(170, 200, State.EVENTS),
+    ]
+    lanes = {TID: Lane(PID, TID, states)}
+    assert [(each.start, each.state) for each in intervals(second, lanes, turns_of([first, second]))] == [
+        (100, State.QUEUED),
+        (118, State.QUEUED),
+        (140, State.GIL),
+        (150, State.SUSPENDED),
+        (152, State.RUNNING),
+        (160, State.GIL),
+        (170, State.RETURNING),
     ]

@@ -26,3 +26,9 @@ def serving(app: str) -> bool:
         if "serve" in words and app in words:
             return True
     return False
+
+
+def first_words(output: str) -> list[str]:
+    """The first words of the lines of the tables; above them is a sentence on a machine with other things to do."""
+    words = [line.split()[0] if line else "" for line in output.splitlines()]
+    return words[words.index("requests/s") :]

@@ -50,6 +50,11 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
             "gil_share": 0.25,
             "machine_busy_s": 0.085,
             "machine_steal_s": 0.0,
+            "server_cpus_busy_s": 0.085,
+            "server_cpus_steal_s": 0.0,
+            "probe_us": 50.0,
+            "cpu_mhz": 2400.0,
+            "cpus_wanted": 0.9,
         },
         "stop": {"life": {"complete": True, "voluntary_switches": 1200, "involuntary_switches": 300}},
     }
@@ -58,7 +63,9 @@ def valid(model: str, users: int, rate: float, cpu_share: float = 0.3, repeat: i
 
 
 def with_errors(model: str, users: int, rate: float, reason: str) -> Record:
-    return {**valid(model, users, rate), "verdict": "errors", "reason": reason}
+    record = valid(model, users, rate)
+    record["load"]["errors"] = {"reset": 15}
+    return {**record, "verdict": "errors", "reason": reason}
 
 
 def failed(model: str, users: int, reason: str, repeat: int = 1) -> Record:

@@ -41,7 +41,7 @@ def application(name: str | None) -> Application:
         return Application(name, ("--static", f"/={FILES}"), "/style.css")
     if name in SMALL:
         target = SMALL[name]
-        return Application(target, (target,))
+        return Application(target, (target,), GUESTBOOK_PATH if name.startswith("guestbook") else "/")
     if ":" not in name:
         raise UsageError(f"APP {name!r} is neither MODULE:ATTRIBUTE nor one of {', '.join([*SMALL, 'static'])}")
     return Application(name, (name,))

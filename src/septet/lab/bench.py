@@ -8,30 +8,39 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from septet.errors import Failed
 from septet.lab import client, output, results
 from septet.lab.client import Load, LoadLost
 from septet.lab.display import Display
 from septet.lab.experiment import Cell, Experiment, Run
+from septet.lab.probe import probing
 from septet.lab.results import Results
-from septet.lab.runner import run_cell, started
-from septet.lab.server import free_port
+from septet.lab.runner import Round, load_and_sample, plan_for, started
+from septet.lab.server import Server, free_port
+
+ALONE_S = 0.4
 
 
-def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: None) -> None:
-    """Check that the application can be measured before the runs begin: start a server, await its answer, stop it.
+def preflight(
+    experiment: Experiment, look: Callable[[str], None] = lambda url: None, load: Load = client.load
+) -> dict[str, Any]:
+    """Start a server and await an answer, before an hour is spent on a typing error; `look` is called with its URL.
 
-    `look` is called with the server's URL while it runs. When one contender fails the next is tried, because the reason
-    may lie with the contender. Raises Failed, with the reason of the first, when no contender serves the application;
-    the output directory is then removed if it was made here.
+    Then a single user asks for some time: returns `least_us`, the fastest answer, and `cpu_us`, the CPU time of one, by
+    which it is known whether the page computes (see `septet.lab.evening`); without them where they were not found. When
+    one contender fails the next is tried, because the reason may lie with the contender. Raises Failed, with the
+    reason of the first, when none of them serves the application; nothing is left on the disk then.
     """
     directory = experiment.out
     new = not directory.exists()
     output.make(directory)
     try:
         with contextlib.ExitStack() as server:
-            look(_first_to_serve(experiment, server))
+            answering, port = _first_to_serve(experiment, server)
+            look(experiment.url(port))
+            return _alone(experiment, answering, port, load)
     except Failed:
         if new:
             with contextlib.suppress(OSError):
@@ -39,11 +48,21 @@ def preflight(experiment: Experiment, look: Callable[[str], None] = lambda url: 
         raise
 
 
-def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str:
-    """Start contenders one by one until one answers; return its URL. It is stopped when the stack `server` is closed.
+def _alone(experiment: Experiment, server: Server, port: int, load: Load) -> dict[str, Any]:
+    plan = replace(plan_for(experiment, 1, port), duration_s=ALONE_S, warmup_s=0.1, warmup_max_s=0.0)
+    try:
+        figures, usage = load_and_sample(plan, experiment, server, port, lambda event, details: None, load)
+    except LoadLost:
+        raise
+    except Failed:
+        return {}
+    if not figures["answers"]:
+        return {}
+    return {"least_us": min(map(int, figures["histogram_us"])), "cpu_us": usage["cpu_s"] * 1e6 / figures["answers"]}
 
-    Raises Failed when none answers, or when the answer has an error status.
-    """
+
+def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tuple[Server, int]:
+    """A server of a contender that answers, and its port, for as long as the stack is open."""
     failures = []
     for cell in _one_each(experiment):
         port = free_port(experiment.host)
@@ -53,7 +72,7 @@ def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> str
             failures.append(str(failure))
         else:
             _check_answer(experiment, answering.await_answer(experiment.url(port), experiment.start_timeout_s))
-            return experiment.url(port)
+            return answering, port
     raise Failed(f"{experiment.app} cannot be measured: {failures[0]}")
 
 
@@ -71,23 +90,27 @@ def _one_each(experiment: Experiment) -> list[Cell]:
 
 
 def run(
-    experiment: Experiment, recorded: Results, runs: Iterable[Run], display: Display, load: Load = client.load
+    experiment: Experiment,
+    recorded: Results,
+    rounds: Iterable[Iterable[Run]],
+    display: Display,
+    load: Load | None = None,
 ) -> None:
-    """Carry out the runs. Results are written after each run: Ctrl-C loses the present run and no other.
+    """Carry out the runs of each round, and write the results after it: Ctrl-C loses the present run and no other.
 
-    Interrupted results have `finished` None. Raises Failed when they cannot be written, and when a worker that sends
-    the load is lost; finished runs are kept.
+    `load` is a load from elsewhere than this machine. Interrupted results have `finished` None. Raises Failed when they
+    cannot be written, and when a worker that sends the load is lost; finished runs are kept.
     """
     write(recorded, experiment)
     try:
-        for each in runs:
-            display.begin(each)
-            begun = time.monotonic()
-            record = run_cell(experiment, each, display.receive, load)
-            record["took_s"] = round(time.monotonic() - begun, 3)
-            recorded["runs"].append(record)
-            write(recorded, experiment)
-            display.end(each, record)
+        with probing(experiment.pinned.server) as probe, client.Generator() as generator:
+            for each in rounds:
+                with Round(experiment, load or generator.load, probe) as visits:
+                    try:
+                        _visit_all(visits, each, display)
+                    finally:
+                        recorded["runs"] += visits.finish()
+                        write(recorded, experiment)
     except KeyboardInterrupt:
         return
     except LoadLost as lost:  # every later run would fail for this reason, and be held against a server
@@ -95,6 +118,20 @@ def run(
         raise Failed(f"{lost}; with all workers back: {again}") from None
     results.finish(recorded)
     write(recorded, experiment)
+
+
+def _visit_all(visits: Round, runs: Iterable[Run], display: Display) -> None:
+    before: Run | None = None
+    for run in runs:
+        if before is not None and before.cell != run.cell:
+            visits.go_on(before.cell)
+        display.begin(run)
+        begun = time.monotonic()
+        record = visits.visit(run, display.receive)
+        if record is not None:
+            record["took_s"] = round(time.monotonic() - begun, 3)
+            display.end(run, record)
+        before = run
 
 
 def write(recorded: Results, experiment: Experiment) -> None:

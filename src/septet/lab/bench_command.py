@@ -6,7 +6,9 @@ import contextlib
 import random
 import shlex
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,22 @@ from septet.lab.experiment import Experiment, Run
 from septet.lab.known_models import choose_models, model_names, unsupported_options
 from septet.lab.load import LoadError
 from septet.lab.server import LOOPBACK
-from septet.lab.verdicts import DOUBT_MARK
+from septet.lab.summary import Summary
+from septet.lab.verdicts import DOUBT_MARK, FOREIGN_SHARE_MAX
 
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
+TURNS = 4
+"""With --for, visits to each server in a round: so many that starting it takes less time than they do."""
+SHORT = {"duration_s": 0.4, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 400}
+"""With --for, in place of the defaults: more and shorter visits pair better than few and long ones."""
+BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
+STRETCH_MAX = 3.0
+"""Times as long is a visit on a busy machine, at most."""
+FIRST_SHARE = 0.35
+"""Of the time of two pages, for the first of them at most."""
+OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
 
@@ -103,6 +116,8 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     from septet.lab.report import save  # noqa: F401  here, so that a missing package is found before an hour of measuring
 
     interrupts.term_as_interrupt()
+    if options["profile"] == profiles.TWO_PAGES and resume is None:
+        return _two_pages(app, options)
     if resume is not None:
         _check_unchanged(click.get_current_context())
         recorded, experiment = benching.interrupted(resume)
@@ -113,7 +128,33 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         runs = experiment.runs()
     _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"])
-    return _report(recorded, experiment)
+    return _report([(experiment, recorded)], experiment.out)
+
+
+def _two_pages(app: str | None, options: dict[str, Any]) -> int:
+    """Two experiments in directories of their own, with one report above them."""
+    from septet.lab import results
+
+    _check_repeats(click.get_current_context())
+    refused = ["APP"] * (app is not None) + [f"--{name}" for name in OF_ONE_PAGE if options[name]]
+    if refused:
+        raise UsageError(f"--profile {profiles.TWO_PAGES} has pages and users of its own, so without {refused[0]}")
+    out = options["out"] or output.dated("bench")
+    begun, whole_s = time.monotonic(), options["for_s"]
+    done: list[tuple[Experiment, dict[str, Any]]] = []
+    for name in profiles.PAGES:
+        if whole_s is not None:  # what the first leaves is for the last
+            left_s = whole_s - (time.monotonic() - begun)
+            options["for_s"] = max(1.0, left_s if done else left_s * FIRST_SHARE)
+        page = profiles.profile(name)
+        click.echo(f"{page.title}:", err=True)
+        experiment = _experiment(page.app, {**options, "profile": name, "out": out / name})
+        recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
+        _measure(experiment, recorded, experiment.runs(), first=True, traced=False)
+        done.append((experiment, recorded))
+        if recorded["finished"] is None:
+            break
+    return _report(done[::-1], out)
 
 
 def _check_unchanged(context: click.Context) -> None:
@@ -130,12 +171,13 @@ def _check_unchanged(context: click.Context) -> None:
 
 def _check_repeats(context: click.Context) -> None:
     """Raise UsageError when both --for and --repeats are given."""
-    if context.params["for_s"] is not None and context.get_parameter_source("repeats") is not ParameterSource.DEFAULT:
+    if context.params["for_s"] is not None and not _is_default("repeats"):
         raise UsageError("--for: it repeats as often as it takes, so without --repeats")
 
 
 def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
     from septet.lab import bench as benching
+    from septet.lab import machine
     from septet.lab.display import display
     from septet.lab.redis import redis
     from septet.lab.rounds import until_decided
@@ -150,27 +192,38 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
             experiment = experiment.with_store(stack.enter_context(redis(cpus)))
         if first:
             try:
-                benching.preflight(experiment, look)
+                recorded["alone"] = benching.preflight(experiment, look, load or client.load)
             except KeyboardInterrupt:
                 raise click.Abort from None
+        if (busy := machine.busy_share()) > FOREIGN_SHARE_MAX:
+            click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
+            if first and experiment.for_s is not None:
+                experiment = _stretched(experiment, recorded, busy)
         with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
-            following = runs if experiment.for_s is None else until_decided(experiment, recorded, shown.tell)
-            benching.run(experiment, recorded, following, shown, load)
+            rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
+            if experiment.for_s is not None:
+                rounds = until_decided(experiment, recorded, shown.tell)
+            benching.run(experiment, recorded, rounds, shown, load)
         if traced and recorded["finished"] is not None:
             from septet.lab.trace.experiment_trace import trace_experiment
 
             trace_experiment(experiment, recorded["command"], lambda line: click.echo(line, err=True))
 
 
+def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
+    """The experiment with longer visits: a server that gets a tenth of a CPU answers little in 0.4 seconds."""
+    longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
+    experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
+    recorded["experiment"] = experiment.values()
+    return experiment
+
+
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
-) -> tuple[Load, Callable[[str], None]]:
-    """Return two functions: one that sends the load, from here or from the cluster; and one that checks a URL.
-
-    The second raises Failed if a worker of the cluster cannot reach the URL. The cluster is closed with `stack`.
-    """
+) -> tuple[Load | None, Callable[[str], None]]:
+    """What carries out the load when it is not this machine, and what checks that a URL can be reached from there."""
     if experiment.cluster is None:
-        return client.load, lambda url: None
+        return None, lambda url: None
     found = stack.enter_context(cluster.opened(experiment.cluster))
     recorded.setdefault("workers", {}).update(found.machines())
     return found.load_cell, partial(found.check_reach, cure="--host ADDRESS names one that they reach")
@@ -181,6 +234,9 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
 
     app = application(name)
     profile = profiles.profile(options["profile"]) if options["profile"] else None
+    times = {field: options[option] for option, field in FIELDS.items()}
+    if options["for_s"] is not None and _is_default("duration"):
+        times |= SHORT
     sweeps = tuple(_sweep(text) for text in options["sweeps"])
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
@@ -201,6 +257,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         scenario=arguments.scenario(options["scenario"]),
         repeats=options["repeats"],
         for_s=options["for_s"],
+        turns=TURNS if options["for_s"] else 1,
         seed=random.randrange(1 << 32) if options["seed"] is None else options["seed"],
         sweeps=sweeps,
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
@@ -215,36 +272,60 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         host=host,
         cluster=options["cluster"],
         pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
-        **{field: options[option] for option, field in FIELDS.items()},
+        **times,
     )
 
 
-def _report(recorded: dict[str, Any], experiment: Experiment) -> int:
-    from septet.lab import caveats, results, summary, tables
-    from septet.lab.report.findings import findings
-    from septet.lab.report.save import save
+def _is_default(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
 
-    if not recorded["runs"]:
+
+def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int:
+    """Print what was measured, and draw it into `out`."""
+    from septet.lab import results, summary
+    from septet.lab.report.glance import Page
+    from septet.lab.report.save import save_pages
+
+    if not all(recorded["runs"] for _, recorded in done):
         raise click.Abort
-    cells = summary.summaries(recorded)
+    pages = [
+        Page(recorded, summary.summaries(recorded), profiles.title(experiment.profile) if len(done) > 1 else "")
+        for experiment, recorded in done
+    ]
+    for page in pages:
+        _print(page.title, page.results, page.cells)
+    click.echo(output.DRAWING, err=True)
+    try:
+        drawn = save_pages(pages, out)
+    except OSError as error:  # probably the disk is full: the results are stored, and can be drawn elsewhere
+        raise output.unwritable(out, error) from None
+    click.echo("\n" + "\n".join(str(path) for path in [*(each.out / results.NAME for each, _ in done), *drawn]))
+    for experiment, recorded in done:
+        if recorded["finished"] is None:
+            click.echo(f"\nto go on: septet bench --resume {shlex.quote(str(experiment.out))}")
+            raise click.Abort
+    if not any(cell.figures for page in pages for cell in page.cells):
+        raise Failed("every cell failed")
+    return 0
+
+
+def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
+    """The tables and sentences of one page; what the report says first comes last, where a terminal shows it."""
+    from septet.lab import caveats, tables
+    from septet.lab.report.findings import findings, others_share
+
+    if title:
+        click.echo(f"\n{title}\n")
+    busy = others_share(recorded)
+    if busy:
+        click.echo(busy + "\n")
     click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(cells, most))
     for sentence in [*caveats.caveats(recorded, cells, DOUBT_MARK), *findings(recorded, cells)]:
-        click.echo("\n" + sentence)
-    click.echo(output.DRAWING, err=True)
-    try:
-        drawn = save(recorded, cells, experiment.out)
-    except OSError as error:  # probably the disk is full: the results are stored, and can be drawn elsewhere
-        raise output.unwritable(experiment.out, error) from None
-    click.echo("\n" + "\n".join(str(path) for path in [experiment.out / results.NAME, *drawn]))
-    if recorded["finished"] is None:
-        click.echo(f"\nto go on: septet bench --resume {shlex.quote(str(experiment.out))}")
-        raise click.Abort
-    if not any(cell.figures for cell in cells):
-        raise Failed("every cell failed")
-    return 0
+        if sentence != busy:
+            click.echo("\n" + sentence)
 
 
 def _sweep(text: str) -> tuple[str, tuple[str, ...]]:

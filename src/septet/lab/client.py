@@ -1,4 +1,7 @@
-"""Runs the load generator in a process of its own, so that display and sampling do not slow it down."""
+"""Runs the load generator in a process of its own, so that display and sampling do not slow it down.
+
+`load` starts one for a single run. `Generator` keeps one for many short runs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,15 +75,75 @@ def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str
             command(plan, scenario), stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True
         ) as process,
     ):
-        # A plan takes limited time; the timer is for a generator that is stopped or gets no CPU.
-        longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
-        timer = threading.Timer(longest_s, process.kill)
-        timer.start()
         try:
-            return _listen(process, receive, complaints)
+            with _limit(plan, process):
+                return _listen(process, receive, complaints)
         finally:
-            timer.cancel()
             process.kill()
+
+
+@contextmanager
+def _limit(plan: Plan, process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill a generator that is stopped or gets no CPU: a plan takes limited time."""
+    longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
+    timer = threading.Timer(longest_s, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Generator:
+    """One process of the load generator that carries out plan after plan. A context manager: it ends on leaving."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._process: subprocess.Popen[str] | None = None
+        self._complaints: Any = None
+
+    def __enter__(self) -> Generator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process = None
+        self._stack.close()
+
+    def load(self, plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str, Any]:
+        """As `load`, of a plan that has the targets of its scenario. After a failure there is a new process."""
+        process = self._running()
+        assert process.stdin is not None, "it was started with a pipe"
+        try:
+            with _limit(plan, process):
+                process.stdin.write(json.dumps(plan.values()) + "\n")
+                process.stdin.flush()
+                return _listen(process, receive, self._complaints)
+        except BrokenPipeError:
+            self._end()
+            raise Failed("the load generator has ended") from None
+        except BaseException:
+            self._end()
+            raise
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._complaints = self._stack.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
+            self._process = self._stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "septet.lab.load", "--plans"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._complaints,
+                    text=True,
+                    start_new_session=True,
+                )
+            )
+            self._stack.callback(self._process.kill)
+        return self._process
+
+    def _end(self) -> None:
+        self._process = None
+        self._stack.close()
 
 
 def _listen(process: subprocess.Popen[str], receive: Receive, complaints: Any) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class Lines:
         self._done += 1
         rate = _rate(record)
         outcome = f"failed: {record['reason']}" if rate is None else f"{rate:,.0f} requests/s"
-        if rate is not None and record["reason"]:
-            outcome += f" ({record['verdict']}: {record['reason']})"
+        if rate is not None and record["reason"]:  # with a limit in time there are many short visits
+            outcome += f" ({record['verdict']}: {record['reason']})" if self._of else f" ({record['verdict']})"
         where = f"[{self._done}{self._of}] {run.cell.label}, {run.cell.users:,} users"
         print(f"{where}: {outcome}", file=sys.stderr, flush=True)
 

@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a cell; `repeat` counts its runs from 1."""
+    """The `repeat`-th run of a cell, from 1, over all rounds."""
 
     cell: Cell
     repeat: int = 1
@@ -91,7 +91,11 @@ class Experiment:
     scenario: Path | None = None
     repeats: int = 1
     for_s: float | None = None
-    """Measure until the ranking is decided, or for this time at most (see `septet.lab.rounds`); None: use `repeats`."""
+    """Measure until the ranking is decided, at most so long, in place of `repeats`; see `septet.lab.rounds`."""
+    turns: int = 1
+    """With `for_s`: how often each server is visited in a round."""
+    users_per_window: int = 0
+    """With more users a window is longer in proportion, for those under way at its ends are to be few; 0: it is not."""
     seed: int = 0
     """Seed of the random order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -156,9 +160,23 @@ class Experiment:
             runs += [Run(cell, repeat) for cell in cells]
         return runs
 
-    def round(self, cells: list[Cell], place: int) -> list[Run]:
-        """The runs of round number `place`: each cell once, in a random order that only the seed and `place` decide."""
-        return [Run(cell, place) for cell in _by_lot(cells, random.Random(f"{self.seed} {place}"))]
+    def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
+        """A list of visits for each number of users, by turns; all cells are visited in each turn.
+
+        The orders are random, and depend on the seed and the place of the round (from 1) alone.
+        """
+        chance = random.Random(f"{self.seed} {place}")
+        first = (place - 1) * self.turns + 1
+        blocks = [[cell for cell in cells if cell.users == users] for users in dict.fromkeys(c.users for c in cells)]
+        chance.shuffle(blocks)
+        return [
+            [
+                Run(cell, repeat)
+                for repeat in range(first, first + self.turns)
+                for cell in chance.sample(block, len(block))
+            ]
+            for block in blocks
+        ]
 
     def _settings(self, contender: str) -> list[Setting]:
         """All combinations of the values of those swept options that this contender takes."""
@@ -200,6 +218,10 @@ class Experiment:
 
     def with_store(self, url: str | None) -> Experiment:
         return self if url is None else replace(self, store=url)
+
+    def window_s(self, users: int) -> float:
+        """The measured time of a run with so many users."""
+        return self.duration_s * max(1.0, users / (self.users_per_window or users))
 
     def url(self, port: int) -> str:
         return f"{'https' if self.tls else 'http'}://{self._authority}:{port}{self.path}"

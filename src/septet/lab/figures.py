@@ -10,6 +10,8 @@ from septet.lab.proc import TICKS_PER_S
 Record = dict[str, Any]
 """One run in results.json."""
 Number = float | int | None
+GRAIN_MAX = 0.05
+"""No figure is compared, and no sentence made, of a CPU time that may be wrong by more than this share of it."""
 Figure = Callable[[Record], Number]
 """Computes a figure from the record of a run; None when it is not known."""
 
@@ -37,6 +39,17 @@ def whole_cpu_us(record: Record) -> Number:
     return total(cpu_us("user_s"), cpu_us("system_s"))(record)
 
 
+def cpu_per_probe(record: Record) -> Number:
+    """CPU time for one answer in units of the probe's work; None where that was not timed."""
+    cpu_us, probe_us = whole_cpu_us(record), record["usage"].get("probe_us")
+    return cpu_us / probe_us if cpu_us and probe_us else None
+
+
+def evened(key: str) -> Figure:
+    """A figure that `septet.lab.evening` has added."""
+    return lambda record: record.get("evened", {}).get(key)
+
+
 def cpu_grain(record: Record) -> float:
     """The largest error of a run's CPU time as a share of it (0.05: 5 %). Part of the time is counted in ticks."""
     usage = record["usage"]
@@ -53,8 +66,9 @@ def switches(key: str) -> Figure:
     """
 
     def figure(record: Record) -> Number:
-        life, load = record["stop"]["life"], record["load"]
-        return life[key] / (load["answers"] + load["warmup"]["answers"]) if life["complete"] else None
+        stop, load = record["stop"], record["load"]
+        answers = stop.get("answers") or load["answers"] + load["warmup"]["answers"]  # of all visits to the server
+        return stop["life"][key] / answers if stop["life"]["complete"] else None
 
     return figure
 

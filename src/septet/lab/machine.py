@@ -7,11 +7,13 @@ import platform
 import resource
 import sys
 import sysconfig
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from septet import cgroups
+from septet.lab.proc import machine_times
 
 SYSCTLS = (
     "net.core.somaxconn",
@@ -60,6 +62,13 @@ def cpu_model() -> str:
 
 def load_average() -> tuple[float, float, float]:
     return os.getloadavg()
+
+
+def busy_share(seconds: float = 0.5) -> float:
+    """The share of the machine's CPUs that programs and the hypervisor use now; takes so many seconds."""
+    before, begun = sum(machine_times()), time.monotonic()
+    time.sleep(seconds)
+    return min(1.0, (sum(machine_times()) - before) / (time.monotonic() - begun) / (os.cpu_count() or 1))
 
 
 def cgroup_limits() -> dict[str, str]:

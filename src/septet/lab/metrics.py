@@ -14,121 +14,8 @@ To add a metric is to add a row. The reference (docs/reference/metrics.md) is ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum
-from functools import cached_property
-
 from septet.lab import figures, proc
-from septet.lab.load import ListenQueue
-from septet.lab.statistics import Estimate
-
-Figure = figures.Figure
-Number = figures.Number
-Record = figures.Record
-
-
-class Sight:
-    """The state of a server at one sample. Each part is read from the kernel when a metric first asks for it."""
-
-    def __init__(self, session: int, queue: Callable[[], ListenQueue | None] = lambda: None) -> None:
-        self._session = session
-        self._queue = queue
-
-    @cached_property
-    def processes(self) -> list[proc.Process]:
-        """The processes of the server."""
-        return proc.processes_of(self._session)
-
-    @cached_property
-    def queue(self) -> ListenQueue | None:
-        """The queue of the server's listener; None where the kernel gives no figures."""
-        return self._queue()
-
-
-class Over(Enum):
-    """How the samples of the measured window become one figure. The values are the words of the reference."""
-
-    PEAK = "the most at one time"
-    CHANGE = "end minus beginning of the window"
-    LAST = "the last"
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """How the sampler reads a metric."""
-
-    read: Callable[[Sight], Number]
-    over: Over
-    costly: bool = False
-    """True if reading takes so long that only some samples do it; see `sampler.COSTLY_EVERY`."""
-    unknown: Number = 0
-    """The figure when no sample had a value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A metric's column in the table that `septet bench` prints."""
-
-    heading: str
-    place: int
-    """Position among the columns: they are ordered by this number, from the left."""
-    form: str = ",.0f"
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """How a metric is drawn."""
-
-    name: str
-    """Name of the image files, without suffix, and of the anchor in report.html."""
-    title: str
-    subject: str = ""
-    """What sentences in the report call the metric."""
-    bar: int = 0
-    """Its place among the bars for one number of users; 0: no bar."""
-    linear: bool = False
-    """True if the axis is always linear; else it is logarithmic where that shows more."""
-    unit_in_title: bool = False
-    only_above_0: bool = False
-    """True if it is drawn only if it is above 0 in some cell."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """A metric: what it is, how it is measured, and where it is shown."""
-
-    key: str
-    """Its name in summaries, and in `usage` when it is sampled."""
-    meaning: str
-    unit: str = ""
-    """The unit in tables and charts."""
-    per_unit: float = 1.0
-    """Recorded values are divided by this to be in `unit`: 1000 where µs are recorded and ms shown."""
-    more_is_better: bool = False
-    sampled: Sampled | None = None
-    figure: Figure | None = None
-    """Computes its value from the record of a run; None: it is recorded, but summaries do not have it."""
-    column: Column | None = None
-    compare: str = ""
-    """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
-    compare_by_default: bool = False
-    chart: Chart | None = None
-
-    def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
-        """Its estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell that failed."""
-        found = figures.get(self.key)
-        if found is None:
-            return None
-        low, high = (None if edge is None else edge / self.per_unit for edge in (found.low, found.high))
-        return Estimate(found.median / self.per_unit, low, high)
-
-    @property
-    def heading(self) -> str:
-        """The title of its chart, with the unit where the title does not name it."""
-        assert self.chart is not None, "only metrics with a chart have a heading"
-        return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"
-
+from septet.lab.metric import Chart, Column, Metric, Over, Sampled
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -140,6 +27,13 @@ METRICS: tuple[Metric, ...] = (
         compare="requests/s",
         compare_by_default=True,
         chart=Chart("requests-per-second", "Requests per second", "requests per second", 1, True, unit_in_title=True),
+    ),
+    Metric(
+        key="even_requests_per_s",
+        meaning="right answers in a second, evened: if the server had had its CPUs alone (`septet.lab.evening`)",
+        unit="requests/s",
+        more_is_better=True,
+        figure=figures.evened("requests_per_s"),
     ),
     Metric(
         key="p50_us",
@@ -197,6 +91,19 @@ METRICS: tuple[Metric, ...] = (
         compare_by_default=True,
         chart=Chart("cpu", "CPU time of a request", "CPU time of a request", 4),
     ),
+    Metric(
+        key="even_cpu_us",
+        meaning="CPU time of the server for a request, evened: at the median speed of its CPUs, as the probe saw it",
+        unit="µs",
+        figure=figures.evened("cpu_us"),
+    ),
+    Metric(
+        key="cpu_per_probe",
+        meaning="CPU time of a request as a multiple of the probe's fixed work, to compare runs of different times",
+        unit="x",
+        figure=figures.cpu_per_probe,
+        compare="CPU/probe",
+    ),
     Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=figures.cpu_us("user_s")),
     Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=figures.cpu_us("system_s")),
     Metric(
@@ -232,6 +139,13 @@ METRICS: tuple[Metric, ...] = (
         sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
         figure=figures.usage("gil_share"),
         column=Column("waits for GIL", 5, ".0f"),
+    ),
+    Metric(
+        key="cpus_wanted",
+        meaning="CPUs that threads of the server used or waited for, on the average; null where it is not known",
+        unit="CPUs",
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=figures.usage("cpus_wanted"),
     ),
     Metric(
         key="pss_bytes",
@@ -329,6 +243,56 @@ METRICS: tuple[Metric, ...] = (
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[1], Over.CHANGE),
     ),
+    Metric(
+        key="server_cpus_busy_s",
+        meaning="CPU seconds of all programs on the server's CPUs",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.server_cpus[0], Over.CHANGE),
+    ),
+    Metric(
+        key="server_cpus_steal_s",
+        meaning="CPU seconds that the hypervisor took from the server's CPUs",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.server_cpus[1], Over.CHANGE),
+    ),
+    Metric(
+        key="client_cpus_busy_s",
+        meaning="CPU seconds of all programs on the CPUs of the load generator",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.client_cpus[0], Over.CHANGE),
+    ),
+    Metric(
+        key="client_cpus_steal_s",
+        meaning="CPU seconds that the hypervisor took from them",
+        unit="s",
+        sampled=Sampled(lambda sight: sight.client_cpus[1], Over.CHANGE),
+    ),
+    Metric(
+        key="probe_us",
+        meaning="CPU time of fixed work on the server's CPUs, timed 50 times a second, the median; null: not known",
+        unit="µs",
+        # A process of its own times it (`septet.lab.probe`); the runner adds the figures.
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=figures.usage("probe_us"),
+    ),
+    Metric(
+        key="probe_cold_us",
+        meaning="the same with the caches as the server and other programs left them",
+        unit="µs",
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+    ),
+    Metric(
+        key="probe_samples",
+        meaning="how often that was timed",
+        sampled=Sampled(lambda sight: None, Over.LAST),
+    ),
+    Metric(
+        key="cpu_mhz",
+        meaning="frequency of the server's CPUs; null where the kernel does not tell it",
+        unit="MHz",
+        sampled=Sampled(lambda sight: None, Over.LAST, unknown=None),
+        figure=figures.usage("cpu_mhz"),
+    ),
 )
 
 BY_KEY = {metric.key: metric for metric in METRICS}
@@ -347,6 +311,8 @@ BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0
 
 RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
 """Metrics that rankings and the sentences of reports need by name."""
+EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
+"""What takes the place of RATE where the machine is disturbed, and of CPU."""
 
 
 def reference() -> str:

@@ -1,29 +1,35 @@
-"""Comparisons in pairs: the ratio of two contenders' figures, computed within rounds.
+"""Comparisons in pairs: how many times as much one contender does as another, from ratios within turns.
 
-A round visits every contender within seconds, in an order drawn by lot. Whatever changes the speed of the machine from
-round to round changes all figures of a round by the same factor, and cancels in a ratio of two of them. So a ratio can
-be certain when neither figure is.
+A turn visits every contender within seconds, in an order drawn by lot. Whatever changes the speed of the machine from
+turn to turn changes all figures of a turn by the same factor, and cancels in a ratio of two of them. So a ratio can be
+certain when neither figure is.
 
 The estimator, on logarithms, where a factor is a difference:
 
-* The ratio of a pair is the mean over the rounds that both have; its interval is Student's t for paired samples. The
+* The ratio of a pair is the mean over the turns that both have; its interval is Student's t for paired samples. The
   difference of two figures that may be exchanged is symmetric, for which t keeps its level even with outliers. Rank
-  tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five rounds.
-* Few rounds say little about the spread of one pair. So the spread of all contenders around a two-way fit (contender
-  plus round) lends up to LENT_MAX degrees of freedom to each pair, as in the moderated t of Smyth (2004, "Linear models
-  and empirical Bayes methods for assessing differential expression"). The pair's own part of that spread is left out,
-  so that it is not counted twice. With two contenders this is the plain paired t.
-* All pairs share an error rate of 5 % (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
+  tests (Wilcoxon's) and the bootstrap cannot decide anything with two to five turns.
+* A figure may have a weight: a CPU time of a request from a thousand requests says more than one from a hundred. Means
+  and squares are weighted then, as for variances in inverse proportion to the weights.
+* Few turns say little about the spread of one pair. So other pairs lend it up to LENT_MAX degrees of freedom, as in the
+  moderated t of Smyth (2004, "Linear models and empirical Bayes methods for assessing differential expression"): those
+  of either contender with third ones. Some contenders are noisier than others by far (a process for each client, on a
+  busy machine). So it is the median of the variances of a contender's pairs, and the larger one of the two contenders:
+  a noisy one makes its own pairs wide, and no others. With two contenders this is the plain paired t.
+* Turns share servers. A server that was started anew would be a little slower or faster (hash seeds, addresses), by
+  SERVER_SPREAD, which no number of visits to the same one shows; so that is added to the error.
+* The intervals of all pairs hold together (Bonferroni): in 95 of 100 experiments no order that is claimed is wrong.
   "Equal within 5 %" is no order; it is claimed when the pair's own 95 % interval is within these bounds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
-from statistics import fmean
+from statistics import median
+from typing import NamedTuple
 
 from septet.lab.statistics import LEVEL, Ratio, student
 
@@ -31,17 +37,17 @@ DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
 """Outcomes of a pair: its order is certain; the two are equal within EQUAL_WITHIN; neither can be said yet; the load
 generator was the limit, so that more rounds would not decide either."""
 EQUAL_WITHIN = 0.05
-ROUNDS_MIN = 3
-"""Default of the rounds that a pair must share to get an interval."""
-FREEDOM_MIN = 2
-"""Degrees of freedom that an interval needs. Two rounds have one of their own; other contenders must lend the rest."""
-LENT_MAX = 6
-"""Most degrees of freedom that a pair is lent. More would decide sooner, but wrongly for pairs with more noise."""
-TURNS = 100
-"""Most iterations of the fit. Two suffice when every contender is in every round."""
+TURNS_MIN = 3
+"""For an interval."""
+SERVER_SPREAD = 0.01
+"""Standard deviation of the figures of servers that were started alike, as a share of them."""
+LENT_MAX = 8
+"""Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
+ITERATIONS = 100
+"""Of the fit, at most. Two suffice when every contender is in every turn."""
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0, by contender and round."""
+"""A figure above 0, by contender and turn; also its weight, which is 1 without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +101,20 @@ def standings(
     more_is_better: bool,
     family: int,
     at_least: frozenset[str] = frozenset(),
-    rounds_min: int = ROUNDS_MIN,
+    weights: Values | None = None,
+    turns: int = 0,
 ) -> Standings:
     """Rank contenders by one figure, the best first, and compare every pair of them.
 
     Args:
-        values: the figure by contender and round; a contender without any value is left out.
+        values: the figure by contender and turn; a contender without any value is left out.
         more_is_better: False for figures such as latency, where the smallest value is best.
         family: number of comparisons that share the error rate of 5 % (Bonferroni), including the pairs compared here;
             a larger number widens the intervals, so that fewer pairs are DECIDED.
         at_least: contenders that the load generator held back, and that may be better than measured; a lead over one
             of them is LIMITED, never DECIDED.
-        rounds_min: rounds that both contenders of a pair must share; with fewer the pair has a ratio without an
-            interval and is OPEN.
+        weights: of the values; 1 without them.
+        turns: how many turns in a row share a server; 0: none do.
     """
     sign = 1 if more_is_better else -1
     logs = {
@@ -115,76 +122,153 @@ def standings(
         for label, each in values.items()
         if each
     }
-    fitted = _fit(logs)
-    order = tuple(sorted(logs, key=lambda label: -fitted.levels[label]))
-    family = max(1, family)
-    found = (_pair(one, other, logs, fitted, family, at_least, rounds_min) for one, other in combinations(order, 2))
+    heavy = {
+        label: {place: (weights or {}).get(label, {}).get(place, 1.0) for place in each} for label, each in logs.items()
+    }
+    levels = _levels(logs, heavy)
+    order = tuple(sorted(logs, key=lambda label: -levels[label]))
+    compared = {frozenset(both): _compared(*both, logs, heavy) for both in combinations(order, 2)}
+    judge = _Judge(levels, compared, max(1, family), at_least, turns)
+    found = (judge.pair(one, other) for one, other in combinations(order, 2))
     return Standings(order, {frozenset((pair.ahead, pair.behind)): pair for pair in found})
 
 
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    """Each logarithm as the level of its contender, plus the speed of the machine in its round, plus a residual."""
+def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
+    """The level of each contender: a two-way fit of contender plus turn, since not every one is in every turn.
 
-    levels: Mapping[str, float]
-    squares: float
-    """Sum of the squares of the residuals."""
-    freedom: int
-    """Degrees of freedom of the residuals."""
-
-
-def _fit(logs: Values) -> _Fit:
-    """The two-way fit by least squares: levels and speeds in turn, since not every contender is in every round."""
-    rounds = {place for each in logs.values() for place in each}
-    speeds = dict.fromkeys(rounds, 0.0)
+    By weighted least squares, of levels and turns in alternation.
+    """
+    places = {place for each in logs.values() for place in each}
+    speeds = dict.fromkeys(places, 0.0)
     levels: dict[str, float] = {}
-    for _ in range(TURNS):
-        levels = {label: fmean(value - speeds[place] for place, value in each.items()) for label, each in logs.items()}
+    for _ in range(ITERATIONS):
+        levels = {
+            label: _mean((value - speeds[place], weights[label][place]) for place, value in each.items())
+            for label, each in logs.items()
+        }
         before, speeds = (
             speeds,
             {
-                place: fmean(each[place] - levels[label] for label, each in logs.items() if place in each)
-                for place in rounds
+                place: _mean(
+                    (each[place] - levels[label], weights[label][place])
+                    for label, each in logs.items()
+                    if place in each
+                )
+                for place in places
             },
         )
-        if max((abs(speeds[place] - before[place]) for place in rounds), default=0.0) < 1e-9:
+        if max((abs(speeds[place] - before[place]) for place in places), default=0.0) < 1e-9:
             break
-    rest = [value - levels[label] - speeds[place] for label, each in logs.items() for place, value in each.items()]
-    return _Fit(levels, sum(each**2 for each in rest), len(rest) - len(levels) - len(rounds) + 1)
+    return levels
 
 
-def _pair(
-    one: str, other: str, logs: Values, fitted: _Fit, family: int, at_least: frozenset[str], rounds_min: int
-) -> Pair:
-    differences = [logs[one][place] - logs[other][place] for place in logs[one].keys() & logs[other].keys()]
-    if not differences:
-        return Pair(one, other, Ratio(math.exp(fitted.levels[one] - fitted.levels[other]), None, None), OPEN, 0)
-    if fmean(differences) < 0:
-        one, other, differences = other, one, [-each for each in differences]
-    value, rounds = fmean(differences), len(differences)
-    error, freedom = _error(differences, fitted) if rounds >= rounds_min else (math.inf, 0)
-    if freedom < FREEDOM_MIN:
-        return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, rounds)
-    reach = error * student(freedom, 1 - (1 - LEVEL) / family)
-    single = error * student(freedom, LEVEL)
-    outcome = OPEN
-    if value - reach > 0:
-        outcome = LIMITED if other in at_least else DECIDED
-    elif value + single < math.log(1 + EQUAL_WITHIN) and value - single > -math.log(1 + EQUAL_WITHIN):
-        outcome = LIMITED if at_least & {one, other} else EQUAL
-    elif other in at_least:
-        outcome = LIMITED
-    return Pair(one, other, Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach)), outcome, rounds)
+def _mean(values: Iterable[tuple[float, float]]) -> float:
+    """The mean of values with their weights."""
+    total = weight = 0.0
+    for value, each in values:
+        total += value * each
+        weight += each
+    return total / weight
 
 
-def _error(differences: Sequence[float], fitted: _Fit) -> tuple[float, int]:
-    """The standard error of the mean of the differences, and its degrees of freedom."""
-    middle, own_freedom = fmean(differences), len(differences) - 1
-    own = sum((each - middle) ** 2 for each in differences)
-    others_freedom = fitted.freedom - own_freedom
-    lent = max(0, min(LENT_MAX, others_freedom))
-    # A difference of two values has twice the variance of one. So the pair's squares count half in the fit's sum, and
-    # what the other contenders leave of that sum is doubled.
-    others = 2 * max(0.0, fitted.squares - own / 2) / others_freedom if lent else 0.0
-    variance = (own + lent * others) / (own_freedom + lent)
-    return math.sqrt(variance / len(differences)), own_freedom + lent
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The differences of two contenders, `one` minus `other`."""
+
+    one: str
+    other: str
+    places: Sequence[int]
+    value: float
+    """Their mean."""
+    squares: float
+    """Of what remains, each by its weight, summed."""
+    weight: float
+
+    @property
+    def freedom(self) -> int:
+        return len(self.places) - 1
+
+    @property
+    def variance(self) -> float:
+        """Of a figure of weight 1."""
+        return self.squares / self.freedom
+
+
+def _compared(one: str, other: str, logs: Values, weights: Values) -> _Compared:
+    places = sorted(logs[one].keys() & logs[other].keys())
+    if not places:
+        return _Compared(one, other, places, 0.0, 0.0, 0.0)
+    # The variance of a difference is the sum of two variances, each of which is 1 / weight.
+    each = [
+        (logs[one][place] - logs[other][place], 1 / (1 / weights[one][place] + 1 / weights[other][place]))
+        for place in places
+    ]
+    value = _mean(each)
+    squares = sum(weight * (difference - value) ** 2 for difference, weight in each)
+    return _Compared(one, other, places, value, squares, sum(weight for _, weight in each))
+
+
+class _Lent(NamedTuple):
+    """A variance of a figure of weight 1, and the degrees of freedom behind it."""
+
+    variance: float
+    """The median of several. That of chi squared lies below its mean (Wilson and Hilferty, 1931): it is raised."""
+    freedom: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Judges pairs; the fields are as those of `standings`."""
+
+    levels: Mapping[str, float]
+    compared: Mapping[frozenset[str], _Compared]
+    family: int
+    at_least: frozenset[str]
+    turns: int
+
+    def pair(self, one: str, other: str) -> Pair:
+        found = self.compared[frozenset((one, other))]
+        turns = len(found.places)
+        if not turns:
+            value = self.levels[one] - self.levels[other]
+            return Pair(one, other, Ratio(math.exp(value), None, None), OPEN, 0)
+        ahead, behind = (found.one, found.other) if found.value >= 0 else (found.other, found.one)
+        value = abs(found.value)
+        if turns < TURNS_MIN:
+            return Pair(ahead, behind, Ratio(math.exp(value), None, None), OPEN, turns)
+        variance, freedom = self._variance(found)
+        servers = len({(place - 1) // self.turns for place in found.places}) if self.turns else 0
+        error = math.sqrt(variance / found.weight + (2 * SERVER_SPREAD**2 / servers if servers else 0.0))
+        reach = error * student(freedom, 1 - (1 - LEVEL) / self.family)
+        outcome = self._outcome(ahead, behind, value, reach, error * student(freedom, LEVEL))
+        ratio = Ratio(math.exp(value), math.exp(value - reach), math.exp(value + reach))
+        return Pair(ahead, behind, ratio, outcome, turns)
+
+    def _variance(self, pair: _Compared) -> tuple[float, int]:
+        """The variance of a figure of weight 1, and its degrees of freedom: the pair's own, and what others lend."""
+        lent = [lent for label in (pair.one, pair.other) if (lent := self._lent(label, pair)) is not None]
+        if not lent:
+            return pair.variance, pair.freedom
+        variance, freedom = max(each.variance for each in lent), min(LENT_MAX, min(each.freedom for each in lent))
+        whole = pair.freedom + freedom
+        return (pair.squares + freedom * variance) / whole, whole
+
+    def _lent(self, label: str, pair: _Compared) -> _Lent | None:
+        """What the pairs of a contender with third ones say; None without any."""
+        others = [
+            each
+            for each in self.compared.values()
+            if label in (each.one, each.other) and each is not pair and len(each.places) >= TURNS_MIN
+        ]
+        if not others:
+            return None
+        variances = [each.variance / (1 - 2 / (9 * each.freedom)) ** 3 for each in others]
+        return _Lent(median(variances), sum(each.freedom for each in others))
+
+    def _outcome(self, one: str, other: str, value: float, reach: float, single: float) -> str:
+        """`reach` is that of the interval that holds with all others, `single` that of its own."""
+        if value - reach > 0:
+            return LIMITED if other in self.at_least else DECIDED
+        if value + single < math.log(1 + EQUAL_WITHIN) and value - single > -math.log(1 + EQUAL_WITHIN):
+            return LIMITED if self.at_least & {one, other} else EQUAL
+        return LIMITED if other in self.at_least else OPEN

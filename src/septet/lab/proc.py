@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,8 +123,14 @@ def listen_overflows() -> int:
     return int(dict(zip(names, values, strict=True)).get("ListenOverflows", 0))
 
 
-def machine_times() -> tuple[float, float]:
-    """(busy, stolen) CPU seconds of the whole machine since it started."""
+def machine_times(cpus: Container[int] | None = None) -> tuple[float, float]:
+    """(busy, stolen) CPU seconds of the whole machine since it started, or of these CPUs."""
     with open("/proc/stat") as file:
-        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
-    return (user + nice + system + irq + softirq) / TICKS_PER_S, steal / TICKS_PER_S
+        lines = [line.split() for line in file if line.startswith("cpu")]
+    chosen = lines[:1] if cpus is None else [line for line in lines[1:] if int(line[0][3:]) in cpus]
+    busy = stolen = 0
+    for line in chosen:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line[1:9])
+        busy += user + nice + system + irq + softirq
+        stolen += steal
+    return busy / TICKS_PER_S, stolen / TICKS_PER_S

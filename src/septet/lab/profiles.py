@@ -1,5 +1,7 @@
 """Presets of experiments: `seed` repeats the one from which Septet grew, `modern` is closer to browsers of today.
 
+`two-pages` is two experiments, `computes` and `waits`, since these are the two reasons why a model is slow.
+
 That experiment, the seed, loaded seven servers in C with up to 15,000 users, who opened a new HTTP/1.0 connection for
 every page of a guestbook kept in Redis; pools had a hundred processes or threads, and its servers called listen(2) with
 10. Its figures are shipped as data, and drawn faintly behind ours.
@@ -29,6 +31,12 @@ class Profile:
     """Further options of `septet serve`, by model."""
     redis: bool = False
     """True if a Redis is started for the experiment, to store the guestbook."""
+    app: str | None = None
+    """The application by its word (see `septet.lab.applications`); None: the one that is asked for."""
+    title: str = ""
+    """What the page does,"""
+    short: str = ""
+    """and in a word."""
 
 
 def seed_curves() -> Curves:
@@ -47,6 +55,11 @@ def _seed_users() -> tuple[int, ...]:
     return tuple(sorted({users for curve in seed_curves().values() for users, _ in curve}))
 
 
+def title(name: str | None) -> str:
+    """What the page of that preset does; "" where it is not said."""
+    return profile(name).title if name is not None else ""
+
+
 def profile(name: str) -> Profile:
     """The preset of that name. Raises KeyError for an unknown name."""
     return {
@@ -57,8 +70,22 @@ def profile(name: str) -> Profile:
             model_options={"preforked": ("--workers", "100"), "prethreaded": ("--threads", "100")},
             redis=True,
         ),
+        "computes": Profile(
+            users=(20, 1000), mode="close", options=(), app="guestbook", title="A page that computes", short="Computes"
+        ),
+        "waits": Profile(
+            users=(10, 100),
+            mode="keep-alive",
+            options=(),
+            app="wait",
+            title="A page that waits 20 ms for a backend",
+            short="Waits",
+        ),
         "modern": Profile(users=(20, 100, 500, 1000), mode="keep-alive", options=("--backlog", "4096")),
     }[name]
 
 
-NAMES = ("seed", "modern")
+TWO_PAGES = "two-pages"
+NAMES = ("seed", "modern", TWO_PAGES)
+PAGES = ("waits", "computes")
+"""The profiles of TWO_PAGES, as they are measured: where models differ a hundredfold first, which takes less time."""

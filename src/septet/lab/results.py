@@ -33,6 +33,7 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
         "command": command,
         "resumed": [],  # the times at which it was resumed
         "machine": machine.describe(),
+        "alone": {},  # what a single user found before the first run
         "workers": {},  # of the cluster that the load comes from
         "experiment": experiment.values(),
         "runs": [],

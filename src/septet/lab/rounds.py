@@ -7,7 +7,7 @@ not decided, and not equal within 5 % either. Contenders whose order is decided 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 
 from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.ranking import FIRST_ROUNDS, open_cells, rankings, state
@@ -23,28 +23,36 @@ def until_decided(
     recorded: Results,
     tell: Callable[[str], None] = lambda state: None,
     now: Callable[[], float] = time.monotonic,
-) -> Iterator[Run]:
-    """Yield the runs one by one; the caller records each in `recorded` before it takes the next.
+) -> Iterator[Iterator[Run]]:
+    """The rounds, one number of users after another, as their runs; `tell` is called with the state before each.
 
-    Before each round but the first, `tell` is called with a sentence on the ranking so far. The first round is
-    completed even when the time is up: a cell without a run has no figures. Runs that are recorded already, when an
-    experiment is resumed, are not repeated, and count towards the time.
+    Every cell is visited once whatever it takes, since a cell without a run says nothing. Runs that are recorded, when
+    an experiment is resumed, are not repeated, and count towards the time. The records of a round must be there before
+    the next round is asked for.
     """
     assert experiment.for_s is not None, "it has a limit in time"
-    begun = now() - sum(record.get("took_s", 0.0) for record in recorded["runs"])
+    end = now() - sum(record.get("took_s", 0.0) for record in recorded["runs"]) + experiment.for_s
     done = {run_of(record) for record in recorded["runs"]}
-    place = max((run.repeat for run in done), default=1)
+    place = max(((run.repeat - 1) // experiment.turns + 1 for run in done), default=1)
     while cells := _cells(experiment, recorded, place):
-        if place > 1:
-            tell(state(rankings(recorded, summaries(recorded))))
-        for run in experiment.round(cells, place):
-            if place > 1 and now() - begun >= experiment.for_s:
+        for block in experiment.round(cells, place):
+            if place > 1 or recorded["runs"]:
+                tell(state(rankings(recorded, summaries(recorded))))
+            yield _in_time(block, done, lambda: now() >= end)
+            if place > 1 and now() >= end:
                 recorded["ended"] = TIME
                 return
-            if run not in done:
-                yield run
         place += 1
     recorded["ended"] = DECIDED
+
+
+def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
+    """Those runs that are not done, until the time is over; the first turn of the first round whatever the time is."""
+    for run in runs:
+        if run.repeat > 1 and is_over():
+            return
+        if run not in done:
+            yield run
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:

@@ -1,6 +1,8 @@
-"""One run of a cell: start a fresh server, wait until it answers, load it, sample what it uses, stop it.
+"""Rounds: a fresh server for each cell, visited with a load once or in turns, sampled, and stopped.
 
-The outcome is a record in any case, and no process is left. The record of a run that failed says why.
+Servers that are compared run side by side, idle but for the one that is visited: to start one takes longer than a
+visit, and turns of a third of a second leave a machine no time to change between two of them. The outcome of a visit is
+a record in any case, and no process is left. The record of a run that failed says why; the others go on.
 """
 
 from __future__ import annotations
@@ -8,51 +10,202 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from septet.errors import Failed
-from septet.lab import client, machine, output
+from septet.lab import client, machine, output, proc
 from septet.lab.client import Load, LoadLost, Receive
-from septet.lab.experiment import Experiment, Run
+from septet.lab.experiment import Cell, Experiment, Run
 from septet.lab.load import LoadError, Plan, read_scenario
-from septet.lab.sampler import Sampler
+from septet.lab.probe import Probe
+from septet.lab.sampler import Sampler, nothing, queue_of
 from septet.lab.server import Server, free_port
 from septet.lab.threads.gil import GilWatch
 from septet.lab.verdicts import judge
 
+QUIET_LOOK_S = 0.03
+QUIET_CPU_S = 0.0005
+"""A server that uses more than this meanwhile still works on requests of users who have gone."""
+QUIET_MAX_S = 0.3
+"""Then it gets a successor: its work would disturb the visits of others."""
+LONGER = 4.0
+"""Times as long as planned is a window when none of the planned length had an answer in it."""
+AGAIN_WARMUP_S = 0.1
+"""Of a server that was warmed up before."""
 
-def run_cell(experiment: Experiment, run: Run, receive: Receive, load: Load = client.load) -> dict[str, Any]:
-    """Measure once; returns the record for results.json. `receive` is called with the events of the load.
+
+def run_cell(
+    experiment: Experiment, run: Run, receive: Receive, load: Load = client.load, probe: Probe | None = None
+) -> dict[str, Any]:
+    """Measure once; returns the record for results.json. `receive` gets the events of the load.
 
     Raises LoadLost when a worker of the cluster is lost, because then the run says nothing about the server.
     """
-    cell, port = run.cell, free_port(experiment.host)
-    plan = plan_for(experiment, cell.users, port)
-    record: dict[str, Any] = {
-        "model": cell.model,
-        "users": cell.users,
-        "setting": dict(cell.setting),
-        "repeat": run.repeat,
-        "started": output.now(),
-        "command": experiment.command(cell, port),
-        "load_command": client.shell_command(plan, experiment.scenario, experiment.cluster),
-        "load_average_before": machine.load_average(),
-    }
-    try:
-        with started(experiment, run, port, record) as server:
-            record["load"], record["usage"] = load_and_sample(plan, experiment, server, port, receive, load)
-            server.check_alive()
-            record["stop"] = server.stop()
-    except LoadLost:
-        raise
-    except Failed as failure:
-        record["failure"] = str(failure)
-    record["load_average_after"] = machine.load_average()
-    record["verdict"], record["reason"] = judge(record, os.cpu_count() or 1)
-    return record
+    with Round(experiment, load, probe) as visits:
+        visits.visit(run, receive)
+        return visits.finish()[0]
+
+
+@dataclass(slots=True)
+class _Visited:
+    """A server that runs, and the records of the visits to it."""
+
+    server: Server
+    port: int
+    gil: GilWatch
+    started: dict[str, Any]
+    """What all its records say of it."""
+    stack: ExitStack
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Round:
+    """The servers of a round and the records of its visits. A context manager: on leaving, no server is left."""
+
+    def __init__(self, experiment: Experiment, load: Load = client.load, probe: Probe | None = None) -> None:
+        self._experiment = experiment
+        self._load = load
+        self._probe = probe
+        self._visited: dict[Cell, _Visited] = {}
+        self._failed: set[Cell] = set()
+        self._records: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Round:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for visited in self._visited.values():
+            visited.stack.close()
+
+    def visit(self, run: Run, receive: Receive) -> dict[str, Any] | None:
+        """Load the server of a cell, which is started when there is none; returns its record.
+
+        `finish` adds to it how the server stopped. None where the cell has failed in this round. Raises LoadLost.
+        """
+        if run.cell in self._failed:
+            return None
+        record = self._begun(run)
+        self._records.append(record)
+        try:
+            visited = self._server(run, record)
+            record |= visited.started
+            visited.records.append(record)
+            plan = self._plan(run, visited)
+            self._load_once(visited, plan, record, receive)
+            if _nothing_came(record["load"]):  # on a busy machine a short window may be no time at all
+                self._load_once(visited, replace(plan, duration_s=LONGER * plan.duration_s), record, receive)
+            visited.server.check_alive()
+        except (LoadLost, KeyboardInterrupt):
+            self._forget(record)
+            raise
+        except Failed as failure:
+            record["failure"] = str(failure)
+            self._failed.add(run.cell)
+            self._stop(run.cell)
+        record["load_average_after"] = machine.load_average()
+        record["verdict"], record["reason"] = judge(record, os.cpu_count() or 1)
+        return record
+
+    def _load_once(self, visited: _Visited, plan: Plan, record: dict[str, Any], receive: Receive) -> None:
+        record["load_command"] = client.shell_command(plan, self._experiment.scenario, self._experiment.cluster)
+        record["load"], record["usage"] = load_and_sample(
+            plan, self._experiment, visited.server, visited.port, receive, self._load, self._probe, visited.gil
+        )
+
+    def _forget(self, record: dict[str, Any]) -> None:
+        self._records.remove(record)
+        for visited in self._visited.values():
+            if record in visited.records:
+                visited.records.remove(record)
+
+    def go_on(self, cell: Cell) -> None:
+        """Before another server is visited: see that this one rests."""
+        visited = self._visited.get(cell)
+        if visited is not None and not self._rests(visited):
+            self._stop(cell)
+
+    def _rests(self, visited: _Visited) -> bool:
+        """Whether the server has ceased to work, within some time, on requests of users who have gone."""
+        deadline = time.monotonic() + QUIET_MAX_S
+        before_s = _cpu_s(visited.server.session)
+        while time.monotonic() < deadline:
+            time.sleep(QUIET_LOOK_S)
+            now_s = _cpu_s(visited.server.session)
+            waiting = queue_of(self._experiment.host, visited.port)
+            if now_s - before_s < QUIET_CPU_S and not (waiting and waiting.depth):
+                return True
+            before_s = now_s
+        return False
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Stop the servers; returns the records of all visits."""
+        for cell in list(self._visited):
+            self._stop(cell)
+        return self._records
+
+    def _begun(self, run: Run) -> dict[str, Any]:
+        return {
+            "model": run.cell.model,
+            "users": run.cell.users,
+            "setting": dict(run.cell.setting),
+            "repeat": run.repeat,
+            "started": output.now(),
+            "command": None,
+            "load_command": None,
+            "load_average_before": machine.load_average(),
+        }
+
+    def _server(self, run: Run, record: dict[str, Any]) -> _Visited:
+        """The server of the cell. Raises Failed when it cannot be started."""
+        if run.cell in self._visited:
+            return self._visited[run.cell]
+        port, stack = free_port(self._experiment.host), ExitStack()
+        about = {"command": self._experiment.command(run.cell, port)}
+        with stack:
+            try:
+                server = stack.enter_context(started(self._experiment, run, port, about))
+            finally:
+                record |= about
+            cpus = len(self._experiment.pinned.server) or len(os.sched_getaffinity(0))
+            gil = GilWatch(server.session, port, cpus)
+            stack.callback(gil.close)
+            self._visited[run.cell] = _Visited(server, port, gil, about, stack.pop_all())
+        return self._visited[run.cell]
+
+    def _plan(self, run: Run, visited: _Visited) -> Plan:
+        plan = plan_for(self._experiment, run.cell.users, visited.port)
+        if not visited.records or plan.warmup_s < AGAIN_WARMUP_S:
+            return plan
+        return replace(plan, warmup_s=AGAIN_WARMUP_S, warmup_max_s=0.0)
+
+    def _stop(self, cell: Cell) -> None:
+        """Stop the server of a cell, and say so in the records of the visits to it."""
+        visited = self._visited.pop(cell, None)
+        if visited is None:
+            return
+        with visited.stack:
+            measured = [record for record in visited.records if "load" in record]
+            if not measured:
+                return
+            visited.server.before_stop()
+            answers = sum(each["load"]["answers"] + each["load"]["warmup"]["answers"] for each in measured)
+            stop = {**visited.server.stop(), "answers": answers}
+            for record in measured:
+                record["stop"] = stop
+
+
+def _nothing_came(load: dict[str, Any]) -> bool:
+    """Whether nothing was answered, and nothing failed either."""
+    return not load["answers"] and not load["errors"]
+
+
+def _cpu_s(session: int) -> float:
+    return sum(process.cpu_s for process in proc.processes_of(session))
 
 
 @contextmanager
@@ -75,7 +228,7 @@ def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
     return Plan(
         url=experiment.url(port),
         users=users,
-        duration_s=experiment.duration_s,
+        duration_s=experiment.window_s(users),
         warmup_s=experiment.warmup_s,
         warmup_max_s=experiment.warmup_max_s,
         mode=experiment.mode,
@@ -96,26 +249,38 @@ def _targets(scenario: Path | None) -> dict[str, Any]:
 
 
 def load_and_sample(
-    plan: Plan, experiment: Experiment, server: Server, port: int, receive: Receive, load: Load = client.load
+    plan: Plan,
+    experiment: Experiment,
+    server: Server,
+    port: int,
+    receive: Receive,
+    load: Load = client.load,
+    probe: Probe | None = None,
+    gil: GilWatch | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the server and sample it; returns `load` and `usage` of the record. Raises Failed without figures."""
-    gil = GilWatch(server.session, port)
-    sampler = Sampler(server.session, port, gil.look, experiment.host)
+    """Load the server and sample it; returns the figures of the load and the usage. Raises Failed.
+
+    `gil` goes on from run to run of one server, because one short run has too few looks.
+    """
+    look = gil.look if gil is not None else nothing
+    sampler = Sampler(server.session, port, look, experiment.host, experiment.pinned)
     usage: dict[str, Any] = {}
+    begun_ns = 0
 
     def received(event: str, details: dict[str, Any]) -> None:
+        nonlocal begun_ns
         if event == "measuring":
+            begun_ns = time.monotonic_ns()
             sampler.start()
         elif event == "measured":
-            usage.update(sampler.stop(), gil_share=gil.share())
+            usage.update(sampler.stop())
+            if gil is not None:
+                usage.update(gil_share=gil.share(), cpus_wanted=gil.cpus_wanted())
+            if probe is not None:
+                usage.update(probe.usage(begun_ns, time.monotonic_ns()))
         receive(event, details)
 
-    try:
-        figures = load(plan, received, experiment.scenario)
-    finally:
-        gil.close()
-    server.before_stop()
-    return figures, usage
+    return load(plan, received, experiment.scenario), usage
 
 
 def _inherited() -> dict[str, str]:

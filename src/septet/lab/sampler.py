@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from septet.lab.load import ListenQueue, listen_queue
-from septet.lab.metrics import SAMPLED, Over, Sampled, Sight
+from septet.lab.metric import Over, Sampled, Sight
+from septet.lab.metrics import SAMPLED
+from septet.lab.pinning import Pinning
 
 LOOK_S = 0.05
 LOOKS_PER_SAMPLE = 5
@@ -23,6 +25,11 @@ def nothing() -> None:
     """Do nothing: the default of `look`."""
 
 
+def queue_of(host: str, port: int) -> ListenQueue | None:
+    """The queue of a listener; None where the kernel gives no figures."""
+    return listen_queue(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+
+
 class Sampler:
     """Samples the processes of a session between `start` and `stop`.
 
@@ -30,16 +37,23 @@ class Sampler:
         session: the id of the server's session, which is the pid of its first process.
         port, host: of its listener; without a port the listen queue is not looked at.
         look: called every LOOK_S seconds, LOOKS_PER_SAMPLE times as often as samples are taken.
+        pinned: the CPUs of the server and of the load generator.
     """
 
     def __init__(
-        self, session: int, port: int | None = None, look: Callable[[], None] = nothing, host: str = "127.0.0.1"
+        self,
+        session: int,
+        port: int | None = None,
+        look: Callable[[], None] = nothing,
+        host: str = "127.0.0.1",
+        pinned: Pinning = Pinning(),  # noqa: B008  it is immutable
     ) -> None:
         self.usage: Usage = {}
         self._session = session
         self._port = port
         self._host = host
         self._look = look
+        self._pinned = pinned
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -88,10 +102,7 @@ class Sampler:
             self.usage[key] = max(self.usage[key] or 0, value) if row.over is Over.PEAK else value
 
     def _sight(self) -> Sight:
-        return Sight(self._session, self._queue)
+        return Sight(self._session, self._queue, self._pinned)
 
     def _queue(self) -> ListenQueue | None:
-        if self._port is None:
-            return None
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        return listen_queue(family, self._host, self._port)
+        return None if self._port is None else queue_of(self._host, self._port)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from septet.lab.evening import evened
 from septet.lab.experiment import Cell
+from septet.lab.figures import Record
 from septet.lab.load import Histogram
-from septet.lab.metrics import SUMMED_UP, Record
+from septet.lab.metrics import SUMMED_UP
 from septet.lab.results import Results, run_of
 from septet.lab.statistics import Estimate, estimate
-from septet.lab.verdicts import judge_all
+from septet.lab.verdicts import RANKED, all_served, judge_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,15 @@ class Summary:
     figures: dict[str, Estimate]
     """The known figures of `metrics.SUMMED_UP`, by key; empty when all runs failed."""
     runs: int
+    served: bool
+    """Whether no more than a few requests failed, whoever had no answer by the end of a window."""
     latencies: Histogram
     """The latencies of all runs together."""
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it is compared with others; a window in which not all had an answer yet is no obstacle."""
+        return self.verdict in RANKED or (self.verdict == "errors" and self.served and bool(self.figures))
 
     @property
     def model(self) -> str:
@@ -49,7 +58,7 @@ class Summary:
 def summaries(results: Results) -> list[Summary]:
     """The summary of each cell that has been run, in the order of the tables."""
     groups: dict[Cell, list[Record]] = {}
-    for record in results["runs"]:
+    for record in evened(results):
         groups.setdefault(run_of(record).cell, []).append(record)
     order = {name: place for place, name in enumerate(_contenders(results))}
     cells = sorted(groups, key=lambda cell: (cell.users, order.get(cell.model, 0)))
@@ -73,4 +82,4 @@ def _summary(cell: Cell, records: list[Record]) -> Summary:
         values = [float(value) for record in measured if (value := figure(record)) is not None]
         if (found := estimate(values)) is not None:
             figures[key] = found
-    return Summary(cell, verdict, reason, figures, len(records), latencies)
+    return Summary(cell, verdict, reason, figures, len(records), all(map(all_served, records)), latencies)

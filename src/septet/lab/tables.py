@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from septet.lab.metrics import COLUMNS, Metric
+from septet.lab.metric import Metric
+from septet.lab.metrics import COLUMNS
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK
 

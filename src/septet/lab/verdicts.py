@@ -15,6 +15,8 @@ from septet.lab.statistics import variation
 
 VERDICTS = ("valid", "noisy", "client-limited", "errors", "failed")
 """All verdicts, from the best to the worst."""
+RANKED = ("valid", "noisy", "client-limited")
+"""Verdicts on figures that are compared with others."""
 DOUBT_MARK = "!"
 """The mark that tables print after a figure that is not valid."""
 
@@ -22,6 +24,8 @@ ERROR_SHARE_MAX = 0.001
 """Share of all requests: with more errors the figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
 """Share of a CPU: a closed loop whose client is busier than this measures the client."""
+CLIENT_OTHERS_MAX = 0.10
+"""Share of the load generator's CPUs: when others take more, they may be why it was late."""
 SEND_LATE_MAX_US = 1000
 """Limit of the p99, in µs, of how late an open loop sent requests for which a user was free."""
 FOREIGN_SHARE_MAX = 0.25
@@ -30,11 +34,15 @@ STEAL_SHARE_MAX = 0.02
 """Share of all CPUs that the hypervisor may take."""
 VARIATION_MAX = 0.10
 """Standard deviation of the rates of the repeats, as a share of their mean."""
+ANSWERS_PER_USER_MIN = 3
+"""With fewer in a window it is no wonder that some users had none."""
 LITTLE_ERROR_MAX = 0.10
 """Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
 """Answers per user below which Little's law is not checked: requests in flight at both ends of the window are then too
 large a part of all."""
+
+REPEAT = "repeat this when nothing else runs"
 
 Verdict = tuple[str, str | None]
 
@@ -49,7 +57,7 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
         return "failed", f"no request was answered as it should be: {_kinds(load['errors']) or waited}"
     for verdict, objection in (
         ("errors", _errors(load)),
-        ("client-limited", client_limit(load)),
+        _client(record, cpus),
         ("noisy", _noise(record, cpus)),
         ("noisy", _little(load)),
     ):
@@ -92,6 +100,16 @@ def _errors(load: dict[str, Any]) -> str | None:
     return None
 
 
+def all_served(record: dict[str, Any]) -> bool:
+    """Whether no more requests failed than may, and who had no answer may just not have had time for one."""
+    if record["verdict"] == "failed":
+        return False
+    load = record["load"]
+    errors = sum(load["errors"].values())
+    short = load["answers"] < ANSWERS_PER_USER_MIN * load["plan"]["users"]
+    return bool(errors <= ERROR_SHARE_MAX * (errors + load["answers"]) and (short or not load["users_never_answered"]))
+
+
 def client_limit(load: dict[str, Any]) -> str | None:
     """Say why the load generator, or a worker of a cluster, may have been the limit; None when it was not."""
     for worker in load["client"].get("workers", []):  # one worker at its limit spoils the figures of all
@@ -99,6 +117,28 @@ def client_limit(load: dict[str, Any]) -> str | None:
         if (objection := _client_limit(name, worker["cpu_share"], worker["send_late_us"])) is not None:
             return objection
     return _client_limit("the load generator", load["client"]["cpu_share"], load.get("send_late_us", {}).get("p99"))
+
+
+def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
+    """Whether the load generator was the limit, or was kept from its CPUs, where more CPUs for it would not help."""
+    objection = client_limit(record["load"])
+    if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
+        return (
+            "noisy",
+            f"other programs took {share:.0%} of the load generator's CPUs: {REPEAT}",
+        )
+    return "client-limited", objection
+
+
+def client_others_share(record: dict[str, Any], cpus: int) -> float:
+    """The share of the load generator's own CPUs that others took; 0 where it has none, or it is not known."""
+    usage, load = record.get("usage", {}), record["load"]
+    own = len(load["plan"].get("cpus") or ())
+    if not own or own >= cpus or "client_cpus_busy_s" not in usage:
+        return 0.0
+    ours_s = load["client"]["user_s"] + load["client"]["system_s"]
+    taken_s = usage["client_cpus_busy_s"] + usage["client_cpus_steal_s"] - ours_s
+    return float(max(0.0, taken_s / (load["window_s"] * own)))
 
 
 def _client_limit(name: str, cpu_share: float, send_late_us: float | None) -> str | None:
@@ -112,7 +152,7 @@ def _client_limit(name: str, cpu_share: float, send_late_us: float | None) -> st
 def _noise(record: dict[str, Any], cpus: int) -> str | None:
     usage, total_s = record["usage"], record["load"]["window_s"] * cpus
     if (foreign_share(record, cpus) or 0) > FOREIGN_SHARE_MAX:
-        return "other programs took more than a quarter of the CPUs: repeat this when nothing else runs"
+        return f"other programs took more than a quarter of the CPUs: {REPEAT}"
     if usage["machine_steal_s"] / total_s > STEAL_SHARE_MAX:
         return f"the hypervisor took more than {STEAL_SHARE_MAX:.0%} of the CPUs away"
     return None

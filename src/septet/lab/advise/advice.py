@@ -126,6 +126,8 @@ def price(candidate: Candidate) -> str:
 
 BUSY = 0.85
 """CPUs count as used up when the server uses this share of them; the kernel's work for it is not charged to it."""
+TAKEN_TOLD = 0.02
+"""Share of the server's CPUs, from which on it is told who had it."""
 BUSY_IF_NOISY = 0.5
 """Used in place of BUSY when other programs took a part of the CPUs."""
 GIL_SHARE = 0.2
@@ -191,11 +193,23 @@ def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottlen
     noisy = any(each.verdict == "noisy" for each in trials)
     if share < BUSY * cpus and not (noisy and share > BUSY_IF_NOISY * cpus):
         return None
-    doubt = "" if share >= BUSY * cpus else ", while other programs took the rest"
+    used = max(each.used for each in trials)
     gil = max((each.gil_share or 0.0 for each in trials), default=0.0)
     waits = f"; {_GIL_WAIT.format(gil)}" if gil > GIL_SHARE else ""
     of = "its CPU" if cpus == 1 else f"its {cpus} CPUs"
-    return Bottleneck("CPU", f"it uses {min(1.0, share / cpus):.0%} of {of}{doubt}{waits}")
+    if used >= BUSY * cpus:
+        return Bottleneck("CPU", f"it uses {min(1.0, used / cpus):.0%} of {of}{waits}")
+    return Bottleneck("CPU", f"it used {used / cpus:.0%} of {of} and wanted more, {_taken(trials, cpus)}{waits}")
+
+
+def _taken(trials: list[Trial], cpus: int) -> str:
+    """Who had the server's CPUs when it did not."""
+    shares = {
+        "other programs": max(each.others_share for each in trials) / cpus,
+        "the hypervisor": max(each.stolen_share for each in trials) / cpus,
+    }
+    told = [f"{who} ({min(1.0, share):.0%})" for who, share in shares.items() if share >= TAKEN_TOLD]
+    return f"which {' and '.join(told) or 'others'} had"
 
 
 def _gil(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:

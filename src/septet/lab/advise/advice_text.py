@@ -72,16 +72,16 @@ def table(search: Search) -> list[str]:
 def _within(finding: Finding) -> str:
     if finding.bracket is None:
         return "-"
-    return "?" if finding.bracket.refuted else f"{finding.capacity:,.0f}{'+' if finding.bracket.at_least else ''}"
+    return "?" if finding.bracket.refuted else f"{finding.capacity:,.0f}{'+' if finding.bracket.is_lower_bound else ''}"
 
 
 def capacity(finding: Finding, target_s: float) -> str:
     """The capacity with its interval as text, with the reasons to doubt it."""
     bracket = finding.bracket
     assert bracket is not None, "a candidate with a capacity has a bracket"
-    at_least = "at least " if bracket.at_least else ""
+    at_least = "at least " if bracket.is_lower_bound else ""
     text = f"{at_least}{bracket.low:,.0f} requests/s with 99 % within {milliseconds(target_s)}"
-    if bracket.high is not None:
+    if bracket.high is not None and not bracket.is_lower_bound:
         text += f" (between {bracket.low:,.0f} and {bracket.high:,.0f})"
     if finding.highest_held is not None and finding.highest_held.answers < 1000:
         text += f"; p99 of {finding.highest_held.answers:,} answers only"

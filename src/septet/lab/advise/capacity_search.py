@@ -60,6 +60,11 @@ class Bracket:
     """True if a fresh server held neither the result nor a lower rate; then `low` is 0, and the capacity unknown."""
     trials: int = 0
 
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether nothing is known of what is above `low`: a rate that others may have broken says nothing."""
+        return self.at_least or self.in_doubt
+
 
 class CapacitySearch:
     """The search for one server, beginning at the rate `start`, never below `floor` (both in requests per second)."""

@@ -16,7 +16,7 @@ from septet.lab.advise import advice_text, extrapolation
 from septet.lab.advise.advice import Advice, decide, service
 from septet.lab.advise.advice_file import AdviceFile
 from septet.lab.advise.candidates import Search, Situation
-from septet.lab.advise.machine_limits import machine_limits
+from septet.lab.advise.machine_limits import await_quiet, machine_limits
 from septet.lab.advise.measure import TrialRunner, is_asynchronous
 from septet.lab.advise.search_run import SearchRun
 from septet.lab.applications import application
@@ -34,6 +34,8 @@ FIRST = "epoll"
 START_TIMEOUT_S = 30.0
 SEARCHED = (*arguments.OURS, "workers", "threads")
 BUDGET_MINUTES = 3.0
+QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
+"""How long to wait for a quiet machine, at most: seconds, and share of the time."""
 LEFT_OUT = frozenset({"iterative", "forking", "poll"})
 """Models that are searched only when --models names them: others do the same better."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
@@ -96,7 +98,7 @@ def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: f
     with advice_file.kept():
         with display(asked.budget_s) as progress, TrialRunner(experiment, asked.p99_s, advice_file.runs) as runner:
             search_run = SearchRun(runner, asked.p99_s, asked.budget_s, progress)
-            search = Search(_situation(experiment, search_run, progress, options))
+            search = Search(_situation(experiment, search_run, progress, options, asked.budget_s))
             if search.situation.profile.wall_s < asked.p99_s:  # else no model can hold the target
                 search_run.run(search, lambda: advice_file.write(advice_text.values(None, search, experiment)))
         return _tell(search, experiment, asked, advice_file, as_json)
@@ -126,12 +128,13 @@ def _rows(advice: Advice, search: Search, rate: float, target_s: float) -> list[
 
 
 def _situation(
-    experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, options: dict[str, Any]
+    experiment: Experiment, search_run: SearchRun, progress: ProgressDisplay, options: dict[str, Any], budget_s: float
 ) -> Situation:
     """Measure the workload profile and read the machine's limits. Raises Failed if the application does not answer."""
     usable = machine_limits(experiment.pinned)
     for note in usable.notes:
         progress.say(note)
+    await_quiet(progress.say, min(QUIET_WAIT_S, QUIET_WAIT_SHARE * budget_s))
     try:
         profile = search_run.profile(FIRST, is_asynchronous(experiment, FIRST))
     except Failed as failure:

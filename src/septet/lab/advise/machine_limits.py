@@ -6,11 +6,15 @@ A container may use less than the machine has: advice made from the machine's nu
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from septet.cgroups import CGROUP, MEMBERSHIP, cpu_quota, memory_limits
+from septet.lab import machine
 from septet.lab.pinning import Pinning
+from septet.lab.verdicts import FOREIGN_SHARE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,24 @@ def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMB
         notes.append(f"the control group may use {memory / 1e6:,.0f} MB of memory")
     cpus = bound if quota is None else max(1, min(bound, round(quota - len(pinned.client))))
     return MachineLimits(cpus, min(memory, physical), not pinned.server, tuple(notes))
+
+
+def await_quiet(say: Callable[[str], None], at_most_s: float) -> bool:
+    """Wait until other programs leave the machine alone, for some time; says so, and returns whether they do."""
+    deadline = time.monotonic() + at_most_s
+    share, told = machine.busy_share(), False
+    while share > FOREIGN_SHARE_MAX:
+        if time.monotonic() >= deadline:
+            say(
+                f"other programs still use {share:.0%} of the CPUs: what a server holds can be believed, what it does "
+                "not may be their doing, so capacities will be lower bounds"
+            )
+            return False
+        if not told:
+            say(f"other programs use {share:.0%} of the CPUs: waiting up to {at_most_s:.0f} s for them")
+            told = True
+        share = machine.busy_share()
+    return True
 
 
 def _share(bound: int, usable: int, pinned: Pinning) -> str:

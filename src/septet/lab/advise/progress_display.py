@@ -82,8 +82,8 @@ class ProgressDisplay:
         if not bracket.low:
             self._console.print("  holds the target at no rate that was tried")
             return
-        high = "" if bracket.high is None else f", not {bracket.high:,.0f}"
-        least = "at least " if bracket.at_least else ""
+        high = "" if bracket.high is None or bracket.is_lower_bound else f", not {bracket.high:,.0f}"
+        least = "at least " if bracket.is_lower_bound else ""
         p99 = f" with p99 {milliseconds(highest_held.p99_s)}" if highest_held is not None else ""
         self._console.print(f"  holds {least}{bracket.low:,.0f}/s{p99}{high}")
 

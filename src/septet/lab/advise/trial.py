@@ -54,6 +54,16 @@ class Trial:
     verdict: str
     reason: str | None
     failure: str | None = None
+    used_share: float | None = None
+    """How much of one CPU the server used; None: not known apart from what it wanted."""
+    others_share: float = 0.0
+    """How much of one CPU other programs used on the server's CPUs,"""
+    stolen_share: float = 0.0
+    """and the hypervisor took from them."""
+
+    @property
+    def used(self) -> float:
+        return self.server_share if self.used_share is None else self.used_share
 
     @property
     def answered_nothing(self) -> bool:
@@ -103,6 +113,9 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
         queue_overflows=usage["queue_overflows"],
         verdict=verdict,
         reason=reason,
+        used_share=ran_s / load["window_s"],
+        others_share=max(0.0, usage.get("server_cpus_busy_s", 0.0) - ran_s) / load["window_s"],
+        stolen_share=usage.get("server_cpus_steal_s", 0.0) / load["window_s"],
     )
 
 

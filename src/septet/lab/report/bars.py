@@ -7,7 +7,8 @@ from functools import partial
 
 import altair as alt
 
-from septet.lab.metrics import BARS, Metric
+from septet.lab.metric import Metric
+from septet.lab.metrics import BARS
 from septet.lab.palette import style_of
 from septet.lab.report.drawing import (
     INK,

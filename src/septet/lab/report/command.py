@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import output, results
+from septet.lab import output, profiles, results
 from septet.lab.arguments import COUNT, DIRECTORY
+
+if TYPE_CHECKING:
+    from septet.lab.report.glance import Page
 
 
 @click.command(
@@ -23,25 +27,46 @@ Examples:
 def report(source: Path, users: int | None, out: Path | None) -> int:
     """Draw the results of bench again, finished or not.
 
-    RESULTS is a results.json or its directory. Writes report.html, the chart of requests per second, and all others
+    RESULTS is a results.json, its directory, or that of two pages. Writes report.html, the first chart, and all others
     below charts/. A trace below trace/, as `septet bench --trace` writes it, is shown in the page.
     """
-    from septet.lab.report.save import save
-    from septet.lab.summary import summaries
+    from septet.lab.report.save import save_pages
 
-    path = source / results.NAME if source.is_dir() else source
-    recorded = results.read(path)
-    if not recorded["runs"]:
-        raise Failed(f"{path} holds no runs")
-    known = sorted({run["users"] for run in recorded["runs"]})
+    pages, place = pages_of(source)
+    known = sorted({run["users"] for page in pages for run in page.results["runs"]})
+    if users is not None and len(pages) > 1:
+        raise UsageError("--at: two pages have numbers of users of their own; name the directory of one of them")
     if users is not None and users not in known:
         raise UsageError(f"--at: {users:,} is not among the numbers of users there: {', '.join(map(str, known))}")
-    directory = path.parent if out is None else out
+    directory = place if out is None else out
     output.make(directory)
     click.echo(output.DRAWING, err=True)
     try:
-        drawn = save(recorded, summaries(recorded), directory, users, trace=path.parent)
+        drawn = save_pages(pages, directory, users, trace=place)
     except OSError as error:
         raise output.unwritable(directory, error) from None
     click.echo("\n".join(map(str, drawn)))
     return 0
+
+
+def pages_of(source: Path) -> tuple[list[Page], Path]:
+    """What was measured there, of one page or of two, and the directory that a trace would be in.
+
+    Raises Failed where there is nothing.
+    """
+    from septet.lab.report.glance import Page
+    from septet.lab.summary import summaries
+
+    path = source / results.NAME if source.is_dir() else source
+    paths = [path]
+    if source.is_dir() and not path.exists():
+        found = [source / name / results.NAME for name in reversed(profiles.PAGES)]
+        paths = [each for each in found if each.exists()] or paths
+    pages = []
+    for each in paths:
+        recorded = results.read(each)
+        if not recorded["runs"]:
+            raise Failed(f"{each} holds no runs")
+        title = profiles.title(recorded["experiment"]["profile"]) if len(paths) > 1 else ""
+        pages.append(Page(recorded, summaries(recorded), title))
+    return pages, path.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from septet.lab.metrics import Metric
+from septet.lab.metric import Metric
 from septet.lab.statistics import Estimate
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK

@@ -14,12 +14,14 @@ from itertools import pairwise
 from statistics import median
 
 from septet.lab.caveats import enumerated, spans
-from septet.lab.metrics import CPU, MEMORY, P99, RATE, Metric
+from septet.lab.evening import rests_on_cpu_time
+from septet.lab.metric import Metric
+from septet.lab.metrics import CPU, EVEN_RATE, MEMORY, P99, RATE
 from septet.lab.pairs import DECIDED, EQUAL, EQUAL_WITHIN, Pair, Standings
-from septet.lab.ranking import RANKED, open_pairs, rankings
+from septet.lab.ranking import basis, open_pairs, rankings
 from septet.lab.results import Results
 from septet.lab.summary import Summary
-from septet.lab.verdicts import foreign_share
+from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
 """Share of the most contenders that served any number of users; `focus` takes a number that as many served."""
@@ -52,15 +54,21 @@ RUNS_MIN = 3
 """Runs that the interval of a figure needs (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
 """Share of all CPUs; when other programs used this much or more, a sentence says so."""
+GROWTH = 1.25
+"""A rate has ceased to grow where no larger one comes by more than this factor."""
+FALL = 1.5
+"""A rate has fallen when it was this many times as much."""
 CLIFF = 0.6
 """A sentence reports a rate that falls below this share of the rate at the next smaller number of users."""
 NAMED_MAX = 3
 """Up to this many contenders behind the first are all named; of more only the next and the last."""
 
 
+EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone"
+"""Of a rate that is evened, in place of the opening below."""
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
-    (P99, "99 of 100 requests took {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
+    (P99, "99 of 100 visitors waited {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
     (CPU, "a request cost {leader} {value} µs of CPU time", "{label} {ratio} that"),
     (MEMORY, "{leader} took {value} MB", "{label} {ratio} that"),
 )
@@ -71,30 +79,33 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
     """Sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
-    said = [sentence for sentence in (_others_share(results), _end(results, cells)) if sentence]
+    said = [sentence for sentence in (others_share(results), _end(results, cells)) if sentence]
     if results["finished"] is None:
         said.append("The experiment was interrupted: some of its cells are missing.")
     if not any(cell.figures for cell in cells):
         return [*said, "Every cell failed; the reasons are below."]
     found = {metric.key: rankings(results, cells, metric) for metric, _, _ in SENTENCES}
+    bases = {metric.key: basis(results, metric) for metric, _, _ in SENTENCES}
     told = landmarks(cells)
     for users in sorted({cell.users for cell in cells}):
         here = [cell for cell in cells if cell.users == users]
         if users in told:
-            said += _at(here, users, {key: each[users] for key, each in found.items()})
+            said += _at(here, users, {key: each[users] for key, each in found.items()}, bases)
         elif order := _order(found[RATE.key][users], f"At {users:,} users"):
             said.append(order)
+    said += _down_the_columns(cells, bases[RATE.key])
     return said + _cliffs(cells) + _broken(cells, "failed", "Failed") + _broken(cells, "errors", "Answered with errors")
 
 
-def _others_share(results: Results) -> str | None:
+def others_share(results: Results) -> str | None:
     """A sentence about the CPU time that other programs used; None when it was little, or is not known."""
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
         return None
-    usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # rounded ticks can add up to more
-    return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run)."
+    usual, most = (min(1.0, share) for share in (median(shares), max(shares)))  # ticks may make it a little more
+    so = ", so the order rests on CPU time of a request, which they change little" * rests_on_cpu_time(results)
+    return f"Other programs used {usual:.0%} of the CPUs meanwhile (up to {most:.0%} in a run){so}."
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
@@ -108,12 +119,13 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
     return f"Time was up with {still} of {pairs} pairs of neighbours open; a longer --for may decide them."
 
 
-def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) -> list[str]:
-    """The sentences about one number of users; `found` are the standings there, by the key of the metric."""
+def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings], bases: Mapping[str, Metric]) -> list[str]:
+    """The sentences about one number of users; contenders are ranked by the metrics in `bases`."""
     where = f"At {users:,} users"
     said = []
     for metric, opening, other in SENTENCES:
-        told = _ranking(metric, cells, found[metric.key], where, opening, other)
+        by = bases[metric.key]
+        told = _ranking(by, cells, found[metric.key], where, EVENED if by is EVEN_RATE else opening, other)
         said += [told] if told else []
         if metric is RATE and (order := _order(found[metric.key], where)):
             said.append(order)
@@ -122,7 +134,7 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) ->
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy; the stated order is sure all the same.")
     elif noisy:
         said.append(f"{where} the figures of {enumerated(noisy)} are noisy.")
-    doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if cell.verdict not in (*RANKED, "failed")]
+    doubtful = [f"{cell.label} ({cell.verdict})" for cell in cells if not cell.is_ranked and cell.verdict != "failed"]
     if doubtful:
         said.append(f"{where} not ranked: {enumerated(doubtful)}.")
     return said
@@ -156,7 +168,7 @@ def _ranking(
     if not known:
         return None
     if _too_few(found, [*known.values()]):
-        return _unranked(metric, [*known.values()], where) if metric is RATE else None
+        return _unranked(metric, [*known.values()], where) if metric in (RATE, EVEN_RATE) else None
     leader = known[found.order[0]]
     pairs = [found.pair(leader.label, label) for label in found.order[1:]]
     behind = [pair for pair in pairs if pair.outcome == DECIDED and pair.ahead == leader.label]
@@ -251,12 +263,39 @@ def _times(ratio: float) -> str:
 
 
 def _subject(metric: Metric) -> str:
-    assert metric.chart is not None, "sentences are made of metrics with a chart"
+    if metric.chart is None:
+        return "requests per second, evened" if metric is EVEN_RATE else metric.meaning
     return metric.chart.subject
 
 
 def _rounded(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
+    """What more users do to the rate of each contender, in one sentence."""
+    axis = sorted({cell.users for cell in cells})
+    turns: dict[str, list[str]] = {}
+    for line in _lines(cells):
+        told = [(cell.users, found.median) for cell in line if cell.is_ranked and (found := by.estimate(cell.figures))]
+        if len(told) == len(axis) > 1:
+            turns.setdefault(_turn(told), []).append(line[0].label)
+    clauses = [f"{enumerated(labels)} {words}" for words, labels in turns.items()]
+    return [f"With more users, from {axis[0]:,} to {axis[-1]:,}: {'; '.join(clauses)}."] if clauses else []
+
+
+def _turn(told: Sequence[tuple[int, float]]) -> str:
+    """Where a rate ceases to grow with the number of users, in words."""
+    rates = [rate for _, rate in told]
+    most = max(rates)
+    # The first number of users at which nearly the most is served.
+    users, _ = next(each for each in told if each[1] * GROWTH >= most)
+    if rates[-1] * FALL < most:
+        return f"fell from {_rounded(most)} requests/s at {told[rates.index(most)][0]:,} to {_rounded(rates[-1])}"
+    if users == told[0][0]:
+        return "served about as many requests as with few"
+    growth = f"served {_times(most / rates[0])} times as many requests"
+    return growth if users == told[-1][0] else f"{growth}, and no more beyond {users:,} users"
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:

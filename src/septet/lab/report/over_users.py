@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from septet.lab.metrics import CHARTS, RATE, Chart, Metric
+from septet.lab.metric import Chart, Metric
+from septet.lab.metrics import CHARTS, RATE
 from septet.lab.profiles import seed_curves
 from septet.lab.report import curves
 from septet.lab.report.curves import Curves, Point

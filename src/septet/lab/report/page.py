@@ -24,13 +24,13 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from septet.lab.caveats import caveats
+from septet.lab.caveats import caveats, enumerated
 from septet.lab.report import drawing
 from septet.lab.report.drawing import NARROW, WIDE, Section, Specification, Table, inline_svg
 from septet.lab.report.findings import findings
+from septet.lab.report.glance import Page
 from septet.lab.results import Results, run_of
-from septet.lab.summary import Summary
-from septet.lab.trace import captions
+from septet.lab.trace import captions as trace_captions
 from septet.lab.trace.captions import DIRECTORY, FIGURES, OVERVIEW, ZOOM
 from septet.lab.verdicts import DOUBT_MARK
 
@@ -54,23 +54,22 @@ class _Pictured:
     narrow: Markup
 
 
-def page(
-    results: Results, cells: Sequence[Summary], sections: Sequence[Section], drawn: Drawn, traces: Traces | None
-) -> str:
-    """The page as HTML. `cells` are the summaries of the results, `drawn` the pictures of the sections."""
+def page(pages: Sequence[Page], sections: Sequence[Section], drawn: Drawn, traces: Traces | None) -> str:
+    """The report as HTML, of at least one page that was measured. `drawn` are the pictures of the sections."""
+    results = pages[0].results
     script = _read("page.js")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_read("page.html.jinja")).render(
-        title=title(results),
-        caption=caption(results),
-        findings=findings(results, cells),
-        remarks=caveats(results, cells, f"{DOUBT_MARK} or hollow"),
+        title=title(results) if len(pages) == 1 else _joint_title(pages),
+        caption=captions(pages),
+        said=[(each.title, findings(each.results, each.cells)) for each in pages],
+        remarks=[each for page in pages for each in caveats(page.results, page.cells, f"{DOUBT_MARK} or hollow")],
         sections=[_for_template(section, drawn) for section in sections],
         traces=traces,
         machine=_machine(results),
         packages=", ".join(f"{name} {version}" for name, version in results["machine"].get("packages", {}).items()),
         command=shlex.join(results["command"]),
-        **_commands(results),
+        commands=[_commands(each.results) | {"title": each.title} for each in pages],
         style=Markup(_style()),
         script=Markup(script),
         script_hash=Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
@@ -154,7 +153,7 @@ def _commands(results: Results) -> dict[str, Any]:
     """The commands to show: those of one run of each contender, at the largest number of users with a command."""
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
-        return {"commands": [], "commands_at": "no run"}
+        return {"lines": [], "at": "no run"}
     users = max(run["users"] for run in told)
     found: dict[str, str] = {}
     for run in told:
@@ -163,7 +162,7 @@ def _commands(results: Results) -> dict[str, Any]:
             server = " ".join([*variables, shlex.join(run["command"])])
             load = run.get("load_command")
             found.setdefault(run_of(run).cell.label, "\n".join([server, shlex.join(load)] if load else [server]))
-    return {"commands": list(found.items()), "commands_at": f"{users:,} users"}
+    return {"lines": list(found.items()), "at": f"{users:,} users"}
 
 
 MODE_WORDS = {
@@ -182,6 +181,18 @@ def title(results: Results) -> str:
         return f"{experiment['app']} under {contenders[0]}"
     what = "servers" if experiment["others"] else "process models"
     return f"{experiment['app']} under {len(contenders)} {what}"
+
+
+def _joint_title(pages: Sequence[Page]) -> str:
+    models = dict.fromkeys(model for each in pages for model in each.results["experiment"]["models"])
+    first, *others = (each.title for each in pages)
+    titles = enumerated([first, *(title[:1].lower() + title[1:] for title in others)])
+    return f"{titles}, under {len(models)} process models"
+
+
+def captions(pages: Sequence[Page]) -> list[str]:
+    """What was measured of each page, and on which machine, which is said once."""
+    return list(dict.fromkeys(line for each in pages for line in caption(each.results)))
 
 
 def caption(results: Results) -> list[str]:
@@ -256,7 +267,7 @@ def _remarks(told: dict[str, Any]) -> list[str]:
     """Sentences that say how the trace was recorded, with the models where that differs, and how much was lost."""
     said: dict[str, list[str]] = {}
     for each in told["models"]:
-        said.setdefault(captions.WAYS[each["way"]], []).append(each["model"])
+        said.setdefault(trace_captions.WAYS[each["way"]], []).append(each["model"])
     ways = [f"{', '.join(models)}: {way}." if len(said) > 1 else f"{way}." for way, models in said.items()]
     lost = sum(each["lost"] for each in told["models"])
     return [

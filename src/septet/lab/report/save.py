@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from septet.lab import profiles
 from septet.lab.caveats import caveats
 from septet.lab.pairs import Standings
 from septet.lab.ranking import rankings
-from septet.lab.report import bars, distribution, drawing, over_users
+from septet.lab.report import bars, distribution, drawing, glance, over_users
 from septet.lab.report.drawing import WIDE, Frame, Picture, Section
 from septet.lab.report.findings import focus
-from septet.lab.report.page import caption, page, read_traces, specifications
+from septet.lab.report.glance import Page
+from septet.lab.report.page import captions, page, read_traces, specifications
 from septet.lab.results import Results
 from septet.lab.summary import Summary
 
 PAGE = "report.html"
 CHARTS = "charts"
 FIRST = "requests-per-second"
-"""The name of the picture that is saved beside the page, and not below charts/."""
+"""The name of the picture that stands beside the report, and not below `charts`."""
 
 
 def save(
@@ -33,26 +36,52 @@ def save(
     `cells` are the summaries of the results, of at least one run. `users` is the number at which contenders are shown
     side by side (None: `findings.focus`), `trace` the directory that may hold a trace/ (None: `directory`).
     """
-    found = sections(results, cells, users)
+    return save_pages([Page(results, cells)], directory, users, trace)
+
+
+def save_pages(
+    pages: Sequence[Page], directory: Path, users: int | None = None, trace: Path | None = None
+) -> list[Path]:
+    """The same for several pages that were measured one after the other, in one report."""
+    found = [glance.section(pages), *(section for page in pages for section in _sections(page, users, len(pages) > 1))]
+    first = FIRST if len(pages) == 1 else glance.NAME
     (directory / CHARTS).mkdir(exist_ok=True)
     drawn = specifications(found)
-    notes = caveats(results, cells, "hollow")
+    lines = captions(pages)
+    notes = [note for each in pages for note in caveats(each.results, each.cells, "hollow")]
     for section in found:
         for picture in section.pictures:
-            frame = Frame(_title(picture), caption(results), notes)
+            # The first picture of all tells ranks, which the caveats do not concern.
+            frame = Frame(_title(picture), lines, [section.remark] if picture.name == glance.NAME else notes)
             svg = drawing.svg(drawing.framed(drawn[picture.name][WIDE.name], frame))
-            _save(picture, svg, directory if picture.name == FIRST else directory / CHARTS)
+            _save(picture, svg, directory if picture.name == first else directory / CHARTS, picture.name == first)
     path = directory / PAGE
-    path.write_text(page(results, cells, found, drawn, read_traces(trace or directory)))
-    return [path, *(directory / f"{FIRST}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
+    path.write_text(page(pages, found, drawn, read_traces(trace or directory)))
+    return [path, *(directory / f"{first}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
 
 
 def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
-    """The sections of the report, in the order of the page."""
+    """What is drawn of one page, in the order of the report."""
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
     return [*over[:1], bars.section(_ranked(results, cells, at), at), *over[1:], *([spread] if spread else [])]
+
+
+def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
+    """The same; with the title of the page where there are several, which keeps names apart as well."""
+    found = sections(page.results, page.cells, users)
+    if not several:
+        return found
+    preset = profiles.profile(page.results["experiment"]["profile"])
+    return [
+        replace(
+            section,
+            title=f"{preset.short}: {section.title}",
+            pictures=[replace(each, name=f"{preset.short.lower()}-{each.name}") for each in section.pictures],
+        )
+        for section in found
+    ]
 
 
 def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summary]:
@@ -62,9 +91,9 @@ def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summ
     return sorted(here, key=lambda cell: order.index(cell.label) if cell.label in order else len(order))
 
 
-def _save(picture: Picture, svg: str, directory: Path) -> None:
+def _save(picture: Picture, svg: str, directory: Path, first: bool) -> None:
     (directory / f"{picture.name}.svg").write_text(svg)
-    (directory / f"{picture.name}.png").write_bytes(drawing.png(svg, 2 if picture.name == FIRST else 1.5))
+    (directory / f"{picture.name}.png").write_bytes(drawing.png(svg, 2 if first else 1.5))
 
 
 def _title(picture: Picture) -> str:

@@ -1,8 +1,11 @@
-"""The share of the time for which a server's threads wait for the GIL, estimated from samples twenty times a second.
+"""What a server's threads want while it is measured: the GIL, or a CPU; from looks at them, twenty times a second.
 
-A thread that waits for it is in futex(2) on the lock of the interpreter (see `septet.lab.threads.reasons`). With more
-than THREADS_MAX threads, samples would take too much CPU time from the server, so there is no figure; nor is there one
-for an interpreter without a GIL.
+A thread that waits is in futex(2) on the lock of the interpreter (see `septet.lab.threads.reasons`). With more than
+a few dozen threads looking would take CPU time from the server, so there is no figure; nor is there one for an
+interpreter without a GIL.
+
+A thread that runs and one that could run both want a CPU, so how many CPUs a server wants does not depend on what other
+programs leave it: a server that computes wants one or more all the time, one that waits for a backend hardly any.
 """
 
 from __future__ import annotations
@@ -18,15 +21,21 @@ THREADS_MAX = 64
 LOOKS_MIN = 50
 """Least number of samples of threads that run or want to run; with fewer there is no figure."""
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
+ON_CPU = frozenset({State.RUNNING, State.RUNNABLE})
+WANTED_LOOKS_MIN = 5
+"""Fewer looks say nothing about how many CPUs are wanted; runs of one cell are put together."""
 
 
 class GilWatch:
-    """Samples the threads of a session (see `lab.server`); `port` is that of the server's listener."""
+    """Looks at the threads of a session that may use so many CPUs, and computes the shares."""
 
-    def __init__(self, session: int, port: int) -> None:
+    def __init__(self, session: int, port: int, cpus: int = 1) -> None:
         self._tasks = Tasks(session, Reasons(frozenset({port})))
         self._seen: Counter[State] = Counter()
-        self._too_many = not getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._looks = self._wanted = 0
+        self._cpus = cpus
+        self._has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+        self._too_many = False
 
     def look(self) -> None:
         if self._too_many:
@@ -34,6 +43,8 @@ class GilWatch:
         samples = self._tasks.look()
         self._too_many = len(samples) > THREADS_MAX
         self._seen.update(sample.state for sample in samples if sample.state in BUSY)
+        self._looks += 1
+        self._wanted += min(self._cpus, sum(sample.state in ON_CPU for sample in samples))
 
     def share(self) -> float | None:
         """The time for which threads waited for the GIL, as a share of the time in which they ran or wanted to run.
@@ -41,7 +52,12 @@ class GilWatch:
         None when it is not known: too few samples, too many threads, or no GIL.
         """
         busy = self._seen.total()
-        return None if self._too_many or busy < LOOKS_MIN else self._seen[State.GIL] / busy
+        known = self._has_gil and not self._too_many and busy >= LOOKS_MIN
+        return self._seen[State.GIL] / busy if known else None
+
+    def cpus_wanted(self) -> float | None:
+        """How many of the server's CPUs its threads wanted, on the average; None: not known."""
+        return None if self._too_many or self._looks < WANTED_LOOKS_MIN else self._wanted / self._looks
 
     def close(self) -> None:
         self._tasks.close()

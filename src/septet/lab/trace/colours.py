@@ -1,8 +1,8 @@
 """The colour and the height of each state in pictures; the height also tells readers who cannot tell colours apart.
 
-The colours are those of Okabe and Ito (2008) and two of Tol's. A running thread fills its row; one that is kept from
-running (no CPU, no GIL, a lock) fills half of it; one that waits for something outside is a band; an idle one is a thin
-grey line.
+The colours are those of Okabe and Ito (2008), one of Tol's, and a violet that lies far from all of them. A running
+thread fills its row; one that is kept from running (no CPU, no GIL, a lock) fills half of it; one that waits for
+something outside is a band; an idle one is a thin grey line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOOKS = {
     State.LOCK: Look("#882255", HALF),
     State.BACKEND: Look("#0072B2", BAND),
     State.DISK: Look("#56B4E9", BAND),
-    State.SLEEP: Look("#AA4499", BAND),
+    State.SLEEP: Look("#9A3DF0", BAND),
     State.CHILD: Look("#999933", BAND),
     State.CLIENT: Look(_GREY, LINE),
     State.ACCEPT: Look(_GREY, LINE),

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from septet.lab.threads.states import Interval, State
@@ -108,20 +109,47 @@ def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
 
 
-def intervals(request: Request, lanes: dict[int, Lane]) -> list[Interval]:
+HELD_UP = frozenset({State.RUNNABLE, State.GIL})
+"""States of a thread that has something to do and may not."""
+
+TurnsOf = Mapping[int, Sequence[Turn]]
+"""The turns of each thread, in order, by tid."""
+
+
+def turns_of(requests: Iterable[Request]) -> TurnsOf:
+    """The turns of all requests by thread."""
+    found: dict[int, list[Turn]] = defaultdict(list)
+    for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
+        found[turn.tid].append(turn)
+    return found
+
+
+def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = MappingProxyType({})) -> list[Interval]:
     """The states of a request from sending to answer, without gaps or overlaps.
 
-    Before the server has its head it is QUEUED; in a turn it has the state of the turn's thread, or APPLICATION if that
-    has no lane; before and between turns it is SUSPENDED; after the last turn it is RETURNING. `lanes` are by tid.
+    In its turns the state is that of its thread, if there is a timeline of that; before the server began with it, it
+    was queued; between two turns it is suspended. Before its first turn and after its last one the thread may have had
+    it already, or still: that it waited for a CPU or the GIL between its `turns` is shown, not "in line".
     """
     line = _Line(request.asked, request.answered)
-    if request.began is not None:
-        line.until(request.began, State.QUEUED)
+    first, last = (request.turns[0], request.turns[-1]) if request.turns else (None, None)
+    began = request.asked if request.began is None else request.began
+    if first is not None and first.tid in turns and first.tid in lanes:
+        ends = (turn.end for turn in turns[first.tid] if turn.end <= first.start)
+        since = max(request.asked, max(ends, default=request.asked))
+        line.until(min(since, began), State.QUEUED)
+        line.held_up(lanes[first.tid].between(line.at, began), State.QUEUED)
+        line.until(began, State.QUEUED)
+        line.held_up(lanes[first.tid].between(max(line.at, since), first.start), State.SUSPENDED)
+    line.until(began, State.QUEUED)
     for turn in request.turns:
         line.until(turn.start, State.SUSPENDED)
         if turn.tid in lanes:
             line.take(lanes[turn.tid].between(line.at, min(turn.end, request.answered)))
         line.until(turn.end, State.APPLICATION)
+    if last is not None and last.tid in turns and last.tid in lanes:
+        after = min((turn.start for turn in turns[last.tid] if turn.start >= last.end), default=request.answered)
+        line.held_up(lanes[last.tid].between(line.at, min(after, request.answered)), State.RETURNING)
     line.until(request.answered, State.QUEUED if request.began is None else State.RETURNING)
     return line.intervals
 
@@ -151,6 +179,12 @@ class _Line:
         if time > self.at:
             self.intervals.append(Interval(self.at, time, state))
             self.at = time
+
+    def held_up(self, intervals: list[Interval], otherwise: State) -> None:
+        """Take those in which the thread is held up; `otherwise` is the state of the rest."""
+        for each in intervals:
+            self.until(each.start, otherwise)
+            self.until(each.end, each.state if each.state in HELD_UP else otherwise)
 
     def take(self, intervals: list[Interval]) -> None:
         for each in intervals:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from septet.lab.threads.states import Interval, State
-from septet.lab.trace.requests import Request, from_turns, intervals
+from septet.lab.trace.requests import Request, TurnsOf, from_turns, intervals, turns_of
 from septet.lab.trace.timeline import Lane
 from septet.lab.trace.tracing import Trace
 
@@ -34,17 +34,18 @@ def rows(trace: Trace) -> tuple[list[PictureRow], list[str]]:
     if len(users) > USERS_MAX:
         notes.append(f"{len(users) - USERS_MAX} more users are not drawn")
     lanes = {lane.tid: lane for lane in trace.recording.lanes}
+    turns = turns_of(trace.requests)
     drawn = [
-        PictureRow(f"user {user}", _of_user(user, trace.requests, lanes, start, end), user=True)
+        PictureRow(f"user {user}", _of_user(user, trace.requests, lanes, turns, start, end), user=True)
         for user in users[:USERS_MAX]
     ]
     return threads + drawn, notes
 
 
 def _of_user(
-    user: int, requests: Iterable[Request], lanes: dict[int, Lane], start: int, end: int
+    user: int, requests: Iterable[Request], lanes: dict[int, Lane], turns: TurnsOf, start: int, end: int
 ) -> tuple[Interval, ...]:
-    line = Lane(0, 0, [each for one in requests if one.user == user for each in intervals(one, lanes)])
+    line = Lane(0, 0, [each for one in requests if one.user == user for each in intervals(one, lanes, turns)])
     return tuple(line.between(start, end))
 
 

@@ -1,0 +1,132 @@
+"""What a row of the metrics is made of (see `septet.lab.metrics`): how it is sampled, summed up, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from septet.lab import proc
+from septet.lab.figures import Figure, Number
+from septet.lab.load import ListenQueue
+from septet.lab.pinning import Pinning
+from septet.lab.statistics import Estimate
+
+
+class Sight:
+    """The state of a server at one sample. Each part is read from the kernel when a metric first asks for it."""
+
+    def __init__(
+        self,
+        session: int,
+        queue: Callable[[], ListenQueue | None] = lambda: None,
+        pinned: Pinning = Pinning(),  # noqa: B008  it is immutable
+    ) -> None:
+        self._session = session
+        self._queue = queue
+        self._pinned = pinned
+
+    @cached_property
+    def processes(self) -> list[proc.Process]:
+        """The processes of the server."""
+        return proc.processes_of(self._session)
+
+    @cached_property
+    def queue(self) -> ListenQueue | None:
+        """The queue of the server's listener; None where the kernel gives no figures."""
+        return self._queue()
+
+    @cached_property
+    def server_cpus(self) -> tuple[float, float]:
+        """(busy, stolen) seconds of the CPUs that the server is bound to, of all when it is not bound."""
+        return proc.machine_times(self._pinned.server or None)
+
+    @cached_property
+    def client_cpus(self) -> tuple[float, float]:
+        """The same of the CPUs of the load generator."""
+        return proc.machine_times(self._pinned.client or None)
+
+
+class Over(Enum):
+    """How the samples of the measured window become one figure. The values are the words of the reference."""
+
+    PEAK = "the most at one time"
+    CHANGE = "end minus beginning of the window"
+    LAST = "the last"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """How the sampler reads a metric."""
+
+    read: Callable[[Sight], Number]
+    over: Over
+    costly: bool = False
+    """True if reading takes so long that only some samples do it; see `sampler.COSTLY_EVERY`."""
+    unknown: Number = 0
+    """The figure when no sample had a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A metric's column in the table that `septet bench` prints."""
+
+    heading: str
+    place: int
+    """Position among the columns: they are ordered by this number, from the left."""
+    form: str = ",.0f"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """How a metric is drawn."""
+
+    name: str
+    """Name of the image files, without suffix, and of the anchor in report.html."""
+    title: str
+    subject: str = ""
+    """What sentences in the report call the metric."""
+    bar: int = 0
+    """Its place among the bars for one number of users; 0: no bar."""
+    linear: bool = False
+    """True if the axis is always linear; else it is logarithmic where that shows more."""
+    unit_in_title: bool = False
+    only_above_0: bool = False
+    """True if it is drawn only if it is above 0 in some cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric: what it is, how it is measured, and where it is shown."""
+
+    key: str
+    """Its name in summaries, and in `usage` when it is sampled."""
+    meaning: str
+    unit: str = ""
+    """The unit in tables and charts."""
+    per_unit: float = 1.0
+    """Recorded values are divided by this to be in `unit`: 1000 where µs are recorded and ms shown."""
+    more_is_better: bool = False
+    sampled: Sampled | None = None
+    figure: Figure | None = None
+    """Computes its value from the record of a run; None: it is recorded, but summaries do not have it."""
+    column: Column | None = None
+    compare: str = ""
+    """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
+    compare_by_default: bool = False
+    chart: Chart | None = None
+
+    def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
+        """Its estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell that failed."""
+        found = figures.get(self.key)
+        if found is None:
+            return None
+        low, high = (None if edge is None else edge / self.per_unit for edge in (found.low, found.high))
+        return Estimate(found.median / self.per_unit, low, high)
+
+    @property
+    def heading(self) -> str:
+        """The title of its chart, with the unit where the title does not name it."""
+        assert self.chart is not None, "only metrics with a chart have a heading"
+        return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"

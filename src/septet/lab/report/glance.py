@@ -1,0 +1,249 @@
+"""The first picture: a small panel for each number of users, whose title is what it shows.
+
+Each panel has a bar for every contender, the best first, and before each name its rank as far as that is sure: "2-4"
+for three whose order is not. Bars show the figures that the ranking rests on (see `septet.lab.ranking`): evened ones on
+a machine that others use. Titles are found by rules, the most instructive first, and only from pairs that are decided.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import altair as alt
+
+from septet.lab.metric import Metric
+from septet.lab.metrics import EVEN_RATE, RATE
+from septet.lab.pairs import DECIDED, EQUAL, Standings
+from septet.lab.palette import style_of
+from septet.lab.ranking import basis, rankings
+from septet.lab.report.drawing import (
+    INK,
+    PALE,
+    WIDE,
+    Form,
+    Paper,
+    Part,
+    Picture,
+    Row,
+    Section,
+    Specification,
+    Table,
+    colour,
+    finished,
+)
+from septet.lab.report.figure_text import text
+from septet.lab.results import Results
+from septet.lab.summary import Summary
+
+NAME = "glance"
+TITLE = "At a glance"
+PANELS_MAX = 3
+"""For one page: at the first, the last, and the middle number of users."""
+BAR = 21
+GUTTER = 30
+ROOM = 0.46
+"""Share of the width of a panel, for the figure beyond the longest bar."""
+TIMES_MIN = 1.25
+"""A ratio from which on a rule is worth a title."""
+
+RULES = (
+    ("prethreaded", "threaded", "A thread for each client costs {times} times a pool's"),
+    ("preforked", "forking", "A process for each client costs {times} times a pool's"),
+    ("threaded", "prethreaded", "Where pages wait, a thread for each client serves {times} times what a pool does"),
+    ("threaded", "iterative", "A thread for each client serves {times} times what one client at a time does"),
+    ("epoll", "iterative", "epoll with its threads serves {times} times what one client at a time does"),
+    ("epoll", "forking", "epoll serves {times} times what a process for each client does"),
+)
+"""Who is ahead of whom, and what that teaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was measured of one page: the results, and their summaries."""
+
+    results: Results
+    cells: Sequence[Summary]
+    title: str = ""
+    """What it does, where several are shown together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    title: str
+    subtitle: str
+    metric: Metric
+    found: Standings
+    cells: Sequence[Summary]
+    """In the order of the bars."""
+
+
+def section(pages: Sequence[Page]) -> Section:
+    """The section of the first picture."""
+    rows = [_panels(page) for page in pages]
+    panels = [panel for row in rows for panel in row]
+    evened = any(panel.metric is EVEN_RATE for panel in panels)
+    remark = (
+        "Requests per second, the best first. The number beside a name is its rank: a range where the order of several "
+        "is not sure, with = where they are equal within 5 %. *: not all users had an answer in time."
+    )
+    if evened:
+        remark += (
+            " Other programs used the CPUs, so the figures of a page that computes are evened: what a model would "
+            "serve if it had the server's CPUs alone."
+        )
+    shows = "; ".join(f"{panel.subtitle}: {panel.title}" for panel in panels)
+    picture = Picture(NAME, TITLE, _headline(panels), shows, partial(_draw, rows))
+    return Section(TITLE, remark, [picture], _table(panels))
+
+
+def _headline(panels: Sequence[_Panel]) -> str:
+    return panels[0].title if panels else TITLE
+
+
+def _panels(page: Page) -> list[_Panel]:
+    by, found = basis(page.results, RATE), rankings(page.results, page.cells)
+    used: set[str] = set()
+    panels = []
+    for users in _some(sorted(found)):
+        standings = found[users]
+        here = [cell for cell in page.cells if cell.users == users]
+        place = {label: number for number, tier in enumerate(standings.tiers) for label in tier}
+        here.sort(key=lambda cell: (place.get(cell.label, len(place)), -(cell.median(by.key) or 0.0)))
+        subtitle = f"{page.title}, {users:,} users" if page.title else f"{users:,} users"
+        panels.append(_Panel(_finding(standings, used), subtitle, by, standings, here))
+    return panels
+
+
+def _some(users: Sequence[int]) -> list[int]:
+    if len(users) <= PANELS_MAX:
+        return list(users)
+    return [users[0], users[len(users) // 2], users[-1]]
+
+
+def _finding(found: Standings, used: set[str]) -> str:
+    """The title of a panel; a rule serves once for a page."""
+    for ahead, behind, words in RULES:
+        pair = found.pairs.get(frozenset((ahead, behind)))
+        if pair is None or words in used or pair.outcome != DECIDED or pair.ahead != ahead:
+            continue
+        if pair.ratio.value >= TIMES_MIN:
+            used.add(words)
+            return words.format(times=_times(pair.ratio.value))
+    decided = [pair for pair in found.pairs.values() if pair.outcome == DECIDED]
+    if not decided:
+        return _nothing_decided(found)
+    most = max(decided, key=lambda pair: pair.ratio.value)
+    return f"{most.ahead} serves {_times(most.ratio.value)} times what {most.behind} does"
+
+
+def _nothing_decided(found: Standings) -> str:
+    if not found.pairs:
+        return "One contender"
+    if all(pair.ratio.low is None for pair in found.pairs.values()):
+        return "Too few visits to tell who is ahead"
+    return "None is surely ahead of another"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio < 2.95 else f"{float(f'{ratio:.2g}'):,.0f}" if ratio >= 10 else f"{ratio:.0f}"
+
+
+def rank(found: Standings, label: str) -> str:
+    """The rank as far as it is sure: from one more than are decidedly ahead, to all that are not decidedly behind."""
+    if label not in found.order:
+        return "-"
+    others = [found.pair(label, other) for other in found.order if other != label]
+    first = 1 + sum(pair.outcome == DECIDED and pair.behind == label for pair in others)
+    last = len(found.order) - sum(pair.outcome == DECIDED and pair.ahead == label for pair in others)
+    if first == last:
+        return f"{first}"
+    level = [pair for pair in others if pair.outcome != DECIDED]
+    return f"{first}{'=' if all(pair.outcome == EQUAL for pair in level) else '-'}{last}"
+
+
+def _draw(rows: Sequence[Sequence[_Panel]], form: Form) -> Specification:
+    """A row for each page; in the narrow form one panel below the other."""
+    paper = Paper()
+    panels = [panel for row in rows for panel in row]
+    columns = max(map(len, rows)) if form is WIDE else 1
+    names = max((len(_name(panel, cell)) for panel in panels for cell in panel.cells), default=0) * form.character + 12
+    width = max(80, (form.width + 44 - GUTTER * (columns - 1)) / columns - names)
+    wrap = int((width + names) / (form.character * 1.06))
+    lines = max((len(textwrap.wrap(panel.title, wrap)) for panel in panels), default=1)
+    lined = rows if form is WIDE else [[panel] for panel in panels]
+    parts = [
+        alt.hconcat(*(_panel(paper, panel, form, width, wrap, lines) for panel in row), spacing=GUTTER).resolve_scale(
+            x="independent", y="independent"
+        )
+        for row in lined
+    ]
+    return finished(paper, parts, form, shared=False, spacing=30)
+
+
+def _name(panel: _Panel, cell: Summary) -> str:
+    return f"{cell.label}  {rank(panel.found, cell.label)}"
+
+
+def _panel(paper: Paper, panel: _Panel, form: Form, width: float, wrap: int, lines: int) -> Part:
+    rows = [_row(panel, cell) for cell in panel.cells]
+    top = max((row["value"] for row in rows if row["value"]), default=1.0)
+    x = alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, top / (1 - ROOM)], nice=False))
+    y = alt.Y(
+        "name:N",
+        sort=[row["name"] for row in rows],
+        title=None,
+        axis=alt.Axis(domain=False, ticks=False, labelLimit=400, labelPadding=6),
+        scale=alt.Scale(paddingInner=0.28, paddingOuter=0.1),
+    )
+    present = paper.chart([row for row in rows if row["value"] is not None])
+    tooltip = [alt.Tooltip(field, type="nominal") for field in ("name", "text", "verdict")]
+    bars = present.mark_bar(aria=False).encode(x=x, y=y, fill=colour(alt.Fill), tooltip=tooltip)
+    words = paper.chart(rows).mark_text(
+        align="left", baseline="middle", dx=5, fontSize=form.letters, color=INK, aria=False
+    )
+    texts = words.encode(x=alt.X("end:Q"), y=y, text="text:N")
+    wrapped = textwrap.wrap(panel.title, wrap)
+    title = alt.TitleParams(
+        text=[*wrapped, *[" "] * (lines - len(wrapped))] if form is WIDE else wrapped,
+        subtitle=[panel.subtitle],
+        subtitleColor=PALE,
+        subtitleFontSize=form.letters,
+        subtitlePadding=3,
+        anchor="start",
+        frame="bounds",
+        fontSize=form.letters + 1,
+        fontWeight=600,
+        color=INK,
+        offset=8,
+    )
+    return alt.layer(bars, texts).properties(width=width, height=BAR * max(1, len(rows)), title=title)
+
+
+def _row(panel: _Panel, cell: Summary) -> Row:
+    found = panel.metric.estimate(cell.figures)
+    short = " *" if cell.verdict == "errors" else ""
+    return {
+        "name": _name(panel, cell),
+        "value": None if found is None else found.median,
+        "end": 0.0 if found is None else found.median,
+        "text": "failed" if found is None else f"{float(f'{found.median:.2g}'):,.0f}{short}",
+        "verdict": cell.verdict if cell.reason is None else f"{cell.verdict}: {cell.reason}",
+        "colour": style_of(cell.model).colour,
+    }
+
+
+def _table(panels: Sequence[_Panel]) -> Table:
+    """A line for each contender, and for each panel the rank and the figure."""
+    labels = list(dict.fromkeys(cell.label for panel in panels for cell in panel.cells))
+    head = ["requests/s", *(panel.subtitle for panel in panels)]
+    lines = []
+    for label in labels:
+        line = [label]
+        for panel in panels:
+            cell = next((cell for cell in panel.cells if cell.label == label), None)
+            line.append("-" if cell is None else f"{rank(panel.found, label)}: {text(panel.metric, cell)}")
+        lines.append(line)
+    return [head, *lines]
