@@ -192,6 +192,7 @@ def test_client_ends_in_order(peer: Peer) -> None:
     peer.server.receive(b"anything after it is no input")
     peer.respond(b"hello")
     assert peer.deliver() is CLOSE
+    assert peer.read().endswith(b"\r\n\r\nhello<end>")
     assert peer.server.receive(b"") is CLOSE
     peer.server.close()
 

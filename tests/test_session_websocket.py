@@ -207,6 +207,17 @@ def test_without_pings_silence_may_last() -> None:
     assert session.deadline(100.0) is None
 
 
+def test_nothing_is_heard_of_a_client_from_which_nothing_is_read() -> None:
+    session = opened()
+    session.deadline(100.0)
+    session.receive(BIG)
+    session.noticed()
+    assert session.deadline(110.0) is None
+    session.next_message()
+    session.resume()
+    assert session.deadline(500.0) == 520.0
+
+
 def test_a_client_that_does_not_read() -> None:
     """Its silence is no reason for a ping, which it would not read; it has the time of every answer."""
     session = opened()

@@ -13,6 +13,7 @@ from support.client import Connection
 from support.models import MODELS
 from support.processes import children
 from support.server import Server, serve
+from support.tls import HOST, Authority, TlsConnection
 from support.waiting import wait_until
 
 APP = "support.app_versions:{}"
@@ -159,6 +160,27 @@ def test_configuration_is_read_anew() -> None:
         settings.write_text("server_header = 'other'\n")
         server.reload("three")
         assert server.get("/").get("server") == "other"
+
+
+def test_certificates_are_loaded_anew(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    files = authority.server
+    options = ("--tls-certificate", str(files.certificate), "--tls-key", str(files.key))
+    with Versions("epoll", "wsgi", *options) as server:
+
+        def serial() -> object:
+            with TlsConnection(server.address, authority.client_context()) as connection:
+                assert connection.request("GET", "/").status == 200
+                return connection.socket.getpeercert()["serialNumber"]  # type: ignore[index]
+
+        before = serial()
+        assert authority.issue(HOST, "127.0.0.1") == files  # written anew
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: serial() != before, "the new certificate is shown")
+        files.certificate.write_text("no certificate")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the server goes on as it is" in server.stderr(), "the file is refused")
+        assert serial() != before
 
 
 def test_addresses_and_model_change() -> None:

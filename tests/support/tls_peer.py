@@ -81,6 +81,8 @@ class Peer:
                 data = self.client.read(65536)
             except ssl.SSLWantReadError:
                 return got
+            except ssl.SSLZeroReturnError:  # the client has sent close_notify before
+                return got + b"<end>"
             if not data:
                 return got + b"<end>"
             got += data

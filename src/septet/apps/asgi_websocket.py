@@ -121,7 +121,8 @@ class WebSocketCycle(Channel):
     def wake(self) -> None:
         if self._accepted:
             self._socket.noticed()
-        super().wake()
+        if self._waiters:
+            super().wake()
 
     def uncork(self) -> None:
         super().uncork()

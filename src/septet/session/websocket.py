@@ -218,6 +218,9 @@ class WebSocketSession(Session):
             return self.since + (timeouts.linger if self.http.stopping else CLOSE_S)
         if not timeouts.ping:
             return None
+        if tunnel.queued + len(tunnel.unparsed) > QUEUE_BYTES:  # nothing is heard, because nothing is read
+            tunnel.heard_at = None
+            return None
         if tunnel.heard_at is None:
             tunnel.heard_at = now
         return tunnel.heard_at + (timeouts.pong if tunnel.pinged else timeouts.ping)

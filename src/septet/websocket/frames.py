@@ -47,7 +47,8 @@ class Frames(ServerProtocol):
     def take_whole(self, data: bytes, messages: list[str | bytes]) -> int:
         """Append the messages at the beginning of `data` to `messages`, as far as each is one frame of the usual kind
         that is there as a whole. Gives the bytes that they take; the rest is for `receive_data`."""
-        if self.reader.within_frame or self.current_size is not None or self._state is not OPEN:
+        reader = self.reader
+        if reader.buffer or reader.read or self.current_size is not None or self._state is not OPEN:
             return 0
         start, end, most = 0, len(data), self.max_message_size
         while end - start >= 6:
@@ -99,7 +100,7 @@ class _CheckingReader(StreamReader):
 
     def __init__(self) -> None:
         super().__init__()
-        self._read: list[bytearray] = []
+        self.read: list[bytearray] = []
         """What was read of the frame: its first two bytes, a longer length perhaps, the mask."""
         self._checked = 0
         """Bytes of the frame's payload that were checked."""
@@ -110,13 +111,8 @@ class _CheckingReader(StreamReader):
         self._compressed = False
         """That text is compressed."""
 
-    @property
-    def within_frame(self) -> bool:
-        """Some of a frame has come, and not all of it."""
-        return bool(self.buffer or self._read)
-
     def at_eof(self) -> Generator[None, None, bool]:
-        self._read.clear()
+        self.read.clear()
         return super().at_eof()
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
@@ -124,17 +120,17 @@ class _CheckingReader(StreamReader):
         while len(buffer) < n:
             if self.eof:
                 raise EOFError(f"stream ends after {len(buffer)} bytes, expected {n} bytes")
-            if n > 8 or len(self._read) > 1:
+            if n > 8 or len(self.read) > 1:
                 self._check_part()
             yield
         read = buffer[:n]
         del buffer[:n]
-        self._read.append(read)
+        self.read.append(read)
         return read
 
     def _check_part(self) -> None:
         """Check what has come of a payload. Raises UnicodeDecodeError."""
-        header, mask = self._read[0], self._read[-1]
+        header, mask = self.read[0], self.read[-1]
         opcode = header[0] & _OPCODE
         is_text = opcode == Opcode.TEXT or (opcode == Opcode.CONT and self._of_message is not None)
         if len(mask) != 4 or not is_text or header[0] & _RSV1 or (opcode == Opcode.CONT and self._compressed):
@@ -164,6 +160,6 @@ class _CheckingReader(StreamReader):
         elif frame.fin:
             frame.data = str(frame.data, "utf-8")  # type: ignore[assignment]
         else:
-            self._compressed = bool(self._read[0][0] & _RSV1)
+            self._compressed = bool(self.read[0][0] & _RSV1)
             decoder = self._of_message = _new_decoder()
             decoder.decode(bytes(frame.data))

@@ -89,6 +89,7 @@ class Tunnel:
         "accepted_extensions",
         "close_begun",
         "closed",
+        "message",
         "messages",
         "queued",
         "unparsed",
@@ -101,6 +102,8 @@ class Tunnel:
             logger=_log,
         )
         self._protocol = protocol
+        self.message = protocol.message
+        """Gives the bytes of a message."""
         self.accepted_extensions = _negotiate(protocol, offered_extensions) if offered_extensions else None
         self._slices = bool(protocol.extensions)
         self._partial: bytearray | None = None
@@ -184,8 +187,10 @@ class Tunnel:
             return
         whole: list[Message] = []
         taken = protocol.take_whole(data, whole)
-        for message in whole:
-            self._put(message)
+        if whole and self.closed is None:
+            self.messages += whole
+            for message in whole:
+                self.queued += len(message) + MESSAGE_BYTES
         if taken == len(data):
             return
         protocol.receive_data(data[taken:] if taken else data)
@@ -242,10 +247,6 @@ class Tunnel:
             return b""
         self._protocol.writes = []
         return writes[0] if len(writes) == 1 else b"".join(writes)
-
-    def message(self, message: Message) -> bytes:
-        """The bytes of a message."""
-        return self._protocol.message(message)
 
     def ping(self) -> bytes:
         """The bytes of a ping. It is sent because the connection is idle."""
