@@ -12,7 +12,7 @@ SIEGE_ARGS ?=
 BENCH_ARGS ?= --profile two-pages --for 4m
 READY = $(VENV)/.ready
 
-.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps soak siege docs format clean
+.PHONY: help test check fuzz bench bench-peers bench-loops loop-suites apps autobahn soak siege docs format clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -44,6 +44,9 @@ loop-suites:  ## The tests of uvloop, anyio and aiohttp on every loop (a quarter
 
 apps:  ## Django, Flask, FastAPI and other real applications under every model, beside gunicorn and uvicorn (a quarter of an hour)
 	$(PYTHON) tests/real_apps/run.py $(APPS_ARGS)
+
+autobahn: $(READY)  ## All of Autobahn's cases for WebSocket, under four models (some minutes for each)
+	cd tests && ../$(BIN)/python -m support.autobahn epoll io_uring threaded preforked
 
 soak: $(READY)  ## Ten minutes of bad guests on each loop; nothing may be left (SOAK_SECONDS=600)
 	@for loop in poll epoll io_uring; do \

@@ -93,3 +93,14 @@ async def asgi_stream(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": PART, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
     return None
+
+
+async def asgi_echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echo what comes over a WebSocket; hello to a request."""
+    if scope["type"] != "websocket":
+        return await asgi_hello(scope, receive, send)
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": event["text"]})
+    return None

@@ -12,6 +12,8 @@ from environment import BIN, HERE, SEPTET, program
 
 Command = list[str]
 
+CERTIFICATE, KEY = "certificate.pem", "key.pem"
+
 
 @dataclass(frozen=True)
 class Site:
@@ -24,6 +26,18 @@ class Site:
     """A directory for what the server writes, configuration files included."""
     files: Path
     """The document root of the static scenarios, which holds the applications' databases, too."""
+    tls: bool = False
+    """TLS is spoken, with the certificate and the key that lie among the files."""
+    websocket: bool = False
+    """The application is loaded by WebSockets."""
+
+    @property
+    def certificate(self) -> str:
+        return str(self.files / CERTIFICATE)
+
+    @property
+    def key(self) -> str:
+        return str(self.files / KEY)
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,8 @@ def septet(model: str, *options: str) -> Contender:
     def command(site: Site) -> Command:
         what = [site.app] if site.app else ["--static", f"/={site.files}"]
         where = ["--bind", f"127.0.0.1:{site.port}", "--app-dir", str(HERE)]
-        return [str(BIN / "septet"), "serve", *what, "--model", model, *where, *options]
+        tls = ["--tls-certificate", site.certificate, "--tls-key", site.key] if site.tls else []
+        return [str(BIN / "septet"), "serve", *what, "--model", model, *where, *tls, *options]
 
     return Contender(" ".join(["septet", model, *options]), command, (SEPTET,))
 
@@ -82,9 +97,11 @@ def granian(interface: str, threads: int | None = None) -> Contender:
     blocking = [] if threads is None else ["--blocking-threads", str(threads)]
 
     def command(site: Site) -> Command:
-        how = ["--interface", interface, "--workers", "1", "--no-ws", "--backlog", "4096"]
+        how = ["--interface", interface, "--workers", "1", "--backlog", "4096"]
+        sockets = [] if site.websocket else ["--no-ws"]
         limits = ["--backpressure", "16000", "--log-level", "warning"]
-        return [str(BIN / "granian"), *how, *blocking, *limits, "--port", str(site.port), site.app]
+        tls = ["--ssl-certificate", site.certificate, "--ssl-keyfile", site.key] if site.tls else []
+        return [str(BIN / "granian"), *how, *sockets, *blocking, *limits, *tls, "--port", str(site.port), site.app]
 
     return Contender(" ".join(["granian", *blocking]), command, ("granian", "uvloop"))
 
@@ -92,8 +109,10 @@ def granian(interface: str, threads: int | None = None) -> Contender:
 def uvicorn() -> Contender:
     def command(site: Site) -> Command:
         how = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        how += ["--ws", "websockets-sansio"] if site.websocket else []
         limits = ["--backlog", "4096", "--timeout-keep-alive", "75"]
-        return [str(BIN / "uvicorn"), *how, *limits, "--port", str(site.port), site.app]
+        tls = ["--ssl-certfile", site.certificate, "--ssl-keyfile", site.key] if site.tls else []
+        return [str(BIN / "uvicorn"), *how, *limits, *tls, "--port", str(site.port), site.app]
 
     return Contender("uvicorn", command, ("uvicorn", "uvloop", "httptools"))
 
@@ -105,6 +124,14 @@ def gunicorn(threads: int) -> Contender:
         return [str(BIN / "gunicorn"), *how, *place, "--no-control-socket", site.app]
 
     return Contender(f"gunicorn gthread --threads {threads}", command, ("gunicorn",))
+
+
+def gunicorn_asgi() -> Contender:
+    def command(site: Site) -> Command:
+        place = ["--bind", f"127.0.0.1:{site.port}", "--worker-tmp-dir", "/dev/shm", "--log-level", "warning"]
+        return [str(BIN / "gunicorn"), "--worker-class", "asgi", *place, "--no-control-socket", site.app]
+
+    return Contender("gunicorn asgi", command, ("gunicorn", "uvloop"))
 
 
 def waitress(threads: int) -> Contender:
@@ -129,7 +156,7 @@ http {{
     keepalive_requests 1000000000;
     {temporary}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{tls};
         location / {{ {serve} }}
     }}
 }}
@@ -141,11 +168,14 @@ def nginx() -> Contender:
 
     def command(site: Site) -> Command:
         serve = "return 200 'Hello, world';" if site.app else f"root {site.files};"
+        # Before 1.23.4 nginx speaks TLS 1.3 only if told to. All others do, and a handshake of it costs twice as much.
+        how = f"ssl_certificate {site.certificate}; ssl_certificate_key {site.key}; ssl_protocols TLSv1.2 TLSv1.3"
+        tls = f" ssl; {how}" if site.tls else ""
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = " ".join(f"{kind}_temp_path {site.scratch}/{kind};" for kind in kinds)
         configuration = site.scratch / "nginx.conf"
         configuration.write_text(
-            NGINX_CONF.format(scratch=site.scratch, port=site.port, serve=serve, temporary=temporary)
+            NGINX_CONF.format(scratch=site.scratch, port=site.port, tls=tls, serve=serve, temporary=temporary)
         )
         return [program("nginx"), "-e", "stderr", "-c", str(configuration)]
 

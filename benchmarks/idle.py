@@ -4,6 +4,7 @@ The generator's part is so small that blocking sockets do: connections are opene
 """
 
 import socket
+import ssl
 from typing import Any
 
 from procfs import memory_kib
@@ -20,17 +21,20 @@ REQUEST = (
 )
 
 
-def measure_idle(pid: int, port: int, connections: int, answer: int) -> dict[str, Any]:
+def measure_idle(pid: int, port: int, connections: int, answer: int, tls: bool = False) -> dict[str, Any]:
     """The growth of the server's memory by `connections` idle connections, in bytes, as a raw block.
 
     Raises:
         BlockFailed: a connection could not be opened or used.
     """
     clients: list[socket.socket] = []
+    anyone = ssl.create_default_context() if tls else None
+    if anyone is not None:
+        anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     try:
-        clients.extend(_used_connection(port, answer) for _ in range(FIRST))
+        clients.extend(_used_connection(port, answer, anyone) for _ in range(FIRST))
         before = memory_kib(pid)
-        clients.extend(_used_connection(port, answer) for _ in range(connections))
+        clients.extend(_used_connection(port, answer, anyone) for _ in range(connections))
         after = memory_kib(pid)
         closed = sum(map(_is_closed, clients))
     except OSError as problem:
@@ -41,8 +45,10 @@ def measure_idle(pid: int, port: int, connections: int, answer: int) -> dict[str
     return {"connections": connections, "idle_bytes": (after - before) * 1024, "errors": {"closed": closed}}
 
 
-def _used_connection(port: int, answer: int) -> socket.socket:
+def _used_connection(port: int, answer: int, tls: ssl.SSLContext | None) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    if tls is not None:
+        client = tls.wrap_socket(client)
     client.sendall(REQUEST)
     received = b""
     while len(received.partition(b"\r\n\r\n")[2]) < answer:
@@ -58,5 +64,5 @@ def _is_closed(client: socket.socket) -> bool:
     client.setblocking(False)
     try:
         return client.recv(1) == b""
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantReadError):
         return False

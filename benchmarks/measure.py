@@ -48,10 +48,10 @@ def measure(bench: Bench, scenario: Scenario, contender: Contender) -> Block:
         BlockFailed: the server did not run or answer, or the generator failed.
     """
     with _scratch() as scratch:
-        site = Site(scenario.app, free_port(), scratch, bench.files)
+        site = Site(scenario.app, free_port(), scratch, bench.files, scenario.tls, scenario.websocket)
         with started(contender, scenario, site, bench.server_cpu) as pid:
             if scenario.metric is IDLE_MEMORY:
-                return measure_idle(pid, site.port, scenario.connections, len(scenario.answer))
+                return measure_idle(pid, site.port, scenario.connections, len(scenario.answer), scenario.tls)
             return _measure_load(bench, scenario, site.port, pid)
 
 
@@ -62,7 +62,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Block:
-    load = _septet_load if scenario.mix else _wrk
+    load = _websocket_load if scenario.websocket else _septet_load if scenario.mix else _wrk
     warm_up = min(scenario.connections, WARM_UP_CONNECTIONS)
     load(bench, scenario, port, WARM_UP_S, warm_up)
     before = cpu_time(pid)
@@ -80,7 +80,8 @@ def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Bloc
 def _wrk(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
     """Load the server with wrk and return what wrk/report.lua printed."""
     how = ["-t1", f"-c{connections}", f"-d{duration_s}", "--timeout", f"{TIMEOUT_S}", "-s", scenario.script]
-    command = [program("wrk"), *how, f"http://127.0.0.1:{port}{scenario.path}"]
+    scheme = "https" if scenario.tls else "http"
+    command = [program("wrk"), *how, f"{scheme}://127.0.0.1:{port}{scenario.path}"]
     # Lua finds report.lua in the working directory.
     lines, complaint = _generate(bench, command, HERE / "wrk", duration_s)
     marked = [line for line in lines if line.startswith("RESULT ")]
@@ -97,11 +98,7 @@ def _septet_load(bench: Bench, scenario: Scenario, port: int, duration_s: int, c
     how = ["--users", str(connections), "--duration", str(duration_s), "--warmup", "0", "--timeout", str(TIMEOUT_S)]
     url = f"http://127.0.0.1:{port}/"
     command = [sys.executable, "-m", "load", url, "--scenario", str(HERE / scenario.mix.file), *how, *rate]
-    # The generator runs from its directory: it needs no installation, nor any server of the comparison.
-    lines, complaint = _generate(bench, command, CHECKOUT / "src" / "septet" / "lab", duration_s)
-    last = json.loads(lines[-1]) if lines else {}
-    if last.get("event") != "figures":
-        raise BlockFailed(f"septet load gave no figures: {last or complaint}")
+    last = _figures_of_septet_load(bench, command, duration_s)
     quick = next(target for target in last["targets"] if target["target"] == "quick")
     if not quick["answers"]:
         raise BlockFailed(f"no quick request was answered: {last['errors']}")
@@ -116,6 +113,31 @@ def _septet_load(bench: Bench, scenario: Scenario, port: int, duration_s: int, c
         "late_p99_us": last["send_late_us"]["p99"] or 0 if scenario.mix.rate else 0,
         "errors": last["errors"],
     }
+
+
+def _websocket_load(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
+    """Load the server with messages, one at a time on each connection."""
+    how = ["--users", str(connections), "--duration", str(duration_s), "--warmup", "0", "--timeout", str(TIMEOUT_S)]
+    command = [sys.executable, "-m", "load", f"ws://127.0.0.1:{port}/", *how]
+    last = _figures_of_septet_load(bench, command, duration_s)
+    return {
+        "requests": last["answers"],
+        "duration_us": round(last["window_s"] * 1e6),
+        "bytes": last["body_bytes"],
+        "p50_us": last["latency_us"]["p50"],
+        "p99_us": last["latency_us"]["p99"],
+        "max_us": last["latency_us"]["max"],
+        "errors": last["errors"],
+    }
+
+
+def _figures_of_septet_load(bench: Bench, command: list[str], duration_s: int) -> Block:
+    """The generator runs from its directory: it needs no installation, nor any server of the comparison."""
+    lines, complaint = _generate(bench, command, CHECKOUT / "src" / "septet" / "lab", duration_s)
+    last: Block = json.loads(lines[-1]) if lines else {}
+    if last.get("event") != "figures":
+        raise BlockFailed(f"septet load gave no figures: {last or complaint}")
+    return last
 
 
 def _generate(bench: Bench, command: list[str], directory: Path, duration_s: int) -> tuple[list[str], str]:

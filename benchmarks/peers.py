@@ -21,6 +21,7 @@ from pathlib import Path
 
 import environment
 from apps import file_content
+from contenders import CERTIFICATE, KEY
 from environment import Unavailable, progress
 from measure import WARM_UP_S, Bench, figures, measure
 from record import Record
@@ -47,6 +48,8 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="bench-peers-files-") as files:
         write_files(Path(files))
+        if any(scenario.tls for scenario in scenarios):
+            write_certificate(Path(files))
         run(outcomes, Bench(options.duration, *cpus, Path(files)), options)
     return 0
 
@@ -124,6 +127,13 @@ def write_files(directory: Path) -> None:
     directory.chmod(0o755)
     (directory / "4k.bin").write_bytes(file_content(4 * KIB))
     (directory / "1m.bin").write_bytes(file_content(KIB * KIB))
+
+
+def write_certificate(directory: Path) -> None:
+    """A certificate and a key for the scenarios over TLS: ECDSA on P-256, as most servers have."""
+    command = [environment.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    files = ["-nodes", "-keyout", str(directory / KEY), "-out", str(directory / CERTIFICATE)]
+    environment.run(*command, *files, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "30")
 
 
 def run(outcomes: Sequence[Outcome], bench: Bench, options: argparse.Namespace) -> None:

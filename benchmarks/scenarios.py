@@ -8,7 +8,7 @@ figures themselves belong to the machine and the hour.
 from dataclasses import dataclass
 
 from apps import HELLO, PART, PARTS, REMARKS, file_content, page, received
-from contenders import Contender, bjoern, fastpysgi, granian, gunicorn, nginx, septet, uvicorn, waitress
+from contenders import Contender, bjoern, fastpysgi, granian, gunicorn, gunicorn_asgi, nginx, septet, uvicorn, waitress
 
 KIB = 1024
 
@@ -80,6 +80,10 @@ class Scenario:
     script: str = "browser.lua"
     """Of wrk, which makes the load unless there is a `mix`."""
     mix: Mix | None = None
+    websocket: bool = False
+    """Messages that the application echoes, on WebSockets; `septet load` makes the load."""
+    tls: bool = False
+    """TLS 1.3, with an ECDSA key on P-256. wrk resumes no session."""
     connections: int = 64
     stretch: int = 1
     """Multiplies the duration."""
@@ -139,6 +143,39 @@ SCENARIOS = (
         ),
         HELLO,
         app="apps:asgi_hello",
+    ),
+    Scenario(
+        "tls-hello",
+        "ASGI over TLS, hello world, 12 browser headers, 64 keep-alive connections",
+        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), nginx()),
+        (Budget(("uvicorn",), 0.6), Budget(("granian",), 1.0)),
+        HELLO,
+        app="apps:asgi_hello",
+        tls=True,
+    ),
+    Scenario(
+        "tls-close",
+        "ASGI over TLS, hello world, 64 clients with a connection and a full handshake for each request",
+        (EPOLL, uvicorn(), granian("asgi"), nginx()),
+        (Budget(("nginx",), 1 / 0.9),),
+        HELLO,
+        app="apps:asgi_hello",
+        script="close.lua",
+        tls=True,
+    ),
+    Scenario(
+        "ws-echo",
+        "ASGI, WebSocket, text of 32 bytes echoed, not compressed, 64 connections; a request is a message",
+        (EPOLL, septet("io_uring"), uvicorn(), granian("asgi"), gunicorn_asgi()),
+        (
+            Budget(("uvicorn",), 0.9),
+            Budget(("uvicorn",), 0.6, goal=True),
+            Budget(("granian",), 0.6),
+        ),
+        HELLO,
+        app="apps:asgi_echo",
+        packages=("websockets",),
+        websocket=True,
     ),
     Scenario(
         "wsgi-varying",
@@ -288,6 +325,17 @@ SCENARIOS = (
         HELLO,
         app="apps:asgi_hello",
         connections=10_000,
+        metric=IDLE_MEMORY,
+    ),
+    Scenario(
+        "tls-idle",
+        "memory of 2,000 idle keep-alive connections over TLS, ASGI",
+        (EPOLL, uvicorn(), granian("asgi"), nginx()),
+        (Budget(("uvicorn",), 0.5, IDLE_MEMORY, goal=True),),
+        HELLO,
+        app="apps:asgi_hello",
+        tls=True,
+        connections=2_000,
         metric=IDLE_MEMORY,
     ),
 )

@@ -4,6 +4,7 @@ import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -71,6 +72,10 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], scenario: Scenario, 
 def _ask(port: int, scenario: Scenario) -> tuple[int, bytes]:
     """Status and body of the answer to the scenario's request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    if scenario.tls:
+        anyone = ssl.create_default_context()
+        anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=anyone)
     try:
         connection.request("POST" if scenario.posted else "GET", scenario.path, body=scenario.posted or None)
         response = connection.getresponse()

@@ -18,6 +18,7 @@ import pytest
 import septet
 from septet import models
 from support.models import io_uring_refusal
+from support.tls import Authority
 
 ON_THREAD = ("threaded", "prethreaded", "poll", "epoll", "io_uring")
 
@@ -276,3 +277,15 @@ def test_run_returns_to_its_program(name: str) -> None:
             program.send_signal(number)
         assert program.stdout.read() == "went on\n", program.stderr.read()
     assert program.returncode == 0
+
+
+def test_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    files = {"tls_certificate": str(authority.server.certificate), "tls_key": str(authority.server.key)}
+    with septet.Server(hello, **files) as server:
+        assert server.url.startswith("https://127.0.0.1:")
+        with urlopen(server.url, timeout=10, context=authority.client_context()) as answer:
+            assert answer.read() == b"hello"
+    with pytest.raises(septet.UsageError, match=r"--tls-key is .*, but must be a file that can be read"):
+        with septet.Server(hello, **{**files, "tls_key": "none.pem"}):
+            pass

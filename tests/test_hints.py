@@ -22,6 +22,7 @@ FLAGS = {option.name: option.flag for option in OPTIONS}
         ("SEPTET_CONFIGS", "x.toml", "did you mean SEPTET_CONFIG?"),
         ("SEPTET_PORT", "8000", "use --bind HOST:PORT"),
         ("SEPTET_HOST", "::1", "use --bind HOST:PORT"),
+        ("SEPTET_CERTFILE", "a.pem", "use --tls-certificate FILE"),
         ("SEPTET_WORKER_CLASS", "gevent", "use --model; `septet models` lists them"),
     ],
 )
@@ -69,6 +70,16 @@ def test_variable_that_is_an_option_or_somebody_elses(variable: str, value: str)
             {"forwarded_fields": "forwarded", "forwarded_allow_ips": ("none",)},
             "--forwarded-fields has no effect, because --forwarded-allow-ips is none",
         ),
+        ({"tls_key": ("a.pem",)}, "--tls-key has no effect without --tls-certificate"),
+        ({"tls_crl": "a.pem"}, "--tls-crl has no effect without --tls-client-ca"),
+        (
+            {"tls_certificate": ("a.pem",), "bind": ("http://a:1",)},
+            "--tls-certificate has no effect, because --bind has http:// everywhere",
+        ),
+        (
+            {"tls_certificate": ("a.pem",), "tls_client_ca": "b.pem"},
+            "--tls-client-ca has no effect, because --tls-client-auth is none",
+        ),
     ],
     ids=str,
 )
@@ -83,6 +94,7 @@ def test_option_without_effect(values: dict[str, Any], said: str) -> None:
         {"app": "a:b", "factory": True, "interface": "asgi", "app_dir": "/"},
         {"static": ("/=/",), "static_cache_control": "no-store"},
         {"forwarded_fields": "forwarded"},
+        {"tls_certificate": ("a.pem",), "tls_watch": True, "bind": ("http://a:1", "unix:x.sock")},
         {"forwarded_allow_ips": ("none",)},
     ],
     ids=str,
@@ -99,6 +111,12 @@ def test_threads_for_an_application_on_a_loop(model: str) -> None:
     for kind, said in (("wsgi", 0), ("asgi", model != "prethreaded")):
         assert len(list(of_application(Config(model=model, threads=2), kind))) == said
         assert list(of_application(Config(model=model), kind)) == []
+
+
+def test_options_of_websocket_for_a_wsgi_application() -> None:
+    for changed in ({"ws": "none"}, {"ws_deflate": False}, {"ws_ping_interval": 1.0}):
+        assert len(list(of_application(Config(**changed), "wsgi"))) == 1
+        assert list(of_application(Config(**changed), "asgi")) == []
 
 
 def test_extensions_of_asgi_for_a_wsgi_application() -> None:

@@ -36,7 +36,8 @@ NUMBER = "a number, a flag or an instant, which refers to nothing"
 EMPTIED = "holds requests or connections in flight, and each takes itself out at its end"
 
 SESSION = {
-    CONNECTION: "_rules client server http exchange delivery _peer_unnamed",
+    CONNECTION: "_rules client server http exchange delivery tls _peer_unnamed",
+    "set when the exchange becomes a WebSocket, with which the connection ends": "tunnel",
     NUMBER: "since lost ended _discarded",
     NEW: "phase output file later body observer_state request _fault _pace _admitted",
 }

@@ -34,11 +34,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "http": frozenset({"exchange", "protocol"}),
     "proxies": frozenset({"exchange", "http"}),
     "rules": frozenset({"exchange", "http"}),
-    "session": frozenset({"exchange", "protocol", "rules", "http", "proxies"}),
+    "websocket": frozenset({"exchange"}),
+    "session": frozenset({"exchange", "protocol", "rules", "http", "proxies", "websocket"}),
     "pollers": frozenset(),
     "loop": frozenset({"pollers"}),
-    "apps": frozenset({"exchange", "http"}),
+    "apps": frozenset({"exchange", "http", "websocket"}),
     "net": frozenset(),
+    "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "net", "proxies"}),
     "processes": frozenset({"exchange", "rules", "loop", "pollers", "streams"}),
@@ -48,7 +50,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "service": frozenset(
         {"apps", "http", "inventory", "logs", "net", "processes", "protocol", "proxies", "rules", "session"}
-        | {"settings", "spans", "date_and_server"}
+        | {"exchange", "settings", "spans", "date_and_server", "websocket"}
     ),
     "models": frozenset(
         {"apps", "exchange", "inventory", "loop", "net", "pollers", "processes", "protocol", "rules", "service"}
@@ -77,7 +79,15 @@ PURE = frozenset(
 
 
 #: What single modules of these layers may import besides: `ssl.MemoryBIO` is memory.
-PURE_IN = {"session/tls.py": frozenset({"ssl"})}
+PURE_IN = {
+    "session/tls.py": frozenset({"ssl"}),
+    "session/_tls_info.py": frozenset({"ssl"}),
+    "session/_tls_output.py": frozenset({"ssl"}),
+    "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
+    "websocket/deflate.py": frozenset({"zlib"}),
+    "websocket/frames.py": frozenset({"codecs", "struct"}),
+    "websocket/tunnel.py": frozenset({"logging"}),  # the library asks for a logger
+}
 
 
 class Import(NamedTuple):
@@ -223,7 +233,25 @@ def test_nobody_imports_the_top() -> None:
 def test_one_birthplace_of_connections() -> None:
     """Which protocol a client speaks is decided in one place; carriers know `ServerProtocol` and no more."""
     importers = {module_of(found.path) for found in all_imports() if found.module == "septet.session.http1"}
-    assert importers == {"septet.service"}
+    assert importers == {"septet.service", "septet.session.websocket"}  # the latter is what a session becomes
+
+
+def test_the_library_of_websocket_is_optional() -> None:
+    """Nothing that a server without it imports may import it."""
+    importers = {module_of(found.path) for found in all_imports() if found.module.startswith("websockets")}
+    assert importers == {
+        "septet.service",  # its version alone
+        "septet.websocket.deflate",
+        "septet.websocket.frames",
+        "septet.websocket.tunnel",
+    }
+    behind = {"septet.session.websocket", *importers} - {"septet.service"}
+    wrong = [
+        str(found)
+        for found in all_imports()
+        if found.module in behind and module_of(found.path) not in behind | {"septet.service"}
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_applications_know_http_by_its_heads_and_cache() -> None:
@@ -240,13 +268,16 @@ def _pure(path: Path) -> frozenset[str]:
     return PURE | PURE_IN.get(str(path.relative_to(PACKAGE)), frozenset())
 
 
-@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "rules", "session"])
+@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "rules", "session", "websocket"])
 def test_protocol_does_no_input_or_output(name: str) -> None:
     """Neither sockets nor files nor clocks: bytes and instants are arguments."""
     wrong = [
         str(found)
         for found in all_imports()
-        if layer_of(found.path) == name and layer(found.module) is None and found.module not in _pure(found.path)
+        if layer_of(found.path) == name
+        and layer(found.module) is None
+        and found.module not in _pure(found.path)
+        and not (name == "websocket" and found.module.startswith("websockets."))
     ]
     assert not wrong, "\n".join(wrong)
 

@@ -8,8 +8,8 @@ import pytest
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN, WRITE
 from septet.rules import Rules
-from septet.session.http1 import LINGER_BYTES, Session
-from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, OVER, TURN
+from septet.session.http1 import Session
+from septet.session.phases import ANSWER, DRAIN, IDLE, LINGER, LINGER_BYTES, OVER, TURN
 from support.carrier import Watched, ok, write_all
 from support.messages import render
 

@@ -28,6 +28,8 @@ def other_value(option: Option) -> Any:
     special = {"app": "a:b", "model": "prethreaded", "interface": "wsgi", "log_level": "debug"}
     special |= {"forwarded_allow_ips": ("10.0.0.0/8", "unix:"), "forwarded_fields": "forwarded"}
     special |= {"underscore_headers": "allow", "asgi_extensions": ("pathsend", "trailers")}
+    special |= {"tls_client_auth": "required", "tls_min_version": "1.3"}
+    special |= dict.fromkeys(("tls_certificate", "tls_key", "tls_key_password_file"), ("a.pem",))
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other"}
     return special.get(option.name, by_kind.get(option.kind))
@@ -43,9 +45,10 @@ def on_command_line(value: Any) -> Any:
     return value if isinstance(value, tuple | bool) else str(value)
 
 
-def with_model(option: Option) -> dict[str, Any]:
+def others_for(option: Option) -> dict[str, Any]:
     """What else must be given so that the option is allowed."""
-    return {"model": "prethreaded"} if option.name == "threads" else {}
+    others = {"threads": {"model": "prethreaded"}, "tls_client_auth": {"tls_client_ca": "ca.pem"}}
+    return others.get(option.name, {})
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -57,7 +60,7 @@ def test_every_option_has_every_source(option: Option) -> None:
     Path("septet.toml").write_text(f"\n{line}\n")
 
     def resolved(typed: dict[str, Any], environ: dict[str, str]) -> tuple[Any, str | None]:
-        outcome = resolve(with_model(option) | typed, environ)
+        outcome = resolve(others_for(option) | typed, environ)
         return getattr(outcome.config, option.name), outcome.sources.get(option.name)
 
     environ = {option.variable: spelled(value)}

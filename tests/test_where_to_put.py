@@ -1,20 +1,20 @@
 """The examples of docs/discussion/where-to-put.md, taken from the page, put into a copy of the source, and run."""
 
-import http.client
 import re
 import shutil
-import ssl
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import septet
+from support.client import Connection
+from support.messages import pattern
 from support.models import MODELS, io_uring_refusal
-from support.needs import lacking
 from support.server import Server
-from support.static_tree import BIG, make_static_tree
 from support.waiting import PATIENCE_S
 
 SOURCE = Path(septet.__file__).parent
@@ -102,37 +102,28 @@ def test_an_interface(tree: Tree, model: str) -> None:
         assert (answer.status, answer.body) == (201, b"PUT /socks")
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 and its key, in one file."""
-    if shutil.which("openssl") is None:
-        lacking("openssl", "openssl")
-    names = [str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")]
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    subprocess.run([*command, *subject, "-keyout", names[0], "-out", names[1]], check=True, capture_output=True)
-    both = tmp_path / "both.pem"
-    both.write_text("".join(Path(name).read_text() for name in names))
-    return both
-
-
-@section("A protocol: TLS")
+@section("A protocol")
 @pytest.mark.parametrize("model", MODELS)
-def test_a_protocol(tree: Tree, model: str, certificate: Path, tmp_path: Path) -> None:
+def test_a_protocol(tree: Tree, model: str) -> None:
     if model == "io_uring" and (reason := io_uring_refusal()) is not None:
         pytest.skip(reason)
-    files = make_static_tree(tmp_path / "files")
-    options = ("--certificate", str(certificate), "--static", f"/files={files}", "--model", model)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ("--bind", f"127.0.0.1:{port}", "--echo-port", str(port), "--model", model)
     with tree.serve("shop:hello", *options) as server:
-        context = ssl.create_default_context(cafile=str(certificate))
-        assert isinstance(server.address, tuple)
-        client = http.client.HTTPSConnection(*server.address, context=context, timeout=PATIENCE_S)
-        for _ in range(2):
-            client.request("GET", "/")
-            assert client.getresponse().read() == b"hello\n"
-            client.request("GET", "/files/big.bin")
-            assert client.getresponse().read() == BIG
-        client.close()
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as echo, echo.makefile("rb") as file:
+            for number in range(3):
+                echo.sendall(b"line %d\n" % number)
+                assert file.readline() == b"line %d\n" % number
+            much = pattern(300_000)
+            sender = threading.Thread(target=lambda: (echo.sendall(much), echo.shutdown(socket.SHUT_WR)))
+            sender.start()
+            assert file.read() == much
+            sender.join()
+        http = next(ready.address for ready in server.ready if ready.address != ("127.0.0.1", port))
+        with Connection(http) as connection:
+            assert connection.request("GET", "/").body == b"hello\n"
 
 
 @section("An option")

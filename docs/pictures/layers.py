@@ -27,17 +27,18 @@ PLACES: dict[str, Box] = {  # left, top, width, what it is
     "settings": (80, 280, 80, "the options"),
     "session": (168, 280, 132, "one client each, no I/O"),
     "processes": (308, 280, 88, "fork, signals"),
-    "net": (56, 366, 62, "sockets"),
-    "proxies": (126, 366, 62, "trust"),
-    "rules": (196, 366, 62, "limits"),
-    "protocol": (264, 366, 66, "the seam"),
-    "loop": (336, 366, 60, "asyncio"),
-    "http": (4, 432, 254, "bytes to requests, answers to bytes; no I/O"),
+    "net": (36, 366, 44, "sockets"),
+    "proxies": (86, 366, 58, "trust"),
+    "websocket": (149, 366, 80, "messages"),
+    "rules": (234, 366, 40, "limits"),
+    "protocol": (279, 366, 64, "the seam"),
+    "loop": (348, 366, 48, "asyncio"),
+    "http": (4, 432, 148, "bytes to requests; no I/O"),
     "pollers": (336, 432, 60, "syscalls"),
-    "exchange": (4, 498, 324, "Request, ResponseHead, Exchange: what all others share"),
+    "exchange": (4, 498, 339, "Request, ResponseHead, Exchange: what all others share"),
 }
 HEIGHT = 46
-PURE = ("session", "http", "protocol", "rules", "exchange")
+PURE = ("session", "http", "websocket", "protocol", "rules", "exchange")
 """Drawn in another colour: they do no I/O and read no clock."""
 
 
@@ -65,7 +66,7 @@ def _way(part: str, imported: str) -> tuple[Point, Point]:
         if part == "apps":  # `net` stands below its other half
             start = end = (first + PLACES["net"][0]) / 2
     else:
-        start, end = (left + 8, other_left + other_width - 8) if left > other_left else (first, last)
+        start, end = (left + 8, other_left + other_width - 8) if left > other_left else (last - 8, first + 8)
     for name, (x, y, wide, _) in PLACES.items():
         if top < y < other_top and x < max(start, end) and min(start, end) < x + wide:
             raise ValueError(f"the arrow from {part} to {imported} runs through {name}: change pictures/layers.py")

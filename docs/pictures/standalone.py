@@ -13,7 +13,7 @@ from pictures import PICTURES
 ARCHITECTURE = (
     "layers",
     "cli and embedding import server, server imports models, models import service; below it stand apps, settings, "
-    "session and processes, and below those net, proxies, rules, protocol, loop, http, pollers and exchange",
+    "session and processes, and below those net, proxies, websocket, rules, protocol, loop, http, pollers and exchange",
 )
 """The drawing of the README, and what it shows, in words."""
 

@@ -117,3 +117,6 @@ septet.add_command(
     )
 )
 septet.add_command(LateCommand("compare", "septet.lab.compare.command", "Compare two results of bench, cell by cell."))
+septet.add_command(
+    LateCommand("certificate", "septet.certificate", "Make a certificate for development, signed by itself.")
+)

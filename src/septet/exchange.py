@@ -208,6 +208,32 @@ class Delivery(Protocol):
         """Wait until more of the request's body has come. Not called where the model collects the body first."""
 
 
+@dataclass(slots=True, eq=False)
+class TlsInfo:
+    """What was agreed on with a client that speaks TLS. Connections that agreed on the same share one object."""
+
+    version: str
+    """"TLSv1.3" or "TLSv1.2"."""
+    cipher: str
+    """OpenSSL's name of the cipher suite, such as TLS_AES_256_GCM_SHA384."""
+    cipher_number: int
+    """Number of the cipher suite (IANA's registry of TLS parameters); 0 if unknown."""
+    bits: int
+    """Length of the cipher's key."""
+    server_name: str | None
+    """The name that the client asked for (SNI, RFC 6066 section 3)."""
+    server_certificate: str
+    """The certificate that the client was shown, in PEM."""
+    resumed: bool
+    """The session is one of an earlier connection."""
+    client_chain: tuple[str, ...] = ()
+    """The client's certificate, and those that it sent to vouch for it, in PEM. Empty: the client has none."""
+    client_certificate: dict[str, Any] = field(default_factory=dict)
+    """The client's certificate as `ssl.SSLSocket.getpeercert` decodes it."""
+    derived: dict[Any, Any] = field(default_factory=dict)
+    """A cache of what an application interface makes of this, by interface."""
+
+
 class Exchange(Protocol):
     """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it."""
 
@@ -219,6 +245,9 @@ class Exchange(Protocol):
 
     server: tuple[str, int | None]
     """Address and port that the client connected to; (path, None) on a unix socket."""
+
+    tls: TlsInfo | None
+    """None: the client does not speak TLS with us."""
 
     body: Any
     """A readable binary file with the whole request body, or None if the application reads it as it comes (`read`)."""
@@ -305,6 +334,45 @@ class Exchange(Protocol):
 
     delivery: Delivery | None
     """For a called application (WSGI); None for one that is awaited (ASGI)."""
+
+
+class WebSocketExchange(Exchange, Protocol):
+    """An exchange whose request asks for a WebSocket. `upgrade` answers it 101; until then, and instead, it may be
+    answered like any other. All verbs after `upgrade` are about messages."""
+
+    def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
+        """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for what must not be sent."""
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        """Code and reason with which the WebSocket has ended (1006: without a word of the client); None while it is
+        open."""
+
+    def noticed(self) -> None:
+        """The application is being told that there are messages, or that the WebSocket has ended."""
+
+    def next_message(self) -> str | bytes | None:
+        """The next message that the client has sent; None if there is none."""
+
+    @property
+    def held(self) -> bool:
+        """Nothing is read from the client, because too many messages wait for the application."""
+
+    def resume(self) -> Want:
+        """The application has taken messages: read on, if there is room."""
+
+    def send_message(self, message: str | bytes) -> Want:
+        """Send a message. Raises ClientGone if the WebSocket has ended."""
+
+    def awaits_room(self) -> bool:
+        """Whether output waits for the client; the application is told when that is gone."""
+
+    def close_websocket(self, code: int, reason: str) -> Want:
+        """Say that the WebSocket is over, and wait for the client to say so. Raises ValueError for a code or a reason
+        that cannot be sent."""
+
+    def detach(self) -> Want:
+        """The application has ended: what the client still sends is discarded."""
 
 
 class ProtocolError(Exception):

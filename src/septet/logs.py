@@ -66,6 +66,8 @@ class AccessLog:
 
         127.0.0.1 - - [23/Nov/2026:04:20:00 +0000] "GET /guestbook HTTP/1.1" 200 2310 184
 
+    Over TLS its version and cipher follow: `... 184 TLSv1.3 TLS_AES_256_GCM_SHA384`.
+
     The client's bytes are escaped, so that a request cannot write lines of its own. Each line is one write(2), so
     threads and processes may share the file.
     """
@@ -102,7 +104,8 @@ class AccessLog:
         began, exchange.observer_state = exchange.observer_state, None
         took = f"{(time.monotonic() - began) * 1e6:.0f}" if began is not None else "-"
         line = f"{request.method} {_escape(request.target)} HTTP/{request.version}" if request.target else "-"
-        self._sink.write(f'{client[0]} - - [{now}] "{line}" {exchange.status} {exchange.sent} {took}\n'.encode())
+        tls = f" {exchange.tls.version} {exchange.tls.cipher}" if exchange.tls is not None else ""
+        self._sink.write(f'{client[0]} - - [{now}] "{line}" {exchange.status} {exchange.sent} {took}{tls}\n'.encode())
 
 
 def _open_nowait(path: str, flags: int) -> int:

@@ -95,19 +95,33 @@ class ServerExchange(Exchange, Protocol):
 class ServerProtocol(Protocol):
     """One client's connection, for the carrier that moves its bytes. All verbs give the next want."""
 
-    phase: Phase
-    since: float | None
-    """When the phase began, on the clock of `deadline`; None until `deadline` is called in it."""
-    output: bytes | memoryview
-    """Bytes for the client."""
-    file: FileRegion | None
-    """To be sent after `output`."""
-    reads_files: bool
-    """True: the carrier reads `file` in blocks and gives them to `read_file`, instead of calling sendfile(2)."""
-    lost: bool
-    """The client cannot be reached any more."""
-    ended: bool
-    """The client sends no more."""
+    @property
+    def phase(self) -> Phase: ...
+
+    @property
+    def since(self) -> float | None:
+        """When the phase began, on the clock of `deadline`; None until `deadline` is called in it."""
+
+    @property
+    def output(self) -> bytes | memoryview:
+        """Bytes for the client."""
+
+    @property
+    def file(self) -> FileRegion | None:
+        """To be sent after `output`."""
+
+    @property
+    def reads_files(self) -> bool:
+        """True: the carrier reads `file` in blocks and gives them to `read_file`, instead of calling sendfile(2)."""
+
+    @property
+    def lost(self) -> bool:
+        """The client cannot be reached any more."""
+
+    @property
+    def ended(self) -> bool:
+        """The client sends no more."""
+
     delivery: Delivery | None
     """Set by the carrier: how WSGI applications reach their client."""
 

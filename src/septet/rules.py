@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from septet.exchange import Request
+from septet.exchange import Fields, Request, Want
 from septet.http.incoming import Limits
 
 STOPPING_S = 0.3
@@ -21,6 +21,12 @@ class Timeouts:
     body: float = 30.0
     write: float = 30.0
     linger: float = 2.0
+    ping: float = 20.0
+    """A WebSocket from which nothing has come for so long is sent a ping; 0: never."""
+    pong: float = 20.0
+    """After so long without an answer to that the WebSocket is closed."""
+    handshake: float = 10.0
+    """For a client to complete the TLS handshake, from the time at which it was accepted."""
     rate: int = 0
     """Minimum transfer rate in bytes/s: each `rate` bytes moved extend the deadline of `body` or `write` by one second,
     up to the full time-out. 0: any progress resets the deadline."""
@@ -32,6 +38,13 @@ class Observer(Protocol):
     def began(self, exchange: Any) -> None: ...
 
     def ended(self, exchange: Any) -> None: ...
+
+
+class Upgrade(Protocol):
+    """Puts another protocol into the place of HTTP/1.1 on a connection (RFC 9110 section 7.8)."""
+
+    def open(self, session: Any, subprotocol: str | None, fields: Fields) -> Want:
+        """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
 
 
 class Admission(Protocol):
@@ -70,6 +83,8 @@ class Rules:
     models in which it must not wait. None: it is called after the head, and reads the body as it is received."""
     observer: Observer | None = None
     admission: Admission | None = None
+    websocket: Upgrade | None = None
+    """Opens a WebSocket; None: there are none."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address. Gives the request with the fields that
     the application may see. None: untrusted fields are removed."""

@@ -16,13 +16,14 @@ from septet.apps.site import Site
 from septet.errors import Failed, UsageError
 from septet.logs import configure
 from septet.net.address import parse_address
+from septet.net.certificates import Certificates
 from septet.net.listener import Listener, open_listeners
 from septet.processes.capacity import why_over_capacity
 from septet.processes.children import exit_despite_threads, exit_now
 from septet.processes.orders import Stop
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
-from septet.service import Service, load_site
+from septet.service import Service, load_site, tls_options
 from septet.settings.config import Config
 
 log = logging.getLogger("septet")
@@ -64,10 +65,12 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
     _check_capacity(config)
     forked.mark_as_server()
+    certificates = Certificates(tls_options(config)) if config.tls_certificate else None
     site = load_site(config, application)
     _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
-        listeners = open_listeners([parse_address(text) for text in config.bind], config.backlog)
+        addresses = [parse_address(text) for text in config.bind]
+        listeners = open_listeners(addresses, config.backlog, certificates)
         for listener in listeners:
             stack.callback(listener.close)
         stack.push(_exit_if_forked_by_application)
@@ -89,10 +92,13 @@ def restore_inherited_signals() -> None:
 
 def _with_absolute_paths(config: Config) -> Config:
     """To be called before the application is loaded, because that may change the working directory."""
-    logs = {name: os.path.abspath(path) for name in ("access_log", "span_log") if (path := getattr(config, name))}
+    one = ("access_log", "span_log", "tls_client_ca", "tls_crl")
+    several = ("tls_certificate", "tls_key", "tls_key_password_file")
+    files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
+    files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
     if config.access_log == "-":
-        del logs["access_log"]
-    return replace(config, bind=tuple(map(_absolute, config.bind)), **logs)
+        del files["access_log"]
+    return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
 
 
 def _absolute(bind: str) -> str:

@@ -6,19 +6,23 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from socket import socket
 from tempfile import gettempdir
 from typing import Any
 
 from septet import inventory
 from septet.apps.asgi import Asgi
-from septet.apps.loading import check_callable, interface, load
+from septet.apps.loading import check_callable, has_websocket_routes, interface, load
 from septet.apps.site import Site
 from septet.apps.static import Static
 from septet.apps.wsgi import Wsgi
 from septet.date_and_server import date_and_server_fields
+from septet.errors import Failed
+from septet.exchange import Fields, Want
 from septet.http.incoming import Limits
 from septet.logs import AccessLog
+from septet.net.certificates import Pair, TlsOptions
 from septet.net.listener import Listener
 from septet.processes.in_flight import InFlight
 from septet.processes.metrics import ProcessMetrics
@@ -28,8 +32,9 @@ from septet.processes.spool import Body
 from septet.protocol import ServerProtocol
 from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.trust import Trust
-from septet.rules import Admission, Observer, Rules, Timeouts
+from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
 from septet.session.http1 import Session
+from septet.session.tls import Tls
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
@@ -37,6 +42,9 @@ from septet.settings.mount import parse_mount
 from septet.spans import Observers, SpanLog
 
 log = logging.getLogger("septet")
+
+LIBRARY_VERSION = 17
+"""Of `websockets`, as in the extra `websocket`."""
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
@@ -75,7 +83,7 @@ class Service:
         return cls(
             listeners=listeners,
             site=site,
-            rules=rules_of(config, metrics or admission),
+            rules=replace(rules_of(config, metrics or admission), websocket=_websockets(config, site.asgi)),
             stop=stop,
             ready=ready,
             threads=config.threads,
@@ -87,7 +95,11 @@ class Service:
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
         """The protocol of a client that was accepted. The one place where that is decided."""
-        return Session(self.rules, address, listener.reached(sock))
+        certificates = listener.certificates
+        if certificates is None:
+            return Session(self.rules, address, listener.reached(sock))
+        certificates.renew_if_changed()
+        return Tls(Session(self.rules, address, listener.reached(sock), "https"), certificates.wrap, self.rules)
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
         """This service for one of `workers` processes, with its own `stop` and `ready`."""
@@ -136,15 +148,52 @@ def load_site(config: Config, application: Any = None) -> Site:
         application = SpanLog.open(config.span_log).around(application, kind)
     if kind == "asgi":
         extensions = [name for text in config.asgi_extensions for name in parse_extensions(text)]
-        return Site(Asgi(application, extensions), tuple(directories))
+        return Site(Asgi(application, extensions, _why_no_websocket(config, name, application)), tuple(directories))
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
     multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
     return Site(Wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 
 
+def _why_no_websocket(config: Config, name: str, application: Any) -> str:
+    """Why an ASGI application is not offered WebSockets, in words; empty if it is. Raises Failed if the application has
+    routes for them, and the library is not installed."""
+    if config.ws == "none":
+        return "--ws is none"
+    lacking = _lacking_library()
+    if lacking and has_websocket_routes(application):
+        raise Failed(
+            f"APP {name!r} has routes for WebSockets, and {lacking}: pip install 'septet[websocket]', or give --ws none"
+        )
+    return f"{lacking} (pip install 'septet[websocket]')" if lacking else ""
+
+
+def _lacking_library() -> str:
+    """Why the library for WebSockets cannot be used, in words; empty if it can."""
+    if find_spec("websockets") is None:
+        return "the library websockets is not installed"
+    from websockets.version import version as found
+
+    if int(found.partition(".")[0]) < LIBRARY_VERSION:
+        return f"the library websockets is version {found}, but must be {LIBRARY_VERSION} or later"
+    return ""
+
+
 def _name_of(application: Any) -> str:
     return getattr(application, "__qualname__", type(application).__qualname__)
+
+
+def tls_options(config: Config) -> TlsOptions:
+    """What a configuration that has certificates says of TLS."""
+    return TlsOptions(
+        pairs=Pair.of(config.tls_certificate, config.tls_key, config.tls_key_password_file),
+        client_ca=config.tls_client_ca,
+        client_auth=config.tls_client_auth,
+        crl=config.tls_crl,
+        min_version=config.tls_min_version,
+        ciphers=config.tls_ciphers,
+        watch=config.tls_watch,
+    )
 
 
 def rules_of(config: Config, admission: Admission | None) -> Rules:
@@ -162,6 +211,9 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
             header=config.header_timeout,
             body=config.body_timeout,
             write=config.write_timeout,
+            ping=config.ws_ping_interval,
+            pong=config.ws_ping_timeout,
+            handshake=config.tls_handshake_timeout,
             rate=config.min_rate,
         ),
         date_and_server=date_and_server_fields(config.server_header, config.date_header),
@@ -172,6 +224,38 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
         filter_untrusted=UntrustedFieldFilter(trust, config.forwarded_fields, config.underscore_headers),
         expects_proxy_header=trust if config.proxy_protocol else None,
     )
+
+
+class WebSocketsOnDemand:
+    """Opens WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most applications
+    have none. Implements `rules.Upgrade`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._opener: Upgrade | None = None
+
+    def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
+        return self.load().open(session, subprotocol, fields)
+
+    def load(self) -> Upgrade:
+        if self._opener is None:
+            from septet.session.websocket import WebSockets
+            from septet.websocket.tunnel import TunnelOptions
+
+            config = self._config
+            self._opener = WebSockets(TunnelOptions(max_message=config.ws_max_message, deflate=config.ws_deflate))
+        return self._opener
+
+
+def _websockets(config: Config, asgi: Asgi | None) -> Upgrade | None:
+    """What opens WebSockets for an application; None if it has none. The library is imported now if it will be needed,
+    or if each client has a process of its own."""
+    if asgi is None or asgi.no_websocket:
+        return None
+    opener = WebSocketsOnDemand(config)
+    if config.model == "forking" or has_websocket_routes(asgi.application):
+        opener.load()
+    return opener
 
 
 def _observer(config: Config) -> Observer | None:

@@ -88,7 +88,7 @@ def servers(static_tree: Path) -> Iterator[Pool]:
 @pytest.fixture
 def server(servers: Pool, model: str, interface: str) -> Iterator[Server]:
     """The shared server of (model, interface), which must be well after the test."""
-    with _staying_well(servers.get(model, interface)) as shared:
+    with staying_well(servers.get(model, interface)) as shared:
         yield shared
 
 
@@ -97,11 +97,11 @@ def shared_server(servers: Pool, configuration: Configuration) -> Iterator[Calla
     """The shared server of a configuration and the WSGI application that it is called with; well after the test."""
     with ExitStack() as stack:
         model, options = configuration
-        yield lambda app: stack.enter_context(_staying_well(servers.get(model, "wsgi", *options, app=app)))
+        yield lambda app: stack.enter_context(staying_well(servers.get(model, "wsgi", *options, app=app)))
 
 
 @contextmanager
-def _staying_well(server: Server) -> Iterator[Server]:
+def staying_well(server: Server) -> Iterator[Server]:
     position = len(server.stderr())
     yield server
     assert server.running, f"the server ended with {server.process.returncode}: {server.stderr()[position:]}"

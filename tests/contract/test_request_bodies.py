@@ -1,6 +1,7 @@
 """Request bodies: both framings, cut up in any way, read by the application in any way or not at all."""
 
 import json
+import select
 from collections.abc import Callable, Iterable
 from itertools import product
 
@@ -8,9 +9,9 @@ import pytest
 
 from support.behaviour import digest
 from support.client import Connection, Response
-from support.marks import cases, each_style, engine_decides, wsgi_only
+from support.marks import asgi_only, cases, each_style, engine_decides, wsgi_only
 from support.messages import byte_by_byte, chunked, pattern, random_pieces, render
-from support.models import EVENT_DRIVEN
+from support.models import EVENT_DRIVEN, LOOPS
 from support.server import Server
 
 MIB = 1 << 20
@@ -150,6 +151,22 @@ def test_continue_is_not_sent_when_the_application_never_reads(server: Server, m
             assert not response.interim
             assert response.closes
             connection.assert_closed()
+
+
+@asgi_only
+@pytest.mark.parametrize("model", LOOPS)
+def test_body_that_is_not_read_stays_with_the_client(server: Server, model: str, interface: str, token: str) -> None:
+    """But for what fits into 64 KiB and the kernel's buffers."""
+    body = bytes(8 * MIB)
+    with server.connect() as connection:
+        connection.send(render("POST", f"/gate?gate={token}", f"Content-Length: {len(body)}"))
+        server.journal.wait_for(f"at gate {token}")
+        sock, sent = connection.socket, 0
+        sock.setblocking(False)
+        while sent < len(body) and select.select([], [sock], [], 1.0)[1]:
+            sent += sock.send(body[sent : sent + 100_000])
+        assert sent < len(body)
+        server.journal.open_gate(token)
 
 
 @engine_decides

@@ -120,7 +120,7 @@ def slowly(connection: Connection, size: int) -> Iterator[bytes]:
 
 def test_back_pressure(server: Server, token: str, model: str, interface: str) -> None:
     """A client that does not read must not fill the server's memory, nor its disk."""
-    with Connection(server.address, receive_buffer=4096) as connection:
+    with server.connect(receive_buffer=4096) as connection:
         connection.send(render("GET", f"/endless?token={token}"))
         assert connection.read_head().status == 200
         if carries_concurrently(model):

@@ -40,15 +40,16 @@ def test_bench(tmp_path: Path, app: str) -> None:
     }
 
 
-def test_bench_of_the_guestbook_leaves_no_database(tmp_path: Path) -> None:
+def test_bench_of_the_guestbook_over_tls_leaves_no_database(tmp_path: Path) -> None:
     words = ["--models", "epoll", "--users", "4", "--duration", "0.3", "--warmup", "0.1", "--warmup-max", "0"]
-    words += ["--keep-alive", "--repeats", "1", "--out", "out"]
+    words += ["--keep-alive", "--repeats", "1", "--out", "out", "--tls"]
     result = septet("bench", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     assert all(not path.name.startswith("guestbook") for path in (tmp_path / "out").iterdir())
     (cell,) = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
     assert cell["load"]["errors"] == {}
     assert cell["load"]["expected_length"] > 500
+    assert cell["load"]["plan"]["url"].startswith("https://127.0.0.1:")
 
 
 def test_bench_of_an_application_that_is_not_there(tmp_path: Path) -> None:
@@ -104,6 +105,7 @@ def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
         (["static", "--servers", "waitress"], "other servers cannot be told to serve 'static'"),
         (["--servers", "none.toml"], "--servers: none.toml cannot be read"),
         (["--scenario", "none.toml"], "the scenario none.toml cannot be read"),
+        (["--tls", "--trace"], "--tls: it does not go with --trace"),
         (["--profile", "ancient"], "'ancient' is not one of"),
     ],
 )

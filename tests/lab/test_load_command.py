@@ -73,12 +73,6 @@ def test_a_time_out_holds_where_no_answer_ever_comes() -> None:
     assert time.monotonic() - begun < 20, "users were waited for for 30 s"
 
 
-def test_https_is_said_to_lack() -> None:
-    result = septet("load", "https://127.0.0.1/")
-    assert result.returncode == 2
-    assert "TLS is not supported yet" in result.stderr
-
-
 def test_load_without_any_answer() -> None:
     with ScriptedServer(answering_status(503)) as server:
         result = septet("load", server.url, "--duration", "0.3", "--warmup", "0")
@@ -109,7 +103,7 @@ def test_load_at_a_rate_of_a_scenario(tmp_path: Path) -> None:
     assert {"service p50, p99", "sent late p50, p99", "POST /b: answers, p50, p99"} <= rows.keys()
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1/", "127.0.0.1", "http://nosuchhost.invalid/"])
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "127.0.0.1", "http://nosuchhost.invalid/"])
 def test_usage_errors_of_load(url: str) -> None:
     result = septet("load", url)
     assert result.returncode == 2

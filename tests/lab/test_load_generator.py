@@ -294,9 +294,9 @@ def test_no_descriptor_is_left_open() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"url": "https://127.0.0.1/"}, "TLS is not supported yet"),
-        ({"url": "ftp://127.0.0.1/"}, "http://HOST"),
-        ({"url": "127.0.0.1:8000"}, "http://HOST"),
+        ({"url": "ftp://127.0.0.1/"}, r"http\[s\]://HOST"),
+        ({"url": "127.0.0.1:8000"}, r"http\[s\]://HOST"),
+        ({"url": "https://127.0.0.1:1/", "ca": "-----BEGIN CERTIFICATE-----"}, "not in PEM"),
         ({"url": "http://127.0.0.1:99999/"}, "99999"),
         ({"url": "http://127.0.0.1/a b"}, "%XX"),
         ({"url": "http://nosuchhost.invalid/"}, "nosuchhost.invalid"),

@@ -173,6 +173,7 @@ def serving(directory: Path) -> int:
         (["--path", "guestbook"], "--path: 'guestbook' does not begin with /"),
         (["--way", "magic"], "--way"),
         (["--serve-option", "'"], "--serve-option"),
+        (["--serve-option", "--tls-certificate a.pem"], "the users of a trace speak plain HTTP"),
     ],
 )
 def test_usage_errors(words: list[str], said: str, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ AMAZON: Scrub = (
     (rb"^(x-amz-crc32): .*", rb"\1: <of the random body>"),
 )
 SOCKETIO: Scrub = ((rb'"sid":"[^"]+"', b"<random>"), (rb"^set-cookie: io=[^;]+", b"set-cookie: io=<random>"))
+NICEGUI: Scrub = ((rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"<random>"), (rb"^set-cookie: session=[^;]+", b"<signed>"))
 MCP: Scrub = ((rb"^mcp-session-id: .*", b"mcp-session-id: <random>"),)
 
 APPLICATIONS = (
@@ -77,6 +78,8 @@ APPLICATIONS = (
     Application("starlette", "asgi", "real_apps.sites.starlette_site:app", "starlette_visit", SESSION, in_tests=True),
     Application("datasette", "asgi", "real_apps.sites.datasette_site:app", "datasette_visit", DATASETTE),
     Application("socketio", "asgi", "real_apps.sites.socketio_site:app", "socketio_visit", SOCKETIO),
+    Application("channels", "asgi", "real_apps.sites.channels_site:application", "channels_visit"),
+    Application("nicegui", "asgi", "real_apps.sites.nicegui_site:app", "nicegui_visit", NICEGUI),
     Application("mcp", "asgi", "real_apps.sites.mcp_site:app", "mcp_visit", MCP),
 )
 

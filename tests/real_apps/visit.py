@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import httpx
+from websockets.sync.client import ClientConnection, connect
 
 from support.client import Address, Connection, Response
 from support.journal import Journal
@@ -98,6 +99,12 @@ class Client(httpx.Client):
             fields = ((name.decode("ascii"), value.decode("latin-1")) for name, value in response.headers.raw)
             self._site.observe(f"{request.method} {target}", response.status_code, fields, response.content)
         return response
+
+
+def open_websocket(site: Site, target: str, **settings: Any) -> ClientConnection:
+    """A WebSocket to the application, by the library `websockets`."""
+    url = "ws" + site.url.removeprefix("http") + target
+    return connect(url, proxy=None, open_timeout=PATIENCE_S, max_size=None, **settings)
 
 
 @dataclass(frozen=True)

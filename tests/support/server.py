@@ -20,7 +20,7 @@ from support.waiting import PATIENCE_S, wait_until
 APP_DIR = str(Path(__file__).parent.parent)
 
 _READY = re.compile(
-    r"^septet: listening on (?:http://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>\d+)|unix:(?P<path>/\S+)) "
+    r"^septet: listening on (?:https?://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>\d+)|unix:(?P<path>/\S+)) "
     r"\((?P<model>\w+), (?P<workers>\d+) workers?, pid (?P<pid>\d+)\)$",
     re.MULTILINE,
 )
@@ -116,8 +116,8 @@ class Server:
     def address(self) -> Address:
         return self.ready[0].address
 
-    def connect(self) -> Connection:
-        return Connection(self.address)
+    def connect(self, receive_buffer: int = 0) -> Connection:
+        return Connection(self.address, receive_buffer=receive_buffer)
 
     def request(self, method: str, target: str, *fields: str, body: bytes | None = None) -> Response:
         """One request on a connection of its own."""

@@ -6,14 +6,17 @@ A `Cycle` is one request and its answer. The model creates it and runs it as a t
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from septet import forked
-from septet.apps._channel import Channel
+from septet.apps import _tls as tls
+from septet.apps._channel import Carrier, Channel
 from septet.apps._diagnostics import log_raised, warn_of_websocket
 from septet.apps._messages import Message
-from septet.exchange import ClientGone, Exchange, Request
+from septet.apps.asgi_websocket import WebSocketCycle
+from septet.exchange import ClientGone, Exchange, Request, WebSocketExchange
+from septet.websocket.handshake import asks_for_websocket
 
 log = logging.getLogger("septet")
 
@@ -27,8 +30,12 @@ EXTENDED = ("http.response.early_hint", "http.response.trailers")
 class Asgi:
     """An ASGI application, the extensions that it is offered, and the state that its lifespan has set up."""
 
-    def __init__(self, application: Application, extensions: Iterable[str] = ()) -> None:
+    def __init__(
+        self, application: Application, extensions: Iterable[str] = (), no_websocket: str = "it has none"
+    ) -> None:
         self.application = application
+        self.no_websocket = no_websocket
+        """Why there are no WebSockets, in words for `warn_of_websocket`; empty if there are."""
         self.extensions = frozenset(extensions)
         """Full names, such as `http.response.trailers`."""
         self._without_extended = self.extensions.difference(EXTENDED)
@@ -46,6 +53,8 @@ class Asgi:
         nothing: dict[str, Any] = {}  # no extension has parameters, so one dictionary serves all
         offered = self.extensions if exchange.extended else self._without_extended
         scope["extensions"] = dict.fromkeys(offered, nothing)
+        if exchange.tls is not None:
+            scope["extensions"]["tls"] = tls.extension(exchange.tls)
         scope["headers"] = list(request.fields)
         scope["client"] = request.client or exchange.client
         scope["server"] = exchange.server
@@ -54,8 +63,6 @@ class Asgi:
 
 
 def _from_head(request: Request) -> dict[str, Any]:
-    if request.upgrade is not None:
-        warn_of_websocket(request)
     return {
         "type": "http",
         "http_version": request.version,
@@ -66,6 +73,23 @@ def _from_head(request: Request) -> dict[str, Any]:
         "query_string": request.query,
         "root_path": "",
     }
+
+
+def takes_websocket(asgi: Asgi, request: Request) -> bool:
+    """Whether a request with an Upgrade field opens a WebSocket. If it asks for one in vain, the log says so."""
+    if not asks_for_websocket(request):
+        return False
+    if asgi.no_websocket:
+        warn_of_websocket(request, asgi.no_websocket)
+        return False
+    return True
+
+
+def cycle_of_upgrade(asgi: Asgi, exchange: Exchange, carrier: Carrier) -> "Cycle | WebSocketCycle":
+    """The cycle of a request with an Upgrade field."""
+    if takes_websocket(asgi, exchange.request):
+        return WebSocketCycle(cast(WebSocketExchange, exchange), carrier)
+    return Cycle(exchange, carrier)
 
 
 class Cycle(Channel):

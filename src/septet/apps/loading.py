@@ -135,3 +135,12 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def has_websocket_routes(application: Any) -> bool:
+    """Whether an ASGI application is known to have routes for WebSockets: those of Starlette and FastAPI, which have
+    classes with that word in their names, and a router of Django Channels, which names its protocols."""
+    if "websocket" in (getattr(application, "application_mapping", None) or ()):
+        return True
+    routes = getattr(application, "routes", None)
+    return isinstance(routes, list) and any("WebSocket" in type(route).__name__ for route in routes)

@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from septet.apps import _tls as tls
 from septet.apps._call import Call, FileWrapper
-from septet.apps._diagnostics import warn_of_websocket
+from septet.apps._diagnostics import WITH_WSGI, warn_of_websocket
 from septet.exchange import Exchange, Fields, Request, Response
 from septet.http.cache import BoundedCache
 
@@ -67,6 +68,8 @@ class Wsgi:
             environ["REMOTE_ADDR"], port = client
             if port:
                 environ["REMOTE_PORT"] = str(port)
+        if exchange.tls is not None:
+            environ.update(tls.environ(exchange.tls))
         call = Call(exchange)
         if not request.has_body:
             environ["wsgi.input"] = io.BytesIO()
@@ -103,7 +106,7 @@ class Wsgi:
             for key, (_, value) in zip(keys, request.varying_fields, strict=True):
                 environ[key] = value.decode("latin-1")
         if request.upgrade is not None:
-            warn_of_websocket(request)
+            warn_of_websocket(request, WITH_WSGI)
         environ.pop("HTTP_PROXY", None)  # HTTP clients in the application would use it as their proxy (CVE-2016-5385)
         environ["REQUEST_METHOD"] = request.method
         environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"

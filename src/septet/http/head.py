@@ -79,6 +79,17 @@ def interim_fields(fields: Fields) -> Fields:
     return kept
 
 
+def upgrade_head(ours: Fields, fields: Fields) -> ResponseHead:
+    """The head of an answer 101: our fields about the other protocol, then the application's, checked. Raises
+    ValueError like `response_head`, and for a field that is among ours."""
+    head = response_head(200, b"Switching Protocols", fields)
+    taken = {name.lower() for name, _ in ours}
+    for name, _ in head.fields:
+        if name.lower() in taken or name.lower() == b"content-length":
+            raise ValueError(f"{name.decode('ascii')} is set by the server in the answer to a WebSocket's request")
+    return ResponseHead(101, head.reason, ours + head.fields, None, False, head.has_date, head.has_server)
+
+
 def check_trailers(fields: Fields) -> None:
     """Raise ValueError unless these fields may follow the content: they are valid, and a recipient does not need them
     before the content (RFC 9110 section 6.5.1)."""

@@ -162,6 +162,11 @@ class Incoming:
         """What was received and is not used yet."""
         return self._inbox
 
+    def take_inbox(self) -> bytes:
+        """Remove and give what was received and is not used yet, because the connection speaks another protocol now."""
+        data, self._inbox = bytes(self._inbox), b""
+        return data
+
     def skip_proxy_header(self, count: int, secure: bool) -> None:
         """Drop `count` bytes, the header of the PROXY protocol. `secure`: the client speaks TLS with the proxy."""
         self._inbox = self._inbox[count:]

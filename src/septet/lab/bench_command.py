@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, client, cluster, interrupts, output, profiles
+from septet.lab import arguments, client, cluster, interrupts, output, profiles, tls
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
@@ -95,6 +95,7 @@ reason, and the others go on: the exit status is 1 only when every cell failed. 
 @click.option("--keep-alive", "mode", flag_value="keep-alive", help="Each user keeps one connection.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first one]")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
+@click.option("--tls", is_flag=True, help=tls.HELP)
 @click.option("--sweep", "sweeps", multiple=True, metavar="X=A,B,...", help="Measure with each of these values of --X.")
 @click.option("--pin/--no-pin", default=True, show_default=True, help="Bind server and users to different CPUs.")
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address of this machine for the servers.")
@@ -241,8 +242,11 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
     models = choose_models(options["models"], model_names())
+    out, host = options["out"] or output.dated("bench"), cluster_spec.host(options["host"])
+    if options["tls"] and (others or options["trace"]):
+        raise UsageError(f"--tls: it does not go with {'--servers' if others else '--trace'}")
     return Experiment(
-        out=options["out"] or output.dated("bench"),
+        out=out,
         models=models,
         users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
         app=app.name,
@@ -259,9 +263,13 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
         profile=options["profile"],
-        serve_options=(profile.options if profile else ()) + arguments.serve_options(options["serve_options"]),
+        serve_options=(
+            *(profile.options if profile else ()),
+            *arguments.serve_options(options["serve_options"]),
+            *(tls.serve_options(out, host) if options["tls"] else ()),
+        ),
         model_options=dict(profile.model_options) if profile else {},
-        host=cluster_spec.host(options["host"]),
+        host=host,
         cluster=options["cluster"],
         pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **times,

@@ -62,6 +62,8 @@ def command(plan: Plan, scenario: Path | None = None) -> list[str]:
         words += ["--cpus", ",".join(map(str, plan.cpus))]
     if plan.overflow:
         words.append("--overflow")
+    if plan.insecure:
+        words.append("--insecure")
     return [*words, *(["--scenario", str(scenario)] if scenario else [])]
 
 

@@ -224,7 +224,12 @@ class Experiment:
         return self.duration_s * max(1.0, users / (self.users_per_window or users))
 
     def url(self, port: int) -> str:
-        return f"http://{self._authority}:{port}{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self._authority}:{port}{self.path}"
+
+    @property
+    def tls(self) -> bool:
+        """The options of `septet serve` name a certificate."""
+        return any(word.startswith("--tls-certificate") for word in self.serve_options)
 
     @property
     def _authority(self) -> str:

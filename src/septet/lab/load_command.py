@@ -27,6 +27,8 @@ Examples:
   septet load http://127.0.0.1:8000/ --rate 2000 --users 200
   septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
   septet load http://10.0.0.7/ --header 'Accept: text/html' --json
+  septet load https://localhost:8443/ --ca localhost.pem
+  septet load ws://127.0.0.1:8000/chat --users 1000 --rate 500 --message-size 200
   septet load unix:/run/app.sock:/guestbook
   septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
 
@@ -47,9 +49,15 @@ stalls cannot hide it; without --rate when the answer before had come.""",
 @click.option("--method", default=Plan.method, show_default=True, help="Method of the requests.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with every request.")
 @click.option("--body", default="", help="Body of every request; @FILE: the content of that file.")
+@click.option(
+    "--message-size", type=COUNT, default=32, show_default=True, help="ws: bytes of a message without --body."
+)
+@click.option("--binary", is_flag=True, help="ws: messages are binary, not text.")
 @click.option("--cookies", is_flag=True, help="Users keep the cookies that the server gives them.")
 @click.option("--scenario", type=FILE, help="TOML file of several targets with weights; replaces the path of the URL.")
 @click.option("--expect-length", metavar="N|any", help="Body bytes of a right answer.  [default: as the first two]")
+@click.option("--ca", type=FILE, help="https: PEM file of the authorities to trust.  [default: the system's]")
+@click.option("--insecure", is_flag=True, help="https: take any certificate.")
 @click.option("--cpus", metavar="N,N,...", help="CPUs; one process on each.  [default: one process on any CPU]")
 @click.option("--cluster", "spec", metavar="PLACES", help=cluster.HELP)
 @click.option("--overflow", is_flag=True, help="Let more users connect at once than the listener's queue holds.")
@@ -109,6 +117,8 @@ def _plan(url: str, options: dict[str, Any]) -> Plan:
         "cookies": options["cookies"],
         "method": options["method"],
         "body": _body(options["body"]),
+        "binary": options["binary"],
+        "message_size": options["message_size"],
     }
     if options["scenario"] is not None:
         scenario = generator.read_scenario(options["scenario"])
@@ -126,6 +136,8 @@ def _plan(url: str, options: dict[str, Any]) -> Plan:
         mode=options["mode"],
         requests_per_connection=options["per_connection"] or 0,
         expect_length=arguments.expect_length(options["expect_length"]),
+        insecure=options["insecure"],
+        ca=generator.read_authorities(options["ca"]) if options["ca"] else "",
         cpus=arguments.cpus(options["cpus"]),
         overflow=options["overflow"],
         **fields,

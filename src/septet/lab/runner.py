@@ -235,6 +235,7 @@ def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
         timeout_s=experiment.timeout_s,
         expect_length=experiment.expect_length,
         cpus=experiment.pinned.client[:users],
+        insecure=experiment.tls,  # what is measured is not who signed
         overflow=True,  # overflows are counted and shown
         **_targets(experiment.scenario),
     )

@@ -66,7 +66,9 @@ class Acceptor:
             # EXCLUSIVE: one client wakes one of the processes and threads that wait here, not all of them.
             try:
                 self._poller.add(descriptor, READABLE | EXCLUSIVE)
-                self._deferred_s[descriptor] = listener.defer(service.rules.timeouts.keep_alive)
+                timeouts = service.rules.timeouts
+                first = timeouts.keep_alive if listener.certificates is None else timeouts.handshake
+                self._deferred_s[descriptor] = listener.defer(first)
             except OSError:
                 if not self.stop.ordered:  # else another thread has closed the listener already
                     raise

@@ -68,12 +68,14 @@ from socket import socket
 
 from septet import forked
 from septet.apps._lifespan import Lifespan
-from septet.apps.asgi import Asgi, Cycle
+from septet.apps.asgi import Asgi, Cycle, takes_websocket
+from septet.apps.asgi_websocket import WebSocketCycle
 from septet.errors import Failed
 from septet.exchange import Want
 from septet.loop import EpollLoop
 from septet.models._application_loop import run_through, run_until, start_application
 from septet.models._shared_exchange import SharedExchange
+from septet.models._shared_websocket import SharedWebSocket
 from septet.models._tasks import Starter
 from septet.models._waker import close_waker_of_this_thread, waker_of_this_thread
 from septet.pollers import READABLE
@@ -141,8 +143,15 @@ class AsgiThread:
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
         """Have the application answer the session's request. In the client's thread. Gives the next want."""
-        exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
-        cycle = Cycle(exchange, exchange)
+        request = session.exchange.request
+        exchange: SharedExchange
+        cycle: Cycle | WebSocketCycle
+        if request.upgrade is None or not takes_websocket(asgi, request):
+            exchange = SharedExchange(session, sock, waker_of_this_thread(), self._stop)
+            cycle = Cycle(exchange, exchange)
+        else:
+            exchange = SharedWebSocket(session, sock, waker_of_this_thread(), self._stop)
+            cycle = WebSocketCycle(exchange, exchange)
         try:
             self._exchanges.add(exchange)
             return exchange.deliver(
@@ -192,6 +201,9 @@ class AsgiThread:
         self._loop = loop
         self._starter = Starter(loop)
         loop.watch(self._wakeup_descriptor, READABLE, self._run_calls)
+        parent_order = self._stop.parent_order_fileno
+        if parent_order is not None:  # a child that was forked for a client: its thread watches the client alone
+            loop.watch(parent_order, READABLE, partial(self._parent_ordered, parent_order))
         try:
             if self._start_application():
                 self._startup_result.put(None)
@@ -225,6 +237,10 @@ class AsgiThread:
             self._starting.cancel()
         self._clients_done()
 
+    def _parent_ordered(self, descriptor: int, mask: int) -> None:
+        self._loop.unwatch(descriptor)
+        self._stop.order()
+
     def _run_calls(self, mask: int) -> None:
         """Make the calls that were posted. (The flag is cleared first, so that later calls wake this thread again.)"""
         os.eventfd_read(self._wakeup_descriptor)
@@ -253,7 +269,7 @@ class AsgiThread:
             task.cancel()
         self._end_if_done()
 
-    def _begin(self, asgi: Asgi, cycle: Cycle, exchange: SharedExchange) -> None:
+    def _begin(self, asgi: Asgi, cycle: Cycle | WebSocketCycle, exchange: SharedExchange) -> None:
         """Start the task of a request. Parts that it sends before it first waits are delivered together."""
         work = cycle.run(asgi)
         try:
@@ -292,6 +308,8 @@ class AsgiThread:
     def _start_stop_timer(self) -> None:
         if self._cut_timer is None:
             self._cut_timer = self._loop.call_later(self._graceful_timeout, self._cut_requests)
+        for exchange in list(self._exchanges):
+            exchange.stop()
 
     def _cut_requests(self) -> None:
         """The time for a graceful stop is up: cut the requests in flight, and cancel tasks that run after them."""

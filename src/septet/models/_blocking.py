@@ -225,7 +225,7 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
             want = waiting.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (acceptor.stop.check_parent() or acceptor.clients_starve()):
+            if want is RUN and (acceptor.stop.check_parent() or (acceptor.clients_starve() and not _upgrades(session))):
                 session.stop()  # its answer says that the connection ends with it
             want = drive(want, session, sock, dispatch)
     except Exception:
@@ -235,6 +235,11 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
             _end(sock, session)
         finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
             _end(sock, session)
+
+
+def _upgrades(session: ServerProtocol) -> bool:
+    """The client asks for a WebSocket, perhaps: to stop would end that as soon as it is open."""
+    return session.exchange.request.upgrade is not None
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:

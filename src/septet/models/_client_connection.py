@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from septet import forked
 from septet.apps._channel import HALF_CLOSED_S
-from septet.apps.asgi import Asgi, Cycle
+from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
+from septet.apps.asgi_websocket import WebSocketCycle
 from septet.apps.site import Site
 from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
@@ -84,7 +85,8 @@ class ClientConnection(WatchedConnection):
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:
         if self._answering or (self.cycle is not None and self._must_wait(self.cycle)):
-            return None
+            want = self.session.phase.want
+            return None if want is RUN else want
         reactor = self._reactor
         target = reactor.sole_application or reactor.site.find(exchange)
         if isinstance(target, Wsgi):
@@ -102,7 +104,7 @@ class ClientConnection(WatchedConnection):
             self._postpone()
         return None
 
-    def _must_wait(self, cycle: Cycle) -> bool:
+    def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
         """True if the next request has to wait: the one before is not answered, or its task is just running, and the
         next must not begin inside that task and its context."""
         if not cycle.answered:
@@ -117,7 +119,11 @@ class ClientConnection(WatchedConnection):
     def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
         """Start a task for the request. Gives the next want if it has sent something before it first waits."""
         session = self.session
-        cycle = self.cycle = Cycle(exchange, self)
+        cycle: Cycle | WebSocketCycle
+        if exchange.request.upgrade is None:
+            cycle = self.cycle = Cycle(exchange, self)
+        else:
+            cycle = self.cycle = cycle_of_upgrade(asgi, exchange, self)
         work = cycle.run(asgi)
         try:
             task = self._reactor.starter.start(work)
@@ -171,8 +177,9 @@ class ClientConnection(WatchedConnection):
     def stop(self) -> None:
         """Close the connection when nothing is in flight: now, or after the answer."""
         with self.lock:
-            if self.session.stop() is CLOSE:
-                self.drive(CLOSE)
+            want = self.session.stop()
+            if want is not RUN or self.cycle is not None:
+                self.drive(want)
 
     def cut(self) -> None:
         """Close the connection now."""

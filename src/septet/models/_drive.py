@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from septet.exchange import FileRegion, Want
-from septet.protocol import CLOSE, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -53,6 +53,10 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
         elif want is READ:
             return READ
         elif want is CLOSE:
+            # An exchange says so, which may not know of a protocol around its own: that one may have an end to send.
+            want = protocol.phase.want
+            if want is not CLOSE:
+                continue
             if protocol.may_have_unread_input:
                 receive(protocol, sock)
             if not protocol.half_close():
@@ -125,7 +129,7 @@ def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
     """
     want = protocol.phase.want
     after = protocol.expire()
-    if want is WRITE and after is CLOSE:
+    if (want is WRITE or want is EITHER) and after is CLOSE:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     return after

@@ -198,7 +198,8 @@ class Reactor:
         """Expire connections whose deadline has passed. To check all of them now and then costs less than a timer for
         each."""
         timeouts = self.service.rules.timeouts
-        shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
+        shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write, timeouts.handshake)
+        shortest = min(shortest, timeouts.pong, timeouts.ping or timeouts.pong)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
         self._deadline_timer = self.loop.call_later(min(longest_s, shortest / 4), self._check_deadlines)
         self._check_some_deadlines(list(self._connections))

@@ -35,6 +35,7 @@ class SharedExchange:
         "client",
         "delivery",
         "server",
+        "tls",
     )
 
     def __init__(self, session: ServerProtocol, sock: socket, waker: Waker, stop: Stop) -> None:
@@ -51,6 +52,7 @@ class SharedExchange:
         """Data were received since the application's last `poll`."""
         self.client = session.exchange.client
         self.server = session.exchange.server
+        self.tls = session.exchange.tls
         self.body = None
         self.delivery: Delivery | None = None
 
@@ -148,7 +150,7 @@ class SharedExchange:
             self._complete = True
             session = self._session
             if session.phase.want is WRITE:  # output is sent first, as far as the socket takes it now
-                drive(WRITE, session, self._sock, _dispatch_elsewhere)
+                drive(WRITE, session, self._sock, self._dispatch)
             return self._exchange.fail()
 
     def drive(self, want: Want) -> None:
@@ -232,7 +234,7 @@ class SharedExchange:
             self._received = True
         elif timed_out and self._is_late():
             want = expire(session, self._sock)
-        want = drive(want, session, self._sock, _dispatch_elsewhere)
+        want = drive(want, session, self._sock, self._dispatch)
         if self._complete:
             return False
         return (want is RUN and before is not RUN) or (session.gone and not gone)
@@ -262,6 +264,9 @@ class SharedExchange:
         deadline = self._session.deadline(now)
         return deadline is not None and now >= deadline
 
+    def _dispatch(self, exchange: ServerExchange) -> Want | None:
+        """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""
+        return None
 
-def _dispatch_elsewhere(exchange: ServerExchange) -> None:
-    """For `drive`: the application runs on the loop, and the next request is begun when this exchange is over."""
+    def stop(self) -> None:
+        """The order to stop has come. A request is answered all the same."""

@@ -9,6 +9,7 @@ import logging
 from socket import socket
 
 from septet.apps.asgi import Cycle
+from septet.apps.asgi_websocket import WebSocketCycle
 from septet.exchange import Want
 from septet.loop import ReadinessLoop
 from septet.models._drive import RECEIVE_BYTES, drive, expire, receive_into
@@ -33,7 +34,7 @@ class WatchedConnection:
         self.loop = loop
         self.sock = sock
         self.session = session
-        self.cycle: Cycle | None = None
+        self.cycle: Cycle | WebSocketCycle | None = None
         """The ASGI application's part of the last request; None when it is answered."""
         self._descriptor = sock.fileno()
         self._mask = 0

@@ -56,6 +56,8 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
     service.close_listeners()  # the child's copies; the parent goes on accepting
     try:
         with asgi_in_child(service) as asgi_thread:
+            if asgi_thread is not None:
+                stop.on_order = asgi_thread.order  # WebSockets are closed; a request goes on to its end
             serve(client, asgi_thread)
     except Failed as error:
         service.exhaustion.report(str(error))

@@ -34,7 +34,7 @@ from septet.net.listener import Listener, is_of_one_client
 from septet.pollers import ERROR, READABLE, WRITABLE
 from septet.pollers.ring import MORE, Ring, obstacle
 from septet.processes.resource_exhaustion import reason
-from septet.protocol import ServerProtocol
+from septet.protocol import RUN, ServerProtocol
 from septet.service import Service
 
 __all__ = ["obstacle", "run"]
@@ -117,6 +117,8 @@ class RingConnection(ClientConnection):
         if self._requests_begun <= REQUESTS_PER_EVENT:
             self._requests_begun = 0
         self.drive(want)
+        if self.session.unread > UNREAD_LIMIT and self.session.phase.want is RUN:
+            self.attend(RUN)  # else the receive would be asked for again when its cancellation is complete
 
     def _close_socket(self) -> None:
         if self._receive:

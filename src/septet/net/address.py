@@ -1,4 +1,5 @@
-"""The syntax of `--bind`, where a server listens: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N.
+"""The syntax of `--bind`, where a server listens: HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N; with http:// or https://
+before HOST:PORT it says whether TLS is spoken there.
 
 A host without a port, or a port without a host, is refused: a default would decide who can reach the server, and each
 server has another default. A PATH that begins with @ is an abstract address, see unix(7). Nothing is resolved or
@@ -6,13 +7,15 @@ opened.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
-SPELLINGS = "HOST:PORT, [IPV6]:PORT, unix:PATH or fd://N"
+SPELLINGS = "HOST:PORT, [IPV6]:PORT, https://HOST:PORT, unix:PATH or fd://N"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._-]+)?")
+_SCHEMES = {"http://": False, "https://": True}
 _MAX_PORT = 65535
 _MAX_DESCRIPTOR = 2**31 - 1  # an int of C
 _MAX_UNIX_PATH = 107  # bytes: sun_path of unix(7) holds 108, the last of which is NUL
@@ -22,7 +25,7 @@ _MAX_UNIX_PATH = 107  # bytes: sun_path of unix(7) holds 108, the last of which 
 class Address:
     """One place to listen. Only the fields of its kind are used.
 
-    `str()` of it is what the ready line shows: `http://127.0.0.1:8000`, `http://[::1]:8000`,
+    `str()` of it is what the ready line shows: `http://127.0.0.1:8000`, `https://[::1]:8000`,
     `unix:/run/app.sock`, `fd://3`.
     """
 
@@ -31,6 +34,8 @@ class Address:
     port: int = 0  # 0: the kernel chooses
     path: str = ""
     fd: int = -1
+    tls: bool | None = None
+    """Whether TLS is spoken here; None: it is not said, see `speaks_tls`."""
 
     def __str__(self) -> str:
         if self.kind == "unix":
@@ -38,7 +43,13 @@ class Address:
         if self.kind == "fd":
             return f"fd://{self.fd}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+def speaks_tls(address: Address, addresses: Iterable[Address]) -> bool:
+    """Whether TLS is spoken at one of the addresses of a server that has certificates: where https:// says so, or, if
+    no address has https://, wherever http:// does not say otherwise."""
+    return address.tls if address.tls is not None else not any(each.tls for each in addresses)
 
 
 def parse_address(text: str) -> Address:
@@ -50,6 +61,9 @@ def parse_address(text: str) -> Address:
         return _unix(text.removeprefix("unix:"))
     if text.startswith("fd://"):
         return _descriptor(text.removeprefix("fd://"))
+    for scheme, tls in _SCHEMES.items():
+        if text.lower().startswith(scheme):
+            return replace(_tcp(text[len(scheme) :].removesuffix("/")), tls=tls)
     return _tcp(text)
 
 
@@ -90,8 +104,6 @@ def _suggestion(text: str) -> str:
         return f" (did you mean 127.0.0.1:{port}, or 0.0.0.0:{port} for every interface?)"
     if _HOST.fullmatch(text):
         return f" (did you mean {text}:8000?)"
-    if text.startswith("http://"):
-        return f" (did you mean {text.removeprefix('http://').rstrip('/')}?)"
     host, _, port = text.rpartition(":")
     if _IPV6.fullmatch(host) and _is_number(port):
         return f" (did you mean [{host}]:{port}?)"

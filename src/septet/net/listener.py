@@ -11,7 +11,8 @@ from typing import NamedTuple, cast
 
 from septet import forked
 from septet.errors import Failed
-from septet.net.address import Address
+from septet.net.address import Address, speaks_tls
+from septet.net.certificates import Certificates
 
 _FAILED_EARLIER = {
     errno.EPERM,
@@ -54,6 +55,8 @@ class Listener:
         self.alone = False
         """No other process accepts from it: `shut` also shuts the socket down, because a ring that is being closed may
         still refer to it."""
+        self.certificates: Certificates | None = None
+        """TLS is spoken here, with these; None: it is not."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             # Connections inherit it: the last, short segment of an answer does not wait for an acknowledgement.
@@ -81,7 +84,8 @@ class Listener:
         host, port = self.server
         if port is None:
             return f"unix:{host}"
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self.certificates is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def accept(self) -> tuple[socket.socket, tuple[str, int] | None]:
         """The next client's socket, which does not block, and its address.
@@ -222,8 +226,11 @@ def has_been_deferred(sock: socket.socket) -> bool:
     return any(info[_TOTAL_RETRANS:])
 
 
-def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener, ...]:
-    """Listen at all addresses, or at none if one fails. Raises Failed."""
+def open_listeners(
+    addresses: Sequence[Address], backlog: int, certificates: Certificates | None = None
+) -> tuple[Listener, ...]:
+    """Listen at all addresses, or at none if one fails. With `certificates` TLS is spoken at those at which
+    `speaks_tls` says so. Raises Failed."""
     with ExitStack() as undo:
         listeners = []
         for address in addresses:
@@ -233,6 +240,8 @@ def open_listeners(addresses: Sequence[Address], backlog: int) -> tuple[Listener
             except OSError as error:
                 raise Failed(f"cannot listen at {address}: {_reason(error)}") from error
             undo.callback(listener.close)
+            if certificates is not None and speaks_tls(address, addresses):
+                listener.certificates = certificates
             listeners.append(listener)
         undo.pop_all()
     return tuple(listeners)

@@ -82,6 +82,11 @@ class Stop:
         """
         return self._order
 
+    @property
+    def parent_order_fileno(self) -> int | None:
+        """Readable once the order has come to the parent; None without a parent."""
+        return self._parent._order if self._parent else None
+
     def close_in_child(self) -> None:
         """Also called by a worker, for its supervisor's `Stop`. May be called more than once."""
         while self._open:

@@ -8,6 +8,9 @@ application that answers the current request. Read the files in this order:
     _exchange    the current request, its body and its answer
     http1        the connection: from one request to the next, deadlines, the end
 
+    tls          TLS around it: what comes in, the handshake, the end; _tls_output: what goes out, encrypted; _tls_info:
+                 what was agreed on; _around: what is passed on unchanged
+
 The class is `http1.Session`, made by inheritance (`OutputQueue`, `Http1Exchange`, `Session`) rather than of three
 objects, because every request would pay for a call from one object to another.
 """

@@ -6,7 +6,18 @@ A base class of `Session`, which creates the attributes and goes from one reques
 from io import BytesIO
 from typing import Any
 
-from septet.exchange import ClientGone, Delivery, Fields, FileRegion, Part, ProtocolError, Request, ResponseHead, Want
+from septet.exchange import (
+    ClientGone,
+    Delivery,
+    Fields,
+    FileRegion,
+    Part,
+    ProtocolError,
+    Request,
+    ResponseHead,
+    TlsInfo,
+    Want,
+)
 from septet.http.codec import CONTINUE, Http1Codec
 from septet.http.head import reason_phrase, response_head
 from septet.http.incoming import CONTINUE_PENDING
@@ -30,6 +41,7 @@ class Http1Exchange(OutputQueue):
         "observer_state",
         "request",
         "server",
+        "tls",
     )
 
     _rules: Rules
@@ -38,6 +50,7 @@ class Http1Exchange(OutputQueue):
     """`http.request`, kept here because it is read several times in each exchange."""
     client: tuple[str, int] | None
     server: tuple[str, int | None]
+    tls: TlsInfo | None
     _peer_unnamed: bool
     """The bytes come from a proxy that does not say who has sent them."""
     body: Any

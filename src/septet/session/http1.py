@@ -6,32 +6,37 @@ answers. This file has the connection: what the carrier calls, deadlines, the st
 end. `_exchange` has the request and its answer, `_output` the queue of what waits for the client.
 """
 
-from septet.exchange import ClientGone, FileRegion, ProtocolError, Request, Want
+from typing import Any
+
+from septet.exchange import ClientGone, Fields, FileRegion, ProtocolError, Request, Want
 from septet.http.codec import Http1Codec
 from septet.http.incoming import CONTINUE_PENDING, IDLE_REQUEST
 from septet.protocol import READ, RUN
-from septet.proxies.proxy_protocol import decode
+from septet.proxies.proxy_protocol import Header, decode
 from septet.rules import STOPPING_S, Rules
 from septet.session._exchange import Http1Exchange
-from septet.session.phases import BODY, DRAIN, HEAD, IDLE, LINGER, OVER, PROXY_HEADER, TURN, Pace
+from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, LINGER_BYTES, OVER, PROXY_HEADER, TURN, Pace
 
 RETRY_AFTER_S = 1
 """Seconds in Retry-After for a client that was not admitted. Requests are short, or asking again would be useless."""
-
-LINGER_BYTES = 1 << 20
-"""Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
 
 
 class Session(Http1Exchange):
     """One client connection. Implements `protocol.ServerProtocol` and `exchange.Exchange`."""
 
-    __slots__ = ("_admitted", "_discarded", "_pace", "ended", "exchange")
+    __slots__ = ("_admitted", "_discarded", "_pace", "ended", "exchange", "tunnel")
 
-    def __init__(self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None]) -> None:
+    tunnel: Any
+    """Set by `upgrade` alone; see `session.websocket`."""
+
+    def __init__(
+        self, rules: Rules, client: tuple[str, int] | None, server: tuple[str, int | None], scheme: str = "http"
+    ) -> None:
         self._rules = rules
         self.client = client
         self.server = server
-        self.http = Http1Codec(rules.limits, rules.date_and_server, rules.complain)
+        self.tls = None
+        self.http = Http1Codec(rules.limits, rules.date_and_server, rules.complain, scheme)
         self.request = self.http.request
         self._peer_unnamed = False
         self.phase = PROXY_HEADER if rules.expects_proxy_header and rules.expects_proxy_header(self.peer) else IDLE
@@ -73,6 +78,11 @@ class Session(Http1Exchange):
     @property
     def closes(self) -> bool:
         return self.http.stopping or not self.http.keep_alive
+
+    @property
+    def ends(self) -> bool:
+        """The present output is the last, and the connection is closed when it has gone."""
+        return self.phase is ANSWER and self.http.answered and self.closes and self.file is None and self.later is None
 
     def receive(self, data: bytes) -> Want:
         phase = self.phase
@@ -186,6 +196,11 @@ class Session(Http1Exchange):
         phase = self.phase
         return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
 
+    def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
+        """Answer the request 101. This object is a WebSocket's session from then on: see `session.websocket`."""
+        assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
+        return self._rules.websocket.open(self, subprotocol, fields)
+
     # From one request to the next
 
     def _next_request(self) -> Want:
@@ -226,11 +241,15 @@ class Session(Http1Exchange):
         if header is None:
             return self._enter(OVER) if self.http.ended else READ
         self.http.skip_proxy_header(header.length, header.secure)
+        self.introduce(header)
+        return self._next_request()
+
+    def introduce(self, header: Header) -> None:
+        """A proxy has said whose connection this is. Called from outside where the header comes before TLS."""
         if header.endpoints:
             self.client, self.server = header.endpoints
         self._peer_unnamed = not header.names_client
         self._enter(IDLE)
-        return self._next_request()
 
     def _admit(self, request: Request) -> bool:
         """Whether the application may be called for this request. If not, the session has answered it: 400 if its

@@ -25,6 +25,9 @@ LINGER = Phase("linger", READ, lambda timeouts: timeouts.linger, interruptible=T
 destroy our last answer (RFC 9112 section 9.6)."""
 OVER = Phase("over", CLOSE, None)
 
+LINGER_BYTES = 1 << 20
+"""Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
+
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
     PROXY_HEADER: (IDLE, ANSWER, OVER),
     IDLE: (HEAD, BODY, TURN, ANSWER, OVER),

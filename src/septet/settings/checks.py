@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from septet import inventory
 from septet.errors import UsageError
-from septet.net.address import SPELLINGS
+from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import parse_peers
 from septet.settings.config import OPTIONS, Config
 from septet.settings.mount import parse_mount
@@ -104,4 +104,38 @@ def _proxies_are_named(config: Config, called: Mapping[str, str]) -> None:
         )
 
 
-_RULES = (_workers_fit, _threads_fit, _metrics_fit, _listens_somewhere, _routes_differ, _proxies_are_named)
+def _keys_fit(config: Config, called: Mapping[str, str]) -> None:
+    certificates, keys, passwords = config.tls_certificate, config.tls_key, config.tls_key_password_file
+    if keys and certificates and len(keys) != len(certificates):
+        raise UsageError(
+            f"{called['tls_key']} is given {len(keys)} times, but must be given once for each of the "
+            f"{len(certificates)} certificates, or not at all if the keys are in their files"
+        )
+    if len(passwords) > 1 and len(passwords) != len(keys or certificates):
+        raise UsageError(
+            f"{called['tls_key_password_file']} is given {len(passwords)} times, but must be given once, or once for "
+            f"each of the {len(keys or certificates)} keys"
+        )
+
+
+def _tls_is_complete(config: Config, called: Mapping[str, str]) -> None:
+    for text in config.bind:
+        if parse_address(text).tls and not config.tls_certificate:
+            raise UsageError(f"{called['bind']} is {text!r}, but must go with {called['tls_certificate']}")
+    if config.tls_client_auth != "none" and not config.tls_client_ca:
+        raise UsageError(
+            f"{called['tls_client_auth']} is {config.tls_client_auth!r}, but must go with {called['tls_client_ca']}, "
+            "which says whose clients are accepted"
+        )
+
+
+_RULES = (
+    _workers_fit,
+    _threads_fit,
+    _metrics_fit,
+    _listens_somewhere,
+    _routes_differ,
+    _proxies_are_named,
+    _keys_fit,
+    _tls_is_complete,
+)

@@ -16,7 +16,8 @@ from septet.settings.other_servers import hint
 
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_EXTRAS = {"altair": "lab", "vl_convert": "lab", "rich": "lab", "jinja2": "lab"}  # the extra that installs the package
+_EXTRAS = dict.fromkeys(("altair", "vl_convert", "rich", "jinja2"), "lab") | {"cryptography": "tls"}
+"""The extra that installs a package."""
 
 
 def run(command: click.Command, arguments: list[str]) -> int:

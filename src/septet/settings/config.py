@@ -22,10 +22,12 @@ from septet.settings.options import Number, OneOf, Option, Spelled, option, opti
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
 _WHERE = "Where to listen"
+_TLS = "TLS"
 _MODEL = "Processes and threads"
 _PROXIES = "Behind a proxy"
 _LIMITS = "Limits of a request"
 _DEADLINES = "Deadlines"
+_WEBSOCKET = "WebSocket"
 _LOGS = "Answers and logs"
 
 _APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -140,6 +142,78 @@ class Config:
         metavar="N",
     )
 
+    tls_certificate: tuple[str, ...] = option(
+        (),
+        _TLS,
+        "Speak TLS, with the certificate and its chain in this PEM file: at the addresses of --bind with https://, or, "
+        "if there are none, at all but those with http://. May be repeated, each with its --tls-key: the name that a "
+        "client asks for (SNI) chooses, and the first is for all other clients.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="no TLS",
+    )
+    tls_key: tuple[str, ...] = option(
+        (),
+        _TLS,
+        "The certificate's private key, in PEM. Repeated in the order of the certificates.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="the keys are in the files of the certificates",
+        needs="tls_certificate",
+    )
+    tls_key_password_file: tuple[str, ...] = option(
+        (),
+        _TLS,
+        "The first line of this file is the key's password. Repeated in the order of the keys; one is for all of them.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="the keys are not encrypted",
+        needs="tls_key",
+    )
+    tls_client_ca: str | None = option(
+        None,
+        _TLS,
+        "Certificates of the authorities whose clients' certificates are accepted, in PEM.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="clients are not asked for a certificate",
+        needs="tls_certificate",
+    )
+    tls_client_auth: str = option(
+        "none",
+        _TLS,
+        "Whether clients have to show a certificate. optional: a client without one is served as well.",
+        rule=OneOf(lambda: ("none", "optional", "required")),
+        needs="tls_certificate",
+    )
+    tls_crl: str | None = option(
+        None,
+        _TLS,
+        "Lists of revoked certificates (CRL), in PEM, of every authority in --tls-client-ca.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="no certificate of a client is taken for revoked",
+        needs="tls_client_ca",
+    )
+    tls_min_version: str = option(
+        "1.2", _TLS, "The oldest version of TLS.", rule=OneOf(lambda: ("1.2", "1.3")), needs="tls_certificate"
+    )
+    tls_ciphers: str = option(
+        "ECDHE+AESGCM:ECDHE+CHACHA20",
+        _TLS,
+        "Ciphers of TLS 1.2, in OpenSSL's syntax (openssl-ciphers(1)). TLS 1.3 has its own.",
+        rule=Spelled("a list of ciphers that OpenSSL knows", _field_value),
+        metavar="CIPHERS",
+        needs="tls_certificate",
+    )
+    tls_watch: bool = option(
+        False,
+        _TLS,
+        "Load the files of TLS anew when they have changed, without a restart. They are looked at when a client comes, "
+        "once a second at most. A file that cannot be used is named in the log, and those before stay in use.",
+        needs="tls_certificate",
+    )
+
     model: str = option(
         "epoll",
         _MODEL,
@@ -230,6 +304,14 @@ class Config:
         metavar="N",
     )
 
+    tls_handshake_timeout: float = option(
+        10.0,
+        _DEADLINES,
+        "Time for a client to connect and to complete the TLS handshake.",
+        rule=_SECONDS,
+        metavar="SECONDS",
+        needs="tls_certificate",
+    )
     keep_alive_timeout: float = option(
         75.0, _DEADLINES, "Time for the first byte of the first or the next request.", rule=_SECONDS, metavar="SECONDS"
     )
@@ -263,6 +345,41 @@ class Config:
         30.0,
         _DEADLINES,
         "Time that requests in flight have to end when the server is told to stop.",
+        rule=_SECONDS,
+        metavar="SECONDS",
+    )
+
+    ws: str = option(
+        "auto",
+        _WEBSOCKET,
+        "Whether an ASGI application is offered WebSockets. auto: if the extra septet[websocket] is installed. none: a "
+        "request for one is served as an ordinary request.",
+        rule=OneOf(lambda: ("auto", "none")),
+    )
+    ws_max_message: int = option(
+        16 << 20,
+        _WEBSOCKET,
+        "Longest message that a client may send, after it is expanded. A longer one is answered 1009.",
+        rule=_LIMIT,
+        metavar="BYTES",
+    )
+    ws_deflate: bool = option(
+        True,
+        _WEBSOCKET,
+        "Compress messages for clients that offer permessage-deflate, with a window of 4 KiB. It costs up to 64 KiB of "
+        "memory for each connection.",
+    )
+    ws_ping_interval: float = option(
+        20.0,
+        _WEBSOCKET,
+        "Send a ping to a client from which nothing has come for so long. 0: never.",
+        rule=Number("a number of seconds", 0, 1_000_000),
+        metavar="SECONDS",
+    )
+    ws_ping_timeout: float = option(
+        20.0,
+        _WEBSOCKET,
+        "Close the connection if nothing comes in answer to a ping for so long.",
         rule=_SECONDS,
         metavar="SECONDS",
     )

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from septet import inventory
+from septet.net.address import parse_address, speaks_tls
 from septet.settings.checks import no_proxy_is_trusted
 from septet.settings.config import OPTIONS, Config
 from septet.settings.options import did_you_mean
@@ -42,6 +43,11 @@ def of_config(config: Config, called: Mapping[str, str]) -> Iterator[str]:
         if option.needs and getattr(config, option.name) != option.default and not getattr(config, option.needs):
             needed = next(other for other in OPTIONS if other.name == option.needs)
             yield f"{called[option.name]} has no effect without {needed.flag}"
+    addresses = [parse_address(text) for text in config.bind]
+    if config.tls_certificate and not any(speaks_tls(each, addresses) for each in addresses):
+        yield f"{called['tls_certificate']} has no effect, because {called['bind']} has http:// everywhere"
+    if config.tls_client_ca and config.tls_client_auth == "none":
+        yield f"{called['tls_client_ca']} has no effect, because {called['tls_client_auth']} is none"
     if config.forwarded_fields != Config().forwarded_fields and no_proxy_is_trusted(config):
         yield f"{called['forwarded_fields']} has no effect, because {called['forwarded_allow_ips']} is none"
 
@@ -50,6 +56,9 @@ def of_application(config: Config, kind: str) -> Iterator[str]:
     """Warnings about options without effect on an application with the interface `kind`, "wsgi" or "asgi"."""
     if config.asgi_extensions != Config().asgi_extensions and kind == "wsgi":
         yield "--asgi-extensions has no effect, because the application speaks WSGI"
+    sockets = [option for option in OPTIONS if option.name.split("_")[0] == "ws"]
+    if kind == "wsgi" and any(getattr(config, option.name) != option.default for option in sockets):
+        yield "the options of WebSockets (--ws...) have no effect, because the application speaks WSGI"
     if config.threads is not None and kind == "asgi" and inventory.has_loop(config.model):
         yield (
             f"--threads is {config.threads}, but under {config.model} an ASGI application runs on the loop: "

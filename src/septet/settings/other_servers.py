@@ -41,7 +41,14 @@ _HERE = {
     "proxy-headers no-proxy-headers": "use --forwarded-allow-ips",
     "max-requests limit-max-requests workers-lifetime": "workers serve until the server stops",
     "max-requests-jitter limit-max-requests-jitter": "workers serve until the server stops",
-    "ssl-keyfile ssl-certfile ssl-certificate certfile keyfile": "a proxy in front speaks TLS",
+    "ssl-certfile ssl-certificate certfile": "use --tls-certificate FILE",
+    "ssl-keyfile keyfile": "use --tls-key FILE",
+    "ssl-keyfile-password keyfile-password": "use --tls-key-password-file FILE",
+    "ssl-ca-certs ca-certs ssl-ca": "use --tls-client-ca FILE",
+    "ssl-cert-reqs cert-reqs verify-mode ssl-client-verify": "use --tls-client-auth",
+    "ssl-crl": "use --tls-crl FILE",
+    "ssl-ciphers ciphers": "use --tls-ciphers",
+    "ssl-version ssl-protocol-min": "use --tls-min-version",
     "D daemon p pid pidfile pid-file user u group g": "that is for a service manager, such as systemd",
 }
 _HINTS = {name: hint for names, hint in _HERE.items() for name in names.split()}

@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.endpoints import HTTPEndpoint
+from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
 
 from real_apps.sites.data import DIRECTORY
 from real_apps.sizes import LINE_BYTES, LINES
@@ -69,6 +70,25 @@ async def background(request: Request) -> Response:
     return PlainTextResponse("later", background=BackgroundTask(journal.write, f"background {token}"))
 
 
+class Talk(WebSocketEndpoint):
+    encoding = "json"
+
+    async def on_connect(self, websocket: WebSocket) -> None:
+        await websocket.accept(subprotocol=websocket.scope["subprotocols"][0], headers=[(b"x-talk", b"yes")])
+        await websocket.send_text(f"{websocket.state.greeting}, {websocket.path_params['name']}!")
+
+    async def on_receive(self, websocket: WebSocket, data: object) -> None:
+        await websocket.send_json({"you said": data})
+
+    async def on_disconnect(self, websocket: WebSocket, close_code: int) -> None:
+        journal.write(f"talk with {websocket.path_params['name']} ended {close_code}")
+
+
+async def closed(websocket: WebSocket) -> None:
+    """Refused with a page: the extension `websocket.http.response`."""
+    await websocket.send_denial_response(PlainTextResponse("not today", 418))
+
+
 async def away(request: Request) -> Response:
     return RedirectResponse(request.url_for("hello", name="you"))
 
@@ -84,6 +104,8 @@ app = Starlette(
         Route("/visits", visits),
         Route("/background", background),
         Route("/away", away),
+        WebSocketRoute("/talk/{name}", Talk),
+        WebSocketRoute("/closed", closed),
         Mount("/static", StaticFiles(directory=DIRECTORY / "static")),
     ],
 )

@@ -1,4 +1,4 @@
-"""python-socketio's client, by polling alone."""
+"""python-socketio's client, by polling and by WebSocket."""
 
 import queue
 from collections.abc import Iterator
@@ -42,8 +42,29 @@ def events_from_a_task(site: Site) -> None:
         expect(_take(received, 10), list(range(10)), "the events")
 
 
+@step_that_needs(SHARED_MEMORY, CONCURRENCY, reason=SESSIONS)
+def an_upgrade(site: Site) -> None:
+    """As browsers do: it begins with polling, and goes on over a WebSocket."""
+    with _connected(site, ("polling", "websocket")) as (client, received):
+        expect(client.transport(), "websocket", "the transport")
+        for number in range(5):
+            expect(client.call("double", number, timeout=PATIENCE_S), 2 * number, "the acknowledgement")
+        client.emit("count", 100)
+        expect(_take(received, 105), [0, 2, 4, 6, 8, *range(100)], "the events")
+    site.observations.clear()
+
+
+@step
+def a_websocket_alone(site: Site) -> None:
+    """One connection has the whole session: no model lacks what that needs."""
+    with _connected(site, ("websocket",)) as (client, received):
+        expect(client.call("double", 21, timeout=PATIENCE_S), 42, "the acknowledgement")
+        client.emit("count", 10)
+        expect(_take(received, 11), [42, *range(10)], "the events")
+
+
 @contextmanager
-def _connected(site: Site) -> Iterator[tuple[Any, "queue.Queue[int]"]]:
+def _connected(site: Site, transports: tuple[str, ...] = ("polling",)) -> Iterator[tuple[Any, "queue.Queue[int]"]]:
     """A client, and what it receives. How its polls fall is chance: their answers' heads are recorded by kind, once."""
     heads: dict[str, requests.Response] = {}
 
@@ -57,7 +78,7 @@ def _connected(site: Site) -> Iterator[tuple[Any, "queue.Queue[int]"]]:
     received: queue.Queue[int] = queue.Queue()
     client.on("doubled", received.put)
     client.on("counted", received.put)
-    client.connect(site.url, transports=["polling"], wait_timeout=PATIENCE_S)
+    client.connect(site.url, transports=list(transports), wait_timeout=PATIENCE_S)
     try:
         yield client, received
     finally:

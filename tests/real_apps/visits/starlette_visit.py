@@ -1,8 +1,11 @@
 """A browser at the Starlette application."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
+
+from websockets.exceptions import InvalidStatus
 
 from real_apps.sizes import FILE_BYTES, LINES
 from real_apps.visit import (
@@ -12,6 +15,7 @@ from real_apps.visit import (
     expect,
     expect_own_lines,
     expect_status,
+    open_websocket,
     pattern,
     read_slowly_at_once,
     step,
@@ -82,3 +86,29 @@ def static_file(site: Site) -> None:
         expect(part.content, pattern(FILE_BYTES)[100:200], "the range")
         expect_status(browser.head("/static/pattern.txt"))
         expect_status(browser.get("/static/pattern.txt", headers={"If-None-Match": whole.headers["etag"]}), 304)
+
+
+@step
+def talk(site: Site) -> None:
+    name = uuid4().hex
+    with open_websocket(site, f"/talk/{name}", subprotocols=["talk", "other"]) as socket:
+        expect(socket.subprotocol, "talk", "the subprotocol")
+        assert socket.response is not None
+        expect(socket.response.headers["x-talk"], "yes", "a field of the answer")
+        expect(socket.recv(), f"Hello, {name}!", "the greeting")
+        for said in ("Grüße", ["a", 1], {"b": "x" * 100_000}):
+            socket.send(json.dumps(said))
+            expect(json.loads(socket.recv()), {"you said": said}, "the answer")
+        socket.close(4000)
+    site.journal.wait_for(f"talk with {name} ended 4000")
+
+
+@step
+def no_talk(site: Site) -> None:
+    for target, status in (("/closed", 418), ("/nosuch", 403)):
+        try:
+            open_websocket(site, target)
+        except InvalidStatus as refused:
+            expect(refused.response.status_code, status, f"the status at {target}")
+        else:
+            raise AssertionError(f"a WebSocket was opened at {target}")

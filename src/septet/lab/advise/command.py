@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from septet.errors import Failed, UsageError
-from septet.lab import arguments, interrupts, output
+from septet.lab import arguments, interrupts, output, tls
 from septet.lab.advise import advice_text, extrapolation
 from septet.lab.advise.advice import Advice, decide, service
 from septet.lab.advise.advice_file import AdviceFile
@@ -24,6 +24,7 @@ from septet.lab.arguments import COUNT, DIRECTORY, FILE, POSITIVE
 from septet.lab.experiment import Experiment
 from septet.lab.known_models import choose_models, model_names
 from septet.lab.pinning import pinning
+from septet.lab.server import LOOPBACK
 
 if TYPE_CHECKING:
     from septet.lab.advise.progress_display import ProgressDisplay
@@ -76,6 +77,7 @@ target.""",
 @click.option("--budget", type=POSITIVE, default=BUDGET_MINUTES, show_default=True, help="Minutes for the search.")
 @click.option("--plan", metavar="RATE", help="Compute how many cores and machines a rate such as 100000rps takes.")
 @click.option("--serve-option", "serve_options", multiple=True, metavar="'--X Y'", help="Options for `septet serve`.")
+@click.option("--tls", is_flag=True, help=tls.HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print the advice as JSON.")
 @click.option("--out", type=DIRECTORY, help="Directory for advice.json.  [default: advise-DATE-TIME]")
 def advise(app: str | None, p99: str, as_json: bool, plan: str | None, budget: float, **options: Any) -> int:
@@ -152,8 +154,10 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     models = choose_models(options["models"], model_names())
     if options["models"] is None:
         models = tuple(model for model in models if model not in LEFT_OUT)
+    out = options["out"] or output.dated("advise")
+    asked = arguments.serve_options(options["serve_options"], SEARCHED)
     return Experiment(
-        out=options["out"] or output.dated("advise"),
+        out=out,
         models=models,
         app=app.name,
         app_words=app.words,
@@ -161,7 +165,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         mode=options["mode"],
         start_timeout_s=START_TIMEOUT_S,
         scenario=arguments.scenario(options["scenario"]),
-        serve_options=arguments.serve_options(options["serve_options"], SEARCHED),
+        serve_options=(*asked, *(tls.serve_options(out, LOOPBACK) if options["tls"] else ())),
         pinned=pinning(),
     )
 

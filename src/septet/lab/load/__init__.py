@@ -10,6 +10,8 @@ and would measure itself; this one takes about as much as wrk, because most of t
     requests         the order of the targets, the bytes of requests, cookies
     answer           parses answers
     state            the state of each user and each target; connections that are closing
+    tls              TLS under a connection
+    websocket        WebSocket under a connection
     connections      all connections over epoll
     loop             what the two loops below share
     closed_loop, open_loop    decide when users send requests
@@ -24,7 +26,7 @@ from .histogram import Histogram
 from .limits import check_users
 from .listen_queue import ListenQueue, listen_queue
 from .loop import Notify
-from .plan import ANY_LENGTH, MODES, LoadError, NoListener, Plan, Target, merged
+from .plan import ANY_LENGTH, MODES, LoadError, NoListener, Plan, Target, merged, read_authorities
 from .plan import read as read_scenario
 from .processes import bound_to, run
 
@@ -42,6 +44,7 @@ __all__ = [
     "check_users",
     "listen_queue",
     "merged",
+    "read_authorities",
     "read_scenario",
     "run",
 ]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .plan import MODES, LoadError, Plan, merged, read
+from .plan import MODES, LoadError, Plan, merged, read, read_authorities
 from .processes import refuse, run, run_worker_process, say
 
 NUMBERS: dict[str, tuple[type, str]] = {
@@ -18,6 +18,7 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "warmup_s": (float, "seconds of warm-up, not counted"),
     "warmup_max_s": (float, "warm up until the rate is steady, at most this many seconds"),
     "timeout_s": (float, "seconds that a request may take"),
+    "message_size": (int, "ws: bytes of a message, if there is no body"),
     "requests_per_connection": (int, "then the user takes a new connection"),
     "expect_length": (int, "bytes of a right body; -1: any (default: as the first two answers)"),
 }
@@ -61,8 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", default=Plan.method)
     parser.add_argument("--header", action="append", default=[], dest="headers", metavar="'NAME: VALUE'")
     parser.add_argument("--body", default=Plan.body)
+    parser.add_argument("--binary", action="store_true", help="ws: messages are binary")
     parser.add_argument("--scenario", type=Path, help="a TOML file of targets")
     parser.add_argument("--cookies", action="store_true", help="users keep what Set-Cookie gives them")
+    parser.add_argument("--ca", type=Path, help="https: a PEM file of the authorities to trust")
+    parser.add_argument("--insecure", action="store_true", help="https: take any certificate")
     parser.add_argument("--cpus", default="", help="one process on each of these CPUs, such as 2,3")
     parser.add_argument("--overflow", action="store_true", help="let the listener's queue overflow")
     parser.add_argument("--plans", action="store_true", help="read plans from standard input, one a line of JSON")
@@ -77,6 +81,7 @@ def _plan(options: dict[str, Any]) -> Plan:
         values["headers"] = merged(values["headers"], tuple(options.pop("headers")))
         values["cookies"] = values["cookies"] or options.pop("cookies")
         options = {**options, **values}
+    options["ca"] = read_authorities(options["ca"]) if options["ca"] else ""
     try:
         options["cpus"] = tuple(int(cpu) for cpu in options["cpus"].split(",") if cpu)
     except ValueError:

@@ -17,10 +17,12 @@ from typing import Any
 
 from .answer import Answer, Framing, Malformed
 from .limits import Route, spare_descriptors
-from .plan import NoListener, Plan
+from .plan import NoListener, Plan, split
 from .requests import Encoder, Jar, target_order
 from .state import ClosingConnections, TargetState, User, kind_of
 from .tally import Tally
+from .tls import AwaitsServer, Dialer
+from .websocket import MessageAnswer, MessageEncoder, WebSocketDialer
 
 RECEIVE_BYTES = 65536
 """Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
@@ -39,7 +41,13 @@ class Connections(ABC):
     def __init__(self, plan: Plan, route: Route) -> None:
         self._plan = plan
         self._route = route
-        self._encoder = Encoder(plan)
+        self._dialer: Dialer | WebSocketDialer | None = None
+        self._encoder: Encoder | MessageEncoder = Encoder(plan)
+        if split(plan.url)[0].scheme in ("https", "wss"):
+            self._dialer = Dialer(plan)
+        if plan.websocket:
+            self._dialer = WebSocketDialer(plan, self._dialer)
+            self._encoder = MessageEncoder(plan)
         self._targets = [
             TargetState(index, target, plan.closes(target)) for index, target in enumerate(plan.all_targets())
         ]
@@ -111,6 +119,9 @@ class Connections(ABC):
         """Send what is unsent. On loopback the handshake is over by now; elsewhere EAGAIN makes us wait for it."""
         try:
             user.unsent = user.unsent[user.send(user.unsent) :]
+        except AwaitsServer:
+            self._watch(user, READABLE)
+            return
         except BlockingIOError:
             pass
         except OSError as error:
@@ -163,7 +174,7 @@ class Connections(ABC):
         elif not data:
             self._fail(user, "short body")
 
-    def _judge(self, user: User, answer: Answer, whole: bytes, now: int, events: int) -> None:
+    def _judge(self, user: User, answer: Answer | MessageAnswer, whole: bytes, now: int, events: int) -> None:
         """Check a complete answer that was not known; `whole` is all of its bytes when it came in one piece."""
         framing = answer.framing
         assert framing is not None, "a complete answer has a head"
@@ -213,7 +224,8 @@ class Connections(ABC):
         try:
             # The C type: the class `socket.socket` around it costs a microsecond and adds nothing that is needed here.
             new: Any = socket.SocketType(self._route.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            user.socket, user.fd, user.send, user.recv = new, new.fileno(), new.send, new.recv
+            over: Any = new if self._dialer is None else self._dialer.over(new)
+            user.socket, user.fd, user.send, user.recv = over, new.fileno(), over.send, over.recv
             self._by_fd[user.fd] = user
             if sources:
                 new.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
@@ -247,6 +259,8 @@ class Connections(ABC):
     def _idle_ended(self, user: User, data: bytes) -> None:
         """Close an idle connection that the server has closed; bytes that it sent unasked are an error."""
         if data:
+            if self._plan.websocket:  # a server may send messages that answer nothing
+                return
             self.tally.errors["malformed"] += 1
         self._close(user)
 

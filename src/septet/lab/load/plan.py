@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 MODES = ("keep-alive", "close", "http10")
 ANY_LENGTH = -1
 USER_PLACEHOLDER = "{user}"
@@ -110,10 +111,17 @@ class Plan:
     expect_length: int | None = None
     targets: tuple[Target, ...] = ()
     """The requests; empty: one target, the path of the URL with `method`, `body` and `expect_length`."""
+    binary: bool = False
+    """ws: messages are binary. The message is `body`, or `message_size` bytes."""
+    message_size: int = 32
     cookies: bool = False
     """True if users send back the cookies that they are given."""
     cpus: tuple[int, ...] = ()
     """One process runs on each of these CPUs; empty: one process on any CPU."""
+    insecure: bool = False
+    """Any certificate of the server is taken."""
+    ca: str = ""
+    """Certificates of the authorities that are trusted, in PEM; "" for those of the system."""
     overflow: bool = False
     """True if more users may connect at once than the listener's queue holds."""
     first_user: int = 0
@@ -135,6 +143,13 @@ class Plan:
         if len(self.cpus) > self.users:
             raise LoadError(f"{self.users} users cannot be spread over {len(self.cpus)} CPUs")
         check_headers(self.headers)
+        if self.websocket and (self.mode != "keep-alive" or self.targets or self.cookies):
+            raise LoadError("users of WebSockets keep their connections, have one path, no scenario and no cookies")
+
+    @property
+    def websocket(self) -> bool:
+        """Requests are messages on a WebSocket."""
+        return self.url.startswith(("ws://", "wss://"))
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> Plan:
@@ -181,26 +196,33 @@ class Plan:
             return self.targets
         url, _ = split(self.url)
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        if self.websocket:
+            return (Target(path=path, status=101, expect_length=self.expect_length, name=f"WebSocket {path}"),)
         return (Target(path=path, method=self.method, body=self.body, expect_length=self.expect_length),)
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """Parse a URL; returns its parts and its port. For unix:SOCKET they are those of http://localhost.
-
-    Raises LoadError for other texts.
-    """
+    """An http or https URL and its port; for a unix socket a URL of localhost. Raise LoadError for other texts."""
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
     try:
         url = urlsplit(text)
-        port = url.port or 80
+        port = url.port or PORTS.get(url.scheme, 0)
     except ValueError as error:
         raise LoadError(f"URL {text!r}: {error}") from None
-    if url.scheme == "https":
-        raise LoadError(f"URL {text!r}: TLS is not supported yet; load the server behind the proxy by http")
-    if url.scheme != "http" or not url.hostname:
-        raise LoadError(f"URL {text!r} is not of the form http://HOST[:PORT]/PATH or unix:SOCKET[:/PATH]")
+    if url.scheme not in PORTS or not url.hostname:
+        raise LoadError(
+            f"URL {text!r} is not of the form http[s]://HOST[:PORT]/PATH, ws[s]://... or unix:SOCKET[:/PATH]"
+        )
     return url, port
+
+
+def read_authorities(path: Path) -> str:
+    """The text of a file for `Plan.ca`. Raise LoadError if it cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError as error:
+        raise LoadError(f"the certificates {path} cannot be read: {error.strerror}") from None
 
 
 def socket_path(text: str) -> str | None:

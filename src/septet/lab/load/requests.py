@@ -133,6 +133,10 @@ class Encoder:
         self._personal = USER_PLACEHOLDER in common or any(_has_placeholder(target) for target in self._targets)
         self._shared = self._encode(0, None)
 
+    def head(self, target: Target) -> bytes:
+        """The request for one target, which the plan need not have."""
+        return self._request(target, 0, None, close=False)
+
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
         """The requests of a user; one object for all users when their requests do not differ."""
         return self._encode(user, cookies) if self._personal or cookies else self._shared

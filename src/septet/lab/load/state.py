@@ -11,11 +11,14 @@ from .answer import Answer, Framing
 from .plan import ANY_LENGTH, USER_PLACEHOLDER, Target
 from .requests import Jar, Requests
 from .tally import Series
+from .websocket import SWITCHED, MessageAnswer
 
 KINDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
+    errno.EPROTO: "tls",
+    errno.EBADMSG: "handshake",  # of a WebSocket
     errno.ETIMEDOUT: "time-out",
     errno.ENOENT: "refused",  # the unix socket does not exist
     errno.EAGAIN: "queue full",  # the queue of a unix socket's listener: unix(7)
@@ -62,7 +65,7 @@ class User:
         """The part of the request that is not sent yet; the whole of it while connecting."""
         self.retrying = False
         """True if the request was sent before, on a connection that the server had closed."""
-        self.answer: Answer | None = None
+        self.answer: Answer | MessageAnswer | None = None
         """The answer so far, when it comes in several pieces or differs from the last one."""
         self.first_ns = 0
         """When the first byte of such an answer came."""
@@ -121,11 +124,13 @@ class TargetState:
         """The path that the user with this number requests."""
         return self.definition.path.replace(USER_PLACEHOLDER, str(user)).encode("ascii")
 
-    def new_answer(self) -> Answer:
+    def new_answer(self) -> Answer | MessageAnswer:
         target = self.definition
+        if target.status == SWITCHED:
+            return MessageAnswer()
         return Answer(bodiless=target.method == "HEAD", keeps_body=bool(target.expect_text) or target.same_body)
 
-    def objection(self, answer: Answer) -> str | None:
+    def objection(self, answer: Answer | MessageAnswer) -> str | None:
         """The kind of error that a complete answer is counted as; None for a right answer."""
         assert answer.framing is not None, "a complete answer has a head"
         status, target = answer.framing.status, self.definition

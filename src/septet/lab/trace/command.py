@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from septet.errors import Failed
+from septet.errors import Failed, UsageError
 from septet.lab import arguments, interrupts, output
 from septet.lab.experiment import GUESTBOOK_PATH
 from septet.lab.known_models import choose_models, model_names
@@ -63,6 +63,9 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
     from septet.lab.trace.tracing import Trace, TracePlan
     from septet.lab.trace.tracing import trace as record
 
+    words = arguments.serve_options(options["serve_options"])
+    if any(word.startswith("--tls-certificate") for word in words):
+        raise UsageError("--serve-option: --tls-certificate cannot be given: the users of a trace speak plain HTTP")
     plan = TracePlan(
         app=app,
         path=arguments.path(path, "/" if app else GUESTBOOK_PATH),
@@ -72,7 +75,7 @@ def trace(app: str | None, models: str, path: str | None, zoom: float, out: Path
         warmup_s=options["warmup"],
         duration_s=options["duration"],
         way=options["way"],
-        serve_options=arguments.serve_options(options["serve_options"]),
+        serve_options=words,
     )
     chosen = choose_models(models, model_names())
     directory = output.make(out or output.dated("trace"))

@@ -1,0 +1,226 @@
+"""ASGI 3, WebSocket (specification version 2.4): a coroutine that is given a scope, `receive` and `send`.
+
+A WebSocket begins as a request. The application accepts it, and the exchange is upgraded; or refuses it, and the
+exchange is answered as any other: 403, or what the application sends by the extension `websocket.http.response`. So the
+cycle of a WebSocket is a channel, too, which it uses for that answer.
+"""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+from septet import forked
+from septet.apps._channel import BUFFER_BYTES, Carrier, Channel
+from septet.apps._diagnostics import log_raised
+from septet.apps._messages import Message, fields_of
+from septet.exchange import ClientGone, ProtocolError, WebSocketExchange, octets
+from septet.http.head import reason_phrase, response_head
+from septet.websocket.handshake import VERSION, Opening, opening
+
+log = logging.getLogger("septet")
+
+NORMAL = 1000
+ABNORMAL = 1006
+"""What an application is told whose client left without a word, or was never there (RFC 6455 section 7.4.1)."""
+
+DENIAL = "websocket.http.response"
+
+MESSAGE_BYTES = 64
+"""What a message counts at least, for how often an application that sends yields to others."""
+
+
+class WebSocketCycle(Channel):
+    """One WebSocket, from its request to its end. Made by the model, and run as a task."""
+
+    __slots__ = ("_accepted", "_close_sent", "_connect_received", "_socket", "_unyielded")
+
+    def __init__(self, exchange: WebSocketExchange, carrier: Carrier) -> None:
+        super().__init__(exchange, carrier)
+        self._socket = exchange
+        self._connect_received = False
+        """The application has received `websocket.connect`."""
+        self._accepted = False
+        self._close_sent = False
+        self._unyielded = 0
+        """Bytes that were sent since other tasks could run."""
+
+    async def run(self, asgi: Any) -> None:
+        """Run the application to its end. What it raises is logged, and becomes a 500 or the close code 1011."""
+        try:
+            handshake = opening(self._request)
+        except ProtocolError as fault:
+            self._refuse(fault)
+            return
+        try:
+            await asgi.application(self._scope(asgi, handshake), self.receive, self.send)
+            if forked.by_application:
+                forked.exit_child()
+        except BaseException as error:  # a cancellation as well: it ends only this WebSocket
+            if forked.by_application:
+                forked.exit_child(None if isinstance(error, ClientGone) else error)
+            log_raised(self._request, error, self.disconnect_received, in_websocket=True)
+        else:
+            self._returned()
+        finally:  # also when what the application has raised raises while it is logged
+            if not self.answered:
+                self.fail()
+
+    def _scope(self, asgi: Any, handshake: Opening) -> Any:
+        scope = asgi.scope(self._exchange)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+        scope["subprotocols"] = list(handshake.subprotocols)
+        offered = scope["extensions"]
+        scope["extensions"] = {name: offered[name] for name in offered if not name.startswith("http.")} | {DENIAL: {}}
+        return scope
+
+    def _refuse(self, fault: ProtocolError) -> None:
+        """Answer a handshake that is malformed."""
+        head = response_head(
+            fault.status,
+            reason_phrase(fault.status).encode("ascii"),
+            ((b"Content-Type", b"text/plain; charset=utf-8"), (b"Sec-WebSocket-Version", VERSION)),
+        )
+        if fault.status == 426:  # RFC 9110 section 15.5.22
+            head = replace(head, fields=((b"Upgrade", b"websocket"), *head.fields))
+        self._head = head
+        self._finish(str(fault).encode() + b"\n")
+
+    # The end
+
+    def _returned(self) -> None:
+        """The application has returned: close, if it has not."""
+        if self._accepted:
+            self._end_socket(NORMAL)
+        elif not (self.answered or self._exchange.lost or self.disconnect_received):
+            log.error("the application returned without an answer to %s", self._request.target.decode("ascii"))
+            super().fail()
+        elif not self.answered:
+            super().fail()
+
+    def fail(self) -> None:
+        """The application has raised."""
+        if self._accepted:
+            self._end_socket(1011)
+        elif not self.answered:
+            super().fail()
+
+    def _end_socket(self, code: int) -> None:
+        if self.answered:
+            return
+        self.answered = True
+        self._socket.close_websocket(code, "")
+        want = self._socket.detach()
+        if not self._corked:
+            self._carrier.drive(want)
+
+    # What the carrier calls
+
+    def wake(self) -> None:
+        if self._accepted:
+            self._socket.noticed()
+        if self._waiters:
+            super().wake()
+
+    def uncork(self) -> None:
+        super().uncork()
+        if self._accepted and not self.answered:
+            self.wake()
+
+    # What the application receives
+
+    async def receive(self) -> Message:
+        """The next event; it waits for one. The last is `websocket.disconnect`, again and again."""
+        if not self._connect_received:
+            self._connect_received = True
+            return {"type": "websocket.connect"}
+        socket = self._socket
+        while not (self._accepted or self.answered or socket.gone):
+            await self._wait_for_change()
+        if not self._accepted:
+            self.disconnect_received = not self.answered
+            return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
+        while True:
+            message = socket.next_message()
+            if message is not None:
+                if socket.held:
+                    self._drive(socket.resume())
+                return {"type": "websocket.receive", "text" if type(message) is str else "bytes": message}
+            closed = socket.closed
+            if closed is not None:
+                self.disconnect_received = True
+                self._drive(socket.resume())
+                return {"type": "websocket.disconnect", "code": closed[0], "reason": closed[1]}
+            if self.answered:  # by a task of the application that has outlived it
+                return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
+            await self._wait_for_change()
+
+    # What the application sends
+
+    async def send(self, message: Message) -> None:
+        """Accept, refuse, send or close. Raises ClientGone if the WebSocket has ended, and RuntimeError for a message
+        that is out of its turn. Returns when what was sent has been written to the socket."""
+        kind = message["type"]
+        if not self._accepted:
+            await self._answer(kind, message)
+        elif self._close_sent or self.answered:
+            raise RuntimeError(f"{kind} was sent after the WebSocket was closed")
+        elif kind == "websocket.send":
+            data = message.get("bytes")
+            if data is None:
+                data = message["text"]
+                if not isinstance(data, str):
+                    raise TypeError(f"the text of a message is a str, not {type(data).__name__}")
+            elif type(data) is not bytes:
+                data = octets(data)
+            want = self._socket.send_message(data)
+            if not self._corked:
+                self._carrier.drive(want)
+            self._unyielded += len(data) + MESSAGE_BYTES
+            if self._unyielded > BUFFER_BYTES or (self._socket.blocked and not self._corked):
+                await self._yield()
+        elif kind == "websocket.close":
+            self._close_sent = True
+            self._drive(self._socket.close_websocket(*_code_and_reason(message)))
+        else:
+            raise RuntimeError(f"{kind!r} is not sent on a WebSocket that is open")
+
+    async def _yield(self) -> None:
+        """Wait until the output is sent; let other tasks run, although this client takes everything at once."""
+        self._unyielded = 0
+        if not self._socket.blocked:
+            await asyncio.sleep(0)
+        # If the client leaves meanwhile, the application learns of it when it sends or receives next.
+        while not self.answered and self._socket.awaits_room():
+            await self._wait_for_change()
+
+    def _drive(self, want: Any) -> None:
+        if not self._corked:
+            self._carrier.drive(want)
+
+    async def _answer(self, kind: str, message: Message) -> None:
+        """Accept the WebSocket, or answer its request otherwise."""
+        if kind.startswith(DENIAL + "."):
+            await super().send({**message, "type": kind.removeprefix("websocket.")})
+        elif self._head is not None or self.answered:
+            raise RuntimeError(f"{kind} was sent after the WebSocket was refused")
+        elif kind == "websocket.accept":
+            if self._socket.gone:
+                raise ClientGone("the client is gone")
+            subprotocol = message.get("subprotocol")
+            want = self._socket.upgrade(subprotocol, fields_of(message))
+            self._accepted = True
+            self._drive(want)
+            super().wake()  # a task that waits in `receive`
+        elif kind == "websocket.close":
+            await super().send({"type": "http.response.start", "status": 403})
+            await super().send({"type": "http.response.body"})
+        else:
+            raise RuntimeError(f"{kind!r} was sent before websocket.accept")
+
+
+def _code_and_reason(message: Message) -> tuple[int, str]:
+    code, reason = message.get("code"), message.get("reason")
+    return NORMAL if code is None else int(code), reason or ""

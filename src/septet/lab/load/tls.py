@@ -1,0 +1,129 @@
+"""TLS under a user's connection, with the methods of a socket that `connections` uses.
+
+OpenSSL works on memory (`ssl.MemoryBIO`), and epoll(7) on the socket below, as the rest of the generator expects. A
+connection makes a full handshake, as a new client does; sessions are not resumed.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from typing import Any
+
+from .plan import LoadError, Plan, split
+
+RECEIVE_BYTES = 65536
+RECORD_BYTES = 16384
+
+
+class AwaitsServer(BlockingIOError):
+    """The server has to send its part of the handshake first: wait until the socket is readable."""
+
+
+class Dialer:
+    """Puts TLS over the connections of a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Raises LoadError if the plan's certificates cannot be used."""
+        url, _ = split(plan.url)
+        self.url = plan.url
+        self.name = url.hostname
+        try:
+            self.context = ssl.create_default_context(cadata=plan.ca or None)
+        except (ssl.SSLError, ValueError):
+            raise LoadError("the certificates of authorities (--ca) are not in PEM") from None
+        if plan.insecure:
+            self.context.check_hostname = False
+            self.context.verify_mode = ssl.CERT_NONE
+        self.context.set_alpn_protocols(["http/1.1"])
+
+    def over(self, sock: Any) -> TlsSocket:
+        return TlsSocket(self, sock)
+
+
+class TlsSocket:
+    """A socket that does not block, with TLS over it."""
+
+    __slots__ = ("_dialer", "_incoming", "_open", "_outgoing", "_rest", "_socket", "_taken", "_tls")
+
+    def __init__(self, dialer: Dialer, sock: Any) -> None:
+        self._dialer = dialer
+        self._socket = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = dialer.context.wrap_bio(self._incoming, self._outgoing, server_hostname=dialer.name)
+        self._open = False
+        self._rest = b""
+        """Ciphertext that the socket had no room for."""
+        self._taken = 0
+        """Bytes of the caller's that are in it."""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> int:
+        """As a socket's: all of `data`, or BlockingIOError; then it is to be called again with the same."""
+        if not self._open:
+            self._shake_hands()
+        if not self._taken:
+            self._tls.write(data)
+            self._taken = len(data)
+        self._flush()
+        taken, self._taken = self._taken, 0
+        return taken
+
+    def _flush(self) -> None:
+        rest = self._rest + self._outgoing.read()
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                self._rest = rest
+                raise
+        self._rest = b""
+
+    def _shake_hands(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                try:
+                    data = self._socket.recv(RECEIVE_BYTES)
+                except BlockingIOError:
+                    raise AwaitsServer from None
+                if not data:
+                    raise ConnectionResetError(errno.ECONNRESET, "ended in the handshake") from None
+                self._incoming.write(data)
+            except ssl.SSLCertVerificationError as error:
+                raise LoadError(
+                    f"the certificate of {self._dialer.url} is not trusted: {error.verify_message}; --ca FILE names "
+                    "its authority, and --insecure takes any"
+                ) from None
+            except ssl.SSLError as error:
+                raise OSError(errno.EPROTO, error.reason) from None
+            else:
+                self._open = True
+                return
+
+    def recv(self, size: int) -> bytes:
+        """As a socket's; all plaintext that has come, and b"" at the end. BlockingIOError also if TLS alone had
+        something to say."""
+        data = self._socket.recv(size)
+        if not data:
+            return b""
+        self._incoming.write(data)
+        parts = []
+        try:
+            while part := self._tls.read(RECORD_BYTES):
+                parts.append(part)
+                if not self._incoming.pending:
+                    break
+            else:
+                return b"".join(parts)  # close_notify
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            raise OSError(errno.EPROTO, error.reason) from None
+        if not parts:
+            raise BlockingIOError
+        return parts[0] if len(parts) == 1 else b"".join(parts)

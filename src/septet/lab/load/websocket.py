@@ -1,0 +1,211 @@
+"""WebSocket (RFC 6455) under a user's connection: a request is a message, and the next message is its answer.
+
+The opening handshake is made when the first message is sent. After it, what `connections` sends and receives are frames
+of whole messages: pings are answered here, and a close frame is the end of the connection. Nothing is compressed, so
+that the figures are the server's own. It shares no code with the server of this project, as `answer` does not.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from base64 import b64encode
+from struct import pack, unpack_from
+from typing import Any
+
+from .answer import Framing, Malformed, parse_head
+from .plan import LoadError, Plan, Target
+from .requests import Encoder, Requests
+from .tls import AwaitsServer, Dialer
+
+HEAD_BYTES_MAX = 65536
+SWITCHED = 101
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+FIN = 0x80
+MASKED = 0x80
+
+HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A frame of a client. Each has the mask of the process: masks protect proxies, of which there is none here."""
+    length = len(payload)
+    if length < 126:
+        head = pack("!BB", FIN | opcode, MASKED | length)
+    elif length < 65536:
+        head = pack("!BBH", FIN | opcode, MASKED | 126, length)
+    else:
+        head = pack("!BBQ", FIN | opcode, MASKED | 127, length)
+    pattern = (_MASK * (length // 4 + 1))[:length]
+    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(pattern, "big")).to_bytes(length, "big")
+    return head + _MASK + masked
+
+
+_MASK = os.urandom(4)
+
+
+def read_header(data: bytes, start: int = 0) -> tuple[int, int, int] | None:
+    """First byte, length of the payload, and length of the header of a server's frame; None if it is not complete.
+    Raises Malformed for a frame that is masked."""
+    if len(data) - start < 2:
+        return None
+    first, length = data[start], data[start + 1]
+    if length & MASKED:
+        raise Malformed("a server's frame is masked")
+    header = {126: 4, 127: 10}.get(length, 2)
+    if len(data) - start < header:
+        return None
+    if length > 125:
+        (length,) = unpack_from("!H" if length == 126 else "!Q", data, start + 2)
+    return first, length, header
+
+
+class MessageEncoder:
+    """Makes the messages of a plan, which has one target."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._opcode = BINARY if plan.binary else TEXT
+        self._message = plan.body.encode("utf-8", "surrogateescape") or b"x" * plan.message_size
+        self._of_user = b"{user}" in self._message
+        self._shared = self._requests(self._message)
+
+    def _requests(self, message: bytes) -> Requests:
+        made = (frame(self._opcode, message),)
+        return Requests(keep=made, last=made)
+
+    def requests_of(self, user: int, cookies: object = None) -> Requests:
+        if not self._of_user:
+            return self._shared
+        return self._requests(self._message.replace(b"{user}", b"%d" % user))
+
+
+class MessageAnswer:
+    """Parses one message of the server, as `Answer` parses a response: `feed` it the bytes until it is complete."""
+
+    keeps_body = False
+    body = b""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self.framing: Framing | None = None
+        self.body_bytes = 0
+        self.complete = False
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+        while not self.complete and (header := read_header(bytes(self._data[:10]))) is not None:
+            first, length, header_bytes = header
+            if len(self._data) < header_bytes + length:
+                return
+            del self._data[: header_bytes + length]
+            self.body_bytes += length
+            self.complete = bool(first & FIN)
+        if self.complete:
+            self.framing = Framing(SWITCHED, self.body_bytes, keep=True)
+
+
+class WebSocketDialer:
+    """Puts WebSocket over the connections of a plan, and TLS below it for wss."""
+
+    def __init__(self, plan: Plan, tls: Dialer | None) -> None:
+        self.url = plan.url
+        self._plan = plan
+        self._tls = tls
+
+    def over(self, sock: Any) -> WebSocketSocket:
+        return WebSocketSocket(self, sock if self._tls is None else self._tls.over(sock))
+
+    def handshake(self) -> bytes:
+        """A request with a key of its own (RFC 6455 section 4.1)."""
+        target = self._plan.all_targets()[0]
+        key = f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}"
+        return Encoder(self._plan).head(Target(path=target.path, headers=(*HANDSHAKE, key)))
+
+
+class WebSocketSocket:
+    """A socket that does not block, with WebSocket over it: `send` and `recv` take and give frames of messages."""
+
+    __slots__ = ("_closed", "_dialer", "_handshake", "_left", "_open", "_received", "_socket")
+
+    def __init__(self, dialer: WebSocketDialer, sock: Any) -> None:
+        self._dialer = dialer
+        self._socket = sock
+        self._handshake: bytes | None = None
+        """What is left to send of the handshake; None before it."""
+        self._open = self._closed = False
+        """The handshake is over; the server has sent a close frame."""
+        self._received = b""
+        """An answer to the handshake, or a header of a frame, that is not complete."""
+        self._left = 0
+        """Bytes to come of the present message's frame."""
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> int:
+        """As a socket's; BlockingIOError while the handshake is not over."""
+        if not self._open:
+            self._shake_hands()
+        sent: int = self._socket.send(data)
+        return sent
+
+    def _shake_hands(self) -> None:
+        if self._handshake is None:
+            self._handshake = self._dialer.handshake()
+        while self._handshake:
+            self._handshake = self._handshake[self._socket.send(self._handshake) :]
+        while b"\r\n\r\n" not in self._received:
+            try:
+                data = self._socket.recv(HEAD_BYTES_MAX)
+            except BlockingIOError:
+                raise AwaitsServer from None
+            if not data or len(self._received) > HEAD_BYTES_MAX:
+                raise ConnectionResetError(errno.ECONNRESET, "ended in the handshake")
+            self._received += data
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        try:
+            status = parse_head(head).status
+        except Malformed:
+            raise OSError(errno.EBADMSG, "no answer of HTTP") from None
+        if status >= 500:  # for the moment, perhaps
+            raise OSError(errno.EBADMSG, f"status {status}")
+        if status != SWITCHED:
+            raise LoadError(f"{self._dialer.url} answers {status} to a request for a WebSocket")
+        self._open = True
+
+    def recv(self, size: int) -> bytes:
+        """As a socket's; frames of messages alone, and b"" at a close frame."""
+        if self._closed:
+            return b""
+        data: bytes = self._socket.recv(size)
+        if not data:
+            return b""
+        if not (self._left or self._received) and data[0] & 0x0F <= BINARY:
+            header = read_header(data)
+            if header is not None and header[1] + header[2] == len(data):  # the usual case
+                return data
+        return self._messages(self._received + data)
+
+    def _messages(self, data: bytes) -> bytes:
+        """The parts of `data` that belong to messages. Raises BlockingIOError if there are none."""
+        parts = [data[: self._left]]
+        start = len(parts[0])
+        self._left -= start
+        while (header := read_header(data, start)) is not None:
+            first, length, header_bytes = header
+            end = start + header_bytes + length
+            if first & 0x0F <= BINARY:
+                parts.append(data[start:end])
+                self._left = max(0, end - len(data))
+            elif end > len(data):
+                break
+            elif first & 0x0F == PING:
+                self._socket.send(frame(PONG, data[end - length : end]))
+            elif first & 0x0F == CLOSE:
+                self._closed = True
+                return b"".join(parts)
+            start = min(end, len(data))
+        self._received = data[start:]
+        if not any(parts):
+            raise BlockingIOError
+        return b"".join(parts)

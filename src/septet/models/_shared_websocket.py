@@ -1,0 +1,138 @@
+"""A WebSocket that two threads share: the application runs on the event loop, the client's thread moves the bytes.
+
+As in `_shared_exchange`, with one difference. A message is small, and to wake the other thread costs more than to send
+it. So the loop's thread sends what the application gives, as far as the socket takes it, and wakes the client's thread
+only for what it must do: wait for room, or read on, or close.
+"""
+
+import logging
+from typing import Any, cast
+
+from septet.exchange import Fields, Want
+from septet.models._drive import drive
+from septet.models._shared_exchange import SharedExchange
+from septet.pollers import READABLE
+from septet.protocol import READ, RUN, ServerExchange
+
+log = logging.getLogger("septet")
+
+
+class SharedWebSocket(SharedExchange):
+    """A session whose request asks for a WebSocket. Implements `WebSocketExchange` and `Carrier` for the cycle."""
+
+    __slots__ = ("_changes_deadline", "_detached", "_is_open", "_told", "_watched")
+
+    def __init__(self, *shared: Any) -> None:
+        super().__init__(*shared)
+        self._is_open = False
+        """The application has accepted the WebSocket."""
+        self._told = False
+        """The application is to be told of messages, or of the end."""
+        self._detached = False
+        """The application has ended."""
+        self._changes_deadline = False
+        """The application has opened or closed the WebSocket: the client's thread has to ask for the new deadline."""
+        self._watched = 0
+        """The events for which the client's thread waits at its socket."""
+
+    @property
+    def _socket(self) -> Any:
+        """The session's exchange, once it is a WebSocket."""
+        return self._exchange
+
+    # What the application calls, in the loop's thread
+
+    def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
+        with self._waker.lock:
+            want = cast(Want, self._socket.upgrade(subprotocol, fields))
+            self._is_open = self._changes_deadline = True
+            return self._session.stop() if self._stop.ordered else want
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        return cast("tuple[int, str] | None", self._socket.closed)
+
+    def noticed(self) -> None:
+        """The client's thread has taken note of it already: see `_dispatch`."""
+
+    def next_message(self) -> str | bytes | None:
+        with self._waker.lock:
+            return cast("str | bytes | None", self._socket.next_message())
+
+    @property
+    def held(self) -> bool:
+        return cast(bool, self._socket.held)
+
+    def resume(self) -> Want:
+        with self._waker.lock:
+            return cast(Want, self._socket.resume())
+
+    def send_message(self, message: str | bytes) -> Want:
+        with self._waker.lock:
+            return cast(Want, self._socket.send_message(message))
+
+    def awaits_room(self) -> bool:
+        with self._waker.lock:
+            return cast(bool, self._socket.awaits_room())
+
+    def close_websocket(self, code: int, reason: str) -> Want:
+        with self._waker.lock:
+            self._changes_deadline = True
+            return cast(Want, self._socket.close_websocket(code, reason))
+
+    @property
+    def answered(self) -> bool:
+        return self._complete or self._detached
+
+    def detach(self) -> Want:
+        with self._waker.lock:
+            self._detached = True
+            return cast(Want, self._socket.detach())
+
+    def drive(self, want: Want) -> None:
+        if self._is_open:
+            with self._waker.lock:
+                if self._released:
+                    return
+                try:
+                    want = drive(self._session.phase.want, self._session, self._sock, self._dispatch)
+                except BaseException:  # not the application's fault, which has called this
+                    log.exception("a connection failed, and is cut")
+                    self._session.lose()
+                    self._changes_deadline = True
+                if want is READ and self._watched == READABLE and not (self._told or self._changes_deadline):
+                    return
+                self._changes_deadline = False
+        self._waker.wake()
+
+    @property
+    def has_work_for_client_thread(self) -> bool:
+        return self._is_open or super().has_work_for_client_thread
+
+    def stop(self) -> None:
+        with self._waker.lock:
+            if not self._is_open or self._released:
+                return
+            self._session.stop()
+        self._waker.wake()
+
+    # For the client's thread
+
+    def _dispatch(self, exchange: ServerExchange) -> Want | None:
+        """For `drive`, with the lock: the application is told of what has come, and the session goes on."""
+        if not self._is_open:
+            return None
+        self._told = True
+        self._socket.noticed()
+        want = self._session.phase.want
+        return None if want is RUN else want
+
+    def _advance(self, ready: int, timed_out: bool) -> bool:
+        changed = super()._advance(ready, timed_out)
+        told, self._told = self._told, False
+        return changed or told
+
+    def _mask(self) -> int:
+        with self._waker.lock:
+            self._watched = super()._mask()
+            return self._watched

@@ -1,0 +1,334 @@
+"""Certificates and keys: loading, checking, choosing by the client's SNI, and renewing them while clients come.
+
+What a certificate says is read with the standard library alone, which decodes certificates only in a handshake. So each
+pair shakes hands with itself, in memory: that gives its names, and shows that the key fits, that the certificate is
+valid today, and that a server may use it. It takes 2 ms.
+
+Every handshake begins with one context, `_front`: that of the first pair, made before the server forks. OpenSSL keeps
+the keys of session tickets there, so a session can be resumed in every process. `_choose` (SNI, RFC 6066 section 3)
+replaces it for the rest of the handshake by the context of another pair; renewing means to make new contexts, which
+replace it, too. Connections keep what they began with.
+
+Where clients have certificates, renewing replaces the front, too: a session that is resumed is not verified again, so
+old tickets would outlive a new list of revoked certificates. Until all processes have renewed, and afterwards between
+processes, such clients make full handshakes.
+"""
+
+import logging
+import os
+import ssl
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic, time
+from typing import Any
+
+from septet.errors import UsageError
+
+log = logging.getLogger("septet")
+
+WATCH_S = 1.0
+"""How often the files are looked at, at most."""
+
+SETTLED_S = 1.0
+"""Files that changed less than so many seconds ago may still be changing: a certificate and its key are two files."""
+
+WARN_DAYS = 14
+"""A certificate that has so many days left should have been renewed: those of Let's Encrypt are, with 30 days left."""
+
+PROTOCOLS = ("http/1.1",)
+"""What is offered by ALPN (RFC 7301)."""
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_AUTHENTICATION = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
+_EXPIRED = 10
+_NOT_YET_VALID = 9
+"""Results of verification, X509_V_ERR_* of OpenSSL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Files of a certificate with its chain, and of its key, in PEM; `key` may be the same file."""
+
+    certificate: str
+    key: str
+    password: str | None = None
+    """File with the key's password, in its first line."""
+
+    @classmethod
+    def of(cls, certificates: Sequence[str], keys: Sequence[str], passwords: Sequence[str]) -> "tuple[Pair, ...]":
+        """Pairs in the order of the options. No keys: they are with the certificates. One password: it opens all."""
+        keys = keys or certificates
+        several: Sequence[str | None] = passwords or (None,)
+        if len(several) == 1:
+            several = [*several] * len(keys)
+        return tuple(map(cls, certificates, keys, several))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """What the options say. `settings.checks` has checked how they go together."""
+
+    pairs: tuple[Pair, ...]
+    client_ca: str | None = None
+    client_auth: str = "none"
+    crl: str | None = None
+    min_version: str = "1.2"
+    ciphers: str | None = None
+    watch: bool = False
+
+    def files(self) -> Iterator[str]:
+        for pair in self.pairs:
+            yield from filter(None, (pair.certificate, pair.key, pair.password))
+        yield from filter(None, (self.client_ca, self.crl))
+
+
+class TlsContext(ssl.SSLContext):
+    """The context of one pair."""
+
+    certificate: str
+    """The first certificate of the file, in PEM, as it is sent to clients."""
+
+
+class TlsObject(ssl.SSLObject):
+    """The server's side of a TLS connection."""
+
+    server_name: str | None = None
+    """The name that the client asked for."""
+
+
+class Certificates:
+    """The pairs of a server. Threads may use one together, and so may forked processes, each its copy."""
+
+    def __init__(self, options: TlsOptions) -> None:
+        """Raises UsageError, with a sentence that names the file."""
+        _silence_names()
+        self._options = options
+        self._renewing = Lock()
+        self._seen = self._stamps()
+        """The files when they were last loaded, or could not be."""
+        self._looked_at = monotonic()
+        self._names, self._default = _load(options)
+        self._front = self._as_front(self._default)
+
+    def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
+        """The server's side of a new connection."""
+        return self._front.wrap_bio(received, to_send, server_side=True)
+
+    def reload(self) -> bool:
+        """Load all files anew, for handshakes from now on. False: a file was bad, the log says which, and those that
+        are in use stay."""
+        try:
+            names, default = _load(self._options)
+            front = self._front if self._options.client_auth == "none" else self._as_front(default)
+        except UsageError as error:
+            log.error("the certificates were not renewed, and those before stay in use: %s", error)
+            return False
+        self._names, self._default, self._front = names, default, front
+        log.info("new certificates are in use: %s", ", ".join(pair.certificate for pair in self._options.pairs))
+        return True
+
+    def renew_if_changed(self) -> None:
+        """Reload if a file has changed, with `--tls-watch`. To be called when a client has come."""
+        if not self._options.watch or monotonic() - self._looked_at < WATCH_S:
+            return
+        if not self._renewing.acquire(blocking=False):
+            return
+        try:
+            self._looked_at = monotonic()
+            stamps = self._stamps()
+            if stamps != self._seen and not any(0 <= time() - changed < SETTLED_S for _, changed in stamps):
+                self._seen = stamps
+                self.reload()
+        finally:
+            self._renewing.release()
+
+    def _stamps(self) -> list[tuple[int, float]]:
+        """Inode, and time of the last change of content, name or rights, of each file; 0 if it is not there."""
+        stamps = []
+        for path in self._options.files() if self._options.watch else ():
+            found = (0, 0.0)
+            with suppress(OSError):
+                status = os.stat(path)
+                found = status.st_ino, status.st_ctime
+            stamps.append(found)
+        return stamps
+
+    def _as_front(self, context: TlsContext) -> TlsContext:
+        context.sslobject_class = TlsObject
+        context.sni_callback = self._choose
+        return context
+
+    def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+        """Called in each handshake, without a name if the client has sent none."""
+        connection.server_name = name
+        chosen = self._by_name(name) if name else self._default
+        if chosen is not context:
+            connection.context = chosen
+
+    def _by_name(self, name: str) -> TlsContext:
+        """A name of a certificate, or one with a wildcard for the first label (RFC 6125 section 6.4.3)."""
+        name = name.lower().rstrip(".")
+        names = self._names
+        return names.get(name) or names.get("*." + name.partition(".")[2]) or self._default
+
+
+_silenced = False
+
+
+def _silence_names() -> None:
+    """Python refuses a handshake with a name (SNI) that is not ASCII, and prints a traceback (sys.unraisablehook):
+    any client could fill the log. Such a one is not printed."""
+    global _silenced
+    if _silenced:
+        return
+    _silenced = True
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext]:
+    """The context for each name, and the default. Raises UsageError."""
+    names: dict[str, TlsContext] = {}
+    contexts = []
+    for pair in options.pairs:
+        context = _context(options, pair)
+        decoded = _decoded(context, pair)
+        _warn_of_end(pair, decoded)
+        for name in _names_of(decoded):
+            names.setdefault(name, context)
+        _configure(context, options)
+        contexts.append(context)
+    return names, contexts[0]
+
+
+def _context(options: TlsOptions, pair: Pair) -> TlsContext:
+    """A context that has only the pair. Raises UsageError."""
+    text = _read("--tls-certificate", pair.certificate)
+    key = _read("--tls-key", pair.key)
+    first = _first_certificate(text)
+    if first is None:
+        raise UsageError(f"--tls-certificate is {pair.certificate!r}, but must have a certificate in PEM")
+    if b"PRIVATE KEY-----" not in key:
+        alone = " (a key in another file is given by --tls-key)" if pair.key == pair.certificate else ""
+        raise UsageError(f"--tls-key is {pair.key!r}, but must have a private key in PEM{alone}")
+    password = None if pair.password is None else _read("--tls-key-password-file", pair.password).partition(b"\n")[0]
+    context = TlsContext(ssl.PROTOCOL_TLS_SERVER)
+    context.certificate = first
+    asked = []
+
+    def tell_password() -> bytes:  # without it OpenSSL would ask at the terminal
+        asked.append(True)
+        return password.rstrip(b"\r") if password else b""
+
+    try:
+        context.load_cert_chain(pair.certificate, pair.key, tell_password)
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(_why_not(pair, error, bool(asked))) from None
+    except OSError as error:  # replaced meanwhile
+        raise UsageError(f"--tls-certificate {pair.certificate!r} cannot be read: {error.strerror}") from None
+    return context
+
+
+def _why_not(pair: Pair, error: Exception, asked: bool) -> str:
+    reason = getattr(error, "reason", None) or str(error)
+    if asked:
+        if pair.password is None:
+            return f"--tls-key is {pair.key!r}, which is encrypted: --tls-key-password-file must give its password"
+        return f"--tls-key-password-file is {pair.password!r}, but must have the password of the key {pair.key!r}"
+    if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "NO_PRIVATE_KEY_ASSIGNED"):
+        return f"--tls-key is {pair.key!r}, but must be the key of the certificate {pair.certificate!r}"
+    words = str(reason).replace("_", " ").lower()
+    return f"--tls-certificate {pair.certificate!r} with --tls-key {pair.key!r} cannot be used: {words}"
+
+
+def _read(option: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UsageError(f"{option} is {path!r}, but must be a file that can be read: {error.strerror}") from None
+
+
+def _first_certificate(text: bytes) -> str | None:
+    begin, end = text.find(b"-----BEGIN CERTIFICATE-----"), text.find(b"-----END CERTIFICATE-----")
+    if not 0 <= begin < end:
+        return None
+    return text[begin : end + len(b"-----END CERTIFICATE-----")].decode("ascii", "replace") + "\n"
+
+
+def _decoded(context: TlsContext, pair: Pair) -> dict[str, Any]:
+    """The certificate, as `ssl.SSLSocket.getpeercert` decodes it. Raises UsageError if a client would refuse it."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it vouches for itself, and no other is looked at
+    sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        trusting.load_verify_locations(cadata=context.certificate)
+        client = trusting.wrap_bio(received, sent)
+        server = context.wrap_bio(sent, received, server_side=True)
+        for side in (client, server, client):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        return dict(client.getpeercert() or {})
+    except ssl.SSLCertVerificationError as error:
+        wrong = {_EXPIRED: "has expired", _NOT_YET_VALID: "is not valid yet"}.get(error.verify_code)
+        wrong = wrong or f"is refused by clients: {error.verify_message}"
+        raise UsageError(f"--tls-certificate is {pair.certificate!r}, which {wrong}") from None
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(f"--tls-certificate {pair.certificate!r} cannot be used: {error}") from None
+
+
+def _warn_of_end(pair: Pair, certificate: dict[str, Any]) -> None:
+    left_s = ssl.cert_time_to_seconds(certificate["notAfter"]) - time()
+    if left_s < WARN_DAYS * 86400:
+        end = certificate["notAfter"]
+        log.warning("the certificate %s expires in %d days, at %s", pair.certificate, left_s // 86400, end)
+
+
+def _names_of(certificate: dict[str, Any]) -> Iterator[str]:
+    """DNS names; the common name if there are none at all (RFC 2818 section 3.1)."""
+    names = [value.lower() for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    if not certificate.get("subjectAltName"):
+        parts = [part for several in certificate.get("subject", ()) for part in several]
+        names = [value.lower() for key, value in parts if key == "commonName"]
+    yield from names
+
+
+def _configure(context: TlsContext, options: TlsOptions) -> None:
+    """All but the pair. Raises UsageError."""
+    context.minimum_version = _VERSIONS[options.min_version]
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 1  # each costs 20 us of a handshake's 240, and a client is given another when it comes back
+    context.set_alpn_protocols(list(PROTOCOLS))
+    if options.ciphers:
+        try:
+            context.set_ciphers(options.ciphers)
+        except ssl.SSLError:
+            raise UsageError(
+                f"--tls-ciphers is {options.ciphers!r}, but must be a list of ciphers that OpenSSL knows, see "
+                "openssl-ciphers(1)"
+            ) from None
+    _load_verifying(context, "--tls-client-ca", options.client_ca, "certificates")
+    _load_verifying(context, "--tls-crl", options.crl, "lists of revoked certificates (CRL)")
+    if options.crl:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    context.verify_mode = _AUTHENTICATION[options.client_auth]
+
+
+def _load_verifying(context: TlsContext, option: str, path: str | None, what: str) -> None:
+    if path is None:
+        return
+    _read(option, path)
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, OSError):
+        raise UsageError(f"{option} is {path!r}, but must have {what} in PEM") from None

@@ -1,0 +1,161 @@
+"""What a TLS connection has to send: the inner protocol's output and files in records, beside what TLS itself says.
+
+A base class of `session.tls.Tls`, which creates the attributes. Its essay says how bytes are counted.
+"""
+
+import ssl
+from typing import Any
+
+from septet.exchange import FileRegion, Want
+from septet.protocol import CLOSE, READ, WRITE, Phase
+from septet.session._around import Around
+from septet.session.phases import OVER
+
+PIECE_BYTES = 8192
+"""Bytes that a MemoryBIO is given at a time. It keeps a third more than that for the rest of the connection."""
+
+SEND_BYTES = 65536
+"""Bytes of plaintext for one send(2)."""
+
+HANDSHAKE = Phase("handshake", READ, lambda timeouts: timeouts.handshake, idle=True)
+"""The client has to send its part of the handshake; the deadline runs from the beginning of the connection."""
+REPLY = Phase("handshake reply", WRITE, lambda timeouts: timeouts.handshake)
+"""Our part of the handshake waits for the client."""
+CLOSING = Phase("closing", WRITE, lambda timeouts: timeouts.linger)
+"""close_notify or an alert waits for the client."""
+
+
+class TlsOutput(Around):
+    """The record that waits for the client, and which bytes of the inner protocol it holds."""
+
+    __slots__ = (
+        "_notified",
+        "_of_file",
+        "_outgoing",
+        "_own",
+        "_plain_bytes",
+        "_record",
+        "_record_bytes",
+        "_reported",
+        "_tls",
+    )
+
+    _tls: ssl.SSLObject | None
+    _outgoing: Any
+    _own: Phase | None
+    _record: bytes | memoryview
+    _record_bytes: int
+    _plain_bytes: int
+    _reported: int
+    _of_file: bool
+    _notified: bool
+
+    @property
+    def phase(self) -> Phase:
+        raise NotImplementedError
+
+    def lose(self) -> Want:
+        raise NotImplementedError
+
+    def _fail(self, error: ssl.SSLError) -> Want:
+        raise NotImplementedError
+
+    def _end(self, phase: Phase) -> Want:
+        raise NotImplementedError
+
+    @property
+    def output(self) -> bytes | memoryview:
+        if not self._record:
+            if self._own is None:
+                self._fill_record()
+            elif self._outgoing is not None:
+                self._record = self._outgoing.read()
+        return self._record
+
+    @property
+    def file(self) -> FileRegion | None:
+        return None if self._of_file else self._inner.file
+
+    def _fill_record(self) -> None:
+        inner, outgoing = self._inner, self._outgoing
+        plain = inner.output
+        if self._tls is None:
+            self._record = plain
+            self._set_plain(len(plain))
+        elif plain:
+            self._encrypt(plain)
+        else:
+            if inner.phase.want is CLOSE and not inner.lost and not self._notified:
+                self._notify()
+            self._record = outgoing.read()
+
+    def _encrypt(self, plain: bytes | memoryview) -> None:
+        """Put the beginning of `plain` into the record, behind what TLS has to say itself."""
+        tls, outgoing = self._tls, self._outgoing
+        assert tls is not None, "there is a handshake before any output"
+        try:
+            if len(plain) <= PIECE_BYTES:
+                tls.write(plain)
+                if self._inner.ends:
+                    self._notify()  # close_notify goes out with the end of the answer
+                self._record = outgoing.read()
+                self._set_plain(len(plain))
+                return
+            view = memoryview(plain)[:SEND_BYTES]
+            records = []
+            for begin in range(0, len(view), PIECE_BYTES):
+                tls.write(view[begin : begin + PIECE_BYTES])
+                records.append(outgoing.read())
+            self._record = b"".join(records)
+            self._set_plain(len(view))
+        except ssl.SSLError as error:  # the client has sent an alert
+            self._fail(error)
+
+    def _set_plain(self, count: int) -> None:
+        self._record_bytes = len(self._record)
+        self._plain_bytes = count
+        self._reported = 0
+
+    def _notify(self) -> None:
+        """Have OpenSSL say close_notify."""
+        self._notified = True
+        assert self._tls is not None, "there is a handshake before"
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:  # the client's has not come, which is not waited for
+            pass
+
+    def wrote(self, count: int) -> Want:
+        if self._inner.lost and self._own is None:  # an exchange has cut the connection
+            return self.lose()
+        if count < len(self._record):
+            self._record = memoryview(self._record)[count:]
+            return self._wrote_some() if self._plain_bytes else self.phase.want
+        self._record = b""
+        if self._plain_bytes:
+            left = self._plain_bytes - self._reported
+            self._plain_bytes = self._reported = 0
+            self._of_file = False
+            want = self._inner.wrote(left)
+            if self._notified:
+                return self._end(OVER) if want is CLOSE else self.lose()
+            return self.phase.want if want is CLOSE or want is READ else want
+        if self._own is REPLY:
+            self._own = HANDSHAKE
+        elif self._notified or self._own is CLOSING:
+            self._end(OVER)
+        return self.phase.want
+
+    def _wrote_some(self) -> Want:
+        """Some of the record has gone."""
+        gone = self._record_bytes - len(self._record)
+        progress = self._plain_bytes * gone // self._record_bytes - self._reported
+        if progress:
+            self._reported += progress
+            self._inner.wrote(progress)
+        return self.phase.want
+
+    def read_file(self, data: bytes) -> Want:
+        self._encrypt(data)
+        self._of_file = bool(self._plain_bytes)
+        return self.phase.want

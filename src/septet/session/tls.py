@@ -1,0 +1,329 @@
+"""TLS (RFC 8446, RFC 5246) around another protocol: one client, without a socket or a clock.
+
+`Tls` is a `ServerProtocol` whose bytes are those of another one, encrypted. OpenSSL reads and writes memory
+(`ssl.MemoryBIO`), so this one file serves the blocking models, the loops, and io_uring's completions:
+
+    carrier --- receive(ciphertext) ---> Tls --- receive(plaintext) ---> inner protocol ---> exchange
+    carrier <--- output: ciphertext ---- Tls <--- output, file: plaintext --- inner protocol
+
+The exchange that an application answers is the inner protocol's own, and knows nothing of TLS. So what it wants
+(WRITE) reaches the carrier without passing through here, and `output` encrypts when the carrier asks for it. At the end
+it is the carrier that asks once more (`models._drive`): the inner protocol wants CLOSE, and this one has close_notify
+to send first.
+
+The life of a connection, by what `phase` says:
+
+    handshake ──> (the inner protocol's phases) ──> closing ──> over
+        │  ↑                                           ↑
+        ↓  │                                           │
+    reply ─┘      a failure: an alert is sent ─────────┘ ──> linger ──> over
+
+Why not EITHER throughout? TLS must read while it writes only for renegotiation, which TLS 1.3 has not and
+`net.certificates` turns off. So WRITE stays WRITE, and a client that sends without reading fills no memory, as without
+TLS. EITHER is what the inner protocol wants (a WebSocket), and what this one wants when it has something of its own to
+send while the inner one reads: session tickets, or the answer to a KeyUpdate. Tickets wait for the first answer if that
+comes at once, and go out with it in one send(2).
+
+How the bytes of the inner output are counted: a slow client takes a record in pieces, and the inner protocol's deadline
+depends on progress. So part of a record counts as the same part of its plaintext, and the last byte only when all of
+the record has gone.
+
+Truncation: the end of the TCP stream without close_notify may be an attacker's doing (RFC 8446 section 6.1). It counts
+as a client that is lost, never as the end of what it sends. Ours is sent whenever the connection ends in order, and is
+left out when an answer is cut, so that the client sees that, too. The client's answer to it is not waited for, which
+RFC 9112 section 9.8 allows; where the inner protocol lingers, all that comes is discarded, and that among it.
+
+Memory: OpenSSL's state is made when the first bytes of a client come, and freed at the end; OpenSSL gives back its
+record buffers while a connection is idle (SSL_MODE_RELEASE_BUFFERS, which Python sets). A MemoryBIO keeps the memory of
+the most that it ever held, so both are fed in pieces.
+"""
+
+import ssl
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from septet.exchange import ProtocolError, Want
+from septet.protocol import CLOSE, EITHER, READ, WRITE, Phase
+from septet.proxies.proxy_protocol import decode
+from septet.rules import STOPPING_S, Rules
+from septet.session._around import Inner
+from septet.session._tls_info import info_of
+from septet.session._tls_output import CLOSING, HANDSHAKE, PIECE_BYTES, REPLY, TlsOutput
+from septet.session.phases import LINGER, LINGER_BYTES, OVER, PROXY_HEADER
+
+Wrap = Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
+"""Makes the server's side of a TLS connection, over what is received and what is to be sent."""
+
+RECORD_BYTES = 16384
+"""Bytes of plaintext in a record at most (RFC 8446 section 5.1)."""
+
+OWN_BYTES = 16384
+"""Bytes of TLS's own that may wait for the client. Each KeyUpdate (RFC 8446 section 4.6.3) asks for one in return, and
+a client could send them without reading."""
+
+_PLAIN_HTTP = ProtocolError(400, "this port speaks TLS, and the request came without: use https:// in place of http://")
+
+
+class Tls(TlsOutput):
+    """One client that speaks TLS. Implements `protocol.ServerProtocol`.
+
+    `inner` has the same rules, and must be in its first phase.
+    """
+
+    __slots__ = (
+        "_discarded",
+        "_incoming",
+        "_input_ended",
+        "_lingers",
+        "_preface",
+        "_rules",
+        "_since",
+        "_wrap",
+    )
+
+    reads_files = True  # sendfile(2) would send the plaintext
+
+    def __init__(self, inner: Inner, wrap: Wrap, rules: Rules) -> None:
+        self._inner = inner
+        self._wrap = wrap
+        self._rules = rules
+        self._tls: ssl.SSLObject | None = None
+        """None before the first bytes, and once the inner protocol's bytes pass unchanged: after close_notify, or in
+        the answer to a client that does not speak TLS."""
+        self._incoming: Any = None
+        self._outgoing: Any = None
+        self._own: Phase | None = HANDSHAKE
+        """None: the phase is the inner protocol's."""
+        self._since: float | None = None
+        """When the handshake or the end began."""
+        self._preface = b""
+        """What came before it was clear whether this is TLS."""
+        self._record: bytes | memoryview = b""
+        """Ciphertext that waits for the client."""
+        self._record_bytes = 0
+        """Bytes of the record when it was whole."""
+        self._plain_bytes = self._reported = 0
+        """Bytes of the inner protocol's output or file in the record, and how many of them it knows to have gone."""
+        self._of_file = False
+        """The record has bytes of the inner protocol's file."""
+        self._input_ended = False
+        """The client has sent close_notify, or has ended without."""
+        self._notified = False
+        """close_notify is in the record, or has gone."""
+        self._lingers = False
+        """An alert was sent: close only when the client has had time to read it."""
+        self._discarded = 0
+
+    # What the carrier reads
+
+    @property
+    def phase(self) -> Phase:
+        if self._own is not None:
+            return self._own
+        phase = self._inner.phase
+        if self._tls is None:
+            return phase
+        want = phase.want
+        if want is READ:
+            return _writing_too(phase) if self._record or self._outgoing.pending else phase
+        if want is CLOSE and not self._inner.lost:
+            return CLOSING
+        return phase
+
+    @property
+    def since(self) -> float | None:
+        return self._since if self._own is not None else self._inner.since
+
+    @property
+    def ended(self) -> bool:
+        return self._input_ended or self._inner.ended
+
+    # What comes in
+
+    def receive(self, data: bytes) -> Want:
+        own = self._own
+        if own is None and self._tls is not None:
+            return self._decrypt(data)
+        if own is None or own is OVER:
+            self._inner.receive(data)  # is only counted, and discarded
+            return self.phase.want
+        if own is LINGER:
+            self._discarded += len(data)
+            return self._end(OVER) if not data or self._discarded > LINGER_BYTES else READ
+        if own is CLOSING:
+            return WRITE
+        return self._shake_hands(data)
+
+    def _decrypt(self, data: bytes) -> Want:
+        if not data:
+            return self._end_of_stream()
+        if self._input_ended:
+            return self.phase.want
+        incoming = self._incoming
+        assert self._tls is not None, "the caller has looked"
+        read, receive = self._tls.read, self._inner.receive
+        want = READ
+        try:
+            for begin in range(0, len(data), PIECE_BYTES):
+                incoming.write(data[begin : begin + PIECE_BYTES] if len(data) > PIECE_BYTES else data)
+                try:
+                    while not self._input_ended:
+                        plain = read(RECORD_BYTES)
+                        self._input_ended = not plain  # close_notify
+                        want = receive(plain)
+                        if not incoming.pending:
+                            break
+                except ssl.SSLWantReadError:
+                    pass
+        except ssl.SSLError as error:
+            return self._fail(error)
+        pending = self._outgoing.pending
+        if pending > OWN_BYTES:
+            return self.lose()
+        return self.phase.want if want is READ or want is CLOSE else want
+
+    def _end_of_stream(self) -> Want:
+        if self._input_ended:
+            return self.phase.want
+        self._input_ended = True
+        self._rules.refused(f"the TLS connection of {self._inner.peer} ended without close_notify: it may be cut short")
+        return self._inner.lose()
+
+    # The handshake
+
+    def _shake_hands(self, data: bytes) -> Want:
+        if not data:
+            return self.lose()
+        if self._tls is None:
+            data = self._preface + data
+            if not self._begin(data):
+                return self.phase.want
+            data, self._preface = self._preface, b""
+        assert self._tls is not None, "made by _begin"
+        self._incoming.write(data)
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._own = REPLY if self._outgoing.pending else HANDSHAKE
+            return self._own.want
+        except ssl.SSLError as error:
+            return self._fail(error)
+        self._own = self._since = None
+        self._inner.tls = info_of(self._tls)
+        if self._incoming.pending:
+            return self._decrypt_rest()
+        return self.phase.want
+
+    def _begin(self, data: bytes) -> bool:
+        """The first bytes of a connection. True if they are TLS, which are in the preface then."""
+        inner = self._inner
+        self._preface = b""
+        if inner.phase is PROXY_HEADER:
+            try:
+                header = decode(data)
+            except ProtocolError as fault:
+                return self._answer_in_plain(fault)
+            if header is not None:
+                inner.introduce(header)
+                data = data[header.length :]
+        self._preface = data
+        if inner.phase is PROXY_HEADER or not data:
+            return False
+        if data[0] in b"\r\n" or data[:1].isalpha():  # a record begins with 22 (RFC 8446 section 5.1)
+            return self._answer_in_plain(_PLAIN_HTTP)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = self._wrap(self._incoming, self._outgoing)
+        return True
+
+    def _answer_in_plain(self, fault: ProtocolError) -> bool:
+        """From now on the inner protocol's bytes pass unchanged. Gives False: this is no TLS."""
+        self._preface = b""
+        self._own = None
+        self._inner.refuse(fault)
+        return False
+
+    def _decrypt_rest(self) -> Want:
+        """What came with the end of the handshake is in the MemoryBIO already: usually the first request."""
+        rest = self._incoming.read()
+        return self._decrypt(rest)
+
+    def _fail(self, error: ssl.SSLError) -> Want:
+        """The client breaks the protocol, or its certificate is refused: send OpenSSL's alert, if there is one."""
+        peer = self._inner.peer or "an unknown client"
+        self._rules.refused(f"the TLS connection of {peer} failed: {error.reason or error}")
+        self._inner.lose()
+        self._record = bytes(self._record) + self._outgoing.read()
+        self._plain_bytes = self._reported = 0
+        self._of_file = False
+        if not self._record:
+            return self._end(OVER)
+        self._lingers = True
+        return self._end(CLOSING)
+
+    # Deadlines and the end
+
+    def deadline(self, now: float) -> float | None:
+        phase = self.phase
+        if self._own is None and phase is not CLOSING:
+            return self._inner.deadline(now)
+        if phase.timeout is None:
+            return None
+        timeout = phase.timeout(self._rules.timeouts)
+        if self._inner.stopping:
+            timeout = min(timeout, STOPPING_S)
+        if self._since is None:
+            self._since = now
+        return self._since + timeout
+
+    def expire(self) -> Want:
+        phase = self.phase
+        if phase is LINGER and self._own is not None:
+            return self._end(OVER)
+        if self._own is not None or phase is CLOSING:
+            return self.lose()
+        self._inner.expire()
+        return self.phase.want
+
+    def stop(self) -> Want:
+        self._inner.stop()
+        own = self._own
+        if own is HANDSHAKE or own is REPLY:
+            return self.lose()
+        if own is not None:
+            self._since = None
+        return self.phase.want
+
+    def lose(self) -> Want:
+        self._tls = self._incoming = self._outgoing = None
+        self._record = b""
+        self._plain_bytes = self._reported = 0
+        self._of_file = self._lingers = False
+        self._inner.lose()
+        return self._end(OVER)
+
+    def half_close(self) -> bool:
+        if self._lingers:
+            self._lingers = False
+            self._end(LINGER)
+            return True
+        if not self._inner.half_close():
+            return False
+        self._own = self._tls = None
+        return True
+
+    def _end(self, phase: Phase) -> Want:
+        self._own = phase
+        self._since = None
+        return phase.want
+
+    def close(self) -> None:
+        self._tls = self._incoming = self._outgoing = None
+        self._record = b""
+        self._inner.close()
+
+
+@cache
+def _writing_too(phase: Phase) -> Phase:
+    """The phase of an inner protocol that reads, while TLS has something of its own to send."""
+    return phase._replace(want=EITHER, idle=False, interruptible=False)

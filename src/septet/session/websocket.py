@@ -1,0 +1,340 @@
+"""One client that speaks WebSocket (RFC 6455): what becomes of a session when its exchange is upgraded.
+
+A connection begins as HTTP/1.1. When the application accepts a WebSocket, the answer 101 goes out and the connection is
+a tunnel for messages, to its end. Carriers, and protocols around this one such as TLS, hold a reference to the session
+meanwhile, and none of them should have to look whether it is still the same. So the session stays the same object and
+changes its class: `WebSockets.open` makes a `Session` a `WebSocketSession`, which has the same attributes and other
+verbs. HTTP/1.1 pays nothing for it.
+
+What the carrier has to do follows from what waits, and from nothing else:
+
+    news for the application    RUN      it is told, and `noticed` takes the news away
+    output                      EITHER   WRITE, if so many messages, or so much output, wait that nothing is read
+    nothing                     READ     RUN, if so many messages wait that nothing is read
+
+Back-pressure needs no more: `unread` tells carriers when they read too far ahead of the application, as with a
+request's body, and an application that sends waits until its output is gone.
+
+Dead peers are found by silence. When nothing has come for the time of `Timeouts.ping`, a ping is sent, and if nothing
+comes in answer, the connection is closed. Anything that comes is a sign of life. While output waits, the client has to
+take it at the least rate that holds for every answer; no other deadline applies to an open WebSocket.
+"""
+
+from septet.exchange import ClientGone, Fields, Want
+from septet.http.head import upgrade_head
+from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase
+from septet.session.http1 import Session
+from septet.session.phases import LINGER, OVER, Pace
+from septet.websocket.handshake import opening
+from septet.websocket.tunnel import INTERNAL_ERROR, QUEUE_BYTES, SERVICE_RESTART, Message, Tunnel, TunnelOptions
+
+CLOSE_S = 5.0
+"""Seconds for a client to answer our close frame."""
+
+QUIET = Phase("websocket", READ, lambda timeouts: timeouts.ping)
+"""Open, and nothing waits."""
+NEWS = Phase("websocket-news", RUN, lambda timeouts: timeouts.ping)
+"""The application has to be told of messages, or of the end; or so many messages wait for it that nothing is read."""
+OUTPUT = Phase("websocket-output", EITHER, lambda timeouts: timeouts.write, paced=True)
+"""Output waits for the client."""
+HELD = Phase("websocket-held", WRITE, lambda timeouts: timeouts.write, paced=True)
+"""Output waits for the client, and nothing is read: too many messages wait for the application, or too much output for
+a client that sends pings and does not read."""
+
+
+class WebSockets:
+    """Opens WebSockets. Implements `rules.Upgrade`."""
+
+    def __init__(self, options: TunnelOptions) -> None:
+        self._options = options
+
+    def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
+        handshake = opening(session.request)
+        tunnel = State(self._options, handshake.extensions)
+        head = upgrade_head(handshake.accepted(subprotocol, tunnel.accepted_extensions), fields)
+        session.tunnel = tunnel
+        session.__class__ = WebSocketSession
+        assert isinstance(session, WebSocketSession)
+        want = session.begin(session.http.switch(head))
+        return session.stop() if session.stopping else want
+
+
+class State(Tunnel):
+    """The tunnel of a session, and what the session has to remember of it."""
+
+    __slots__ = ("closed_told", "heard_at", "listening", "news", "pinged", "room_awaited", "told")
+
+    def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
+        super().__init__(options, offered_extensions)
+        self.heard_at: float | None = None
+        """When something came last, on the clock of `deadline`; None until `deadline` is called after that."""
+        self.pinged = False
+        """A ping was sent since then."""
+        self.news = False
+        """The application is to be told of something."""
+        self.listening = True
+        """There is an application that takes messages."""
+        self.told = 0
+        """Messages of which the application was told and that it has not taken."""
+        self.room_awaited = False
+        """The application is to be told when all output is gone."""
+        self.closed_told = False
+        """The application was told of the end."""
+
+
+class WebSocketSession(Session):
+    """One open WebSocket. Implements `protocol.ServerProtocol` and `exchange.WebSocketExchange`."""
+
+    __slots__ = ()
+
+    tunnel: State
+
+    def begin(self, answer: bytes) -> Want:
+        """Send the answer 101, and take what has come after the request."""
+        self._pace = None
+        early = self.http.take_inbox()
+        self._send(answer)
+        if early:
+            self._take(early)
+        return self._next()
+
+    def _next(self) -> Want:
+        """The phase that follows from what waits."""
+        tunnel = self.tunnel
+        if self.lost:
+            return CLOSE
+        if tunnel.news:
+            phase = NEWS
+        elif self.output:
+            read = self.later is None and tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES
+            phase = OUTPUT if read else HELD
+        elif (tunnel.closed is not None and tunnel.over) or self.ended:
+            phase = OVER
+        else:
+            phase = QUIET if tunnel.queued + len(tunnel.unparsed) <= QUEUE_BYTES else NEWS
+        self.phase = phase
+        return phase.want
+
+    def _send(self, data: bytes) -> None:
+        """Queue output, and count it."""
+        self.http.sent += len(data)
+        if not self.output:
+            self.output = data
+            self.since = None
+        else:
+            self._queue(data, b"")
+
+    # What the carrier reads and calls
+
+    @property
+    def unread(self) -> int:
+        return self.tunnel.unread
+
+    @property
+    def closes(self) -> bool:
+        return self.tunnel.over
+
+    @property
+    def gone(self) -> bool:
+        return self.lost or self.ended
+
+    @property
+    def may_have_unread_input(self) -> bool:
+        return False
+
+    def receive(self, data: bytes) -> Want:
+        if self.phase is LINGER:
+            return self._discard(data)
+        if data:
+            self._take(data)
+        else:
+            self.ended = self.http.ended = True
+            self.tunnel.end()
+            self._tell()
+            self.output = b""
+            self.later = None
+            self._pace = None
+        return self._next()
+
+    def _take(self, data: bytes) -> None:
+        tunnel = self.tunnel
+        tunnel.heard_at = None
+        tunnel.pinged = False
+        if self.later is None:
+            tunnel.receive(data)
+            self._after_input()
+        else:  # so much output waits that each ping must not be answered by more
+            tunnel.unparsed += data
+
+    def _after_input(self) -> None:
+        """Send what the library answers, and have the application told of what has come."""
+        tunnel = self.tunnel
+        output = tunnel.output()
+        if output:
+            self._send(output)
+        if not tunnel.listening:
+            tunnel.drop()
+        elif len(tunnel.messages) > tunnel.told or (tunnel.closed is not None and not tunnel.closed_told):
+            self._tell()
+
+    def _tell(self) -> None:
+        tunnel = self.tunnel
+        tunnel.told = len(tunnel.messages)
+        tunnel.closed_told = tunnel.closed is not None
+        tunnel.news = tunnel.listening
+
+    def wrote(self, count: int) -> Want:
+        output = self.output
+        if count < len(output):
+            self.output = memoryview(output)[count:]
+            return self.phase.want
+        self.output = b""
+        if self.later is not None:
+            self._next_queued(self.later)
+        else:
+            self._pace = None
+            self.since = None
+            if self.tunnel.unparsed:
+                self.tunnel.parse()
+                self._after_input()
+            if self.tunnel.room_awaited:
+                self.tunnel.room_awaited = False
+                self._tell()
+        return self._next()
+
+    def deadline(self, now: float) -> float | None:
+        phase, timeouts, tunnel = self.phase, self._rules.timeouts, self.tunnel
+        if phase is LINGER or phase is OVER:
+            return super().deadline(now)
+        if self.output:
+            pace = self._pace
+            if pace is None:
+                pace = self._pace = Pace(timeouts.write, timeouts.rate)
+            return pace.deadline(now, self._moved)
+        if tunnel.closing:
+            if self.since is None:
+                self.since = now
+            return self.since + (timeouts.linger if self.http.stopping else CLOSE_S)
+        if not timeouts.ping:
+            return None
+        if tunnel.queued + len(tunnel.unparsed) > QUEUE_BYTES:  # nothing is heard, because nothing is read
+            tunnel.heard_at = None
+            return None
+        if tunnel.heard_at is None:
+            tunnel.heard_at = now
+        return tunnel.heard_at + (timeouts.pong if tunnel.pinged else timeouts.ping)
+
+    def expire(self) -> Want:
+        """Send a ping, or close a connection whose client has not answered it, does not read, or does not close."""
+        tunnel = self.tunnel
+        if self.phase is LINGER or self.output or tunnel.closing:
+            return self.lose()
+        tunnel.heard_at = None
+        if tunnel.pinged:
+            tunnel.fail(INTERNAL_ERROR, "no answer to a ping")
+            self._after_input()
+        else:
+            tunnel.pinged = True
+            self._send(tunnel.ping())
+        return self._next()
+
+    def stop(self) -> Want:
+        """Say 1012 to the client and to the application."""
+        self.http.stopping = True
+        if self.phase is LINGER or self.lost:
+            return self.phase.want
+        tunnel = self.tunnel
+        if not tunnel.closing:
+            tunnel.close(SERVICE_RESTART, STOPPING)
+        if tunnel.closed is None:
+            tunnel.closed = SERVICE_RESTART, STOPPING
+        self._after_input()
+        return self._next()
+
+    def lose(self) -> Want:
+        self.tunnel.end()
+        self.tunnel.news = False
+        return super().lose()
+
+    def half_close(self) -> bool:
+        """After a close frame the client sends nothing more, so that closing cannot destroy what we sent last."""
+        if self.lost or self.ended or self.tunnel.client_closed:
+            return False
+        self.ended = self.http.ended = True
+        self._enter(LINGER)
+        return True
+
+    def close(self) -> None:
+        self.tunnel.end()
+        self.tunnel.dispose()
+        if self._rules.observer and self.exchange is not None:
+            self._rules.observer.ended(self)
+        super().close()
+
+    # What the application calls
+
+    @property
+    def blocked(self) -> bool:
+        return bool(self.output)
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        return self.tunnel.closed
+
+    def noticed(self) -> None:
+        self.tunnel.news = False
+        self._next()
+
+    def next_message(self) -> Message | None:
+        tunnel = self.tunnel
+        message = tunnel.take()
+        if message is not None:
+            tunnel.told -= 1
+        return message
+
+    @property
+    def held(self) -> bool:
+        phase = self.phase
+        return phase is NEWS or phase is HELD
+
+    def resume(self) -> Want:
+        self._after_input()
+        self.tunnel.news = False  # the application is here
+        return self._next()
+
+    def send_message(self, message: Message) -> Want:
+        tunnel = self.tunnel
+        if self.lost or tunnel.closed is not None or tunnel.close_begun:
+            raise ClientGone("the WebSocket has ended")
+        data = tunnel.message(message)
+        self.http.sent += len(data)
+        if self.output:
+            self._queue(data, b"")
+        else:
+            self.output = data
+        return self._next()
+
+    def awaits_room(self) -> bool:
+        self.tunnel.room_awaited = waits = bool(self.output)
+        return waits
+
+    def close_websocket(self, code: int, reason: str) -> Want:
+        tunnel = self.tunnel
+        if not (self.lost or self.ended or tunnel.closing):
+            tunnel.close(code, reason)
+            self._after_input()
+        return self._next()
+
+    def detach(self) -> Want:
+        tunnel = self.tunnel
+        tunnel.listening = tunnel.news = False
+        tunnel.drop()
+        self._after_input()
+        return self._next()
+
+    def fail(self) -> Want:
+        """The application has raised."""
+        return self.close_websocket(INTERNAL_ERROR, "")
+
+
+STOPPING = "the server stops"

@@ -1,0 +1,99 @@
+"""The opening handshake (RFC 6455 section 4.2): what a client asks for, and what it is answered."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from hashlib import sha1
+
+from septet.exchange import Fields, ProtocolError, Request
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""RFC 6455 section 1.3."""
+
+VERSION = b"13"
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_EXTENSION = rb"%b(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|\"%b\"))?)*" % (_TOKEN, _TOKEN, _TOKEN, _TOKEN)
+_extension_list = re.compile(rb"[ \t,]*%b(?:[ \t]*,[ \t,]*%b)*[ \t,]*" % (_EXTENSION, _EXTENSION)).fullmatch
+"""RFC 6455 section 9.1. Empty elements of a list are allowed (RFC 9110 section 5.6.1)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Opening:
+    """A valid opening handshake."""
+
+    key: bytes
+    """The value of Sec-WebSocket-Key."""
+    subprotocols: tuple[str, ...]
+    """Those that the client offers, in its order."""
+    extensions: tuple[str, ...]
+    """The values of Sec-WebSocket-Extensions."""
+
+    def accepted(self, subprotocol: str | None, extensions: str | None) -> Fields:
+        """The fields of the answer 101 (RFC 6455 section 4.2.2)."""
+        fields = [
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Accept", base64.b64encode(sha1(self.key + _GUID, usedforsecurity=False).digest())),
+        ]
+        if subprotocol is not None:
+            fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+        if extensions is not None:
+            fields.append((b"Sec-WebSocket-Extensions", extensions.encode("latin-1")))
+        return tuple(fields)
+
+
+def asks_for_websocket(request: Request) -> bool:
+    """Whether the request is an opening handshake, which may be malformed all the same."""
+    return request.upgrade is not None and request.upgrade.lower() == b"websocket" and request.method == "GET"
+
+
+def opening(request: Request) -> Opening:
+    """The handshake of a request for which `asks_for_websocket`. Raises ProtocolError: 400, or 426 for another version
+    of the protocol."""
+    if request.version != "1.1":
+        raise ProtocolError(400, "a WebSocket is opened with HTTP/1.1")
+    if request.has_body:
+        raise ProtocolError(400, "the request for a WebSocket has a body")
+    if b"upgrade" not in _tokens(request, b"connection"):
+        raise ProtocolError(400, "the request for a WebSocket lacks Connection: Upgrade")
+    version = _only(request, b"sec-websocket-version")
+    if version != VERSION:
+        raise ProtocolError(426, f"the version of WebSocket is {VERSION.decode()}")
+    key = _only(request, b"sec-websocket-key")
+    if not _is_key(key):
+        raise ProtocolError(400, "Sec-WebSocket-Key is not 16 bytes in base64")
+    extensions = _values(request, b"sec-websocket-extensions")
+    if not all(map(_extension_list, extensions)):
+        raise ProtocolError(400, "Sec-WebSocket-Extensions is malformed")
+    subprotocols = [word.decode("latin-1") for word in _words(request, b"sec-websocket-protocol")]
+    return Opening(key, tuple(subprotocols), tuple(value.decode("latin-1") for value in extensions))
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _values(request: Request, wanted: bytes) -> list[bytes]:
+    return [value for name, value in request.fields if name == wanted]
+
+
+def _words(request: Request, name: bytes) -> list[bytes]:
+    words = [word.strip(b" \t") for value in _values(request, name) for word in value.split(b",")]
+    return [word for word in words if word]
+
+
+def _tokens(request: Request, name: bytes) -> list[bytes]:
+    return [word.lower() for word in _words(request, name)]
+
+
+def _only(request: Request, name: bytes) -> bytes:
+    """The value of a field that must stand once. Raises ProtocolError."""
+    values = _values(request, name)
+    if len(values) != 1:
+        raise ProtocolError(400, f"the request for a WebSocket must have {name.decode()} once")
+    return values[0]

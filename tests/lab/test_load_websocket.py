@@ -1,0 +1,114 @@
+"""The generator over WebSocket: messages of all sizes, open and closed loop, pings, refusals."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from websockets.sync.server import Server as WebSocketServer
+from websockets.sync.server import ServerConnection
+from websockets.sync.server import serve as serve_websocket
+
+from septet.lab.load import LoadError, Plan, run
+from septet.lab.load.websocket import MessageAnswer, frame, read_header
+from support.server import Server, serve
+from support.tls import Authority, TlsServer
+
+APP = "support.app_websocket:app"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serve("epoll", "asgi", app=APP) as server:
+        yield server
+
+
+def load(server: Server, target: str = "/echo", scheme: str = "ws", **changes: Any) -> Any:
+    assert isinstance(server.address, tuple)
+    plan = {"users": 3, "duration_s": 0.3, "warmup_s": 0.0}
+    return run(Plan(url=f"{scheme}://localhost:{server.address[1]}{target}", **{**plan, **changes}))
+
+
+@pytest.mark.parametrize("size", [1, 125, 126, 65_535, 65_536, 300_000])
+@pytest.mark.parametrize("binary", [False, True])
+def test_messages_of_all_sizes(server: Server, size: int, binary: bool) -> None:
+    figures = load(server, message_size=size, binary=binary)
+    assert figures["errors"] == {}
+    assert figures["statuses"].keys() == {"101"}
+    assert figures["answers"] > 3
+    assert figures["body_bytes"] == figures["answers"] * size
+    assert figures["reconnects"] == 0
+
+
+def test_open_loop(server: Server) -> None:
+    figures = load(server, rate=100.0, duration_s=0.5, body="user {user}")
+    assert figures["errors"] == {}
+    assert figures["answers"] >= 45
+
+
+def test_over_tls(tmp_path: Any) -> None:
+    authority = Authority(tmp_path / "authority")
+    with TlsServer(authority, APP, "--model", "epoll") as server:
+        figures = load(server, scheme="wss", ca=authority.pem.read_text(), message_size=50_000)
+    assert figures["errors"] == {}
+    assert figures["answers"] > 3
+
+
+def test_refusal(server: Server) -> None:
+    with pytest.raises(LoadError, match=r"ws://localhost:\d+/deny answers 403 to a request for a WebSocket"):
+        load(server, "/deny")
+
+
+@contextmanager
+def serving(handler: Any) -> Iterator[WebSocketServer]:
+    with serve_websocket(handler, "localhost", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_pings_and_messages_that_answer_nothing() -> None:
+    """By another server: what is sent, it understands, and its pings are answered."""
+    answered = []
+
+    def handler(connection: ServerConnection) -> None:
+        for message in connection:
+            answered.append(connection.ping(b"still there?"))
+            connection.send(message)
+            connection.send("and another")
+
+    with serving(handler) as server:
+        port = server.socket.getsockname()[1]
+        figures = run(Plan(url=f"ws://localhost:{port}/", users=2, duration_s=0.3, warmup_s=0.0, expect_length=-1))
+    assert figures["errors"] == {}
+    assert figures["answers"] > 3
+    assert any(event.is_set() for event in answered)
+
+
+def test_only_what_a_websocket_can_do() -> None:
+    with pytest.raises(LoadError, match="users of WebSockets keep their connections"):
+        Plan(url="ws://localhost/", mode="close")
+
+
+def test_fragments_are_one_answer() -> None:
+    first, second = b"\x01\x03abc", b"\x80\x02de"
+    for cut in range(1, len(first + second)):
+        answer = MessageAnswer()
+        answer.feed((first + second)[:cut])
+        assert not answer.complete
+        answer.feed((first + second)[cut:])
+        assert answer.complete
+        assert answer.body_bytes == 5
+
+
+def test_frames_are_masked() -> None:
+    made = frame(1, b"hello")
+    assert made[:2] == b"\x81\x85"
+    assert bytes(byte ^ made[2 + index % 4] for index, byte in enumerate(made[6:])) == b"hello"
+    assert read_header(b"\x81\x7e\x01") is None
+    assert read_header(b"\x81\x7e\x01\x00") == (0x81, 256, 4)

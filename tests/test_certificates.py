@@ -1,0 +1,245 @@
+"""Certificates: what is refused at the start and how it is said, the choice by SNI, renewal, and clients' own."""
+
+import datetime
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from septet.errors import UsageError
+from septet.net.certificates import Certificates, Pair, TlsOptions
+from support.tls import Authority, Files, shake_hands
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def pair(files: Files, password: Path | None = None) -> Pair:
+    return Pair(str(files.certificate), str(files.key), str(password) if password else None)
+
+
+def certificates(*files: Files, **options: object) -> Certificates:
+    return Certificates(TlsOptions(pairs=tuple(map(pair, files)), **options))  # type: ignore[arg-type]
+
+
+def names(server: Certificates, asked: str | None, authority: Authority, **attributes: object) -> set[str]:
+    """The names in the certificate that a client is shown."""
+    context = authority.client_context(check_hostname=False, **attributes)
+    client, _ = shake_hands(server, context, asked)
+    return {value for _, value in client.getpeercert()["subjectAltName"]}  # type: ignore[index, misc, union-attr]
+
+
+def test_sni_chooses(authority: Authority) -> None:
+    first, second = authority.issue("a.test"), authority.issue("*.b.test", "b.test")
+    server = certificates(first, second)
+    assert names(server, "b.test", authority) == {"*.b.test", "b.test"}
+    assert names(server, "X.B.test", authority) == {"*.b.test", "b.test"}
+    for other in (None, "a.test", "x.y.b.test", "c.test", "test"):
+        assert names(server, other, authority) == {"a.test"}
+
+
+def test_key_with_its_certificate_in_one_file(authority: Authority) -> None:
+    both = authority.issue("both.test").both
+    assert Pair.of([str(both)], [], []) == (Pair(str(both), str(both)),)
+    server = Certificates(TlsOptions(pairs=Pair.of([str(both)], [], [])))
+    assert names(server, None, authority) == {"both.test"}
+
+
+def encrypted(files: Files, password: bytes) -> Files:
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    path = files.key.with_suffix(".encrypted.pem")
+    cipher = serialization.BestAvailableEncryption(password)
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(key.private_bytes(pem, pkcs8, cipher))
+    return Files(files.certificate, path, files.both)
+
+
+def test_password(authority: Authority, tmp_path: Path) -> None:
+    files = encrypted(authority.issue("locked.test"), b"open sesame")
+    password = tmp_path / "password"
+    password.write_bytes(b"open sesame\n")
+    server = Certificates(TlsOptions(pairs=(pair(files, password),)))
+    assert names(server, None, authority) == {"locked.test"}
+    password.write_bytes(b"wrong\n")
+    with pytest.raises(UsageError, match=f"--tls-key-password-file is '{password}', but must have the password"):
+        Certificates(TlsOptions(pairs=(pair(files, password),)))
+    with pytest.raises(UsageError, match=f"--tls-key is '{files.key}', which is encrypted: .*--tls-key-password-file"):
+        certificates(files)
+
+
+def bad_files(authority: Authority, directory: Path) -> Iterator[tuple[Pair, str]]:
+    good, other = authority.issue("good.test"), authority.issue("other.test")
+    text = directory / "text.pem"
+    text.write_text("hello")
+    past, future = datetime.datetime(2020, 1, 1), datetime.datetime(2090, 1, 1)
+    expired = authority.issue("expired.test", not_after=past)
+    early = authority.issue("early.test", not_before=future)
+    nonsense = directory / "nonsense.pem"
+    nonsense.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    certificate, key = str(good.certificate), str(good.key)
+    yield Pair("none.pem", key), "--tls-certificate is 'none.pem', but must be a file that can be read: No such file"
+    yield Pair(certificate, "none.pem"), "--tls-key is 'none.pem', but must be a file that can be read: No such file"
+    yield Pair(certificate, str(directory)), "--tls-key is .*, but must be a file that can be read: Is a directory"
+    yield Pair(certificate, key, "no.txt"), "--tls-key-password-file is 'no.txt', but must be a file that can be read"
+    yield Pair(str(text), key), f"--tls-certificate is '{text}', but must have a certificate in PEM"
+    yield Pair(certificate, str(text)), f"--tls-key is '{text}', but must have a private key in PEM"
+    yield (
+        Pair(certificate, certificate),
+        r"must have a private key in PEM \(a key in another file is given by --tls-key",
+    )
+    yield Pair(certificate, str(other.key)), f"'{other.key}', but must be the key of the certificate '{certificate}'"
+    yield pair(expired), f"--tls-certificate is '{expired.certificate}', which has expired"
+    yield pair(early), f"--tls-certificate is '{early.certificate}', which is not valid yet"
+    yield Pair(str(nonsense), key), f"--tls-certificate '{nonsense}' with --tls-key '{key}' cannot be used"
+
+
+def test_bad_files_are_named_in_one_sentence(authority: Authority, tmp_path: Path) -> None:
+    for bad, sentence in bad_files(authority, tmp_path):
+        with pytest.raises(UsageError, match=sentence) as caught:
+            Certificates(TlsOptions(pairs=(bad,)))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_certificate_that_expires_soon_is_named(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    soon = authority.issue("soon.test", not_after=now + datetime.timedelta(days=3, hours=1))
+    certificates(soon, authority.issue("late.test", not_after=now + datetime.timedelta(days=20)))
+    assert [record.message.partition(", at ")[0] for record in caplog.records] == [
+        f"the certificate {soon.certificate} expires in 3 days"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("ciphers", "NONSENSE", "--tls-ciphers is 'NONSENSE', but must be a list of ciphers that OpenSSL knows"),
+        ("client_ca", "none.pem", "--tls-client-ca is 'none.pem', but must be a file that can be read"),
+        ("client_ca", __file__, "--tls-client-ca is .* but must have certificates in PEM"),
+        ("crl", __file__, "--tls-crl is .*, but must have lists of revoked certificates"),
+    ],
+)
+def test_other_bad_values(authority: Authority, option: str, value: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        certificates(authority.issue("good.test"), **{option: value})
+
+
+def test_versions_and_ciphers(authority: Authority) -> None:
+    files = authority.issue("good.test")
+    old = authority.client_context(check_hostname=False, maximum_version=ssl.TLSVersion.TLSv1_2)
+    with pytest.raises(ssl.SSLError, match="UNSUPPORTED_PROTOCOL"):
+        shake_hands(certificates(files, min_version="1.3"), old, None)
+    client, _ = shake_hands(certificates(files, ciphers="ECDHE+CHACHA20"), old, None)
+    assert client.cipher()[0] == "ECDHE-ECDSA-CHACHA20-POLY1305"  # type: ignore[index]
+
+
+def test_renewal_serves_new_handshakes_and_leaves_old_connections(authority: Authority, tmp_path: Path) -> None:
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    server = certificates(files)
+    client, connection = shake_hands(server, own.client_context(check_hostname=False), None)
+    own.issue("one.test", "two.test")  # writes the same files
+    assert names(server, None, own) == {"one.test"}
+    assert server.reload()
+    assert names(server, None, own) == {"one.test", "two.test"}
+    connection.write(b"as before")
+    assert client.read(100) == b"as before"
+
+
+def test_bad_renewal_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = Authority(tmp_path / "own")
+    files = own.issue("one.test")
+    server = certificates(files)
+    files.key.write_bytes(own.issue("two.test").key.read_bytes())
+    assert not server.reload()
+    assert f"stay in use: --tls-key is '{files.key}', but must be the key" in caplog.text
+    assert names(server, None, own) == {"one.test"}
+
+
+def test_session_is_resumed_after_renewal(tmp_path: Path) -> None:
+    own = Authority(tmp_path / "own")
+    server = certificates(own.issue("one.test"))
+    context = own.client_context(check_hostname=False)
+    client, _ = shake_hands(server, context, None)
+    own.issue("one.test", "two.test")
+    server.reload()
+    _, connection = shake_hands(server, context, None, client.session)
+    assert connection.session_reused
+
+
+@pytest.mark.parametrize("age_s", [0, 10])
+def test_files_are_loaded_when_they_have_changed_and_settled(
+    tmp_path: Path, age_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Authority(tmp_path / "own")
+    server = certificates(own.issue("one.test"), watch=True)
+    monkeypatch.setattr("septet.net.certificates.WATCH_S", 0.0)
+    own.issue("one.test", "two.test")
+    changed = max(path.stat().st_ctime for path in own.directory.iterdir())
+    monkeypatch.setattr("septet.net.certificates.time", lambda: changed + age_s)
+    server.renew_if_changed()
+    assert names(server, None, own) == ({"one.test", "two.test"} if age_s else {"one.test"})
+
+
+def revoked(own: Authority, files: Files, path: Path) -> Path:
+    """A list that revokes the certificate."""
+    issuer = own.authority
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    key = serialization.load_pem_private_key(issuer.private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    now = datetime.datetime.now(datetime.UTC)
+    one = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now).build()
+    builder = x509.CertificateRevocationListBuilder().issuer_name(certificate.issuer).last_update(now)
+    made = builder.next_update(now + datetime.timedelta(days=1)).add_revoked_certificate(one).sign(key, hashes.SHA256())
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_clients_certificates(tmp_path: Path) -> None:
+    own, strangers = Authority(tmp_path / "own"), Authority(tmp_path / "strangers")
+    files, ada, bob = own.issue("one.test"), own.issue("ada@one.test"), own.issue("bob@one.test")
+    how = {"client_ca": str(own.pem), "crl": str(revoked(own, bob, tmp_path / "crl.pem"))}
+
+    def accepts(server: Certificates, client: Files | None) -> bool:
+        context = own.client_context(check_hostname=False)
+        if client:
+            context.load_cert_chain(client.both)
+        try:
+            _, connection = shake_hands(server, context, None)
+        except ssl.SSLError:
+            return False
+        return (connection.getpeercert() or {}).get("subjectAltName") == (
+            (("email", "ada@one.test"),) if client else None
+        )
+
+    required, optional = (certificates(files, client_auth=auth, **how) for auth in ("required", "optional"))
+    stranger = strangers.issue("ada@one.test")
+    assert [accepts(required, each) for each in (ada, bob, stranger, None)] == [True, False, False, False]
+    assert [accepts(optional, each) for each in (ada, bob, stranger, None)] == [True, False, False, True]
+
+
+def test_a_revoked_client_resumes_no_session(tmp_path: Path) -> None:
+    own = Authority(tmp_path / "own")
+    files, bob = own.issue("one.test"), own.issue("bob@one.test")
+    crl = revoked(own, own.issue("ada@one.test"), tmp_path / "crl.pem")
+    server = certificates(files, client_auth="required", client_ca=str(own.pem), crl=str(crl))
+    context = own.client_context(check_hostname=False)
+    context.load_cert_chain(bob.both)
+    client, _ = shake_hands(server, context, None)
+    session = client.session
+    revoked(own, bob, crl)
+    server.reload()
+    with pytest.raises(ssl.SSLError):
+        shake_hands(server, context, None, session)
+
+
+def test_no_file_is_left_open(authority: Authority) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    certificates(authority.issue("good.test"), client_ca=str(authority.pem), client_auth="optional")
+    assert len(os.listdir("/proc/self/fd")) == before
