@@ -84,6 +84,10 @@ def test_bench_where_all_fails(tmp_path: Path, app: str) -> None:
         (["--models", "select"], "--models: 'select' is not among iterative, "),
         (["--users", "20,many"], "--users: '20,many' is not a list of whole numbers above 0"),
         (["--for", "4m", "--repeats", "3"], "--for: it repeats as often as it takes, so without --repeats"),
+        (
+            ["--profile", "two-pages", "--users", "5"],
+            "--profile two-pages has pages and users of its own, so without --users",
+        ),
         (["--for", "soon"], "invalid value for '--for': 'soon' is not a time above 0"),
         (["--for", "0m"], "invalid value for '--for': '0m' is not a time above 0"),
         (["--users", "0"], "--users: '0' is not"),
