@@ -39,7 +39,13 @@ def test_import_that_exits(how: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("model", WITH_WORKERS)
-@pytest.mark.parametrize(("how", "manner"), [("leave", "with status 5"), ("kill", "by signal SIGKILL")])
+@pytest.mark.parametrize(
+    ("how", "manner"),
+    [
+        ("leave", "with status 5"),
+        ("kill", "by signal SIGKILL, which neither we nor the kernel's out-of-memory killer sent"),
+    ],
+)
 def test_worker_that_ends_before_it_is_ready(model: str, how: str, manner: str) -> None:
     """Another would do the same: it is not tried for ever."""
     environment = {"STOPS_AT_START": how}
