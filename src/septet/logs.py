@@ -14,7 +14,8 @@ from septet.streams import Sink, was_closed
 
 
 def configure(level: str) -> None:
-    """Send the log records of `septet` and of its applications to standard error, from `level` on."""
+    """Send the log records of `septet` and of its applications to standard error, from `level` ("info", "warning", ...)
+    on. Replaces the handlers of the root logger."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -26,9 +27,9 @@ log = logging.getLogger("septet")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Takes its lock with `with`, as Python does since 3.13. Before that, an exception raised by another thread
-    (PyThreadState_SetAsyncExc) could arrive between taking the lock and the `try`; the lock was never released then,
-    and every thread that logged would wait for ever."""
+    """A StreamHandler that takes its lock with `with`, as Python does since 3.13. Before that, an exception raised by
+    another thread (PyThreadState_SetAsyncExc) could arrive between taking the lock and the `try`; the lock was never
+    released then, and every thread that logged would wait for ever."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         found = self.filter(record)
@@ -47,12 +48,12 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _GuardedLogger(logging.Logger):
-    """The server's own logger. An application may add handlers and filters, set a factory of records, and raise an
-    object whose `repr` raises. An exception in any of these is printed instead of raised: it would come out of server
-    code that logs, and end a thread or the process."""
+    """Class of the logger `septet`, whose methods never raise. An application may add handlers and filters, set a
+    factory of records, and raise an object whose `repr` raises. An exception in any of these would come out of server
+    code that logs, and end a thread or the process; it is printed instead."""
 
     def _log(self, level: int, msg: object, args: Any, *more: Any, **named: Any) -> None:
-        """All levels come through here (`logging.Logger`)."""
+        """Log as `logging.Logger._log` does, which the methods of all levels call."""
         try:
             super()._log(level, msg, args, *more, **{**named, "stacklevel": named.get("stacklevel", 1) + 1})
         except BaseException as error:
@@ -62,7 +63,8 @@ class _GuardedLogger(logging.Logger):
 
 
 class AccessLog:
-    """An `Observer` that writes the common log format and the microseconds that the request took.
+    """An `Observer` that writes a line for each answer: the common log format, and the microseconds from the request's
+    head to the end of its answer.
 
         127.0.0.1 - - [23/Nov/2026:04:20:00 +0000] "GET /guestbook HTTP/1.1" 200 2310 184
 
@@ -106,7 +108,7 @@ class AccessLog:
 
 
 def _open_nowait(path: str, flags: int) -> int:
-    """Open without waiting: a FIFO without a reader fails with ENXIO instead."""
+    """An `opener` for `open` that does not wait: a FIFO without a reader raises OSError (ENXIO)."""
     return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 

@@ -1,4 +1,5 @@
-"""What a model is given to serve: listeners, application, rules, and the order to stop; made from a configuration."""
+"""What a process model is given to serve, made from a configuration: listeners, application, rules for all sessions,
+and the order to stop."""
 
 import logging
 from collections.abc import Callable
@@ -41,20 +42,29 @@ log = logging.getLogger("septet")
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
 class Service:
-    """What a model serves, and how."""
+    """All that a model's `run(service)` needs to serve: the listeners, the application, and its settings."""
 
     listeners: tuple[Listener, ...]
     site: Site
+    """The application, and the directories of static files."""
     rules: Rules
+    """Limits and time-outs for all sessions, and the objects that they report to."""
     stop: Stop
+    """The order to stop, which the model must include in every wait."""
     ready: Callable[[int], None]
     """To be called once, with the number of processes that serve, when they are about to accept clients."""
     threads: int | None = None
+    """`--threads`; None: the model's default."""
     workers: int | None = None
+    """`--workers`; None: the model's default."""
     graceful_timeout: float = 30.0
+    """Seconds after the order to stop at which requests that still run are cut."""
     in_flight: InFlight = field(default_factory=InFlight)
+    """Counts over all processes of the server, in shared memory."""
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
+    """Logs that descriptors, memory, threads or processes are exhausted."""
     metrics: ProcessMetrics | None = None
+    """Logs figures of this process (`--metrics-interval`); None: they are not logged."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -68,7 +78,7 @@ class Service:
         stop: Stop,
         ready: Callable[[int], None],
     ) -> "Service":
-        """The service that a configuration describes. Raises Failed."""
+        """Return the service that a configuration describes. Raises Failed if a log cannot be opened."""
         in_flight = InFlight(config.limit_concurrency, config.limit_spool)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
@@ -86,7 +96,8 @@ class Service:
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
-        """The protocol of a client that was accepted. The one place where that is decided."""
+        """Return the protocol object for a client that `listener` has accepted; `address` is None on a unix socket.
+        This is the one place that decides which protocol a connection speaks."""
         return Session(self.rules, address, listener.reached(sock))
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
@@ -94,7 +105,8 @@ class Service:
         return replace(self, stop=stop, ready=ready, workers=workers)
 
     def close_listeners(self) -> None:
-        """Accept no more clients. The kernel refuses new connections, which would otherwise wait in vain."""
+        """Close the listeners of this process. When all processes have done so, the kernel refuses new connections,
+        which would otherwise wait in vain. May be called in a signal handler."""
         for listener in self.listeners:
             listener.shut()
 
@@ -114,9 +126,9 @@ class Service:
 
 
 def load_site(config: Config, application: Any = None) -> Site:
-    """The application and the directories that a configuration names. Raises UsageError and Failed.
+    """Import the application that a configuration names, and open its directories of static files.
 
-    application: is served if the configuration names none.
+    application: an application object, used if the configuration names none. Raises UsageError and Failed.
     """
     mounts = [parse_mount(text) for text in config.static]
     # The longest route first: the first one that matches a path is used.
@@ -148,7 +160,8 @@ def _name_of(application: Any) -> str:
 
 
 def rules_of(config: Config, admission: Admission | None) -> Rules:
-    """The rules that a configuration describes. Raises Failed."""
+    """Return the rules that a configuration describes. `admission` bounds the requests in flight; None: no bound.
+    Raises Failed if a log cannot be opened."""
     trust = Trust(config.forwarded_allow_ips)
     return Rules(
         limits=Limits(
