@@ -1,4 +1,5 @@
-"""Signals, and the order to stop as a descriptor: a thread that waits for something else can wait for it, too.
+"""The order to stop as a descriptor, so that a thread that waits for something else can wait for it, too; and the
+signals that give the order.
 
 HUP and USR1 mean "reload" and "reopen the logs" to other servers, and nothing here yet. Their default would end the
 process at once and cut every answer, so a handler logs a line instead. SIG_IGN would not do: a program that the
@@ -22,27 +23,27 @@ from septet import forked
 from septet.pollers import READABLE, Poll
 
 CUT_MARGIN_S = 0.25
-"""Seconds beyond the graceful time-out in which a model may end by itself, before the process is ended."""
+"""Seconds beyond the graceful time-out after which the process exits: until then the model may end by itself."""
 
 STARTING_GRACE_S = 0.5
-"""Seconds for an application that is still starting when the order to stop comes."""
+"""Seconds after the order to stop at which the process exits if the application is still starting."""
 
 LOG_BEFORE_EXIT_S = 0.25
-"""Seconds for the last line in the log: another thread may be stuck while it holds the lock of logging."""
+"""Seconds that the last line in the log may take: another thread may be stuck while it holds the lock of logging."""
 
 log = logging.getLogger("septet")
 
 
 class Stop:
-    """The order to stop: a descriptor that becomes readable, so that any wait can include it.
+    """The order to stop: `fileno()` is a descriptor that becomes readable, so that any wait can include it.
 
-    Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
-    any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins
-    to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
+    Once the order has come the descriptor stays readable, in children as well. Before that it may become readable for a
+    moment at any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its
+    process begins to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
-    For one process. A child that is forked for a client makes its own, with that of its process's parent as `parent`:
-    an order to the parent is an order to the child as well. With `signals=False` signals are left to the program that
-    the server is a part of, and any thread may make it.
+    An object is for one process. A child that is forked for a client makes its own, and gives the `Stop` of its parent
+    process as `parent`: an order to the parent is an order to the child as well. With `signals=False` the signals are
+    left to the program that the server is a part of, and any thread may make it.
     """
 
     def __init__(self, parent: "Stop | None" = None, signals: bool = True) -> None:
@@ -52,7 +53,7 @@ class Stop:
         self._order_or_signal.register(self._order, select.EPOLLIN)
         self._signals = -1
         self._woken_before = -1
-        """Python's wake-up descriptor before ours; `close` restores it."""
+        """The wake-up descriptor that was set before ours (signal.set_wakeup_fd); `close` restores it."""
         if signals:
             self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open += [self._signals, waker]
@@ -63,9 +64,9 @@ class Stop:
             self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
         self.on_order: Callable[[], None] | None = None
-        """Called when the order comes, in the main thread, usually in a signal handler."""
+        """Called when the order comes, usually in a signal handler in the main thread; None: nothing is called."""
         self.started = False
-        """Clients have been accepted. Before that a stop has no requests to wait for."""
+        """True once clients may be accepted. Before that a stop has no requests to wait for."""
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
@@ -76,20 +77,23 @@ class Stop:
 
     @property
     def order_fileno(self) -> int:
-        """Readable once the order has come, and not before: for threads, where no signal arrives.
+        """A descriptor that is readable once the order has come, and not before. For threads other than the main one,
+        where no signal arrives.
 
         `fileno` is an epoll(7) itself, and the kernel lets no more than 500 others wait for one.
         """
         return self._order
 
     def close_in_child(self) -> None:
-        """Also called by a worker, for its supervisor's `Stop`. May be called more than once."""
+        """Close this process's copies of the descriptors. Called in a child that the application has forked, and by a
+        worker for its supervisor's `Stop`. May be called more than once."""
         while self._open:
             os.close(self._open.pop())
         self._order_or_signal.close()
 
     def close(self) -> None:
-        """The server has ended and its process goes on: close the descriptors, and restore the wake-up descriptor."""
+        """Close the descriptors, and restore the wake-up descriptor. For an embedded server that has ended, whose
+        process goes on."""
         self._closed = True
         if self._signals >= 0:
             signal.set_wakeup_fd(self._woken_before)
@@ -105,7 +109,8 @@ class Stop:
         return self._signals >= 0
 
     def drain_and_check(self) -> bool:
-        """True if the order has come; else drain the descriptor, which a signal has made readable."""
+        """To be called when `fileno` is readable. Returns True if the order has come; else a signal has made it
+        readable, and this makes it unreadable again."""
         # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
@@ -114,13 +119,14 @@ class Stop:
         return self.ordered
 
     def check_parent(self) -> bool:
-        """True if the order has come, here or to the parent; for a child that has not waited since."""
+        """True if the order has come to this process or to the parent. For a child that has not waited at `fileno`
+        since; an order to the parent becomes one to this process."""
         if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order()
         return self.ordered
 
     def wait(self) -> None:
-        """Wait until the order comes. For the main thread, where signals arrive."""
+        """Block until the order comes. For the main thread, where signals arrive."""
         while not self.ordered:
             try:
                 self.wait_for_signal(None)
@@ -128,7 +134,8 @@ class Stop:
                 log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None) -> None:
-        """Wait until a signal has been handled, or for so many seconds. For the main thread."""
+        """Block until a signal has been handled, the order has come, or `timeout_s` seconds have passed; None: without
+        a time-out. For the main thread."""
         poller = Poll()
         poller.add(self._signals if self.ordered else self.fileno(), READABLE)
         poller.wait(timeout_s)
@@ -137,7 +144,8 @@ class Stop:
                 os.read(self._signals, 4096)
 
     def order(self) -> None:
-        """Give the order to stop. May be called in a signal handler."""
+        """Give the order to stop: make the descriptors readable, and call `on_order`. May be called more than once, by
+        any thread, and in a signal handler."""
         first = not self.ordered
         self.ordered = True
         os.eventfd_write(self._order, 1)
@@ -147,7 +155,8 @@ class Stop:
             self._exit_after(self._exit_after_s if self.started else STARTING_GRACE_S)
 
     def on_signals(self, on_second: Callable[[], NoReturn]) -> None:
-        """TERM and INT give the order; a second one calls `on_second`. For the main thread."""
+        """Set handlers: TERM and INT give the order, and a second one calls `on_second`. Also logs HUP and USR1. For
+        the main thread of the server's first process."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.ordered:
@@ -159,19 +168,21 @@ class Stop:
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
-        """TERM gives the order; a second one changes nothing. For a worker: its supervisor decides about killing."""
+        """Set a handler: TERM gives the order; a second one changes nothing. For the main thread of a worker: its
+        supervisor decides about killing."""
         forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
 
     def exit_after(self, graceful_timeout: float) -> None:
-        """End this process if it still runs so many seconds after the order: requests in flight are cut.
+        """Have this process exit, and so cut requests in flight, if it still runs `graceful_timeout` seconds (and
+        CUT_MARGIN_S) after the order.
 
         A model that can cut its connections by itself does so earlier.
         """
         self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
     def _exit_after(self, seconds: float) -> None:
-        """Wait in a thread, because the application could reset a timer of the process. Started by `_thread`, which
-        takes no lock that the code interrupted by the signal may hold."""
+        """Exit `seconds` from now. A thread waits for that, because the application could reset a timer of the process.
+        It is started by `_thread`, which takes no lock that the code interrupted by the signal may hold."""
         try:
             _thread.start_new_thread(self._sleep_and_exit, (seconds,))
         except RuntimeError:  # the system gives no thread: use a timer
@@ -179,7 +190,8 @@ class Stop:
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def exit_soon(self, status: int) -> None:
-        """End this process, which could not start, even if a thread of the application goes on."""
+        """Have this process, which could not start, exit with `status` within STARTING_GRACE_S, even if a thread of the
+        application goes on. Returns at once."""
 
         def end() -> NoReturn:
             time.sleep(STARTING_GRACE_S)
@@ -207,7 +219,7 @@ class Stop:
         logging.shutdown()
 
     def log_time_is_up(self) -> None:
-        """Log that requests in flight are cut; once."""
+        """Log that requests in flight are cut. Only the first call logs."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
             log.warning("requests in flight are cut: the time for a graceful stop is up")
@@ -226,19 +238,22 @@ UNUSED_SIGNALS = {
 }
 
 _hung_up: Callable[[], object] | None = None
-"""Called at HUP if the terminal on which standard error was is gone: then no user can stop the server any more."""
+"""Called at HUP if standard error was a terminal that is gone now: no user can stop the server from there any more.
+None: standard error was no terminal."""
 
 
 def log_unused_signals(hung_up: Callable[[], object]) -> None:
-    """Log HUP and USR1. For the main thread of the server, once it has loaded the application; its forks call
-    `log_unused_signals_in_child`. `hung_up` is called if the terminal is gone."""
+    """Set handlers that log HUP and USR1, unless the application has set its own. For the main thread of the server,
+    once it has loaded the application; processes that it forks call `log_unused_signals_in_child`. hung_up: called at
+    HUP if the terminal of standard error is gone."""
     global _hung_up
     _hung_up = hung_up if os.isatty(2) else None
     log_unused_signals_in_child()
 
 
 def log_unused_signals_in_child() -> None:
-    """Log HUP and USR1, in a process that the server has forked. Its parent stops it if the terminal is gone."""
+    """Set handlers that log HUP and USR1, in a process that the server has forked. If the terminal is gone, its parent
+    stops it."""
     for number in UNUSED_SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
@@ -252,8 +267,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _write(sentence: str) -> None:
-    """Log a warning in a signal handler. Written to the descriptor, because the interrupted code may be writing to
-    sys.stderr, whose methods must not be entered again."""
+    """Log a warning; may be called in a signal handler. The line is written to descriptor 2, because the interrupted
+    code may be writing to sys.stderr, whose methods must not be entered again."""
     if not log.isEnabledFor(logging.WARNING):
         return
     record = log.makeRecord(log.name, logging.WARNING, __file__, 0, sentence, (), None)

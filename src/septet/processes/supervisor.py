@@ -25,19 +25,19 @@ from septet.processes.resource_exhaustion import ResourceExhaustion
 log = logging.getLogger("septet")
 
 EARLY_DEATH_S = 1.0
-"""A worker that ends within this time after its start has ended early: the next one starts after a delay."""
+"""Seconds. A worker that ends within this time after its start has ended early: the next one starts after a delay."""
 MIN_DELAY_S = 0.1
-"""The delay after one early end. It doubles with each early end in a row, up to MAX_DELAY_S."""
+"""Seconds of delay after one early end. The delay doubles with each early end in a row, up to MAX_DELAY_S."""
 MAX_DELAY_S = 5.0
 CHECK_WORKERS_S = 5.0
-"""How often ended workers are looked for, in case a signal was missed."""
+"""Seconds between two looks for ended workers, in case a signal was missed."""
 KILL_MARGIN_S = 2.0
-"""Seconds beyond its own graceful time-out after which a worker is killed."""
+"""Seconds beyond the graceful time-out after which the supervisor kills a worker."""
 
 READY = b"ready"
 
 MAX_FAILED_STARTS = 8
-"""If no worker is left and so many in a row could not start, the server ends."""
+"""The server ends if this many workers in a row could not start and no worker is left that serves."""
 
 
 class Readiness:
@@ -48,7 +48,8 @@ class Readiness:
         forked.register(self)
 
     def report(self, text: bytes) -> bool:
-        """False if the worker has reported already: then nothing is written."""
+        """Write `text` (READY, or an exit status and a sentence) and close the pipe. Returns False, and writes nothing,
+        if the worker has reported already."""
         if self._pipe < 0:
             return False
         with suppress(OSError):
@@ -66,18 +67,23 @@ class Readiness:
 
 @dataclass(slots=True)
 class Worker:
+    """What the supervisor knows of one worker process."""
+
     pid: int
     readiness: int
-    """The reading end of the pipe; -1 once it has reported."""
+    """Descriptor of the reading end of the pipe on which the worker reports; -1 once it has."""
     slot: int
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
+    """When it was forked, on the clock of `monotonic`."""
     ready: bool = False
+    """True once it has reported that it accepts clients."""
     reported: bool = False
+    """True once it has reported: that it is ready, or why it cannot start."""
 
 
 class Supervised(Protocol):
-    """What a supervisor knows of a `Service`."""
+    """The part of `service.Service` that a supervisor uses."""
 
     @property
     def stop(self) -> Stop: ...
@@ -103,7 +109,7 @@ Served = TypeVar("Served", bound=Supervised)
 
 
 class Supervisor(Generic[Served]):
-    """Keeps `count` processes running `run`. Belongs to the main thread of the parent process.
+    """Keeps `count` processes running, each of which calls `run`. For the main thread of the parent process.
 
     SIGCHLD tells that a worker has ended; it wakes a wait for `Stop`. pidfd_open(2) is not permitted everywhere.
     """
@@ -116,7 +122,8 @@ class Supervisor(Generic[Served]):
         self._poller = Poll()
         self._announced = False
         self._not_started: str | None = None
-        """How a worker ended that had not started when the order to stop came, and did not end in order."""
+        """How a worker ended ("by signal SIGKILL") that was not ready when the order to stop came, and did not end with
+        status 0; None: there was none."""
         self._early_deaths = 0
         """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
@@ -124,7 +131,8 @@ class Supervisor(Generic[Served]):
         self._next_start_at = 0.0
 
     def run(self) -> None:
-        """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
+        """Fork workers and replace those that end, until the order to stop; then stop them all. Raises Failed if they
+        cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
         forked.set_signal_handler(signal.SIGCHLD, lambda number, frame: None)
@@ -163,7 +171,8 @@ class Supervisor(Generic[Served]):
             log.debug("worker %d has started", worker.pid)
 
     def _fork_worker(self) -> Worker:
-        """Raises OSError."""
+        """Fork a worker that counts in a slot of its own and reports on a pipe. Raises OSError if there is no process,
+        descriptor or slot for it."""
         with ExitStack() as undo:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, reading)
@@ -176,7 +185,7 @@ class Supervisor(Generic[Served]):
         return Worker(pid, reading, slot, monotonic())
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
-        """In the child: the whole life of a worker."""
+        """The whole life of a worker, in the child. Returns its exit status. reading, writing: the ends of its pipe."""
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
@@ -225,7 +234,8 @@ class Supervisor(Generic[Served]):
                 self._remove(worker, status)
 
     def _read_readiness(self, worker: Worker) -> None:
-        """A worker has reported that it is ready, or why it cannot start; or it has ended and closed the pipe."""
+        """Read a worker's report: that it is ready, or why it cannot start; or nothing, if it has ended and closed the
+        pipe. Raises Failed as `_cannot_start` does."""
         report = os.read(worker.readiness, 65536)
         self._forget_pipe(worker)
         if report == READY:
@@ -240,7 +250,8 @@ class Supervisor(Generic[Served]):
             self._cannot_start(worker, sentence, Refused if int(status) == Refused.exit_status else Failed)
 
     def _cannot_start(self, worker: Worker, why: str, kind: type[Failed] = Failed) -> None:
-        """Raises Failed if the server must end: at its start, or after MAX_FAILED_STARTS in a row if none is left."""
+        """Count a worker that could not start, and log why. Raises `kind` instead if the server must end: at its start,
+        or after MAX_FAILED_STARTS in a row if no worker is ready."""
         self._failed_starts += 1
         if self._service.stop.ordered:
             return
@@ -275,7 +286,7 @@ class Supervisor(Generic[Served]):
         log.error("worker %d ended %s; another starts in %.1f s", worker.pid, _how_it_ended(status), delay)
 
     def _end(self) -> None:
-        """Stop the workers gracefully; kill those that do not end in time."""
+        """Send TERM to the workers, and KILL to those that have not ended KILL_MARGIN_S after the graceful time-out."""
         stop = self._service.stop
         self._signal(signal.SIGTERM)
         self._service.close_listeners()
@@ -307,5 +318,6 @@ def _how_it_ended(status: int) -> str:
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:
-    """Serve with `count` processes that each call `run`. Raises Failed when they cannot start."""
+    """Serve with `count` processes, each of which calls `run(service)`, until the order to stop. Raises Failed if they
+    cannot start."""
     Supervisor(service, run, count).run()
