@@ -35,14 +35,15 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
-"""Clients accepted at one event if no other process shares the listener; else one, as in nginx."""
+"""Most clients that are accepted at one event if no other process shares the listener; else it is one, as in nginx."""
 
 DEADLINES_PER_TURN = 500
-"""Connections whose deadlines are checked in one iteration of the loop, which takes half a millisecond."""
+"""Most connections whose deadlines are checked in one iteration of the loop; that takes half a millisecond."""
 
 
 class Reactor:
-    """Serves on one loop until the order to stop. Belongs to the thread that calls `run`."""
+    """Accepts clients on one loop, and serves them until the order to stop. For the thread that calls `run`, except for
+    `call_on_loop` and `repair`."""
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.with_spooled_bodies()
@@ -61,10 +62,12 @@ class Reactor:
         """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
         because `Leaders` uses a connection from two threads."""
         self.stopping = False
+        """True once the order to stop has come."""
         self._ended = False
+        """True once the runner has returned."""
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
-        """Listeners at which accepting begins again after ACCEPT_PAUSE_S."""
+        """Listeners at which accepting is paused for ACCEPT_PAUSE_S."""
         self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -112,7 +115,7 @@ class Reactor:
             self._close()
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
-        """Have the loop's thread call this. From any other thread."""
+        """Have the loop's thread call `function` soon. May be called by any thread."""
         try:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
@@ -121,7 +124,7 @@ class Reactor:
     # Clients
 
     def start_accepting(self, listener: Listener) -> None:
-        """Accept clients at a listener."""
+        """Have the loop accept clients at a listener from now on."""
         self.loop.watch(listener.fileno(), READABLE | EXCLUSIVE, partial(self._accept, listener))
 
     def stop_accepting(self, listener: Listener) -> None:
@@ -159,8 +162,8 @@ class Reactor:
         return ClientConnection(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
-        """Accepting failed because descriptors or memory are exhausted: accept nothing for ACCEPT_PAUSE_S, in which the
-        clients that are connected may finish."""
+        """Accept nothing at a listener for ACCEPT_PAUSE_S: accepting has failed with `error`, because descriptors or
+        memory are exhausted. The clients that are connected may finish meanwhile."""
         self.service.exhaustion.report(f"cannot accept clients: {reason(error)}")
         self.stop_accepting(listener)
         self._paused.add(listener)
@@ -172,7 +175,8 @@ class Reactor:
             self.start_accepting(listener)
 
     def repair(self) -> None:
-        """An exception may have interrupted any callback of the loop: check all connections, timers and listeners."""
+        """Check all connections, timers and listeners after an exception that may have interrupted any callback of the
+        loop. For the thread that leads."""
         for connection in list(self._connections):
             connection.repair()
         if self._deadline_timer is not None:
@@ -195,8 +199,8 @@ class Reactor:
             self.end_if_done()
 
     def _check_deadlines(self) -> None:
-        """Expire connections whose deadline has passed. To check all of them now and then costs less than a timer for
-        each."""
+        """Expire connections whose deadline has passed, and schedule the next check. To check all of them about once a
+        second costs less than a timer for each."""
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write)
         longest_s = STOPPING_S / 4 if self.stopping else 1.0
@@ -252,7 +256,7 @@ class Reactor:
         self.end_if_done()
 
     def end_if_done(self) -> None:
-        """End the loop if the order to stop has come and nothing is left to do."""
+        """Have the loop end if the order to stop has come and no connection, task or request is left."""
         if self.stopping and not (self._ended or self._connections or self._tasks or self.runner.busy):
             self.runner.end()
 
