@@ -133,7 +133,7 @@ class Metric:
 METRICS: tuple[Metric, ...] = (
     Metric(
         key="requests_per_s",
-        meaning="right answers in a second",
+        meaning="correct answers per second, errors not counted",
         unit="requests/s",
         more_is_better=True,
         figure=lambda record: record["load"]["requests_per_s"],
@@ -185,11 +185,15 @@ METRICS: tuple[Metric, ...] = (
         per_unit=1000,
         figure=figures.latency("p99.99"),
     ),
-    Metric(key="max_us", meaning="the longest latency", unit="ms", per_unit=1000, figure=figures.latency("max")),
-    Metric(key="mean_us", meaning="the mean latency", unit="ms", per_unit=1000, figure=figures.latency("mean")),
+    Metric(
+        key="max_us", meaning="longest latency of a request", unit="ms", per_unit=1000, figure=figures.latency("max")
+    ),
+    Metric(
+        key="mean_us", meaning="mean latency of the requests", unit="ms", per_unit=1000, figure=figures.latency("mean")
+    ),
     Metric(
         key="cpu_us",
-        meaning="CPU time of the server for a request",
+        meaning="CPU time of the server for each answer, in user mode and in the kernel",
         unit="µs",
         figure=figures.whole_cpu_us,
         column=Column("CPU µs/request", 3),
@@ -197,35 +201,45 @@ METRICS: tuple[Metric, ...] = (
         compare_by_default=True,
         chart=Chart("cpu", "CPU time of a request", "CPU time of a request", 4),
     ),
-    Metric(key="cpu_user_us", meaning="the part of it in user mode", unit="µs", figure=figures.cpu_us("user_s")),
-    Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=figures.cpu_us("system_s")),
+    Metric(
+        key="cpu_user_us",
+        meaning="CPU time of the server for each answer, in user mode alone",
+        unit="µs",
+        figure=figures.cpu_us("user_s"),
+    ),
+    Metric(
+        key="cpu_system_us",
+        meaning="CPU time of the server for each answer, in the kernel alone",
+        unit="µs",
+        figure=figures.cpu_us("system_s"),
+    ),
     Metric(
         key="cpu_s",
-        meaning="CPU seconds in nanoseconds of the kernel, of threads and children that ended included",
+        meaning="CPU time of the server, counted in ns; includes threads and child processes that have ended",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.cpu_s for each in sight.processes), Over.CHANGE),
     ),
     Metric(
         key="cpu_grain_s",
-        meaning="by how much `cpu_s` may be wrong: of children that ended the kernel counts ticks of 10 ms",
+        meaning="largest error of `cpu_s`: CPU time of child processes that have ended is counted in ticks of 10 ms",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.cpu_grain_s for each in sight.processes), Over.PEAK),
     ),
     Metric(
         key="user_s",
-        meaning="CPU seconds in user mode, of processes that ended included",
+        meaning="CPU time of the server in user mode; includes child processes that have ended",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.user_s for each in sight.processes), Over.CHANGE),
     ),
     Metric(
         key="system_s",
-        meaning="CPU seconds in the kernel, of processes that ended included",
+        meaning="CPU time of the server in the kernel; includes child processes that have ended",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.system_s for each in sight.processes), Over.CHANGE),
     ),
     Metric(
         key="gil_share",
-        meaning="share of the time in which threads want to run that they wait for the GIL; null where it is not known",
+        meaning="share of the time in which threads run or want to that they wait for the GIL; null: not known",
         unit="%",
         per_unit=0.01,
         # `threads.gil` looks more often than the sampler; the runner adds its share.
@@ -235,7 +249,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="pss_bytes",
-        meaning="memory of all processes; memory that they share is counted once (PSS)",
+        meaning="memory of all processes of the server; a page that several share is counted once (PSS)",
         unit="MB",
         per_unit=1e6,
         sampled=Sampled(lambda sight: proc.pss_bytes(sight.processes), Over.PEAK, costly=True, unknown=None),
@@ -247,7 +261,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="rss_bytes",
-        meaning="memory of all processes; memory that they share is counted once for each (RSS)",
+        meaning="memory of all processes of the server; a page that several share is counted for each of them (RSS)",
         unit="MB",
         per_unit=1e6,
         sampled=Sampled(lambda sight: sum(each.rss_bytes for each in sight.processes), Over.PEAK),
@@ -255,7 +269,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="switches",
-        meaning="context switches for a request, over the whole life of the server",
+        meaning="context switches for each answer, counted over the whole life of the server",
         unit="switches",
         figure=figures.total(figures.switches("voluntary_switches"), figures.switches("involuntary_switches")),
         column=Column("switches/request", 4, ".2f"),
@@ -263,16 +277,18 @@ METRICS: tuple[Metric, ...] = (
         chart=Chart("switches", "Context switches of a request", "context switches", 6, unit_in_title=True),
     ),
     Metric(
-        key="voluntary_switches", meaning="of threads that had to wait", figure=figures.switches("voluntary_switches")
+        key="voluntary_switches",
+        meaning="context switches for each answer at which a thread had to wait",
+        figure=figures.switches("voluntary_switches"),
     ),
     Metric(
         key="involuntary_switches",
-        meaning="of threads that lost the CPU",
+        meaning="context switches for each answer at which a thread lost the CPU to another one",
         figure=figures.switches("involuntary_switches"),
     ),
     Metric(
         key="error_share",
-        meaning="requests that failed",
+        meaning="requests that failed, as a share of all requests",
         unit="% of all requests",
         per_unit=0.01,
         figure=figures.error_share,
@@ -280,7 +296,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="processes",
-        meaning="processes of the server",
+        meaning="number of processes of the server",
         sampled=Sampled(lambda sight: len(sight.processes), Over.PEAK),
         figure=figures.usage("processes"),
         column=Column("processes", 7),
@@ -288,7 +304,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="threads",
-        meaning="threads of all processes",
+        meaning="number of threads, in all processes of the server",
         sampled=Sampled(lambda sight: sum(each.threads for each in sight.processes), Over.PEAK),
         figure=figures.usage("threads"),
         column=Column("threads", 8),
@@ -296,36 +312,36 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="descriptors",
-        meaning="open files and sockets of all processes",
+        meaning="number of open file descriptors, in all processes of the server",
         sampled=Sampled(lambda sight: proc.descriptors_of(sight.processes), Over.PEAK, costly=True),
         figure=figures.usage("descriptors"),
     ),
     Metric(
         key="queue_depth",
-        meaning="connections that waited to be accepted; null where the kernel gives no figures",
+        meaning="connections in the listen queue that wait to be accepted; null where the kernel gives no figures",
         sampled=Sampled(lambda sight: sight.queue and sight.queue.depth, Over.PEAK, unknown=None),
         figure=figures.usage("queue_depth"),
     ),
     Metric(
         key="queue_backlog",
-        meaning="connections that the listen queue holds",
+        meaning="most connections that the listen queue can hold (its backlog)",
         sampled=Sampled(lambda sight: sight.queue and sight.queue.backlog, Over.LAST, unknown=None),
     ),
     Metric(
         key="queue_overflows",
-        meaning="SYNs and connections on this machine that found a listen queue full (TcpExt ListenOverflows)",
+        meaning="SYNs and connections that found any listen queue of this machine full (TcpExt ListenOverflows)",
         sampled=Sampled(lambda sight: proc.listen_overflows(), Over.CHANGE),
         figure=figures.usage("queue_overflows"),
     ),
     Metric(
         key="machine_busy_s",
-        meaning="CPU seconds of all programs on the machine, to tell what others took",
+        meaning="CPU time of all programs on the machine, so that it shows what other programs have used",
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[0], Over.CHANGE),
     ),
     Metric(
         key="machine_steal_s",
-        meaning="CPU seconds that the hypervisor took from the machine",
+        meaning="CPU time that the hypervisor gave to other machines while this one wanted to run (steal)",
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[1], Over.CHANGE),
     ),
