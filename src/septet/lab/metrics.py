@@ -47,7 +47,7 @@ class Sight:
 
 
 class Over(Enum):
-    """How the samples of the measured window become one figure. The values are the words of the reference."""
+    """How the samples of the measured window become one figure. The values are the texts of the reference page."""
 
     PEAK = "the most at one time"
     CHANGE = "end minus beginning of the window"
@@ -56,14 +56,15 @@ class Over(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """How the sampler reads a metric."""
+    """How the sampler reads a metric from a running server, and makes one figure of the samples."""
 
     read: Callable[[Sight], Number]
+    """Returns the value at one sample; None: not known."""
     over: Over
     costly: bool = False
     """True if reading takes so long that only some samples do it; see `sampler.COSTLY_EVERY`."""
     unknown: Number = 0
-    """The figure when no sample had a value."""
+    """The figure if no sample had a value: 0 or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """How a metric is drawn."""
+    """How a metric is drawn in pictures and in report.html."""
 
     name: str
     """Name of the image files, without suffix, and of the anchor in report.html."""
     title: str
     subject: str = ""
-    """What sentences in the report call the metric."""
+    """Name of the metric in sentences of the report, such as "p99 latency"."""
     bar: int = 0
-    """Its place among the bars for one number of users; 0: no bar."""
+    """Place of the metric among the bar charts for one number of users, from 1; 0: it has none."""
     linear: bool = False
     """True if the axis is always linear; else it is logarithmic where that shows more."""
     unit_in_title: bool = False
@@ -99,8 +100,9 @@ class Metric:
     """A metric: what it is, how it is measured, and where it is shown."""
 
     key: str
-    """Its name in summaries, and in `usage` when it is sampled."""
+    """Name of the metric in summaries, and in `usage` of results.json if it is sampled."""
     meaning: str
+    """What it counts, as a clause for the reference page."""
     unit: str = ""
     """The unit in tables and charts."""
     per_unit: float = 1.0
@@ -108,15 +110,16 @@ class Metric:
     more_is_better: bool = False
     sampled: Sampled | None = None
     figure: Figure | None = None
-    """Computes its value from the record of a run; None: it is recorded, but summaries do not have it."""
+    """Computes the metric's value from the record of a run; None: it is recorded, but summaries do not have it."""
     column: Column | None = None
     compare: str = ""
-    """Its name for `septet compare --metric`; empty if it cannot be chosen there."""
+    """Name of the metric for `septet compare --metric`; "": it cannot be chosen there."""
     compare_by_default: bool = False
     chart: Chart | None = None
 
     def estimate(self, figures: Mapping[str, Estimate]) -> Estimate | None:
-        """Its estimate in `unit`, from the figures of a cell; None where it is not known, as in a cell that failed."""
+        """Return the estimate of this metric in `unit`, given all figures of a cell; None if it is not known, as in a
+        cell that failed."""
         found = figures.get(self.key)
         if found is None:
             return None
@@ -125,7 +128,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The title of its chart, with the unit where the title does not name it."""
+        """Title of the metric's chart, with the unit where the title does not name it."""
         assert self.chart is not None, "only metrics with a chart have a heading"
         return self.chart.title if self.chart.unit_in_title else f"{self.chart.title}, {self.unit}"
 

@@ -32,7 +32,7 @@ DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
 generator was the limit, so that more rounds would not decide either."""
 EQUAL_WITHIN = 0.05
 ROUNDS_MIN = 3
-"""Default of the rounds that a pair must share to get an interval."""
+"""By default a pair gets an interval if its two contenders have figures in at least this many common rounds."""
 FREEDOM_MIN = 2
 """Degrees of freedom that an interval needs. Two rounds have one of their own; other contenders must lend the rest."""
 LENT_MAX = 6
@@ -41,12 +41,12 @@ TURNS = 100
 """Most iterations of the fit. Two suffice when every contender is in every round."""
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0, by contender and round."""
+"""Figures above 0, by contender and number of the round."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two contenders; `ratio` says how many times as good `ahead` is as `behind`, and is 1 or more."""
+    """The comparison of two contenders. `ratio` says how many times as good `ahead` is as `behind`; it is 1 or more."""
 
     ahead: str
     behind: str
@@ -54,7 +54,7 @@ class Pair:
     outcome: str
     """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
-    """Rounds in which both have a figure."""
+    """Number of rounds in which both have a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _pair(
 
 
 def _error(differences: Sequence[float], fitted: _Fit) -> tuple[float, int]:
-    """The standard error of the mean of the differences, and its degrees of freedom."""
+    """Return the standard error of the mean of `differences`, and its degrees of freedom."""
     middle, own_freedom = fmean(differences), len(differences) - 1
     own = sum((each - middle) ** 2 for each in differences)
     others_freedom = fitted.freedom - own_freedom

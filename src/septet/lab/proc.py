@@ -98,7 +98,8 @@ def _pss(pid: int) -> int | None:
 
 
 def descriptors_of(processes: list[Process]) -> int:
-    """How many files and sockets the processes have open; estimated for more than PROCESSES_READ_MAX processes."""
+    """Return the number of file descriptors that the processes have open; estimated for more than PROCESSES_READ_MAX
+    processes."""
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     counts = [count for process in processes[::step] if (count := _descriptors(process.pid)) is not None]
     return sum(counts) * len(processes) // len(counts) if counts else 0
@@ -112,7 +113,8 @@ def _descriptors(pid: int) -> int | None:
 
 
 def listen_overflows() -> int:
-    """How often a full listen queue refused a connection, since this network namespace started (netstat -s)."""
+    """Return how often a full listen queue refused a connection since this network namespace was made (`netstat
+    -s`)."""
     try:
         names, values = (
             line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")
@@ -123,7 +125,7 @@ def listen_overflows() -> int:
 
 
 def machine_times() -> tuple[float, float]:
-    """(busy, stolen) CPU seconds of the whole machine since it started."""
+    """Return (busy, stolen) CPU seconds of the whole machine since it started."""
     with open("/proc/stat") as file:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
     return (user + nice + system + irq + softirq) / TICKS_PER_S, steal / TICKS_PER_S

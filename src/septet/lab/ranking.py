@@ -62,7 +62,7 @@ def _values(
 
 
 def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
-    """(users, pair) for each two neighbours in the order whose outcome is OPEN."""
+    """Return (users, pair) for each pair of neighbours in the order whose outcome is OPEN."""
     return [(users, pair) for users, each in found.items() for pair in each.neighbours if pair.outcome == OPEN]
 
 

@@ -15,7 +15,7 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Values of `ended` in results.json: why the experiment ended."""
+"""Why an experiment with --for ended, as `ended` in results.json: all pairs were decided, or the time was up."""
 
 
 def until_decided(

@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio and its interval; the interval is None when there are too few values."""
+    """A ratio of two figures and its interval; the interval is None if there were too few values."""
 
     value: float
     low: float | None
@@ -80,10 +80,11 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
 
 
 def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | None:
-    """How many runs of each side are needed to show a change of this share (0.05: 5 %) at this level.
+    """Return how many runs of each side are needed to show a change of the share `change` (0.05: 5 %) at the confidence
+    level `level`.
 
-    The noise is taken from `found`, the ratio that `runs` runs of each side gave, and assumed to be equal on both.
-    None when `found` has no interval. REPEATS_MAX means that many or more.
+    The noise is taken from `found`, the ratio that `runs` runs of each side gave, and assumed to be equal on both. None
+    when `found` has no interval. REPEATS_MAX means that many or more.
     """
     if found.high is None or runs < 2:
         return None

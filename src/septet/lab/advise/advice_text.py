@@ -21,13 +21,14 @@ from septet.lab.experiment import Experiment
 from septet.lab.verdicts import ERROR_SHARE_MAX
 
 WIDTH = 14
-"""Width of the column of names."""
+"""Width of the column of names, in characters."""
 WORTH_SAYING = 0.97
-"""The capacity for requests at random instants is printed when it is less than this share of the measured one."""
+"""The computed capacity for requests at random instants is printed if it is less than this share of the measured
+one."""
 
 
 def serve_line(finding: Finding, experiment: Experiment) -> str:
-    """The command line that runs the candidate."""
+    """Return the command line, `septet serve ...`, that runs the candidate."""
     words = [*experiment.app_words, *finding.candidate.options, *experiment.serve_options]
     return shlex.join(["septet", "serve", *words])
 
@@ -145,7 +146,7 @@ def _difference(chosen: Finding, other: Finding) -> str:
 
 
 def not_held(search: Search, target_s: float) -> str:
-    """A sentence that says why there is no advice: no candidate held the target."""
+    """Return a sentence that says why there is no advice: no candidate met the target."""
     wall_s = search.situation.profile.wall_s
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)

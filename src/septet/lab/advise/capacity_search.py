@@ -34,7 +34,7 @@ class Outcome(Enum):
 
     HELD = "held"
     BROKEN = "broken"
-    """Not held, and the server is the cause."""
+    """The target was not met, and the server is the cause."""
     LIMITED = "client-limited"
     """The load generator could not do more: nothing is known about the server."""
     DISTURBED = "disturbed"
@@ -51,7 +51,8 @@ class Bracket:
     """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
     trials) was the limit."""
     at_least: bool = False
-    """True if the capacity may be higher than `low` by an unknown amount."""
+    """True if `low` is only a lower bound of the capacity: the load generator was the limit, or no rate that was tried
+    has failed."""
     in_doubt: bool = False
     """True if other programs may be the reason why `high` was broken."""
     wavered: bool = False
@@ -153,7 +154,8 @@ class CapacitySearch:
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """How many trials in a row, up to and including the last, had this outcome, less one; at least 0."""
+        """Return the number of trials in a row, up to and including the last, that had this outcome, less one; at least
+        0."""
         run = 0
         for _, each in reversed(self._trials):
             if each is not outcome:

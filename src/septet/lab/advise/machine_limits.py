@@ -18,7 +18,7 @@ class MachineLimits:
     """The CPUs and the memory that the server may use while it is measured."""
 
     cpus: int
-    """CPUs that the server is bound to and that its control group lets it use; at least 1."""
+    """Number of CPUs that the server is bound to, or fewer if its control group allows fewer; at least 1."""
     memory_bytes: int
     shared: bool = False
     """True if the load generator uses the same CPUs."""

@@ -24,7 +24,7 @@ POINTS_MIN = 4
 CLIFF = 0.75
 """There is a cliff where throughput falls below this share of the throughput at the next smaller number."""
 TRUST_MAX = 0.10
-"""The relative error up to which a fit may be extended beyond its points."""
+"""A fit may be extended beyond its points if its relative error is at most this (0.10: 10 %)."""
 
 Point = tuple[float, float]  # number, throughput
 

@@ -1,4 +1,4 @@
-"""A cluster as the commands use it: its workers, and a run of the load generator on all of them."""
+"""The cluster of load generators as `bench` and `load` use it: finds its workers, and runs a plan on all of them."""
 
 from __future__ import annotations
 

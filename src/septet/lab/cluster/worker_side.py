@@ -21,7 +21,7 @@ from septet.lab.load import LoadError, Plan
 from septet.lab.load.processes import WorkerProcess, listen
 
 LEASE_S = 10.0
-"""The run is ended when the coordinator, which calls `renew` once a second, has not called for this time."""
+"""Seconds. A run is ended if the coordinator, which calls `renew` once a second, has not called for this time."""
 REACH_S = 5.0
 
 Say = Callable[[dict[str, Any]], None]
@@ -83,7 +83,8 @@ def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 
 
 def renew(run: str) -> bool:
-    """Extend the lease of a run: called every second by the coordinator. False if the run is not under way here."""
+    """Extend the lease of a run by LEASE_S. The coordinator calls it every second. Returns False if the run is not
+    under way here."""
     if (participant := _participants.get(run)) is None:
         return False
     participant.renew()

@@ -22,12 +22,13 @@ from septet.lab.load.plan import split
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker. Workers with equal `kernel_id` share a machine, with equal `network_id` also its loopback."""
+    """One worker of the cluster. Workers with equal `kernel_id` share a machine; those with equal `network_id` also
+    share its loopback and ports."""
 
     address: str
-    """Its address within Dask."""
+    """Address of the worker within Dask."""
     name: str
-    """Its name in messages and figures."""
+    """Name of the worker in messages and figures."""
     septet: str
     python: str
     kernel_id: str
@@ -105,7 +106,7 @@ PINGS = 20
 
 
 class Ping(NamedTuple):
-    """The three instants of a round trip, in nanoseconds of monotonic clocks."""
+    """Three instants of a question to another machine and its answer, in nanoseconds of monotonic clocks."""
 
     sent_ns: int
     """When the question was sent, by our clock."""
@@ -116,14 +117,15 @@ class Ping(NamedTuple):
 
 
 class Offset(NamedTuple):
-    """The other clock minus ours, and the largest error of that, in nanoseconds."""
+    """The other machine's clock minus ours, and the largest error of that, in nanoseconds."""
 
     ahead_ns: int
     uncertainty_ns: int
 
 
 def offset(pings: Iterable[Ping]) -> Offset:
-    """Compute the offset from the quickest ping. Raises ValueError without pings."""
+    """Compute the offset of the other machine's clock from the quickest ping, whose error is least. Raises ValueError
+    without pings."""
     best = min(pings, key=lambda ping: ping.received_ns - ping.sent_ns)
     round_trip_ns = best.received_ns - best.sent_ns
     return Offset(best.there_ns - best.sent_ns - round_trip_ns // 2, (round_trip_ns + 1) // 2)

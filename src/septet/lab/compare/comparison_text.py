@@ -88,7 +88,7 @@ def _figures(row: ComparedRow, metrics: Sequence[str]) -> list[str]:
 
 
 def _figure(change: Change) -> str:
-    """The ratio, its interval, and the outcome unless there is no difference."""
+    """Return a change as text: the ratio, its interval in brackets, and "worse", "better" or "?" (not judged)."""
     value, low, high = change.ratio
     interval = "" if low is None or high is None else f" ({_times(low)}-{_times(high)})"
     word = {WORSE: " worse", BETTER: " better", NOT_JUDGED: " ?", NO_DIFFERENCE: ""}[change.outcome]
@@ -96,7 +96,7 @@ def _figure(change: Change) -> str:
 
 
 def _times(value: float) -> str:
-    """A ratio as text with two decimals; ">100" or "<0.01" beyond these limits."""
+    """Return a ratio as text with two decimals; "<0.01" or ">100" beyond these limits."""
     return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 100 else ">100"
 
 
@@ -128,7 +128,7 @@ def _only(name: str, cells: Sequence[Key]) -> str:
 
 
 def _left_out(found: Comparison) -> list[str]:
-    """Sentences that say why cells are shown but not judged, with the number of cells."""
+    """Return sentences that say why some cells are shown but not judged, and how many they are."""
     counts: Counter[str] = Counter()
     for row in found.rows:
         doubted = [verdict for verdict in row.verdicts if verdict != "valid"]

@@ -86,7 +86,8 @@ def _elements(value: bytes) -> list[bytes]:
 
 
 def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int:
-    """The length of the body, by RFC 9112 section 6.3."""
+    """Return the length of an answer's body in bytes by RFC 9112 section 6.3, from its status and the values of
+    Content-Length and Transfer-Encoding."""
     if status < 200 or status in (204, 304):
         return 0
     if codings:

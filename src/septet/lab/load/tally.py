@@ -64,14 +64,15 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.series = [Series(self.errors) for _ in range(targets)]
         self.connects: list[int] = []
-        """ns from connect(2) to an established connection."""
+        """Nanoseconds from connect(2) to an established connection, one entry for each that is not in the histogram
+        yet."""
         self.late: list[int] = []
-        """ns by which requests were sent late, where a user was free."""
+        """Nanoseconds by which requests of an open loop were sent late though a user was free, one entry for each."""
         self._connect, self._send_late = Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
         """Events that are neither answers nor errors: reconnects, retries, ..."""
         self.statuses: Counter[int] = Counter()
-        """How many right answers had each status."""
+        """Number of right answers by status."""
         self.body_bytes = 0
         self.begun_ns = time.monotonic_ns()
         self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
@@ -86,7 +87,7 @@ class Tally:
             waiting.clear()
 
     def stop(self) -> None:
-        """End the window: CPU time from now on is not counted."""
+        """End the measured window: CPU time of this process from now on is not counted."""
         self._cpu_after = resource.getrusage(resource.RUSAGE_SELF)
 
     @property

@@ -57,7 +57,7 @@ class Curves:
     x_words: str | None = None
     """A Vega expression that writes the numbers at the horizontal axis; None: `x_format` does."""
     with_points: bool = True
-    """False to draw lines alone."""
+    """True: points are drawn at the measured numbers of users. False: lines alone."""
     faint: Sequence[Point] = field(default_factory=tuple)
     """Points of lines to be drawn faintly in addition, without names."""
 

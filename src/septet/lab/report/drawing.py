@@ -40,11 +40,11 @@ class Form:
     width: int
     height: int
     letters: int
-    """The size of the font."""
+    """Size of the font."""
     character: float
     """The mean width of a character in names and numbers."""
     columns: int
-    """How many small pictures are side by side."""
+    """Number of small pictures side by side."""
     cross: int
     """The size of the mark of a failed cell."""
 

@@ -22,11 +22,13 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import foreign_share
 
 MOST_OF_THEM = 0.75
-"""Share of the most contenders that served any number of users; `focus` takes a number that as many served."""
+"""`focus` takes a number of users that at least this share of the contenders has served; 1 is the number of contenders
+at the number of users that most have served."""
 
 
 def focus(cells: Sequence[Summary]) -> int:
-    """The number of users to show contenders at: the largest that most of them could serve, where they differ most."""
+    """Return the number of users at which the report shows the contenders: the largest that most of them have served,
+    because they differ most there."""
     served = _served(cells)
     if not served:
         return max(cell.users for cell in cells)
@@ -51,7 +53,7 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 RUNS_MIN = 3
 """Runs that the interval of a figure needs (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
-"""Share of all CPUs; when other programs used this much or more, a sentence says so."""
+"""A sentence says so if other programs have used this share of all CPUs or more."""
 CLIFF = 0.6
 """A sentence reports a rate that falls below this share of the rate at the next smaller number of users."""
 NAMED_MAX = 3
@@ -129,7 +131,8 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) ->
 
 
 def _order(found: Standings, where: str) -> str | None:
-    """A sentence with all contenders in groups whose order is certain; None for two contenders, or a single group."""
+    """Return a sentence that lists all contenders in groups whose order is certain; None for two contenders, or if all
+    are in one group."""
     tiers = found.tiers
     if len(found.order) < 3 or len(tiers) < 2:
         return None
@@ -174,7 +177,7 @@ def _ranking(
 
 
 def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
-    """True if no pair has an interval, for lack of rounds; for a single contender, if its figure has none."""
+    """True if there were too few rounds for an interval of any pair; for a single contender, of its figure."""
     if not found.pairs:
         return max(cell.runs for cell in cells) < RUNS_MIN
     return all(pair.ratio.low is None for pair in found.pairs.values())
@@ -279,7 +282,8 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 
 
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
-    """A sentence about the numbers of users at which contenders have this verdict."""
+    """Return a list of one sentence, `words` and then the contenders that have cells of this verdict, each with its
+    numbers of users; [] if none has."""
     found = []
     axis = sorted({cell.users for cell in cells})
     for line in _lines(cells):

@@ -204,7 +204,7 @@ def caption(results: Results) -> list[str]:
 
 
 def _runs(results: Results) -> str:
-    """How many runs each figure is the median of, as text."""
+    """Return text that says of how many runs each figure is the median."""
     most = least = results["experiment"]["repeats"]
     if results["experiment"].get("for_s"):
         counts = Counter(run_of(run).cell for run in results["runs"]).values()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAR_APART = 8
-"""If the largest value is at least this many times the smallest, small ones would look equal on a linear axis."""
+"""An axis is logarithmic if the largest value is at least this many times the smallest: on a linear one small values
+would look equal."""
 STEPS = (1, 2, 2.5, 5, 10)
 
 

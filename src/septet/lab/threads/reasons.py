@@ -23,7 +23,8 @@ from septet.lab.threads.states import Call, State
 
 
 class About(Enum):
-    """Kinds of system calls by what their first arguments are, and so by how to find what a thread waits for."""
+    """Kinds of system calls, by what their first arguments are: so by how to find out what a thread that is blocked in
+    the call waits for."""
 
     DESCRIPTOR = auto()  # the first is a descriptor that it reads, writes or connects
     POLL = auto()  # the first is an array of struct pollfd, the second its length
@@ -74,7 +75,7 @@ _POLLFD = struct.Struct("<ihh")
 _POLLED_MAX = 64
 """A poll(2) of more descriptors is taken for that of an event loop; its descriptors are not looked up."""
 _FRESH_NS = 20_000_000
-"""How long the result of a lookup is used again."""
+"""Nanoseconds for which the result of a lookup is used again."""
 _IDLE_POLL = 4
 """Most descriptors in the poll(2) of a worker that waits for one idle client: the client, one or two listeners, and a
 wake-up descriptor. With more it is an event loop."""

@@ -31,7 +31,7 @@ _STATES = 0xFFF & ~(1 << _TCP_TIME_WAIT)
 _PAUSE = 9
 """Pause between two reads of all sockets, as a multiple of the time that the last one took."""
 _FRESH_NS = 20_000_000
-"""How long a lookup is valid: descriptors are closed and their numbers used again."""
+"""Nanoseconds for which a lookup is valid: descriptors are closed, and their numbers are used again."""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -104,7 +104,7 @@ def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
 
 
 def _tcp_sockets(pid: int) -> Iterator[tuple[str, int, bool]]:
-    """(inode, local port, True if it listens) of each TCP socket."""
+    """Yield (inode, local port, True if it listens) of each TCP socket in the network namespace of process `pid`."""
     if os.stat("/proc/self/ns/net").st_ino == _network_of(pid):
         with contextlib.suppress(OSError):  # some containers have no sock_diag
             yield from list(chain.from_iterable(map(_dumped, (socket.AF_INET, socket.AF_INET6))))

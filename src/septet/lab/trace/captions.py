@@ -48,7 +48,8 @@ def machine(described: Mapping[str, Any], date: str) -> str:
 
 
 def method(recordings: Sequence[Recording]) -> str:
-    """A sentence that says how the recordings were made, and how many records were lost."""
+    """Return a sentence that says how the recordings were made (by which of `recorder.WAYS`), and how many records were
+    lost."""
     ways = {recording.way for recording in recordings}
     way = ways.pop() if len(ways) == 1 else "mixed"
     if way == "switches":

@@ -10,7 +10,7 @@ from string import Template
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture as SVG, and its description for screen readers."""
+    """A picture as the text of an SVG, and its description for screen readers."""
 
     svg: str
     shows: str

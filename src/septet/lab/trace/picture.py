@@ -194,7 +194,7 @@ def _intervals(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) ->
 
 
 def _columns(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> Part:
-    """A stepped area for each state in each row, one on top of the other."""
+    """Return the layer of the overview: in each row a stepped area for each state, one on top of the other."""
     found: Values = []
     for number, (row, (top, size)) in enumerate(zip(panel.rows, places, strict=True)):
         bottom = top + size * (1 + FULL) / 2

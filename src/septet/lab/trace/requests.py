@@ -39,13 +39,13 @@ class Request:
 
     user: int
     asked: int
-    """When the user began to send it, or to connect for it."""
+    """When the user began to send the request, or to connect for it."""
     answered: int
-    """When the user had the whole answer."""
+    """When the user had received the whole answer."""
     status: int
     """The status of the answer; 0: none."""
     began: int | None = None
-    """When the server had its head; None if the span log does not have the request."""
+    """When the server had received the request's head; None if the span log does not have the request."""
     ended: int | None = None
     """When the server had sent the answer; None as for `began`."""
     turns: tuple[Turn, ...] = ()

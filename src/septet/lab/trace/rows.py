@@ -116,7 +116,8 @@ def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
 
 
 def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> tuple[int, int]:
-    """The window of `length` ns between `start` and `end` in which the most requests were sent and answered.
+    """Return (start, end) of the window of `length` ns between `start` and `end` in which the most requests were both
+    sent and answered, in ns.
 
     It begins when a request is sent, less a margin of a fiftieth of its length, or as much of that as loses no request
     at its end. Returns the first of equal windows, and all of the time if that is no longer than `length`.

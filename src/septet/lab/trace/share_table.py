@@ -60,7 +60,8 @@ _HEADS = {
 
 
 def table(traces: Sequence[Trace]) -> list[list[str]]:
-    """The headings, then a line for each row of threads of each model: percent of the recording in each state."""
+    """Return rows of text: the headings, then for each model a row for each group of threads, with the percent of the
+    recording that they spent in each state."""
     lines = [(trace, row, _shares(trace, row)) for trace in traces for row in rows(trace)[0] if not row.user]
     present = [state for state in _HEADS if any(_percent(found.get(state, 0.0)) for _, _, found in lines)]
     heads = ["model", "thread", *(_HEADS[state] for state in present), _IDLE]

@@ -59,7 +59,8 @@ Record = SwitchedIn | SwitchedOut | Born | Died
 
 
 Why = Callable[[int, Call], State | None]
-"""(pid, call) to what a thread that is blocked in the call waits for; None when it is not known."""
+"""A function: for (pid, system call) it returns what a thread that is blocked in the call waits for; None if that is
+not known."""
 
 
 @dataclass(slots=True)

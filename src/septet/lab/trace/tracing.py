@@ -37,7 +37,8 @@ class TracePlan:
     """The parameters of a trace."""
 
     app: str | None = None
-    """None: the guestbook, as WSGI or ASGI by the model."""
+    """The application, MODULE:ATTRIBUTE; None: the guestbook, with ASGI for models with an event loop, else with
+    WSGI."""
     path: str = "/"
     users: int = 3
     think_s: float = 0.005
