@@ -1,4 +1,5 @@
-"""What passes between the layers: a request's head, an answer's head, a stretch of a file, and an error.
+"""What passes between the layers: heads of requests and answers, parts of content, errors, and the protocols by which
+an application interface, a session and a process model call each other.
 
 Requests are shared: two requests whose heads have the same bytes are one object (see `http.incoming.Limits`). So a
 request must not be changed, except for what `derived` caches.
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields as (name, value) pairs, in order."""
 
 
 class Want(enum.Enum):
@@ -170,6 +172,7 @@ class FileRegion:
 
 
 Part = bytes | FileRegion
+"""A part of the content of an answer."""
 
 
 def octets(content: object) -> bytes:
@@ -197,7 +200,8 @@ class ResponseParts(Protocol):
         """Separate the application from its exchange, because the answer's content is complete: from now on
         `wsgi.input` and `write` fail, if the application has kept them."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the application's iterable (PEP 3333). Called once."""
 
 
 class Delivery(Protocol):
@@ -227,7 +231,8 @@ class Exchange(Protocol):
     """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it."""
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> Request:
+        """The head of the request, with the fields that the application may see."""
 
     client: tuple[str, int] | None
     """Address and port of the peer of the connection; None on a unix socket. Behind a trusted proxy this is the proxy,

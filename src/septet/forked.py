@@ -33,7 +33,7 @@ copied = False
 as a socket that was accepted at that moment."""
 
 _is_server = False
-"""This process serves, or loads an application to serve it."""
+"""True if this process serves, or loads an application to serve it."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -119,6 +119,8 @@ def exit_child(error: BaseException | None = None) -> NoReturn:
 
 
 def _before() -> None:
+    """Called before any fork: note that a copy of our descriptors may exist, and block signals that have our
+    handlers."""
     global copied
     copied = copied or _our_fork != get_ident()
     # A signal that comes for the child before it has the default handlers must wait until then.
@@ -127,12 +129,15 @@ def _before() -> None:
 
 
 def _after() -> None:
+    """Called after any fork, in the parent and at the end of `_in_child`: restore the signal mask."""
     mask = _masks.pop(get_ident(), None)
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_child() -> None:
+    """Called in any forked child. If the application has forked it, close the server's descriptors and reset our
+    handlers."""
     global by_application
     if _our_fork != get_ident():
         by_application = by_application or _is_server or bool(_handlers)

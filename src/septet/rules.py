@@ -35,9 +35,12 @@ class Observer(Protocol):
     """Called by sessions when a request's head is complete and when its answer has been sent; for logs and
     measurements. `exchange` is a `protocol.ServerExchange`."""
 
-    def began(self, exchange: Any) -> None: ...
+    def began(self, exchange: Any) -> None:
+        """A request's head is complete. The observer may keep something in `exchange.observer_state`."""
 
-    def ended(self, exchange: Any) -> None: ...
+    def ended(self, exchange: Any) -> None:
+        """The answer has been sent. Also called, without `began`, after an error answer to a request that was not
+        valid; not called if the connection is cut before the answer's end."""
 
 
 class Admission(Protocol):

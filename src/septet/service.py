@@ -101,7 +101,7 @@ class Service:
         return Session(self.rules, address, listener.reached(sock))
 
     def for_worker(self, stop: Stop, ready: Callable[[int], None], workers: int) -> "Service":
-        """This service for one of `workers` processes, with its own `stop` and `ready`."""
+        """Return a copy of this service for one of `workers` processes, with its own `stop` and `ready`."""
         return replace(self, stop=stop, ready=ready, workers=workers)
 
     def close_listeners(self) -> None:
@@ -111,8 +111,9 @@ class Service:
             listener.shut()
 
     def with_spooled_bodies(self) -> "Service":
-        """This service for a model in which a WSGI application must not wait for a request's body: the body is
-        collected first, in memory or in a temporary file."""
+        """Return a copy of this service for a model in which a WSGI application must not wait for a request's body: the
+        body is collected first, in memory or in a temporary file. Returns the service itself if there is no WSGI
+        application."""
         if not self.site.called:
             return self
         with suppress(OSError):  # it tries directories, which needs descriptors; the result is kept

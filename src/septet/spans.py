@@ -74,6 +74,8 @@ class SpanLog:
         return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
 
     def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+        """Wrap an ASGI application. Its turns are written when it ends; those of its lifespan are not."""
+
         async def traced(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] != "http":
                 return await application(scope, receive, send)  # type: ignore[no-any-return]
@@ -88,6 +90,8 @@ class SpanLog:
         return traced
 
     def _around_wsgi(self, application: Callable[..., Any]) -> Callable[..., Iterable[bytes]]:
+        """Wrap a WSGI application. The turns of a generator are written when it is closed, of other answers at once."""
+
         def traced(environ: Any, start_response: Any) -> Iterable[bytes]:
             client = environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)
             began = monotonic_ns()

@@ -119,6 +119,8 @@ class ChunkedDecoder:
             raise ProtocolError(400, "the chunks' extensions outweigh their content")
 
     def _trailers(self, data: bytes) -> bytes:
+        """Read the trailer section, which begins `data`, and return the bytes after it; `data` itself if its end has
+        not come. Raises ProtocolError(400)."""
         if data[:2] == CRLF:
             self.complete = True
             return data[2:]
@@ -138,6 +140,7 @@ class ChunkedDecoder:
 
 
 def _chunk_size(line: bytes) -> int:
+    """Return the size in bytes that a complete size line, without its CRLF, gives. Raises ProtocolError(400)."""
     size, semicolon, _ = line.partition(b";")
     if semicolon:
         size = size.rstrip(WHITESPACE)  # BWS before an extension, RFC 9112 section 7.1.1

@@ -197,6 +197,8 @@ class Incoming:
         self._begin(INVALID_REQUEST)
 
     def _next_head(self) -> Request | None:
+        """Take the next head from the inbox, and return its request; None if its end has not come. Raises
+        ProtocolError."""
         inbox = self._inbox
         if inbox.startswith(CRLF):
             self._inbox = inbox = _without_empty_lines(inbox)
@@ -213,6 +215,7 @@ class Incoming:
         return self._known.get(head) or self._read_head(head)
 
     def _read_head(self, head: bytes) -> Request:
+        """Parse a complete head that is not in the cache, check the limits, and cache it. Raises ProtocolError."""
         limits = self._limits
         if len(head) - 4 > limits.header_block:
             self._check_size(head, len(head) - 4)

@@ -61,6 +61,7 @@ def read_request_line(line: bytes) -> RequestLine:
 
 
 def _request_line(line: bytes) -> RequestLine:
+    """Parse a request line, without the cache; see `read_request_line`."""
     words = line.split(b" ")
     if len(words) != 3:
         raise ProtocolError(400, "the request line is not three words with one space between them")

@@ -83,6 +83,7 @@ def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
 
 
 def _read(block: bytes, version: str, most_fields: int) -> Section:
+    """Parse a section line by line; arguments and errors as for `read_section`."""
     lines = block.split(b"\r\n")
     del lines[0]
     if len(lines) > most_fields:
@@ -220,6 +221,8 @@ def _untrusted(lines: list[bytes]) -> Fields:
 
 
 class _UntrustedLines(BoundedCache[bytes, Field]):
+    """Cache of parsed untrusted field lines by their bytes, for `Request.untrusted_fields`."""
+
     def __missing__(self, line: bytes) -> Field:
         field = _field(line)
         if len(line) <= REMEMBERED_LINE:

@@ -81,6 +81,8 @@ class UnfinishedFields:
             raise ProtocolError(431, "the request has too many header fields")
 
     def _check_partial_line(self, data: bytes | bytearray, end: int) -> None:
+        """Scan the current field line up to index `end`, where the bytes received end. Raises ProtocolError(400 or
+        431)."""
         self._count()
         start = self._scanned
         if not self._colon_found:
@@ -133,6 +135,7 @@ class UnfinishedHead:
             self._scan_words(data)
 
     def _scan_words(self, data: bytes | bytearray) -> None:
+        """Scan a request line without its end, word by word: method, target, version. Raises ProtocolError(400)."""
         if not self._words and not self._scan_word(_token_run, data, "the method is not a token"):
             return
         if len(self._words) == 1:

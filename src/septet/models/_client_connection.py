@@ -353,6 +353,8 @@ class ClientConnection(WatchedConnection):
             raise ClientGone("the client went away")
 
     def _client_has_left(self) -> bool:
+        """True if the socket has failed, or the client has sent nothing more for HALF_CLOSED_S since its end of
+        stream."""
         poller = Poll()
         poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
         for _, found in poller.wait(0):

@@ -136,6 +136,8 @@ def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) -> Want:
+    """Send some of the protocol's file, after its output, and return the next want. Raises OSError, BlockingIOError if
+    the socket is full."""
     if protocol.output:  # the file's first bytes join it in one segment
         return protocol.wrote(sock.send(protocol.output, socket.MSG_MORE))
     if file.version is not None:

@@ -89,7 +89,7 @@ class Leaders:
         self._exhaustion = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
-        """What followers have to do, in order."""
+        """Jobs that no follower has taken yet, in order."""
         self._job_signal: SimpleQueue[None] = SimpleQueue()
         """A follower that waits takes one element; so each element wakes one follower."""
         self._lock = Lock()
@@ -270,6 +270,7 @@ class Leaders:
         return me
 
     def _do_next(self, me: Member) -> None:
+        """Do the next piece of work that the state of this thread, `me`, asks for; if there is none, wait for a job."""
         if me.leads:
             self._lead(me)
         elif me.item is not None:
@@ -334,6 +335,7 @@ class Leaders:
     # What threads do
 
     def _promote(self, me: Member) -> None:
+        """Take the lead, as `me.promotion` orders, unless the leader's call has returned meanwhile. For a follower."""
         assert me.promotion is not None
         leader, serial, waits = me.promotion
         with self._lock:

@@ -131,6 +131,7 @@ class Reactor:
         self.loop.unwatch(listener.fileno())
 
     def _accept(self, listener: Listener, mask: int) -> None:
+        """Accept the clients that wait at a listener, up to `_accepts_per_event`. Called by the loop."""
         for _ in range(self._accepts_per_event):
             if self.service.stop.ordered:  # set by the signal handler; the loop calls `_stop` after these events
                 return
@@ -146,6 +147,8 @@ class Reactor:
             self.admit(listener, sock, address)
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
+        """Begin to serve an accepted client. If the loop cannot watch its socket, that is logged and the socket
+        closed."""
         connection = None
         try:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
@@ -159,6 +162,7 @@ class Reactor:
                 connection.attend(CLOSE)
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
+        """Return the connection object for an accepted client."""
         return ClientConnection(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
@@ -194,6 +198,7 @@ class Reactor:
         self.start_accepting(listener)
 
     def forget(self, connection: ClientConnection) -> None:
+        """Drop an ended connection; the last one ends the loop if the server stops."""
         self._connections.discard(connection)
         if self.stopping:
             self.end_if_done()
@@ -243,6 +248,8 @@ class Reactor:
         self._wind_down()
 
     def _wind_down(self) -> None:
+        """Begin to stop: accept no more clients, close idle connections, and cut the others after the graceful
+        time-out."""
         for listener in self.service.listeners:
             self.stop_accepting(listener)
         self.service.close_listeners()

@@ -18,6 +18,7 @@ class SlowPaths(dict[bytes, int]):
     forgotten."""
 
     def remember(self, path: bytes) -> None:
+        """Remember a path whose answer has made the leader wait, until QUICK_ANSWERS quick ones in a row."""
         if len(path) <= REMEMBERED_PATH_BYTES:
             self.pop(path, None)
             self[path] = QUICK_ANSWERS

@@ -119,6 +119,8 @@ class WatchedConnection:
             self._descriptor = -1
 
     def _watch(self, mask: int) -> None:
+        """Have the loop watch for the events in `mask`, and no others; 0: for none. Does nothing if it does so
+        already."""
         old = self._mask
         if mask == old:
             return

@@ -44,6 +44,7 @@ class Watcher:
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def wake(self) -> None:
+        """Have the watcher look now, and every TICK_S from now on. May be called by any thread."""
         self.sleeps = False
         os.eventfd_write(self._wakeup, 1)
 

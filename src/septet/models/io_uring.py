@@ -96,6 +96,8 @@ class RingConnection(ClientConnection):
                 self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
+        """Handle a completion of the receive. result: the number of bytes in `data`, or a negative errno; flags:
+        without MORE the receive has ended."""
         if not flags & MORE:
             self._receive = 0
         if self._descriptor < 0:
@@ -172,6 +174,8 @@ class RingReactor(Reactor):
             super().stop_accepting(listener)
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
+        """Handle a completion of a listener's accept. result: the client's descriptor, or a negative errno; flags:
+        without MORE the accept has ended."""
         if result >= 0:
             if self.service.stop.ordered:  # the kernel accepted the client before the accept was cancelled
                 os.close(result)

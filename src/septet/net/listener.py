@@ -206,6 +206,8 @@ class Listener:
 
 
 class _Options(NamedTuple):
+    """The state in which we were given a socket: whether it blocks, and (level, option, value) of setsockopt(2)."""
+
     blocking: bool
     options: tuple[tuple[int, int, int], ...]
 

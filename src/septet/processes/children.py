@@ -68,6 +68,7 @@ def unblock_orders() -> None:
 
 
 def _prepare_child(parent: int) -> None:
+    """Set up a forked child: it dies with `parent`, and its signals no longer have the parent's handlers."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
@@ -186,6 +187,7 @@ class ChildProcesses:
         return status
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
+        """Handler of SIGCHLD: take the exit status of each child that has ended, and free its slot."""
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid not in self._slots:

@@ -28,7 +28,7 @@ _HIGHEST = 0
 
 
 class AcceptingThread(Protocol):
-    """A thread that accepts clients."""
+    """A thread that accepts clients, as `WaitingThreads` counts it."""
 
     is_free: bool
     """True if the thread is counted among those that wait for a client. Only `WaitingThreads` sets it."""

@@ -75,7 +75,7 @@ class Worker:
     slot: int
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
-    """When it was forked, on the clock of `monotonic`."""
+    """When the worker was forked, in seconds on the clock of `monotonic`."""
     ready: bool = False
     """True once it has reported that it accepts clients."""
     reported: bool = False
@@ -157,6 +157,8 @@ class Supervisor(Generic[Served]):
             self._wait(self._next_start_at - monotonic() if len(self._workers) < self._count else None)
 
     def _fill(self) -> None:
+        """Fork workers until there are `count`, unless a delay must pass first. Raises Failed if the first ones cannot
+        be forked."""
         while len(self._workers) < self._count and monotonic() >= self._next_start_at:
             try:
                 worker = self._fork_worker()
@@ -268,6 +270,8 @@ class Supervisor(Generic[Served]):
             worker.readiness = -1
 
     def _remove(self, worker: Worker, status: int) -> None:
+        """Forget a worker that has ended with `status`, as waitpid(2) gives it, and decide when the next one starts.
+        Raises Failed as `_cannot_start` does."""
         self._workers.remove(worker)
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:

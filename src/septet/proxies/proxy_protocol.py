@@ -57,7 +57,8 @@ class Header(NamedTuple):
     length: int
     """Bytes of the header; the connection's own bytes follow."""
     endpoints: Endpoints | None = None
-    """None: the proxy does not give them, and those of this connection are used instead (sections 2.1 and 2.2)."""
+    """The two ends of the client's connection; None if the proxy does not give them: then those of this connection are
+    used (sections 2.1 and 2.2)."""
     secure: bool = False
     """The client speaks TLS with the proxy."""
     local: bool = False

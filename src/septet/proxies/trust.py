@@ -62,6 +62,7 @@ class Trust:
         return self._remembered(peer)
 
     def _covers(self, peer: str) -> bool:
+        """True if the peer is trusted; without the cache."""
         if self._all or not peer:
             return self._all
         if peer == UNIX:

@@ -23,9 +23,9 @@ class OutputQueue:
 
     output: bytes | memoryview
     file: FileRegion | None
-    """To be sent after `output`."""
+    """A part of a file, to be sent after `output`; None if there is none."""
     later: deque[bytes | bytearray | FileRegion] | None
-    """To be sent after `file`, in this order. None when it would be empty, which is the usual case."""
+    """Output that is sent after `file`, in this order; None if there is none, which is the usual case."""
     phase: Phase
     since: float | None
     """When the phase began, in seconds on the carrier's clock; None until the carrier has asked for the deadline."""
@@ -36,6 +36,7 @@ class OutputQueue:
         raise NotImplementedError
 
     def _enter(self, phase: Phase) -> Want:
+        """Enter a phase, so that its time begins, and return its want."""
         self.phase = phase
         self.since = None
         return phase.want

@@ -105,6 +105,8 @@ class Session(Http1Exchange):
         return phase.want
 
     def _flushed(self) -> Want:
+        """All output has been sent: enter the next phase, and return its want. If the answer is complete that is the
+        next request, or the end of the connection."""
         http = self.http
         if not http.answered:
             return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
@@ -196,6 +198,7 @@ class Session(Http1Exchange):
     # From one request to the next
 
     def _next_request(self) -> Want:
+        """Begin the next request if its head has come, and return the next want. A malformed one is refused."""
         http = self.http
         if not http.pending:
             return self._await_request()
@@ -267,6 +270,7 @@ class Session(Http1Exchange):
         return True
 
     def _release(self) -> None:
+        """No longer count the request as in flight."""
         assert self._rules.admission is not None
         self._rules.admission.leave()
         self._admitted = False
@@ -296,6 +300,7 @@ class Session(Http1Exchange):
         return True
 
     def _discard(self, data: bytes) -> Want:
+        """Drop input in LINGER, up to LINGER_BYTES, and return the next want."""
         self._discarded += len(data)
         if not data or self._discarded > LINGER_BYTES:
             return self._enter(OVER)
