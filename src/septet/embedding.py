@@ -50,7 +50,7 @@ def run(application: Any = None, /, **options: Any) -> None:
         configure(config.log_level)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    forked.by_application = False  # in a process that was forked by the program, which may serve as well
+    forked.by_application = False  # it is True in a fork of a program that has served; the fork may serve, too
     stop = Stop()
     try:
         server.restore_inherited_signals()

@@ -123,7 +123,7 @@ def _before() -> None:
     handlers."""
     global copied
     copied = copied or _our_fork != get_ident()
-    # A signal that comes for the child before it has the default handlers must wait until then.
+    # A signal for the child must not arrive before `_in_child` has reset the handlers.
     if _handlers:
         _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
 

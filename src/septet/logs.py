@@ -38,7 +38,7 @@ class _Handler(logging.StreamHandler[TextIO]):
             with self.lock:
                 self.emit(
                     found if isinstance(found, logging.LogRecord) else record
-                )  # Python 3.12 lets filters replace it
+                )  # since Python 3.12 a filter may return another record
         return bool(found)
 
     def flush(self) -> None:

@@ -116,7 +116,7 @@ class Service:
         application."""
         if not self.site.called:
             return self
-        with suppress(OSError):  # it tries directories, which needs descriptors; the result is kept
+        with suppress(OSError):  # tries directories now, while there are descriptors, and caches one
             gettempdir()
         lacking = partial(ResourceExhaustion().report, meanwhile="it is answered 500")
         spool, limits = self.in_flight.spool, self.rules.limits

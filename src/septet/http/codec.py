@@ -180,7 +180,7 @@ class Http1Codec(Incoming):
         if count <= remaining:
             self._remaining = remaining - count
             if last and self._remaining:
-                self.keep_alive = False  # only the end of the connection tells the client
+                self.keep_alive = False  # the client can see only by the end of the connection that content is missing
                 sent = self.sent + count
                 self._complain(
                     f"the answer to {describe(self.request)} has {sent} bytes, but its Content-Length is "

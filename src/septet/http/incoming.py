@@ -122,7 +122,7 @@ class Incoming:
         """Bytes of content to come until the answer's Content-Length is reached; None if it has no Content-Length.
         `codec._EXCESS_REPORTED` (-1): the application gave more, and has been told so."""
 
-    # What comes in
+    # Receiving requests
 
     def begin(self, data: bytes) -> bool:
         """Shortcut for the usual request: if `data` is exactly one head that is in the cache, and it has no body, begin
@@ -264,7 +264,7 @@ class Incoming:
             return ProtocolError(501, f"the method is longer than {most} bytes")
         return ProtocolError(414, f"the request line is longer than {most} bytes")
 
-    # The body of the current request
+    # Reading the body of the current request
 
     @property
     def body_complete(self) -> bool:

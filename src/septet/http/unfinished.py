@@ -184,7 +184,7 @@ class UnfinishedSize:
 
     def __init__(self) -> None:
         self._state = ""
-        """A row of `_TRANSITIONS`; empty while the digits are coming."""
+        """Key of the current row of `_TRANSITIONS`; "" while digits of the size may follow."""
         self._scanned = 0
 
     def scan(self, line: bytes) -> None:
@@ -228,7 +228,7 @@ def _byte_class(byte: int) -> str:
 _BYTE_CLASSES = "".join(map(_byte_class, range(256))).encode("ascii")
 
 _TRANSITIONS = {
-    "end": {" ": "end", ";": ";"},  # of the size, or of a value
+    "end": {" ": "end", ";": ";"},  # after the size, or after a value
     ";": {" ": ";", "t": "name"},
     "name": {"t": "name", " ": "named", ";": ";", "=": "="},
     "named": {" ": "named", ";": ";", "=": "="},

@@ -172,7 +172,7 @@ class ClientConnection(WatchedConnection):
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
-            if self._descriptor < 0:  # its end has failed, else the reactor had forgotten it
+            if self._descriptor < 0:  # `end` was called and has failed: call it again
                 self.end()
             else:
                 super().check_deadline(now)

@@ -115,7 +115,7 @@ def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.sock
         return protocol.phase.want
     except OSError:
         return protocol.lose()
-    except BaseException:  # as above
+    except BaseException:  # as in `receive_compactly`
         protocol.lose()
         raise
     return protocol.receive(data)

@@ -96,15 +96,15 @@ class Listener:
         MemoryError if there are no descriptors or no memory for it.
         """
         try:
-            # What socket.accept calls. That takes half as long again, for two enums of the family and the type.
-            # An exception that another thread raises in this one comes when the interpreter sees a call. An iterator's
-            # step is none, so the descriptor cannot be lost before the socket is made.
+            # socket.accept calls `_accept`, too, but takes half as long again, because it makes enums of family and type.
+            # Here the descriptor comes from a step of an iterator, which is no call: an exception that another thread
+            # raises in this one arrives at calls, so it cannot come while only the interpreter knows the descriptor.
             for descriptor, name in self._accepted:  # noqa: B007
                 break
             try:
                 sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
-            except MemoryError:  # of another thread's exception the socket may have been closed already
-                os.close(descriptor)  # nothing else knows it
+            except MemoryError:  # at other exceptions a socket object may exist, which closes the descriptor itself
+                os.close(descriptor)  # no socket object was made that would close it
                 raise
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
@@ -126,7 +126,8 @@ class Listener:
         except OSError:
             return self.server
         host = name[0]
-        # A client of IPv4 at a socket that takes both (RFC 4291 section 2.5.5.2); ours take IPv6 alone.
+        # An IPv4 client at an inherited socket that takes both (RFC 4291 section 2.5.5.2); sockets of our own take IPv6
+        # alone.
         return host.removeprefix("::ffff:") if "." in host else host, name[1]
 
     def _socket(self, descriptor: int) -> socket.socket:

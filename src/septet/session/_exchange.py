@@ -184,7 +184,7 @@ class Http1Exchange(OutputQueue):
             return self.refuse(ProtocolError(500, "the body could not be stored"))
         if part is not None:
             return self._enter(TURN)
-        # In BODY already: entering it again would restart its deadline with every byte.
+        # If the phase is BODY already, it is not entered again: that would restart its deadline with every byte.
         return READ if self.phase is BODY else self.want_body()
 
     def drop_body(self) -> None:
