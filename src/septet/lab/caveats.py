@@ -58,7 +58,8 @@ def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
-    """A sentence for each reason that cells have this verdict and each set of users, with all contenders concerned.
+    """Return a sentence for each reason that cells have this verdict and each set of users, with all contenders
+    concerned.
 
     Reasons of one contender that differ only in their numbers count as one, but not the reasons of failures.
     """

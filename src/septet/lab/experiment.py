@@ -134,7 +134,7 @@ class Experiment:
         )
 
     def values(self) -> dict[str, Any]:
-        """The experiment as plain values for JSON."""
+        """Return the experiment as plain values for JSON."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
     @property
@@ -151,7 +151,7 @@ class Experiment:
         ]
 
     def runs(self) -> list[Run]:
-        """Every cell as often as it is repeated; each repeat in a random order of its own."""
+        """Return every cell as often as it is repeated; each repeat in a random order of its own."""
         chance = random.Random(self.seed)
         runs = []
         for repeat in range(1, self.repeats + 1):
@@ -179,7 +179,7 @@ class Experiment:
         return next((other for other in self.others if other.name == name), None)
 
     def command(self, cell: Cell, port: int) -> list[str]:
-        """The command that starts the server of a cell."""
+        """Return the command that starts the server of a cell."""
         other = self._other(cell.model)
         if other is not None:
             return other.words({"host": self.host, "port": port, "app": self.app_words[0], **dict(cell.setting)})

@@ -369,7 +369,7 @@ RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "c
 
 
 def reference() -> str:
-    """The table of the metrics for the documentation, in Markdown."""
+    """Return the table of the metrics for the documentation, in Markdown."""
     lines = ["| metric | meaning | unit | better | over the window | shown |", "|---|---|---|---|---|---|"]
     for metric in METRICS:
         better = "" if metric.figure is None else "more" if metric.more_is_better else "less"

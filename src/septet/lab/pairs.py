@@ -134,7 +134,8 @@ class _Fit:
 
 
 def _fit(logs: Values) -> _Fit:
-    """The two-way fit by least squares: levels and speeds in turn, since not every contender is in every round."""
+    """Return the two-way fit by least squares: levels and speeds in turn, since not every contender is in every
+    round."""
     rounds = {place for each in logs.values() for place in each}
     speeds = dict.fromkeys(rounds, 0.0)
     levels: dict[str, float] = {}

@@ -37,7 +37,7 @@ class Process:
 
 
 def processes_of(session: int) -> list[Process]:
-    """The processes of a session, by its id (which is the pid of its leader)."""
+    """Return the processes of a session, by its id (which is the pid of its leader)."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -83,7 +83,7 @@ def _cpu_clock_s(pid: int) -> float | None:
 
 
 def pss_bytes(processes: list[Process]) -> int | None:
-    """The memory of the processes in bytes, shared pages counted once (PSS); None where it may not be read."""
+    """Return the memory of the processes in bytes, shared pages counted once (PSS); None where it may not be read."""
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     shares = [share for process in processes[::step] if (share := _pss(process.pid)) is not None]
     return sum(shares) * len(processes) // len(shares) if shares else None

@@ -29,7 +29,7 @@ round and ends as soon as it is decided, which gives chance more occasions to lo
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
-    """The standings at each number of users; `cells` are the summaries of the results."""
+    """Return the standings at each number of users; `cells` are the summaries of the results."""
     values, at_least = _values(results, cells, metric)
     family = sum(len(each) * (len(each) - 1) // 2 for each in values.values())
     rounds_min = ROUNDS_MIN
@@ -44,7 +44,8 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
 def _values(
     results: Results, cells: Sequence[Summary], metric: Metric
 ) -> tuple[dict[int, dict[str, dict[int, float]]], dict[int, set[str]]]:
-    """The figure by users, label and round, and the labels whose figures are a lower bound of what the server can."""
+    """Return the figure by users, label and round, and the labels whose figures are a lower bound of what the server
+    can."""
     assert metric.figure is not None, "metrics that are ranked are summed up"
     ranked = {cell.cell: cell.verdict for cell in cells if cell.verdict in RANKED}
     values: dict[int, dict[str, dict[int, float]]] = {cell.users: {} for cell in cells}
@@ -67,14 +68,14 @@ def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
 
 
 def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of contenders that are in an open pair of neighbours, which another round may decide."""
+    """Return the cells of contenders that are in an open pair of neighbours, which another round may decide."""
     found = rankings(results, summaries(results))
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
     return [cell for cell in cells if (cell.users, cell.label) in labels]
 
 
 def state(found: Mapping[int, Standings]) -> str:
-    """A sentence for the progress display: how many pairs of neighbours are decided, and which are open."""
+    """Return a sentence for the progress display: how many pairs of neighbours are decided, and which are open."""
     still = open_pairs(found)
     pairs = sum(len(each.neighbours) for each in found.values())
     where: dict[int, list[str]] = {}

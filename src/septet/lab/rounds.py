@@ -48,5 +48,5 @@ def until_decided(
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """The cells of round number `place`, from 1: all in the first rounds, later the open ones."""
+    """Return the cells of round number `place`, from 1: all in the first rounds, later the open ones."""
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

@@ -36,7 +36,7 @@ class Ratio(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The median with its 95 % interval by the percentile bootstrap (Efron); None without values."""
+    """Return the median with its 95 % interval by the percentile bootstrap (Efron); None without values."""
     if not values:
         return None
     if len(values) < 3:
@@ -59,7 +59,8 @@ def _middles(count: int) -> list[tuple[int, int]]:
 
 
 def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]], level: float = LEVEL) -> Ratio:
-    """The ratio of the values after to those before; for several pairs of series the geometric mean of their ratios.
+    """Return the ratio of the values after to those before; for several pairs of series the geometric mean of their
+    ratios.
 
     The ratio of geometric means, with Welch's interval of a difference, for logarithms. Not a bootstrap: three values
     have only ten different resamples, so its ends never pass the extremes, which is too narrow for the high levels that
@@ -98,7 +99,7 @@ def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | N
 
 @cache
 def student(freedom: int, level: float) -> float:
-    """The t for which a value of Student's distribution is between -t and t with the probability `level`."""
+    """Return the t for which a value of Student's distribution is between -t and t with the probability `level`."""
     low, high = 0.0, math.pi / 2  # t = tan(angle) x sqrt(freedom)
     for _ in range(60):
         angle = (low + high) / 2
@@ -107,7 +108,7 @@ def student(freedom: int, level: float) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """The probability that a value is between -t and t, where t = tan(angle) x sqrt(freedom).
+    """Return the probability that a value is between -t and t, where t = tan(angle) x sqrt(freedom).
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
@@ -121,6 +122,6 @@ def _within(angle: float, freedom: int) -> float:
 
 
 def variation(values: Sequence[float]) -> float:
-    """The standard deviation as a share of the mean; 0 for one value, or where the mean is 0."""
+    """Return the standard deviation as a share of the mean; 0 for one value, or where the mean is 0."""
     mean = fmean(values) if values else 0.0
     return stdev(values) / mean if len(values) > 1 and mean else 0.0

@@ -96,7 +96,7 @@ class Listener:
         MemoryError if there are no descriptors or no memory for it.
         """
         try:
-            # socket.accept calls `_accept`, too, but takes half as long again, because it makes enums of family and type.
+            # socket.accept calls `_accept`, too, but takes half as long again, for it makes enums of family and type.
             # Here the descriptor comes from a step of an iterator, which is no call: an exception that another thread
             # raises in this one arrives at calls, so it cannot come while only the interpreter knows the descriptor.
             for descriptor, name in self._accepted:  # noqa: B007

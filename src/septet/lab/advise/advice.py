@@ -49,7 +49,7 @@ class Advice:
 
 
 def decide(search: Search, target_s: float) -> Advice | None:
-    """The advice; None when no candidate held the target at any rate."""
+    """Return the advice; None when no candidate held the target at any rate."""
     chosen, other = first_two(list(search.findings.values()))
     if chosen is None:
         return None
@@ -119,7 +119,7 @@ PRICES = {
 
 
 def price(candidate: Candidate) -> str:
-    """The disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
+    """Return the disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
     if candidate.model != POOL and candidate.threads:
         return "two numbers to understand: a loop for the clients, threads for the application"
     return PRICES.get(candidate.model, "")
@@ -167,7 +167,8 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """The listener's queue, if it overflowed at the highest rate that was held: far above that every queue does."""
+    """Return the listener's queue, if it overflowed at the highest rate that was held: far above that every queue
+    does."""
     highest_held = finding.highest_held
     if highest_held is None or not highest_held.queue_overflows:
         return None
@@ -175,7 +176,7 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """The threads, if all of them are taken by requests that wait."""
+    """Return the threads, if all of them are taken by requests that wait."""
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):

@@ -65,7 +65,7 @@ class Candidate:
         return effort
 
     def at_once(self, asynchronous: bool, users: int) -> int:
-        """The most requests that the application handles at the same time when `users` clients send them."""
+        """Return the most requests that the application handles at the same time when `users` clients send them."""
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
         own = self.threads if self.model in TAKES_THREADS and self.threads else 1

@@ -76,7 +76,7 @@ class CapacitySearch:
         self._trials.append((rate, outcome))
 
     def next_rate(self) -> float | None:
-        """The rate to try now; None: the search has ended."""
+        """Return the rate to try now; None: the search has ended."""
         if not self._trials:
             return self._start
         if len(self._trials) >= TRIALS_MAX:
@@ -140,7 +140,7 @@ class CapacitySearch:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """The highest rate that was held and is below all broken ones; 0 without one."""
+        """Return the highest rate that was held and is below all broken ones; 0 without one."""
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
         return max((rate for rate in held if high is None or rate < high), default=0.0)
@@ -149,7 +149,7 @@ class CapacitySearch:
         return min(filter(self._is_broken, self._rates()), default=None)
 
     def _cap(self) -> float | None:
-        """The lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
+        """Return the lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
         limited = {rate for rate, outcome in self._trials if outcome is Outcome.LIMITED}
         return min((rate for rate in limited if rate > self._low()), default=None)
 
@@ -164,7 +164,8 @@ class CapacitySearch:
         return max(0, run - 1)
 
     def _lower(self, broken: float) -> float | None:
-        """The next rate to try below `broken` while none was held; None when the search ends without a held rate.
+        """Return the next rate to try below `broken` while none was held; None when the search ends without a held
+        rate.
 
         At the floor, or after all steps, `broken` itself is tried a second time first.
         """

@@ -67,7 +67,8 @@ def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PER
 
 
 def capacity(service: Service, target_s: float, seed: int = 0) -> float:
-    """The highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if none."""
+    """Return the highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if
+    none."""
     low, high = 0.0, service.rate_max
     for _ in range(STEPS):
         middle = (low + high) / 2

@@ -27,7 +27,7 @@ class MachineLimits:
 
 
 def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> MachineLimits:
-    """The limits of a server on the CPUs that `pinned` leaves to it, in the control groups of this process."""
+    """Return the limits of a server on the CPUs that `pinned` leaves to it, in the control groups of this process."""
     usable = len(os.sched_getaffinity(0))
     bound = len(pinned.server) or usable
     notes = [_share(bound, usable, pinned)]

@@ -26,7 +26,7 @@ PROCESSES_MAX = 32
 
 
 def next_step(search: Search, in_time: bool = True) -> Step | None:
-    """The next step; None when nothing is left to measure.
+    """Return the next step; None when nothing is left to measure.
 
     `in_time` is False when most of the time is used: then only the best are checked (LAST_RULES).
     """
@@ -49,7 +49,7 @@ Rule = Callable[[Search], Iterable[Step]]
 
 
 def _whole(search: Search, candidate: Candidate, reason: str) -> Iterable[Step]:
-    """A saturation run, and then a capacity search if `search.promises` the candidate."""
+    """Yield a saturation run, and then a capacity search if `search.promises` the candidate."""
     yield Step(candidate, Look.SATURATION, reason)
     if search.promises(candidate):
         yield _capacity_step(search, candidate)
@@ -312,7 +312,8 @@ def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
 
 
 def rank(findings: list[Finding]) -> list[Finding]:
-    """The candidates that hold the target: those with the capacity of the best, the simplest first; then the rest."""
+    """Return the candidates that hold the target: those with the capacity of the best, the simplest first; then the
+    rest."""
     known = [each for each in findings if each.capacity]
     if not known:
         return []
@@ -338,6 +339,6 @@ def _may_reach(finding: Finding, best: Finding) -> bool:
 
 
 def _reaches(finding: Finding) -> float:
-    """The middle of the bracket (geometric mean): the best estimate of the highest rate that it holds."""
+    """Return the middle of the bracket (geometric mean): the best estimate of the highest rate that it holds."""
     assert finding.bracket is not None, "it has a capacity"
     return float((finding.bracket.low * (finding.bracket.high or finding.bracket.low)) ** 0.5)

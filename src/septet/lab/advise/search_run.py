@@ -157,7 +157,8 @@ class SearchRun:
         self._observer.found(finding)
 
     def _confirmed(self, finding: Finding, found: float, users: int) -> tuple[float, Trial | None, float | None]:
-        """The highest rate that fresh servers hold, 0 if none; its trial; the lowest rate that they did not hold."""
+        """Return the highest rate that fresh servers hold, 0 if none; its trial; the lowest rate that they did not
+        hold."""
         refuted = None
         for share in STEPS_BACK:
             if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:

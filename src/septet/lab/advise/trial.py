@@ -138,7 +138,7 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
-    """The reason why the target was not held, in a few words; None when it was."""
+    """Return the reason why the target was not held, in a few words; None when it was."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
         return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed"
     if trial.p99_s is None or trial.p99_s > target_s:
@@ -149,7 +149,7 @@ def _objection(trial: Trial, target_s: float) -> str | None:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A time as text with three digits, in ms or s; "unknown" for None."""
+    """Return a time as text with three digits, in ms or s; "unknown" for None."""
     if seconds is None:
         return "unknown"
     return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:,.3g} s"

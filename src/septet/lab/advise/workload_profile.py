@@ -61,7 +61,7 @@ class WorkloadProfile:
         return max(USERS, min(USERS_MAX, self.at_once(cpus) if self.waits else USERS))
 
     def describe(self) -> str:
-        """The profile in a sentence."""
+        """Return the profile in a sentence."""
         speaks = "ASGI" if self.asynchronous else "WSGI"
         times = f"a request alone takes {milliseconds(self.wall_s)} and computes {milliseconds(self.cpu_s)} of them"
         verdict = "it waits" if self.waits else "it computes, or is quick"

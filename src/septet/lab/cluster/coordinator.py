@@ -255,7 +255,8 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """The share of one CPU that each process used, by the key of `_cpu_of`: processes bound to one CPU are added up."""
+    """Return the share of one CPU that each process used, by the key of `_cpu_of`: processes bound to one CPU are added
+    up."""
     shares: dict[object, float] = {}
     for process in processes:
         shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]

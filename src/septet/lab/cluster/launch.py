@@ -129,7 +129,7 @@ def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str
 
 
 def _worker(name: str, scheduler: str, port: int) -> list[str]:
-    """The arguments of Python that start a worker, which listens on `port` of the loopback; 0: any free port."""
+    """Return the arguments of Python that start a worker, which listens on `port` of the loopback; 0: any free port."""
     address = ["--host", LOOPBACK, "--worker-port", str(port)]
     return [*WORKER, scheduler, "--name", name, *address, *WORKER_OPTIONS, "--death-timeout", str(DEATH_S)]
 

@@ -123,7 +123,7 @@ def clock() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """The versions and the machine of this worker, by which the coordinator checks that it can be used."""
+    """Return the versions and the machine of this worker, by which the coordinator checks that it can be used."""
     return {
         "septet": septet.__version__,
         "python": platform.python_version(),
@@ -134,7 +134,7 @@ def describe() -> dict[str, Any]:
 
 
 def kernel_id() -> str:
-    """An id of the running kernel, equal in all containers of a machine (boot_id, proc_sys_kernel(5))."""
+    """Return an id of the running kernel, equal in all containers of a machine (boot_id, proc_sys_kernel(5))."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -142,7 +142,7 @@ def kernel_id() -> str:
 
 
 def network_id() -> str:
-    """An id of this process's network namespace: workers with equal ids share the loopback and its ports."""
+    """Return an id of this process's network namespace: workers with equal ids share the loopback and its ports."""
     try:
         return f"{kernel_id()} {os.readlink('/proc/self/ns/net')}"
     except OSError:

@@ -64,7 +64,7 @@ def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -
 
 
 def _title(address: str, name: object) -> str:
-    """The name that the user gave the worker, else its address without the scheme."""
+    """Return the name that the user gave the worker, else its address without the scheme."""
     return name if isinstance(name, str) and "://" not in name else address.partition("://")[2]
 
 
@@ -95,7 +95,7 @@ def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
 
 
 def machines(workers: Sequence[Worker]) -> dict[str, Any]:
-    """The workers by name, for a results file; without host names that the user did not give."""
+    """Return the workers by name, for a results file; without host names that the user did not give."""
     return {
         worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
         for worker in workers

@@ -36,13 +36,13 @@ def _about(results: Results) -> str:
 
 
 def text(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """The comparison for a terminal."""
+    """Return the comparison for a terminal."""
     blocks = [head, *([_differ(differences)] if differences else []), aligned(_table(found)), *sentences(found)]
     return "\n\n".join(blocks)
 
 
 def markdown(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """The comparison as Markdown, for a pull request."""
+    """Return the comparison as Markdown, for a pull request."""
     titles, *lines = _table(found)
     rows = [titles, ["---", *["--:"] * (len(titles) - 1)], *lines]
     table = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
@@ -106,7 +106,7 @@ def _verdicts(row: ComparedRow) -> str:
 
 
 def sentences(found: Comparison) -> list[str]:
-    """Sentences about the table, without a full stop, the worst first."""
+    """Return sentences about the table, without a full stop, the worst first."""
     said = [_change(row, metric, WORSE) for row, metric in found.with_outcome(WORSE)]
     said += [_change(row, metric, BETTER) for row, metric in found.with_outcome(BETTER)]
     said += [_only(name, cells) for name, cells in (("A", found.only_a), ("B", found.only_b)) if cells]
@@ -148,7 +148,7 @@ def _excuse(doubted: Sequence[str]) -> str:
 
 
 def _visible(found: Comparison) -> list[str]:
-    """Sentences for metrics in which the median cell could not have shown a change as small as the tolerance.
+    """Return sentences for metrics in which the median cell could not have shown a change as small as the tolerance.
 
     Each says what change it could have shown, and how many repeats would show the tolerance.
     """
@@ -181,7 +181,7 @@ def _differ(differences: Sequence[str]) -> str:
 
 
 def _cell(value: str) -> str:
-    """A cell of the Markdown table, with the word for its outcome in bold."""
+    """Return a cell of the Markdown table, with the word for its outcome in bold."""
     for word in (WORSE, BETTER):
         if value.endswith(f" {word}"):
             return f"{value.removesuffix(word)}**{word}**"

@@ -81,7 +81,7 @@ def _unfolded(lines: list[bytes]) -> list[bytes]:
 
 
 def _elements(value: bytes) -> list[bytes]:
-    """The elements of a list with commas, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
+    """Return the elements of a list with commas, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
     return [element for each in value.lower().split(b",") if (element := each.strip(b" \t"))]
 
 

@@ -62,7 +62,7 @@ class Connections(ABC):
         return User(number, self._encoder.requests_of(number), self._targets[0])
 
     def _new_tally(self) -> Tally:
-        """A tally for the requests that begin from now on."""
+        """Return a tally for the requests that begin from now on."""
         tally = Tally(len(self._targets))
         for target, series in zip(self._targets, tally.series, strict=True):
             target.series = series

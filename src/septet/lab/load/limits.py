@@ -95,7 +95,8 @@ def spare_descriptors(users: int) -> int:
 
 
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
-    """The source addresses for `Route.sources`: for IPv4 loopback 127.0.0.1, 127.0.0.2, ..., as many as are needed.
+    """Return the source addresses for `Route.sources`: for IPv4 loopback 127.0.0.1, 127.0.0.2, ..., as many as are
+    needed.
 
     Each has a whole range of ports of its own. Empty when one suffices. Raises LoadError when there are too few ports.
     """
@@ -154,7 +155,7 @@ def _check_queue(plan: Plan, queue: ListenQueue) -> None:
 
 
 def sysctl(name: str) -> str | None:
-    """The value of a kernel parameter; None where it cannot be read."""
+    """Return the value of a kernel parameter; None where it cannot be read."""
     try:
         return Path("/proc/sys", *name.split(".")).read_text().strip()
     except OSError:

@@ -103,14 +103,14 @@ class Loop(Connections):
         self.tally.stop()
 
     def _under_way(self) -> list[int]:
-        """The instants at which the requests were due that have no answer yet."""
+        """Return the instants at which the requests were due that have no answer yet."""
         return [user.due_ns for user in self.users if user.due_ns]
 
     def _never_answered(self) -> int:
         return sum(not user.arrived for user in self.users)
 
     def raw(self) -> dict[str, Any]:
-        """All counts of the run, as values for JSON; `tally.figures` computes the figures from them."""
+        """Return all counts of the run, as values for JSON; `tally.figures` computes the figures from them."""
         now = clock()
         ended_ns = self._ended_ns or now
         unanswered = [now - since_ns for since_ns in self._under_way()]

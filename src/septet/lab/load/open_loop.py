@@ -80,7 +80,8 @@ class OpenLoop(Loop):
         return due_ns
 
     def _tally_of(self, due_ns: int) -> Tally:
-        """The tally in which a request counts: that of the time when it was due, even if it is answered later."""
+        """Return the tally in which a request counts: that of the time when it was due, even if it is answered
+        later."""
         return self.tally if due_ns >= self._begun_ns else self.warmup
 
     def _free(self, user: User, now: int, /) -> None:

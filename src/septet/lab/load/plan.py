@@ -159,7 +159,7 @@ class Plan:
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """The share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
+        """Return the share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
 
         `here` is how many of them run on its machine; None: all. Raises LoadError for fewer users than processes.
         """
@@ -176,7 +176,7 @@ class Plan:
         )
 
     def all_targets(self) -> tuple[Target, ...]:
-        """The targets, or the one that the URL names."""
+        """Return the targets, or the one that the URL names."""
         if self.targets:
             return self.targets
         url, _ = split(self.url)
@@ -228,12 +228,12 @@ def check_headers(headers: tuple[str, ...]) -> None:
 
 
 def named(headers: tuple[str, ...], name: str) -> list[str]:
-    """The values of the headers with this name; `name` must be in lower case."""
+    """Return the values of the headers with this name; `name` must be in lower case."""
     return [value.strip() for key, _, value in (header.partition(":") for header in headers) if key.lower() == name]
 
 
 def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
-    """The headers of both: a special one replaces all general ones of its name."""
+    """Return the headers of both: a special one replaces all general ones of its name."""
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)
 

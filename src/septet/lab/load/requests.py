@@ -102,7 +102,7 @@ def _end(said: dict[bytes, bytes], now: float) -> float:
 
 
 def _directory(path: bytes) -> bytes:
-    """The default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
+    """Return the default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
     return path.partition(b"?")[0].rpartition(b"/")[0] or b"/"
 
 
@@ -136,7 +136,7 @@ class Encoder:
         self._shared = self._encode(0, None)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
-        """The requests of a user; one object for all users when their requests do not differ."""
+        """Return the requests of a user; one object for all users when their requests do not differ."""
         return self._encode(user, cookies) if self._personal or cookies else self._shared
 
     def _encode(self, user: int, cookies: Jar | None) -> Requests:

@@ -45,7 +45,7 @@ class StartSignal(Protocol):
         """True if the warm-up is over; `answers` is the number of right answers so far."""
 
     def begin_ns(self) -> int:
-        """The instant at which the window begins, in ns of the monotonic clock. Called when `over` is True."""
+        """Return the instant at which the window begins, in ns of the monotonic clock. Called when `over` is True."""
 
 
 class OwnStart:

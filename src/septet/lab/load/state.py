@@ -29,7 +29,7 @@ CLOSING_MAX = 1000
 
 
 def kind_of(code: int | None) -> str:
-    """The name of an error number in the figures: a word where there is one, else the name of the constant."""
+    """Return the name of an error number in the figures: a word where there is one, else the name of the constant."""
     return KINDS.get(code or 0) or errno.errorcode.get(code or 0, "error")
 
 
@@ -119,7 +119,7 @@ class TargetState:
         self._first_body: bytes | None = None
 
     def path_of(self, user: int) -> bytes:
-        """The path that the user with this number requests."""
+        """Return the path that the user with this number requests."""
         return self.definition.path.replace(USER_PLACEHOLDER, str(user)).encode("ascii")
 
     def new_answer(self) -> Answer:
@@ -127,7 +127,7 @@ class TargetState:
         return Answer(bodiless=target.method == "HEAD", keeps_body=bool(target.expect_text) or target.same_body)
 
     def objection(self, answer: Answer) -> str | None:
-        """The kind of error that a complete answer is counted as; None for a right answer."""
+        """Return the kind of error that a complete answer is counted as; None for a right answer."""
         assert answer.framing is not None, "a complete answer has a head"
         status, target = answer.framing.status, self.definition
         if status != target.status if target.status else not 200 <= status < 400:

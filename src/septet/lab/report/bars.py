@@ -35,7 +35,7 @@ ROOM = 0.36
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """The section of the report at one number of users. Contenders are in the order of the cells.
+    """Return the section of the report at one number of users. Contenders are in the order of the cells.
 
     Failed ones have the word "failed" in place of a bar.
     """

@@ -37,7 +37,8 @@ def focus(cells: Sequence[Summary]) -> int:
 
 
 def landmarks(cells: Sequence[Summary]) -> list[int]:
-    """The numbers of users that get sentences on all metrics: `focus`, and the largest that two contenders served.
+    """Return the numbers of users that get sentences on all metrics: `focus`, and the largest that two contenders
+    served.
 
     Where no two contenders served any, the second is the largest that one of them served.
     """
@@ -70,7 +71,7 @@ SENTENCES: tuple[tuple[Metric, str, str], ...] = (
 
 
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
-    """Sentences about the summaries of the results, the most important first."""
+    """Return sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
     said = [sentence for sentence in (_others_share(results), _end(results, cells)) if sentence]
@@ -90,7 +91,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
 
 
 def _others_share(results: Results) -> str | None:
-    """A sentence about the CPU time that other programs used; None when it was little, or is not known."""
+    """Return a sentence about the CPU time that other programs used; None when it was little, or is not known."""
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
@@ -100,7 +101,7 @@ def _others_share(results: Results) -> str | None:
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
-    """A sentence that says why an experiment with --for ended; None for other experiments."""
+    """Return a sentence that says why an experiment with --for ended; None for other experiments."""
     if results.get("ended") is None:
         return None
     found = rankings(results, cells)
@@ -111,7 +112,7 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
 
 
 def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings]) -> list[str]:
-    """The sentences about one number of users; `found` are the standings there, by the key of the metric."""
+    """Return the sentences about one number of users; `found` are the standings there, by the key of the metric."""
     where = f"At {users:,} users"
     said = []
     for metric, opening, other in SENTENCES:
@@ -151,7 +152,7 @@ def _tier(found: Standings, tier: Sequence[str]) -> str:
 def _ranking(
     metric: Metric, cells: Sequence[Summary], found: Standings, where: str, opening: str, other: str
 ) -> str | None:
-    """A sentence that says which contender is best, by how much, and which cannot be distinguished from it.
+    """Return a sentence that says which contender is best, by how much, and which cannot be distinguished from it.
 
     None when no contender has the figure, or too few rounds were measured.
     """
@@ -184,7 +185,7 @@ def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
 
 
 def _level(leader: str, level: Sequence[Pair]) -> list[str]:
-    """Sentences about the contenders that are not decidedly behind the leader."""
+    """Return sentences about the contenders that are not decidedly behind the leader."""
     said = []
     for outcome, one, several in (
         (EQUAL, f"equals it within {EQUAL_WITHIN:.0%}", f"equal it within {EQUAL_WITHIN:.0%}"),
@@ -231,14 +232,14 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
-    """The pairs to name, each with " (next)" or " (last)" when those between them are left out."""
+    """Return the pairs to name, each with " (next)" or " (last)" when those between them are left out."""
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
 
 
 def _ratio(pair: Pair, limited: bool) -> str:
-    """The interval of the ratio as text; where the load generator limited the leader it has no upper end."""
+    """Return the interval of the ratio as text; where the load generator limited the leader it has no upper end."""
     _, low, high = pair.ratio
     assert low is not None, "it was decided by its interval"
     if limited or high is None:
@@ -248,7 +249,7 @@ def _ratio(pair: Pair, limited: bool) -> str:
 
 
 def _times(ratio: float) -> str:
-    """A ratio as text: two decimals below 2, one below 10, else none."""
+    """Return a ratio as text: two decimals below 2, one below 10, else none."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
 
@@ -263,7 +264,7 @@ def _rounded(value: float) -> str:
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
-    """A sentence for each contender whose rate falls suddenly with more users: about its largest fall."""
+    """Return a sentence for each contender whose rate falls suddenly with more users: about its largest fall."""
     said = []
     for line in _lines(cells):
         told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]

@@ -48,7 +48,7 @@ def save(
 
 
 def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
-    """The sections of the report, in the order of the page."""
+    """Return the sections of the report, in the order of the page."""
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
@@ -56,7 +56,8 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
 
 
 def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summary]:
-    """The cells at this number of users, the fastest first by comparison in pairs; those that are not ranked follow."""
+    """Return the cells at this number of users, the fastest first by comparison in pairs; those that are not ranked
+    follow."""
     order = rankings(results, cells).get(users, Standings(())).order
     here = [cell for cell in cells if cell.users == users]
     return sorted(here, key=lambda cell: order.index(cell.label) if cell.label in order else len(order))

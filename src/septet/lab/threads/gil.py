@@ -36,7 +36,8 @@ class GilWatch:
         self._seen.update(sample.state for sample in samples if sample.state in BUSY)
 
     def share(self) -> float | None:
-        """The time for which threads waited for the GIL, as a share of the time in which they ran or wanted to run.
+        """Return the time for which threads waited for the GIL, as a share of the time in which they ran or wanted to
+        run.
 
         None when it is not known: too few samples, too many threads, or no GIL.
         """

@@ -110,7 +110,8 @@ class Reasons:
         """The last state found for a poll(2), by process and number of descriptors."""
 
     def now(self, pid: int, number: int, call: Call) -> State:
-        """What a thread waits for that is blocked now in system call `number`; OTHER when it cannot be found out.
+        """Return what a thread waits for that is blocked now in system call `number`; OTHER when it cannot be found
+        out.
 
         The address of the call is remembered with its number, for `afterwards`: each function of glibc makes its system
         call from an address of its own. Only syscall(3) makes all calls from one address.
@@ -121,7 +122,7 @@ class Reasons:
         return state
 
     def afterwards(self, pid: int, call: Call) -> State | None:
-        """What a thread waited for that blocked in this call a moment ago; None when it is not known.
+        """Return what a thread waited for that blocked in this call a moment ago; None when it is not known.
 
         Descriptors still mean the same then. The array of a poll(2) may be gone: most are on a stack, or freed. So for
         poll(2) a state that `now` found while the thread was blocked is preferred.
@@ -158,7 +159,8 @@ class Reasons:
         return None
 
     def _polled(self, pid: int, address: int, count: int) -> State | None:
-        """The state of a thread in poll(2), by the array of struct pollfd in its memory; None when that is gone."""
+        """Return the state of a thread in poll(2), by the array of struct pollfd in its memory; None when that is
+        gone."""
         if not 0 < count <= _POLLED_MAX:
             return State.EVENTS if count else State.SLEEP
         data = _memory(pid, address, count * _POLLFD.size)

@@ -58,7 +58,7 @@ class Tasks:
             self._tasks.pop(tid).close()
 
     def look(self) -> list[Sample]:
-        """A sample of each living thread whose state is certain."""
+        """Return a sample of each living thread whose state is certain."""
         self._look_round(time.monotonic_ns())
         samples = []
         for tid, task in list(self._tasks.items()):

@@ -61,7 +61,7 @@ def page(
     notes: Sequence[str],
     commands: Sequence[str],
 ) -> str:
-    """The page as HTML; everything but the pictures is plain text and is escaped here."""
+    """Return the page as HTML; everything but the pictures is plain text and is escaped here."""
     return _PAGE.substitute(
         title=escape(title),
         figures="\n".join(

@@ -103,13 +103,13 @@ def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
 
 
 def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
-    """The last span that begins from `start` to `end`; None without one. A client has one request at a time."""
+    """Return the last span that begins from `start` to `end`; None without one. A client has one request at a time."""
     place = bisect_right(timed, end, key=lambda each: each[0]) - 1
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
 
 
 def intervals(request: Request, lanes: dict[int, Lane]) -> list[Interval]:
-    """The states of a request from sending to answer, without gaps or overlaps.
+    """Return the states of a request from sending to answer, without gaps or overlaps.
 
     Before the server has its head it is QUEUED; in a turn it has the state of the turn's thread, or APPLICATION if that
     has no lane; before and between turns it is SUSPENDED; after the last turn it is RETURNING. `lanes` are by tid.
