@@ -108,7 +108,7 @@ class AccessLog:
 
 
 def _open_nowait(path: str, flags: int) -> int:
-    """An `opener` for `open` that does not wait: a FIFO without a reader raises OSError (ENXIO)."""
+    """Open a file without waiting; an `opener` for `open`. A FIFO without a reader raises OSError (ENXIO)."""
     return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 

@@ -258,7 +258,7 @@ class Incoming:
             raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
 
     def _too_long(self, line: bytes | bytearray) -> ProtocolError:
-        """The refusal of a request line that begins with `line` (RFC 9112 section 3)."""
+        """Return the refusal of a request line that begins with `line` (RFC 9112 section 3)."""
         most = self._limits.request_line
         if len(line) > most and line.find(b" ", 0, most + 1) < 0:
             return ProtocolError(501, f"the method is longer than {most} bytes")

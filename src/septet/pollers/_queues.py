@@ -168,7 +168,7 @@ class Queues:
         return not (self._prepared or self._words[self._sq_flags_at] or self.waiting())
 
     def waiting(self) -> int:
-        """The number of completions that `reap` would return now."""
+        """Return the number of completions that `reap` would return now."""
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
     def reap(self) -> "deque[Completion]":

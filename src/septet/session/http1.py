@@ -105,8 +105,8 @@ class Session(Http1Exchange):
         return phase.want
 
     def _flushed(self) -> Want:
-        """All output has been sent: enter the next phase, and return its want. If the answer is complete that is the
-        next request, or the end of the connection."""
+        """Enter the next phase after all output has been sent, and return its want. If the answer is complete, that is
+        the phase of the next request, or the end of the connection."""
         http = self.http
         if not http.answered:
             return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)

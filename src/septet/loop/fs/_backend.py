@@ -25,7 +25,7 @@ def encoded(path: StrPath) -> bytes:
 
 
 def position(fd: int, path: StrPath) -> int:
-    """The position of an open file, in bytes.
+    """Return the position of an open file, in bytes.
 
     Raises:
         io.UnsupportedOperation: `fd` is a pipe, a socket or a terminal, which has no position.

@@ -91,7 +91,8 @@ class RingFiles:
 
 
 def _useful_size(fd: int, size: int, offset: int) -> int:
-    """The size of the buffer to allocate: about what the file has left, because allocating fills it with zeros."""
+    """Return the size of the buffer to allocate: about what the file has left, because allocating fills it with
+    zeros."""
     status = os.fstat(fd)
     if S_ISREG(status.st_mode):
         size = min(size, max(status.st_size - offset, FIRST_READ))
