@@ -66,8 +66,10 @@ def _models(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("model")
     if "configuration" in request.fixturenames:
         yield request.getfixturevalue("configuration").model
-    if "how" in request.fixturenames:  # a model and its options
-        yield request.getfixturevalue("how")[0]
+    if "how" in request.fixturenames:  # in most tests a model and its options
+        how = request.getfixturevalue("how")
+        if isinstance(how, tuple):
+            yield how[0]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.marks import cases
+from support.marks import cases, each_style
 from support.models import MODELS
 from support.server import APP_DIR, serve
 from support.waiting import wait_until
@@ -38,6 +38,14 @@ def test_several_workers(model: str) -> None:
         assert server.get("/").status == 204
         server.stop()
         assert server.journal.count("started") == server.journal.count("stopped") == processes
+
+
+@each_style
+def test_child_that_comes_back_from_startup(model: str) -> None:
+    """It ends there, as a program does."""
+    with serve(model, "asgi", app=f"{APPS}:forks") as server:
+        assert server.journal.count("child ended with 0") == 1
+        assert server.get("/").status == 204
 
 
 @cases(

@@ -24,6 +24,14 @@ class UnspeakableBase(BaseException):
     __repr__ = __str__
 
 
+class Disguised(Exception):
+    """Whoever asks of which class it is gets another one."""
+
+    @property
+    def __class__(self):
+        raise KeyboardInterrupt("deliberate")
+
+
 def _group() -> BaseException:
     return BaseExceptionGroup("deliberate", [KeyboardInterrupt(), SystemExit(3), ValueError("deliberate")])
 
@@ -38,6 +46,7 @@ RAISED = {
     "own": Own,
     "unspeakable": Unspeakable,
     "unspeakable-base": UnspeakableBase,
+    "disguised": Disguised,
     "group": _group,
     "exit-with-a-list": lambda: SystemExit([Unspeakable()]),
     "memory": MemoryError,

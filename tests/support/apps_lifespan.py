@@ -1,6 +1,7 @@
 """ASGI applications that differ in their lifespan; each answers every request with 204."""
 
 import asyncio
+import os
 import sys
 import time
 from typing import Any
@@ -45,6 +46,21 @@ async def raises(scope: Scope, receive: Receive, send: Send) -> None:
     """Start-up fails, and says so by an exception."""
     await receive()
     raise DeliberateError("deliberate: the database is not there")
+
+
+async def forks(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start-up forks a child, which comes back from here."""
+    if scope["type"] != "lifespan":
+        await _answer(send)
+        return
+    await receive()
+    child = os.fork()
+    if child:
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        journal.write(f"child ended with {os.waitstatus_to_exitcode(status)}")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 async def interrupts(scope: Scope, receive: Receive, send: Send) -> None:

@@ -46,6 +46,13 @@ def log_raised(request: Request, error: BaseException, client_left: bool = False
     message is one line without a traceback.
     """
     at = f"{request.method} {request.target.decode('ascii')}"
+    try:
+        _log_by_fault(request, error, client_left, at)
+    except BaseException:  # the exception is an object of the application's, and may raise whatever is asked of it
+        log.error("the application raised %s at %s, which cannot be shown", type(error).__name__, at)
+
+
+def _log_by_fault(request: Request, error: BaseException, client_left: bool, at: str) -> None:
     if isinstance(error, ClientGone):
         log.debug("the client went away at %s: %s", at, error)
     elif client_left or stems_from_client(error):

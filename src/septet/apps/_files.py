@@ -19,8 +19,8 @@ class OwnedDescriptor:
 
     __slots__ = ("number",)
 
-    def __init__(self) -> None:
-        self.number = -1
+    def __init__(self, number: int = -1) -> None:
+        self.number = number
 
     def __del__(self) -> None:
         if self.number >= 0:

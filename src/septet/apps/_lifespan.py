@@ -9,6 +9,7 @@ counts as a failed start.
 import asyncio
 import logging
 
+from septet import forked
 from septet.apps._messages import Message
 from septet.apps.asgi import Asgi
 from septet.apps.loading import exit_message
@@ -75,7 +76,11 @@ class Lifespan:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self._asgi.state}
         try:
             await self._asgi.application(scope, self._receive, self._answers.put)
+            if forked.by_application:
+                forked.exit_child()
         except BaseException as error:
+            if forked.by_application:  # a child that the application has forked must not go on as the server
+                forked.exit_child(error)
             if not self.supported:
                 self._error = error
             elif not isinstance(error, asyncio.CancelledError):  # its loop cancels it at the end

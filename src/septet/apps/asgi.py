@@ -88,8 +88,9 @@ class Cycle(Channel):
         else:
             if not (self.answered or exchange.lost or self.disconnect_received):
                 log.error("the application returned without a whole answer at %s", self._described())
-        if not self.answered:
-            self.fail()
+        finally:  # also when what the application has raised raises while it is logged
+            if not self.answered:
+                self.fail()
 
     def _described(self) -> str:
         return f"{self._request.method} {self._request.target.decode('ascii')}"

@@ -65,7 +65,7 @@ def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
 
 
 def _tell(error: BaseException) -> None:
-    log.error("a task of the application raised %r, which ends that task and nothing else", error)
+    log.error("the application raised %r, in a task or a signal handler: its event loop goes on", error)
 
 
 def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -117,11 +118,14 @@ def exit_despite_threads(status: int) -> None:
     if multiprocessing is not None:
         children = multiprocessing._children
         children.difference_update([child for child in children if not child.daemon])
-    over = threading.Event()
-    atexit.register(over.set)  # atexit calls it first, when the threads have ended
+    over: list[None] = []
+    atexit.register(over.append, None)  # atexit calls it first, when the threads have ended
 
     def end() -> None:
-        if not over.wait(THREADS_S):
+        # Not woken earlier. A daemon thread that wakes while the interpreter ends is ended by pthread_exit(3), which
+        # unwinds its stack beside exit(3) of the main thread, and may crash; one that sleeps ends with the process.
+        time.sleep(THREADS_S)
+        if not over:
             log.warning("threads of the application are cut: they have not ended with the server")
             atexit._run_exitfuncs()
             exit_now(status)

@@ -1,0 +1,164 @@
+"""Every attribute that outlives a request, with the reason why nothing of the request stays in it.
+
+An attribute that is added to one of these classes fails the test until its reason is written here. The reasons that can
+be tried without a socket are: see `test_session_is_as_new_after_an_exchange`. What applications can observe is tried
+under every model by `contract/test_kept_objects.py`.
+"""
+
+import ast
+import inspect
+import textwrap
+from typing import Any
+
+import pytest
+
+from septet.http.codec import Http1Codec
+from septet.http.incoming import IDLE_REQUEST
+from septet.models._acceptor import Acceptor
+from septet.models._asgi_in_thread import AsgiThread
+from septet.models._blocking import _ClientWait
+from septet.models._client_connection import ClientConnection
+from septet.models._leaders import Leaders
+from septet.models._member import Member
+from septet.models._reactor import Reactor
+from septet.models._runners import OnLoop
+from septet.models._tasks import Starter
+from septet.models._waker import Waker
+from septet.models.io_uring import RingConnection, RingReactor
+from septet.session.http1 import Session
+from support.carrier import Watched, ok, write_all
+from support.messages import render
+
+CONNECTION = "of the connection: made when it is accepted, and says nothing of a request"
+SERVER = "of the server or the thread: made before any request"
+NEW = "as in a new connection again, once the answer is sent and the input is used up"
+NUMBER = "a number, a flag or an instant, which refers to nothing"
+EMPTIED = "holds requests or connections in flight, and each takes itself out at its end"
+
+SESSION = {
+    CONNECTION: "_rules client server http exchange delivery _peer_unnamed",
+    NUMBER: "since lost ended _discarded",
+    NEW: "phase output file later body observer_state request _fault _pace _admitted",
+}
+"""`delivery`: the carrier itself, or None. `exchange`: the session itself. `client` may be named anew by a proxy's
+header, which is the connection's, too."""
+
+CODEC = {
+    CONNECTION: "_limits _scheme _known _date_and_server _complain",
+    NUMBER: "ended stopping keep_alive status sent answered continued content_ended",
+    "numbers and flags that the next head resets (`Incoming._begin`)": (
+        "_chunked _contentless _remaining _received _passed_over"
+    ),
+    "the decoder of a body that was read to its end holds numbers; the next head replaces it": "_decoder",
+    NEW: "_inbox _scanned _unfinished _chunk_end request",
+}
+
+WATCHED = {
+    CONNECTION: "loop sock session lock _reactor",
+    NUMBER: "_descriptor _mask _requests_begun _answering _half_closed_at",
+    "None again at the end of the answer (`drive`, `_end_answer`)": "cycle _run_ahead _room",
+}
+
+KEPT: dict[type, dict[str, str]] = {
+    Session: SESSION,
+    Http1Codec: CODEC,
+    ClientConnection: WATCHED,
+    RingConnection: {
+        **WATCHED,
+        "of the ring: its token, and what is watched beside it": "_closing _ended _polled _receive _ring",
+    },
+    _ClientWait: {
+        CONNECTION: "_acceptor _sock _session _client_poller _idle_poller _client_or_order_poller _order_descriptor",
+        NUMBER: "_deferred_s _mask _half_closed_at",
+    },
+    Acceptor: {
+        SERVER: "stop metrics service _exhaustion _waiting_threads _listeners _poller _deferred_s watched_listeners "
+        "_listener_poller",
+        NUMBER: "is_free failed_at _wait_observed",
+    },
+    Waker: {SERVER: "lock poller __weakref__", NUMBER: "_descriptor _is_waiting"},
+    AsgiThread: {
+        SERVER: "_stop _graceful_timeout _lifespan _startup_result _starting _thread _loop _starter _wakeup_descriptor "
+        "_cut_timer",
+        NUMBER: "_wakeup_pending _all_clients_done _is_serving _ended",
+        EMPTIED: "_calls _exchanges _tasks",
+    },
+    Starter: {
+        SERVER: "_loop _reuses _context",
+        "a task that has not begun; not used again if an application has touched it (`_Spare.is_as_new`)": "_spare",
+    },
+    Member: {
+        SERVER: "_clock _schedstat _watcher",
+        NUMBER: "leads counted_busy counted_idle serial lead_offer promotion",
+        "None again when `answer` returns": "item request",
+    },
+    Leaders: {
+        SERVER: "order _repair _done _loop _limit _stop _exhaustion _job_signal _lock _members leader _loop_ended "
+        "_watcher",
+        NUMBER: "_busy_followers _idle_followers _threads promoting ended _failures",
+        EMPTIED: "_due _jobs",
+        "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",
+        "an exception of the loop itself, which ends the server": "_failure",
+    },
+    OnLoop: {SERVER: "order _loop _stop _done", NUMBER: "busy _over", EMPTIED: "_due"},
+    Reactor: {
+        SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
+        "_deadline_timer _paused",
+        NUMBER: "stopping _ended",
+        EMPTIED: "due _connections _tasks",
+    },
+    RingReactor: {
+        SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
+        "_deadline_timer _paused _ring _accepts",
+        NUMBER: "stopping _ended",
+        EMPTIED: "due _connections _tasks closing",
+    },
+}
+
+
+def attributes(kind: type) -> set[str]:
+    """Slots, and what methods assign to `self`."""
+    found: set[str] = set()
+    for each in kind.__mro__:
+        if not each.__module__.startswith("septet."):
+            continue
+        slots = each.__dict__.get("__slots__", ())
+        found.update((slots,) if isinstance(slots, str) else slots)
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(each)))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.update({node.attr} if isinstance(node.value, ast.Name) and node.value.id == "self" else ())
+    return found
+
+
+@pytest.mark.parametrize("kind", KEPT, ids=lambda kind: kind.__name__)
+def test_every_attribute_has_a_reason(kind: type) -> None:
+    named = [name for names in KEPT[kind].values() for name in names.split()]
+    assert len(named) == len(set(named)), "one reason each"
+    assert set(named) == attributes(kind)
+
+
+def values(thing: Any, reasons: dict[str, str]) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in reasons[NEW].split()}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        render("GET", "/"),
+        render("POST", "/", body=b"12345"),
+        render("POST", "/", "Transfer-Encoding: chunked") + b"5\r\n12345\r\n0\r\n\r\n",
+    ],
+    ids=["no body", "length", "chunked"],
+)
+@pytest.mark.parametrize("split", [False, True], ids=["one part", "two parts"])
+def test_session_is_as_new_after_an_exchange(request_: bytes, split: bool) -> None:
+    session, new = Watched(), Watched()
+    session.receive(request_)
+    session.respond(ok(), b"hello", not split)
+    write_all(session)
+    if split:
+        session.push(b"more", True)
+        write_all(session)
+    new.http.request = new.request = IDLE_REQUEST  # in place of the request that no client has sent
+    assert values(session, SESSION) == values(new, SESSION)
+    assert values(session.http, CODEC) == values(new.http, CODEC)
