@@ -44,8 +44,8 @@ def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) 
 def _values(
     results: Results, cells: Sequence[Summary], metric: Metric
 ) -> tuple[dict[int, dict[str, dict[int, float]]], dict[int, set[str]]]:
-    """Return the figure by users, label and round, and the labels whose figures are a lower bound of what the server
-    can."""
+    """Return the figures of `metric` by number of users, label and round; and, by number of users, the labels whose
+    figures are only a lower bound, because the load generator was the limit."""
     assert metric.figure is not None, "metrics that are ranked are summed up"
     ranked = {cell.cell: cell.verdict for cell in cells if cell.verdict in RANKED}
     values: dict[int, dict[str, dict[int, float]]] = {cell.users: {} for cell in cells}

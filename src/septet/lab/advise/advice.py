@@ -167,8 +167,8 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Return the listener's queue, if it overflowed at the highest rate that was held: far above that every queue
-    does."""
+    """Return the listener's queue as the bottleneck if it overflowed at the highest rate that was held, else None. (Far
+    above that rate every queue overflows.)"""
     highest_held = finding.highest_held
     if highest_held is None or not highest_held.queue_overflows:
         return None
@@ -176,7 +176,7 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """Return the threads, if all of them are taken by requests that wait."""
+    """Return the threads as the bottleneck if all of them are taken by requests that wait, else None."""
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):

@@ -49,7 +49,7 @@ Rule = Callable[[Search], Iterable[Step]]
 
 
 def _whole(search: Search, candidate: Candidate, reason: str) -> Iterable[Step]:
-    """Yield a saturation run, and then a capacity search if `search.promises` the candidate."""
+    """Yield the steps for one candidate: a saturation run, and then a capacity search if `search.promises` it."""
     yield Step(candidate, Look.SATURATION, reason)
     if search.promises(candidate):
         yield _capacity_step(search, candidate)

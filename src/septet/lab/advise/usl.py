@@ -136,7 +136,8 @@ def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
 
 
 def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
-    """Return the law of a, b and c; None for a = 0, by which the throughput of one worker would be infinite."""
+    """Return the law whose terms (see `_terms`) are a, b and c; None for a = 0, by which the throughput of one worker
+    would be infinite."""
     a, b, c = weights
     return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None
 

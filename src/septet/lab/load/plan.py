@@ -233,7 +233,7 @@ def named(headers: tuple[str, ...], name: str) -> list[str]:
 
 
 def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the headers of both: a special one replaces all general ones of its name."""
+    """Return the headers of `general` and `special`; one in `special` replaces all of its name in `general`."""
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)
 

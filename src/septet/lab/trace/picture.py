@@ -239,7 +239,8 @@ def _colour() -> Part:
 
 
 def _legend(paper: _Paper, states: Sequence[State]) -> Part:
-    """Return a swatch for each state, as high as in the rows, with its label; three in a line."""
+    """Return the legend: a small rectangle in the colour of each state, as high as in the rows, and its label; three in
+    a line."""
     idle = [state for state in states if state in IDLE]
     entries = [(LOOKS[state], state.label) for state in states if state not in IDLE]
     if idle:
