@@ -34,8 +34,8 @@ def _checked_head(status: int, fields: Fields) -> ResponseHead:
 
 
 _heads: BoundedCache[tuple[int, Fields], ResponseHead] = BoundedCache(256)
-"""Heads by what `http.response.start` says. Only plain bytes are kept: an object of the application's would live on
-here, and its `__eq__` would run in other requests."""
+"""Cache of checked heads, by status and fields of `http.response.start`. Only plain bytes are kept: an object of the
+application's would live on here, and its `__eq__` would run in other requests."""
 
 
 def _new_head(status: int, fields: Fields) -> ResponseHead:

@@ -37,11 +37,11 @@ class Hop(NamedTuple):
     """What one proxy says about the request that it received."""
 
     node: Node | None
-    """The address from which it received the request; None: unknown to the proxy, or obfuscated."""
+    """Address from which the proxy received the request; None: unknown to the proxy, or obfuscated."""
     scheme: str | None
-    """The scheme in which it received the request; None: not given."""
+    """Scheme ("http" or "https") in which the proxy received the request; None: the proxy does not say."""
     host: bytes | None
-    """The Host field that it received; None: not given."""
+    """Value of Host in the request that the proxy received; None: the proxy does not say."""
 
 
 def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:

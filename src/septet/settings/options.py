@@ -103,11 +103,12 @@ class Option:
     unset: str
     """The meaning of the default None or (), in words."""
     needs: str
-    """The option without which this one has no effect; empty: none."""
+    """Name of the option without which this one has no effect; "": there is none."""
 
     @property
     def flag(self) -> str:
-        """Its spelling on the command line. The application is an argument and has no dashes."""
+        """Spelling of the option on the command line, such as "--limit-body". The application is an argument, so it has
+        no dashes."""
         return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
 
     def placeholder(self) -> str:

@@ -21,7 +21,7 @@ from septet.http.head import response_head
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
-"""How often a file is examined anew because it changed meanwhile; after that the answer is 503."""
+"""Most attempts to examine and open a file that changes meanwhile; after that the answer is 503."""
 
 ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 

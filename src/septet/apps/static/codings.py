@@ -18,7 +18,7 @@ _LEAST = 0.0001
 than every weight that can be written."""
 
 _MOST_CODINGS = 64
-"""Elements of Accept-Encoding that are parsed at most: more than there are registered codings."""
+"""Most elements of Accept-Encoding that are parsed; there are fewer registered codings."""
 
 _coding = re.compile(
     rb"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?"

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_RANGES = 64
-"""Ranges in one request; Apache allows 200. Section 14.2 lets a server refuse many small or overlapping ones."""
+"""Most ranges in one request; Apache allows 200. RFC 9110 section 14.2 lets a server refuse many small or overlapping
+ones."""
 
 _HUGE = 10**18
 """Stands for any number of more than 18 digits: a position beyond the end of every file."""
@@ -76,7 +77,7 @@ def _read_spec(element: bytes) -> Spec | None:
 
 
 def _number(digits: bytes) -> int:
-    """Return the number, or _HUGE if it has more than 18 digits: `int` takes quadratic time for long ones."""
+    """Return `digits` as a number; _HUGE for more than 18 digits, because `int` takes quadratic time for long ones."""
     digits = digits.lstrip(b"0")
     return int(digits or b"0") if len(digits) <= 18 else _HUGE
 

@@ -20,7 +20,7 @@ class Visit(NamedTuple):
     """The state of the book at one view; a tuple, because one is made for every view."""
 
     views: int
-    """How many views have been counted."""
+    """Number of views of the page that were counted so far."""
     edition: int
     """A number that grows with every remark."""
 

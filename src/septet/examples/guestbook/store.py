@@ -35,7 +35,7 @@ def open_store(environment: Mapping[str, str] = os.environ) -> Store:
 
 
 def open_async_store(environment: Mapping[str, str] = os.environ) -> AsyncStore:
-    """As `open_store`, for applications on an event loop."""
+    """Make the store that GUESTBOOK_STORE names, for an application on an event loop; see `open_store`."""
     url = environment.get(VARIABLE) or DEFAULT_URL
     if not url.startswith(REDIS_PREFIXES):
         return OnTheLoop(SqliteStore(database_path(url)))

@@ -109,11 +109,11 @@ class Ping(NamedTuple):
     """Three instants of a question to another machine and its answer, in nanoseconds of monotonic clocks."""
 
     sent_ns: int
-    """When the question was sent, by our clock."""
+    """When we sent the question, by our clock."""
     there_ns: int
-    """When it was answered, by the clock of the other machine."""
+    """When the other machine answered it, by its own clock."""
     received_ns: int
-    """When the answer was received, by our clock."""
+    """When we received the answer, by our clock."""
 
 
 class Offset(NamedTuple):

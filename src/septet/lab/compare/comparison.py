@@ -118,7 +118,7 @@ class _Cell:
 
     summary: Summary
     records: list[dict[str, Any]]
-    """The records of the runs that have figures."""
+    """Records of those runs of the cell that have figures."""
 
     def series(self, metric: str) -> Series | None:
         """Return the figure in each run; None if it is not known in a run, or 0, with which no ratio can be

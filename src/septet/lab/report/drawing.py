@@ -203,10 +203,10 @@ Table = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture before it is drawn; `draw` makes it for a form.
+    """A picture that is not drawn yet: `draw` draws it in the size of a form.
 
-    `name` is that of its files, `short` its name among the pictures of one section, `shows` its description for readers
-    who cannot see it.
+    `name` is the name of its files, `short` its name among the pictures of one section, `shows` its description for
+    readers who cannot see it.
     """
 
     name: str

@@ -65,7 +65,7 @@ not known."""
 
 @dataclass(slots=True)
 class Lane:
-    """One thread and its intervals."""
+    """The intervals of one thread: in which state it was when, without gaps."""
 
     pid: int
     tid: int

@@ -18,7 +18,7 @@ MAX_SPARE_BUFFERS = 32
 """Buffers of FIRST_READ bytes that are kept for later reads: making one costs ten times as much as the read."""
 
 MAX_READ = 1 << 30
-"""Bytes per read; read(2) on Linux transfers less than 2 GiB at a time."""
+"""Most bytes of one read; read(2) on Linux transfers less than 2 GiB at a time."""
 
 
 class RingFiles:
