@@ -1,5 +1,4 @@
-"""Parsing of header sections: the field lines of a request's head, and what they say about its body (RFC 9112 sections
-5 and 6).
+"""Parsing of header sections: the field lines of a head, and what they say of the body (RFC 9112 sections 5 and 6).
 
 Requests resemble each other. A browser sends the same fields in the same order; from one request to the next only a few
 values differ: a cookie, a request id, a referrer. So a section that was parsed leaves an *outline*, its bytes without
@@ -68,10 +67,8 @@ def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section,
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
-    """Return all fields of a section, with `values` at its varying positions, and the varying fields alone.
-
-    Raises ProtocolError(400) for a control byte in a value.
-    """
+    """Return all fields of a section, with `values` at its varying positions, and the varying fields alone. Raises
+    ProtocolError(400) for a control byte in a value."""
     fields = list(section.fields)
     changed = []
     for place, value in zip(section.varying, values, strict=True):
@@ -143,8 +140,8 @@ class _Outline:
 
 
 class _Outlines:
-    """All outlines, and the names whose values they leave out (`differing`, as spelled by clients). Replaced by a new
-    object when a name is added, because the old outlines have its values."""
+    """All outlines, and the names, as clients spell them, whose values they leave out (`differing`). Another name needs
+    a new object, because the old outlines have its values."""
 
     def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
         self.differing = differing
@@ -170,8 +167,8 @@ class _Outlines:
         return _Outline(section, pieces)
 
     def count_new_line(self, name: bytes) -> None:
-        """Count a line with this name that was not in the cache of lines. At VALUES_TO_DIFFER the name's values are
-        left out of outlines from now on."""
+        """Count a line that was not in the cache. At VALUES_TO_DIFFER outlines begin to leave out the values of its
+        name."""
         global _outlines
         count = self._new_lines[name] = self._new_lines.get(name, 0) + 1
         if count >= VALUES_TO_DIFFER and name not in self.differing:
@@ -221,7 +218,7 @@ def _untrusted(lines: list[bytes]) -> Fields:
 
 
 class _UntrustedLines(BoundedCache[bytes, Field]):
-    """Cache of parsed untrusted field lines by their bytes, for `Request.untrusted_fields`."""
+    """Cache of untrusted fields by the bytes of their lines."""
 
     def __missing__(self, line: bytes) -> Field:
         field = _field(line)
@@ -234,10 +231,8 @@ _untrusted_lines = _UntrustedLines(REMEMBERED_LINES)
 
 
 def _field(line: bytes) -> Field:
-    """Parse one field line (RFC 9112 section 5) into its name in lower case and its value.
-
-    Raises ProtocolError(400) for white space before the colon, a folded line and control bytes.
-    """
+    """Parse one field line (RFC 9112 section 5) into its name in lower case and its value. Raises ProtocolError(400)
+    for white space before the colon, a folded line and control bytes."""
     name, colon, value = line.partition(b":")
     lower = _names[name]
     if not colon:
@@ -318,8 +313,8 @@ def _is_known_host(host: bytes) -> bool:
 
 
 def _framing(version: str, named: dict[bytes, bytes]) -> tuple[int, bool]:
-    """Return the length of the body in bytes, and True if the body is chunked; the length is 0 then (RFC 9112 section
-    6). Raises ProtocolError(400 or 501)."""
+    """Return (length of the body in bytes, False), or (0, True) if it is chunked (RFC 9112 section 6). Raises
+    ProtocolError."""
     coding = named.get(b"transfer-encoding")
     length = named.get(b"content-length")
     if coding is not None:
@@ -363,10 +358,7 @@ def _read_codings(value: bytes) -> list[bytes]:
 
 def _read_length(value: bytes) -> int:
     """Return a Content-Length as a number of bytes; a list is accepted if all its values are equal (RFC 9112 section
-    6.3).
-
-    Raises ProtocolError(400).
-    """
+    6.3). Raises ProtocolError(400)."""
     if b"," in value:
         first, *others = (each.strip(WHITESPACE) for each in value.split(b","))
         value = first if others.count(first) == len(others) else b""
