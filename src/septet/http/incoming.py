@@ -36,7 +36,7 @@ time. 256 heads of this length, all of short fields, take 11 MiB."""
 @dataclass(slots=True, frozen=True)
 class Limits:
     """Limits on requests, in bytes; `header_count` is a number of field lines. `body` 0: no limit. Requests beyond them
-    are answered 414, 431 or 413."""
+    are answered 414, 431 or 413; a method longer than `request_line` 501."""
 
     request_line: int = 8192
     header_block: int = 65536

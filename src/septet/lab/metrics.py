@@ -281,12 +281,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="voluntary_switches",
-        meaning="context switches for each answer at which a thread had to wait",
+        meaning="context switches for each answer, because a thread had to wait",
         figure=figures.switches("voluntary_switches"),
     ),
     Metric(
         key="involuntary_switches",
-        meaning="context switches for each answer at which a thread lost the CPU to another one",
+        meaning="context switches for each answer, because a thread lost the CPU to another one",
         figure=figures.switches("involuntary_switches"),
     ),
     Metric(
@@ -338,7 +338,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="machine_busy_s",
-        meaning="CPU time of all programs on the machine, so that it shows what other programs have used",
+        meaning="CPU time of all programs on the machine, other programs than server and load generator included",
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[0], Over.CHANGE),
     ),

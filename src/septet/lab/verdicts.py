@@ -21,8 +21,8 @@ DOUBT_MARK = "!"
 ERROR_SHARE_MAX = 0.001
 """A run is "errors" if more than this share of all requests failed: its figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
-"""A run of a closed loop is "client-limited" if the load generator uses more than this share of a CPU: it measures the
-generator then."""
+"""A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
+generator."""
 SEND_LATE_MAX_US = 1000
 """A run of an open loop is "client-limited" if it sent requests for which a user was free later than this: the p99, in
 µs."""

@@ -42,8 +42,9 @@ DEADLINES_PER_TURN = 500
 
 
 class Reactor:
-    """Accepts clients on one loop, and serves them until the order to stop. For the thread that calls `run`, except for
-    `call_on_loop` and `repair`."""
+    """Accepts clients on one loop, and serves them until the order to stop. `run` is for the thread that made it,
+    `call_on_loop` for any, and all else for the thread that runs the loop at the moment (under `Leaders`, the
+    leader)."""
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.with_spooled_bodies()

@@ -18,8 +18,8 @@ class Runner(Protocol):
     `_leaders.Leaders`."""
 
     order: int
-    """Descriptor that the loop watches for the order to stop: `Stop.fileno()` if the main thread runs the loop, else
-    `Stop.order_fileno`."""
+    """Descriptor that the loop watches for the order to stop. When it is readable, `Stop.drain_and_check` tells whether
+    the order has come."""
 
     @property
     def busy(self) -> bool:

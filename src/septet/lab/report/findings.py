@@ -22,8 +22,8 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import foreign_share
 
 MOST_OF_THEM = 0.75
-"""`focus` takes a number of users that at least this share of the contenders has served; 1 is the number of contenders
-at the number of users that most have served."""
+"""`focus` takes a number of users that enough contenders have served: at least this share of the largest number of
+contenders that have served any one number of users."""
 
 
 def focus(cells: Sequence[Summary]) -> int:
