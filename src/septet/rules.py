@@ -107,8 +107,8 @@ class Rules:
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
-    """Called with a request that has untrusted fields, and its peer's address. Gives the request with the fields that
-    the application may see. None: untrusted fields are removed."""
+    """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
+    those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""
     identify: Callable[[Request, str], tuple[Request, str]] | None = None
     """Called with a request and its peer's address. Gives the request with an id in a header field, and the id."""
     more_fields: Callable[[Any], Fields] | None = None

@@ -128,7 +128,8 @@ def restore_inherited_signals() -> None:
 
 
 def _with_absolute_paths(config: Config) -> Config:
-    """To be called before the application is loaded, because that may change the working directory."""
+    """Return `config` with absolute paths of logs and unix sockets. Called before the application is loaded, because
+    that may change the working directory."""
     one = ("access_log", "span_log", "control", "tls_client_ca", "tls_crl")
     several = ("tls_certificate", "tls_key", "tls_key_password_file")
     files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}

@@ -150,7 +150,8 @@ class Service:
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
-        """The protocol of a client that was accepted. The one place where that is decided."""
+        """Return the protocol object for a client that `listener` has accepted; `address` is None on a unix socket.
+        This is the one place that decides which protocol a connection speaks."""
         certificates = listener.certificates
         if certificates is None:
             return self._session(listener, sock, address, "http")
@@ -167,7 +168,7 @@ class Service:
     def for_worker(
         self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
     ) -> "Service":
-        """This service for one of `workers` processes, with its own `stop` and `ready`."""
+        """Return a copy of this service for one of `workers` processes, with its own `stop` and `ready`."""
         return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     def count_timed_out(self) -> None:

@@ -55,7 +55,7 @@ class Sink:
             _log_files[self] = os.path.abspath(path)
 
     def begin_a_line(self) -> None:
-        """Begin with a line end if the file exists and ends within a line, as it does after a full disk."""
+        """Have the next write begin with a line end if the file ends within a line, as it may after a full disk."""
         self._torn = _ends_within_a_line(self.descriptor)
 
     def write(self, lines: bytes) -> None:

@@ -45,7 +45,7 @@ def basis(results: Results, metric: Metric) -> Metric:
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
-    """The standings at each number of users; `cells` are the summaries of the results."""
+    """Return the standings at each number of users; `cells` are the summaries of the results."""
     found = _values(results, cells, metric)
     family = sum(len(each.values) * (len(each.values) - 1) // 2 for each in found.values())
     turns = 0

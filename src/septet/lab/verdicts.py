@@ -23,7 +23,8 @@ DOUBT_MARK = "!"
 ERROR_SHARE_MAX = 0.001
 """A run is "errors" if more than this share of all requests failed: its figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
-"""Share of a CPU: a closed loop whose client is busier than this measures the client."""
+"""A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
+generator."""
 CLIENT_OTHERS_MAX = 0.10
 """Share of the load generator's CPUs: when others take more, they may be why it was late."""
 SEND_LATE_MAX_US = 1000
@@ -35,7 +36,7 @@ charged for counts as theirs, and stays below it."""
 STEAL_SHARE_MAX = 0.02
 """A run is "noisy" if the hypervisor takes more than this share of all CPUs."""
 VARIATION_MAX = 0.10
-"""Standard deviation of the rates of the repeats, as a share of their mean."""
+"""A cell is "noisy" if the standard deviation of the rates of its runs is more than this share of their mean."""
 ANSWERS_PER_USER_MIN = 3
 """With fewer in a window it is no wonder that some users had none."""
 LITTLE_ERROR_MAX = 0.10

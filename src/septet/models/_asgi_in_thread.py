@@ -149,7 +149,8 @@ class AsgiThread:
         return True
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
-        """Have the application answer the session's request. In the client's thread. Gives the next want."""
+        """Have the application answer the session's request, and move its bytes meanwhile. Blocks until the answer is
+        sent, and returns the next want. For the client's thread."""
         request = session.exchange.request
         exchange: SharedExchange
         cycle: Cycle | WebSocketCycle

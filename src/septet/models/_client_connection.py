@@ -113,8 +113,8 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
-        """True if the next request has to wait: the one before is not answered, or its task is just running, and the
-        next must not begin inside that task and its context."""
+        """True if the next request has to wait: the one before, `cycle`, is not answered; or its task is running at
+        this moment, and the next must not begin inside that task and its context."""
         if not cycle.answered:
             cycle.wake()
             return True

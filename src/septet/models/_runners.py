@@ -18,7 +18,8 @@ class Runner(Protocol):
     `_leaders.Leaders`."""
 
     order: int
-    """A descriptor for the thread that runs the loop: readable once the order to stop has come."""
+    """Descriptor that the loop watches for the order to stop. When it is readable, `Stop.drain_and_check` tells whether
+    the order has come."""
     capacity: int
     """Requests that can run at the same time; 0: there is no bound."""
 

@@ -50,15 +50,16 @@ class Listener:
     def __init__(self, sock: socket.socket, ours: bool, inherited: int = -1) -> None:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
-        """The options of a socket that we were given. They are restored at our end for the next program that has it."""
+        """The options of a socket that we were given, which `shut` restores for the next program that uses it; None: it
+        is ours."""
         self.inherited = inherited
         """The descriptor of which `sock` is a copy; it stays open in this process, for whoever gave it."""
         self._file = -1
         """Descriptor of the file of a unix socket that we bound, or -1: kept open so that no other file can get the
         same inode number."""
         self.alone = False
-        """No other process accepts from it: `shut` also shuts the socket down, because a ring that is being closed may
-        still refer to it."""
+        """True if no other process accepts from the socket: then `shut` also calls shutdown(2), because an io_uring
+        that is being closed may still refer to it."""
         self.certificates: Certificates | None = None
         """TLS is spoken here, with these; None: it is not."""
         sock.setblocking(False)

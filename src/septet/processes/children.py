@@ -170,7 +170,7 @@ class ChildProcesses:
         self._in_flight = in_flight
         self._stop = stop
         self._slots: dict[int, int] = {}
-        """The slot of shared memory in which each child counts its requests, by process id."""
+        """The slot of shared memory in which a child counts its requests, by the child's process id."""
         orders.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
@@ -194,7 +194,7 @@ class ChildProcesses:
                 os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
-        """In the child."""
+        """The whole life of the child: count in `slot`, call `run`, run the exit handlers. Returns the exit status."""
         self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()

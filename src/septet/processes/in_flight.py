@@ -215,7 +215,8 @@ class InFlight:
     # For the process that forks: its main thread, with SIGCHLD blocked if a handler of it calls `vacate`
 
     def allot(self) -> int:
-        """A slot for a process that is about to be forked. Raises OSError (EAGAIN) when there is none."""
+        """Return the number of a free slot, for a process that is about to be forked. Raises OSError (EAGAIN) if there
+        is none."""
         slot = self._take_slot()
         if self._table is not None:
             try:
@@ -246,7 +247,7 @@ class InFlight:
         self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> None:
-        """The process that had the slot has ended, or could not be forked."""
+        """Clear a slot and give it out again: the process that had it has ended, or could not be forked."""
         if self._table is not None:
             self._table.retire(self._rows.pop(slot))
         self._counts[slot] = 0

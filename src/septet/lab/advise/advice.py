@@ -126,7 +126,8 @@ def price(candidate: Candidate) -> str:
 
 
 BUSY = 0.85
-"""CPUs count as used up when the server uses this share of them; the kernel's work for it is not charged to it."""
+"""The CPUs count as used up if the server uses at least this share of them: a part of the kernel's work for the server
+is not charged to it."""
 TAKEN_TOLD = 0.02
 """Share of the server's CPUs, from which on it is told who had it."""
 BUSY_IF_NOISY = 0.5

@@ -132,7 +132,7 @@ class TargetState:
         return Answer(bodiless=target.method == "HEAD", keeps_body=bool(target.expect_text) or target.same_body)
 
     def objection(self, answer: Answer | MessageAnswer) -> str | None:
-        """The kind of error that a complete answer is counted as; None for a right answer."""
+        """Return the kind of error that a complete answer is counted as; None for a right answer."""
         assert answer.framing is not None, "a complete answer has a head"
         status, target = answer.framing.status, self.definition
         if status != target.status if target.status else not 200 <= status < 400:

@@ -56,7 +56,7 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 RUNS_MIN = 3
 """Runs that the interval of a figure needs (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
-"""Share of all CPUs; when other programs used this much or more, a sentence says so."""
+"""A sentence says so if other programs have used this share of all CPUs or more."""
 GROWTH = 1.25
 """A rate has ceased to grow where no larger one comes by more than this factor."""
 FALL = 1.5
