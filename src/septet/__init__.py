@@ -25,7 +25,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `septet.loop` alone needs nothing of the server."""
+    """Import a public name on its first use (PEP 562), so that `import septet.loop` does not import the server."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,8 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED_BYTES = 1 << 60
-"""Version 1 writes "no limit" as the largest multiple of a page; limits of this size and more are none."""
+"""Bytes. Version 1 writes "no limit" as the largest multiple of a page, so a limit of this size or more counts as
+none."""
 
 
 def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[Path]:
@@ -36,14 +37,15 @@ def groups(controller: str, root: Path = CGROUP, membership: Path = MEMBERSHIP) 
 
 
 def cpu_quota(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> float | None:
-    """CPU time that this process's groups may use, in CPUs (1.5: 1.5 s of CPU time each second); None: no limit."""
+    """Return how much CPU time this process's groups may use, in CPUs (1.5: 1.5 s of CPU time each second); None: no
+    limit."""
     quotas = (_quota(group) for group in groups("cpu", root, membership))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota(group: Path) -> float | None:
-    """The limit of one group, in CPUs. Version 2 has a file with "QUOTA PERIOD" in microseconds, or "max PERIOD";
-    version 1 has a file for each."""
+    """Return the limit of one group, in CPUs; None: it has none. Version 2 has one file (cpu.max) with "QUOTA PERIOD"
+    in microseconds, or "max PERIOD"; version 1 has a file for each of the two."""
     quota, _, period = read(group / "cpu.max").strip().partition(" ")
     if not quota:
         quota, period = read(group / "cpu.cfs_quota_us").strip(), read(group / "cpu.cfs_period_us").strip()
@@ -51,7 +53,7 @@ def _quota(group: Path) -> float | None:
 
 
 def memory_limits(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterator[tuple[int, str]]:
-    """(bytes, name of the file) for each memory limit of this process's groups."""
+    """Yield (limit in bytes, name of its file) for each memory limit of this process's groups."""
     for group in groups("memory", root, membership):
         for name in ("memory.max", "memory.limit_in_bytes"):
             most = number(read(group / name))
@@ -60,13 +62,13 @@ def memory_limits(root: Path = CGROUP, membership: Path = MEMBERSHIP) -> Iterato
 
 
 def number(text: str) -> int | None:
-    """The first word of `text` if it is a decimal number, else None: a limit may be "max"."""
+    """Return the first word of `text` as a number; None if it is not a decimal number: a limit may be "max"."""
     word = text.split(maxsplit=1)[:1]
     return int(word[0]) if word and word[0].isdecimal() else None
 
 
 def read(path: Path) -> str:
-    """The text of a file; "" if it cannot be read."""
+    """Return the text of a file; "" if it cannot be read."""
     try:
         return path.read_text()
     except OSError:

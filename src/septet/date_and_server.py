@@ -6,10 +6,11 @@ from time import time
 
 
 def date_and_server_fields(server: str, dated: bool = True) -> Callable[[bool, bool], bytes]:
-    """A function that returns the two lines as bytes: Date if its first argument is true, Server if its second is.
+    """Return a function that gives the two lines as bytes, each with CRLF: Date if its first argument is true, Server
+    if its second is. Any thread may call it; within one second it returns the same bytes object.
 
-    RFC 9110 sections 6.6.1 and 10.2.4. With an empty `server` there is no Server line. With `dated` false there is no
-    Date line, for a server behind another one that adds it.
+    server: the product name in the Server line; "": there is no Server line. dated: False: there is no Date line, for a
+    server behind another one that adds it. RFC 9110 sections 6.6.1 and 10.2.4.
     """
     server_line = f"Server: {server}\r\n".encode("ascii") if server else b""
     until = 0

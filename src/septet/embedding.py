@@ -30,17 +30,19 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HAND
 """Signals for which a server sets handlers."""
 
 STARTUP_S = 60.0
-"""Seconds for the application's lifespan startup, on the thread of `Server`."""
+"""Seconds that `Server.__enter__` waits at most for the application's lifespan startup; then it raises Failed."""
 
 MARGIN_S = 2.0
-"""Seconds beyond `graceful_timeout`, in which a server that has cut its requests may end."""
+"""Seconds beyond `graceful_timeout` that `Server.__exit__` waits for its thread: at the time-out the model cuts the
+requests in flight, and then needs some time to end."""
 
 
 def run(application: Any = None, /, **options: Any) -> None:
     """Serve `application` until TERM, INT or KeyboardInterrupt, and return when the requests in flight are answered.
 
-    For the main thread, under every model. Requests that still run `graceful_timeout` seconds after the signal end with
-    the process. Raises UsageError for an option that is not allowed, and Failed if the server cannot start.
+    Call it in the main thread; every model is allowed. If requests still run `graceful_timeout` seconds after the
+    signal, the process exits. Raises UsageError for an option that is not allowed, and Failed if the server cannot
+    start.
     """
     if current_thread() is not main_thread():
         raise UsageError("septet.run needs the main thread, where signals arrive; septet.Server serves on another")
@@ -49,7 +51,7 @@ def run(application: Any = None, /, **options: Any) -> None:
         configure(config.log_level, config.log_format, config.log_config)
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    forked.by_application = False  # in a process that was forked by the program, which may serve as well
+    forked.by_application = False  # it is True in a fork of a program that has served; the fork may serve, too
     stop = Stop()
     try:
         server.restore_inherited_signals()
@@ -87,18 +89,21 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address, `http://127.0.0.1:41234`; if there are several, the first."""
+        """The address at which the server listens, `http://127.0.0.1:41234`; if there are several, the first. Raises
+        RuntimeError as `urls` does."""
         return self.urls[0]
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The addresses, in the order of `bind`. Raises RuntimeError before `__enter__` has returned."""
+        """The addresses at which the server listens, in the order of `bind`. Raises RuntimeError before `__enter__` has
+        returned."""
         if not self._urls:
             raise RuntimeError("the server has no address yet: it listens within `with`")
         return self._urls
 
     def __enter__(self) -> "Server":
-        """Start the server. Raises Failed if it cannot start, and UsageError if there is no such application."""
+        """Start the server, and return when it accepts clients. Raises Failed if it cannot start, UsageError if there
+        is no such application, and RuntimeError if this object has served before."""
         if self._thread is not None:
             raise RuntimeError("a Server serves once: make another")
         forked.by_application = False
@@ -124,8 +129,8 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop the server. Raises TimeoutError if requests still run after `graceful_timeout`, or the exception that
-        has ended the server."""
+        """Stop the server, and wait until the requests in flight are answered. Raises TimeoutError if some still run
+        after `graceful_timeout` seconds, or the exception with which the server has ended by itself."""
         self._stack.close()
         if self._failure is not None and error is None:
             raise self._failure
@@ -155,7 +160,8 @@ class Server:
 
 
 def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any]:
-    """The options, checked, and the application object; None if the application is named by `config.app`."""
+    """Return the checked configuration, and the application object; None in its place if `config.app` names the
+    application. Raises UsageError."""
     values = {name: _value(name, value) for name, value in options.items()}
     if isinstance(application, str):
         values["app"], application = application, None

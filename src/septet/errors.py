@@ -1,8 +1,8 @@
-"""The errors with which a command ends. Only `cli` turns them into an exit status."""
+"""The errors with which a command ends. The command line prints them as one sentence, and exits with `exit_status`."""
 
 
 class SeptetError(Exception):
-    """An error whose text is one sentence for the user."""
+    """Base class: an error whose text is one sentence for the user."""
 
     exit_status = 1
 

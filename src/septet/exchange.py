@@ -1,4 +1,5 @@
-"""What passes between the layers: a request's head, an answer's head, a stretch of a file, and an error.
+"""What passes between the layers: heads of requests and answers, parts of content, errors, and the protocols by which
+an application interface, a session and a process model call each other.
 
 Requests are shared: two requests whose heads have the same bytes are one object (see `http.incoming.Limits`). So a
 request must not be changed, except for what `derived` caches.
@@ -9,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields as (name, value) pairs, in order."""
 
 
 class Want(enum.Enum):
-    """What a client's protocol asks its carrier to do next; see `septet.protocol`."""
+    """What a connection's protocol asks its carrier, the code that owns the socket, to do next; see
+    `septet.protocol`."""
 
     READ = "feed me what the client sends, b'' when it has ended"
     RUN = "it is the application's turn"
@@ -23,28 +26,32 @@ class Want(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Section:
-    """The header section of a request, and the framing of the message. Requests share a section if they differ only in
-    the values at `varying`."""
+    """A parsed header section (RFC 9112 section 5), and what its fields say about the body and the connection.
+
+    One object serves all requests whose sections differ only in the values at `varying`.
+    """
 
     fields: Fields
     host: bytes | None
+    """The value of Host; None without that field (HTTP/1.0)."""
     content_length: int
     chunked: bool
     keep_alive: bool
     expects_continue: bool
     has_body: bool
     ordinary: bool
-    """As `Request.ordinary`, as far as the fields decide it."""
+    """True in HTTP/1.1 if the fields allow another request on the connection. `Request.ordinary` also tests the
+    method."""
     count: int
-    """Number of field lines, for their limit; `untrusted_fields` are counted as well."""
+    """Number of field lines as received, which `Limits.header_count` bounds; `untrusted_fields` are counted as well."""
     untrusted_fields: Fields
-    """As in `Request`."""
+    """See `Request.untrusted_fields`."""
     varying: tuple[int, ...] = ()
     """Indices in `fields` of those whose values differ from request to request."""
     upgrade: bytes | None = None
-    """As in `Request`."""
+    """See `Request.upgrade`."""
     derived: dict[Any, Any] = field(default_factory=dict)
-    """A cache of what an application interface makes of the fields alone, by interface."""
+    """Cache for application interfaces: what one has computed from the fields alone, under a key that it chooses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,28 +60,32 @@ class Request:
 
     method: str
     target: bytes
-    """The request target, as sent."""
+    """The request target as received (RFC 9112 section 3.2), for instance `b"/guestbook?page=2"`."""
     path: bytes
-    """Still percent-encoded; `b"*"` for `OPTIONS *`."""
+    """Path of the target, still percent-encoded; `b"*"` for `OPTIONS *`."""
     query: bytes
-    """Without the question mark."""
+    """Query of the target, without the question mark; `b""` if there is none."""
     version: str
     """"1.1", "1.0", or another protocol's version."""
     fields: Fields
-    """In order, names in lower case, values without white space around them."""
+    """(name, value) pairs in the order received: names in lower case, values without white space around them."""
     content_length: int = 0
     """Bytes of the body; 0 when there is none or when it is chunked."""
     chunked: bool = False
+    """The body has Transfer-Encoding: chunked (RFC 9112 section 7.1)."""
     keep_alive: bool = True
     """The client allows another request on this connection (RFC 9112 section 9.3)."""
     expects_continue: bool = False
+    """The client may wait for 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
     has_body: bool = False
+    """The body is chunked, or has at least one byte."""
     line_length: int = 0
-    """Bytes of the request line, for its limit."""
+    """Bytes of the request line, which `Limits.request_line` bounds."""
     field_count: int = 0
-    """Number of field lines, for their limit; `untrusted_fields` are counted as well."""
+    """Number of field lines as received, which `Limits.header_count` bounds; `untrusted_fields` are counted as well."""
     ordinary: bool = False
-    """The usual case: HTTP/1.1, not HEAD, on a connection that stays open."""
+    """True if it is an HTTP/1.1 request, not HEAD, that lets the connection stay open: the codec can answer it by its
+    shortest path."""
     untrusted_fields: Fields = ()
     """Fields that are believed only if a trusted proxy has sent them. They are not in `fields`; see `proxies.filter`.
     """
@@ -83,15 +94,18 @@ class Request:
     client: tuple[str, int] | None = None
     """Address and port (0: not known) of the client, if a trusted proxy has sent the request on its behalf."""
     section: Section | None = None
-    """`fields` are those of this section, with `varying_fields` at `section.varying`; None if they are others."""
+    """The section that `fields` come from: they equal `section.fields` but for the positions in `section.varying`. None
+    if `untrusted_fields` were removed or added."""
     varying_fields: Fields = ()
+    """The fields at the positions in `section.varying`, in that order."""
     upgrade: bytes | None = None
     """The value of Upgrade: the protocol to which the client would like to switch (RFC 9110 section 7.8)."""
     derived: dict[Any, Any] = field(default_factory=dict)
-    """A cache of what an application interface makes of the head alone, by interface, because heads repeat."""
+    """Cache: what an application interface or a filter has computed from the head alone, under a key that it chooses.
+    Requests with the same head share it."""
 
     def with_trusted(self, fields: Fields, scheme: str, client: tuple[str, int] | None) -> "Request":
-        """A copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
+        """Return a copy with these values and without `untrusted_fields`. (`dataclasses.replace` takes three times as
         long.)"""
         return Request(
             self.method,
@@ -136,8 +150,9 @@ class ResponseHead:
     has_server: bool
     """The application gave its own Server."""
     serialised: tuple[bytes, bytes, int, bytes] = b"", b"", -1, b""
-    """The protocol's cache of this head in bytes, for the next answer with it. A tuple that is replaced as a whole,
-    because threads share it."""
+    """Cache of the codec, for the next answer with this head: the status line and fields as bytes; then, of the last
+    answer, its Date and Server lines, its content's length in bytes, and its complete head as bytes. The tuple is
+    replaced as a whole, never changed, because threads share it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -146,6 +161,7 @@ class FileRegion:
 
     descriptor: int
     offset: int
+    """Offset in the file, in bytes. It grows as the region is sent, and `count` shrinks."""
     count: int
     version: tuple[int, int] | None = None
     """Size in bytes and time of the last modification in ns. If the file no longer has them, the connection is cut, so
@@ -156,56 +172,59 @@ class FileRegion:
 
 
 Part = bytes | FileRegion
+"""A part of the content of an answer."""
 
 
 def octets(content: object) -> bytes:
-    """The application's content as bytes. Raises TypeError for anything but bytes, bytearray and memoryview."""
+    """Return the application's content as bytes. Raises TypeError for anything but bytes, bytearray and memoryview."""
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise TypeError(f"the content of an answer is bytes, not {type(content).__name__}")
     return bytes(content)
 
 
 Response = tuple[ResponseHead, Part, "ResponseParts | None"]
-"""The answer of a called application (WSGI, static files): its head, the first part of its content, which often is the
-only one, and the parts after it. These are closed once, exhausted or not, when no more parts are needed.
-"""
+"""What a synchronous application (WSGI, static files) returns: the head of the answer, the first part of its content,
+and an iterator of further parts; None if the first part is all. Its `close` is called once, exhausted or not."""
 
 
 class ResponseParts(Protocol):
-    """The parts of an answer after the first. `next()` waits for the application."""
+    """Iterator over the parts of an answer after the first. `next()` runs the application until it gives a part."""
 
     @property
     def whole(self) -> bool:
-        """The first part was all of the content: only `close` is left to call."""
+        """True if the first part was all of the content: only `close` is left to call."""
 
     def __next__(self) -> Part: ...
 
     def detach(self) -> None:
-        """Separate the application from its exchange, because the answer's content is complete: what it has kept
-        (`wsgi.input`, `write`) fails from now on."""
+        """Separate the application from its exchange, because the answer's content is complete: from now on
+        `wsgi.input` and `write` fail, if the application has kept them."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the application's iterable (PEP 3333). Called once."""
 
 
 class Delivery(Protocol):
-    """How a called application (WSGI) reaches its client before it has returned, in the thread in which it runs.
+    """How a WSGI application sends and receives before it has returned, in the thread in which it runs.
 
     The process model provides it. All methods raise ClientGone if the client cannot be reached any more.
     """
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
-        """Begin the answer with `head`, or continue it if `head` is None. On return `body` has been sent, or is sent
-        while the application runs on."""
+        """Begin the answer with `head`, or continue it if `head` is None. `last`: there is no other part. On return
+        `body` has been sent, or is queued and sent while the application runs on."""
 
     def inform(self, status: int, fields: Fields) -> None:
-        """Send an interim answer (1xx) at once, unless the client speaks HTTP/1.0. Raises ValueError."""
+        """Send an interim answer (1xx) at once, unless the client speaks HTTP/1.0. Raises ValueError for a malformed
+        field."""
 
     def check_client(self) -> None:
-        """Raise ClientGone if the client has left. For an application that yields empty parts, so that nothing is
-        sent."""
+        """Raise ClientGone if the client has left. Called when an application yields an empty part: nothing is sent
+        then that could show it."""
 
     def await_body(self) -> None:
-        """Wait until more of the request's body has come. Not called where the model collects the body first."""
+        """Block until more of the request's body has come, or it has ended. Not called in models that collect the whole
+        body before they call the application."""
 
 
 @dataclass(slots=True, eq=False)
@@ -238,10 +257,12 @@ class Exchange(Protocol):
     """One request and its answer, as an application interface (WSGI, ASGI, static files) sees it."""
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> Request:
+        """The head of the request, with the fields that the application may see."""
 
     client: tuple[str, int] | None
-    """Address and port of the peer; None on a unix socket. `request.client` is another one behind a trusted proxy."""
+    """Address and port of the peer of the connection; None on a unix socket. Behind a trusted proxy this is the proxy,
+    and `request.client` is the client."""
 
     server: tuple[str, int | None]
     """Address and port that the client connected to; (path, None) on a unix socket."""
@@ -254,50 +275,53 @@ class Exchange(Protocol):
 
     @property
     def lost(self) -> bool:
-        """The client cannot be reached any more: nothing that is sent will arrive."""
+        """True if the client cannot be reached any more: nothing that is sent will arrive."""
 
     def read(self) -> bytes:
-        """Wait for the next piece of the body; `b""` at its end. Raises ClientGone."""
+        """Block until the next piece of the body has come and return it; `b""` at its end. Raises ClientGone if the
+        client leaves or breaks the protocol before it."""
 
     def poll(self) -> bytes | None:
-        """The next piece of the body, `b""` at its end, None if no more has come yet. Raises ClientGone."""
+        """Return the next piece of the body without waiting: `b""` at its end, None if no more has come yet. Raises
+        ClientGone as `read` does."""
 
     def want_body(self) -> Want:
-        """Wait for more of the body, after `poll` has returned None."""
+        """Ask the connection for more of the body, after `poll` has returned None. Returns the next want, for the
+        carrier."""
 
     @property
     def body_complete(self) -> bool:
-        """`poll` has returned all of the body."""
+        """True if `poll` or `read` has returned the last piece of the body, or there is no body."""
 
     @property
     def gone(self) -> bool:
-        """The client is lost, sends no more, or has broken the protocol."""
+        """True if the client is lost, sends no more, or has broken the protocol."""
 
     @property
     def half_closed(self) -> bool:
-        """The client has sent its whole request and sends no more. It may still read (RFC 9112 section 9.6), or it may
-        have left: with TCP the server cannot know which until it sends something."""
+        """True if the client has sent its whole request and then the end of its stream (FIN). It may still read (RFC
+        9112 section 9.6), or it may have left: with TCP the server cannot know which until it sends something."""
 
     @property
     def waits(self) -> bool:
-        """The client must send or read something before the exchange can go on."""
+        """True if the client must send more of the body, or read queued output, before the exchange can go on."""
 
     @property
     def blocked(self) -> bool:
-        """Output waits for the client."""
+        """True if output is queued that the socket has not taken yet."""
 
     @property
     def responding(self) -> bool:
-        """The answer has begun; its status cannot be changed any more."""
+        """True if the answer has begun: its status cannot be changed any more."""
 
     @property
     def content_ended(self) -> bool:
-        """No more content of the answer may be sent: its request or status allows none, or its Content-Length is
-        exceeded."""
+        """True if no more content of the answer may be sent: the request's method or the status allows none, or the
+        application has given more than its Content-Length."""
 
     @property
     def content_complete(self) -> bool:
-        """The application has given as many bytes as the answer's Content-Length says."""
+        """True if the application has given as many bytes as the answer's Content-Length says."""
 
     def complain_of_excess(self, request: Request, given: int, promised: int) -> None:
         """Report that the application has given `given` bytes of content, more than its Content-Length, `promised`.
@@ -308,32 +332,34 @@ class Exchange(Protocol):
 
     @property
     def answered(self) -> bool:
-        """The application has given its whole answer; some of it may still wait for the client."""
+        """True if the application has given its whole answer. Some of it may not be sent yet."""
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> Want:
-        """Begin the answer with its head and the first part of its content. `last`: there is no other part."""
+        """Begin the answer with its head and the first part of its content. `last`: there is no other part. Returns the
+        next want, as the verbs below do. Raises TypeError for content that is not bytes."""
 
     def push(self, body: Part, last: bool) -> Want:
         """Continue the answer with another part of its content. `last`: it is complete."""
 
     def finish(self, trailers: Fields) -> Want:
-        """End an answer whose content is complete. Trailers are sent if the framing has room for them.
+        """End an answer whose content is complete. Trailers are sent if the answer is chunked, and else dropped.
 
         The caller has checked them (`http.head.check_trailers`).
         """
 
     def inform(self, status: int, fields: Fields) -> Want:
-        """Send an interim answer (1xx) before the answer, unless the client speaks HTTP/1.0. Raises ValueError."""
+        """Send an interim answer (1xx) before the answer, unless the client speaks HTTP/1.0. Raises ValueError for a
+        malformed field."""
 
     @property
     def extended(self) -> bool:
-        """The client understands interim answers and trailers."""
+        """True if the client understands interim answers and trailers: it speaks HTTP/1.1 or later."""
 
     def fail(self) -> Want:
         """End the exchange after a failure: answer 500, or cut the connection if an answer has begun."""
 
     delivery: Delivery | None
-    """For a called application (WSGI); None for one that is awaited (ASGI)."""
+    """How a WSGI application sends its answer; None while an ASGI application has the exchange."""
 
 
 class WebSocketExchange(Exchange, Protocol):
@@ -376,7 +402,8 @@ class WebSocketExchange(Exchange, Protocol):
 
 
 class ProtocolError(Exception):
-    """The client broke the protocol or a limit. `status` is what it is answered before the connection closes."""
+    """The client broke the protocol or a limit. `status` (400, 413, ...) is sent to it, and then the connection is
+    closed."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -388,7 +415,8 @@ class ClientGone(ConnectionError):
 
 
 def stems_from_client(error: BaseException | None) -> bool:
-    """Whether an exception is ClientGone, was raised because of one, or is a group of such exceptions only."""
+    """True if `error` is ClientGone, was raised because of one (`__cause__`, `__context__`), or is a group of such
+    exceptions only."""
     seen: set[int] = set()
     while error is not None and not isinstance(error, ClientGone):
         if id(error) in seen:  # `raise error from error` makes a ring of causes

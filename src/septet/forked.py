@@ -33,37 +33,39 @@ copied = False
 as a socket that was accepted at that moment."""
 
 _is_server = False
-"""This process serves, or loads an application to serve it."""
+"""True if this process serves, or loads an application to serve it."""
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
 class ClosedInChild(Protocol):
-    """An object that holds descriptors."""
+    """An object that holds descriptors, which a child that the application forks must not keep open."""
 
     def close_in_child(self) -> None:
         """Close this process's copies of descriptors, and touch nothing else: the parent goes on with its own."""
 
 
 sockets: set[Any] = set()
-"""Clients' sockets of the blocking models, where no object of a connection is registered; closed in a child, too."""
+"""Sockets of clients, closed in a child like registered objects. The blocking models add theirs here, because they have
+no object for a connection that could be registered."""
 
 _registered: WeakSet[Any] = WeakSet()
 _handlers: dict[int, Handler] = {}
 _masks: dict[int, set[int]] = {}
 """Signal masks of threads that are just forking, by `get_ident()`."""
 _our_fork: int | None = None
-"""The thread in which the server is just forking a process of its own."""
+"""`get_ident()` of the thread in which the server is just forking a process of its own; None: no thread is."""
 
 
 def mark_as_server() -> None:
-    """This process serves from now on. To be called before the application is loaded, which may fork, too."""
+    """Declare that this process serves. To be called before the application is loaded, because it may fork already
+    then."""
     global _is_server
     _is_server = True
 
 
 def register(thing: ClosedInChild) -> None:
-    """Have `close_in_child` of this object called in children that the application forks."""
+    """Have `thing.close_in_child()` called in children that the application forks. Holds a weak reference only."""
     _registered.add(thing)
 
 
@@ -82,7 +84,7 @@ def reset_signal_handler(number: int) -> None:
 
 @contextmanager
 def server_forks() -> Iterator[None]:
-    """A process that this thread forks within this context is the server's own."""
+    """Context manager: a process that this thread forks inside is the server's own, and keeps its descriptors."""
     global _our_fork
     _our_fork = get_ident()
     try:
@@ -103,7 +105,8 @@ def release(sock: socket) -> None:
 
 
 def exit_child(error: BaseException | None = None) -> NoReturn:
-    """End a child that has returned from the application, with the status that Python would give it.
+    """End a child that the application has forked and that has returned into our code, with the exit status that Python
+    would give it for `error`, the exception that it raised.
 
     Functions that were registered with atexit in the parent do not run.
     """
@@ -123,20 +126,25 @@ def exit_child(error: BaseException | None = None) -> NoReturn:
 
 
 def _before() -> None:
+    """Called before any fork: note that a copy of our descriptors may exist, and block signals that have our
+    handlers."""
     global copied
     copied = copied or _our_fork != get_ident()
-    # A signal that comes for the child before it has the default handlers must wait until then.
+    # A signal for the child must not arrive before `_in_child` has reset the handlers.
     if _handlers:
         _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
 
 
 def _after() -> None:
+    """Called after any fork, in the parent and at the end of `_in_child`: restore the signal mask."""
     mask = _masks.pop(get_ident(), None)
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_child() -> None:
+    """Called in any forked child. If the application has forked it, close the server's descriptors and reset our
+    handlers."""
     global by_application
     if _our_fork != get_ident():
         by_application = by_application or _is_server or bool(_handlers)

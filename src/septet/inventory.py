@@ -1,4 +1,5 @@
-"""Which process models there are, and what their source says of them, without importing one (see `septet.models`)."""
+"""Which process models there are, and what their modules declare (see `septet.models`), read from the source: to import
+a model takes longer, and fails where the machine cannot run it."""
 
 import ast
 from functools import cache
@@ -13,7 +14,7 @@ SEED_ORDER = ("iterative", "forking", "preforked", "threaded", "prethreaded", "p
 
 @cache
 def names() -> tuple[str, ...]:
-    """The names of all models."""
+    """Return the names of all models, in SEED_ORDER."""
     found = {path.stem for path in MODELS.glob("*.py") if not path.stem.startswith("_")}
     known = [name for name in SEED_ORDER if name in found]
     return (*known, *sorted(found.difference(known)))
@@ -25,22 +26,22 @@ def _source(name: str) -> ast.Module:
 
 
 def description(name: str) -> str:
-    """The first line of the model's docstring."""
+    """Return the first line of the model's docstring."""
     return (ast.get_docstring(_source(name)) or "").partition("\n")[0]
 
 
 def takes(name: str) -> tuple[str, ...]:
-    """Which of the options "workers" and "threads" the model has a use for."""
+    """Return which of the options "workers" and "threads" the model uses: its TAKES."""
     return cast("tuple[str, ...]", _literal(name, "TAKES", ("workers",)))
 
 
 def concurrency(name: str) -> str:
-    """Whether the model runs the application several times at once in "threads" or "processes"; "" if in neither."""
+    """Return in what the model runs several requests at once: "threads" or "processes"; "" if it runs one at a time."""
     return cast(str, _literal(name, "CONCURRENCY", ""))
 
 
 def has_loop(name: str) -> bool:
-    """True if the model serves all clients of a process on one event loop."""
+    """True if the model serves all clients of a process on one event loop (poll, epoll, io_uring)."""
     return cast(bool, _literal(name, "LOOP", False))
 
 

@@ -81,9 +81,9 @@ log = logging.getLogger("septet")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Takes its lock with `with`, as Python does since 3.13. Before that, an exception raised by another thread
-    (PyThreadState_SetAsyncExc) could arrive between taking the lock and the `try`; the lock was never released then,
-    and every thread that logged would wait for ever."""
+    """A StreamHandler that takes its lock with `with`, as Python does since 3.13. Before that, an exception raised by
+    another thread (PyThreadState_SetAsyncExc) could arrive between taking the lock and the `try`; the lock was never
+    released then, and every thread that logged would wait for ever."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         found = self.filter(record)
@@ -92,7 +92,7 @@ class _Handler(logging.StreamHandler[TextIO]):
             with self.lock:
                 self.emit(
                     found if isinstance(found, logging.LogRecord) else record
-                )  # Python 3.12 lets filters replace it
+                )  # since Python 3.12 a filter may return another record
         return bool(found)
 
     def flush(self) -> None:
@@ -102,12 +102,12 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _GuardedLogger(logging.Logger):
-    """The server's own logger. An application may add handlers and filters, set a factory of records, and raise an
-    object whose `repr` raises. An exception in any of these is printed instead of raised: it would come out of server
-    code that logs, and end a thread or the process."""
+    """Class of the logger `septet`, whose methods never raise. An application may add handlers and filters, set a
+    factory of records, and raise an object whose `repr` raises. An exception in any of these would come out of server
+    code that logs, and end a thread or the process; it is printed instead."""
 
     def _log(self, level: int, msg: object, args: Any, *more: Any, **named: Any) -> None:
-        """All levels come through here (`logging.Logger`)."""
+        """Log as `logging.Logger._log` does, which the methods of all levels call."""
         try:
             super()._log(level, msg, args, *more, **{**named, "stacklevel": named.get("stacklevel", 1) + 1})
         except BaseException as error:

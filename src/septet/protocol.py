@@ -49,36 +49,42 @@ READ, RUN, WRITE, CLOSE, EITHER = Want
 
 
 class Phase(NamedTuple):
-    """The state of a connection, as far as its carrier has to know. Each protocol has its own phases."""
+    """One state of a connection: what the carrier has to do in it, and for how long. Each protocol has its own
+    phases."""
 
     name: str
     want: Want
     timeout: Callable[[Any], float] | None
-    """Gives the time-out of the phase in seconds from `rules.Timeouts`; None: the application decides how long it
-    lasts."""
+    """Function that returns the phase's time-out in seconds, given `rules.Timeouts`. None: there is no time-out,
+    because the application decides how long the phase lasts."""
     answers: bool = False
-    """At the deadline: True, the client is answered (408); False, the connection is closed without an answer."""
+    """What happens at the deadline. True: the client is answered 408. False: the connection is closed without an
+    answer."""
     paced: bool = False
-    """Progress extends the deadline: see `session.phases`. Else the time-out counts from the beginning of the phase."""
+    """True: bytes that are moved extend the deadline, see `session.phases.Pace`. False: the time-out counts from the
+    beginning of the phase."""
     idle: bool = False
-    """No byte of a request was received: the connection may be closed, for a stop or for other clients that wait."""
+    """True if no byte of a request was received: the connection may be closed at any time, when the server stops or
+    when other clients need the thread."""
     interruptible: bool = False
-    """No request is in flight, though the client has begun to send one: a stop does not wait for it."""
+    """True if no request is in flight, though the client may have begun to send one: a server that stops gives it
+    `rules.STOPPING_S` at most."""
 
 
 class ServerExchange(Exchange, Protocol):
     """One request and its answer, as carriers and observers see it; applications see an `Exchange`."""
 
     observer_state: Any
-    """For the observer's use."""
+    """Anything that the observer keeps from `began` to `ended`; the server does not read it."""
 
     file: FileRegion | None
+    """A part of a file, to be sent after the connection's `output`; None if there is none."""
     later: deque[bytes | bytearray | FileRegion] | None
     """Output that follows `output` and `file`, in order; None if there is none."""
 
     @property
     def in_memory(self) -> int:
-        """Bytes of output that wait for the client in memory."""
+        """Bytes of unsent output that are held in memory; parts of files do not count."""
 
     @property
     def status(self) -> int:
@@ -92,11 +98,11 @@ class ServerExchange(Exchange, Protocol):
         """The application has exceeded its time: `fail` answers 504 from now on, if no answer has begun."""
 
     def completed_by(self, part: Part) -> bool:
-        """True if the answer's Content-Length is reached with this part."""
+        """True if the answer's Content-Length would be reached exactly with this part."""
 
 
 class ServerProtocol(Protocol):
-    """One client's connection, for the carrier that moves its bytes. All verbs give the next want."""
+    """One client's connection, for the carrier that moves its bytes. Methods that return a Want return the next one."""
 
     @property
     def phase(self) -> Phase: ...
@@ -126,27 +132,28 @@ class ServerProtocol(Protocol):
         """The client sends no more."""
 
     delivery: Delivery | None
-    """Set by the carrier: how WSGI applications reach their client."""
+    """Set by the carrier: how a WSGI application sends its answer (`exchange.Delivery`)."""
 
     @property
     def exchange(self) -> ServerExchange:
-        """At RUN, the exchange for which the application is to be run."""
+        """The exchange for which the application is to be run; read it at RUN."""
 
     @property
     def gone(self) -> bool:
-        """The client is lost, sends no more, or its input is discarded."""
+        """True if the client is lost, sends no more, or has broken the protocol, so that its input is discarded."""
 
     @property
     def unread(self) -> int:
-        """Bytes that were received and not used yet. A carrier stops receiving when they are too many."""
+        """Number of bytes that were received and not used yet. A carrier stops receiving while there are more than
+        `models._watched.UNREAD_LIMIT`."""
 
     @property
     def stopping(self) -> bool:
-        """`stop` was called."""
+        """True once `stop` was called."""
 
     @property
     def closes(self) -> bool:
-        """The connection ends when the present output is sent."""
+        """True if the connection closes after the answer that is being sent, instead of waiting for another request."""
 
     @property
     def may_have_unread_input(self) -> bool:
@@ -154,23 +161,26 @@ class ServerProtocol(Protocol):
         data makes the kernel send RST, which can destroy our last answer."""
 
     def receive(self, data: bytes) -> Want:
-        """Take what the client sent, at any time; `b""` says that it sends no more."""
+        """Take the bytes that the client sent, in any phase; `b""` means that it sends no more (recv(2) returned 0)."""
 
     def wrote(self, count: int) -> Want:
-        """So many bytes of `output`, or of `file` if `output` is empty, were sent. 0 of a file: the file has become
-        shorter."""
+        """Report that `count` bytes were sent: of `output`, or of `file` if `output` is empty. 0 bytes of a file mean
+        that the file has become shorter; the connection is cut then."""
 
     def read_file(self, data: bytes) -> Want:
-        """The next bytes of `file`, if `reads_files`; `b""`: the file has become shorter."""
+        """Take the next bytes of `file`, if `reads_files`. `b""` means that the file has become shorter; the connection
+        is cut then."""
 
     def deadline(self, now: float) -> float | None:
-        """When the phase's time is up, on the clock of `now` (seconds); None: the phase has no bound."""
+        """Return the instant at which the phase's time is up, in seconds on the clock of `now`; None if it has no
+        time-out. The first call in a phase starts its time."""
 
     def waited(self, now: float) -> None:
-        """A wait that was bounded by `deadline` has ended with an event; for a carrier that waits for one client."""
+        """Report that a wait bounded by `deadline` has ended with an event. Called by carriers that wait for one client
+        alone, so that all of the wait counts against the client; see `session.phases.Pace`."""
 
     def expire(self) -> Want:
-        """The deadline has passed."""
+        """Report that the deadline has passed: the protocol answers (408), or closes the connection."""
 
     def stop(self) -> Want:
         """Take no further request: close now if no request is in flight, else after the answer."""
@@ -180,14 +190,15 @@ class ServerProtocol(Protocol):
         (`rules.DRAINING_S`). For a process whose successor serves already."""
 
     def lose(self) -> Want:
-        """The client cannot be reached any more."""
+        """Report that the client cannot be reached any more: a send or receive has failed. Drops all output."""
 
     def half_close(self) -> bool:
-        """Called at CLOSE. True, once, if the carrier must shut down its side first, and go on receiving: the input is
-        discarded.
+        """To be called at CLOSE. Returns True, at most once, if the carrier must first shut down its own side (SHUT_WR
+        in shutdown(2)) and go on receiving; the protocol discards what comes.
 
         Closing at once would answer further input with RST, which can destroy our last answer (RFC 9112 section 9.6).
         """
 
     def close(self) -> None:
-        """The connection is over: release files and the request's count, and drop the reference to the carrier."""
+        """End the connection: close the file of a collected body, no longer count the request as in flight
+        (`rules.Admission`), and drop references to the carrier."""

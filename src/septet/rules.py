@@ -8,8 +8,8 @@ from septet.exchange import Fields, Request, Want
 from septet.http.incoming import Limits
 
 STOPPING_S = 0.3
-"""Seconds after the order to stop for two cases: the rest of a head or body, if the application is not called yet; and
-a client that has its answer, to close its side."""
+"""Seconds that a client has after the order to stop, in two cases: to send the rest of a head, or of a body that is
+collected before the application is called; and to close its side after its last answer."""
 
 DRAINING_S = 2.0
 """Seconds that an idle connection is kept after the order to drain. A client that sends its next request within this
@@ -19,12 +19,16 @@ better way: a request that crosses the end of an idle connection is lost (RFC 91
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Timeouts:
-    """Seconds, but for `rate`. A phase names its field here (`protocol.Phase.timeout`)."""
+    """Time-outs of the phases of a connection, in seconds, and a minimum rate. `protocol.Phase.timeout` selects one."""
 
     keep_alive: float = 75.0
+    """For the first byte of the first or the next request."""
     header: float = 30.0
+    """From the first byte of a request to the end of its head; also for a PROXY header."""
     body: float = 30.0
+    """For more of a body, also of one that is discarded; bytes received extend it, see `rate`."""
     write: float = 30.0
+    """For the client to take queued output; bytes sent extend it, see `rate`."""
     linger: float = 2.0
     ping: float = 20.0
     """A WebSocket from which nothing has come for so long is sent a ping; 0: never."""
@@ -62,13 +66,14 @@ class Upgrade(Protocol):
 
 
 class Admission(Protocol):
-    """Bounds the requests in flight: from a complete head to the end of the answer, or of the connection."""
+    """Bounds the number of requests in flight. One is in flight from its complete head to the end of its answer, or of
+    the connection."""
 
     def enter(self) -> bool:
-        """Count one more request; False, and nothing is counted, if there is no room for it."""
+        """Count one more request and return True; return False and count nothing if the limit is reached."""
 
     def leave(self) -> None:
-        """A request that was counted is over."""
+        """Count one request less: one for which `enter` returned True is over."""
 
 
 def _ignore(sentence: str) -> None: ...
@@ -80,28 +85,30 @@ def _no_fields(date: bool, server: bool) -> bytes:
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
 class Rules:
-    """What all sessions of a server share."""
+    """What all sessions of a server share. Immutable; sessions of all threads use one object."""
 
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     date_and_server: Callable[[bool, bool], bytes] = _no_fields
-    """Gives the Date and the Server line of an answer, as bytes; each if its argument is True."""
+    """Returns the Date and Server lines of an answer as bytes, each with CRLF: Date if its first argument is True,
+    Server if its second is."""
     complain: Callable[[str], object] = _ignore
     """Called with a sentence about a mistake of an application in an answer that is sent all the same."""
     refused: Callable[[str], object] = _ignore
     """Called with a sentence about a request that was refused, and why."""
     lacking: Callable[[str], object] = _ignore
-    """Called with a sentence about what failed because disk space or descriptors are exhausted."""
+    """Called with a sentence about what failed because disk space or file descriptors are exhausted."""
     spool: Callable[[], Any] | None = None
-    """Opens a file for a request's body. With it, the application is called when the whole body has been received, for
-    models in which it must not wait. None: it is called after the head, and reads the body as it is received."""
+    """Opens a file for a request's body. If set, the whole body is collected there before the application is called,
+    for models in which the application must not wait for its client. None: the application is called after the head,
+    and reads the body as it is received."""
     observer: Observer | None = None
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
-    """Called with a request that has untrusted fields, and its peer's address. Gives the request with the fields that
-    the application may see. None: untrusted fields are removed."""
+    """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
+    those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""
     identify: Callable[[Request, str], tuple[Request, str]] | None = None
     """Called with a request and its peer's address. Gives the request with an id in a header field, and the id."""
     more_fields: Callable[[Any], Fields] | None = None
@@ -109,4 +116,5 @@ class Rules:
     clock: Callable[[], int] = int
     """Nanoseconds, for sessions that note instants."""
     expects_proxy_header: Callable[[str], bool] | None = None
-    """True if the peer at this address is a proxy whose connections begin with a PROXY header; None: no peer is."""
+    """Returns True if the peer at this address is a proxy whose connections begin with a PROXY header. None: no
+    connection begins with one."""

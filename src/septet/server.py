@@ -73,7 +73,8 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
 
 
 def _end_while_loading(number: int, frame: FrameType | None) -> None:
-    """TERM before `run`, for instance while the application is imported and waits for something."""
+    """Signal handler for TERM until `run` sets its own, for instance while the application is being imported: say so on
+    standard error, and exit with status 1."""
     with suppress(OSError):
         os.write(2, b"septet: the application was not loaded yet when the order to stop came\n")
     exit_now(Failed.exit_status)
@@ -81,9 +82,10 @@ def _end_while_loading(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
-    """The configuration with absolute paths, the application and directories, and the open listeners.
+    """Context manager: load the application, open the listeners, and close them at the end. Gives the configuration
+    with absolute paths, the application with its directories, and the listeners.
 
-    application: is served if `config` names none. Raises UsageError and Failed.
+    application: an application object, used if `config` names none. Raises UsageError and Failed.
     """
     config = prepared(config)
     forked.mark_as_server()
@@ -111,20 +113,23 @@ def prepared(config: Config) -> Config:
 
 
 def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
-    """End a child that the application has forked while it was loaded or served, if it returns into our code."""
+    """End this process if the application has forked it while it was loaded or served, and it has returned into our
+    code. The arguments are those of `__exit__`."""
     if forked.by_application:
         forked.exit_child(error)
 
 
 def restore_inherited_signals() -> None:
-    """Restore signals that the server needs: the parent process may have left them ignored or blocked."""
+    """Make CHLD, TERM and INT arrive: the parent process may have left them ignored or blocked (execve(2) keeps
+    that)."""
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else the kernel discards the exit status of children
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
 
 
 def _with_absolute_paths(config: Config) -> Config:
-    """To be called before the application is loaded, because that may change the working directory."""
+    """Return `config` with absolute paths of logs and unix sockets. Called before the application is loaded, because
+    that may change the working directory."""
     one = ("access_log", "span_log", "control", "tls_client_ca", "tls_crl")
     several = ("tls_certificate", "tls_key", "tls_key_password_file")
     files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
@@ -364,7 +369,7 @@ def _serve_generation(
 
 
 def announce(model: str, listeners: tuple[Listener, ...], workers: int) -> None:
-    """Write one line to stderr for each address at which clients are accepted now."""
+    """Write the ready line to standard error, one for each address: clients are accepted there now."""
     processes = f"{workers} worker" if workers == 1 else f"{workers} workers"
     for listener in listeners:
         print(f"septet: listening on {listener} ({model}, {processes}, pid {os.getpid()})", file=sys.stderr)

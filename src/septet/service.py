@@ -1,4 +1,5 @@
-"""What a model is given to serve: listeners, application, rules, and the order to stop; made from a configuration."""
+"""What a process model is given to serve, made from a configuration: listeners, application, rules for all sessions,
+and the order to stop."""
 
 import logging
 from collections.abc import Callable
@@ -64,20 +65,27 @@ LIBRARY_VERSION = 17
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)
 class Service:
-    """What a model serves, and how."""
+    """All that a model's `run(service)` needs to serve: the listeners, the application, and its settings."""
 
     listeners: tuple[Listener, ...]
     site: Site
+    """The application, and the directories of static files."""
     rules: Rules
+    """Limits and time-outs for all sessions, and the objects that they report to."""
     stop: Stop
+    """The order to stop, which the model must include in every wait."""
     ready: Callable[[int], None]
     """To be called once, with the number of processes that serve, when they are about to accept clients."""
     threads: int | None = None
+    """`--threads`; None: the model's default."""
     workers: int | None = None
+    """`--workers`; None: the model's default."""
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
+    """Counts over all processes of the server, in shared memory."""
     exhaustion: ResourceExhaustion = field(default_factory=ResourceExhaustion)
+    """Logs that descriptors, memory, threads or processes are exhausted."""
     metrics: ProcessMetrics | None = None
     monitor: Monitor | None = None
     """The table of metrics. None: nothing is counted."""
@@ -142,7 +150,8 @@ class Service:
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
-        """The protocol of a client that was accepted. The one place where that is decided."""
+        """Return the protocol object for a client that `listener` has accepted; `address` is None on a unix socket.
+        This is the one place that decides which protocol a connection speaks."""
         certificates = listener.certificates
         if certificates is None:
             return self._session(listener, sock, address, "http")
@@ -159,7 +168,7 @@ class Service:
     def for_worker(
         self, stop: Stop, ready: Callable[[int], None], workers: int, retire: Callable[[str], None]
     ) -> "Service":
-        """This service for one of `workers` processes, with its own `stop` and `ready`."""
+        """Return a copy of this service for one of `workers` processes, with its own `stop` and `ready`."""
         return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     def count_timed_out(self) -> None:
@@ -168,16 +177,18 @@ class Service:
             self.monitor.table.row[TIMED_OUT] += 1
 
     def close_listeners(self) -> None:
-        """Accept no more clients. The kernel refuses new connections, which would otherwise wait in vain."""
+        """Close the listeners of this process. When all processes have done so, the kernel refuses new connections,
+        which would otherwise wait in vain. May be called in a signal handler."""
         for listener in self.listeners:
             listener.shut()
 
     def with_spooled_bodies(self) -> "Service":
-        """This service for a model in which a WSGI application must not wait for a request's body: the body is
-        collected first, in memory or in a temporary file."""
+        """Return a copy of this service for a model in which a WSGI application must not wait for a request's body: the
+        body is collected first, in memory or in a temporary file. Returns the service itself if there is no WSGI
+        application."""
         if not self.site.called:
             return self
-        with suppress(OSError):  # it tries directories, which needs descriptors; the result is kept
+        with suppress(OSError):  # tries directories now, while there are descriptors, and caches one
             gettempdir()
         lacking = partial(ResourceExhaustion().report, meanwhile="it is answered 500")
         spool, limits = self.in_flight.spool, self.rules.limits
@@ -284,7 +295,8 @@ def tls_options(config: Config) -> TlsOptions:
 
 
 def rules_of(config: Config, admission: Admission | None) -> Rules:
-    """The rules that a configuration describes. Raises Failed."""
+    """Return the rules that a configuration describes. `admission` bounds the requests in flight; None: no bound.
+    Raises Failed if a log cannot be opened."""
     trust = Trust(config.forwarded_allow_ips)
     identify = RequestId(config.request_id.lower().encode(), trust) if config.request_id else None
     return Rules(

@@ -26,11 +26,12 @@ from septet.streams import Sink
 log = logging.getLogger("septet")
 
 Turns = list[tuple[int, int]]
-"""Beginnings and ends, in nanoseconds."""
+"""(begin, end) of each interval in which the application ran for one request, in nanoseconds of CLOCK_MONOTONIC."""
 
 
 class SpanLog:
-    """An `Observer`, and a wrapper for the application. May be used by any thread, and after a fork."""
+    """Writes the span log: as an `Observer` it records requests, and `around` wraps an application so that its turns
+    are recorded. Any thread may use it, and processes forked later may, too."""
 
     def __init__(self, descriptor: int) -> None:
         self._sink = Sink(descriptor, "the span log", log.error)
@@ -63,17 +64,20 @@ class SpanLog:
         exchange.observer_state = None
 
     def turns(self, client: Any, turns: Turns) -> None:
-        """Write the turns of a request of this client. Call it in the thread in which the application ran."""
+        """Write the turns of one request. `client` is (address, port). Call it in the thread in which the application
+        ran, whose number is written, too."""
         self._write(turns=turns, client=client, process=os.getpid(), thread=get_native_id())
 
     def _write(self, **fields: Any) -> None:
         self._sink.write(json.dumps(fields).encode() + b"\n")
 
     def around(self, application: Callable[..., Any], kind: str) -> Callable[..., Any]:
-        """The application, of the interface `kind` ("wsgi" or "asgi"), in a wrapper that logs its turns."""
+        """Return the application, of the interface `kind` ("wsgi" or "asgi"), in a wrapper that logs its turns."""
         return self._around_asgi(application) if kind == "asgi" else self._around_wsgi(application)
 
     def _around_asgi(self, application: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+        """Wrap an ASGI application. Its turns are written when it ends; those of its lifespan are not."""
+
         async def traced(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] != "http":
                 return await application(scope, receive, send)  # type: ignore[no-any-return]
@@ -88,6 +92,8 @@ class SpanLog:
         return traced
 
     def _around_wsgi(self, application: Callable[..., Any]) -> Callable[..., Iterable[bytes]]:
+        """Wrap a WSGI application. The turns of a generator are written when it is closed, of other answers at once."""
+
         def traced(environ: Any, start_response: Any) -> Iterable[bytes]:
             client = environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)
             began = monotonic_ns()
@@ -131,7 +137,8 @@ def _timed(awaited: Any, turns: Turns) -> Generator[Any, Any, Any]:
 
 
 class _TimedGenerator:
-    """A generator whose steps are timed. `done` is called by `close`, which every WSGI server calls (PEP 3333)."""
+    """A WSGI application's generator, each step of which is appended to `turns`. `close`, which every WSGI server calls
+    (PEP 3333), calls `done`."""
 
     def __init__(self, parts: Any, turns: Turns, done: Callable[[], None]) -> None:
         self._parts = parts

@@ -1,9 +1,10 @@
-"""Standard streams and logs that may be closed, full, or a pipe that is not read: none of these stops the server.
+"""Writing to standard streams and logs without ever stopping the server: they may be closed, on a full disk, or a pipe
+that is not read.
 
-A line that cannot be written is dropped and counted, and the first failure of an episode is reported. A pipe or a
-socket is written without waiting. A pipe is reopened for this, if possible, because O_NONBLOCK on the file description
-that we inherited would change it for the other programs that share it (open(2)). When a pipe has been full for a
-second, lines are dropped until its reader makes room.
+A line that cannot be written is dropped and counted. Failures less than EPISODE_S apart are one episode, of which the
+first is reported. A pipe or a socket is written without waiting. A pipe is reopened for this, if possible, because
+O_NONBLOCK on the file description that we inherited would change it for the other programs that share it (open(2)).
+When a pipe has been full for a second, lines are dropped until its reader makes room.
 """
 
 import io
@@ -18,20 +19,20 @@ from time import monotonic
 from weakref import WeakKeyDictionary
 
 MAX_WAIT_S = 1.0
-"""How long a write waits for room in a full pipe, once for each episode. All threads that log wait meanwhile."""
+"""Seconds that a write waits for room in a full pipe, once for each episode. All threads that log wait meanwhile."""
 
 EPISODE_S = 10.0
-"""Failures less than this apart belong to one episode, which is reported once."""
+"""Seconds. Failures less than this apart belong to one episode, which is reported once."""
 
 was_closed: set[int] = set()
-"""Which of the standard descriptors were closed when the server was started."""
+"""The standard descriptors (0, 1, 2) that were closed when the server was started; `secure` fills it."""
 
 
 class Sink:
-    """A descriptor to which whole lines are written. For all threads, and for processes forked after its creation.
+    """Writes whole lines to a descriptor. Any thread may use it, and so may processes forked after its creation.
 
-    `report` is called with a sentence about `name` once for each episode in which it cannot be written, and once with
-    the number of lost lines when the episode is over.
+    `name` is what the descriptor is in a report, "the access log". `report` is called with a sentence once for each
+    episode in which writing fails, and once, when it works again, with the number of writes that were lost.
     """
 
     def __init__(self, descriptor: int, name: str, report: Callable[[str], None]) -> None:
@@ -43,9 +44,10 @@ class Sink:
         self._failed: float | None = None
         """When a write failed last, on the monotonic clock (seconds); None: there is no episode."""
         self._full = False
-        """A pipe or socket had no room at the last write."""
+        """True if the last write found the pipe or socket full: the next one does not wait for room."""
         self._torn = False
-        """The last line was written in part."""
+        """True if the file ends within a line, because the last one was written in part: the next write begins with a
+        line end."""
 
     def reopen_at_usr1(self, path: str) -> None:
         """Have `reopen_log_files` open this file anew, if it is a regular one."""
@@ -53,7 +55,7 @@ class Sink:
             _log_files[self] = os.path.abspath(path)
 
     def begin_a_line(self) -> None:
-        """Begin with a line end if the file exists and ends within a line, as it does after a full disk."""
+        """Have the next write begin with a line end if the file ends within a line, as it may after a full disk."""
         self._torn = _ends_within_a_line(self.descriptor)
 
     def write(self, lines: bytes) -> None:
@@ -115,7 +117,8 @@ def reopen_log_files() -> list[str]:
 
 
 def _writer(descriptor: int) -> Callable[[memoryview], int]:
-    """A function that writes to the descriptor, and raises BlockingIOError if it is a full pipe or socket."""
+    """Return a function that writes bytes to the descriptor as write(2) does: it returns the number written, and raises
+    BlockingIOError instead of waiting for a full pipe or socket."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISFIFO(mode):
         with suppress(OSError):  # without /proc, or as another user: use the inherited one
@@ -128,14 +131,14 @@ def _writer(descriptor: int) -> Callable[[memoryview], int]:
 
 
 def _has_room(descriptor: int) -> bool:
-    """Wait until the descriptor can be written, MAX_WAIT_S at most. Returns whether it can."""
+    """Wait until the descriptor can be written, MAX_WAIT_S at most. Returns True if it can."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(MAX_WAIT_S * 1000))
 
 
 def _ends_within_a_line(descriptor: int) -> bool:
-    """Whether the descriptor is a regular file that does not end with a line end."""
+    """True if the descriptor is a regular file whose last byte is not a line end."""
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not status.st_size:

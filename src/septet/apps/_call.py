@@ -150,7 +150,7 @@ class Call:
             raise
 
     def _first(self, iterator: Iterator[Part]) -> Part:
-        """The first part that is not empty; `b""` if there is none."""
+        """Return the first part that is not empty; `b""` if there is none."""
         for part in iterator:
             if part or type(part) is not bytes:  # a part of a wrong type is refused where it would be sent
                 return part
@@ -161,7 +161,7 @@ class Call:
 
 
 def delivery_of(exchange: Exchange) -> Delivery:
-    """The exchange's delivery, which a called application always has."""
+    """Return the exchange's delivery, which a called application always has."""
     assert exchange.delivery is not None, "an application that is called has a delivery"
     return exchange.delivery
 
@@ -218,7 +218,8 @@ class FileWrapper:
         return block
 
     def response(self, parts: IterableParts, head: ResponseHead) -> Response | None:
-        """The answer: the file from its position to its end, by sendfile(2). None if it is not a regular file."""
+        """Return the answer: the file from its position to its end, by sendfile(2). None if it is not a regular
+        file."""
         region = region_of_rest(self.filelike)
         if region is None:
             return None

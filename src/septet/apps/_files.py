@@ -39,7 +39,7 @@ def owned(descriptor: int) -> OwnedDescriptor:
 
 
 def region_of_rest(filelike: BinaryIO) -> FileRegion | None:
-    """The region of a file from its position to its end, for sendfile(2).
+    """Return the region of a file from its position to its end, for sendfile(2).
 
     None if sendfile(2) would send other bytes than `read` returns, or if no descriptor is free. (Files in /proc and
     /sys report a size of 0 or a maximum, and no blocks on a disk; they must be read.)

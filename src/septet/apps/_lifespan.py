@@ -94,6 +94,6 @@ def _named(error: BaseException) -> str:
 
 
 def _without_our_frame(error: BaseException) -> BaseException:
-    """The error, with a traceback that begins in the application."""
+    """Return the error, with a traceback that begins in the application."""
     at = error.__traceback__
     return error.with_traceback(at.tb_next) if at is not None and at.tb_next is not None else error

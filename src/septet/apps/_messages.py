@@ -34,8 +34,8 @@ def _checked_head(status: int, fields: Fields) -> ResponseHead:
 
 
 _heads: BoundedCache[tuple[int, Fields], ResponseHead] = BoundedCache(256)
-"""Heads by what `http.response.start` says. Only plain bytes are kept: an object of the application's would live on
-here, and its `__eq__` would run in other requests."""
+"""Cache of checked heads, by status and fields of `http.response.start`. Only plain bytes are kept: an object of the
+application's would live on here, and its `__eq__` would run in other requests."""
 
 
 def _new_head(status: int, fields: Fields) -> ResponseHead:
@@ -46,7 +46,7 @@ def _new_head(status: int, fields: Fields) -> ResponseHead:
 
 
 def fields_of(message: Message) -> Fields:
-    """The `headers` of a message as a tuple; there they may be any iterable of pairs of bytes."""
+    """Return the `headers` of a message as a tuple; there they may be any iterable of pairs of bytes."""
     return tuple((_bytes(name), _bytes(value)) for name, value in message.get("headers", ()))
 
 
@@ -57,13 +57,14 @@ def _bytes(word: object) -> bytes:
 
 
 def hints_of(message: Message) -> Fields:
-    """The fields of an interim answer 103 (RFC 8297): the links in `http.response.early_hint`."""
+    """Return the fields of an interim answer 103 (RFC 8297): the links in `http.response.early_hint`."""
     links: Iterable[bytes] = message.get("links", ())
     return tuple((b"Link", _bytes(link)) for link in links)
 
 
 def region_of(message: Message) -> FileRegion:
-    """The region of a file in `http.response.zerocopysend`. Moves the file's position as if the region had been read.
+    """Return the region of a file in `http.response.zerocopysend`. Moves the file's position as if the region had been
+    read.
 
     The region has a descriptor of its own, because the application may close the file at any time. Raises ValueError or
     OSError if the file is not a regular one.
@@ -99,8 +100,8 @@ def _seek(file: Any, position: int) -> None:
 
 
 def path_region(message: Message) -> FileRegion:
-    """The whole file in `http.response.pathsend`, as it is now: if it changes while it is sent, the connection is cut.
-    Raises ValueError if the path is not absolute or not a regular file, OSError if it cannot be opened."""
+    """Return the whole file in `http.response.pathsend`, as it is now: if it changes while it is sent, the connection
+    is cut. Raises ValueError if the path is not absolute or not a regular file, OSError if it cannot be opened."""
     path: str = os.fspath(message["path"])
     if not os.path.isabs(path):
         raise ValueError(f"the path of a file to send is absolute, not {path!r}")
@@ -112,7 +113,7 @@ def path_region(message: Message) -> FileRegion:
 
 
 def _status_of(descriptor: int) -> os.stat_result:
-    """The status of a regular file. Raises ValueError for anything else, which sendfile(2) might not accept."""
+    """Return the status of a regular file. Raises ValueError for anything else, which sendfile(2) might not accept."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("what is to be sent is not a regular file")

@@ -109,7 +109,8 @@ class Cycle(Channel):
         except BaseException as error:  # a cancellation as well: it ends only this request
             if forked.by_application:  # a child that the application has forked: the client is the parent's
                 forked.exit_child(None if isinstance(error, ClientGone) else error)
-            if isinstance(error, CancelledError) and (self.answered or exchange.lost):  # by the server: its time is up
+            # `type`, because an object of the application's may raise when `isinstance` asks for its `__class__`.
+            if type(error) is CancelledError and (self.answered or exchange.lost):  # by the server: its time is up
                 log.info("%s was cancelled, because its connection has ended", self._described())
             else:
                 log_raised(self._request, error, self.disconnect_received)

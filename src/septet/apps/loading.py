@@ -55,12 +55,13 @@ def _call_factory(name: str, factory: Callable[[], Any]) -> Any:
 
 
 def exit_message(error: SystemExit) -> str:
-    """The text that the application gave to sys.exit, as Python would print it, or a sentence with its status."""
+    """Return the text that the application gave to sys.exit, as Python would print it, or a sentence with its
+    status."""
     return error.code if isinstance(error.code, str) else f"it called sys.exit({error.code!r})"
 
 
 def _failure(sentence: str, error: Exception) -> Failed:
-    """A Failed with a traceback of the frames in the application and its libraries, without our own."""
+    """Return a Failed with a traceback of the frames in the application and its libraries, without our own."""
     whole = TracebackException.from_exception(error, compact=True)
     chain = list(_chain(whole))
     for each in chain:
@@ -72,7 +73,7 @@ def _failure(sentence: str, error: Exception) -> Failed:
 
 
 def _chain(error: TracebackException) -> Iterator[TracebackException]:
-    """An error, its causes and contexts, and the members of exception groups."""
+    """Yield an error, its causes and contexts, and the members of exception groups."""
     yield error
     for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
         if other is not None:

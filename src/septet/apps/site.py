@@ -29,7 +29,7 @@ class Site:
         return self.asgi is None
 
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:
-        """The directory or application that answers this request."""
+        """Return the directory or application that answers this request."""
         for directory in self.directories:
             if directory.serves(exchange.request.path):
                 return directory
@@ -37,7 +37,7 @@ class Site:
 
 
 def _nothing(exchange: Exchange) -> Response:
-    """The answer if there is no application and no directory for the path: 404, or 204 for `OPTIONS *`."""
+    """Return the answer if there is no application and no directory for the path: 404, or 204 for `OPTIONS *`."""
     if exchange.request.path == b"*":  # RFC 9110 section 9.3.7
         return response_head(204, b"No Content", ALLOW), b"", None
     return plain(404)

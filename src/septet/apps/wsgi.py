@@ -89,7 +89,8 @@ class Wsgi:
             raise
 
     def _template(self, request: Request, server: tuple[str, int | None]) -> Environ:
-        """The part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI 1.1)."""
+        """Return the part of an environment that depends on the request's head and on where it came in (PEP 3333, CGI
+        1.1)."""
         section = request.section
         for derived in (request.derived, section.derived if section else {}):
             if len(derived) > REMEMBERED_SERVERS:
@@ -131,8 +132,8 @@ class Wsgi:
 
 
 def _joined(fields: Fields) -> Environ:
-    """The variables of header fields, some of which come more than once: their values are joined by a comma (RFC 9110
-    section 5.3), those of cookies by a semicolon (RFC 6265 section 5.4)."""
+    """Return the variables of header fields, some of which come more than once: their values are joined by a comma (RFC
+    9110 section 5.3), those of cookies by a semicolon (RFC 6265 section 5.4)."""
     variables: Environ = {}
     for field in fields:
         key, text = _variables[field]

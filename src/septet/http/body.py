@@ -1,7 +1,8 @@
-"""Request bodies: raw bytes of the connection in, the body's content out (RFC 9112 sections 6 and 7).
+"""Decoders of request bodies: raw bytes of the connection in, the body's content out (RFC 9112 sections 6 and 7).
 
-`decode` takes all bytes that the connection has received, and returns content and the bytes that it has not used. A
-decoder is `complete` when the body has ended; unused bytes then belong to the next request.
+`decode` takes all bytes that the connection has received and not used, and returns the content that they hold and the
+bytes that it has not used. The caller gives these again, with what has come since. A decoder is `complete` when the
+body has ended; unused bytes then belong to the next request.
 """
 
 from septet.exchange import ProtocolError
@@ -10,20 +11,22 @@ from septet.http.sections import check_trailer
 from septet.http.unfinished import UnfinishedFields, UnfinishedSize
 
 MAX_CHUNK_LINE = 4096
-"""Bytes of a chunk's size line with its extensions; h11 and Go's net/http bound it by the same number."""
+"""Most bytes of a chunk's size line with its extensions; h11 and Go's net/http have the same bound."""
 
 PLAIN_CHUNK_LINE = 16
-"""Bytes of the longest size line without an extension."""
+"""Bytes of the longest size line without an extension: 16 hexadecimal digits."""
 
 MAX_CHUNK_OVERHEAD = 16384
-"""Bytes of chunk extensions in one body beyond twice its content; Go's net/http has this bound (CVE-2023-39326)."""
+"""Most bytes of chunk extensions in one body beyond twice its content; Go's net/http has this bound
+(CVE-2023-39326)."""
 
 MAX_TRAILERS = 16384
-"""Bytes of the trailer section; hyper's bound."""
+"""Most bytes of the trailer section; hyper has the same bound."""
 
 
 class LengthDecoder:
-    """A body of a known number of bytes."""
+    """Decodes a body of `length` bytes, the request's Content-Length. `remaining`: bytes of it that are still to
+    come."""
 
     __slots__ = ("complete", "remaining")
 
@@ -32,7 +35,7 @@ class LengthDecoder:
         self.complete = length == 0
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
-        """The bytes of `data` that belong to the body, and the rest."""
+        """Return the bytes of `data` that belong to the body, and the rest."""
         if len(data) < self.remaining:
             self.remaining -= len(data)
             return data, b""
@@ -43,7 +46,7 @@ class LengthDecoder:
 
 
 class ChunkedDecoder:
-    """A body in chunks (RFC 9112 section 7.1). Extensions and trailers are bounded, checked and ignored."""
+    """Decodes a body in chunks (RFC 9112 section 7.1). Extensions and trailers are bounded, checked and ignored."""
 
     __slots__ = ("_overhead", "_scanned", "_unfinished", "_unfinished_size", "complete", "remaining")
 
@@ -52,14 +55,17 @@ class ChunkedDecoder:
         self.remaining = 0
         """Bytes of the current chunk still to come, without its CRLF; 0 before a size line, -1 in the trailers."""
         self._overhead = 0
+        """Bytes of chunk extensions so far, beyond two for each byte of content; see MAX_CHUNK_OVERHEAD."""
         self._scanned = 0
         """Bytes of the trailer section that were searched for its end already."""
         self._unfinished_size: UnfinishedSize | None = None
+        """The check of a size line that is not complete yet."""
         self._unfinished: UnfinishedFields | None = None
         """The check of a trailer section that is not complete yet."""
 
     def decode(self, data: bytes) -> tuple[bytes, bytes]:
-        """The chunks' content in `data`, joined, and the rest. Raises ProtocolError(400)."""
+        """Return the content of the chunks in `data`, joined, and the bytes that are not used yet. Raises
+        ProtocolError(400)."""
         parts: list[bytes] = []
         position = 0
         while not self.complete and self.remaining >= 0:
@@ -92,8 +98,8 @@ class ChunkedDecoder:
         return b"".join(parts), self._trailers(data[position:])
 
     def _scan_size_line(self, line: bytes, begins: bool) -> None:
-        """Raise ProtocolError(400) if no valid size line begins with `line`. `begins`: it is a new line, of which
-        nothing was scanned before."""
+        """Raise ProtocolError(400) if no valid size line begins with `line`, whose end has not come yet. `begins`: True
+        if it is another line than at the last call."""
         if begins:
             self._unfinished_size = None
         if len(line) - line.endswith(b"\r") > MAX_CHUNK_LINE:
@@ -106,12 +112,15 @@ class ChunkedDecoder:
             self._unfinished_size.scan(line)
 
     def _count_overhead(self, line_length: int, size: int) -> None:
-        """Bound the bytes of extensions; each byte of content allows two of them. Raises ProtocolError(400)."""
+        """Count the extensions in a size line of `line_length` bytes, whose chunk has `size` bytes: each byte of
+        content allows two bytes of extensions. Raises ProtocolError(400) beyond MAX_CHUNK_OVERHEAD."""
         self._overhead += max(0, line_length - PLAIN_CHUNK_LINE - 2 * size)
         if self._overhead > MAX_CHUNK_OVERHEAD:
             raise ProtocolError(400, "the chunks' extensions outweigh their content")
 
     def _trailers(self, data: bytes) -> bytes:
+        """Read the trailer section, which begins `data`, and return the bytes after it; `data` itself if its end has
+        not come. Raises ProtocolError(400)."""
         if data[:2] == CRLF:
             self.complete = True
             return data[2:]
@@ -131,6 +140,7 @@ class ChunkedDecoder:
 
 
 def _chunk_size(line: bytes) -> int:
+    """Return the size in bytes that a complete size line, without its CRLF, gives. Raises ProtocolError(400)."""
     size, semicolon, _ = line.partition(b";")
     if semicolon:
         size = size.rstrip(WHITESPACE)  # BWS before an extension, RFC 9112 section 7.1.1

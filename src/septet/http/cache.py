@@ -1,4 +1,5 @@
-"""A bounded cache of what was parsed, by its bytes: requests repeat their heads, and share field lines with others."""
+"""A bounded cache of parsed values; keys are the bytes as received. Clients repeat whole heads, and many clients send
+some field lines in the same bytes."""
 
 from collections.abc import Hashable
 from typing import TypeVar
@@ -7,11 +8,11 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 MAX_REFUSALS = 64
-"""A full cache is cleared after it has refused this many times its capacity."""
+"""A full cache is cleared after it has refused MAX_REFUSALS * capacity new values."""
 
 
 class BoundedCache(dict[Key, Value]):
-    """At most `capacity` values. A full cache adds nothing, and is cleared after a while.
+    """A dict of at most `capacity` values. When it is full, `add` does nothing, and after a while clears it.
 
     Keys that come often are back soon after it was cleared. Keys that never come again (a request id, a cookie) cost
     next to nothing: evicting an old key for every new one would take longer than making the value again. Several
@@ -26,7 +27,7 @@ class BoundedCache(dict[Key, Value]):
         self._refused = 0
 
     def add(self, key: Key, value: Value) -> None:
-        """Add a value that was not found, if there is room."""
+        """Add a value whose key was not found, if there is room; else count the refusal."""
         if len(self) < self._capacity:
             self[key] = value
             return

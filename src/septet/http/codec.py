@@ -1,8 +1,8 @@
-"""One client connection in HTTP/1.1: requests in their order, their bodies, and their answers as bytes.
+"""One client connection in HTTP/1.1: bytes received become requests and bodies, answers become bytes to send.
 
-It knows how the current request's body and answer are framed, and decides whether the connection persists (RFC 9112
-sections 6, 7 and 9). It does no I/O and does not wait; the session calls it. `incoming` has the requests, this file the
-answers.
+The codec knows how the current request's body and answer are framed, and decides whether the connection persists (RFC
+9112 sections 6, 7 and 9). It does no I/O and does not wait; the session calls it. The base class in `incoming` has the
+requests, this file the answers.
 """
 
 from collections.abc import Callable
@@ -15,18 +15,19 @@ from septet.http.incoming import Incoming, Limits
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _EXCESS_REPORTED = -1
-"""A value of `_remaining`: no byte of content may follow, and the application has been told so."""
+"""A value of `_remaining`: no byte of content may follow, and the excess has been logged once."""
 
 
 def _ignore(complaint: str) -> None:
-    """The default of `complain`."""
+    """The default of `complain`: drop the sentence."""
 
 
 class Http1Codec(Incoming):
-    """One client connection in HTTP/1.1.
+    """Codec of one client connection in HTTP/1.1.
 
-    `date_and_server` returns the Date and Server lines as bytes, each if True is passed for it. `complain` is called
-    with a sentence when the content of an answer contradicts its head.
+    `date_and_server` returns the Date and Server lines as bytes: Date if its first argument is True, Server if its
+    second is. `complain` is called with a sentence when the content of an answer contradicts its head. `scheme` is the
+    requests' scheme, "http" or "https".
     """
 
     __slots__ = ("_complain", "_date_and_server")
@@ -43,7 +44,8 @@ class Http1Codec(Incoming):
         self._complain = complain
 
     def respond(self, head: ResponseHead, body: Part, last: bool) -> bytes:
-        """The bytes of an answer's head and of the first part of its content. `last`: there is no other part.
+        """Begin the answer: return the bytes of its head and of the first part of its content. `last`: there is no
+        other part.
 
         For a FileRegion only its framing is returned; the caller sends the file's bytes after it. Raises ValueError for
         a file that is the only part and has no Content-Length, and TypeError as `send` does.
@@ -70,7 +72,8 @@ class Http1Codec(Incoming):
         return data
 
     def _respond_whole(self, head: ResponseHead, date_and_server: bytes, body: bytes) -> bytes:
-        """The answer, whose whole content is `body` and matches its Content-Length."""
+        """Return the bytes of an answer whose whole content is `body`; its Content-Length is added if the head has
+        none."""
         self.answered = True
         self.sent = length = len(body)
         self._remaining = 0
@@ -83,7 +86,8 @@ class Http1Codec(Incoming):
         return finished + body
 
     def _finish(self, head: ResponseHead, date_and_server: bytes, framing: bytes) -> bytes:
-        """The bytes of the head, with the empty line that ends it."""
+        """Return the bytes of the head, with the empty line that ends it: the application's fields, `date_and_server`,
+        the field line `framing`, and Connection where it is needed."""
         persistence = b""
         if not self.keep_alive:
             persistence = b"Connection: close\r\n"
@@ -96,7 +100,8 @@ class Http1Codec(Incoming):
         return b"%b%b%b%b\r\n" % (block, date_and_server, framing, persistence)
 
     def _frame(self, head: ResponseHead, body: Part, last: bool) -> bytes:
-        """Decide how the content is delimited (RFC 9112 section 6.3). Returns the field line that says so, or `b""`."""
+        """Decide how the client finds the end of the content (RFC 9112 section 6.3). Returns the field line that tells
+        it, with CRLF; `b""` if none is needed."""
         if head.content_length is not None:
             self._remaining = head.content_length
             return b""
@@ -113,8 +118,8 @@ class Http1Codec(Incoming):
         return b"Transfer-Encoding: chunked\r\n"
 
     def send(self, body: Part, last: bool) -> bytes:
-        """The bytes of one more part. Content beyond the Content-Length is left out; if the last part leaves less than
-        the Content-Length, the connection closes.
+        """Return the bytes of one more part of the content, framed. Content beyond the Content-Length is left out; if
+        the content is shorter than that after the last part, the connection closes.
 
         A FileRegion is cut to what may be sent, and only its framing is returned. Raises TypeError for content that is
         not bytes.
@@ -138,16 +143,18 @@ class Http1Codec(Incoming):
 
     @property
     def content_complete(self) -> bool:
-        """The application has given as many bytes as the answer's Content-Length says."""
+        """True if the application has given as many bytes as the answer's Content-Length says."""
         return self._remaining == 0
 
     def end_of_file(self) -> bytes:
-        """The bytes after a FileRegion that was the last part: the end of its chunk, and the last chunk."""
+        """Return the bytes to send after a FileRegion that was the last part: the end of its chunk and the last chunk;
+        `b""` if the answer is not chunked."""
         end, self._chunk_end = self._chunk_end, b""
         return end + b"0\r\n\r\n" if self._chunked else b""
 
     def _begin_chunk(self, count: int) -> bytes:
-        """The beginning of a chunk whose content is a file's. Its CRLF is sent with the next part."""
+        """Return the size line of a chunk of `count` bytes from a file, after the CRLF of the last such chunk. The CRLF
+        of this chunk is sent with the next part."""
         if not self._chunked or not count:
             return b""
         begin = b"%b%x\r\n" % (self._chunk_end, count)
@@ -155,7 +162,7 @@ class Http1Codec(Incoming):
         return begin
 
     def _allowed(self, count: int, last: bool) -> int:
-        """How many of `count` bytes of content may be sent. The first excess is reported to `complain`."""
+        """Return how many of `count` more bytes of content may be sent. The first excess is reported to `complain`."""
         if self._contentless:
             if count and self.request.method != "HEAD" and self._remaining != _EXCESS_REPORTED:
                 self._remaining = _EXCESS_REPORTED
@@ -169,11 +176,11 @@ class Http1Codec(Incoming):
         return count
 
     def _within(self, remaining: int, count: int, last: bool) -> int:
-        """How many of `count` bytes the Content-Length still allows, of which `remaining` are left."""
+        """Return how many of `count` more bytes may be sent when `remaining` bytes are left of the Content-Length."""
         if count <= remaining:
             self._remaining = remaining - count
             if last and self._remaining:
-                self.keep_alive = False  # only the end of the connection tells the client
+                self.keep_alive = False  # the client can see only by the end of the connection that content is missing
                 sent = self.sent + count
                 self._complain(
                     f"the answer to {describe(self.request)} has {sent} bytes, but its Content-Length is "
@@ -195,16 +202,17 @@ class Http1Codec(Incoming):
         )
 
     def completed_by(self, part: Part) -> bool:
-        """Whether this part completes the content that Content-Length announces."""
+        """True if the content is as long as its Content-Length says once this part is added."""
         return type(part) is bytes and len(part) == self._remaining and not self._contentless
 
     def finish(self, trailers: Fields) -> bytes:
-        """The bytes that end an answer, with a trailer section if it is chunked (RFC 9112 section 7.1.2)."""
+        """Return the bytes that end an answer, with a trailer section if it is chunked (RFC 9112 section 7.1.2)."""
         end = self.send(b"", True)
         return end[:-2] + _lines(trailers) + CRLF if end and self._chunked else end
 
     def inform(self, status: int, fields: Fields) -> bytes:
-        """The bytes of an interim answer (RFC 9110 section 15.2); `b""` for an HTTP/1.0 client. Raises ValueError."""
+        """Return the bytes of an interim answer (1xx, RFC 9110 section 15.2); `b""` for an HTTP/1.0 client. Raises
+        ValueError for a malformed field."""
         kept = interim_fields(fields)
         if not self.extended:
             return b""
@@ -218,12 +226,12 @@ class Http1Codec(Incoming):
 
     @property
     def extended(self) -> bool:
-        """Whether the client understands interim answers and trailers (RFC 9110 section 15.2)."""
+        """True if the client understands interim answers and trailers: it speaks HTTP/1.1 (RFC 9110 section 15.2)."""
         return self.request.version != "1.0"
 
 
 def serialise(head: ResponseHead) -> bytes:
-    """Status line and the application's fields, each ended by CRLF (RFC 9112 sections 4 and 5)."""
+    """Return the status line and the application's field lines, each ended by CRLF (RFC 9112 sections 4 and 5)."""
     return b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, _lines(head.fields))
 
 
@@ -232,5 +240,5 @@ def _lines(fields: Fields) -> bytes:
 
 
 def describe(request: Request) -> str:
-    """Method and target, for a sentence in the log."""
+    """Return method and target of a request, for a sentence in the log."""
     return f"{request.method} {request.target.decode('ascii')}"

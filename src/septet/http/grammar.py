@@ -11,44 +11,47 @@ import re
 CRLF = b"\r\n"
 
 WHITESPACE = b" \t"
-"""OWS of RFC 9110 section 5.6.3."""
+"""The bytes of optional white space, OWS (RFC 9110 section 5.6.3); for `strip`."""
 
 _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
 is_token = re.compile(_TCHAR + rb"+").fullmatch
-"""token of RFC 9110 section 5.6.2: methods and field names."""
+"""Match token of RFC 9110 section 5.6.2: a method or the name of a field. Like the other `is_...`, it takes bytes and
+returns a match, or None."""
 
 is_digits = re.compile(rb"[0-9]{1,19}").fullmatch
-"""1*DIGIT of Content-Length; nineteen digits suffice for every number below 2**63."""
+"""Match the 1*DIGIT of Content-Length (RFC 9110 section 8.6); nineteen digits suffice for every number below 2**63."""
 
 is_chunk_size = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
-"""chunk-size of RFC 9112 section 7.1, bounded to 64 bits."""
+"""Match chunk-size of RFC 9112 section 7.1, with at most 16 hexadecimal digits (64 bits)."""
 
 is_version = re.compile(rb"HTTP/([0-9])\.([0-9])").fullmatch
-"""HTTP-version of RFC 9112 section 2.3: case-sensitive, one digit each."""
+"""Match HTTP-version of RFC 9112 section 2.3: case-sensitive, one digit each. Groups: major, minor."""
 
 _QUOTED = rb'"(?:[^\x00-\x08\x0A-\x1F"\\\x7F]|\\[^\x00-\x08\x0A-\x1F\x7F])*"'
 
 is_chunk_extensions = re.compile(
     rb"(?:[ \t]*+;[ \t]*+%b++(?:[ \t]*+=[ \t]*+(?:%b++|%b))?)*" % (_TCHAR, _TCHAR, _QUOTED)
 ).fullmatch
-"""chunk-ext of RFC 9112 section 7.1.1: names, with tokens or quoted strings for values."""
+"""Match chunk-ext of RFC 9112 section 7.1.1, what follows a chunk's size: names, with tokens or quoted strings for
+values; also matches nothing."""
 
 is_host = re.compile(
     rb"(?:(?:(?:[0-9A-Za-z\-._~!$&'()*+,;=]++|%[0-9A-Fa-f]{2})+"
     rb"|\[(?:[0-9A-Fa-f:.]++|[vV][0-9A-Fa-f]++\.[0-9A-Za-z\-._~!$&'()*+,;=:]++)\])(?::[0-9]{0,5})?)?"
 ).fullmatch
-"""uri-host [ ":" port ] of RFC 9110 section 7.2, or empty. The caller refuses a port without a host (section 4.2.1)."""
+"""Match the value of Host, uri-host [ ":" port ] of RFC 9110 section 7.2, or nothing. It also matches a port without a
+host, which the caller refuses where section 4.2.1 does."""
 
 split_absolute = re.compile(rb"((?i:https?))://([^/?]+)([^?]*)(\?.*)?").fullmatch
-"""absolute-form of RFC 9112 section 3.2.2: scheme, authority, path, query."""
+"""Match absolute-form of RFC 9112 section 3.2.2. Groups: scheme, authority, path, query with its question mark."""
 
 match_coding = re.compile(
     rb"[, \t]*+(?:(%b++)((?:[ \t]*+;[ \t]*+%b++[ \t]*+=[ \t]*+(?:%b++|%b))*)[ \t]*+)?(,|\Z)"
     % (_TCHAR, _TCHAR, _TCHAR, _QUOTED)
 ).match
-"""One element of a list of transfer-codings (RFC 9110 section 10.1.4) and what ends it. Groups: name, parameters, comma
-(empty at the end). Empty elements before it are skipped (section 5.6.1.2)."""
+"""Match one element of a list of transfer-codings (RFC 9110 section 10.1.4) and what ends it. Groups: name, parameters,
+comma (empty at the end). Empty elements before it are skipped (section 5.6.1.2)."""
 
 BLANKED = bytes(0x20 if (byte < 0x20 and byte != 0x09) or byte == 0x7F else byte for byte in range(256))
 """A table for `translate` that replaces control bytes other than the tab by blanks. A field value that it changes holds
@@ -57,15 +60,18 @@ a byte that field-content excludes (RFC 9110 section 5.5). `translate` is faster
 
 TOKEN_RUN = _TCHAR + rb"*+"
 TARGET_RUN = rb"[!\"$-~]*+"
-"""As many bytes of a token, or of a request-target, as there are; for `match`."""
+"""Expressions for `match`: as many bytes of a token, or of a request-target, as there are, perhaps none."""
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
-"""request-target: visible ASCII; a fragment is never sent (RFC 9112 section 3.2)."""
+"""The bytes that a request-target may hold, for `translate`: visible ASCII without "#", as a fragment is never sent
+(RFC 9112 section 3.2)."""
 
 MAX_LENGTH = 2**63
-"""Lengths at or above this are refused, so that what we accept overflows no 64-bit arithmetic behind us."""
+"""Lengths in bytes at or above this are refused, so that a length that we accept overflows no signed 64-bit integer, of
+the kernel or of an application."""
 
 
 def is_from_proxies(name: bytes) -> bool:
-    """Whether a field is one that only a proxy may send, because frameworks believe what it says about the client."""
+    """True if `name` (in lower case) is a field that only a proxy may send, because frameworks believe what it says
+    about the client."""
     return name.startswith(b"x-forwarded-") or name in (b"forwarded", b"x-real-ip")

@@ -23,7 +23,7 @@ _NOT_TRAILERS = HOP_BY_HOP | {
 
 
 def reason_phrase(status: int) -> str:
-    """The standard reason of a status code; empty for one that has none (RFC 9112 section 4 allows that)."""
+    """Return the standard reason phrase of a status code; "" for one that has none (RFC 9112 section 4 allows that)."""
     return _REASONS.get(status, "")
 
 
@@ -37,7 +37,8 @@ _REASONS = {int(status): status.phrase for status in HTTPStatus} | {
 
 
 def response_head(status: int, reason: bytes, fields: Fields) -> ResponseHead:
-    """The head of an answer, checked, without the fields that the server sets itself.
+    """Return the head of an answer, checked and without the fields that the server sets itself. `fields` are the
+    application's, in its spelling.
 
     Raises ValueError for what must not be sent: a status outside 200-599, a name that is not a token, a control byte in
     a value or reason (CR and LF would let a client's data write fields), a wrong Content-Length.
@@ -69,7 +70,7 @@ _READ_BY_US = _SET_BY_US | {b"date", b"server"}
 
 
 def interim_fields(fields: Fields) -> Fields:
-    """The fields of an interim answer (1xx), checked. Raises ValueError like `response_head`.
+    """Return the fields of an interim answer (1xx), checked. Raises ValueError like `response_head`.
 
     Fields of framing and of the connection are left out: an interim answer has no content, and another answer follows.
     """
@@ -110,7 +111,8 @@ def _check_field(name: bytes, value: bytes) -> None:
 
 
 def with_length(head: ResponseHead, length: int) -> ResponseHead:
-    """A copy of `head` with a Content-Length of `length` bytes; `head` itself if its status is 204, which has none."""
+    """Return a copy of `head` with a Content-Length of `length` bytes; `head` itself if its status is 204, which has
+    none."""
     if head.status == 204:
         return head
     fields = (*head.fields, (b"Content-Length", b"%d" % length))

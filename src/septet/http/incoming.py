@@ -1,4 +1,5 @@
-"""What comes from one client: requests in their order, and their bodies (RFC 9112 sections 2, 6, 7 and 9).
+"""The receiving half of one connection: bytes become requests, in order, and their bodies (RFC 9112 sections 2, 6, 7,
+9).
 
 `Incoming` keeps the bytes that were received and not used yet, and enforces the limits. `codec` inherits from it and
 adds the answers.
@@ -14,25 +15,28 @@ from septet.http.request_head import parse_request
 from septet.http.unfinished import UnfinishedHead
 
 DRAIN_LIMIT = 65536
-"""Bytes of an unread body that are discarded to keep a connection open. If there are more, closing it is cheaper."""
+"""Most bytes of an unread body that are discarded to keep a connection open. If there are more, closing it is
+cheaper."""
 
 INVALID_REQUEST = Request("GET", b"", b"", b"", "1.1", (), keep_alive=False)
-"""A placeholder while the client has sent no valid request: its answer closes the connection."""
+"""Stands for the request while the client has sent no valid one: the answer to it closes the connection."""
 
 IDLE_REQUEST = Request("GET", b"", b"", b"", "1.1", ())
-"""A placeholder while the connection waits for its next request. It lets the last request be freed."""
+"""Stands for the request while the connection waits for the next one, so that the last one can be freed."""
 
 CONTINUE_PENDING = 2
 """A value of `continued`: 100 Continue is in the output, but not sent yet."""
 
 REMEMBERED_HEADS = 256
 REMEMBERED_HEAD = 4096
-"""Bytes of a head; longer ones are parsed each time. 256 of this length, all of short fields, take 11 MiB."""
+"""Bytes. Heads up to this length are cached when parsed, up to REMEMBERED_HEADS of them; longer ones are parsed each
+time. 256 heads of this length, all of short fields, take 11 MiB."""
 
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """Limits in bytes, and `header_count` as a number of field lines. `body` 0: no limit."""
+    """Limits on requests, in bytes; `header_count` is a number of field lines. `body` 0: no limit. Requests beyond them
+    are answered 414, 431 or 413; a method longer than `request_line` 501."""
 
     request_line: int = 8192
     header_block: int = 65536
@@ -50,8 +54,8 @@ class Limits:
 
 
 class Incoming:
-    """The receiving half of a `Http1Codec`. It has the state of both halves, because an exchange resets both at
-    once."""
+    """The receiving half of `Http1Codec`. Its attributes are those of both halves, because the beginning of an exchange
+    resets both at once."""
 
     __slots__ = (
         "_chunk_end",
@@ -86,14 +90,15 @@ class Incoming:
         self._chunk_end = b""
         """CRLF after a chunk whose content was a file's, to be sent with the next part; else empty."""
         self._inbox: bytes | bytearray = b""
+        """Bytes that were received and not used yet."""
         self._scanned = 0
-        """Bytes of the inbox that were searched for the end of the head already."""
+        """Bytes of the inbox that were already searched for the end of the head."""
         self._unfinished: UnfinishedHead | None = None
         """The check of a head that is not complete yet."""
         self.ended = False
-        """The client sends no more."""
+        """True if the client sends no more: its FIN was received."""
         self.stopping = False
-        """The server stops: no request is taken after this one."""
+        """True if the server stops: no request is taken after this one."""
         self._begin(INVALID_REQUEST)
 
     def _begin(self, request: Request) -> None:
@@ -103,7 +108,7 @@ class Incoming:
         self._decoder: LengthDecoder | ChunkedDecoder | None = None
         self._received = self._passed_over = 0
         self.continued: int = False
-        """100 Continue has been sent; `CONTINUE_PENDING` while it waits in the output."""
+        """True if 100 Continue has been sent; `CONTINUE_PENDING` while it waits in the output."""
         self.status = 0
         """The answer's status; 0 before the answer has begun."""
         self.sent = 0
@@ -117,12 +122,13 @@ class Incoming:
         """Bytes of content to come until the answer's Content-Length is reached; None if it has no Content-Length.
         `codec._EXCESS_REPORTED` (-1): the application gave more, and has been told so."""
 
-    # What comes in
+    # Receiving requests
 
     def begin(self, data: bytes) -> bool:
-        """Begin the usual request: `data` is exactly one head that is in the cache, without a body.
+        """Shortcut for the usual request: if `data` is exactly one head that is in the cache, and it has no body, begin
+        that request and return True.
 
-        False: `data` is something else, and nothing was done.
+        Returns False, and does nothing, if `data` is something else; then call `receive` and `next_request`.
         """
         if data[-4:] != b"\r\n\r\n":
             return False  # a cheap test, before a hash of all of `data`
@@ -134,22 +140,24 @@ class Incoming:
 
     @property
     def input_consumed(self) -> bool:
-        """The request's body, if any, has been read, and no byte has come after it; nor has the client's end."""
+        """True if the request's body, if any, has been read to its end and nothing has come after it, neither a byte
+        nor the end of the client's stream."""
         decoder = self._decoder
         return (decoder is None or decoder.complete) and not self._inbox and not self.ended
 
     @property
     def pending(self) -> int:
-        """Bytes that were received and are not used yet."""
+        """Number of bytes that were received and are not used yet."""
         return len(self._inbox)
 
     @property
     def moved(self) -> int:
-        """Bytes of content in this exchange: those read of the request's body, and those given of the answer's."""
+        """Bytes of content in this exchange so far: those that were read of the request's body, and those that the
+        application has given of the answer."""
         return self._received + self.sent
 
     def receive(self, data: bytes) -> None:
-        """Take what the client sent; `b""`: it sends no more."""
+        """Take the bytes that the client sent; `b""` means that it sends no more."""
         if not data:
             self.ended = True
         elif not self._inbox:
@@ -159,7 +167,7 @@ class Incoming:
 
     @property
     def inbox(self) -> bytes | bytearray:
-        """What was received and is not used yet."""
+        """The bytes that were received and are not used yet."""
         return self._inbox
 
     def take_inbox(self) -> bytes:
@@ -168,15 +176,16 @@ class Incoming:
         return data
 
     def skip_proxy_header(self, count: int, secure: bool) -> None:
-        """Drop `count` bytes, the header of the PROXY protocol. `secure`: the client speaks TLS with the proxy."""
+        """Drop the first `count` bytes received, a header of the PROXY protocol. `secure`: the client speaks TLS with
+        the proxy, so the requests' scheme is "https"."""
         self._inbox = self._inbox[count:]
         if secure:
             self._scheme = "https"
             self._known = self._limits.known["https"]
 
     def next_request(self) -> Request | None:
-        """The next request if its whole head has come, else None. Raises ProtocolError, after which the connection
-        cannot be used any more."""
+        """Begin the next request and return it; None if its whole head has not come yet. Raises ProtocolError for a
+        malformed head or one beyond a limit; the connection cannot be used for another request then."""
         try:
             request = self._next_head()
         except ProtocolError:
@@ -189,10 +198,12 @@ class Incoming:
         return request
 
     def begin_invalid(self) -> None:
-        """Begin an exchange without a valid request, for the answer that refuses it."""
+        """Begin an exchange with INVALID_REQUEST, for the answer that refuses what the client sent."""
         self._begin(INVALID_REQUEST)
 
     def _next_head(self) -> Request | None:
+        """Take the next head from the inbox, and return its request; None if its end has not come. Raises
+        ProtocolError."""
         inbox = self._inbox
         if inbox.startswith(CRLF):
             self._inbox = inbox = _without_empty_lines(inbox)
@@ -209,6 +220,7 @@ class Incoming:
         return self._known.get(head) or self._read_head(head)
 
     def _read_head(self, head: bytes) -> Request:
+        """Parse a complete head that is not in the cache, check the limits, and cache it. Raises ProtocolError."""
         limits = self._limits
         if len(head) - 4 > limits.header_block:
             self._check_size(head, len(head) - 4)
@@ -251,28 +263,30 @@ class Incoming:
             raise ProtocolError(431, f"the header block is larger than {limits.header_block} bytes")
 
     def _too_long(self, line: bytes | bytearray) -> ProtocolError:
-        """The refusal of a request line that begins with `line` (RFC 9112 section 3)."""
+        """Return the refusal of a request line that begins with `line` (RFC 9112 section 3)."""
         most = self._limits.request_line
         if len(line) > most and line.find(b" ", 0, most + 1) < 0:
             return ProtocolError(501, f"the method is longer than {most} bytes")
         return ProtocolError(414, f"the request line is longer than {most} bytes")
 
-    # The body of the current request
+    # Reading the body of the current request
 
     @property
     def body_complete(self) -> bool:
-        """The whole body has been read, or there is none."""
+        """True if the whole body has been read, or there is none."""
         return self._decoder is None or self._decoder.complete
 
     @property
     def wants_continue(self) -> bool:
-        """The client waits for 100 Continue before it sends the body (RFC 9110 section 10.1.1)."""
+        """True if the client expects 100 Continue before it sends the body, and neither that nor an answer was sent,
+        nor has any of the body come (RFC 9110 section 10.1.1)."""
         return self.request.expects_continue and not (self.continued or self._received or self._inbox or self.status)
 
     def read_body(self) -> bytes | None:
-        """The next piece of the body, `b""` at its end, None if no more has come yet.
+        """Return the next piece of the body: `b""` at its end, None if no more has come yet.
 
-        Raises ProtocolError if the body is malformed or exceeds the limit, ClientGone if the client ends before it.
+        Raises ProtocolError if the body is malformed or exceeds the limit, ClientGone if the client's stream ends
+        within it.
         """
         decoder = self._decoder
         if decoder is None or decoder.complete:
@@ -291,15 +305,18 @@ class Incoming:
 
     @property
     def _drainable(self) -> bool:
-        """The rest of the body can be discarded: the client will send it, and it is not known to exceed DRAIN_LIMIT."""
+        """True if the rest of the body can be discarded so that the connection stays open: the client will send it, and
+        it is not known to exceed DRAIN_LIMIT."""
         if self.wants_continue or self._decoder is None:
             return False
         return isinstance(self._decoder, ChunkedDecoder) or self._decoder.remaining <= DRAIN_LIMIT
 
     def drain(self) -> bool:
-        """Discard what has come of an unread body. True at its end; False while more is to come.
+        """Discard what has come of a body that the application did not read. Returns True at its end, False while more
+        is to come.
 
-        Raises ProtocolError if it exceeds DRAIN_LIMIT or is malformed, ClientGone if the client ends before it.
+        Raises ProtocolError if more than DRAIN_LIMIT bytes were discarded or the body is malformed, ClientGone if the
+        client's stream ends within it.
         """
         while part := self.read_body():
             self._passed_over += len(part)
@@ -309,7 +326,7 @@ class Incoming:
 
 
 def _without_empty_lines(inbox: bytes | bytearray) -> bytes | bytearray:
-    """`inbox` without the empty lines before a request, which are ignored (RFC 9112 section 2.2)."""
+    """Return `inbox` without the empty lines before a request, which are ignored (RFC 9112 section 2.2)."""
     start = 0
     while inbox.startswith(CRLF, start):
         start += 2

@@ -9,11 +9,11 @@ from septet.http.sections import fill, read_section
 NO_LIMIT = 2**63
 
 REMEMBERED_LINE = 256
-"""Bytes; longer request lines are read each time."""
+"""Bytes. Request lines up to this length are cached when parsed; longer ones are parsed each time."""
 
 
 def parse_request(block: bytes, most_fields: int = NO_LIMIT) -> Request:
-    """The request whose head is `block`: request line and field lines, without the empty line that ends them.
+    """Return the request whose head is `block`: request line and field lines, without the empty line that ends them.
 
     Raises ProtocolError: 400, 417, 501 or 505, and 431 for more than `most_fields` field lines, before it reads them.
     The caller checks the other limits.
@@ -53,7 +53,7 @@ RequestLine = tuple[str, bytes, str, bytes, bytes]
 
 
 def read_request_line(line: bytes) -> RequestLine:
-    """Read a request line (RFC 9112 sections 2.3 and 3). Raises ProtocolError(400, 501 or 505).
+    """Parse a request line without its CRLF (RFC 9112 sections 2.3 and 3). Raises ProtocolError(400, 501 or 505).
 
     The checks for 400 come first, because a malformed line is refused before its end has come (see `unfinished`).
     """
@@ -61,6 +61,7 @@ def read_request_line(line: bytes) -> RequestLine:
 
 
 def _request_line(line: bytes) -> RequestLine:
+    """Parse a request line, without the cache; see `read_request_line`."""
     words = line.split(b" ")
     if len(words) != 3:
         raise ProtocolError(400, "the request line is not three words with one space between them")
@@ -87,7 +88,8 @@ _known_request_line = lru_cache(256)(_request_line)
 
 
 def split_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
-    """Path and query of the target's form (RFC 9112 section 3.2). Raises ProtocolError(400).
+    """Return path and query of a request target in any of the four forms of RFC 9112 section 3.2; the query without its
+    question mark. Raises ProtocolError(400).
 
     `*` is accepted with any method: the first line of HTTP/2 has it, and is refused for its version (505).
     """
@@ -114,7 +116,8 @@ def _check_authority(target: bytes, host: bytes) -> None:
 
 
 def _authority(text: bytes, scheme: bytes) -> tuple[bytes, int]:
-    """Host in lower case, and port: the scheme's default if it is missing or empty (RFC 9110 section 4.2.3)."""
+    """Return the host in lower case and the port of an authority `text`; the port is the scheme's default if it is
+    missing or empty (RFC 9110 section 4.2.3)."""
     host, colon, port = text.rpartition(b":")
     if not colon or b"]" in port:  # no port: there is no colon, or it is part of an IPv6 address
         host, port = text, b""

@@ -1,4 +1,4 @@
-"""Header sections of requests: the field lines of a head, and the framing of the message (RFC 9112 sections 5 and 6).
+"""Parsing of header sections: the field lines of a head, and what they say of the body (RFC 9112 sections 5 and 6).
 
 Requests resemble each other. A browser sends the same fields in the same order; from one request to the next only a few
 values differ: a cookie, a request id, a referrer. So a section that was parsed leaves an *outline*, its bytes without
@@ -25,10 +25,12 @@ MAX_OUTLINES = 32
 """Outlines kept for each version of HTTP; the least recently used is dropped first."""
 
 MAX_OUTLINED_BYTES = 4096
-"""Bytes; longer sections are parsed line by line each time."""
+"""Bytes. Longer sections leave no outline, and are parsed line by line each time."""
 
 REMEMBERED_LINES = 1024
+"""Entries of each cache below."""
 REMEMBERED_LINE = 256
+"""Bytes. Longer lines and names are not cached."""
 
 VALUES_TO_DIFFER = 16
 """After this many different lines with one name, its value is left out of outlines."""
@@ -40,10 +42,12 @@ Field = tuple[bytes, bytes]
 
 
 def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section, list[bytes]]:
-    """The section whose lines are `block`, each with CRLF before it, and its varying values, for `fill`.
+    """Return the section whose lines are `block`, each with CRLF before it, and the values at its varying positions,
+    for `fill`; [] if it has none.
 
     Raises ProtocolError: 400, 417 or 501, and 431 for more than `most_fields` lines, before it parses them: parsing
-    costs a hundred times what sending them costs. A section that fits an outline may have more lines than that.
+    costs a hundred times what sending them costs. A section that fits an outline may have more lines than that; the
+    caller checks its `count`.
     """
     outlines = _outlines.by_version[version]
     for outline in outlines:
@@ -63,10 +67,8 @@ def read_section(block: bytes, version: str, most_fields: int) -> tuple[Section,
 
 
 def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
-    """All fields of a section, with `values` at its varying positions, and the varying fields alone.
-
-    Raises ProtocolError(400).
-    """
+    """Return all fields of a section, with `values` at its varying positions, and the varying fields alone. Raises
+    ProtocolError(400) for a control byte in a value."""
     fields = list(section.fields)
     changed = []
     for place, value in zip(section.varying, values, strict=True):
@@ -78,6 +80,7 @@ def fill(section: Section, values: list[bytes]) -> tuple[Fields, Fields]:
 
 
 def _read(block: bytes, version: str, most_fields: int) -> Section:
+    """Parse a section line by line; arguments and errors as for `read_section`."""
     lines = block.split(b"\r\n")
     del lines[0]
     if len(lines) > most_fields:
@@ -109,7 +112,7 @@ def _read(block: bytes, version: str, most_fields: int) -> Section:
 
 
 class _Outline:
-    """A section's bytes without its varying values: the pieces before, between and after them."""
+    """The bytes of a section without its varying values: the pieces before, between and after them."""
 
     __slots__ = ("_first", "_others", "section")
 
@@ -119,7 +122,7 @@ class _Outline:
         self._others = pieces[1:]
 
     def values(self, block: bytes) -> list[bytes] | None:
-        """The varying values in a block of lines; None if it does not fit the outline."""
+        """Return the varying values in a block of lines; None if the block does not fit the outline."""
         if not block.startswith(self._first):
             return None
         values = []
@@ -137,7 +140,8 @@ class _Outline:
 
 
 class _Outlines:
-    """The outlines. `differing`: names, as they are sent, whose values are left out."""
+    """All outlines, and the names, as clients spell them, whose values they leave out (`differing`). Another name needs
+    a new object, because the old outlines have its values."""
 
     def __init__(self, differing: frozenset[bytes] = frozenset()) -> None:
         self.differing = differing
@@ -145,7 +149,8 @@ class _Outlines:
         self._new_lines: dict[bytes, int] = {}
 
     def make_outline(self, block: bytes, section: Section) -> _Outline:
-        """The outline of a section that was just parsed. Values of a name that occurs twice are not left out."""
+        """Return the outline of a section that was just parsed, and set `section.varying`. Values of a name that occurs
+        twice are not left out."""
         names = [name for name, _ in section.fields]
         pieces = [b""]
         varying = []
@@ -162,7 +167,8 @@ class _Outlines:
         return _Outline(section, pieces)
 
     def count_new_line(self, name: bytes) -> None:
-        """Count a line with this name that was not in the cache: it is new, or there are too many different ones."""
+        """Count a line that was not in the cache. At VALUES_TO_DIFFER outlines begin to leave out the values of its
+        name."""
         global _outlines
         count = self._new_lines[name] = self._new_lines.get(name, 0) + 1
         if count >= VALUES_TO_DIFFER and name not in self.differing:
@@ -175,7 +181,8 @@ _outlines = _Outlines()
 
 
 class _FieldLines(BoundedCache[bytes, Field | None]):
-    """Parsed field lines by their bytes; None for a field that is not to be believed (`Request.untrusted_fields`)."""
+    """Cache of parsed field lines, (name in lower case, value), by their bytes; None for a field that goes into
+    `Request.untrusted_fields`."""
 
     def __missing__(self, line: bytes) -> Field | None:
         read = _field(line)
@@ -192,8 +199,9 @@ _field_lines = _FieldLines(REMEMBERED_LINES)
 
 
 class _UntrustedNames(BoundedCache[bytes, bool]):
-    """Whether a name is set aside: only a proxy may send it, or it has an underscore. WSGI does not distinguish
-    `X_Forwarded_For` from `X-Forwarded-For`, which only a proxy may send."""
+    """Cache by name in lower case: True if its fields go into `Request.untrusted_fields`, because only a proxy may send
+    them, or the name has an underscore. WSGI does not distinguish `X_Forwarded_For` from `X-Forwarded-For`, which only
+    a proxy may send."""
 
     def __missing__(self, name: bytes) -> bool:
         untrusted_fields = b"_" in name or is_from_proxies(name)
@@ -210,6 +218,8 @@ def _untrusted(lines: list[bytes]) -> Fields:
 
 
 class _UntrustedLines(BoundedCache[bytes, Field]):
+    """Cache of untrusted fields by the bytes of their lines."""
+
     def __missing__(self, line: bytes) -> Field:
         field = _field(line)
         if len(line) <= REMEMBERED_LINE:
@@ -221,10 +231,8 @@ _untrusted_lines = _UntrustedLines(REMEMBERED_LINES)
 
 
 def _field(line: bytes) -> Field:
-    """Parse one field line (RFC 9112 section 5): no white space before the colon, no folding, no control bytes.
-
-    Raises ProtocolError(400).
-    """
+    """Parse one field line (RFC 9112 section 5) into its name in lower case and its value. Raises ProtocolError(400)
+    for white space before the colon, a folded line and control bytes."""
     name, colon, value = line.partition(b":")
     lower = _names[name]
     if not colon:
@@ -235,7 +243,8 @@ def _field(line: bytes) -> Field:
 
 
 class _Names(BoundedCache[bytes, bytes]):
-    """Field names in lower case, by the name as it was sent."""
+    """Cache of field names in lower case, by the name as it was sent. Raises ProtocolError(400) for one that is no
+    token."""
 
     def __missing__(self, name: bytes) -> bytes:
         if not is_token(name):
@@ -252,8 +261,9 @@ _names = _Names(REMEMBERED_LINES)
 
 
 def _named_fields(fields: Fields) -> dict[bytes, bytes]:
-    """Fields by name. If a field that the server reads itself came more than once, its values are joined (RFC 9110
-    section 5.3), with two exceptions: two Host fields are refused (400), and two equal lengths are one."""
+    """Return values by name. If a field that the server reads itself came more than once, its values are joined by
+    commas (RFC 9110 section 5.3), with two exceptions: two Host fields raise ProtocolError(400), and equal lengths are
+    one. Of other fields that came more than once, the last value is returned."""
     named = dict(fields)
     if len(named) == len(fields):
         return named
@@ -276,7 +286,8 @@ def check_trailer(line: bytes) -> None:
 
 
 def check_field_line(line: bytes) -> None:
-    """Raise ProtocolError(400) for a line that makes any header section invalid."""
+    """Raise ProtocolError(400) for a line that is malformed, or whose Host, Content-Length or Transfer-Encoding is: no
+    header section with it can be valid."""
     name, value = _field(line)
     if name == b"host":
         _check_host(value, "1.1")
@@ -302,7 +313,8 @@ def _is_known_host(host: bytes) -> bool:
 
 
 def _framing(version: str, named: dict[bytes, bytes]) -> tuple[int, bool]:
-    """Length of the body in bytes, and whether it is chunked instead (RFC 9112 section 6). Raises ProtocolError."""
+    """Return (length of the body in bytes, False), or (0, True) if it is chunked (RFC 9112 section 6). Raises
+    ProtocolError."""
     coding = named.get(b"transfer-encoding")
     length = named.get(b"content-length")
     if coding is not None:
@@ -326,7 +338,8 @@ def _check_codings(codings: list[bytes]) -> None:
 
 
 def _read_codings(value: bytes) -> list[bytes]:
-    """The names of the transfer codings that Transfer-Encoding lists, in lower case. Raises ProtocolError(400)."""
+    """Return the names of the transfer codings that Transfer-Encoding lists, in lower case. Raises
+    ProtocolError(400)."""
     if value == b"chunked":
         return [value]
     names: list[bytes] = []
@@ -344,10 +357,8 @@ def _read_codings(value: bytes) -> list[bytes]:
 
 
 def _read_length(value: bytes) -> int:
-    """A Content-Length in bytes; a list is accepted if all its values are equal (RFC 9112 section 6.3).
-
-    Raises ProtocolError(400).
-    """
+    """Return a Content-Length as a number of bytes; a list is accepted if all its values are equal (RFC 9112 section
+    6.3). Raises ProtocolError(400)."""
     if b"," in value:
         first, *others = (each.strip(WHITESPACE) for each in value.split(b","))
         value = first if others.count(first) == len(others) else b""
@@ -357,7 +368,7 @@ def _read_length(value: bytes) -> int:
 
 
 def _with_one_length(fields: Fields, length: int) -> Fields:
-    """`fields` with a single Content-Length, at the position of the first (RFC 9110 section 8.6)."""
+    """Return `fields` with a single Content-Length, at the position of the first (RFC 9110 section 8.6)."""
     values = [value for name, value in fields if name == b"content-length"]
     if len(values) == 1 and b"," not in values[0]:
         return fields
@@ -367,7 +378,8 @@ def _with_one_length(fields: Fields, length: int) -> Fields:
 
 
 def _keep_alive(version: str, value: bytes | None) -> bool:
-    """Whether the connection persists (RFC 9112 section 9.3)."""
+    """True if the connection may persist after this request: `value` is that of Connection, or None (RFC 9112 section
+    9.3)."""
     if value is None or value == b"keep-alive":
         return version == "1.1" or value is not None
     options = [option.strip(WHITESPACE) for option in value.lower().split(b",")]

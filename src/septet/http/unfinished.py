@@ -1,8 +1,9 @@
-"""Lines that have not all come: what can no longer become valid is refused at once.
+"""Checks of heads and size lines that are not complete yet: one that can no longer become valid is refused at once.
 
 Otherwise a client that waits for an answer to half a line would wait until its deadline, and a proxy that ends lines
-differently than we do would get its 400 half a minute late. `scan` is called with all bytes of a head so far, and scans
-each byte once, however slowly they come. A line that is complete is parsed as it will be when the whole head has come.
+differently than we do would get its 400 half a minute late. `scan` is called with all bytes of a head received so far,
+and scans each byte once, however slowly they come. A line that is complete is parsed as it will be when the whole head
+has come.
 
 What is refused here would be refused when the head is complete, for the same reason. If a request line is malformed and
 also asks for something that the server does not do (501, 505), it is refused as malformed, in `request_head` as well: a
@@ -30,15 +31,17 @@ Run = Callable[[bytes | bytearray, int], re.Match[bytes] | None]
 
 
 def _refused(data: bytes | bytearray, position: int, reason: str) -> ProtocolError:
-    """The refusal of the byte at `position`. A bare CR or LF is the likeliest mistake, so it is reported as such."""
+    """Return the ProtocolError(400) for the wrong byte at `position`. If that is a CR or LF, the reason says that lines
+    must end in CRLF, which is the likeliest mistake; else it is `reason`."""
     bare = data[position : position + 1] in (b"\r", b"\n")
     return ProtocolError(400, "a line ends in something other than CRLF" if bare else reason)
 
 
 class UnfinishedFields:
-    """The field lines of a head or a trailer section. They begin at byte `start` of what `scan` is given.
+    """Checks the field lines of an incomplete head or trailer section. They begin at index `start` of what `scan` is
+    given.
 
-    `check` is called with each complete line and raises ProtocolError; `most` is the limit of their number.
+    `check` is called with each complete line and raises ProtocolError; `most` is the largest number of lines.
     """
 
     __slots__ = ("_check", "_colon_found", "_line_start", "_most", "_scanned")
@@ -46,11 +49,11 @@ class UnfinishedFields:
     def __init__(self, start: int, most: int, check: Callable[[bytes], object] = check_field_line) -> None:
         self._check = check
         self._line_start = start
-        """Where the current line begins."""
+        """Index at which the current line begins."""
         self._scanned = start
-        """The end of what was scanned."""
+        """Index of the first byte that was not scanned yet."""
         self._colon_found = False
-        """The current line's colon has come."""
+        """True if the colon of the current line was found."""
         self._most = most
 
     def scan(self, data: bytes | bytearray) -> None:
@@ -78,6 +81,8 @@ class UnfinishedFields:
             raise ProtocolError(431, "the request has too many header fields")
 
     def _check_partial_line(self, data: bytes | bytearray, end: int) -> None:
+        """Scan the current field line up to index `end`, where the bytes received end. Raises ProtocolError(400 or
+        431)."""
         self._count()
         start = self._scanned
         if not self._colon_found:
@@ -96,7 +101,7 @@ class UnfinishedFields:
 
 
 class UnfinishedHead:
-    """A request's head, from its first byte; at most `most` fields."""
+    """Checks an incomplete request head, from its first byte; `most` is the largest number of field lines."""
 
     __slots__ = ("_fields", "_most", "_scanned", "_word_start", "_words")
 
@@ -105,9 +110,9 @@ class UnfinishedHead:
         self._words: list[bytes] = []
         """The complete words of the request line."""
         self._word_start = 0
-        """Where the current word begins."""
+        """Index at which the current word begins."""
         self._scanned = 0
-        """The end of what was scanned."""
+        """Index of the first byte that was not scanned yet."""
         self._fields: UnfinishedFields | None = None
         """None while the request line is not complete."""
 
@@ -130,6 +135,7 @@ class UnfinishedHead:
             self._scan_words(data)
 
     def _scan_words(self, data: bytes | bytearray) -> None:
+        """Scan a request line without its end, word by word: method, target, version. Raises ProtocolError(400)."""
         if not self._words and not self._scan_word(_token_run, data, "the method is not a token"):
             return
         if len(self._words) == 1:
@@ -146,7 +152,8 @@ class UnfinishedHead:
             raise _refused(data, len(data) - 1, "the request line does not end in an HTTP version")
 
     def _scan_word(self, run: Run, data: bytes | bytearray, reason: str) -> bool:
-        """Scan the rest of the current word. True if a space has ended it; then the next word is the current one."""
+        """Scan the rest of the current word, whose bytes `run` matches. Returns True if a space has ended it; then the
+        next word is the current one. Raises ProtocolError(400) with `reason` at another byte."""
         matched = run(data, self._scanned)
         assert matched is not None, "a run of no bytes is one"
         end = self._scanned = matched.end()
@@ -160,8 +167,8 @@ class UnfinishedHead:
 
 
 def _may_become_target(method: bytes, begun: bytes) -> bool:
-    """Whether one of the four forms of a target (RFC 9112 section 3.2) can begin with `begun`, its first bytes (at most
-    nine)."""
+    """True if one of the four forms of a request target (RFC 9112 section 3.2) can begin with `begun`, the target's
+    first bytes (at most nine)."""
     if begun[:1] in (b"", b"/") or method == b"CONNECT":
         return True
     if begun[:1] == b"*":
@@ -171,17 +178,18 @@ def _may_become_target(method: bytes, begun: bytes) -> bool:
 
 
 class UnfinishedSize:
-    """The size line of a chunk (RFC 9112 section 7.1), as a state machine."""
+    """Checks an incomplete size line of a chunk (RFC 9112 section 7.1), by a state machine."""
 
     __slots__ = ("_scanned", "_state")
 
     def __init__(self) -> None:
         self._state = ""
-        """A row of `_TRANSITIONS`; empty while the digits are coming."""
+        """Key of the current row of `_TRANSITIONS`; "" while digits of the size may follow."""
         self._scanned = 0
 
     def scan(self, line: bytes) -> None:
-        """Scan what has come of `line` since the last call. Its last byte is not CR. Raises ProtocolError(400)."""
+        """Scan the bytes of `line` that have come since the last call. The caller has made sure that it does not end in
+        CR. Raises ProtocolError(400)."""
         if not self._state:
             digits = _hexadecimal_run(line)
             assert digits is not None, "a run of no bytes is one"
@@ -205,7 +213,8 @@ _hexadecimal_run = re.compile(rb"[0-9A-Fa-f]*+").match
 
 
 def _byte_class(byte: int) -> str:
-    """The class of a byte in a size line: `t` token, `c` control byte, `o` other, else the character itself."""
+    """Return the class of a byte in a size line: `t` for a byte of a token, `c` for a control byte, a blank for a tab,
+    `o` for other bytes; for blank ; = " and backslash the character itself."""
     character = chr(byte)
     if character in ' ;="\\':
         return character
@@ -219,7 +228,7 @@ def _byte_class(byte: int) -> str:
 _BYTE_CLASSES = "".join(map(_byte_class, range(256))).encode("ascii")
 
 _TRANSITIONS = {
-    "end": {" ": "end", ";": ";"},  # of the size, or of a value
+    "end": {" ": "end", ";": ";"},  # after the size, or after a value
     ";": {" ": ";", "t": "name"},
     "name": {"t": "name", " ": "named", ";": ";", "=": "="},
     "named": {" ": "named", ";": ";", "=": "="},
@@ -228,5 +237,5 @@ _TRANSITIONS = {
     "quoted": {" ": "quoted", "t": "quoted", "o": "quoted", ";": "quoted", "=": "quoted", '"': "end", "\\": "escaped"},
     "escaped": dict.fromkeys(' to;="\\', "quoted"),
 }
-"""chunk-ext of RFC 9112 section 7.1.1: the next state, by state and class of byte. `grammar` has the
-same rule as one expression, for a line that is complete."""
+"""The next state, by state and class of the next byte; a class that is missing is an error. It accepts chunk-ext of RFC
+9112 section 7.1.1; `grammar.is_chunk_extensions` is the rule for a line that is complete."""

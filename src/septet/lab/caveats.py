@@ -34,7 +34,8 @@ def caveats(results: Results, cells: Sequence[Summary], doubt_mark: str) -> list
 
 
 def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sentences that name the models that do not take a swept option; models that lack the same ones share one."""
+    """Return sentences that name the models that do not take a swept option; models that lack the same options share a
+    sentence."""
     models: dict[str, list[str]] = {}
     for model, options in lacking.items():
         models.setdefault(enumerated([f"--{option}" for option in options]), []).append(model)
@@ -45,7 +46,8 @@ def _without(lacking: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
-    """The contenders and numbers of users of the cells as text, such as "poll and epoll at 500 users; ..."."""
+    """Return text that names contenders and numbers of users of the cells, such as "poll and epoll at 500 users;
+    ..."."""
     labels: dict[str, list[Summary]] = {}
     for cell in cells:
         labels.setdefault(cell.label, []).append(cell)
@@ -56,7 +58,8 @@ def _places(cells: Sequence[Summary], axis: Sequence[int]) -> str:
 
 
 def _grouped(cells: Sequence[Summary], axis: Sequence[int], verdict: str, words: str) -> list[str]:
-    """A sentence for each reason that cells have this verdict and each set of users, with all contenders concerned.
+    """Return a sentence for each reason that cells have this verdict and each set of users, with all contenders
+    concerned.
 
     Reasons of one contender that differ only in their numbers count as one, but not the reasons of failures.
     """

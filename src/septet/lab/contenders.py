@@ -47,7 +47,8 @@ class OtherServer:
 
 
 def read(text: str, sweeps: frozenset[str] = frozenset()) -> tuple[OtherServer, ...]:
-    """Return the servers that `--servers` names: all of a TOML file, or some of our examples, separated by commas.
+    """Return the other servers that `--servers` names. `text` is the name of a TOML file, all of whose servers are
+    taken, or names of our examples, separated by commas.
 
     Raises UsageError for errors in the file, and for names that are not among the examples.
     """

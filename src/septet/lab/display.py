@@ -37,7 +37,8 @@ class Display(Protocol):
 
 @contextmanager
 def display(experiment: Experiment, runs: int | None) -> Iterator[Display]:
-    """Yield a display on standard error: a table on a terminal, lines elsewhere. `runs` is None when not known."""
+    """Context manager: gives a display on standard error, a table on a terminal and lines elsewhere. runs: number of
+    runs to come; None: not known."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines(runs)
@@ -75,7 +76,8 @@ class Lines:
 
 
 class Board:
-    """A table of the medians so far with a small curve for each line, the present run, and the remaining time."""
+    """Shows, on a terminal: a table of the medians so far with a small curve for each contender, the run under way, and
+    the remaining time."""
 
     def __init__(self, experiment: Experiment, runs: int | None) -> None:
         self._experiment = experiment
@@ -143,7 +145,8 @@ class Board:
         return Group(table, self._progress, *([Text(self._state, style="dim")] if self._state else []))
 
     def _curve(self, label: str, top: float) -> str:
-        """The median rates so far as a row of blocks, one for each number of users; the highest block is `top`/s."""
+        """Return the median rates of `label` so far as a row of block characters, one for each number of users; the
+        highest block stands for `top` requests/s."""
         points = [self._rates.get((label, users)) for users in self._experiment.users]
         return "".join(
             BLOCKS[min(len(BLOCKS) - 1, int(median(rates) / top * len(BLOCKS)))] if rates else " " for rates in points

@@ -52,7 +52,8 @@ class Run:
 
 
 def _by_lot(cells: Sequence[Cell], chance: random.Random) -> list[Cell]:
-    """Shuffle the numbers of users, and the cells within each. Cells that are compared run soon after one another."""
+    """Return the cells in an order drawn by lot: the numbers of users are shuffled, and the cells of each are. So cells
+    that are compared, those with the same number of users, run soon after one another."""
     users = list(dict.fromkeys(cell.users for cell in cells))
     chance.shuffle(users)
     order: list[Cell] = []
@@ -83,13 +84,13 @@ class Experiment:
     """How the load generator connects: "close", "http10" or "keep-alive"."""
     duration_s: float = 1.0
     warmup_s: float = 0.5
-    """The shortest warm-up."""
+    """Seconds that the warm-up lasts at least."""
     warmup_max_s: float = 2.0
-    """The warm-up lasts until the rate is steady, but no longer than this."""
+    """Seconds that the warm-up lasts at most; between the two it ends when the rate is steady."""
     timeout_s: float = 10.0
-    """Longest time that a request may take; then it counts as an error."""
+    """Seconds that a request may take; one that takes longer counts as an error."""
     start_timeout_s: float = 15.0
-    """Longest time from the start of a server to its first answer; then the run has failed."""
+    """Seconds from the start of a server to its first answer; if they pass, the run has failed."""
     stop_timeout_s: float = 5.0
     expect_length: int | None = None
     scenario: Path | None = None
@@ -111,9 +112,10 @@ class Experiment:
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store: str | None = None
-    """The store of the guestbook; None: a new SQLite file for each run, unless the environment names a store."""
+    """Where the guestbook keeps its entries (its environment variable's value); None: in a new SQLite file for each
+    run, unless the environment names a store."""
     host: str = LOOPBACK
-    """The address of this machine at which servers listen and are loaded."""
+    """IP address of this machine at which the servers listen and the users connect."""
     cluster: str | None = None
     """The value of --cluster, the workers that send the load (see `septet.lab.cluster`); None: this machine does."""
     pinned: Pinning = field(default_factory=Pinning)
@@ -139,7 +141,7 @@ class Experiment:
         )
 
     def values(self) -> dict[str, Any]:
-        """The experiment as plain values for JSON."""
+        """Return the experiment as plain values for JSON."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
     @property
@@ -147,7 +149,7 @@ class Experiment:
         return self.models + tuple(other.name for other in self.others)
 
     def cells(self) -> list[Cell]:
-        """Every cell once, in the order of the tables."""
+        """Return every cell once, in the order of the tables."""
         return [
             Cell(contender, users, setting)
             for users in self.users
@@ -156,7 +158,7 @@ class Experiment:
         ]
 
     def runs(self) -> list[Run]:
-        """Every cell as often as it is repeated; each repeat in a random order of its own."""
+        """Return every cell as often as it is repeated; each repeat in a random order of its own."""
         chance = random.Random(self.seed)
         runs = []
         for repeat in range(1, self.repeats + 1):
@@ -183,7 +185,8 @@ class Experiment:
         ]
 
     def _settings(self, contender: str) -> list[Setting]:
-        """All combinations of the values of those swept options that this contender takes."""
+        """Return all combinations of the values of those swept options that this contender takes; [()] if it takes
+        none."""
         swept = ([(name, value) for value in values] for name, values in self.sweeps if self._has(contender, name))
         return list(itertools.product(*swept))
 
@@ -196,7 +199,7 @@ class Experiment:
         return next((other for other in self.others if other.name == name), None)
 
     def command(self, cell: Cell, port: int) -> list[str]:
-        """The command that starts the server of a cell."""
+        """Return the command that starts the server of a cell."""
         other = self._other(cell.model)
         if other is not None:
             return other.words({"host": self.host, "port": port, "app": self.app_words[0], **dict(cell.setting)})

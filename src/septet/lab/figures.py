@@ -25,7 +25,7 @@ def usage(key: str) -> Figure:
 
 
 def cpu_us(key: str) -> Figure:
-    """A figure: microseconds of CPU time for one answer, from the CPU seconds in `usage[key]`."""
+    """Return a figure: microseconds of CPU time for one answer, from the CPU seconds in `usage[key]`."""
     return lambda record: record["usage"][key] * 1e6 / (record["load"]["requests_per_s"] * record["load"]["window_s"])
 
 
@@ -51,7 +51,8 @@ def evened(key: str) -> Figure:
 
 
 def cpu_grain(record: Record) -> float:
-    """The largest error of a run's CPU time as a share of it (0.05: 5 %). Part of the time is counted in ticks."""
+    """Return the largest error of a run's CPU time as a share of it (0.05: 5 %): a part of that time is counted in
+    ticks."""
     usage = record["usage"]
     cpu_s = usage.get("cpu_s", usage["user_s"] + usage["system_s"])
     grain_s: float = usage.get("cpu_grain_s", 2 / TICKS_PER_S * usage.get("processes", 1))
@@ -59,7 +60,8 @@ def cpu_grain(record: Record) -> float:
 
 
 def switches(key: str) -> Figure:
-    """A figure: context switches for one answer, over the whole life of the server; None if not all were counted.
+    """Return a figure: context switches for one answer, over the whole life of the server; None if not all were
+    counted.
 
     They are not sampled: /proc has them per living thread, and where a thread or a process serves one connection most
     have ended by the end of the window. wait4(2) also counts those of threads and processes that have ended.
@@ -80,7 +82,7 @@ def error_share(record: Record) -> Number:
 
 
 def total(*parts: Figure) -> Figure:
-    """A figure: the sum of the parts; None when one of them is not known."""
+    """Return a figure: the sum of `parts`; None if one of them is not known."""
 
     def figure(record: Record) -> Number:
         values = [value for each in parts if (value := each(record)) is not None]

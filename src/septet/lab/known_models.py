@@ -13,7 +13,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 
 def model_names() -> tuple[str, ...]:
-    """The models of `septet serve`, as `septet models` lists them."""
+    """Return the models of `septet serve`, as `septet models` lists them."""
     return tuple(_asked("models", "--names").split())
 
 
@@ -29,7 +29,7 @@ def choose_models(wanted: str | None, known: tuple[str, ...]) -> tuple[str, ...]
 
 
 def unsupported_options(models: Sequence[str], swept: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The swept options that each model does not take, by model; models that take all are left out.
+    """Return the swept options that each model does not take, by model; models that take all are left out.
 
     Models differ in the options for their size (`septet models --json` lists those that each takes); all take the rest.
     Raises UsageError for an option that none of the models takes.

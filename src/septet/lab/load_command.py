@@ -16,7 +16,8 @@ from septet.lab.arguments import COUNT, FILE, NOT_NEGATIVE, POSITIVE
 from septet.lab.load import LoadError, NoListener, Plan
 
 CARRIED_SHARE_MIN = 0.95
-"""Below this share of the offered rate a warning is printed. Not 1, as answers after the window are not counted."""
+"""A warning is printed if the rate of answers is below this share of the offered rate. It is not 1, because answers
+after the window are not counted."""
 
 
 @click.command(

@@ -52,7 +52,7 @@ def describe() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The name of the processor by the kernel, else the architecture."""
+    """Return the name of the processor by the kernel, else the architecture."""
     for line in (_read("/proc/cpuinfo") or "").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -72,13 +72,13 @@ def busy_share(seconds: float = 0.5) -> float:
 
 
 def cgroup_limits() -> dict[str, str]:
-    """The limits of this process's own control group (cgroups(7), version 2), by file; "max" means no limit."""
+    """Return the limits of this process's own control group (cgroups(7), version 2), by file; "max" means no limit."""
     own = next(cgroups.groups(""))  # only version 2 has all files of a group in one directory
     return {name: text for name in CGROUP_FILES if (text := cgroups.read(own / name).strip())}
 
 
 def packages() -> dict[str, str]:
-    """The version of each Python package that is installed here, by name."""
+    """Return the version of each Python package that is installed here, by name."""
     found = ((each.metadata["Name"], each.version) for each in metadata.distributions())
     return dict(sorted((name, version) for name, version in found if name))
 

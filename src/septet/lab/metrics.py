@@ -20,7 +20,7 @@ from septet.lab.metric import Chart, Column, Metric, Over, Sampled
 METRICS: tuple[Metric, ...] = (
     Metric(
         key="requests_per_s",
-        meaning="right answers in a second",
+        meaning="correct answers per second, errors not counted",
         unit="requests/s",
         more_is_better=True,
         figure=lambda record: record["load"]["requests_per_s"],
@@ -79,11 +79,15 @@ METRICS: tuple[Metric, ...] = (
         per_unit=1000,
         figure=figures.latency("p99.99"),
     ),
-    Metric(key="max_us", meaning="the longest latency", unit="ms", per_unit=1000, figure=figures.latency("max")),
-    Metric(key="mean_us", meaning="the mean latency", unit="ms", per_unit=1000, figure=figures.latency("mean")),
+    Metric(
+        key="max_us", meaning="longest latency of a request", unit="ms", per_unit=1000, figure=figures.latency("max")
+    ),
+    Metric(
+        key="mean_us", meaning="mean latency of the requests", unit="ms", per_unit=1000, figure=figures.latency("mean")
+    ),
     Metric(
         key="cpu_us",
-        meaning="CPU time of the server for a request",
+        meaning="CPU time of the server for each answer, in user mode and in the kernel",
         unit="µs",
         figure=figures.whole_cpu_us,
         column=Column("CPU µs/request", 3),
@@ -108,31 +112,31 @@ METRICS: tuple[Metric, ...] = (
     Metric(key="cpu_system_us", meaning="the part of it in the kernel", unit="µs", figure=figures.cpu_us("system_s")),
     Metric(
         key="cpu_s",
-        meaning="CPU seconds in nanoseconds of the kernel, of threads and children that ended included",
+        meaning="CPU time of the server, counted in ns; includes threads and child processes that have ended",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.cpu_s for each in sight.processes), Over.CHANGE),
     ),
     Metric(
         key="cpu_grain_s",
-        meaning="by how much `cpu_s` may be wrong: of children that ended the kernel counts ticks of 10 ms",
+        meaning="largest error of `cpu_s`: CPU time of child processes that have ended is counted in ticks of 10 ms",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.cpu_grain_s for each in sight.processes), Over.PEAK),
     ),
     Metric(
         key="user_s",
-        meaning="CPU seconds in user mode, of processes that ended included",
+        meaning="CPU time of the server in user mode; includes child processes that have ended",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.user_s for each in sight.processes), Over.CHANGE),
     ),
     Metric(
         key="system_s",
-        meaning="CPU seconds in the kernel, of processes that ended included",
+        meaning="CPU time of the server in the kernel; includes child processes that have ended",
         unit="s",
         sampled=Sampled(lambda sight: sum(each.system_s for each in sight.processes), Over.CHANGE),
     ),
     Metric(
         key="gil_share",
-        meaning="share of the time in which threads want to run that they wait for the GIL; null where it is not known",
+        meaning="share of the time in which threads run or want to that they wait for the GIL; null: not known",
         unit="%",
         per_unit=0.01,
         # `threads.gil` looks more often than the sampler; the runner adds its share.
@@ -149,7 +153,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="pss_bytes",
-        meaning="memory of all processes; memory that they share is counted once (PSS)",
+        meaning="memory of all processes of the server; a page that several share is counted once (PSS)",
         unit="MB",
         per_unit=1e6,
         sampled=Sampled(lambda sight: proc.pss_bytes(sight.processes), Over.PEAK, costly=True, unknown=None),
@@ -161,7 +165,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="rss_bytes",
-        meaning="memory of all processes; memory that they share is counted once for each (RSS)",
+        meaning="memory of all processes of the server; a page that several share is counted for each of them (RSS)",
         unit="MB",
         per_unit=1e6,
         sampled=Sampled(lambda sight: sum(each.rss_bytes for each in sight.processes), Over.PEAK),
@@ -169,7 +173,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="switches",
-        meaning="context switches for a request, over the whole life of the server",
+        meaning="context switches for each answer, counted over the whole life of the server",
         unit="switches",
         figure=figures.total(figures.switches("voluntary_switches"), figures.switches("involuntary_switches")),
         column=Column("switches/request", 4, ".2f"),
@@ -177,16 +181,18 @@ METRICS: tuple[Metric, ...] = (
         chart=Chart("switches", "Context switches of a request", "context switches", 6, unit_in_title=True),
     ),
     Metric(
-        key="voluntary_switches", meaning="of threads that had to wait", figure=figures.switches("voluntary_switches")
+        key="voluntary_switches",
+        meaning="context switches for each answer, because a thread had to wait",
+        figure=figures.switches("voluntary_switches"),
     ),
     Metric(
         key="involuntary_switches",
-        meaning="of threads that lost the CPU",
+        meaning="context switches for each answer, because a thread lost the CPU to another one",
         figure=figures.switches("involuntary_switches"),
     ),
     Metric(
         key="error_share",
-        meaning="requests that failed",
+        meaning="requests that failed, as a share of all requests",
         unit="% of all requests",
         per_unit=0.01,
         figure=figures.error_share,
@@ -194,7 +200,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="processes",
-        meaning="processes of the server",
+        meaning="number of processes of the server",
         sampled=Sampled(lambda sight: len(sight.processes), Over.PEAK),
         figure=figures.usage("processes"),
         column=Column("processes", 7),
@@ -202,7 +208,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="threads",
-        meaning="threads of all processes",
+        meaning="number of threads, in all processes of the server",
         sampled=Sampled(lambda sight: sum(each.threads for each in sight.processes), Over.PEAK),
         figure=figures.usage("threads"),
         column=Column("threads", 8),
@@ -210,36 +216,36 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         key="descriptors",
-        meaning="open files and sockets of all processes",
+        meaning="number of open file descriptors, in all processes of the server",
         sampled=Sampled(lambda sight: proc.descriptors_of(sight.processes), Over.PEAK, costly=True),
         figure=figures.usage("descriptors"),
     ),
     Metric(
         key="queue_depth",
-        meaning="connections that waited to be accepted; null where the kernel gives no figures",
+        meaning="connections in the listen queue that wait to be accepted; null where the kernel gives no figures",
         sampled=Sampled(lambda sight: sight.queue and sight.queue.depth, Over.PEAK, unknown=None),
         figure=figures.usage("queue_depth"),
     ),
     Metric(
         key="queue_backlog",
-        meaning="connections that the listen queue holds",
+        meaning="most connections that the listen queue can hold (its backlog)",
         sampled=Sampled(lambda sight: sight.queue and sight.queue.backlog, Over.LAST, unknown=None),
     ),
     Metric(
         key="queue_overflows",
-        meaning="SYNs and connections on this machine that found a listen queue full (TcpExt ListenOverflows)",
+        meaning="SYNs and connections that found any listen queue of this machine full (TcpExt ListenOverflows)",
         sampled=Sampled(lambda sight: proc.listen_overflows(), Over.CHANGE),
         figure=figures.usage("queue_overflows"),
     ),
     Metric(
         key="machine_busy_s",
-        meaning="CPU seconds of all programs on the machine, to tell what others took",
+        meaning="CPU time of all programs on the machine, other programs than server and load generator included",
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[0], Over.CHANGE),
     ),
     Metric(
         key="machine_steal_s",
-        meaning="CPU seconds that the hypervisor took from the machine",
+        meaning="CPU time that the hypervisor gave to other machines while this one wanted to run (steal)",
         unit="s",
         sampled=Sampled(lambda sight: proc.machine_times()[1], Over.CHANGE),
     ),
@@ -316,7 +322,7 @@ EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
 
 
 def reference() -> str:
-    """The table of the metrics for the documentation, in Markdown."""
+    """Return the table of the metrics for the documentation, in Markdown."""
     lines = ["| metric | meaning | unit | better | over the window | shown |", "|---|---|---|---|---|---|"]
     for metric in METRICS:
         better = "" if metric.figure is None else "more" if metric.more_is_better else "less"

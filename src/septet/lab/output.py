@@ -16,12 +16,12 @@ DRAWING = "drawing the pictures ..."
 
 
 def now() -> str:
-    """The present time as text for results files: UTC, ISO 8601, to the second."""
+    """Return the present time as text for results files: UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def dated(verb: str) -> Path:
-    """The default of --out: verb-DATE-TIME, in local time, because people look for it."""
+    """Return the default of --out: verb-DATE-TIME, in local time, because people look for it."""
     return Path(f"{verb}-{datetime.datetime.now():%Y-%m-%d-%H%M%S}")
 
 
@@ -35,7 +35,7 @@ def make(directory: Path) -> Path:
 
 
 def unwritable(directory: Path, error: OSError) -> Failed:
-    """The error for a directory that cannot be written to."""
+    """Return the error for a directory that cannot be written to."""
     return Failed(f"--out: {directory} cannot be written to: {error.strerror}")
 
 

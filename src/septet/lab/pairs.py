@@ -52,7 +52,7 @@ Values = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two contenders; `ratio` says how many times as good `ahead` is as `behind`, and is 1 or more."""
+    """The comparison of two contenders. `ratio` says how many times as good `ahead` is as `behind`; it is 1 or more."""
 
     ahead: str
     behind: str
@@ -60,7 +60,7 @@ class Pair:
     outcome: str
     """DECIDED, EQUAL, OPEN or LIMITED."""
     rounds: int
-    """Rounds in which both have a figure."""
+    """Number of rounds in which both have a figure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,5 +46,5 @@ OTHERS = (  # for other servers and new models
 
 
 def style_of(model: str) -> Style:
-    """The style of a model; a model without one gets one of OTHERS, by its name."""
+    """Return the style of a model; a model without one gets one of OTHERS, by its name."""
     return STYLES.get(model) or OTHERS[sum(model.encode()) % len(OTHERS)]

@@ -38,7 +38,7 @@ class Process:
 
 
 def processes_of(session: int) -> list[Process]:
-    """The processes of a session, by its id (which is the pid of its leader)."""
+    """Return the processes of a session, by its id (which is the pid of its leader)."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -84,7 +84,7 @@ def _cpu_clock_s(pid: int) -> float | None:
 
 
 def pss_bytes(processes: list[Process]) -> int | None:
-    """The memory of the processes in bytes, shared pages counted once (PSS); None where it may not be read."""
+    """Return the memory of the processes in bytes, shared pages counted once (PSS); None where it may not be read."""
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     shares = [share for process in processes[::step] if (share := _pss(process.pid)) is not None]
     return sum(shares) * len(processes) // len(shares) if shares else None
@@ -99,7 +99,8 @@ def _pss(pid: int) -> int | None:
 
 
 def descriptors_of(processes: list[Process]) -> int:
-    """How many files and sockets the processes have open; estimated for more than PROCESSES_READ_MAX processes."""
+    """Return the number of file descriptors that the processes have open; estimated for more than PROCESSES_READ_MAX
+    processes."""
     step = -(-len(processes) // PROCESSES_READ_MAX) or 1
     counts = [count for process in processes[::step] if (count := _descriptors(process.pid)) is not None]
     return sum(counts) * len(processes) // len(counts) if counts else 0
@@ -113,7 +114,8 @@ def _descriptors(pid: int) -> int | None:
 
 
 def listen_overflows() -> int:
-    """How often a full listen queue refused a connection, since this network namespace started (netstat -s)."""
+    """Return how often a full listen queue refused a connection since this network namespace was made (`netstat
+    -s`)."""
     try:
         names, values = (
             line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")

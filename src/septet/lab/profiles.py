@@ -21,7 +21,7 @@ Curves = dict[str, list[tuple[int, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Defaults of an experiment."""
+    """A preset: values for options of `septet bench` that the command line does not give."""
 
     users: tuple[int, ...]
     mode: str
@@ -40,7 +40,7 @@ class Profile:
 
 
 def seed_curves() -> Curves:
-    """The rates that the older experiment measured: (users, requests per second) for each model."""
+    """Return the rates of the older experiment (see above): a list of (users, requests per second) by model."""
     curves: Curves = {}
     with SEED_FIGURES.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -61,7 +61,7 @@ def title(name: str | None) -> str:
 
 
 def profile(name: str) -> Profile:
-    """The preset of that name. Raises KeyError for an unknown name."""
+    """Return the preset `name`. Raises KeyError for an unknown name."""
     return {
         "seed": Profile(
             users=_seed_users(),

@@ -45,7 +45,7 @@ def basis(results: Results, metric: Metric) -> Metric:
 
 
 def rankings(results: Results, cells: Sequence[Summary], metric: Metric = RATE) -> dict[int, Standings]:
-    """The standings at each number of users; `cells` are the summaries of the results."""
+    """Return the standings at each number of users; `cells` are the summaries of the results."""
     found = _values(results, cells, metric)
     family = sum(len(each.values) * (len(each.values) - 1) // 2 for each in found.values())
     turns = 0
@@ -121,19 +121,19 @@ def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, 
 
 
 def open_pairs(found: Mapping[int, Standings]) -> list[tuple[int, Pair]]:
-    """(users, pair) for each two neighbours in the order whose outcome is OPEN."""
+    """Return (users, pair) for each pair of neighbours in the order whose outcome is OPEN."""
     return [(users, pair) for users, each in found.items() for pair in each.neighbours if pair.outcome == OPEN]
 
 
 def open_cells(results: Results, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of contenders that are in an open pair of neighbours, which another round may decide."""
+    """Return the cells of contenders that are in an open pair of neighbours, which another round may decide."""
     found = rankings(results, summaries(results))
     labels = {(users, label) for users, pair in open_pairs(found) for label in (pair.ahead, pair.behind)}
     return [cell for cell in cells if (cell.users, cell.label) in labels]
 
 
 def state(found: Mapping[int, Standings]) -> str:
-    """A sentence for the progress display: how many pairs of neighbours are decided, and which are open."""
+    """Return a sentence for the progress display: how many pairs of neighbours are decided, and which are open."""
     still = open_pairs(found)
     pairs = sum(len(each.neighbours) for each in found.values())
     where: dict[int, list[str]] = {}

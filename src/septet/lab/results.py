@@ -23,7 +23,7 @@ Results = dict[str, Any]
 
 
 def begin(experiment: Experiment, command: list[str]) -> Results:
-    """Results without runs: the experiment, the command, and the machine."""
+    """Return new results without runs: the experiment, the command line, and the machine."""
     return {
         "schema": SCHEMA,
         "septet": septet.__version__,
@@ -41,7 +41,8 @@ def begin(experiment: Experiment, command: list[str]) -> Results:
 
 
 def resume(results: Results) -> list[Run]:
-    """Return the remaining runs of an interrupted experiment, and note the present time in `results["resumed"]`."""
+    """Return the runs of an interrupted experiment that are not recorded yet, and append the present time to
+    `results["resumed"]`."""
     results["resumed"].append(output.now())
     done = {run_of(record) for record in results["runs"]}
     return [run for run in Experiment.from_values(results["experiment"]).runs() if run not in done]
@@ -85,6 +86,7 @@ def _refused(word: str) -> float:
 
 
 def _finite(text: str) -> float:
-    """Parse a float. Raises ValueError for 1e999, which is valid JSON, but infinity in Python."""
+    """Parse a number of results.json as a float. Raises ValueError for 1e999, which is valid JSON but infinity in
+    Python."""
     number = float(text)
     return number if math.isfinite(number) else _refused(text)

@@ -18,7 +18,8 @@ Shape = Mapping[str, Any]
 
 
 def complaint(results: Any) -> str | None:
-    """The first error in the results, with its place, such as "runs[3].load.answers is missing"; None without one."""
+    """Return the first error in the results, with its place, such as "runs[3].load.answers is missing"; None without
+    one."""
     return next(_complaints(results), None)
 
 

@@ -15,7 +15,7 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import summaries
 
 DECIDED, TIME = "decided", "time"
-"""Values of `ended` in results.json: why the experiment ended."""
+"""Why an experiment with --for ended, as `ended` in results.json: all pairs were decided, or the time was up."""
 
 
 def until_decided(
@@ -56,5 +56,5 @@ def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -
 
 
 def _cells(experiment: Experiment, recorded: Results, place: int) -> list[Cell]:
-    """The cells of round number `place`, from 1: all in the first rounds, later the open ones."""
+    """Return the cells of round number `place`, from 1: all in the first rounds, later the open ones."""
     return experiment.cells() if place <= FIRST_ROUNDS else open_cells(recorded, experiment.cells())

@@ -224,7 +224,7 @@ def started(experiment: Experiment, run: Run, port: int, record: dict[str, Any])
 
 
 def plan_for(experiment: Experiment, users: int, port: int) -> Plan:
-    """The plan of the load generator for a cell with so many users and a server on this port."""
+    """Return the plan of the load generator for a cell with so many users and a server on this port."""
     return Plan(
         url=experiment.url(port),
         users=users,

@@ -18,7 +18,7 @@ COSTLY_EVERY = 4
 """Costly metrics are read in every fourth sample: for the PSS of a process the kernel walks through its page tables."""
 
 Usage = dict[str, Any]
-"""`usage` of results.json: the sampled metrics, and `samples`, how many samples there were."""
+"""The object `usage` of results.json: the sampled metrics by key, and `samples`, the number of samples."""
 
 
 def nothing() -> None:

@@ -127,7 +127,8 @@ class Server:
         return self._running.pid
 
     def await_answer(self, url: str, timeout_s: float) -> int:
-        """The status of the first answer from `url`. Raises Failed when the server ends, or the time is up, before."""
+        """Return the status of the first answer from `url`. Raises Failed when the server ends, or the time is up,
+        before."""
         parts = urlsplit(url)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -159,7 +160,7 @@ class Server:
             raise Failed(f"the server {how}{self.last_words()}")
 
     def last_words(self, lines: int = 3) -> str:
-        """The last lines of the server's output, as ": line / line", to be appended to an error message."""
+        """Return the last lines of the server's output, as ": line / line", to be appended to an error message."""
         file = self._output.fileno()
         # pread: the server writes through the same file description, whose offset is not ours to move.
         text = os.pread(file, 4096, max(0, os.fstat(file).st_size - 4096)).decode(errors="replace").splitlines()

@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A ratio and its interval; the interval is None when there are too few values."""
+    """A ratio of two figures and its interval; the interval is None if there were too few values."""
 
     value: float
     low: float | None
@@ -36,7 +36,7 @@ class Ratio(NamedTuple):
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """The median with its 95 % interval by the percentile bootstrap (Efron); None without values."""
+    """Return the median with its 95 % interval by the percentile bootstrap (Efron); None without values."""
     if not values:
         return None
     if len(values) < 3:
@@ -59,7 +59,8 @@ def _middles(count: int) -> list[tuple[int, int]]:
 
 
 def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]], level: float = LEVEL) -> Ratio:
-    """The ratio of the values after to those before; for several pairs of series the geometric mean of their ratios.
+    """Return the ratio of the values after to those before; for several pairs of series the geometric mean of their
+    ratios.
 
     The ratio of geometric means, with Welch's interval of a difference, for logarithms. Not a bootstrap: three values
     have only ten different resamples, so its ends never pass the extremes, which is too narrow for the high levels that
@@ -80,10 +81,11 @@ def ratio(befores: Sequence[Sequence[float]], afters: Sequence[Sequence[float]],
 
 
 def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | None:
-    """How many runs of each side are needed to show a change of this share (0.05: 5 %) at this level.
+    """Return how many runs of each side are needed to show a change of the share `change` (0.05: 5 %) at the confidence
+    level `level`.
 
-    The noise is taken from `found`, the ratio that `runs` runs of each side gave, and assumed to be equal on both.
-    None when `found` has no interval. REPEATS_MAX means that many or more.
+    The noise is taken from `found`, the ratio that `runs` runs of each side gave, and assumed to be equal on both. None
+    when `found` has no interval. REPEATS_MAX means that many or more.
     """
     if found.high is None or runs < 2:
         return None
@@ -97,7 +99,7 @@ def repeats_for(change: float, found: Ratio, runs: int, level: float) -> int | N
 
 @cache
 def student(freedom: int, level: float) -> float:
-    """The t for which a value of Student's distribution is between -t and t with the probability `level`."""
+    """Return the t for which a value of Student's distribution is between -t and t with the probability `level`."""
     low, high = 0.0, math.pi / 2  # t = tan(angle) x sqrt(freedom)
     for _ in range(60):
         angle = (low + high) / 2
@@ -106,7 +108,7 @@ def student(freedom: int, level: float) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """The probability that a value is between -t and t, where t = tan(angle) x sqrt(freedom).
+    """Return the probability that a value is between -t and t, where t = tan(angle) x sqrt(freedom).
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
     """
@@ -120,6 +122,6 @@ def _within(angle: float, freedom: int) -> float:
 
 
 def variation(values: Sequence[float]) -> float:
-    """The standard deviation as a share of the mean; 0 for one value, or where the mean is 0."""
+    """Return the standard deviation as a share of the mean; 0 for one value, or where the mean is 0."""
     mean = fmean(values) if values else 0.0
     return stdev(values) / mean if len(values) > 1 and mean else 0.0

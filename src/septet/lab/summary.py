@@ -50,13 +50,13 @@ class Summary:
         return self.cell.label
 
     def median(self, key: str) -> float | None:
-        """The median of a figure; None, not 0, when it is not known, as in a cell that failed."""
+        """Return the median of a figure; None, not 0, when it is not known, as in a cell that failed."""
         found = self.figures.get(key)
         return None if found is None else found.median
 
 
 def summaries(results: Results) -> list[Summary]:
-    """The summary of each cell that has been run, in the order of the tables."""
+    """Return the summary of each cell that has been run, in the order of the tables."""
     groups: dict[Cell, list[Record]] = {}
     for record in evened(results):
         groups.setdefault(run_of(record).cell, []).append(record)

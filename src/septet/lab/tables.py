@@ -15,7 +15,8 @@ ANSWERS_FOR = {"p99.9": 10_000, "p99.99": 100_000}
 
 
 def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
-    """A table of requests per second by contender and number of users; "!" follows figures that are not valid."""
+    """Return a table of requests per second by contender and number of users; "!" follows figures that are not
+    valid."""
     found = {(cell.label, cell.users): cell for cell in cells}
     headings = ["requests/s", *(f"{number:,} users " for number in users)]
     labels = dict.fromkeys(label for label, _ in found)
@@ -23,7 +24,7 @@ def rates(cells: Sequence[Summary], users: Sequence[int]) -> str:
 
 
 def costs(cells: Sequence[Summary], users: int) -> str:
-    """A table of the metrics that have a column, by contender, at one number of users."""
+    """Return a table of the metrics that have a column, by contender, at one number of users."""
     headings = [f"at {users:,} users", *(metric.column.heading for metric in COLUMNS if metric.column is not None)]
     measured = [cell for cell in cells if cell.users == users and cell.figures]
     return aligned([headings, *([cell.label, *(_column(metric, cell) for metric in COLUMNS)] for cell in measured)])
@@ -36,7 +37,7 @@ def _column(metric: Metric, cell: Summary) -> str:
 
 
 def load_figures(figures: dict[str, Any]) -> str:
-    """The table of the figures of one load run."""
+    """Return the table of the figures of one load run."""
     rows = [
         ["requests/s", f"{figures['requests_per_s']:,.0f}"],
         *_answers(figures),
@@ -92,14 +93,14 @@ def _latencies(figures: dict[str, Any]) -> Iterator[list[str]]:
 
 
 def _workers(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """A row for each worker of a cluster."""
+    """Yield a row for each worker of a cluster."""
     for each in figures["client"].get("workers", []):
         part = f"{each['users']:,}, {each['answers']:,}, {each['cpu_share']:.0%} of one"
         yield [f"worker {each['worker']}: users, answers, CPU", part]
 
 
 def aligned(rows: Iterable[list[str]]) -> str:
-    """A table as text: the first column is aligned to the left, the others to the right."""
+    """Return a table as text: the first column is aligned to the left, the others to the right."""
     table = list(rows)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []

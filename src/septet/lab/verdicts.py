@@ -21,19 +21,22 @@ DOUBT_MARK = "!"
 """The mark that tables print after a figure that is not valid."""
 
 ERROR_SHARE_MAX = 0.001
-"""Share of all requests: with more errors the figures are not those of a healthy server."""
+"""A run is "errors" if more than this share of all requests failed: its figures are not those of a healthy server."""
 CLIENT_SHARE_MAX = 0.85
-"""Share of a CPU: a closed loop whose client is busier than this measures the client."""
+"""A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
+generator."""
 CLIENT_OTHERS_MAX = 0.10
 """Share of the load generator's CPUs: when others take more, they may be why it was late."""
 SEND_LATE_MAX_US = 1000
-"""Limit of the p99, in µs, of how late an open loop sent requests for which a user was free."""
+"""A run of an open loop is "client-limited" if it sent requests for which a user was free later than this: the p99, in
+µs."""
 FOREIGN_SHARE_MAX = 0.25
-"""Share of all CPUs that other programs may use; work of the kernel that no process is charged for stays below it."""
+"""A run is "noisy" if other programs use more than this share of all CPUs. Work of the kernel that no process is
+charged for counts as theirs, and stays below it."""
 STEAL_SHARE_MAX = 0.02
-"""Share of all CPUs that the hypervisor may take."""
+"""A run is "noisy" if the hypervisor takes more than this share of all CPUs."""
 VARIATION_MAX = 0.10
-"""Standard deviation of the rates of the repeats, as a share of their mean."""
+"""A cell is "noisy" if the standard deviation of the rates of its runs is more than this share of their mean."""
 ANSWERS_PER_USER_MIN = 3
 """With fewer in a window it is no wonder that some users had none."""
 LITTLE_ERROR_MAX = 0.10
@@ -48,7 +51,8 @@ Verdict = tuple[str, str | None]
 
 
 def judge(record: dict[str, Any], cpus: int) -> Verdict:
-    """(verdict, reason) of one run on a machine with so many CPUs; the reason is None for a valid run."""
+    """Return (verdict, reason) of one run, from its record, on a machine with `cpus` CPUs; the reason is None for a
+    valid run."""
     if "failure" in record:
         return "failed", record["failure"]
     load = record["load"]
@@ -67,7 +71,8 @@ def judge(record: dict[str, Any], cpus: int) -> Verdict:
 
 
 def judge_all(records: list[dict[str, Any]]) -> Verdict:
-    """(verdict, reason) of a cell: the median of its runs' verdicts, from the best to the worst.
+    """Return (verdict, reason) of a cell, from the records of its runs: the median of their verdicts in the order of
+    VERDICTS.
 
     At best "errors" if a run failed; "noisy" if the runs are valid, but their rates vary by more than VARIATION_MAX.
     """
@@ -159,7 +164,8 @@ def _noise(record: dict[str, Any], cpus: int) -> str | None:
 
 
 def foreign_share(record: dict[str, Any], cpus: int) -> float | None:
-    """The share of all CPUs that neither the server nor the load generator used; None where it is not known."""
+    """Return the share of all CPUs that was used by neither the server nor the load generator; None if it is not
+    known."""
     usage, load = record.get("usage", {}), record.get("load", {})
     if "machine_busy_s" not in usage or "user_s" not in load.get("client", {}):
         return None

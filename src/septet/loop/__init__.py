@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 def new_event_loop(backend: str = "epoll") -> ReadinessLoop:
-    """A new loop over the named backend, one of `BACKENDS`.
+    """Return a new loop over the named backend, one of `BACKENDS`.
 
     Raises:
         ValueError: there is no such backend.

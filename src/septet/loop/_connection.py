@@ -156,7 +156,7 @@ class StreamConnection(asyncio.transports._FlowControlMixin):  # which asyncio's
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol that was set last."""
+        """Return the protocol that was set last."""
         return self._protocol  # type: ignore[no-any-return]
 
     def _update_watch(self) -> None:

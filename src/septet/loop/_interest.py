@@ -110,7 +110,7 @@ class Interest(selectors.BaseSelector):
         return key
 
     def find(self, fileobj: Any) -> int:
-        """The descriptor number of `fileobj`, which may be closed already; KeyError if it is not registered."""
+        """Return the descriptor number of `fileobj`, which may be closed already; KeyError if it is not registered."""
         try:
             fd = _descriptor(fileobj)
         except ValueError:
@@ -121,11 +121,11 @@ class Interest(selectors.BaseSelector):
         return fd
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """The registrations by file object or number."""
+        """Return the registrations by file object or number."""
         return self._map
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        """The registration of one file object or number; KeyError if there is none."""
+        """Return the registration of one file object or number; KeyError if there is none."""
         return self.keys[self.find(fileobj)]
 
     def close_in_child(self) -> None:

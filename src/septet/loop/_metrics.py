@@ -69,11 +69,11 @@ class Meter:
         self._since = monotonic()
 
     def read(self) -> Metrics:
-        """The counts up to the present turn."""
+        """Return the counts up to the present turn."""
         return Metrics(self.iterations, self.events, self.idle_s, self.busy_s, self.longest_turn_s)
 
     def lap(self) -> Metrics:
-        """The counts since the last call, or since the beginning."""
+        """Return the counts since the last call, or since the beginning."""
         was, now = self._lap, self.read()
         longest_s, self._longest_of_lap_s = self._longest_of_lap_s, 0.0
         self._lap = now

@@ -61,7 +61,7 @@ class ReadPipeTransport(asyncio.ReadTransport):
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol that was set last."""
+        """Return the protocol that was set last."""
         return self._protocol  # type: ignore[no-any-return]
 
     # -- reading

@@ -91,14 +91,14 @@ class ReadinessLoop(SocketCalls):
         return self._interest.unwatch(fd)
 
     def metrics(self) -> Metrics:
-        """The activity of the loop since the first call, which starts the counting.
+        """Return the activity of the loop since the first call, which starts the counting.
 
         From then on, every turn of the loop reads the clock twice more.
         """
         return self._interest.measure().read()
 
     def lap(self) -> Metrics:
-        """The activity of the loop since the last call of `lap`. For one caller, which reports at intervals."""
+        """Return the activity of the loop since the last call of `lap`. For one caller, which reports at intervals."""
         return self._interest.measure().lap()
 
     # -- dispatch

@@ -24,13 +24,13 @@ __all__ = ["concurrency", "describe", "description", "has_loop", "load", "names"
 
 
 def obstacle(name: str) -> str | None:
-    """Why this machine cannot run the model; None if it can."""
+    """Return why this machine cannot run the model, in a sentence; None if it can. Imports the model."""
     reason = getattr(import_module(f"{__name__}.{name}"), "obstacle", None)
     return cast("str | None", reason()) if reason else None
 
 
 def describe(name: str) -> dict[str, object]:
-    """What is said above of a model, as plain values; `obstacle` is None if the model can run here."""
+    """Return what a model's module declares (see above), for `septet models --json`."""
     return {
         "name": name,
         "description": description(name),
@@ -41,5 +41,5 @@ def describe(name: str) -> dict[str, object]:
 
 
 def load(name: str) -> "Callable[[Service], None]":
-    """The model's `run`."""
+    """Import a model and return its `run`."""
     return cast("Callable[[Service], None]", import_module(f"{__name__}.{name}").run)

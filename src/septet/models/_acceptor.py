@@ -17,22 +17,24 @@ from septet.protocol import ServerProtocol
 from septet.service import Service
 
 STALLED_THREADS_S = 1.0
-"""Threads that count as free, but accept no client for this long though clients wait, are not taken for free."""
+"""Seconds. If clients wait and the threads that count as free accept none for this long, they are taken for stalled,
+and another thread is freed."""
 
 
 class Client(NamedTuple):
-    """A client that was accepted."""
+    """An accepted client, for the thread that serves it."""
 
     acceptor: "Acceptor"
     sock: socket
     session: ServerProtocol
     deferred_s: float
-    """Seconds for which the kernel has held the connection back already (TCP_DEFER_ACCEPT), if the client has sent
-    nothing yet and `has_been_deferred` says so."""
+    """Seconds for which the kernel may already have held the connection back (TCP_DEFER_ACCEPT). They count only if the
+    client has sent nothing yet and `has_been_deferred` is true."""
 
 
 class _WaitObserved(NamedTuple):
-    """Clients have waited to be accepted from `first` to `last`, and the count of accepted clients stood still."""
+    """A time, from `first` to `last` on the clock of `monotonic`, in which clients waited to be accepted and none was:
+    the count of accepted clients stood at `accepted`."""
 
     accepted: int
     first: float
@@ -40,10 +42,10 @@ class _WaitObserved(NamedTuple):
 
 
 class Acceptor:
-    """The listeners, as one thread waits at them. Iterating over it accepts clients.
+    """Accepts clients for one thread, at all listeners. Iterating over it gives one client after another.
 
-    drops_idle_clients: an idle client's connection is closed when another client waits and no thread is free for it.
-    in_main_thread: the calling thread is the main one, which is also woken by signals.
+    drops_idle_clients: True if a thread must close an idle client's connection when another client waits and no thread
+    is free for it. in_main_thread: True if the calling thread is the main one, which is also woken by signals.
     """
 
     def __init__(self, service: Service, drops_idle_clients: bool, in_main_thread: bool = True) -> None:
@@ -53,15 +55,15 @@ class Acceptor:
         self._exhaustion = service.exhaustion
         self._waiting_threads = service.in_flight.waiting_threads
         self.is_free = False
-        """The thread is counted among those that wait for clients."""
+        """True if the thread is counted among those that wait for clients; only `WaitingThreads` sets it."""
         self.failed_at = -ACCEPT_PAUSE_S
-        """When an exception of another thread last ended the thread's loop; on the clock of `monotonic`."""
+        """When an exception last ended the thread's loop, in seconds on the clock of `monotonic`."""
         self._wait_observed = _WaitObserved(0, 0.0, 0.0)
         self._listeners = {listener.fileno(): listener for listener in service.listeners if listener.fileno() >= 0}
         self._poller = Epoll()
         self._poller.add(self.stop.fileno() if in_main_thread else self.stop.order_fileno, READABLE)
         self._deferred_s: dict[int, int] = {}
-        """Seconds for which the kernel holds a silent client back, by the listener's descriptor."""
+        """Seconds for which the kernel holds back a client that sends nothing, by the listener's descriptor."""
         for descriptor, listener in self._listeners.items():
             # EXCLUSIVE: one client wakes one of the processes and threads that wait here, not all of them.
             try:
@@ -90,8 +92,8 @@ class Acceptor:
         return bool(self.watched_listeners) and bool(self._listener_poller.wait(0))
 
     def count_as_free_if_needed(self) -> bool:
-        """For a thread with an idle client. True if the thread is needed to accept another client: then it counts as
-        free from now on, and must close the idle client's connection."""
+        """Called by a thread with an idle client. Returns True if the thread is needed to accept another client: then
+        it counts as free from now on, and must close the idle client's connection."""
         now, accepted, seen = monotonic(), self._waiting_threads.accepted, self._wait_observed
         lasts = seen.accepted == accepted and now - seen.last < STALLED_THREADS_S / 2
         seen = self._wait_observed = _WaitObserved(accepted, seen.first if lasts else now, now)
@@ -99,18 +101,18 @@ class Acceptor:
         return self._waiting_threads.volunteer(self, self._client_waits, stalled_at)
 
     def count_as_free(self) -> None:
-        """The thread is about to accept. Called before the last bytes of a connection are sent, so that the client
-        cannot know that its connection ends before the thread counts as free."""
+        """Count this thread as free: it is about to accept. Called before the last bytes of a connection are sent, so
+        that the client cannot know that its connection ends before the thread counts as free."""
         if self.watched_listeners and not self.is_free:
             self._waiting_threads.wait(self)
 
     def count_as_busy(self) -> None:
-        """The thread goes on with its client."""
+        """Count this thread as free no longer: it goes on with its client."""
         if self.is_free:
             self._waiting_threads.leave(self)
 
     def __iter__(self) -> Iterator[Client]:
-        """Clients, in the order in which they are accepted, until the order to stop."""
+        """Yield clients, in the order in which they are accepted, until the order to stop."""
         try:
             while not self.stop.ordered:
                 try:
@@ -140,7 +142,7 @@ class Acceptor:
             yield from self._accept(descriptor)
 
     def close(self) -> None:
-        """The thread accepts no more clients."""
+        """Count this thread as free no longer, and close its epoll instance: it accepts no more clients."""
         self.count_as_busy()
         self._poller.close()
 
@@ -160,6 +162,7 @@ class Acceptor:
         yield client
 
     def pause(self, why: str) -> None:
-        """Accept nothing for ACCEPT_PAUSE_S: a resource is exhausted, and other threads may give some of it back."""
+        """Log `why`, and sleep for ACCEPT_PAUSE_S: a resource is exhausted, and other threads may give some of it
+        back."""
         self._exhaustion.report(why)
         sleep(ACCEPT_PAUSE_S)

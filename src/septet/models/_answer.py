@@ -1,4 +1,4 @@
-"""One answer of a WSGI application, or of another that is called: the call, every part, and the end.
+"""One answer of a synchronous application (WSGI): the call, every part of its content, and the end.
 
 All of it happens in the thread that calls `answer`, in one context of its own, with no event loop running there and no
 code of another request in between: frameworks rely on that (PEP 3333). A generator finds its thread-locals, its context
@@ -32,29 +32,31 @@ log = logging.getLogger("septet")
 SyncApplication = Callable[[Exchange], Response]
 
 Call = Callable[..., Any]
-"""Calls a function of the application with these arguments, and gives what it returns."""
+"""Calls a function of the application with the given arguments and returns its result: `operator.call`, or
+`_member.Member.call`, which lets another thread run the loop meanwhile."""
 
 
 class Delivery(Protocol):
-    """`exchange.Delivery`, with what is needed when the application fails."""
+    """The part of `exchange.Delivery` that is used here, and `give_up` for an application that fails."""
 
     def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None: ...
 
     def check_client(self) -> None: ...
 
     def give_up(self) -> None:
-        """The application has failed: answer 500, or cut the connection if an answer has begun."""
+        """Answer 500 for an application that has failed, or cut the connection if an answer has begun."""
 
 
 def answer(
     application: SyncApplication, exchange: ServerExchange, delivery: Delivery, call: Call = operator.call
 ) -> None:
-    """Run the application for the exchange's request, to its end. To be called in a fresh copy of a context.
+    """Run the application for the exchange's request, to its end. To be called in a fresh copy of a
+    `contextvars.Context`.
 
     An exception of the application, SystemExit included, is logged and ends this request and nothing else: the client
     gets a 500 or a cut connection. The client has the whole answer before the application's `close` is called, and
     before an iterable whose Content-Length is reached is iterated to its end. From then on the exchange may belong to
-    the next request.
+    the next request. Raises only if the server itself has failed.
     """
     parts, over, begun, runs_on = None, False, False, None
     try:
@@ -95,10 +97,10 @@ def answer(
 def _deliver_all_but_last(
     head: ResponseHead, body: Part, parts: ResponseParts, exchange: ServerExchange, delivery: Delivery, call: Call
 ) -> tuple[bool, Part, tuple[Request, int] | None]:
-    """Deliver one part after the other, but for the last one.
+    """Deliver one part after the other, except the last one.
 
-    Gives: True if the head was delivered; the last part; and, if the Content-Length is reached before the iterable has
-    come to its end, the request and that length, for `_run_out`.
+    Returns True if the head was delivered; the last part; and, if the Content-Length is reached before the iterable has
+    come to its end, the request and that length, for `_run_out`, else None.
     """
     length = head.content_length
     begun = exchange.responding  # by the `write` of WSGI
@@ -129,8 +131,8 @@ def _deliver_all_but_last(
 
 
 def _run_out(parts: ResponseParts, request: Request, promised: int, exchange: ServerExchange, call: Call) -> None:
-    """Iterate once more after the Content-Length is reached, so that a generator can come to its end. A part that it
-    gives instead is reported and dropped (PEP 3333, "Handling the Content-Length Header")."""
+    """Call `next` once more after the Content-Length, `promised` bytes, is reached, so that a generator can come to its
+    end. A part that it gives instead is reported and dropped (PEP 3333, "Handling the Content-Length Header")."""
     try:
         if part := call(next, parts):
             exchange.complain_of_excess(request, promised + len(part), promised)
@@ -150,7 +152,8 @@ def _close(parts: ResponseParts, call: Call) -> None:
 
 
 def answer_without_waiting(application: SyncApplication, exchange: ServerExchange) -> Want:
-    """Answer by an application of the server's own that never waits, such as static files. Gives the next want."""
+    """Answer by an application of the server's own that never waits, such as static files. Returns the next want. If it
+    raises, that is logged and the answer is 500."""
     try:
         head, body, parts = application(exchange)
         want = exchange.respond(head, body, parts is None)

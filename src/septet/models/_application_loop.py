@@ -71,8 +71,8 @@ def _run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[
 
 
 def has_failed(loop: ReadinessLoop, error: BaseException) -> bool:
-    """Whether the loop itself cannot go on: it, or its descriptor, is closed. Else a signal handler of the application
-    has raised, or one of its tasks SystemExit or KeyboardInterrupt."""
+    """True if `error`, raised by a run of the loop, means that the loop cannot go on: it, or its descriptor, is closed.
+    Else a signal handler of the application has raised, or one of its tasks SystemExit or KeyboardInterrupt."""
     if isinstance(error, OSError):
         return error.errno in (errno.EBADF, errno.EINVAL)
     return loop.is_closed() or (isinstance(error, ValueError) and "closed" in str(error))  # select.epoll's own
@@ -83,9 +83,10 @@ def _tell(error: BaseException) -> None:
 
 
 def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:
-    """Run the application's startup on a loop of the main thread. Raises Failed.
+    """Run the application's lifespan startup on a loop of the main thread. Returns True when it has started. Raises
+    Failed if it fails.
 
-    False if the order to stop came first: then the startup was cancelled.
+    Returns False if the order to stop came first: then the startup was cancelled.
     """
 
     async def start() -> None:

@@ -88,7 +88,7 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 ABANDON_S = 2.0
-"""Seconds that the application's startup may take to end after the order to stop has cancelled it."""
+"""Seconds that the application's startup is given to end after the order to stop has cancelled it."""
 
 
 class AsgiThread:
@@ -103,12 +103,12 @@ class AsgiThread:
         )  # a process that serves one client has no time to beat
         self._lifespan = Lifespan(asgi) if with_lifespan else None
         self._startup_result: SimpleQueue[Failed | None] = SimpleQueue()
-        """None when the application has started, or the order to stop has come; else why it could not start. Its `put`
-        may be called in a signal handler."""
+        """Receives None when the application has started or the order to stop has come, and Failed if it could not
+        start. Its `put` may be called in a signal handler."""
         self._calls: deque[tuple[Callable[[], object], SharedExchange | None]] = deque()
         """Functions that the loop's thread will call, each with the exchange that it is called for, if any."""
         self._wakeup_pending = False
-        """The loop's thread has been woken, and has not begun with the calls."""
+        """True if the loop's thread has been woken, and has not begun to make the calls."""
         self._wakeup_descriptor = -1
         """An eventfd that wakes the loop's thread; -1 if it is closed."""
         self._exchanges: dict[SharedExchange, Cycle | WebSocketCycle] = {}
@@ -122,12 +122,13 @@ class AsgiThread:
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="septet-loop", daemon=True)
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked."""
+        """Called in a child that the application has forked: close its copy of the eventfd."""
         if self._wakeup_descriptor >= 0:
             os.close(self._wakeup_descriptor)
 
     def start(self) -> bool:
-        """Start the loop, and the application on it. False if the order to stop came first. Raises Failed."""
+        """Start the loop's thread and the application, and block until it has started. Returns False if the order to
+        stop came first. Raises Failed if it cannot start."""
         self._stop.on_order = partial(self._startup_result.put, None)
         try:
             self._wakeup_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -148,7 +149,8 @@ class AsgiThread:
         return True
 
     def answer(self, asgi: Asgi, sock: socket, session: ServerProtocol) -> Want:
-        """Have the application answer the session's request. In the client's thread. Gives the next want."""
+        """Have the application answer the session's request, and move its bytes meanwhile. Blocks until the answer is
+        sent, and returns the next want. For the client's thread."""
         request = session.exchange.request
         exchange: SharedExchange
         cycle: Cycle | WebSocketCycle
@@ -175,7 +177,8 @@ class AsgiThread:
         return BlockedThread(exchange)  # a static file
 
     def post(self, call: Callable[[], object], exchange: SharedExchange | None = None) -> None:
-        """Have the loop call this; if the call fails, `exchange` is cut. From any thread, and from a signal handler."""
+        """Have the loop's thread call `call`. If that raises, the connection of `exchange` is cut. May be called by any
+        thread, and in a signal handler."""
         self._calls.append((call, exchange))
         if not self._wakeup_pending:
             # No exception of another thread can come between the two lines: it would come at a call.
@@ -184,11 +187,13 @@ class AsgiThread:
                 os.eventfd_write(self._wakeup_descriptor, 1)
 
     def order(self) -> None:
-        """The order to stop has come. May be called in a signal handler, more than once."""
+        """Have requests that still run after the graceful time-out cut: the order to stop has come. May be called more
+        than once, and in a signal handler."""
         self.post(self._start_stop_timer)
 
     def finish(self) -> None:
-        """All clients are served: wait until the requests' tasks have ended, and end the application and the loop."""
+        """Block until the requests' tasks have ended, and end the application (lifespan shutdown), the loop and its
+        thread. Called when all clients are served."""
         self.post(self._clients_done)
         self._thread.join()
         self._close_wakeup_descriptor()
@@ -210,7 +215,8 @@ class AsgiThread:
             exit_now(1)
 
     def _serve(self, loop: EpollLoop) -> None:
-        """From the application's startup to its shutdown. Raises Failed."""
+        """Run the loop from the application's startup to its shutdown. Raises Failed if the application cannot
+        start."""
         self._loop = loop
         self._starter = Starter(loop)
         loop.watch(self._wakeup_descriptor, READABLE, self._run_calls)
@@ -233,7 +239,7 @@ class AsgiThread:
             loop.close()
 
     def _start_application(self) -> bool:
-        """False if `_abandon` has cancelled the startup. Raises Failed."""
+        """Run the application's startup. Returns False if `_abandon` has cancelled it. Raises Failed."""
         if self._lifespan is not None:
             try:
                 run_through(self._loop, self._startup(self._lifespan))
@@ -247,7 +253,7 @@ class AsgiThread:
         self._starting = None
 
     def _abandon(self) -> None:
-        """The order to stop has come: cancel the startup, or end the application if it has started."""
+        """Cancel the startup, or end the application if it has started meanwhile: the order to stop has come."""
         if self._starting is not None:
             self._starting.cancel()
         self._clients_done()
@@ -277,7 +283,8 @@ class AsgiThread:
         os.eventfd_write(self._wakeup_descriptor, 1)
 
     def _give_up(self, exchange: SharedExchange) -> None:
-        """A step of this exchange was not made, so the application may wait for ever: cut the client, end the task."""
+        """Cut the connection of `exchange` and cancel its task: a call for it has failed, so the application might wait
+        for ever."""
         exchange.cut()
         for task in [task for task, its in self._tasks.items() if its is exchange]:
             del self._tasks[task]
@@ -327,7 +334,7 @@ class AsgiThread:
             exchange.stop()
 
     def _cut_requests(self) -> None:
-        """The time for a graceful stop is up: cut the requests in flight, and cancel tasks that run after them."""
+        """Cut the requests in flight, and cancel all tasks: the time for a graceful stop is up."""
         if self._exchanges or self._tasks:
             self._stop.log_time_is_up()
         for exchange in list(self._exchanges):
@@ -340,9 +347,10 @@ class AsgiThread:
 
 @contextmanager
 def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
-    """The application's loop, from its startup to its shutdown, for the main thread of a process that serves.
+    """Context manager: start the ASGI application on a loop in a thread, and end it at exit. For the main thread of a
+    process that serves.
 
-    None if there is no ASGI application, or if the order to stop came before it had started. Raises Failed.
+    Gives None if there is no ASGI application, or if the order to stop came before it had started. Raises Failed.
     """
     asgi = service.site.asgi
     thread = AsgiThread(service, asgi) if asgi else None
@@ -358,7 +366,8 @@ def asgi_in_thread(service: Service) -> Iterator[AsgiThread | None]:
 
 @contextmanager
 def lifespan_in_parent(service: Service) -> Iterator[None]:
-    """The application's startup and shutdown, for a process that serves no clients but forks one child for each."""
+    """Context manager: run the application's lifespan startup, and its shutdown at exit, in this thread. For a process
+    that serves no clients but forks a child for each. Raises Failed."""
     asgi = service.site.asgi
     if asgi is None:
         yield
@@ -384,7 +393,8 @@ def lifespan_in_parent(service: Service) -> Iterator[None]:
 
 @contextmanager
 def asgi_in_child(service: Service) -> Iterator[AsgiThread | None]:
-    """The event loop of a child forked for one client; the parent has started the application. Raises Failed."""
+    """Context manager: the event loop of a child that was forked for one client, without a lifespan, which the parent
+    runs. Gives None if there is no ASGI application. Raises Failed."""
     asgi = service.site.asgi
     thread = AsgiThread(service, asgi, with_lifespan=False) if asgi else None
     if thread is not None:

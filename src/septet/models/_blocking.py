@@ -39,17 +39,19 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 IDLE_GRACE_S = 1.0
-"""How long an idle connection is kept at least while other clients wait: since its last answer, or since it was
+"""Seconds that an idle connection is kept at least while other clients wait, from its last answer, or from when it was
 accepted. A client in the middle of its work is not cut off, and a new one has time to send its first request."""
 
 WAITING_CLIENT_CHECK_S = 0.1
-"""How often a thread with an idle client checks whether a waiting client has been accepted by another thread."""
+"""Seconds between two checks of a thread with an idle client whether a waiting client has been accepted by another
+thread."""
 
 
 class _ClientWait:
-    """Waits for one client, and also for the order to stop and for clients that wait to be accepted.
+    """Waits for events of one client, and in some phases also for the order to stop and for other clients to be
+    accepted. For the thread that serves the client.
 
-    It is also the client's `Delivery`: a part of an answer has been sent when `deliver` returns.
+    It is also the client's `exchange.Delivery`: a part of an answer has been sent when `deliver` returns.
     """
 
     def __init__(self, client: Client) -> None:
@@ -71,7 +73,8 @@ class _ClientWait:
         self._drains = False
         """The order to drain has come: the client's next request is its last one here."""
         self._half_closed_at: float | None = None
-        """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
+        """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
+        not."""
 
     @property
     def sock(self) -> socket:
@@ -132,8 +135,8 @@ class _ClientWait:
         return receive_compactly(self._session, self._sock) if want is READ else want
 
     def wait(self) -> Want:
-        """Wait for the socket as the session wants, and give the next want: another one if the deadline has passed or
-        the connection is to end."""
+        """Block until the socket is ready for what the session wants, and return that want: READ means that the caller
+        must receive. If the deadline has passed or the connection is to end, return the want that follows."""
         session = self._session
         if self._acceptor.is_free:
             self._acceptor.count_as_busy()
@@ -161,13 +164,15 @@ class _ClientWait:
         return expire(session, self._sock)
 
     def _time_left(self) -> float | None:
-        """Seconds until the session's deadline, less those for which the kernel has held the connection back."""
+        """Seconds until the session's deadline, less those for which the kernel has held the connection back; None: it
+        has no deadline."""
         now = monotonic()
         deadline = self._session.deadline(now)
         return None if deadline is None else max(0.0, deadline - now - self._deferred_s)
 
     def _wait_for_client(self, mask: int, timeout: float | None) -> int:
-        """What the socket is ready for, of `mask`; 0 if nothing within `timeout` seconds."""
+        """Block until the socket is ready for an event of `mask`. Returns the events; 0 if `timeout` seconds have
+        passed."""
         if mask != self._mask:
             self._client_poller.modify(self._sock.fileno(), mask)
             self._mask = mask
@@ -175,7 +180,8 @@ class _ClientWait:
         return ready[0][1] if ready else 0
 
     def _wait_for_client_or_order(self, timeout: float | None) -> bool:
-        """True if the client has sent something; False if the time was up or the order to stop came first."""
+        """Block until the client has sent something (True), or the order to stop has come or `timeout` seconds have
+        passed (False)."""
         descriptor = self._sock.fileno()
         while True:
             ready = {found for found, _ in self._client_or_order_poller.wait(timeout)}
@@ -184,7 +190,8 @@ class _ClientWait:
             timeout = self._time_left()
 
     def _wait_idle(self, timeout: float | None) -> bool:
-        """True if the client has sent something; False if the connection is to be closed."""
+        """Block until the idle client has sent something (True), or its connection is to be closed (False): at its
+        deadline, at the order to stop, or because another client needs this thread."""
         descriptor = self._sock.fileno()
         while True:
             ready = {found for found, _ in self._idle_poller.wait(timeout)}
@@ -212,7 +219,8 @@ class _ClientWait:
         return bool(self._wait_for_client(READABLE, self._time_left()))
 
     def _may_drop_idle_client(self) -> bool:
-        """True if this idle client's connection is to be closed, because another client waits for a thread."""
+        """True if this idle client's connection must be closed, because another client waits and no thread is free. The
+        thread then counts as free already."""
         since = self._session.since
         if (since is not None and monotonic() - since < IDLE_GRACE_S) or not self._acceptor.count_as_free_if_needed():
             return False
@@ -242,9 +250,9 @@ class _AbandonedWait(_ClientWait):
 
 
 def serve(client: Client, asgi_thread: AsgiThread | None) -> None:
-    """The whole life of a connection, in this thread.
+    """Serve one connection in this thread, and return when it is over.
 
-    `asgi_thread` is what `application_running` gave: where an ASGI application runs.
+    asgi_thread: where an ASGI application runs, as `application_running` gave it; None for WSGI.
     """
     acceptor = client.acceptor
     try:
@@ -286,7 +294,8 @@ def _upgrades(session: ServerProtocol) -> bool:
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:
-    """Close the connection. May be called twice: a client whose connection stays open would wait for ever."""
+    """Close the connection. May be called twice, because the first call may be interrupted; a client whose connection
+    stayed open would wait for ever."""
     session.close()
     forked.sockets.discard(sock)
     if sock.fileno() >= 0:
@@ -298,11 +307,11 @@ def repeat_until_stop(
     acceptor: Acceptor,
     asgi_thread: AsgiThread | None,
 ) -> None:
-    """Call `accept_and_serve(acceptor, asgi_thread)` until the order to stop, again if it raises.
+    """Call `accept_and_serve(acceptor, asgi_thread)` again and again until the order to stop; an exception is logged.
 
-    What it raises is an exception that a signal handler of the application's has raised, or another thread in this one
-    (PyThreadState_SetAsyncExc), as time-outs of applications do, after the application had returned. It has cost the
-    client that was served.
+    Such an exception comes from a signal handler of the application's, or from another thread that has raised it in
+    this one (PyThreadState_SetAsyncExc), as time-outs of applications do, after the application had returned. The
+    connection that was being served is lost.
     """
     try:
         while not acceptor.stop.ordered:
@@ -343,7 +352,7 @@ def _log_and_pause(failure: BaseException, acceptor: Acceptor) -> None:
 
 
 def _already_dispatched(exchange: ServerExchange) -> None:
-    """For `drive` while the application runs: it is not called for the request again."""
+    """The `dispatch` for `drive` while the application already runs for the request: do not call it again."""
 
 
 @contextmanager
@@ -353,7 +362,7 @@ def application_running(
     announce: bool = True,
     capacity: int | None = 1,
 ) -> Iterator[AsgiThread | None]:
-    """From the application's startup to its shutdown. For the main thread of a process.
+    """Context manager: start the application, and end it at exit. For the main thread of a process.
 
     Announces that clients may come (`service.ready`) unless `announce` is False, and has the order to stop close the
     listeners. capacity: requests that can run at the same time, for metrics (0: there is no bound); None: this process
@@ -391,8 +400,8 @@ def _on_order(service: Service, asgi_thread: AsgiThread | None) -> None:
 
 
 def dispatcher(service: Service, client: Client, asgi_thread: AsgiThread | None) -> Dispatch:
-    """Gives the function that runs the application for a request: WSGI in the client's thread, which calls it; ASGI on
-    the event loop of the process."""
+    """Return the function by which `drive` runs the application for a request: WSGI in the thread that calls it, which
+    is the client's; ASGI on the event loop of the process."""
 
     new_context = service.context.copy
 

@@ -31,23 +31,28 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 REQUESTS_PER_EVENT = 16
-"""Requests of one connection that are begun at one event, where a client pipelines; then the other clients' come."""
+"""Most requests of one connection that are begun at one event, where a client pipelines; the next is begun after those
+of other clients."""
 
 
 class ConnectionOwner(Protocol):
-    """What a connection needs of its `Reactor`."""
+    """The part of `_reactor.Reactor` that a connection uses."""
 
     loop: ReadinessLoop
     service: Service
     site: Site
     sole_application: Any
-    """The one application, where no path leads to a directory of files; else None."""
+    """The application, if the site has no directories of static files: no path has to be looked at. Else None."""
     due: Due
+    """Requests that wait for a WSGI application."""
     starter: Starter
+    """Starts the tasks of ASGI requests."""
     runner: Runner
+    """Decides in which thread a WSGI application runs."""
     lock: Any
-    """One lock for all connections, where they all belong to one thread; None: each has a lock of its own."""
+    """One lock for all connections, if they all belong to one thread; None: each has a lock of its own."""
     new_context: Callable[[], Context]
+    """Returns a fresh copy of the context in which the application was imported."""
 
     def keep_task(self, task: "Task[None]") -> None: ...
 
@@ -57,10 +62,10 @@ class ConnectionOwner(Protocol):
 
 
 class ClientConnection(WatchedConnection):
-    """A client of a reactor.
+    """A client of a reactor: moves its bytes, and has the application run for its requests.
 
-    While a WSGI application makes an answer, two threads use the session, that of the application and that of the
-    loop: each holds `lock` meanwhile. Implements `exchange.Delivery` and `_member.Answering`.
+    While a WSGI application makes an answer, two threads use the session, that of the application and that of the loop:
+    each holds `lock` meanwhile. Implements `exchange.Delivery` and `_member.Answering`.
     """
 
     __slots__ = ("_answering", "_half_closed_at", "_reactor", "_requests_begun", "_room", "_run_ahead", "lock")
@@ -70,10 +75,13 @@ class ClientConnection(WatchedConnection):
         self._reactor = reactor
         self.lock = reactor.lock or RLock()
         self._answering = False
-        """A WSGI application has the session's request, or it is in the queue `due`: the next request has to wait."""
+        """True if the session's request is in the queue `due`, or a WSGI application answers it: the connection's next
+        request has to wait."""
         self._half_closed_at: float | None = None
-        """When `look` first saw that the client sends no more; on the clock of `monotonic`."""
+        """When `check_client` first saw that the client sends no more, on the clock of `monotonic`; None: it has
+        not."""
         self._run_ahead: RunAhead | None = None
+        """Holds output of the current answer that the client does not take; None: there was none yet."""
         self._room: Condition | None = None
         """Notified when the client has taken some output; None while no application waits for that."""
         if isinstance(reactor.site.application, Wsgi):
@@ -105,8 +113,8 @@ class ClientConnection(WatchedConnection):
         return None
 
     def _must_wait(self, cycle: Cycle | WebSocketCycle) -> bool:
-        """True if the next request has to wait: the one before is not answered, or its task is just running, and the
-        next must not begin inside that task and its context."""
+        """True if the next request has to wait: the one before, `cycle`, is not answered; or its task is running at
+        this moment, and the next must not begin inside that task and its context."""
         if not cycle.answered:
             cycle.wake()
             return True
@@ -117,7 +125,8 @@ class ClientConnection(WatchedConnection):
         return True
 
     def _begin(self, asgi: Asgi, exchange: ServerExchange) -> Want | None:
-        """Start a task for the request. Gives the next want if it has sent something before it first waits."""
+        """Start the ASGI application for the request, as a task. Returns the next want if the application has given
+        output or ended before it first waited, else None."""
         session = self.session
         cycle: Cycle | WebSocketCycle
         if exchange.request.upgrade is None:
@@ -148,7 +157,7 @@ class ClientConnection(WatchedConnection):
         self.loop.call_soon(self._resume)
 
     def _resume(self) -> None:
-        """The loop's next iteration has come."""
+        """Begin the request that was postponed; called in the loop's next iteration."""
         with self.lock:
             self._requests_begun = 0
             try:
@@ -169,7 +178,7 @@ class ClientConnection(WatchedConnection):
 
     def check_deadline(self, now: float) -> None:
         with self.lock:
-            if self._descriptor < 0:  # its end has failed, else the reactor had forgotten it
+            if self._descriptor < 0:  # `end` was called and has failed: call it again
                 self.end()
             else:
                 super().check_deadline(now)
@@ -211,12 +220,13 @@ class ClientConnection(WatchedConnection):
         forked.release(self.sock)
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked. The lock is new: a thread of the parent may hold the old one."""
+        """Called in a child that the application has forked: close its copy of the socket. The lock is replaced,
+        because a thread of the parent may hold it."""
         self.lock = RLock()
         self.sock.close()
 
     def _notify(self) -> None:
-        """Wake an application that waits for room: output was sent, or the client is gone."""
+        """Wake the application's thread if it waits in `await_room`: output was sent, or the client is gone."""
         if self._room is not None:
             self._room.notify()
 
@@ -234,7 +244,9 @@ class ClientConnection(WatchedConnection):
     # What the application's thread calls
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run the application for the request. The client has the whole answer before the application closes it."""
+        """Run a WSGI application for the session's request, in the calling thread. `call` calls each of the
+        application's functions. The client has the whole answer before the `close` of the application's iterable is
+        called."""
         if self.session.lost:  # the client left while the request was in the queue
             self._end_answer()
             return
@@ -270,8 +282,8 @@ class ClientConnection(WatchedConnection):
             self._finish(self.session.exchange.fail())
 
     def _finish(self, want: Want) -> None:
-        """The application has given its whole answer. No failure from here on is raised to the application: the session
-        may be at the next request already."""
+        """Send the end of the answer, and begin the next request if it has come. Nothing is raised to the application
+        from here on: the session may be at the next request already."""
         self._end_answer()
         try:
             want = drive(want, self.session, self.sock, self.dispatch)
@@ -281,14 +293,14 @@ class ClientConnection(WatchedConnection):
             self._cut_after_failure()
 
     def _end_answer(self) -> None:
-        """The connection's next exchange may begin."""
+        """Allow the connection's next request to begin; close the session if the connection has ended meanwhile."""
         self._answering = False
         self._run_ahead = self._room = None
         if self._descriptor < 0:
             self.session.close()
 
     def _cut_after_failure(self) -> None:
-        """Something failed that is no fault of the application."""
+        """Log the exception that is being handled, which is the server's fault, and cut the connection."""
         self.abandon()
         log.exception("a connection failed, and is cut")
 
@@ -299,7 +311,8 @@ class ClientConnection(WatchedConnection):
         self._reactor.call_on_loop(self._attend_now)
 
     def repair(self) -> None:
-        """An exception may have interrupted a callback of the loop: do what the session's state asks for."""
+        """Bring the connection back into a consistent state after an exception that may have interrupted one of its
+        callbacks: watch, drive or end it, as the session's state asks for."""
         try:
             with self.lock:
                 if self._descriptor < 0:
@@ -320,7 +333,8 @@ class ClientConnection(WatchedConnection):
         self.loop.unwatch(self._descriptor)
 
     def _settle(self, want: Want) -> None:
-        """Have the loop watch for what the session waits for, and begin the next request if that is complete."""
+        """Have the loop watch for what the session waits for, and begin the next request if that is complete. May be
+        called by the application's thread: then the loop's thread does it, if anything is to be done."""
         if self._reactor.runner.leads():
             self.attend(want)
         elif want is CLOSE or self._answering or self._mask != self._mask_for(want):
@@ -334,7 +348,8 @@ class ClientConnection(WatchedConnection):
                 self.fail()
 
     def _hold_back(self, exchange: ServerExchange) -> None:
-        """Move output that the client does not take to a file; wait for the client when memory and file are full."""
+        """Move unsent output from memory to a temporary file if it is too much; block while memory and file are full.
+        Raises ClientGone. For the application's thread, which holds the lock."""
         ahead = self._run_ahead
         if ahead is None:
             ahead = self._run_ahead = RunAhead(self._reactor.service.in_flight.spool)
@@ -363,6 +378,8 @@ class ClientConnection(WatchedConnection):
             raise ClientGone("the client went away")
 
     def _client_has_left(self) -> bool:
+        """True if the socket has failed, or the client has sent nothing more for HALF_CLOSED_S since its end of
+        stream."""
         poller = Poll()
         poller.add(self._descriptor, RDHUP)  # poll(2) reports errors and the end of both directions in any case
         for _, found in poller.wait(0):
@@ -376,14 +393,15 @@ class ClientConnection(WatchedConnection):
         raise AssertionError("the body is collected before the application is called")
 
     def await_room(self, timeout_s: float | None) -> None:
-        """Wait until the loop has sent some output. For a thread other than the loop's, which holds the lock; the lock
-        is released meanwhile."""
+        """Block until the loop has sent some output, or `timeout_s` seconds have passed; None: no time-out. For a
+        thread other than the loop's, which holds the lock; the lock is released meanwhile."""
         if self._room is None:
             self._room = Condition(self.lock)
         self._room.wait(timeout_s)
 
     def make_room(self, timeout_s: float | None) -> None:
-        """Wait until the socket takes more output, and send it. For the loop's thread, if there is no other."""
+        """Block until the socket takes more output and send it, or until the deadline or `timeout_s` seconds have
+        passed. For the loop's thread, if no other thread can run the loop meanwhile."""
         session, now = self.session, monotonic()
         deadline = session.deadline(now)
         times_s = [] if timeout_s is None else [timeout_s]

@@ -1,4 +1,5 @@
-"""Taking a protocol from want to want as far as its socket allows: what all models share (see `septet.protocol`).
+"""Moves the bytes of one connection: does what its protocol wants, again and again, as far as the socket allows. All
+models share it (see `septet.protocol`).
 
 For a thread that waits for its socket this is the connection's whole life, step by step; for a loop that watches the
 socket it is what happens between two events.
@@ -17,23 +18,25 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 log = logging.getLogger("septet")
 
 RECEIVE_BYTES = 65536
-"""One receive: below glibc's threshold for mapping fresh memory, which costs more than the copy."""
+"""Most bytes of one recv(2). The buffer is smaller than glibc's threshold for mapping fresh memory (mallopt(3),
+M_MMAP_THRESHOLD), which costs more than the copy."""
 
 _buffers: list[memoryview] = []
-"""Free buffers of `receive_compactly`: one for each thread that receives at the same time. Sockets do not block, so
-there are few."""
+"""Free buffers of `receive_compactly`: as many as there were threads inside it at the same time. Sockets do not block,
+so they are few."""
 
 READ_BYTES = 65536
-"""One block of a file, for a protocol that `reads_files`."""
+"""Most bytes of a file that are read at once, for a protocol that `reads_files`."""
 
 Dispatch = Callable[[ServerExchange], Want | None]
-"""Runs the application for an exchange, and gives the next want. None: the application runs elsewhere, and its thread
-or task drives the protocol from there."""
+"""Runs the application for an exchange, and returns the next want. None: the application runs elsewhere, and its thread
+or task calls `drive` when it has output."""
 
 
 def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: Dispatch) -> Want:
     """Do what the protocol wants, beginning with `want`, until it waits for the client (READ), the socket is full
-    (WRITE, EITHER), the application runs elsewhere (RUN), or the connection is over (CLOSE). Gives that want."""
+    (WRITE, EITHER), the application runs elsewhere (RUN), or the connection is over (CLOSE). Returns that want. Never
+    waits; the caller closes the socket at CLOSE."""
     while True:
         if want is RUN:
             after = dispatch(protocol.exchange)
@@ -72,7 +75,8 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
 
 
 def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """Receive from the client, for the protocol. Gives the next want."""
+    """Receive what the client has sent, give it to the protocol, and return the next want. The socket does not block:
+    if nothing has come, nothing changes."""
     try:
         data = sock.recv(RECEIVE_BYTES)
     except BlockingIOError:
@@ -83,7 +87,7 @@ def receive(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """`receive` by way of a buffer that is used again; for models in which many threads receive.
+    """Do what `receive` does with a buffer that is used again; for models in which many threads receive.
 
     `socket.recv` allocates 64 KiB and shrinks them to the data received, which fragments the heap: it grew by 1 KB for
     each upload that was broken off, without bound. The buffer costs 0.3 us more.
@@ -107,22 +111,22 @@ def receive_compactly(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def receive_into(buffer: memoryview, protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """`receive` by way of the caller's buffer, which nothing else may use meanwhile; for loops. Without it poll and
-    epoll grew by 7 MB in 150,000 mixed requests."""
+    """Do what `receive` does with the caller's buffer, which nothing else may use meanwhile; for loops. Without it the
+    memory of poll and epoll grew by 7 MB in 150,000 mixed requests."""
     try:
         data = bytes(buffer[: sock.recv_into(buffer)])
     except BlockingIOError:
         return protocol.phase.want
     except OSError:
         return protocol.lose()
-    except BaseException:  # as above
+    except BaseException:  # as in `receive_compactly`
         protocol.lose()
         raise
     return protocol.receive(data)
 
 
 def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
-    """The protocol's deadline has passed. Gives the next want.
+    """Tell the protocol that its deadline has passed, and return the next want.
 
     A client that does not read gets a RST when its socket is closed (SO_LINGER in socket(7)): else the kernel would
     keep the unsent output, some 280 KB, and the connection in FIN-WAIT-1 for minutes.
@@ -136,6 +140,8 @@ def expire(protocol: ServerProtocol, sock: socket.socket) -> Want:
 
 
 def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) -> Want:
+    """Send some of the protocol's file, after its output, and return the next want. Raises OSError, BlockingIOError if
+    the socket is full."""
     if protocol.output:  # the file's first bytes join it in one segment
         return protocol.wrote(sock.send(protocol.output, socket.MSG_MORE))
     if file.version is not None:
@@ -150,7 +156,8 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
 
 
 def _cut_short(protocol: ServerProtocol) -> Want:
-    """The file has changed, so the rest of the answer cannot be sent as its head has promised."""
+    """Log that the file has changed while it was sent, and cut the connection: the rest of the answer cannot be as its
+    head has promised. Returns the next want."""
     target = protocol.exchange.request.target.decode("ascii")
     log.warning("the file at %s changed while it was sent; the connection is cut", target)
     return protocol.lose()

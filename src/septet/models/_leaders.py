@@ -46,20 +46,22 @@ from septet.processes.resource_exhaustion import ResourceExhaustion, reason
 log = logging.getLogger("septet")
 
 MAX_FAILURES = 8
-"""After this many exceptions of the leader in a row the server ends: then the loop itself is broken, and not just
+"""The server ends after this many exceptions of the leader in a row: then the loop itself is broken, and not just
 interrupted by an exception of another thread."""
 
 REPAIR_DELAY_S = 0.1
+"""Seconds from an exception in a callback of the loop to the check of all connections."""
 
 FOLLOWER_WAIT_S = 1.0
-"""How long a leader waits for a follower to move the bytes, before it moves them itself."""
+"""Seconds that a leader whose client is slow waits for a follower to take over the loop, before it moves the bytes
+itself."""
 
 END_S = 1.0
-"""How long the main thread waits for the leader to leave the loop at the end."""
+"""Seconds that the main thread waits at the end for the leader to leave the loop."""
 
 
 class Leaders:
-    """Runs a loop, and a WSGI application for what is `due`, at most `limit` requests at a time.
+    """Runs a loop, and a WSGI application for the requests in `due`, at most `limit` of them at a time.
 
     Made and run by the main thread. The loop's callbacks put requests into `due`, in the thread that leads; any other
     thread that does so wakes the loop.
@@ -87,23 +89,26 @@ class Leaders:
         self._exhaustion = exhaustion
         self._due = due
         self._jobs: deque[Job] = deque()
-        """What followers have to do."""
+        """Jobs that no follower has taken yet, in order."""
         self._job_signal: SimpleQueue[None] = SimpleQueue()
-        """One element for each follower to wake."""
+        """A follower that waits takes one element; so each element wakes one follower."""
         self._lock = Lock()
         """Guards `_jobs` and the three counts that follow."""
         self._busy_followers = 0
-        """Answers that are given to followers: being made, or waiting for a follower."""
+        """Number of requests given to followers: being answered, or waiting for a follower."""
         self._idle_followers = 0
-        """Followers that wait for a job."""
+        """Number of followers that wait for a job."""
         self._threads = 0
+        """Number of threads that were started: the leader and all followers."""
         self._members: dict[int, Member] = {}
-        """By the thread's `get_ident()`."""
+        """The threads, by `get_ident()`."""
         self.leader: Member | None = None
+        """The thread that runs the loop; None before the first has begun."""
         self._slow = SlowPaths()
         self.promoting = False
-        """A follower has been told to lead, and has not begun yet."""
+        """True if a follower has been told to lead, and has not begun yet."""
         self.ended = False
+        """True once `end` was called."""
         self._loop_ended = Event()
         self._failures = 0
         """Exceptions of the leader in a row, since the loop last completed an iteration."""
@@ -124,7 +129,8 @@ class Leaders:
         return member is not None and member.leads
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        """Wait until the loop has sent some output of this connection; a follower leads meanwhile."""
+        """Block until the loop has sent some output of this connection, or `timeout_s` seconds have passed (None: no
+        time-out); a follower leads meanwhile. For the thread that runs the application."""
         member = self._members[get_ident()]
         longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
         member.call(connection.await_room, longest_s)
@@ -133,19 +139,20 @@ class Leaders:
 
     @property
     def busy(self) -> bool:
-        """Requests are being answered, or wait to be."""
+        """True if requests are being answered, or wait to be."""
         leader = self.leader
         return self._busy_followers > 0 or bool(self._due) or (leader is not None and leader.request is not None)
 
     def end(self) -> None:
-        """Have `run` return."""
+        """Have `run` return soon. May be called by any thread."""
         self.ended = True
         self._watcher.wake()
 
     # The main thread
 
     def run(self) -> None:
-        """Serve until `end`. Raises what the loop raised, and RuntimeError when the system gives no thread at all."""
+        """Serve until `end` is called. For the main thread. Raises what the loop raised, and RuntimeError if the system
+        gives no thread at all."""
         self._threads = 1
         first = ThreadStart()
         while not self.ended:
@@ -182,8 +189,8 @@ class Leaders:
     # Jobs and threads
 
     def _assign(self, promotion: Promotion | None, giver: Member | None = None) -> bool:
-        """Give a follower a job: a promotion, or the item that the thread `giver` holds. Starts a thread if no follower
-        is idle. False if the system gives none; then nothing has changed."""
+        """Give a follower a job: a promotion, or the request that the thread `giver` holds (`giver.item`). Starts a
+        thread if no follower is idle. Returns False if the system gives none; then nothing has changed."""
         start = ThreadStart()
         job: Job = promotion, giver.item if giver is not None else None
         try:
@@ -209,12 +216,12 @@ class Leaders:
         return True
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """For the watcher."""
+        """Tell a follower to lead. Returns False if there is none, and the system gives no thread. For the watcher."""
         return self._assign(promotion)
 
     def _withdraw(self, start: ThreadStart, job: Job, giver: Member | None) -> bool:
-        """Take the job back after its thread could not be started. True if that is not possible: the thread has begun
-        after all, or another one has taken the job."""
+        """Take the job back after its thread could not be started. Returns True if that is not possible, because the
+        thread has begun after all, or another one has taken the job."""
         with self._lock:
             if start.began:
                 return True
@@ -241,7 +248,7 @@ class Leaders:
                 pass
 
     def _work(self, start: ThreadStart) -> None:
-        """The life of a thread.
+        """The whole life of a thread: lead or follow, as its `Member` says.
 
         Exceptions of the application do not come here. Those that other threads raise in this one do
         (PyThreadState_SetAsyncExc), at any call, and so do those of the loop. Each costs the request that was being
@@ -265,7 +272,8 @@ class Leaders:
                 failure = error  # no call here, for another exception could interrupt it: the next round handles it
 
     def _member(self, start: ThreadStart) -> Member | None:
-        """The thread's `Member`; None if `_withdraw` has declared the start void."""
+        """Return the calling thread's `Member`, made at its first call; None if `_withdraw` has declared the start
+        void, so that the thread must end."""
         with self._lock:
             if start.void:
                 return None
@@ -279,6 +287,7 @@ class Leaders:
         return me
 
     def _do_next(self, me: Member) -> None:
+        """Do the next piece of work that the state of this thread, `me`, asks for; if there is none, wait for a job."""
         if me.leads:
             self._lead(me)
         elif me.item is not None:
@@ -291,7 +300,7 @@ class Leaders:
             self._await_job(me)
 
     def _await_job(self, me: Member) -> None:
-        """Take a job if there is one; else wait for the signal that there may be."""
+        """Take a job if there is one; else block until there may be one. For a follower."""
         with self._lock:
             if self._jobs:
                 me.promotion, me.item = self._jobs[0]
@@ -307,7 +316,8 @@ class Leaders:
         self._job_signal.get()
 
     def _recover(self, failure: BaseException) -> None:
-        """Repair what the exception may have interrupted. Ends the server if the loop cannot go on."""
+        """Repair what the exception `failure` may have interrupted in this thread. Ends the server if the loop cannot
+        go on."""
         if forked.by_application:
             forked.exit_child(failure)
         me = self._members.get(get_ident())
@@ -335,13 +345,14 @@ class Leaders:
         log.error("a thread failed, and goes on", exc_info=failure)
 
     def _loop_failed(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback raised, and may have left its work undone."""
+        """Have the connections checked: a callback of the loop has raised, and may have left its work undone."""
         loop.call_later(REPAIR_DELAY_S, self._repair)
         loop.default_exception_handler(context)
 
     # What threads do
 
     def _promote(self, me: Member) -> None:
+        """Take the lead, as `me.promotion` orders, unless the leader's call has returned meanwhile. For a follower."""
         assert me.promotion is not None
         leader, serial, waits = me.promotion
         with self._lock:
@@ -363,7 +374,7 @@ class Leaders:
             self._slow.remember(request.path)
 
     def _lead(self, me: Member) -> None:
-        """Run the loop, and the application for what is due, until the end or until a follower leads."""
+        """Run the loop, and the application for the requests in `due`, until the end or until a follower leads."""
         self.leader = me
         due, loop = self._due, self._loop
         while not self.ended:
@@ -379,8 +390,8 @@ class Leaders:
         self._loop_ended.set()
 
     def _answer_due(self, me: Member) -> bool:
-        """Run the application for what is due; True if this thread still leads. (A function of its own, so that no
-        local variable keeps a request while `_lead` waits.)"""
+        """Run the application for the requests in `due`. Returns True if this thread still leads. (A function of its
+        own, so that no local variable keeps a request while `_lead` waits.)"""
         due = self._due
         for _ in range(len(due)):  # answers may add to them, where a client pipelines
             if self._busy_followers >= self._limit:
@@ -414,8 +425,8 @@ class Leaders:
         self._slow.answered(request.path, time.monotonic() - began)
 
     def _finish_as_follower(self, me: Member) -> None:
-        """An answer beside the leader is done. If the number of them is at its limit, answer the next request that is
-        due in its place; else count one less."""
+        """End an answer that was made beside the leader. If as many are being made as `limit` allows, answer the next
+        request in `due` in its place; else count one less."""
         with self._lock:
             if self._busy_followers >= self._limit and self._due:  # else the leader has taken what was due
                 me.item = self._due[0]
@@ -439,4 +450,4 @@ class Leaders:
 
 
 def _wake_loop() -> None:
-    """A callback that does nothing, but has the loop come back from its wait."""
+    """A callback that does nothing; scheduling it makes the loop return from its wait."""

@@ -1,4 +1,4 @@
-"""A thread among `_leaders.Leaders`: what it is to do, and in which counts it is included.
+"""One thread of `_leaders.Leaders`: what it has to do, and in which counts it is included.
 
 An exception that another thread raises in this one (PyThreadState_SetAsyncExc) may come at any call. So the state below
 changes in stretches without a call, and the thread can go on from it.
@@ -19,19 +19,20 @@ OFFERED = (None,)
 
 
 class Answering(Protocol):
-    """A connection whose request is complete."""
+    """A connection whose request is complete, as the threads that run the application see it."""
 
     def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
-        """Run the application for the request; each of its functions is called by `call`."""
+        """Run the application for the request; `call(function, *arguments)` calls each of its functions."""
 
     def abandon(self) -> None:
-        """Cut the connection, if it is open still: its request will not be answered."""
+        """Cut the connection, if it is still open: its request will not be answered."""
 
     def await_room(self, timeout_s: float | None) -> None:
-        """Wait until the loop has sent some of the output that waits for the client."""
+        """Block until the loop has sent some of the queued output, or `timeout_s` seconds have passed; None: no
+        time-out."""
 
     def make_room(self, timeout_s: float | None) -> None:
-        """Wait until the socket takes more output, and send it in this thread."""
+        """Block until the socket takes more output, and send it in this thread; at most `timeout_s` seconds."""
 
 
 Item = tuple[Any, SyncApplication, Request]
@@ -42,7 +43,8 @@ Due = deque[Item]
 
 
 class CallWatcher(Protocol):
-    """Is woken when a leader begins to call the application: see `_watcher.Watcher`."""
+    """The part of `_watcher.Watcher` that a leader uses: it wakes a watcher that sleeps before it calls the
+    application."""
 
     sleeps: bool
 
@@ -50,7 +52,7 @@ class CallWatcher(Protocol):
 
 
 class Member:
-    """One of the threads. Only that thread writes here, but for `lead_offer`, which a follower may take."""
+    """State of one thread. Only that thread changes it, except for `lead_offer`, which a follower may take."""
 
     __slots__ = (
         "_clock",
@@ -72,12 +74,13 @@ class Member:
         """Has one element while this thread leads and is in a call of the application: a follower that removes the
         element is the leader from then on."""
         self.leads = False
+        """True if the thread is the leader: it runs the loop."""
         self.counted_busy = False
-        """The thread is counted among those that answer beside the leader."""
+        """True if the thread is counted among those that answer beside the leader."""
         self.counted_idle = False
-        """The thread is counted among the followers that wait for a job."""
+        """True if the thread is counted among the followers that wait for a job."""
         self.item: Item | None = None
-        """What this thread answers."""
+        """The request that this thread answers, with its connection and application; None: it answers none."""
         self.promotion: Promotion | None = None
         """The order to take over from a leader, until it is carried out."""
         self.request: Request | None = None
@@ -96,13 +99,14 @@ class Member:
         return not (self.leads or self.counted_busy) and self.item is None and self.promotion is None
 
     def close(self) -> None:
-        """For the end of the thread, and for a child that the application has forked."""
+        """Close the descriptor: the thread ends, or this process is a child that the application has forked."""
         if self._schedstat >= 0:
             os.close(self._schedstat)
             self._schedstat = -1
 
     def wanted_cpu_s(self) -> float:
-        """Seconds for which this thread has run, or was ready to run while others had the CPU. From any thread.
+        """Return the seconds, since its start, for which this thread has run, or was ready to run while others had the
+        CPU. May be called by any thread.
 
         The time it was ready counts, because on a busy machine a thread that computes may get no CPU for many
         milliseconds, and would seem to wait.
@@ -113,7 +117,8 @@ class Member:
         return (int(ran_ns) + int(ready_ns)) / 1e9
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function of the application. The lead is on offer meanwhile: see `leads` afterwards."""
+        """Call a function of the application and return its result. If this thread leads, a follower may take the lead
+        meanwhile: afterwards `leads` says whether one has."""
         if not self.leads:
             return function(*arguments)
         self.lead_offer += OFFERED
@@ -129,12 +134,14 @@ class Member:
 
 
 class Promotion(NamedTuple):
-    """The order to lead in the place of `leader`, if that is still in the call in which the watcher saw it."""
+    """The order for a follower to lead in the place of `leader`, if that is still in the call of the application in
+    which the watcher saw it."""
 
     leader: Member
     serial: int
+    """`leader.serial` when the watcher saw it: if it has changed, the order is void."""
     waits: bool
-    """The leader's call has used no CPU: it waits."""
+    """True if the leader's call has used hardly any CPU time: it waits, and does not compute."""
 
 
 Job = tuple[Promotion | None, Item | None]
@@ -142,6 +149,7 @@ Job = tuple[Promotion | None, Item | None]
 
 
 class ThreadStart:
-    """The start of a thread. Says whether the thread is counted, if its start is interrupted by an exception."""
+    """The start of a thread, so that an exception that interrupts it can be repaired. counted: the thread is in
+    `Leaders._threads`. began: the thread runs. void: it must end at once, because its job was taken back."""
 
     counted = began = void = False

@@ -36,17 +36,19 @@ from septet.service import Service
 log = logging.getLogger("septet")
 
 ACCEPT_BATCH = 1024
-"""Clients accepted at one event if no other process shares the listener; else one, as in nginx."""
+"""Most clients that are accepted at one event if no other process shares the listener; else it is one, as in nginx."""
 
 LAST_ACCEPTS = 64
 """Clients accepted at most when the order to drain has come."""
 
 DEADLINES_PER_TURN = 500
-"""Connections whose deadlines are checked in one iteration of the loop, which takes half a millisecond."""
+"""Most connections whose deadlines are checked in one iteration of the loop; that takes half a millisecond."""
 
 
 class Reactor:
-    """Serves on one loop until the order to stop. Belongs to the thread that calls `run`."""
+    """Accepts clients on one loop, and serves them until the order to stop. `run` is for the thread that made it,
+    `call_on_loop` for any, and all else for the thread that runs the loop at the moment (under `Leaders`, the
+    leader)."""
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
         self.service = service.with_spooled_bodies()
@@ -68,9 +70,10 @@ class Reactor:
         self.draining = False
         """It stops because its successor serves."""
         self._ended = False
+        """True once the runner has returned."""
         self._cut_timer: TimerHandle | None = None
         self._paused: set[Listener] = set()
-        """Listeners at which accepting begins again after ACCEPT_PAUSE_S."""
+        """Listeners at which accepting is paused for ACCEPT_PAUSE_S."""
         self._connections: set[ClientConnection] = set()
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
@@ -123,7 +126,7 @@ class Reactor:
             self._close()
 
     def call_on_loop(self, function: Callable[[], None]) -> None:
-        """Have the loop's thread call this. From any other thread."""
+        """Have the loop's thread call `function` soon. May be called by any thread."""
         try:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
@@ -137,13 +140,14 @@ class Reactor:
     # Clients
 
     def start_accepting(self, listener: Listener) -> None:
-        """Accept clients at a listener."""
+        """Have the loop accept clients at a listener from now on."""
         self.loop.watch(listener.fileno(), READABLE | EXCLUSIVE, partial(self._accept, listener))
 
     def stop_accepting(self, listener: Listener) -> None:
         self.loop.unwatch(listener.fileno())
 
     def _accept(self, listener: Listener, mask: int) -> None:
+        """Accept the clients that wait at a listener, up to `_accepts_per_event`. Called by the loop."""
         for _ in range(self._accepts_per_event):
             if self.service.stop.ordered:  # set by the signal handler; the loop calls `_stop` after these events
                 return
@@ -174,6 +178,8 @@ class Reactor:
         listener.shut()
 
     def admit(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> None:
+        """Begin to serve an accepted client. If the loop cannot watch its socket, that is logged and the socket
+        closed."""
         connection = None
         try:
             connection = self.connect(sock, self.service.accepted(listener, sock, address))
@@ -191,11 +197,12 @@ class Reactor:
                 connection.attend(CLOSE)
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
+        """Return the connection object for an accepted client."""
         return ClientConnection(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
-        """Accepting failed because descriptors or memory are exhausted: accept nothing for ACCEPT_PAUSE_S, in which the
-        clients that are connected may finish."""
+        """Accept nothing at a listener for ACCEPT_PAUSE_S: accepting has failed with `error`, because descriptors or
+        memory are exhausted. The clients that are connected may finish meanwhile."""
         self.service.exhaustion.report(f"cannot accept clients: {reason(error)}")
         self.stop_accepting(listener)
         self._paused.add(listener)
@@ -207,7 +214,8 @@ class Reactor:
             self.start_accepting(listener)
 
     def repair(self) -> None:
-        """An exception may have interrupted any callback of the loop: check all connections, timers and listeners."""
+        """Check all connections, timers and listeners after an exception that may have interrupted any callback of the
+        loop. For the thread that leads."""
         for connection in list(self._connections):
             connection.repair()
         if self._deadline_timer is not None:
@@ -232,8 +240,8 @@ class Reactor:
             self.end_if_done()
 
     def _check_deadlines(self) -> None:
-        """Expire connections whose deadline has passed. To check all of them now and then costs less than a timer for
-        each."""
+        """Expire connections whose deadline has passed, and schedule the next check. To check all of them about once a
+        second costs less than a timer for each."""
         timeouts = self.service.rules.timeouts
         shortest = min(timeouts.keep_alive, timeouts.header, timeouts.body, timeouts.write, timeouts.handshake)
         shortest = min(shortest, timeouts.pong, timeouts.ping or timeouts.pong)
@@ -280,6 +288,8 @@ class Reactor:
         self._wind_down()
 
     def _wind_down(self) -> None:
+        """Begin to stop: accept no more clients, close idle connections, and cut the others after the graceful
+        time-out."""
         for listener in self.service.listeners:
             self.stop_accepting(listener)
         draining = self.draining = self.service.stop.draining
@@ -298,7 +308,7 @@ class Reactor:
         self.end_if_done()
 
     def end_if_done(self) -> None:
-        """End the loop if the order to stop has come and nothing is left to do."""
+        """Have the loop end if the order to stop has come and no connection, task or request is left."""
         if self.stopping and not (self._ended or self._connections or self._tasks or self.runner.busy):
             self.runner.end()
 

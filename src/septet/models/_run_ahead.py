@@ -1,4 +1,4 @@
-"""How far an application may run ahead of a client that reads slowly, and where the output waits meanwhile.
+"""Keeps output that a slow client has not taken, so that the application's thread need not wait for the client.
 
 Threads that waited for slow clients would be missing for all others. So output that the client does not take is kept:
 first in memory; then, if the client is slow, in a temporary file, which costs no memory and is sent by sendfile(2).
@@ -16,17 +16,19 @@ from septet.processes.spool import Spool
 from septet.protocol import ServerExchange
 
 MEMORY_BYTES = 1 << 20
-"""Output of one answer that may wait in memory."""
+"""Most bytes of unsent output of one answer in memory; more is moved to a file."""
 
 FILE_BYTES = 32 << 20
-"""Output that is written to one temporary file at most; when all of it is sent, another file may be begun."""
+"""Most bytes that are written to one temporary file; when all of it is sent, another file may be begun."""
 
 SLOW_S = 0.05
-"""A client that has not made room in memory within this time is slow: a file costs more than so short a wait."""
+"""Seconds. A client that has not made room in memory within this time is slow; to wait for a shorter time costs less
+than a file."""
 
 
 class _File(OwnedDescriptor):
-    """A temporary file; its bytes count towards the spool until nothing refers to it any more."""
+    """A temporary file. The bytes that were taken from the spool for it (`taken`) are given back when nothing refers to
+    it any more."""
 
     __slots__ = ("_spool", "taken")
 
@@ -42,8 +44,8 @@ class _File(OwnedDescriptor):
 
 
 class RunAhead:
-    """Keeps the output of one answer that its client does not take yet. Each method is called while no other thread
-    uses the exchange."""
+    """Keeps the output of one answer that its client has not taken. Each method is called while no other thread uses
+    the exchange."""
 
     __slots__ = ("_file", "_file_limit", "_spool", "_spool_is_full", "_written", "slow")
 
@@ -51,19 +53,21 @@ class RunAhead:
         self._spool = spool
         self._file: _File | None = None
         self._written = 0
-        """Offset at which the file is written next."""
+        """Offset in bytes at which the file is written next."""
         self._file_limit = FILE_BYTES
+        """Most bytes in the file; 0 after writing has failed: this answer uses no file any more."""
         self._spool_is_full = False
-        """All files together are at their limit: no file is written until memory is below MEMORY_BYTES again."""
+        """True if all files together are at their limit: no file is written until memory is below MEMORY_BYTES
+        again."""
         self.slow = False
-        """The client has not made room in memory within SLOW_S."""
+        """True if the client has not made room in memory within SLOW_S; the caller sets it."""
 
     def is_full(self, exchange: ServerExchange) -> bool:
         """True if the application has to wait until the client has taken some output."""
         return exchange.in_memory > MEMORY_BYTES and not self._may_write_to_file(exchange)
 
     def _may_write_to_file(self, exchange: ServerExchange) -> bool:
-        """True if output in memory may be written to the file.
+        """True if output in memory may be written to a file: the client is slow, and no limit is reached.
 
         A file that is full is dropped when all of it is sent, and another one is begun. The same file is not written
         again from its beginning: data sent by sendfile(2) are in the socket as pages of the file, not as a copy.
@@ -74,10 +78,12 @@ class RunAhead:
         return self.slow and not self._spool_is_full and self._written < self._file_limit
 
     def move_to_file(self, exchange: ServerExchange) -> str | None:
-        """Move output from memory to the file, if more than MEMORY_BYTES wait.
+        """Move unsent output from memory to the file, if it is more than MEMORY_BYTES and the file may be written.
+        Returns None, also if nothing was moved.
 
-        If that fails, gives the reason, and no file is used for this answer any more. (The reason is not an exception:
-        its traceback refers to the caller's frame, so the caller and our file would be in a reference cycle.)
+        If writing fails, returns the reason, and no file is used for this answer any more. (The reason is not an
+        exception: its traceback refers to the caller's frame, so the caller and our file would be in a reference
+        cycle.)
         """
         later = exchange.later
         if exchange.in_memory <= MEMORY_BYTES:
@@ -105,7 +111,8 @@ class RunAhead:
         return None
 
     def _write(self, data: bytes) -> FileRegion | None:
-        """Append to the file; None if all files together are at their limit."""
+        """Append `data` to the file and return the region that it takes; None if all files together are at their limit.
+        Raises OSError."""
         if self._file is None:
             with tempfile.TemporaryFile() as file:
                 self._file = _File(os.dup(file.fileno()), self._spool)

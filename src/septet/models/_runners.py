@@ -14,27 +14,31 @@ log = logging.getLogger("septet")
 
 
 class Runner(Protocol):
-    """Runs the loop, and the application: `OnLoop`, `Asynchronous`, and `_leaders.Leaders`."""
+    """Runs the loop, and decides in which thread the application runs: `OnLoop`, `Asynchronous`, or
+    `_leaders.Leaders`."""
 
     order: int
-    """A descriptor for the thread that runs the loop: readable once the order to stop has come."""
+    """Descriptor that the loop watches for the order to stop. When it is readable, `Stop.drain_and_check` tells whether
+    the order has come."""
     capacity: int
     """Requests that can run at the same time; 0: there is no bound."""
 
     @property
     def busy(self) -> bool:
-        """The application runs for a request, or requests wait for it."""
+        """True if the application runs for a request, or requests wait for it."""
 
     def leads(self) -> bool:
         """True if the calling thread runs the loop."""
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        """Wait until some output of the connection was sent."""
+        """Block until some output of the connection was sent, or `timeout_s` seconds have passed; None: no time-out.
+        For the thread in which the application runs."""
 
     def run(self) -> None:
-        """Run the loop until `end`."""
+        """Run the loop until `end` is called."""
 
-    def end(self) -> None: ...
+    def end(self) -> None:
+        """Have `run` return soon. For the thread that runs the loop; `Leaders.end` may be called by any."""
 
 
 class OnLoop:
@@ -114,7 +118,8 @@ class OnLoop:
 
 
 class Asynchronous:
-    """An ASGI application: its tasks run on the loop, as asyncio runs it. Also static files without an application."""
+    """For an ASGI application, whose tasks run on the loop as on any loop of asyncio, and for static files without an
+    application."""
 
     busy = False
     capacity = 0
@@ -140,4 +145,4 @@ class Asynchronous:
 
 
 def _wake_loop() -> None:
-    """A callback that does nothing, but keeps the loop from waiting."""
+    """A callback that does nothing; scheduling it keeps the loop from waiting for events."""

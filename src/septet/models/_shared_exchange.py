@@ -1,6 +1,7 @@
-"""A request that two threads share: the application's event loop answers it, the client's thread moves its bytes.
+"""An exchange that two threads share: the ASGI application answers it on its event loop's thread, and the client's
+thread moves its bytes.
 
-See `_asgi_in_thread` for the rules by which they do.
+`_asgi_in_thread` gives the rules by which they do.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 
 
 class SharedExchange:
-    """A session while one request of it is the application's. Implements `Exchange` and `Carrier` for the channel.
+    """A session, for as long as the application answers one of its requests. Implements `exchange.Exchange` and
+    `apps._channel.Carrier` for the application's channel. `waker` has the lock that both threads hold while they use
+    the session.
 
     Properties that read one attribute of the session take no lock: the channel is told if the value changes later.
     """
@@ -45,11 +48,11 @@ class SharedExchange:
         self._waker = waker
         self._stop = stop
         self._complete = False
-        """The application has given its whole answer."""
+        """True if the application has given its whole answer."""
         self._released = False
-        """The client's thread has finished with the exchange."""
+        """True if the client's thread has finished with the exchange: the session may be at the next one."""
         self._received = False
-        """Data were received since the application's last `poll`."""
+        """True if data were received since the application's last `poll`."""
         self.client = session.exchange.client
         self.server = session.exchange.server
         self.tls = session.exchange.tls
@@ -163,12 +166,12 @@ class SharedExchange:
             return self._exchange.fail()
 
     def drive(self, want: Want) -> None:
-        """The session may have another want: wake the client's thread, which drives it."""
+        """Wake the client's thread, which does what the session wants now. (`Carrier.drive`; `want` is not used.)"""
         self._waker.wake()
 
     @property
     def has_work_for_client_thread(self) -> bool:
-        """The client's thread has something to send or to receive, or the answer is complete."""
+        """True if the client's thread has something to send or to receive, or the answer is complete."""
         return self._complete or self._session.phase.want is not RUN
 
     def carries(self, exchange: ServerExchange) -> bool:
@@ -185,7 +188,7 @@ class SharedExchange:
         self._waker.wake()
 
     def cut(self) -> None:
-        """The time for a graceful stop is up: cut the connection."""
+        """Cut the connection, unless the client's thread has finished with this exchange. For the loop's thread."""
         with self._waker.lock:
             if not self._released:
                 self._session.lose()
@@ -194,9 +197,10 @@ class SharedExchange:
     # For the client's thread
 
     def deliver(self, begin: Callable[[], None], change: Callable[[], None]) -> Want:
-        """Call `begin`, and move the bytes until the answer is complete and sent, or the client is gone.
+        """Call `begin`, and move the bytes until the answer is complete and sent, or the client is gone. Blocks
+        meanwhile, and returns the next want.
 
-        Gives the next want. Calls `change` after every event that the application may wait for.
+        begin: starts the application. change: called after every event that the application may wait for.
         """
         waker = self._waker
         descriptor = self._sock.fileno()
@@ -235,7 +239,7 @@ class SharedExchange:
             raise
 
     def _give_up(self, descriptor: int, change: Callable[[], None]) -> None:
-        """The server has failed: cut the connection, and tell the application. May be called twice."""
+        """Cut the connection and tell the application, after the server itself has failed. May be called twice."""
         with self._waker.lock:
             self._released = True
             self._session.lose()
@@ -243,7 +247,9 @@ class SharedExchange:
         change()
 
     def _advance(self, ready: int, timed_out: bool) -> bool:
-        """Receive and send as far as the socket allows, with the lock. True if the application may wait for that."""
+        """Receive and send as far as the socket allows. ready: the socket's events. timed_out: True if the wait ended
+        without events. Returns True if something has happened that the application may wait for. The caller holds the
+        lock."""
         session = self._session
         before, gone = session.phase.want, session.gone
         want = before
@@ -262,7 +268,8 @@ class SharedExchange:
         return (want is RUN and before is not RUN) or (session.gone and not gone)
 
     def _mask(self) -> int:
-        """The events to watch for. While the application runs, UNREAD_LIMIT bytes are received ahead."""
+        """Return the poll(2) events to watch the socket for. While the application runs, up to UNREAD_LIMIT bytes are
+        received ahead."""
         session = self._session
         want = session.phase.want
         if want is WRITE:
@@ -274,7 +281,7 @@ class SharedExchange:
         return READABLE
 
     def _time_left(self) -> float | None:
-        """Seconds until the session's deadline."""
+        """Seconds until the session's deadline; None: it has none."""
         if self._session.phase.timeout is None:
             return None
         now = monotonic()

@@ -1,22 +1,24 @@
 """Which paths have made the leader of `_leaders.Leaders` wait, so that their next requests go to followers."""
 
 REMEMBERED_PATHS = 1024
-"""Paths that are remembered at most; the oldest is forgotten first."""
+"""Most paths that are remembered; the one that was remembered longest ago is forgotten first."""
 
 REMEMBERED_PATH_BYTES = 256
-"""Longer paths are not remembered."""
+"""Bytes. Longer paths are not remembered."""
 
 QUICK_ANSWERS = 32
 """After this many quick answers in a row a path is forgotten, and the leader runs it again."""
 
 QUICK_S = 0.001
-"""An answer that takes less is quick."""
+"""Seconds. An answer that takes less is quick."""
 
 
 class SlowPaths(dict[bytes, int]):
-    """How many quick answers in a row each path still needs to be forgotten."""
+    """Paths whose answers made the leader wait; each with the number of quick answers in a row after which it is
+    forgotten."""
 
     def remember(self, path: bytes) -> None:
+        """Remember a path whose answer has made the leader wait, until QUICK_ANSWERS quick ones in a row."""
         if len(path) <= REMEMBERED_PATH_BYTES:
             self.pop(path, None)
             self[path] = QUICK_ANSWERS
@@ -24,7 +26,8 @@ class SlowPaths(dict[bytes, int]):
                 self.pop(next(iter(self)), None)
 
     def answered(self, path: bytes, seconds: float) -> None:
-        """A follower has answered a request for the path, in so much time."""
+        """Take note that a follower has answered a request for `path` in `seconds`: remember it again, or count a quick
+        answer."""
         if seconds >= QUICK_S:
             self.remember(path)
         elif (left := self.get(path, 0)) > 1:

@@ -23,12 +23,15 @@ from typing import Any, cast
 from weakref import getweakrefcount
 
 Work = Coroutine[Any, Any, None]
+"""The coroutine that answers one request."""
 
 TRIED = ((3, 11), (3, 12), (3, 13))
+"""Versions of Python whose asyncio the tests of this module have been run with."""
 
 
 def may_reuse(version: tuple[int, int], implementation: str, gil: bool) -> bool:
-    """True if a spare task may be used for more than one request under this version of Python."""
+    """True if a spare task may be used for more than one request under this version of Python. implementation:
+    `sys.implementation.name`. gil: True if the interpreter has a global lock."""
     return version in TRIED and implementation == "cpython" and gil
 
 
@@ -38,8 +41,8 @@ def _may_reuse_here() -> bool:
 
 
 class Starter:
-    """Starts the tasks of one loop, each in a copy of the context in which the starter was made. For the loop's
-    thread."""
+    """Starts the tasks of requests on one loop, each in a copy of the context in which the starter was made. For the
+    thread of the loop. reuses: True if a spare task may serve more than one request; None: as `may_reuse` says."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, reuses: bool | None = None) -> None:
         self._loop = loop
@@ -48,7 +51,8 @@ class Starter:
         self._spare: _Spare | None = None
 
     def start(self, work: Work) -> "asyncio.Task[None] | None":
-        """Make the first step of `work`. Gives the task that goes on with it; None if `work` has ended.
+        """Run `work` until it first waits. Returns the task that goes on with it; None if `work` has ended. Raises what
+        `work` raises.
 
         To be called while the loop runs, and outside its tasks.
         """
@@ -77,14 +81,14 @@ class Starter:
         return None
 
     def close(self) -> None:
-        """No more tasks will be started."""
+        """End the spare task: no more tasks will be started."""
         if self._spare is not None:
             self._spare.end()
             self._spare = None
 
 
 class _Spare:
-    """A task that has not begun, and is neither in the loop's queue nor among `asyncio.all_tasks()`."""
+    """A task that has not begun, in `context`. It is neither in the loop's queue nor among `asyncio.all_tasks()`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self.context = context
@@ -112,21 +116,22 @@ class _Spare:
         )
 
     def go_on(self, work: Work, awaited: Any) -> "asyncio.Task[None]":
-        """Become the task of `work`, which waits for what it has yielded."""
+        """Become the task of `work`, which has yielded `awaited` and waits for it. Returns the task."""
         self._rest.work = work
         self._rest.awaited = awaited
         return self.end()
 
     def end(self) -> "asyncio.Task[None]":
-        """Become a task like any other. Without work it ends at once, so that code that awaits it goes on."""
+        """Become a task like any other, and return it. Without work it ends at once, so that code that awaits it goes
+        on."""
         asyncio._register_task(self.task)
         self._step._run()
         return self.task
 
 
 def _take_back(ready: Any, task: "asyncio.Task[None]") -> asyncio.Handle:
-    """Remove the task's first step from the loop's queue. It is the last there, unless another thread has just added
-    a callback."""
+    """Remove the first step of `task` from `ready`, the loop's queue of callbacks, and return it. It is the last there,
+    unless another thread has just added a callback."""
     for index in range(len(ready) - 1, -1, -1):
         handle: asyncio.Handle = ready[index]
         if getattr(cast(Any, handle)._callback, "__self__", None) is task:
@@ -141,7 +146,7 @@ async def _finish(rest: "_Rest") -> None:
 
 
 class _Rest:
-    """Awaits a coroutine that has made its first step already."""
+    """Awaits the coroutine `work`, which has made its first step already and has yielded `awaited`."""
 
     __slots__ = ("awaited", "work")
 

@@ -8,14 +8,14 @@ from septet import forked
 from septet.pollers import READABLE, Poll
 
 WITHOUT_EVENTFD_S = 0.02
-"""How often a client's thread looks at its exchange if no descriptor was left for an eventfd."""
+"""Seconds between two looks of a client's thread at its exchange, if no descriptor was left for an eventfd."""
 
 
 class Waker:
-    """Wakes one client's thread from poll(2), by an eventfd. `lock` guards the session that it shares with the loop's
-    thread.
+    """Wakes one client's thread from poll(2), by an eventfd. `lock` guards the session that this thread shares with the
+    loop's thread.
 
-    Made by the client's thread, which keeps it until it ends.
+    The client's thread makes one at its first request, and keeps it until the thread ends.
     """
 
     __slots__ = ("__weakref__", "_descriptor", "_is_waiting", "lock", "poller")
@@ -32,7 +32,7 @@ class Waker:
             os.close(self._descriptor)
 
     def wake(self) -> None:
-        """Wake the client's thread if it waits. For the loop's thread."""
+        """Wake the client's thread if it waits, or is about to. For any other thread."""
         with self.lock:
             if self._is_waiting:
                 self._is_waiting = False
@@ -51,23 +51,26 @@ class Waker:
             self.poller.add(self._descriptor, READABLE)
 
     def prepare_to_wait(self) -> None:
-        """From now on `wake` wakes this thread. To be called with the lock, before `wait`."""
+        """Declare that this thread waits: from now on `wake` wakes it. To be called before `wait`, with the lock
+        held."""
         self._is_waiting = True
 
     def wait(self, timeout_s: float | None) -> dict[int, int]:
-        """Wait; gives the events by descriptor. To be called without the lock."""
+        """Block until a descriptor of `poller` is ready, `wake` is called, or `timeout_s` seconds have passed; None: no
+        time-out. Returns the events by descriptor. To be called without the lock."""
         if self._descriptor < 0:
             timeout_s = WITHOUT_EVENTFD_S if timeout_s is None else min(timeout_s, WITHOUT_EVENTFD_S)
         return dict(self.poller.wait(timeout_s))
 
     def stop_waiting(self, ready: dict[int, int]) -> None:
-        """Take note of the events. To be called with the lock, after `wait`."""
+        """Declare that this thread waits no longer, and reset the eventfd if it is among `ready`, the events that
+        `wait` has returned. To be called with the lock held."""
         self._is_waiting = False
         if self._descriptor >= 0 and self._descriptor in ready:
             os.eventfd_read(self._descriptor)
 
     def close(self) -> None:
-        """The thread ends, and `wake` does nothing any more."""
+        """Close the eventfd: the thread ends, and `wake` does nothing any more."""
         with self.lock:
             self._is_waiting = False
             descriptor, self._descriptor = self._descriptor, -1
@@ -83,7 +86,7 @@ _per_thread = _PerThread()
 
 
 def waker_of_this_thread() -> Waker:
-    """Made at the first call in a thread; to be closed by `close_waker_of_this_thread`."""
+    """Return this thread's waker, made at the first call. The thread must close it by `close_waker_of_this_thread`."""
     waker = _per_thread.waker
     if waker is None:
         waker = _per_thread.waker = Waker()
@@ -92,7 +95,7 @@ def waker_of_this_thread() -> Waker:
 
 
 def close_waker_of_this_thread() -> None:
-    """For a thread that ends, or serves no more clients."""
+    """Close this thread's waker, if it has one: the thread ends, or serves no more clients."""
     waker, _per_thread.waker = _per_thread.waker, None
     if waker is not None:
         waker.close()

@@ -19,14 +19,16 @@ from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, Ser
 log = logging.getLogger("septet")
 
 UNREAD_LIMIT = 65536
-"""Bytes that are received ahead while the application runs; beyond that they stay in the kernel."""
+"""Most bytes that are received ahead while the application runs; more stay in the kernel."""
 
 _buffer = memoryview(bytearray(RECEIVE_BYTES))
-"""For the thread that runs the loop, of which a process has one; it never hands over the loop while it receives."""
+"""Buffer for received data. One is enough: a process has one thread that runs a loop, and it never hands over the loop
+while it receives."""
 
 
 class WatchedConnection:
-    """For the thread of its loop. A subclass says where the application runs (`dispatch`), and closes (`end`)."""
+    """A connection that a loop watches. For the loop's thread. A subclass runs the application (`dispatch`), and closes
+    the socket (`end`)."""
 
     __slots__ = ("_descriptor", "_mask", "cycle", "loop", "session", "sock")
 
@@ -37,18 +39,22 @@ class WatchedConnection:
         self.cycle: Cycle | WebSocketCycle | None = None
         """The ASGI application's part of the last request; None when it is answered."""
         self._descriptor = sock.fileno()
+        """The socket's descriptor; -1 once the loop no longer watches it."""
         self._mask = 0
+        """The events that the loop watches for (`septet.pollers`); 0: none."""
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:
-        """Run the application; gives the next want, or None if the application runs elsewhere and will call `drive`."""
+        """Run the application for `exchange`. Returns the next want; None if the application runs elsewhere and will
+        call `drive`."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """Close the connection, which is no longer watched."""
+        """Close the session and the socket, which the loop no longer watches."""
         raise NotImplementedError
 
     def ready(self, mask: int) -> None:
-        """Called by the loop: the socket is ready for what was watched for, or broken, as the next call will show."""
+        """Receive or send as the session wants, and drive it on. Called by the loop with the events: one that was
+        watched for, or ERROR or HANGUP, which the next call of the socket will report. Never raises."""
         session = self.session
         try:
             want = session.phase.want
@@ -70,8 +76,9 @@ class WatchedConnection:
         self.drive(self.session.lose())
 
     def drive(self, want: Want) -> None:
-        """Drive the session from `want`, and have the loop watch for what it waits for then. A failure cuts the
-        connection, and is not raised: the application, which may be the caller, could do nothing about it."""
+        """Do what the session wants, beginning with `want`, as far as the socket allows; then have the loop watch for
+        what it waits for. A failure cuts the connection and is not raised: the application, which may be the caller,
+        could do nothing about it."""
         session = self.session
         try:
             after = drive(want, session, self.sock, self.dispatch)
@@ -85,7 +92,7 @@ class WatchedConnection:
             self.attend(session.lose())
 
     def attend(self, want: Want) -> None:
-        """Have the loop watch for what the session waits for."""
+        """Have the loop watch for the events that `want` needs; at CLOSE, end the connection."""
         if self._descriptor < 0:
             return
         if want is CLOSE:
@@ -97,7 +104,7 @@ class WatchedConnection:
             self._watch(self._mask_for(want))
 
     def _mask_for(self, want: Want) -> int:
-        """The events to watch for while the session wants this, which is not CLOSE."""
+        """Return the events to watch for while the session wants `want`, which is not CLOSE."""
         if want is WRITE:
             return WRITABLE
         if want is EITHER:
@@ -107,12 +114,14 @@ class WatchedConnection:
         return READABLE
 
     def detach(self) -> None:
-        """Have the loop watch the socket no longer. It stays open."""
+        """Have the loop no longer watch the socket, which stays open."""
         if self._descriptor >= 0:
             self._watch(0)
             self._descriptor = -1
 
     def _watch(self, mask: int) -> None:
+        """Have the loop watch for the events in `mask`, and no others; 0: for none. Does nothing if it does so
+        already."""
         old = self._mask
         if mask == old:
             return

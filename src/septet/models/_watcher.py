@@ -1,4 +1,4 @@
-"""Watches how long the leader's calls of the application last, and has a follower lead when one lasts too long.
+"""Watches how long the leader's calls of the application last, and has a follower lead when a call lasts too long.
 
 For `_leaders.Leaders`, in the main thread.
 """
@@ -11,34 +11,40 @@ from septet.pollers import READABLE, Poll
 from septet.processes.orders import Stop
 
 TICK_S = 0.002
-"""How often the watcher looks while answers are made. A call that it sees twice has lasted 2 to 4 ms."""
+"""Seconds between two looks of the watcher while answers are made. A call that it sees twice has lasted 2 to 4 ms."""
 
 IDLE_TICKS = 5
 """After this many looks at which no answer was being made, the watcher sleeps until the next answer begins."""
 
 
 class WatchedLeaders(Protocol):
-    """What the watcher knows of `Leaders`."""
+    """The part of `_leaders.Leaders` that the watcher uses."""
 
     leader: Member | None
+    """The thread that runs the loop; None before the first has begun."""
     ended: bool
+    """True once the watcher must return."""
     promoting: bool
-    """A follower has been told to lead, and has not begun yet."""
+    """True if a follower has been told to lead, and has not begun yet."""
 
     def assign_promotion(self, promotion: Promotion) -> bool:
-        """Have a follower carry this out. False if there is none, and the system gives no thread for another."""
+        """Have a follower carry this out. Returns False if there is none, and the system gives no thread for
+        another."""
 
 
 class Watcher:
-    """`run` is for the main thread, `wake` for any."""
+    """Looks at the leader every TICK_S, and sleeps while no answers are made. `run` is for the main thread, `wake` for
+    any."""
 
     def __init__(self, leaders: WatchedLeaders, stop: Stop) -> None:
         self._leaders = leaders
         self._stop = stop
         self.sleeps = False
+        """True if the watcher waits without a time-out: a leader that calls the application has to `wake` it."""
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def wake(self) -> None:
+        """Have the watcher look now, and every TICK_S from now on. May be called by any thread."""
         self.sleeps = False
         os.eventfd_write(self._wakeup, 1)
 
@@ -48,7 +54,8 @@ class Watcher:
             self._wakeup = -1
 
     def run(self) -> None:
-        """Watch until `ended`. Raises MemoryError and OSError, after which it may be called again."""
+        """Watch until `leaders.ended`. Raises MemoryError, OSError, and what a signal handler raises; it may be called
+        again then."""
         leaders = self._leaders
         leaders.promoting = (
             False  # an exception may have come before the promotion was assigned; a second one is harmless

@@ -48,7 +48,7 @@ def _accept_and_fork(service: Service, children: ChildProcesses, acceptor: Accep
 
 
 def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int:
-    """In the child; gives its exit status."""
+    """The whole life of a child: serve its one client. Returns the exit status."""
     stop = acceptor.stop = Stop(parent=service.stop)
     stop.on_term()
     unblock_orders()

@@ -51,7 +51,8 @@ def run(service: Service) -> None:
 
 
 class RingConnection(ClientConnection):
-    """A client whose bytes come as completions: instead of watching the socket it keeps one receive in the ring."""
+    """A client whose bytes come as completions: instead of having its socket watched it keeps one multishot receive in
+    the ring."""
 
     __slots__ = ("_closing", "_ended", "_polled", "_receive", "_ring")
 
@@ -62,10 +63,10 @@ class RingConnection(ClientConnection):
         self._receive = 0
         """Token of the receive that is in the ring; 0 if none is."""
         self._polled = 0
-        """Events that the loop watches for beside that: room to send (WRITABLE), or a broken connection (ERROR) while
-        no receive is in the ring."""
+        """Events that the loop watches the socket for, beside the receive: room to send (WRITABLE), or a broken
+        connection (ERROR) while no receive is in the ring. 0: none."""
         self._ended = False
-        """The client sends no more."""
+        """True if the client sends no more: a receive has completed with 0 bytes."""
 
     def _watch(self, mask: int) -> None:
         self._mask = mask
@@ -95,6 +96,8 @@ class RingConnection(ClientConnection):
                 self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
+        """Handle a completion of the receive. result: the number of bytes in `data`, or a negative errno; flags:
+        without MORE the receive has ended."""
         if not flags & MORE:
             self._receive = 0
         if self._descriptor < 0:
@@ -127,7 +130,7 @@ class RingConnection(ClientConnection):
         self._close_when_idle()
 
     def _close_when_idle(self) -> None:
-        """Close the socket when no receive in the ring refers to it any more."""
+        """Close the socket if no receive in the ring refers to it any more; else when the receive completes."""
         if self._receive:
             self._closing.add(self.sock)
         else:
@@ -146,7 +149,7 @@ class RingReactor(Reactor):
         self._cancelled: dict[Listener, int] = {}
         """Tokens of accepts that were cancelled when the order to stop had come, and may bring clients still."""
         self.closing: set[socket] = set()
-        """Sockets that will be closed when their receives have completed."""
+        """Sockets of ended connections that will be closed when their receives have completed."""
 
     def start_accepting(self, listener: Listener) -> None:
         if (self.service.workers or 1) > 1:
@@ -185,6 +188,8 @@ class RingReactor(Reactor):
             super().end_if_done()
 
     def _accepted(self, listener: Listener, result: int, flags: int, data: bytes) -> None:
+        """Handle a completion of a listener's accept. result: the client's descriptor, or a negative errno; flags:
+        without MORE the accept has ended."""
         if result >= 0:
             # The kernel may have accepted the client before the accept was cancelled.
             if self.service.stop.ordered and not self.service.stop.draining:
@@ -213,8 +218,8 @@ class RingReactor(Reactor):
             self.admit(listener, sock, address)
 
     def _interrupted(self, callback: object) -> None:
-        """An exception came before or during a call of this, so its completion may be lost: a connection is cut, and
-        listeners whose accept may have ended accept again."""
+        """Called by the ring if an exception came before or during `callback`, the function for a completion, which may
+        be lost: a connection is cut, and listeners whose accept may have ended accept again."""
         connection = getattr(callback, "__self__", None)
         if isinstance(connection, RingConnection):
             connection.abandon()

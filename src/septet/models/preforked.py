@@ -26,5 +26,6 @@ def run(service: Service) -> None:
 
 
 def default_workers() -> int:
-    """Two for each CPU, so that one may wait while the other computes, and one more."""
+    """Return the number of workers without `--workers`: two for each CPU, so that one may wait while the other
+    computes, and one more."""
     return 2 * usable_cpus() + 1

@@ -58,7 +58,7 @@ def _fill(pool: ThreadGroup, service: Service, count: int, asgi_thread: AsgiThre
 
 
 def _serve_until_stop(acceptor: Acceptor, asgi_thread: AsgiThread | None) -> None:
-    """The life of one thread."""
+    """The whole life of one thread of the pool, until the order to stop. Called again if it raises."""
     try:
         repeat_until_stop(_accept_and_serve, acceptor, asgi_thread)
     finally:

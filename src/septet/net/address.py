@@ -23,7 +23,8 @@ _MAX_UNIX_PATH = 107  # bytes: sun_path of unix(7) holds 108, the last of which 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One place to listen. Only the fields of its kind are used.
+    """One address to listen at. `kind` says which of the other fields have a meaning: `host` and `port`, `path`, or
+    `fd`, the number of an inherited descriptor.
 
     `str()` of it is what the ready line shows: `http://127.0.0.1:8000`, `https://[::1]:8000`,
     `unix:/run/app.sock`, `fd://3`.
@@ -53,7 +54,7 @@ def speaks_tls(address: Address, addresses: Iterable[Address]) -> bool:
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` describes.
+    """Parse a value of `--bind`.
 
     Raises ValueError, whose text ("must be ...") completes the sentence about the value.
     """
@@ -93,12 +94,12 @@ def _tcp(text: str) -> Address:
 
 
 def _is_number(text: str) -> bool:
-    """Whether `text` is ASCII digits, few enough to be a port or a descriptor (`int()` would take far more)."""
+    """True if `text` is 1 to 10 ASCII digits, as a port or descriptor may be (`int()` accepts far more)."""
     return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def _suggestion(text: str) -> str:
-    """What was probably meant, for the mistakes that are made most."""
+    """Return " (did you mean ...?)" for the mistakes that are made most; "" for others."""
     port = text.removeprefix(":")
     if _is_number(port):
         return f" (did you mean 127.0.0.1:{port}, or 0.0.0.0:{port} for every interface?)"

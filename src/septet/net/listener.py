@@ -26,35 +26,40 @@ _FAILED_EARLIER = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
 }
-"""Errors that accept(2) reports of a connection that failed before it was accepted, or that a firewall forbids."""
+"""Errors with which accept(2) reports that a connection failed before it was accepted, or that a firewall forbids
+it."""
 
 
 _TOTAL_RETRANS = 100
-"""Offset of tcpi_total_retrans in struct tcp_info (linux/tcp.h)."""
+"""Offset in bytes of tcpi_total_retrans in struct tcp_info (linux/tcp.h)."""
 
 
 def is_of_one_client(number: int) -> bool:
-    """Whether an error of accept(2) concerns one client only, so that the next one can be accepted at once."""
+    """True if `number`, an errno of accept(2), concerns one client only, so that the next one can be accepted at
+    once."""
     return number in _FAILED_EARLIER or number in (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR)
 
 
 class Listener:
     """A non-blocking listening socket, and the address at which it can be reached.
 
-    `ours` says that we bound it. A socket that we were given is left as it was, and a unix socket's file is kept.
+    ours: True if we bound the socket. The options of a socket that we were given are restored at the end, and the file
+    of a unix socket is kept. inherited: the descriptor of which `sock` is a copy; -1: it is not a copy.
     """
 
     def __init__(self, sock: socket.socket, ours: bool, inherited: int = -1) -> None:
         self._pid = os.getpid()
         self._given = None if ours else _options(sock)
-        """The options of a socket that we were given. They are restored at our end for the next program that has it."""
+        """The options of a socket that we were given, which `shut` restores for the next program that uses it; None: it
+        is ours."""
         self.inherited = inherited
         """The descriptor of which `sock` is a copy; it stays open in this process, for whoever gave it."""
         self._file = -1
-        """Of a unix socket that we bound: its file, kept open so that no other file can get the same inode number."""
+        """Descriptor of the file of a unix socket that we bound, or -1: kept open so that no other file can get the
+        same inode number."""
         self.alone = False
-        """No other process accepts from it: `shut` also shuts the socket down, because a ring that is being closed may
-        still refer to it."""
+        """True if no other process accepts from the socket: then `shut` also calls shutdown(2), because an io_uring
+        that is being closed may still refer to it."""
         self.certificates: Certificates | None = None
         """TLS is spoken here, with these; None: it is not."""
         sock.setblocking(False)
@@ -88,21 +93,22 @@ class Listener:
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def accept(self) -> tuple[socket.socket, tuple[str, int] | None]:
-        """The next client's socket, which does not block, and its address.
+        """Accept the next client. Returns its socket, which does not block, and its (address, port); None on a unix
+        socket.
 
-        Raises BlockingIOError: no client waits; ConnectionError: the client has left already; OSError: there are no
-        descriptors or no memory for it.
+        Raises BlockingIOError if no client waits, ConnectionError if the client has left already, other OSErrors and
+        MemoryError if there are no descriptors or no memory for it.
         """
         try:
-            # What socket.accept calls. That takes half as long again, for two enums of the family and the type.
-            # An exception that another thread raises in this one comes when the interpreter sees a call. An iterator's
-            # step is none, so the descriptor cannot be lost before the socket is made.
+            # socket.accept calls `_accept`, too, but takes half as long again, for it makes enums of family and type.
+            # Here the descriptor comes from a step of an iterator, which is no call: an exception that another thread
+            # raises in this one arrives at calls, so it cannot come while only the interpreter knows the descriptor.
             for descriptor, name in self._accepted:  # noqa: B007
                 break
             try:
                 sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
-            except MemoryError:  # of another thread's exception the socket may have been closed already
-                os.close(descriptor)  # nothing else knows it
+            except MemoryError:  # at other exceptions a socket object may exist, which closes the descriptor itself
+                os.close(descriptor)  # no socket object was made that would close it
                 raise
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
@@ -112,7 +118,7 @@ class Listener:
         return cast(socket.socket, sock), None if self.unix_path is not None else (name[0], name[1])
 
     def reached(self, sock: socket.socket) -> tuple[str, int | None]:
-        """The address that the client of this socket has connected to.
+        """Return the address and port that the client of `sock` has connected to; (path, None) on a unix socket.
 
         A listener at a wildcard address has to ask the kernel (3 us), since the wildcard would tell applications
         nothing; any other listener has one address only.
@@ -124,16 +130,19 @@ class Listener:
         except OSError:
             return self.server
         host = name[0]
-        # A client of IPv4 at a socket that takes both (RFC 4291 section 2.5.5.2); ours take IPv6 alone.
+        # An IPv4 client at an inherited socket that takes both (RFC 4291 section 2.5.5.2); sockets of our own take IPv6
+        # alone.
         return host.removeprefix("::ffff:") if "." in host else host, name[1]
 
     def _socket(self, descriptor: int) -> socket.socket:
-        """A client's socket, of the class in C below socket.socket: it has all methods that are needed, and is made in
-        half the time."""
+        """Return a socket object for a client's descriptor. It is of the class in C below socket.socket, which has all
+        methods that are needed, and is made in half the time."""
         return cast(socket.socket, socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor))
 
     def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
-        """The socket and the address of a client that the kernel has accepted already; `descriptor` is non-blocking."""
+        """Return the socket and the (address, port) of a client that the kernel has accepted already, as `accept` does;
+        the address is None on a unix socket, or if the client has left. `descriptor` is non-blocking; closed if this
+        raises."""
         try:
             sock = self._socket(descriptor)
         except MemoryError:
@@ -148,7 +157,7 @@ class Listener:
         return sock, (name[0], name[1])
 
     def defer(self, seconds: float) -> int:
-        """Have the kernel hold a client back until it has sent something, or for about so many seconds.
+        """Have the kernel hold each new client back until it has sent something, or for about so many seconds.
 
         TCP_DEFER_ACCEPT in tcp(7). Returns the seconds for which the kernel does so. It can do 1, 3, 7, 15, ... seconds
         (the times at which it would repeat its SYN-ACK), and we round down. 0: not at all, as on unix sockets.
@@ -165,7 +174,8 @@ class Listener:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
 
     def shut(self) -> None:
-        """Accept no more clients. They are refused once every process that shares the socket has shut it."""
+        """Close this process's copy of the socket; one that we were given gets its old options back first. The kernel
+        refuses clients once every process that shares the socket has closed it. May be called more than once."""
         if self._given is not None and self._pid == os.getpid() and self.sock.fileno() >= 0:
             for level, option, value in self._given.options:
                 with suppress(OSError):
@@ -177,7 +187,8 @@ class Listener:
         self.sock.close()
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked: close its copies, so that the port is free when we end."""
+        """Called in a child that the application has forked: close its copies of the descriptors, so that the port is
+        free when the server ends."""
         self.sock.close()
         if self.inherited >= 0:
             with suppress(OSError):
@@ -185,10 +196,10 @@ class Listener:
         self._let_go_of_file()
 
     def close(self) -> None:
-        """Shut, and remove the file of a unix socket that we bound, unless another program has put its own in that
-        place.
+        """Call `shut`, and remove the file of a unix socket that we bound, unless another program has put its own in
+        that place.
 
-        Only in the process that opened it; elsewhere the file stays.
+        Only the process that opened it removes the file.
         """
         self.shut()
         if self._file < 0 or self._pid != os.getpid():
@@ -205,12 +216,14 @@ class Listener:
 
 
 class _Options(NamedTuple):
+    """The state in which we were given a socket: whether it blocks, and (level, option, value) of setsockopt(2)."""
+
     blocking: bool
     options: tuple[tuple[int, int, int], ...]
 
 
 def _options(sock: socket.socket) -> _Options:
-    """The options of a socket that `Listener` may change."""
+    """Return the options of a socket that `Listener` may change, for `shut`."""
     names = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT))
     of_tcp = names if sock.family != socket.AF_UNIX else ()
     # `getblocking` reports the state of the Python object only.
@@ -219,7 +232,7 @@ def _options(sock: socket.socket) -> _Options:
 
 
 def has_been_deferred(sock: socket.socket) -> bool:
-    """Whether the kernel has held this client, which has sent nothing yet, back for the time of `Listener.defer`.
+    """True if the kernel has held this client back for the time of `Listener.defer`; the client has sent nothing yet.
 
     At the end of that time the kernel repeats its SYN-ACK, and the new socket inherits the count. A kernel under a SYN
     flood stores nothing about a client (tcp_syncookies in tcp(7)), so it neither waits nor repeats.
@@ -280,9 +293,10 @@ def _open(address: Address, backlog: int) -> socket.socket:
 
 
 def _inherited(descriptor: int, backlog: int) -> socket.socket:
-    """A socket that the parent has opened (systemd, a supervisor, a test).
+    """Return a copy of a socket that the parent process has opened (systemd, a supervisor, a test), listening.
 
-    It is not inherited by programs that the application starts, which would keep the port in use after our end.
+    The descriptor is not inherited by programs that the application starts: they would keep the port in use after our
+    end.
     """
     copy = os.dup(descriptor)
     os.set_inheritable(descriptor, False)
@@ -301,7 +315,8 @@ def _inherited(descriptor: int, backlog: int) -> socket.socket:
 
 
 def _unix(path: str, backlog: int) -> socket.socket:
-    """A unix socket. A file of a socket at which no process listens any more is replaced; one in use is left alone."""
+    """Return a listening unix socket. If there is a socket's file at `path`, it is replaced if no process listens
+    there; else OSError (EADDRINUSE) is raised."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.startswith("@"):
@@ -318,7 +333,7 @@ def _unix(path: str, backlog: int) -> socket.socket:
 
 
 def _answers(path: str) -> bool:
-    """Whether a process listens there, even if its queue is full (EAGAIN)."""
+    """True if a process listens at the unix socket `path`, even if its queue is full (EAGAIN)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

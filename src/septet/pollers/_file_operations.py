@@ -92,7 +92,7 @@ class FileOperations:
 
 
 def stat_result(status: bytearray) -> os.stat_result:
-    """The result of os.stat(), from the 256 bytes that `statx` has filled in."""
+    """Return the result of os.stat(), from the 256 bytes that `statx` has filled in."""
     fields: tuple[Any, ...] = abi.STATX.unpack(status)
     blksize, nlink, uid, gid, mode, ino, size, blocks = fields[:8]
     (atime, atime_ns, _, _, ctime, ctime_ns, mtime, mtime_ns) = fields[8:16]

@@ -19,7 +19,7 @@ from septet.pollers import _uring_abi as abi
 from septet.pollers._unavailable import unavailable
 
 Completion = tuple[int, int, int]
-"""(token of the submission, result or -errno, flags) of a completion."""
+"""A completion: the token of its submission, its result or -errno, and its flags."""
 
 _REQUIRED = abi.FEAT_SINGLE_MMAP | abi.FEAT_NODROP | abi.FEAT_EXT_ARG | abi.FEAT_CQE_SKIP
 _FLAGS = (
@@ -36,7 +36,7 @@ _TRY_AGAIN = (-errno.EBUSY, -errno.EAGAIN, -errno.ENOMEM)
 queue is full and more completions wait. Collect the completions, then try again."""
 
 RETRY_DELAY_S = 0.001
-"""Pause before the next attempt if no completion could be collected."""
+"""Seconds before the next attempt if no completion could be collected."""
 
 _ONE_THREAD = abi.SETUP_SINGLE_ISSUER | abi.SETUP_DEFER_TASKRUN
 
@@ -179,7 +179,7 @@ class Queues:
         return not (self._prepared or self._words[self._sq_flags_at] or self.waiting())
 
     def waiting(self) -> int:
-        """The number of completions that `reap` would return now."""
+        """Return the number of completions that `reap` would return now."""
         return len(self._late) + (self._words[self._cq_tail_at] - self._cq_head & 0xFFFF_FFFF)
 
     def reap(self) -> "deque[Completion]":

@@ -20,7 +20,7 @@ class RingUnavailable(OSError):
 
 
 def unavailable(code: int) -> RingUnavailable:
-    """The exception for an error number from io_uring_setup(2) or io_uring_register(2)."""
+    """Return the exception for an error number from io_uring_setup(2) or io_uring_register(2)."""
     return RingUnavailable(code, _sentence(code, _switch()))
 
 
@@ -48,7 +48,7 @@ def _sentence(code: int, switch: str) -> str:
 
 
 def _switch() -> str:
-    """The value of kernel.io_uring_disabled (Linux 6.6); "" where there is no such switch."""
+    """Return the value of kernel.io_uring_disabled (Linux 6.6); "" where there is no such switch."""
     try:
         with open(_SWITCH, encoding="ascii") as switch:
             return switch.read().strip()

@@ -113,17 +113,17 @@ def register(fd: int, opcode: int, arg: int, count: int) -> None:
 
 
 def address(buffer: bytearray) -> int:
-    """The address of a writable buffer. The caller must keep it alive and must not resize it."""
+    """Return the address of a writable buffer. The caller must keep it alive and must not resize it."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def address_of_bytes(data: bytes) -> int:
-    """The address of the bytes of `data`. The caller must keep it alive."""
+    """Return the address of the bytes of `data`. The caller must keep it alive."""
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def timespec(seconds: float) -> tuple[int, int]:
-    """A duration as whole seconds and nanoseconds."""
+    """Return a duration as whole seconds and nanoseconds."""
     whole = int(seconds)
     return whole, int((seconds - whole) * 1e9)
 

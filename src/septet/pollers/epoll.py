@@ -28,7 +28,7 @@ class Epoll:
         self.wait = self._epoll.poll
 
     def fileno(self) -> int:
-        """The epoll descriptor; it is readable when one of the listed descriptors is ready."""
+        """Return the epoll descriptor; it is readable when one of the listed descriptors is ready."""
         return self._epoll.fileno()
 
     def add(self, fd: int, mask: int) -> None:

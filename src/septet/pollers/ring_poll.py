@@ -74,7 +74,7 @@ class RingPoll:
             self.ring.enter(timeout_s)
 
     def collect(self) -> Ready:
-        """The second half of `wait`: call back the ring's other users, and return what is ready."""
+        """Do the second half of `wait`: call back the ring's other users, and return what is ready."""
         self.ring.call_back()
         ready, self._ready = self._ready, []
         return [(request.fd, request.ready) for request in ready if request.live]
@@ -149,7 +149,7 @@ class _Request:
         """The event bits to be reported."""
 
     def copy(self) -> "_Request":
-        """A new request with the same contents: a cancelled multishot still has a completion to come."""
+        """Return a new request with the same contents: a cancelled multishot still has a completion to come."""
         request = _Request(self.poller, self.fd, self.mask)
         request.ready = self.ready
         return request
@@ -164,7 +164,8 @@ class _Request:
 
 
 def _bits(code: int) -> int:
-    """The event bits to report for a poll request that failed with this error number, as poll(2) would; 0: none."""
+    """Return the event bits to report for a poll request that failed with this error number, as poll(2) would; 0:
+    none."""
     if code == errno.ECANCELED:
         return 0  # by a call of Ring.cancel_fd; the descriptor is still of interest
     return INVALID if code == errno.EBADF else ERROR

@@ -20,33 +20,36 @@ from septet.cgroups import CGROUP, cpu_quota, groups, memory_limits, number, rea
 PROC = Path("/proc")
 
 WORKER_BYTES = 3 << 20
-"""Memory that an idle worker does not share, with an application of three lines: 2.1 to 2.9 MB (Private_Dirty in
-proc(5))."""
+"""Bytes of memory that an idle worker does not share with other processes. Measured with an application of three lines:
+2.1 to 2.9 MB (Private_Dirty in proc(5))."""
 THREAD_BYTES = 40 << 10
-"""Memory of an idle thread, the kernel's stack of 16 KiB included."""
+"""Bytes of memory of an idle thread, the kernel's stack of 16 KiB included."""
 
 
 class Bound(NamedTuple):
-    """A limit, and the name of its source for the user."""
+    """A limit `most`, in processes and threads or in bytes, and its `source` in words for the user."""
 
     most: int
     source: str
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use; at least 1."""
+    """Return the number of CPUs that this process may use, by its affinity mask and its control group; at least 1. A
+    quota is rounded up."""
     bound = len(os.sched_getaffinity(0))
     quota = cpu_quota()
     return bound if quota is None else max(1, min(bound, math.ceil(quota)))
 
 
 def default_threads() -> int:
-    """Eight for each CPU: the thread of a web application mostly waits, for its database or for its client."""
+    """Return the number of threads without `--threads`: eight for each CPU, because the thread of a web application
+    mostly waits, for its database or for its client."""
     return 8 * usable_cpus()
 
 
 def why_over_capacity(processes: int, threads: int, cgroup: Path = CGROUP, proc: Path = PROC) -> str | None:
-    """Why so many processes, with so many threads each beside the main one, are too many here; None if they are not."""
+    """Return why this machine cannot run `processes` processes with `threads` threads each beside the main one, as the
+    end of a sentence; None if it can. `cgroup` and `proc` are the directories to read, for tests."""
     tasks = processes * (1 + threads)
     bound = min(_tasks(cgroup, proc), default=None)
     if bound and tasks > bound.most // 2:

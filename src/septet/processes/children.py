@@ -27,11 +27,11 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, DRAIN)
 
 THREADS_S = 0.5
-"""Seconds that non-daemon threads of the application are given at the end of the server."""
+"""Seconds that non-daemon threads of the application may go on at the end of the server, before the process exits."""
 
 CHECK_CHILDREN_S = 0.5
-"""How often ended children are looked for without SIGCHLD: it does not arrive here if the application has set a wake-up
-descriptor of its own."""
+"""Seconds between two looks for ended children while no SIGCHLD comes: it does not wake this process if the application
+has set a wake-up descriptor of its own (signal.set_wakeup_fd)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,7 +39,8 @@ log = logging.getLogger("septet")
 
 
 def fork(run: Callable[[], int]) -> int:
-    """Fork; the child calls `run` and exits with its status. Gives the parent the child's process id. Raises OSError.
+    """Fork. The child calls `run` and exits with the status that it returns; the parent gets the child's process id.
+    Raises OSError in the parent if the fork fails.
 
     The kernel kills the child when its parent dies. The child ignores INT, which a terminal sends to both; its parent
     handles it. A TERM for the child is blocked until `run` has set a handler and calls `unblock_orders`.
@@ -64,11 +65,13 @@ def fork(run: Callable[[], int]) -> int:
 
 
 def unblock_orders() -> None:
-    """For a child that has set its handler for TERM."""
+    """Let TERM and INT arrive, which `fork` has blocked. To be called in the child, after it has set its handler for
+    TERM."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ORDERS)
 
 
 def _prepare_child(parent: int) -> None:
+    """Set up a forked child: it dies with `parent`, and its signals no longer have the parent's handlers."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
@@ -100,7 +103,8 @@ def _status_of(run: Callable[[], int]) -> int:
 
 
 def exit_now(status: int) -> NoReturn:
-    """Exit at once. For a child: the `finally` clauses and context managers further up the stack are its parent's."""
+    """Flush the standard streams and exit at once, by os._exit. For a child: the `finally` clauses and context managers
+    further up the stack are its parent's, and must not run."""
     try:
         flush()
     finally:
@@ -108,10 +112,12 @@ def exit_now(status: int) -> NoReturn:
 
 
 def exit_despite_threads(status: int) -> None:
-    """For a process that is about to exit: threads and children of the application will not delay that.
+    """Make sure that the exit of this process, which is about to happen, is not delayed by threads and children of the
+    application. Returns at once.
 
     Python waits at its exit, without bound, for non-daemon threads and non-daemon children of multiprocessing. Here
-    threads are given THREADS_S; children go on by themselves. The functions of atexit are called in any case.
+    threads are given THREADS_S; children go on by themselves. The functions of atexit are called in any case. `status`:
+    the exit status if the threads are cut.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
@@ -134,8 +140,9 @@ def exit_despite_threads(status: int) -> None:
 
 
 def run_exit_handlers(status: int) -> None:
-    """What Python does at the end of a program, for a process that ends by `exit_now`: wait for threads, call the
-    functions of atexit. multiprocessing does it in the same way."""
+    """Do what Python does at the end of a program, in a child that will end by `exit_now`: wait for threads (THREADS_S
+    at most), and call the functions of atexit. multiprocessing does this in its children in the same way. `status`: the
+    exit status if the threads are cut."""
     exit_despite_threads(status)
     try:
         threading._shutdown()  # type: ignore[attr-defined]
@@ -145,7 +152,8 @@ def run_exit_handlers(status: int) -> None:
 
 
 def _clear_exit_handlers() -> None:
-    """In a child: functions that the application registered with atexit in the parent run there, once, and not here."""
+    """Forget the functions that the application registered with atexit in the parent: they run there, once. To be
+    called in the child."""
     atexit._clear()
     multiprocessing = sys.modules.get("multiprocessing.util")
     if multiprocessing is not None:
@@ -162,12 +170,13 @@ class ChildProcesses:
         self._in_flight = in_flight
         self._stop = stop
         self._slots: dict[int, int] = {}
-        """The slot of shared memory in which each child counts its requests, by process id."""
+        """The slot of shared memory in which a child counts its requests, by the child's process id."""
         orders.pass_on_reopening = self._reopen
         forked.set_signal_handler(signal.SIGCHLD, self._reap)
 
     def fork(self, run: Callable[[], int]) -> None:
-        """Fork a child that calls `run` and exits with its status. Raises OSError."""
+        """Fork a child that calls `run` and exits with the status that it returns. Raises OSError if there is no
+        process or slot for it."""
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))  # `_reap` must not run before the slot is noted
         try:
             slot = self._in_flight.allot()
@@ -185,7 +194,7 @@ class ChildProcesses:
                 os.kill(child, signal.SIGUSR1)
 
     def _work(self, slot: int, run: Callable[[], int]) -> int:
-        """In the child."""
+        """The whole life of the child: count in `slot`, call `run`, run the exit handlers. Returns the exit status."""
         self._in_flight.occupy(slot, CHILD)
         _clear_exit_handlers()
         status = run()
@@ -193,6 +202,7 @@ class ChildProcesses:
         return status
 
     def _reap(self, number: int, frame: FrameType | None) -> None:
+        """Handler of SIGCHLD: take the exit status of each child that has ended, and free its slot."""
         with suppress(ChildProcessError):
             while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 if ended.si_pid not in self._slots:
@@ -211,7 +221,7 @@ class ChildProcesses:
             self._in_flight.vacate(slot)
 
     def wait(self) -> None:
-        """Wait until all have ended."""
+        """Block until all children have ended. For the main thread."""
         while self._slots:
             self._stop.wait_for_signal(CHECK_CHILDREN_S)
             self._reap(signal.SIGCHLD, None)

@@ -1,9 +1,9 @@
 """Counts over all processes of a server, in shared memory: requests in flight (for `--limit-concurrency`), and threads
 that wait for clients.
 
-Each process has a slot in the shared memory, and no other process writes to it while that process lives. So no lock
-between processes is needed, which a process could die with; and a count does not outlive its process, because the
-process that forks gives out the slots and clears the slot of a process that has ended.
+Each process has a slot, an index into the shared arrays, and no other process writes to it while that process lives. So
+no lock between processes is needed, which would stay locked if its holder died. A count does not outlive its process:
+the process that forks gives out the slots, and clears the slot of a process that has ended.
 """
 
 import errno
@@ -22,21 +22,23 @@ from septet.metrics.table import Table
 from septet.processes.spool import Spool
 
 SLOTS = 1 << 16
-"""Processes that can be counted. The kernel gives memory only for slots that are written to (256 KiB in all)."""
+"""Number of slots, so of processes that can be counted. The array takes 256 KiB, of which the kernel gives only pages
+that are written to."""
 
 _HIGHEST = 0
-"""Index of the highest slot that was ever given out: sums go so far."""
+"""Index in the arrays of the number of the highest slot that was ever given out: sums go up to that."""
 
 
 class AcceptingThread(Protocol):
-    """A thread that accepts clients."""
+    """A thread that accepts clients, as `WaitingThreads` counts it."""
 
     is_free: bool
-    """The thread is counted among those that wait for a client."""
+    """True if the thread is counted among those that wait for a client. Only `WaitingThreads` sets it."""
 
 
 class WaitingThreads:
-    """Threads that wait for clients, counted over all processes: whether an idle client must give up its thread.
+    """Counts the threads that wait for clients, over all processes, so that a thread with an idle client can see
+    whether it is needed to accept another.
 
     A thread that holds an idle connection sees that a client has connected, but not whether another thread, perhaps of
     another process, is about to accept it. So each process counts its waiting threads.
@@ -51,11 +53,12 @@ class WaitingThreads:
         self._slot = 1
         self.extend(1)
         self._lock = Lock()
-        """Guards the slot between threads of this process."""
+        """Guards the slot against other threads of this process."""
         self._volunteer: AcceptingThread | None = None
-        """The thread that is in `_locked`."""
+        """The thread of this process that is inside `_locked`; None: no thread is."""
         self._processes = memfd_create("septet-acceptors")
-        """A file for a lock between processes, which the kernel releases when its owner dies (fcntl(2))."""
+        """Descriptor of a file for a lock between processes, which the kernel releases when its owner dies
+        (fcntl(2))."""
         forked.register(self)
 
     def close_in_child(self) -> None:
@@ -67,14 +70,15 @@ class WaitingThreads:
     # one (PyThreadState_SetAsyncExc) comes before or after both.
 
     def wait(self, thread: AcceptingThread) -> None:
-        """The calling thread waits for a client from now on."""
+        """Count `thread`, the calling one, among those that wait for a client."""
         with self._lock:
             if not thread.is_free:
                 self._waiting[self._slot] += 1
                 thread.is_free = True
 
     def accept(self, thread: AcceptingThread) -> None:
-        """The calling thread has accepted a client, and waits no longer."""
+        """Count `thread`, the calling one, no longer among those that wait, and count the client that it has
+        accepted."""
         with self._lock:
             if thread.is_free:
                 self._waiting[self._slot] -= 1
@@ -82,7 +86,7 @@ class WaitingThreads:
             self._count_accepted()
 
     def leave(self, thread: AcceptingThread) -> None:
-        """The calling thread waits no longer."""
+        """Count `thread`, the calling one, no longer among those that wait."""
         with self._lock:
             if thread.is_free:
                 self._waiting[self._slot] -= 1
@@ -93,16 +97,18 @@ class WaitingThreads:
 
     @property
     def waiting(self) -> int:
+        """Number of threads that wait for a client, in all processes."""
         return sum(self._waiting[1 : self._waiting[_HIGHEST] + 1])
 
     @property
     def accepted(self) -> int:
-        """A number that changes with each client that is accepted."""
+        """Number of clients that were accepted by all processes, modulo 2**32 for each: it changes with each client. It
+        is only compared with an earlier value."""
         return sum(self._accepted[1 : self._waiting[_HIGHEST] + 1])
 
     def volunteer(self, thread: AcceptingThread, needed: Callable[[], bool], stalled_at: int | None = None) -> bool:
-        """For a thread with an idle client. True, and the thread counts as waiting from now on, if `needed()` and no
-        other thread waits. Of several threads that ask at the same time, one is taken.
+        """Called by a thread with an idle client. Returns True, and counts the thread as waiting from now on, if
+        `needed()` is true and no other thread waits. Of several threads that ask at the same time, one gets True.
 
         stalled_at: the value of `accepted` at which the waiting threads appear to have stopped accepting; while it is
         unchanged they do not count.
@@ -117,7 +123,8 @@ class WaitingThreads:
 
     @contextmanager
     def _locked(self, thread: AcceptingThread) -> Iterator[bool]:
-        """True if no other thread or process is in here. Not waited for, because a process may be stopped inside."""
+        """Context manager: gives True if no other thread or process is inside, else False. It does not wait for the
+        other one, which may be stopped inside."""
         with self._lock:
             if self._volunteer is None:
                 self._volunteer = thread
@@ -151,7 +158,12 @@ class WaitingThreads:
 
 
 class InFlight:
-    """Implements `rules.Admission`. A process that does not fork uses the first slot."""
+    """Counts requests in flight; implements `rules.Admission`. It also gives out the slots of all shared counts: a
+    process that does not fork uses the first.
+
+    limit: most requests in flight in all processes together. spool_limit: most bytes in temporary files, see `Spool`;
+    0: no limit.
+    """
 
     def __init__(self, limit: int = 0, spool_limit: int = 0, table: Table | None = None) -> None:
         self._limit = limit
@@ -165,21 +177,22 @@ class InFlight:
         self._free: list[int] = []
         self._next = 1
         self._lock = Lock()
-        """Guards the slot between threads of this process."""
+        """Guards the slot against other threads of this process."""
         self.waiting_threads = WaitingThreads(SLOTS)
-        """Counts in the same slots, which are cleared when a process has ended."""
+        """Counts in the slots with the same numbers, which are cleared when a process has ended."""
         self.spool = Spool(SLOTS, spool_limit)
-        """Counts in the same slots; the kernel frees the temporary files of a process that has ended."""
+        """Counts in the slots with the same numbers; the kernel frees the temporary files of a process that has
+        ended."""
         forked.register(self)
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked: it counts in memory of its own."""
+        """Called in a child that the application has forked: count in memory of its own from now on."""
         self._counts = memoryview(bytearray(8)).cast("I")
         self._slot = 1
         self._lock = Lock()
 
     def enter(self) -> bool:
-        """Count a request; False, and nothing is counted, if the limit is reached.
+        """Count a request and return True; return False and count nothing if the limit is reached.
 
         Counted first and summed up then, so two processes that reach the limit at the same instant may both refuse.
         """
@@ -195,14 +208,15 @@ class InFlight:
                     counts[slot] -= 1
 
     def leave(self) -> None:
-        """A request that was counted is in flight no longer."""
+        """Count one request less: one for which `enter` returned True is over."""
         with self._lock:
             self._counts[self._slot] -= 1
 
     # For the process that forks: its main thread, with SIGCHLD blocked if a handler of it calls `vacate`
 
     def allot(self) -> int:
-        """A slot for a process that is about to be forked. Raises OSError (EAGAIN) when there is none."""
+        """Return the number of a free slot, for a process that is about to be forked. Raises OSError (EAGAIN) if there
+        is none."""
         slot = self._take_slot()
         if self._table is not None:
             try:
@@ -233,7 +247,7 @@ class InFlight:
         self.spool.occupy(slot)
 
     def vacate(self, slot: int) -> None:
-        """The process that had the slot has ended, or could not be forked."""
+        """Clear a slot and give it out again: the process that had it has ended, or could not be forked."""
         if self._table is not None:
             self._table.retire(self._rows.pop(slot))
         self._counts[slot] = 0

@@ -1,4 +1,4 @@
-"""How busy a process is, logged every `--metrics-interval` seconds.
+"""Logs how busy a process is, every `--metrics-interval` seconds.
 
 Other servers have a status page, which one of their workers answers for all. Here each process logs its own figures, in
 a line that is made for programs to read:
@@ -19,21 +19,22 @@ log = logging.getLogger("septet")
 
 
 class ProcessMetrics:
-    """Counts for one process. Implements `Admission`; `admission`, if given, decides whether a request may run.
+    """Counts the requests and connections of one process, and logs them. Implements `rules.Admission`, to be told of
+    each request; `admission`, if given, decides whether a request may run.
 
-    Made before the fork, and begun after it.
+    Made before the fork; each process calls `begin` after it. Any thread may use it.
     """
 
     def __init__(self, interval_s: float, admission: Admission | None = None) -> None:
         self.interval_s = interval_s
         self._admission = admission
         self._lock = Lock()
-        """Guards the counts between threads."""
+        """Guards the counts against other threads."""
         self._requests = self._in_flight = self._connections = 0
         self._since = monotonic()
 
     def enter(self) -> bool:
-        """A request has begun. False if it may not run."""
+        """Count a request, and return True if it may run."""
         admitted = self._admission is None or self._admission.enter()
         with self._lock:
             self._requests += 1
@@ -41,7 +42,7 @@ class ProcessMetrics:
         return admitted
 
     def leave(self) -> None:
-        """A request that was allowed to run is over."""
+        """Count one request in flight less: one for which `enter` returned True is over."""
         if self._admission is not None:
             self._admission.leave()
         with self._lock:
@@ -49,7 +50,7 @@ class ProcessMetrics:
 
     @contextmanager
     def connection(self) -> Iterator[None]:
-        """Count one connection while it lasts."""
+        """Context manager: count one connection more while it is entered."""
         with self._lock:
             self._connections += 1
         try:
@@ -59,13 +60,14 @@ class ProcessMetrics:
                 self._connections -= 1
 
     def begin(self) -> None:
-        """The first interval begins now."""
+        """Let the first interval begin now."""
         self._since = monotonic()
 
     def log_interval(self, connections: int | None = None, metrics: Metrics | None = None) -> None:
-        """Log the figures of the interval that ends now.
+        """Log the figures of the interval that ends now, and begin the next.
 
-        connections: how many there are, if `connection` does not count them. metrics: what the loop has done.
+        connections: the number of connections, in models that do not use `connection` to count them. metrics: what the
+        event loop has done in the interval; None: there is no loop.
         """
         now = monotonic()
         with self._lock:
@@ -77,7 +79,8 @@ class ProcessMetrics:
 
     @contextmanager
     def logged_by_thread(self) -> Iterator[None]:
-        """Log from a thread; for a process without a loop, whose other threads wait for their clients."""
+        """Context manager: log every interval from a thread of its own. For a process without an event loop, whose
+        other threads wait for their clients."""
         over = Event()
         self.begin()
         thread = Thread(target=self._log_until, args=(over,), name="septet-metrics", daemon=True)

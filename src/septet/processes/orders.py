@@ -1,4 +1,5 @@
-"""Signals, and the order to stop as a descriptor: a thread that waits for something else can wait for it, too.
+"""The order to stop as a descriptor, so that a thread that waits for something else can wait for it, too; and the
+signals that give the order.
 
 There are two such orders. To stop: idle connections are closed, and requests in flight are answered. To drain: a
 successor serves already, at the same listeners, so no client may see an end that an answer has not announced. The
@@ -29,13 +30,13 @@ from septet.processes.attendant import TURN_S, Attendant
 from septet.streams import reopen_log_files
 
 CUT_MARGIN_S = 0.25
-"""Seconds beyond the graceful time-out in which a model may end by itself, before the process is ended."""
+"""Seconds beyond the graceful time-out after which the process exits: until then the model may end by itself."""
 
 STARTING_GRACE_S = 0.5
-"""Seconds for an application that is still starting when the order to stop comes."""
+"""Seconds after the order to stop at which the process exits if the application is still starting."""
 
 LOG_BEFORE_EXIT_S = 0.25
-"""Seconds for the last line in the log: another thread may be stuck while it holds the lock of logging."""
+"""Seconds that the last line in the log may take: another thread may be stuck while it holds the lock of logging."""
 
 DRAIN = signal.SIGRTMIN + 4
 """The order to drain, from a supervisor to a generation and from that to its workers. Below it some C libraries and
@@ -45,11 +46,11 @@ log = logging.getLogger("septet")
 
 
 class Stop:
-    """The order to stop: a descriptor that becomes readable, so that any wait can include it.
+    """The order to stop: `fileno()` is a descriptor that becomes readable, so that any wait can include it.
 
-    Once the order has come it stays readable, for children as well. Before that it may become readable for a moment at
-    any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its process begins
-    to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
+    Once the order has come the descriptor stays readable, in children as well. Before that it may become readable for a
+    moment at any signal: `drain_and_check` tells the two apart. Without that a signal that arrives just before its
+    process begins to wait would be noticed only when the wait ends (signal.set_wakeup_fd in Python's documentation).
 
     For one process. A child that is forked for a client makes its own, with that of its process's parent as `parent`:
     an order to the parent is an order to the child as well. With `signals=False` signals are left to the program that
@@ -64,7 +65,7 @@ class Stop:
         self._order_or_signal.register(self._order, select.EPOLLIN)
         self._signals = -1
         self._woken_before = -1
-        """Python's wake-up descriptor before ours; `close` restores it."""
+        """The wake-up descriptor that was set before ours (signal.set_wakeup_fd); `close` restores it."""
         if signals:
             self._signals, waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open += [self._signals, waker]
@@ -79,9 +80,9 @@ class Stop:
             self._order_or_signal.register(parent._order, select.EPOLLIN)
         self.ordered = False
         self.on_order: Callable[[], None] | None = None
-        """Called when the order comes, in the main thread, usually in a signal handler."""
+        """Called when the order comes, usually in a signal handler in the main thread; None: nothing is called."""
         self.started = False
-        """Clients have been accepted. Before that a stop has no requests to wait for."""
+        """True once clients may be accepted. Before that a stop has no requests to wait for."""
         self._exit_after_s: float | None = None
         self._time_is_up_logged = False
         self._closed = False
@@ -92,7 +93,8 @@ class Stop:
 
     @property
     def order_fileno(self) -> int:
-        """Readable once the order has come, and not before: for threads, where no signal arrives.
+        """A descriptor that is readable once the order has come, and not before. For threads other than the main one,
+        where no signal arrives.
 
         `fileno` is an epoll(7) itself, and the kernel lets no more than 500 others wait for one.
         """
@@ -104,13 +106,15 @@ class Stop:
         return self._parent._order if self._parent else None
 
     def close_in_child(self) -> None:
-        """Also called by a worker, for its supervisor's `Stop`. May be called more than once."""
+        """Close this process's copies of the descriptors. Called in a child that the application has forked, and by a
+        worker for its supervisor's `Stop`. May be called more than once."""
         while self._open:
             os.close(self._open.pop())
         self._order_or_signal.close()
 
     def close(self) -> None:
-        """The server has ended and its process goes on: close the descriptors, and restore the wake-up descriptor."""
+        """Close the descriptors, and restore the wake-up descriptor. For an embedded server that has ended, whose
+        process goes on."""
         self._closed = True
         if self._signals >= 0:
             signal.set_wakeup_fd(self._woken_before)
@@ -131,7 +135,8 @@ class Stop:
         return self._drains and self._draining[0] == 1
 
     def drain_and_check(self) -> bool:
-        """True if the order has come; else drain the descriptor, which a signal has made readable."""
+        """To be called when `fileno` is readable. Returns True if the order has come; else a signal has made it
+        readable, and this makes it unreadable again."""
         # In the main thread alone: if another thread drained it, the main thread would not wake to run the handlers.
         if not self.ordered and self._signals >= 0 and current_thread() is main_thread():
             with suppress(BlockingIOError):
@@ -140,7 +145,8 @@ class Stop:
         return self.ordered
 
     def check_parent(self) -> bool:
-        """True if the order has come, here or to the parent; for a child that has not waited since."""
+        """True if the order has come to this process or to the parent. For a child that has not waited at `fileno`
+        since; an order to the parent becomes one to this process."""
         if self._parent is not None and not self.ordered and is_readable(self._parent._order):
             self.order(drain=self._parent.draining_of_children)
         return self.ordered
@@ -151,7 +157,7 @@ class Stop:
         return self._draining[0] == 1
 
     def wait(self) -> None:
-        """Wait until the order comes. For the main thread, where signals arrive."""
+        """Block until the order comes. For the main thread, where signals arrive."""
         while not self.ordered:
             try:
                 self.wait_for_signal(None)
@@ -206,20 +212,22 @@ class Stop:
         log_unused_signals(self.order)
 
     def on_term(self) -> None:
-        """TERM gives the order; a second one changes nothing. For a worker: its supervisor decides about killing."""
+        """Set a handler: TERM gives the order; a second one changes nothing. For the main thread of a worker: its
+        supervisor decides about killing."""
         forked.set_signal_handler(signal.SIGTERM, lambda number, frame: self.order())
         forked.set_signal_handler(DRAIN, lambda number, frame: self.order(drain=True))
 
     def exit_after(self, graceful_timeout: float) -> None:
-        """End this process if it still runs so many seconds after the order: requests in flight are cut.
+        """Have this process exit, and so cut requests in flight, if it still runs `graceful_timeout` seconds (and
+        CUT_MARGIN_S) after the order.
 
         A model that can cut its connections by itself does so earlier.
         """
         self._exit_after_s = graceful_timeout + CUT_MARGIN_S
 
     def _exit_after(self, seconds: float) -> None:
-        """Wait in a thread, because the application could reset a timer of the process. Started by `_thread`, which
-        takes no lock that the code interrupted by the signal may hold."""
+        """Exit `seconds` from now. A thread waits for that, because the application could reset a timer of the process.
+        It is started by `_thread`, which takes no lock that the code interrupted by the signal may hold."""
         try:
             _thread.start_new_thread(self._sleep_and_exit, (seconds,))
         except RuntimeError:  # the system gives no thread: use a timer
@@ -227,7 +235,8 @@ class Stop:
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def exit_soon(self, status: int) -> None:
-        """End this process, which could not start, even if a thread of the application goes on."""
+        """Have this process, which could not start, exit with `status` within STARTING_GRACE_S, even if a thread of the
+        application goes on. Returns at once."""
 
         def end() -> NoReturn:
             time.sleep(STARTING_GRACE_S)
@@ -255,7 +264,7 @@ class Stop:
         logging.shutdown()
 
     def log_time_is_up(self) -> None:
-        """Log that requests in flight are cut; once."""
+        """Log that requests in flight are cut. Only the first call logs."""
         if not self._time_is_up_logged:
             self._time_is_up_logged = True
             log.warning("SEP121 requests in flight are cut: the time for a graceful stop is up")
@@ -283,7 +292,8 @@ pass_on_reopening: Callable[[], None] | None = None
 """Called at USR1, in the signal handler: sends it to the processes that this one has forked."""
 
 _hung_up: Callable[[], object] | None = None
-"""Called at HUP if the terminal on which standard error was is gone: then no user can stop the server any more."""
+"""Called at HUP if standard error was a terminal that is gone now: no user can stop the server from there any more.
+None: standard error was no terminal."""
 
 
 def log_unused_signals(hung_up: Callable[[], object]) -> None:

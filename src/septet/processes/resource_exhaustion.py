@@ -1,4 +1,5 @@
-"""Descriptors, memory, threads or processes are exhausted: one line in the log for each episode."""
+"""Logs that descriptors, memory, threads or processes are exhausted: one line for each episode, not for each
+failure."""
 
 import logging
 from threading import Lock
@@ -10,25 +11,26 @@ ACCEPT_PAUSE_S = 0.5
 """Seconds for which no client is accepted after accepting failed: connected clients may finish meanwhile."""
 
 EPISODE_S = 10.0
-"""A failure within this time after the last one belongs to the same episode: under load, a resource that becomes free
-is taken at once."""
+"""Seconds. A failure within this time after the last one belongs to the same episode: under load, a resource that
+becomes free is taken at once."""
 
 
 def reason(error: BaseException) -> str:
-    """The system's words for an error."""
+    """Return the system's text for an error ("Too many open files"), "out of memory" for a MemoryError, else its
+    repr."""
     return getattr(error, "strerror", None) or ("out of memory" if isinstance(error, MemoryError) else repr(error))
 
 
 class ResourceExhaustion:
-    """Logs one line for each episode, for all threads of the process."""
+    """Logs one line for each episode. Any thread of the process may use it."""
 
     def __init__(self) -> None:
         self._seen: float | None = None
         self._lock = Lock()
 
     def report(self, what: str, meanwhile: str = "clients wait until it can be done again") -> None:
-        """Log, unless an episode is under way. what: what cannot be done, and why. meanwhile: the consequence for
-        clients."""
+        """Log "`what`; `meanwhile`", unless an episode is under way. what: what cannot be done, and why. meanwhile: the
+        consequence for clients."""
         now = monotonic()
         with self._lock:
             seen, self._seen = self._seen, now

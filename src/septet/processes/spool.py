@@ -2,8 +2,8 @@
 
 Under poll, epoll and io_uring a WSGI application must not wait for its client. So a request's body larger than
 BODY_BYTES is collected in a temporary file before the application is called, and the part of an answer that a slow
-client does not take waits in another file (see `models._run_ahead`). At the limit a request is answered 503; an
-application waits before it goes on with its answer.
+client does not take is kept in another file (see `models._run_ahead`). At the limit a request is answered 503; an
+application that gives more output has to wait until the client has taken some.
 
 As in `InFlight`, which gives out the slots, each process counts in a slot of shared memory that no other process writes
 to while it lives. The slot is cleared when the process has ended, by a crash as well.
@@ -19,15 +19,16 @@ from septet.exchange import ProtocolError
 from septet.processes.resource_exhaustion import ResourceExhaustion
 
 BODY_BYTES = 1 << 20
-"""A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and waitress
-do the same at 16 KiB and 512 KiB)."""
+"""Bytes. A body that is collected stays in memory up to this size and goes to a temporary file beyond it (nginx and
+waitress do the same at 16 KiB and 512 KiB)."""
 
 _HIGHEST = 0
-"""Index of the highest slot in use."""
+"""Index in the array of the number of the highest slot that was ever given out: sums go up to that."""
 
 
 class Spool:
-    """Counts bytes in temporary files: at most `limit` in all processes together; 0: without a limit."""
+    """Counts bytes in temporary files. slots: length of the shared array. limit: most bytes in all processes together;
+    0: no limit. Any thread may use it."""
 
     def __init__(self, slots: int, limit: int = 0) -> None:
         self.limit = limit
@@ -35,19 +36,20 @@ class Spool:
         self._counts[_HIGHEST] = 1
         self._slot = 1
         self._lock = RLock()
-        """Guards the slot between threads of this process. Reentrant, because the garbage collector may close a file,
-        which calls `give`, during `take`."""
+        """Guards the slot against other threads of this process. Reentrant, because the garbage collector may close a
+        file, which calls `give`, during `take`."""
         self._exhaustion = ResourceExhaustion()
         forked.register(self)
 
     def close_in_child(self) -> None:
-        """In a child that the application has forked: it counts in memory of its own."""
+        """Called in a child that the application has forked: count in memory of its own from now on."""
         self._counts = memoryview(bytearray(16)).cast("q")
         self._slot = 1
         self._lock = RLock()
 
     def take(self, count: int) -> bool:
-        """Count bytes that are about to be written; False, and nothing is counted, if they exceed the limit.
+        """Count `count` bytes that are about to be written and return True; return False and count nothing if they
+        exceed the limit.
 
         Counted first and summed up then, so two processes that reach the limit at the same instant may both be refused.
         """
@@ -63,16 +65,18 @@ class Spool:
                     counts[slot] -= count
 
     def give(self, count: int) -> None:
-        """A file of so many bytes is closed."""
+        """Count `count` bytes less: a file for which they were taken is closed."""
         with self._lock:
             self._counts[self._slot] -= count
 
     @property
     def used(self) -> int:
+        """Bytes in temporary files, in all processes together."""
         return sum(self._counts[1 : self._counts[_HIGHEST] + 1])
 
     def report_full(self, what: str, meanwhile: str) -> None:
-        """Log that the limit is reached, once for each episode. meanwhile: the consequence."""
+        """Log that the limit is reached, once for each episode. what: what cannot be done. meanwhile: the consequence
+        for clients."""
         self._exhaustion.report(
             f"{what}: there are {self.limit} bytes in temporary files, see --limit-spool", meanwhile
         )
@@ -96,7 +100,7 @@ else:
 
 
 class Body(_File):
-    """A file for the body of a request: in memory up to BODY_BYTES, then on disk."""
+    """A file for the body of a request: in memory up to BODY_BYTES, then on disk, where `spool` counts it."""
 
     def __init__(self, spool: Spool) -> None:
         super().__init__(BODY_BYTES)
@@ -104,7 +108,8 @@ class Body(_File):
         self._length = self._taken = 0
 
     def write(self, part: bytes) -> int:  # type: ignore[override]
-        """Raises ProtocolError (503) at the limit of the spool, and OSError."""
+        """Append a part of the body, and return its length. Raises ProtocolError(503) at the limit of the spool, and
+        OSError if the disk is full."""
         self._length += len(part)
         if self._length > BODY_BYTES:
             more = self._length - self._taken

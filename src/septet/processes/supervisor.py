@@ -32,19 +32,19 @@ from septet.processes.resource_exhaustion import ResourceExhaustion
 log = logging.getLogger("septet")
 
 EARLY_DEATH_S = 1.0
-"""A worker that ends within this time after its start has ended early: the next one starts after a delay."""
+"""Seconds. A worker that ends within this time after its start has ended early: the next one starts after a delay."""
 MIN_DELAY_S = 0.1
-"""The delay after one early end. It doubles with each early end in a row, up to MAX_DELAY_S."""
+"""Seconds of delay after one early end. The delay doubles with each early end in a row, up to MAX_DELAY_S."""
 MAX_DELAY_S = 5.0
 CHECK_WORKERS_S = 5.0
-"""How often ended workers are looked for, in case a signal was missed."""
+"""Seconds between two looks for ended workers, in case a signal was missed."""
 KILL_MARGIN_S = 2.0
-"""Seconds beyond its own graceful time-out after which a worker is killed."""
+"""Seconds beyond the graceful time-out after which the supervisor kills a worker."""
 
 READY = b"ready"
 
 MAX_FAILED_STARTS = 8
-"""If no worker is left and so many in a row could not start, the server ends."""
+"""The server ends if this many workers in a row could not start and no worker is left that serves."""
 
 
 class Readiness:
@@ -55,7 +55,8 @@ class Readiness:
         forked.register(self)
 
     def report(self, text: bytes) -> bool:
-        """False if the worker has reported already: then nothing is written."""
+        """Write `text` (READY, or an exit status and a sentence) and close the pipe. Returns False, and writes nothing,
+        if the worker has reported already."""
         if self._pipe < 0:
             return False
         with suppress(OSError):
@@ -73,9 +74,11 @@ class Readiness:
 
 @dataclass(slots=True)
 class Worker:
+    """What the supervisor knows of one worker process."""
+
     pid: int
     readiness: int
-    """The reading end of the pipe; -1 once it has reported."""
+    """Descriptor of the reading end of the pipe on which the worker reports; -1 once it has."""
     slot: int
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
@@ -85,10 +88,11 @@ class Worker:
     drains: bool = False
     """It was told to take no more clients, and to end."""
     reported: bool = False
+    """True once it has reported: that it is ready, or why it cannot start."""
 
 
 class Supervised(Protocol):
-    """What a supervisor knows of a `Service`."""
+    """The part of `service.Service` that a supervisor uses."""
 
     @property
     def stop(self) -> Stop: ...
@@ -131,7 +135,7 @@ Served = TypeVar("Served", bound=Supervised)
 
 
 class Supervisor(Generic[Served]):
-    """Keeps `count` processes running `run`. Belongs to the main thread of the parent process.
+    """Keeps `count` processes running, each of which calls `run`. For the main thread of the parent process.
 
     SIGCHLD tells that a worker has ended; it wakes a wait for `Stop`. pidfd_open(2) is not permitted everywhere.
     """
@@ -146,7 +150,8 @@ class Supervisor(Generic[Served]):
         self._poller = Poll()
         self._announced = False
         self._not_started: str | None = None
-        """How a worker ended that had not started when the order to stop came, and did not end in order."""
+        """How a worker ended ("by signal SIGKILL") that was not ready when the order to stop came, and did not end with
+        status 0; None: there was none."""
         self._early_deaths = 0
         """Workers in a row that ended within EARLY_DEATH_S."""
         self._failed_starts = 0
@@ -157,7 +162,8 @@ class Supervisor(Generic[Served]):
         """Index in _ASKED, in the slot of each worker that asks to be replaced; in shared memory."""
 
     def run(self) -> None:
-        """Run until the order to stop, and the end of all workers. Raises Failed if they cannot start."""
+        """Fork workers and replace those that end, until the order to stop; then stop them all. Raises Failed if they
+        cannot start."""
         stop = self._service.stop
         stop.on_signals(self._kill)
         if self._service.monitor is not None:
@@ -246,7 +252,8 @@ class Supervisor(Generic[Served]):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
 
     def _fork_worker(self) -> Worker:
-        """Raises OSError."""
+        """Fork a worker that counts in a slot of its own and reports on a pipe. Raises OSError if there is no process,
+        descriptor or slot for it."""
         with ExitStack() as undo:
             reading, writing = os.pipe2(os.O_CLOEXEC)
             undo.callback(os.close, reading)
@@ -260,7 +267,7 @@ class Supervisor(Generic[Served]):
         return Worker(pid, reading, slot, monotonic(), self._service.recycling.begin(pid))
 
     def _work(self, reading: int, writing: int, slot: int) -> int:
-        """In the child: the whole life of a worker."""
+        """The whole life of a worker, in the child. Returns its exit status. reading, writing: the ends of its pipe."""
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
@@ -329,7 +336,8 @@ class Supervisor(Generic[Served]):
                 self._remove(worker, status)
 
     def _read_readiness(self, worker: Worker) -> None:
-        """A worker has reported that it is ready, or why it cannot start; or it has ended and closed the pipe."""
+        """Read a worker's report: that it is ready, or why it cannot start; or nothing, if it has ended and closed the
+        pipe. Raises Failed as `_cannot_start` does."""
         report = os.read(worker.readiness, 65536)
         self._forget_pipe(worker)
         if report == READY:
@@ -348,7 +356,8 @@ class Supervisor(Generic[Served]):
             self._cannot_start(worker, sentence, Refused if int(status) == Refused.exit_status else Failed)
 
     def _cannot_start(self, worker: Worker, why: str, kind: type[Failed] = Failed) -> None:
-        """Raises Failed if the server must end: at its start, or after MAX_FAILED_STARTS in a row if none is left."""
+        """Count a worker that could not start, and log why. Raises `kind` instead if the server must end: at its start,
+        or after MAX_FAILED_STARTS in a row if no worker is ready."""
         self._failed_starts += 1
         if self._service.stop.ordered:
             return
@@ -365,6 +374,8 @@ class Supervisor(Generic[Served]):
             worker.readiness = -1
 
     def _remove(self, worker: Worker, status: int) -> None:
+        """Forget a worker that has ended with `status`, as waitpid(2) gives it, and decide when the next one starts.
+        Raises Failed as `_cannot_start` does."""
         self._workers.remove(worker)
         self._service.in_flight.vacate(worker.slot)
         if worker.readiness >= 0:
@@ -395,7 +406,7 @@ class Supervisor(Generic[Served]):
             self._service.monitor.restarted(reason, text)
 
     def _end(self) -> None:
-        """Stop the workers gracefully; kill those that do not end in time."""
+        """Send TERM to the workers, and KILL to those that have not ended KILL_MARGIN_S after the graceful time-out."""
         stop = self._service.stop
         draining = stop.draining
         self._signal(DRAIN if draining else signal.SIGTERM)
@@ -437,5 +448,6 @@ _ASKED = ("", ANSWERED, TIMED_OUT)
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int) -> None:
-    """Serve with `count` processes that each call `run`. Raises Failed when they cannot start."""
+    """Serve with `count` processes, each of which calls `run(service)`, until the order to stop. Raises Failed if they
+    cannot start."""
     Supervisor(service, run, count).run()

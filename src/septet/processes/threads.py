@@ -16,13 +16,14 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 class ThreadGroup:
-    """Daemon threads: `wait` waits for them, and the exit of the process does not."""
+    """Starts daemon threads, and can wait for them; the exit of the process does not wait."""
 
     def __init__(self) -> None:
         self._working: set[threading.Thread] = set()
 
     def start_and_restart(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """As `start`; if `run` fails, the thread logs that and calls it again."""
+        """Call `run` in a thread of its own; if it raises, log that and call it again in the same thread. Raises as
+        `start` does."""
 
         def again() -> None:
             while True:
@@ -35,7 +36,8 @@ class ThreadGroup:
         self.start(again)
 
     def start(self, run: Callable[Args, None], *args: Args.args, **kwargs: Args.kwargs) -> None:
-        """Call `run` in a thread of its own. Raises RuntimeError when the system gives none, and MemoryError."""
+        """Call `run` in a thread of its own; if it raises, log that. Raises RuntimeError if the system gives no thread,
+        and MemoryError."""
 
         def work() -> None:
             try:
@@ -54,7 +56,7 @@ class ThreadGroup:
             raise
 
     def wait(self) -> None:
-        """Wait until all have ended."""
+        """Block until all threads have ended that were started so far."""
         for thread in list(self._working):
             thread.join()
 

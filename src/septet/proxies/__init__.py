@@ -1,8 +1,8 @@
-"""What proxies in front of us say about their clients, and whether they are believed (RFC 7239, PROXY protocol).
+"""What proxies in front of the server say about their clients, and whether it believes them (RFC 7239, PROXY protocol).
 
 addresses        addresses of clients in text or in network bytes
 trust            which peers are trusted proxies
-forwarded        X-Forwarded-* and Forwarded, hop by hop
+forwarded        the fields X-Forwarded-* and Forwarded: what each proxy on the way says
 filter           which of these fields reach the application
-proxy_protocol   a header in front of the connection's own bytes
+proxy_protocol   the header that a proxy sends before the client's bytes
 """

@@ -4,17 +4,18 @@ import re
 from ipaddress import IPv6Address, ip_address
 
 Node = tuple[str, int]
-"""An IP address and a port; port 0: not known."""
+"""(IP address in its usual spelling, port); port 0: not known."""
 
 _node = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?").fullmatch
-"""A node of RFC 7239 section 6 that is an address. Its port may be obfuscated."""
+"""Match a node of RFC 7239 section 6 that is an address. Its port may be obfuscated (`_x`). Groups: IPv6 address, IPv4
+address, numeric port."""
 
 _unidentified = re.compile(r"(?:(?i:unknown)|_[A-Za-z0-9._-]+)(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?").fullmatch
-"""A node of RFC 7239 sections 6.2 and 6.3: unknown to the proxy, or obfuscated."""
+"""Match a node of RFC 7239 sections 6.2 and 6.3 that is no address: unknown to the proxy, or obfuscated (`_x`)."""
 
 
 def canonical_ip(address: str | bytes) -> str:
-    """The usual spelling of an IP address, given in text or in network bytes. Raises ValueError.
+    """Return the usual spelling of an IP address that is given in text or in network bytes. Raises ValueError.
 
     An IPv4 address that is mapped into IPv6 (RFC 4291 section 2.5.5.2) becomes an IPv4 address, so that another
     spelling does not get around a list of addresses. A zone (`fe80::1%eth0`) raises ValueError: it means nothing beyond
@@ -29,8 +30,8 @@ def canonical_ip(address: str | bytes) -> str:
 
 
 def parse_node(text: str) -> Node | None:
-    """`192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]` or `[2001:db8::1]:80`; None for `unknown` and obfuscated ones, such
-    as `_hidden`. Raises ValueError."""
+    """Parse a node of RFC 7239 section 6: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]` or `[2001:db8::1]:80`. Returns
+    None for `unknown` and for obfuscated identifiers such as `_hidden`. Raises ValueError for anything else."""
     matched = _node(text)
     if matched is None:
         if _unidentified(text):

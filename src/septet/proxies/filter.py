@@ -14,19 +14,19 @@ from septet.proxies.forwarded import Hop, hops, select_kind, walk
 
 REMEMBERED_CLIENTS = 1024
 REMEMBERED_BYTES = 512
-"""Bytes of names and values together. A client's requests differ, but what proxies say about them does not, so the
-result is cached."""
+"""Bytes. Results are cached for untrusted fields whose names and values have at most this many bytes together. The
+requests of one client differ, but what proxies say about them does not."""
 
 Findings = tuple[Fields, Hop]
-"""The untrusted fields that are kept, and what they say about the request."""
+"""The untrusted fields that the application may see, and what they say about the client (`forwarded.walk`)."""
 
 
 class UntrustedFieldFilter:
-    """Gives an application the untrusted fields of a request that its peer may send.
+    """Called with a request that has untrusted fields; returns it with those fields that its peer may send.
 
-    `trusts` says whether the peer at an address (or `unix:`, for all peers on unix sockets) is a trusted proxy.
-    `trusted_headers` names the fields that such a proxy writes: x-forwarded, forwarded, or either. `underscores` says
-    what happens to names with an underscore: drop, refuse (400) or allow.
+    `trusts` returns True if the peer at an address (or "unix:", for all peers on unix sockets) is a trusted proxy.
+    `trusted_headers` names the fields that such a proxy writes: "x-forwarded", "forwarded", or "either". `underscores`
+    is what happens to names with an underscore: "drop", "refuse" (400) or "allow". Any thread may call it.
     """
 
     def __init__(
@@ -38,9 +38,10 @@ class UntrustedFieldFilter:
         self._cache: BoundedCache[tuple[bool, Fields], Findings] = BoundedCache(REMEMBERED_CLIENTS)
 
     def __call__(self, request: Request, peer: str) -> Request:
-        """`request` as the application is to see it. Raises ProtocolError(400).
+        """Return `request` as the application is to see it. `peer`: the peer's address, "unix:", or "" if unknown.
+        Raises ProtocolError(400) for malformed fields of a trusted proxy.
 
-        The result is kept with the request, because heads repeat.
+        The result is cached in the request, because heads repeat.
         """
         trusted = self._trusts(peer)
         with_trusted: Request | None = request.derived.get((self, trusted))
@@ -75,7 +76,7 @@ class UntrustedFieldFilter:
 
 
 def _with_host(fields: Fields, host: bytes | None) -> Fields:
-    """`fields` with `host` in place of the proxy's Host; unchanged if `host` is None."""
+    """Return `fields` with `host` in place of the value of Host; unchanged if `host` is None."""
     if host is None:
         return fields
     return ((b"host", host), *(field for field in fields if field[0] != b"host"))

@@ -20,33 +20,36 @@ from septet.http.grammar import WHITESPACE, is_host
 from septet.proxies.addresses import Node, parse_node
 
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
-"""Some proxies give the scheme of the WebSocket that the client asks for."""
+"""The scheme of a request, by the value that a proxy gives: some give that of the WebSocket that the client asks
+for."""
 
 _USUAL_PORTS = (b"80", b"443")
 
 MAX_HOPS = 100
-"""Entries of a list, empty ones included. There are rarely more than a few proxies in a row; mail servers take a
+"""Most entries of a list, empty ones included. There are rarely more than a few proxies in a row; mail servers take a
 message with a hundred Received fields for one in a loop (RFC 5321 section 6.3)."""
 
 MAX_PARAMETERS = 4 * MAX_HOPS
-"""Parameters of all entries in Forwarded together: RFC 7239 section 5 has four (by, for, host, proto)."""
+"""Most parameters of all entries in Forwarded together: RFC 7239 section 5 has four (by, for, host, proto)."""
 
 
 class Hop(NamedTuple):
     """What one proxy says about the request that it received."""
 
     node: Node | None
-    """The address from which it received the request; None: unknown to the proxy, or obfuscated."""
+    """Address from which the proxy received the request; None: unknown to the proxy, or obfuscated."""
     scheme: str | None
-    """The scheme in which it received the request; None: not given."""
+    """Scheme ("http" or "https") in which the proxy received the request; None: the proxy does not say."""
     host: bytes | None
-    """The Host field that it received; None: not given."""
+    """Value of Host in the request that the proxy received; None: the proxy does not say."""
 
 
 def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
-    """What is known about the client: the first hop, nearest proxy first, whose address is not trusted, else the last.
+    """Return what is known about the client: the first hop, nearest proxy first, whose address is not trusted; if all
+    are trusted, the last.
 
-    If a hop does not give an address, the walk ends there, and the nearest known address stands for the client.
+    trusts: True for the address of a trusted proxy. If a hop does not give an address, the walk ends there, and the
+    nearest known address stands for the client. Without any hop all three values are None.
     """
     node, scheme, host = None, None, None
     for hop in hops:
@@ -60,8 +63,8 @@ def walk(hops: Iterator[Hop], trusts: Callable[[str], bool]) -> Hop:
 
 
 def hops(fields: Fields) -> Iterator[Hop]:
-    """The hops in `fields` (of one kind, see `select_kind`), nearest proxy first. Parsed lazily: the rest may be the
-    client's own."""
+    """Yield the hops in `fields` (of one kind, see `select_kind`), nearest proxy first. They are parsed one by one as
+    they are asked for, because the rest may be the client's own. Raises ProtocolError(400)."""
     named: dict[bytes, list[bytes]] = {}
     for name, value in fields:
         named.setdefault(name, []).append(value)
@@ -71,10 +74,10 @@ def hops(fields: Fields) -> Iterator[Hop]:
 
 
 def select_kind(fields: Fields, kind: str) -> Fields:
-    """`fields` without Forwarded (`kind` x-forwarded), or without X-Forwarded-* (`kind` forwarded).
+    """Return `fields` without Forwarded (`kind` "x-forwarded"), or without X-Forwarded-* (`kind` "forwarded").
 
-    With `kind` either, Forwarded is dropped if X-Forwarded-* are there: a proxy that writes one kind usually passes the
-    other on as its client sent it, and nearly all proxies write X-Forwarded-*.
+    With `kind` "either", Forwarded is dropped if there are X-Forwarded-* fields: a proxy that writes one kind usually
+    passes the other on as its client sent it, and nearly all proxies write X-Forwarded-*.
     """
     names = {name for name, _ in fields}
     if kind == "forwarded":
@@ -116,8 +119,8 @@ def _host(value: bytes, name: str) -> bytes:
 
 
 def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
-    """The hops in X-Forwarded-*. There is no specification: the fields are lists whose entries belong together by
-    index.
+    """Yield the hops in X-Forwarded-*, nearest proxy first. There is no specification: the fields are lists, and the
+    n-th entries of all lists belong to one hop.
 
     But most proxies write only one scheme and one host, those of the client, for any number of hops.
     """
@@ -134,9 +137,10 @@ def _x_forwarded(named: dict[bytes, list[bytes]]) -> Iterator[Hop]:
 
 
 def _entries(named: dict[bytes, list[bytes]], name: bytes, count: int = 0) -> list[bytes]:
-    """The entries of a list that may come in several fields (RFC 9110 section 5.6.1).
+    """Return the entries of the list field `name`, which may come in several fields (RFC 9110 section 5.6.1).
 
-    With `count`, exactly that many or none: a single value is repeated. Raises ProtocolError(400) for other numbers.
+    count: return that many entries or none; a single value is repeated, and ProtocolError(400) is raised for other
+    numbers. 0: return as many as there are.
     """
     title = name.decode("ascii").title()
     values = named.get(name, [])
@@ -157,13 +161,13 @@ def _check_length(values: list[bytes], separator: bytes, limit: int, name: str) 
 
 
 def _bracketed(text: str) -> str:
-    """`text` with brackets if it is an IPv6 address without them, as X-Forwarded-For has one without a port."""
+    """Return `text`, an address from X-Forwarded-For, with brackets if it is an IPv6 address without them."""
     return f"[{text}]" if text.count(":") > 1 and text[:1] != "[" else text
 
 
 def _with_port(host: bytes, port: bytes) -> bytes:
-    """`host` with `port` if it has none. Ports 80 and 443 are left out with either scheme: a balancer behind the
-    one that ended TLS sends 80 with https. Raises ProtocolError(400)."""
+    """Return `host` with `port` appended if it has none. Ports 80 and 443 are left out with either scheme: a balancer
+    behind the one that ended TLS sends 80 with https. Raises ProtocolError(400) if `port` is no port."""
     if not port.isdigit() or int(port[:6]) > 65535:
         raise _malformed("X-Forwarded-Port")
     has_port = b":" in host.rpartition(b"]")[2]
@@ -177,8 +181,8 @@ _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _pair = re.compile(
     rb"[ \t]*+(?:(%b++)=(?:(%b++)|\"((?:[^\"\\]|\\.)*+)\"))?+[ \t]*+([;,][;, \t]*+|\Z)" % (_TCHAR, _TCHAR), re.DOTALL
 ).match
-"""One forwarded-pair of section 4, or nothing, and what ends it. Possessive quantifiers (`*+`) do not backtrack, so the
-cost is linear."""
+"""Match one forwarded-pair of RFC 7239 section 4, or nothing, and what ends it. Groups: name, token, quoted string's
+content, end. Possessive quantifiers (`*+`) do not backtrack, so the cost is linear."""
 
 _unquote = re.compile(rb"\\(.)", re.DOTALL).sub
 
@@ -197,7 +201,8 @@ def _forwarded(values: list[bytes]) -> Iterator[Hop]:
 
 
 def _elements(value: bytes) -> list[dict[bytes, bytes]]:
-    """The elements of one field, each with its parameters; empty ones are left out (RFC 9110 section 5.6.1)."""
+    """Return the elements of one Forwarded field, each as values by parameter name in lower case; empty elements are
+    left out (RFC 9110 section 5.6.1). Raises ProtocolError(400)."""
     elements: list[dict[bytes, bytes]] = [{}]
     position = 0
     end = b","

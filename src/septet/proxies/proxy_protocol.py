@@ -15,13 +15,14 @@ from septet.exchange import ProtocolError
 from septet.proxies.addresses import canonical_ip
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-"""The first bytes of version 2, section 2.2."""
+"""The first 12 bytes of a version 2 header, section 2.2."""
 
 MAX_LINE = 107
-"""Bytes of a version 1 header with its CRLF, section 2.1."""
+"""Most bytes of a version 1 header with its CRLF, section 2.1."""
 
 MAX_HEADER = 4096
-"""Bytes of a version 2 header. Its length field allows 64 KiB; nginx takes this much, and senders use a few hundred."""
+"""Most bytes of a version 2 header. Its length field allows 64 KiB; nginx takes this much, and senders use a few
+hundred."""
 
 _line = re.compile(
     rb"PROXY (?:(UNKNOWN)(?: [^\r\n]*)?"
@@ -32,10 +33,10 @@ _line = re.compile(
 _LOCAL = 0x20
 _PROXY = 0x21
 _FAMILIES = {0x1: 4, 0x2: 16, 0x3: 108}
-"""Bytes of one address of AF_INET, AF_INET6 and AF_UNIX."""
+"""Bytes of one address, by the header's code for AF_INET, AF_INET6 and AF_UNIX."""
 _STREAM = 0x1
 _TRANSPORTS = (0x0, _STREAM, 0x2)
-"""UNSPEC, STREAM and DGRAM."""
+"""The header's codes for UNSPEC, STREAM and DGRAM."""
 
 _TYPE_CRC32C = 0x03
 _TYPE_SSL = 0x20
@@ -43,19 +44,21 @@ _CLIENT_SSL = 0x01
 
 
 class Endpoints(NamedTuple):
-    """The two ends of the client's connection to the proxy, in the form of `Exchange.client` and `server`."""
+    """The two ends of the client's connection to the proxy: (address, port) of the client, and of the proxy; for a unix
+    socket None and (path, None), as in `exchange.Exchange`."""
 
     client: tuple[str, int] | None
     server: tuple[str, int | None]
 
 
 class Header(NamedTuple):
-    """A header that was decoded."""
+    """A decoded header of either version."""
 
     length: int
     """Bytes of the header; the connection's own bytes follow."""
     endpoints: Endpoints | None = None
-    """None: the proxy does not give them, and those of this connection are used instead (sections 2.1 and 2.2)."""
+    """The two ends of the client's connection; None if the proxy does not give them: then those of this connection are
+    used (sections 2.1 and 2.2)."""
     secure: bool = False
     """The client speaks TLS with the proxy."""
     local: bool = False
@@ -63,14 +66,14 @@ class Header(NamedTuple):
 
     @property
     def names_client(self) -> bool:
-        """Whether the header says from which address the following bytes come. If not, any client may have sent
+        """True if the header says from which address the following bytes come. If not, any client may have sent
         them."""
         return self.local or (self.endpoints is not None and self.endpoints.client is not None)
 
 
 def decode(data: bytes | bytearray) -> Header | None:
-    """The header at the beginning of `data`; None if it is not complete yet. Raises ProtocolError(400) as soon as
-    `data` cannot become a header."""
+    """Decode the header at the beginning of `data`. Returns None if it is not complete yet. Raises ProtocolError(400)
+    as soon as no header can begin with `data`."""
     if data[:12] == SIGNATURE[: len(data)]:
         _check_kind(data)
         return _decode_binary(bytes(data)) if len(data) >= 16 else None
@@ -84,7 +87,7 @@ def _malformed(what: str) -> ProtocolError:
 
 
 def _decode_line(data: bytes) -> Header | None:
-    """Version 1, section 2.1."""
+    """Decode a version 1 header (section 2.1). Returns None if it is not complete yet. Raises ProtocolError(400)."""
     end = data.find(b"\r\n")
     if end < 0:
         if len(data) == MAX_LINE:
@@ -156,7 +159,8 @@ def _check_kind(data: bytes | bytearray) -> None:
 
 
 def _decode_binary(data: bytes) -> Header | None:
-    """Version 2, section 2.2."""
+    """Decode a version 2 header of at least 16 bytes (section 2.2). Returns None if it is not complete yet. Raises
+    ProtocolError(400)."""
     command, family = data[12], data[13] >> 4
     transport = data[13] & 0xF
     length = 16 + int.from_bytes(data[14:16])
@@ -184,7 +188,8 @@ def _endpoints(block: bytes, size: int) -> Endpoints:
 
 
 def _read_vectors(header: bytes, position: int) -> bool:
-    """Read the type-length-value vectors after the addresses. Returns whether one says that the client speaks TLS.
+    """Read the type-length-value vectors, which begin at `position` after the addresses. Returns True if one says that
+    the client speaks TLS.
 
     A checksum is verified (section 2.2.3); other vectors have no meaning here. Raises ProtocolError(400).
     """
@@ -208,7 +213,8 @@ def _check_sum(header: bytes, start: int, end: int) -> None:
 
 
 def _crc32c(data: bytes) -> int:
-    """The checksum of RFC 4960 appendix B. Bit by bit: few proxies send one, for a few hundred bytes per connection."""
+    """Return the CRC32c checksum of RFC 4960 appendix B. It is computed bit by bit, which is slow: few proxies send
+    one, for a few hundred bytes per connection."""
     register = 0xFFFFFFFF
     for byte in data:
         register ^= byte

@@ -12,14 +12,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 SYNTAX = "an address, a network such as 10.0.0.0/8, unix:, * for everybody, none for nobody, or several with commas"
 
 UNIX = "unix:"
-"""All peers on unix sockets. They have no addresses, and the socket's permissions decide which of them may connect.
-nginx uses this spelling in set_real_ip_from."""
+"""The word that stands for all peers on unix sockets. They have no addresses, and the socket's permissions decide which
+of them may connect. nginx uses this spelling in set_real_ip_from."""
 
 REMEMBERED_PEERS = 1024
 
 
 def parse_peers(text: str) -> tuple[str, ...]:
-    """The words of `text`. Raises ValueError, whose text ("must be ...") completes a sentence about the value."""
+    """Return the words of a value of `--forwarded-allow-ips`, checked. Raises ValueError, whose text ("must be ...")
+    completes a sentence about the value."""
     words = tuple(word.strip() for word in text.split(","))
     for word in words:
         if word not in (UNIX, "*", "none"):
@@ -44,9 +45,10 @@ def _suggestion(word: str) -> str:
 
 
 class Trust:
-    """Whether a peer is trusted, given its address in text, `unix:`, or an empty text for an unknown peer.
+    """Called with a peer's address in text, "unix:", or "" for an unknown peer; returns True if the peer is trusted.
 
-    Called for each request with untrusted fields, so results are cached. May be called by any thread.
+    texts: values of `--forwarded-allow-ips`. Called for each request with untrusted fields, so results are cached. Any
+    thread may call it.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -60,6 +62,7 @@ class Trust:
         return self._remembered(peer)
 
     def _covers(self, peer: str) -> bool:
+        """True if the peer is trusted; without the cache."""
         if self._all or not peer:
             return self._all
         if peer == UNIX:

@@ -53,19 +53,20 @@ class Http1Exchange(OutputQueue):
     server: tuple[str, int | None]
     tls: TlsInfo | None
     _peer_unnamed: bool
-    """The bytes come from a proxy that does not say who has sent them."""
+    """True if the connection began with a PROXY header that does not name the client, so any client may have sent these
+    bytes."""
     body: Any
     delivery: Delivery | None
     observer_state: Any
     """Reserved for the observer (`rules.Observer`)."""
     _fault: ProtocolError | None
-    """What the client did wrong after the application was called."""
+    """The error by which the client broke the protocol after the application was called; None if it did not."""
 
     @property
     def peer(self) -> str:
-        """Who has sent these bytes, as lists of trusted proxies name it: an address, or `unix:` for a unix socket.
+        """The peer, as lists of trusted proxies name it: its IP address, or "unix:" on a unix socket.
 
-        Empty if unknown: the client left before its address could be read, or a proxy does not name its client.
+        "" if unknown: the client left before its address could be read, or a proxy does not name its client.
         """
         if self._peer_unnamed:
             return ""
@@ -117,12 +118,13 @@ class Http1Exchange(OutputQueue):
 
     @property
     def gone(self) -> bool:
-        """The client is lost, sends no more, or has sent something from which the session cannot go on."""
+        """True if the client is lost, sends no more, or has broken the protocol in the middle of a body."""
         return self.lost or self.http.ended or self._fault is not None
 
     @property
     def half_closed(self) -> bool:
-        """The request is complete and the client sends no more. It may still read the answer, or it may have left."""
+        """True if the request is complete and the client sends no more. It may still read the answer, or it may have
+        left."""
         http = self.http
         return http.ended and not self.lost and self._fault is None and http.body_complete
 
@@ -142,7 +144,8 @@ class Http1Exchange(OutputQueue):
             raise
 
     def want_body(self) -> Want:
-        """Wait for more of the body. Sends 100 Continue first if the client expects it (RFC 9110 section 10.1.1)."""
+        """Ask for more of the body, and return the next want. Sends 100 Continue first if the client expects it (RFC
+        9110 section 10.1.1)."""
         if self.output or self.file:
             return WRITE
         if self.http.wants_continue:
@@ -159,14 +162,16 @@ class Http1Exchange(OutputQueue):
         return part
 
     def _continue_sent(self) -> Want:
-        """100 Continue has been sent. Some of the body may have come already."""
+        """Go on after 100 Continue has been sent. Some of the body may have come already."""
         self.http.continued = True
         if self._rules.spool:
             return self._fill_spool()
         return self._enter(TURN if self.http.pending or self.http.ended else BODY)
 
     def _fill_spool(self) -> Want:
-        """Collect the body before the application is called, for a model whose application must not wait for it."""
+        """Store what has come of the body, and return the next want: RUN when it is complete. For models that collect
+        the body before they call the application. A body that is malformed or cannot be stored is answered with an
+        error."""
         try:
             while part := self.http.read_body():
                 if self.body is None:
@@ -189,11 +194,11 @@ class Http1Exchange(OutputQueue):
             return self.refuse(ProtocolError(500, "the body could not be stored"))
         if part is not None:
             return self._enter(TURN)
-        # In BODY already: entering it again would restart its deadline with every byte.
+        # If the phase is BODY already, it is not entered again: that would restart its deadline with every byte.
         return READ if self.phase is BODY else self.want_body()
 
     def drop_body(self) -> None:
-        """Close the file in which the body was collected."""
+        """Close the file in which the body was collected, if there is one."""
         body, self.body = self.body, None
         if body is not None:
             try:
@@ -225,8 +230,8 @@ class Http1Exchange(OutputQueue):
         return self._queue(interim, b"")
 
     def fail(self) -> Want:
-        """The application raised, or ended without a whole answer. Answer 500 if no byte of an answer is out yet, else
-        cut the connection."""
+        """End the exchange after the application has raised, or ended without a whole answer: answer 500 (or what the
+        client's error asks for, 408 for instance) if no answer has begun, else cut the connection."""
         try:
             return self.refuse(self._fault) if self._fault else self._send_error(500, "the application failed")
         except MemoryError:  # perhaps the application failed for lack of memory, too
@@ -237,7 +242,8 @@ class Http1Exchange(OutputQueue):
         self.http.keep_alive = False
 
     def refuse(self, fault: ProtocolError) -> Want:
-        """Answer a request that cannot be served, and close; cut the connection if an answer has begun already."""
+        """Answer with the status of `fault`, and close the connection after it; cut the connection if an answer has
+        begun."""
         self._fault = fault
         self.http.keep_alive = False
         self._rules.refused(f"a request from {self.peer or 'an unknown client'} is answered {fault.status}: {fault}")

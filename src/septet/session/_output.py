@@ -1,7 +1,7 @@
-"""The output queue of a session: bytes and stretches of files that wait for the client, in order.
+"""The output queue of a session: bytes and parts of files that are not sent yet, in order.
 
-An application may run ahead of its client, as far as its carrier lets it. What it gives while other output still waits
-goes to the end of the queue. A base class of `Session`, which creates the attributes.
+An application may give output faster than its client takes it, as far as the carrier lets it. What it gives while other
+output is unsent goes to the end of the queue. A base class of `Session`, which creates the attributes.
 """
 
 from collections import deque
@@ -11,29 +11,32 @@ from septet.protocol import CLOSE, WRITE, Phase
 from septet.session.phases import ANSWER, OVER
 
 JOINED_BYTES = 65536
-"""Output is joined into pieces of about this size: one send(2) for each piece, and no copy of what is larger."""
+"""Bytes. Small output is joined into pieces of about this size, so that each send(2) is worth its cost; larger output
+is not copied."""
 
 
 class OutputQueue:
-    """Output in the order `output`, `file`, `later`, and the phase that follows from it."""
+    """Unsent output, in the order `output`, `file`, `later`; and the connection's phase, which depends on whether there
+    is any."""
 
     __slots__ = ("file", "later", "lost", "output", "phase", "since")
 
     output: bytes | memoryview
     file: FileRegion | None
-    """To be sent after `output`."""
+    """A part of a file, to be sent after `output`; None if there is none."""
     later: deque[bytes | bytearray | FileRegion] | None
-    """To be sent after `file`, in this order. None when it would be empty, which is the usual case."""
+    """Output that is sent after `file`, in this order; None if there is none, which is the usual case."""
     phase: Phase
     since: float | None
-    """When the phase began, on the carrier's clock (seconds); None until the carrier has asked for the deadline."""
+    """When the phase began, in seconds on the carrier's clock; None until the carrier has asked for the deadline."""
     lost: bool
 
     def _flushed(self) -> Want:
-        """All output has been sent: choose the next phase."""
+        """Called when all output has been sent: enter the next phase, and return its want. `Session` implements it."""
         raise NotImplementedError
 
     def _enter(self, phase: Phase) -> Want:
+        """Enter a phase, so that its time begins, and return its want."""
         self.phase = phase
         self.since = None
         return phase.want
@@ -65,7 +68,8 @@ class OutputQueue:
         return self._flushed() if self.later is None else self._next_queued(self.later)
 
     def _next_queued(self, later: "deque[bytes | bytearray | FileRegion]") -> Want:
-        """Take the next piece in memory, the next stretch of a file, or both if they come in this order."""
+        """Move the head of `later` to `output` and `file`: the next piece in memory, the next part of a file, or both
+        if they come in this order. Returns WRITE."""
         if not isinstance(later[0], FileRegion):
             self.output = bytes(later.popleft())  # type: ignore[arg-type]
         if later and isinstance(later[0], FileRegion):
@@ -75,7 +79,8 @@ class OutputQueue:
         return WRITE
 
     def _queue(self, data: bytes, body: Part) -> Want:
-        """Append `data` to the queue, and then `body` if that is a file."""
+        """Append `data` to the queue, and then `body` if it is a FileRegion (bytes are in `data` already). Returns the
+        next want."""
         if self.lost:
             return CLOSE
         if self.file is not None or self.later is not None or len(self.output) > JOINED_BYTES:
@@ -91,7 +96,8 @@ class OutputQueue:
         return WRITE
 
     def _enqueue(self, data: bytes, body: Part) -> None:
-        """Append to `later`. Small pieces in memory are joined, since an application may give very many of them."""
+        """Append to `later`, as `_queue` does. Small pieces in memory are joined, since an application may give very
+        many."""
         later = self.later
         if later is None:
             later = self.later = deque()
@@ -107,7 +113,7 @@ class OutputQueue:
 
     @property
     def in_memory(self) -> int:
-        """Bytes of output that wait for the client in memory."""
+        """Bytes of unsent output that are held in memory; parts of files do not count."""
         return len(self.output) + sum(len(item) for item in self.later or () if not isinstance(item, FileRegion))
 
     def lose(self) -> Want:

@@ -18,11 +18,14 @@ from septet.session._exchange import Http1Exchange
 from septet.session.phases import ANSWER, BODY, DRAIN, HEAD, IDLE, LINGER, LINGER_BYTES, OVER, PROXY_HEADER, TURN, Pace
 
 RETRY_AFTER_S = 1
-"""Seconds in Retry-After for a client that was not admitted. Requests are short, or asking again would be useless."""
+"""Seconds in the Retry-After of a 503 for too many requests in flight: most requests are done within a second."""
 
 
 class Session(Http1Exchange):
-    """One client connection. Implements `protocol.ServerProtocol` and `exchange.Exchange`."""
+    """One client connection, and its current request. Implements `protocol.ServerProtocol` and `exchange.Exchange`.
+
+    client, server: see `exchange.Exchange`. Not thread-safe: one carrier uses it at a time.
+    """
 
     __slots__ = ("_admitted", "_discarded", "_draining", "_pace", "ended", "exchange", "tunnel")
 
@@ -47,16 +50,17 @@ class Session(Http1Exchange):
         self.body = None
         self.delivery = None
         self.exchange: Session = self
-        """The exchange to be answered at RUN. None when the connection is over, so that the session does not refer to
-        itself and is freed at once."""
+        """The exchange to be answered at RUN: the session itself. None when the connection is over, so that the session
+        does not refer to itself and is freed at once."""
         self.lost = False
         self.ended = False
         self.observer_state = None
         self._fault = None
         self._pace: Pace | None = None
-        """How slow the client is in this exchange; None until the carrier has asked for a deadline that depends on it.
-        """
+        """The time that the client has left in paced phases of this exchange; None until the carrier has asked for the
+        deadline in one."""
         self._admitted = False
+        """True if `rules.admission` counts the current request as in flight."""
         self._discarded = 0
         self._draining = False
         """`drain` was called, and not `stop`."""
@@ -112,6 +116,8 @@ class Session(Http1Exchange):
         return phase.want
 
     def _flushed(self) -> Want:
+        """Enter the next phase after all output has been sent, and return its want. If the answer is complete, that is
+        the phase of the next request, or the end of the connection."""
         http = self.http
         if not http.answered:
             return self._continue_sent() if http.continued is CONTINUE_PENDING else self._enter(TURN)
@@ -158,14 +164,16 @@ class Session(Http1Exchange):
 
     @property
     def _moved(self) -> int:
-        """Bytes of content that the client has sent or taken in this exchange."""
+        """Bytes of content that the client has sent or taken in this exchange: the measure of its progress for
+        `_pace`."""
         unsent = len(self.output) + (self.file.count if self.file else 0)
         for item in self.later or ():
             unsent += item.count if isinstance(item, FileRegion) else len(item)
         return self.http.moved - unsent
 
     def expire(self) -> Want:
-        """The deadline has passed: answer 408 (503 when the server stops), close, or cut the connection."""
+        """The deadline has passed: answer 408 (503 when the server stops), or close the connection. If the application
+        waits for the body, it is told that the client is gone."""
         stops = self.http.stopping and not self._draining
         if stops and self.phase is HEAD:
             return self.lose()
@@ -184,7 +192,7 @@ class Session(Http1Exchange):
         return self.refuse(late)
 
     def stop(self) -> Want:
-        """Take no further request: end now if no application has been called, else after the answer.
+        """Take no further request: close now if no request is in flight, else after the answer.
 
         If some of a head has come, its rest has STOPPING_S to come, and so has a body that the session collects.
         """
@@ -206,7 +214,7 @@ class Session(Http1Exchange):
 
     @property
     def _waits_for_client(self) -> bool:
-        """The client has to send something or to close, and no application is at work on its request."""
+        """True if the client has to send something or to close, and the application was not called for its request."""
         phase = self.phase
         return phase is HEAD or phase is LINGER or (phase is BODY and self._rules.spool is not None)
 
@@ -218,6 +226,7 @@ class Session(Http1Exchange):
     # From one request to the next
 
     def _next_request(self) -> Want:
+        """Begin the next request if its head has come, and return the next want. A malformed one is refused."""
         http = self.http
         if not http.pending:
             return self._await_request()
@@ -247,7 +256,8 @@ class Session(Http1Exchange):
         return self._enter(phase)
 
     def _read_proxy_header(self) -> Want:
-        """Decode the header of the PROXY protocol; from then on `client` is the one that the proxy names."""
+        """Decode the header of the PROXY protocol, if it has all come. From then on `client` and `server` are those
+        that the proxy names. Returns the next want."""
         try:
             header = decode(self.http.inbox)
         except ProtocolError as fault:
@@ -266,8 +276,8 @@ class Session(Http1Exchange):
         self._enter(IDLE)
 
     def _admit(self, request: Request) -> bool:
-        """Whether the application may be called for this request. If not, the session has answered it: 400 if its
-        untrusted fields make no sense, 503 if too many requests are in flight."""
+        """True if the application may be called for this request. If not, the session has queued an answer: 400 if its
+        untrusted fields are malformed, 503 if too many requests are in flight."""
         if request.untrusted_fields and not self._filter_untrusted(request):
             return False
         rules = self._rules
@@ -281,8 +291,8 @@ class Session(Http1Exchange):
         return self._admitted
 
     def _filter_untrusted(self, request: Request) -> bool:
-        """Replace the request by one that has only those untrusted fields that its peer may send. False: they make no
-        sense, and the session has answered 400."""
+        """Replace the request by one that has only those untrusted fields that its peer may send. Returns False if they
+        are malformed; then the session has answered 400."""
         if self._rules.filter_untrusted is not None:
             try:
                 self.http.request = self.request = self._rules.filter_untrusted(request, self.peer)
@@ -292,12 +302,14 @@ class Session(Http1Exchange):
         return True
 
     def _release(self) -> None:
+        """No longer count the request as in flight."""
         assert self._rules.admission is not None
         self._rules.admission.leave()
         self._admitted = False
 
     def _drain(self) -> Want:
-        """Discard what the application left of the body, then go on to the next request."""
+        """Discard what the application left of the body, then go on to the next request. Closes the connection if the
+        body is too long or malformed."""
         try:
             return self._next_request() if self.http.drain() else self._enter(DRAIN)
         except (ProtocolError, ClientGone):
@@ -320,6 +332,7 @@ class Session(Http1Exchange):
         return True
 
     def _discard(self, data: bytes) -> Want:
+        """Drop input in LINGER, up to LINGER_BYTES, and return the next want."""
         self._discarded += len(data)
         if not data or self._discarded > LINGER_BYTES:
             return self._enter(OVER)

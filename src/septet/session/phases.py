@@ -1,13 +1,14 @@
-"""The phases of a client connection, which may follow which, and how long a slow client may take.
+"""The phases of an HTTP/1.1 connection, which may follow which, and how long a slow client may take.
 
-Each phase says what the connection wants of its carrier, how long the phase may last, and what happens then. The
-picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
+Each phase says what the connection wants of its carrier, how long the phase may last, and what happens when that time
+is up. The picture in the documentation is drawn from `FOLLOWS`, and a test holds every session to it.
 """
 
 from septet.protocol import CLOSE, READ, RUN, WRITE, Phase
 
 PROXY_HEADER = Phase("preface", READ, lambda timeouts: timeouts.header, idle=True)
-"""The peer is a proxy that begins with a header of the PROXY protocol, which is not complete yet."""
+"""The peer is a proxy that begins its connection with a header of the PROXY protocol; the header is not complete
+yet."""
 IDLE = Phase("idle", READ, lambda timeouts: timeouts.keep_alive, idle=True)
 """No byte of the next request has come."""
 HEAD = Phase("head", READ, lambda timeouts: timeouts.header, answers=True, interruptible=True)
@@ -17,13 +18,14 @@ BODY = Phase("body", READ, lambda timeouts: timeouts.body, answers=True, paced=T
 TURN = Phase("turn", RUN, None)
 """The application runs."""
 ANSWER = Phase("answer", WRITE, lambda timeouts: timeouts.write, paced=True)
-"""Output waits for the client."""
+"""Output is queued, and the client has to take it."""
 DRAIN = Phase("drain", READ, lambda timeouts: timeouts.body, paced=True, interruptible=True)
 """The answer has been sent; what the application left of the request's body is discarded."""
 LINGER = Phase("linger", READ, lambda timeouts: timeouts.linger, interruptible=True)
 """Our side is closed; what the client still sends is discarded. Closing at once would answer it with RST, which can
 destroy our last answer (RFC 9112 section 9.6)."""
 OVER = Phase("over", CLOSE, None)
+"""The connection is to be closed."""
 
 LINGER_BYTES = 1 << 20
 """Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
@@ -41,13 +43,13 @@ FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
 }
 
 MAX_INTERVAL_S = 1.0
-"""Of the time between two calls of `deadline`, at most this much counts against the client: a longer interval shows
-that the carrier was busy, not that the client was slow. A carrier that waits for one client alone calls `waited`, which
-counts all of it."""
+"""Seconds. Of the time between two calls of `deadline`, at most this much counts against the client: a longer interval
+shows that the carrier was busy, not that the client was slow. A carrier that waits for one client alone calls `waited`,
+which counts all of it."""
 
 
 class Pace:
-    """How long one client may take over bytes that are due in a paced phase.
+    """Computes the deadline of a paced phase from the client's progress.
 
     `timeout` is in seconds, `rate` in bytes/s. Waiting uses the time up and progress wins it back: each second of
     waiting costs one second, and each `rate` bytes give one back, up to the full timeout. With `rate` 0 any progress
@@ -55,7 +57,7 @@ class Pace:
     (slow POST, slow read), and a deadline for the whole would cut off a large file on a slow line. Apache
     (mod_reqtimeout, MinRate) and Kestrel (MinRequestBodyDataRate) do the same.
 
-    There is no clock here: the carrier says what time it is, now and then.
+    There is no clock here: callers pass the time, in seconds on any clock that they keep to.
     """
 
     __slots__ = ("_asked_at", "_left", "_moved", "_rate", "timeout")
@@ -66,13 +68,15 @@ class Pace:
         self._left = timeout
         """Seconds left at the last call of `deadline`."""
         self._asked_at: float | None = None
-        """When `deadline` was called last; None before, and after `waited`."""
+        """When `deadline` was last called; None before the first call, and after `waited`."""
         self._moved: int | None = None
+        """Bytes that the client had sent or taken at the last call; None before the first."""
 
     def deadline(self, now: float, moved: int) -> float:
-        """The instant at which the client's time is up unless it makes progress, on the clock of `now` (seconds).
+        """Return the instant at which the client's time is up unless it makes progress, on the clock of `now`
+        (seconds).
 
-        `moved` counts the bytes that the client has sent or taken, from any beginning.
+        moved: bytes that the client has sent or taken, counted from any beginning; only differences matter.
         """
         if self._asked_at is not None:
             self._left -= min(now - self._asked_at, MAX_INTERVAL_S)
@@ -81,7 +85,8 @@ class Pace:
         return now + self._left
 
     def waited(self, now: float, moved: int) -> None:
-        """End a wait for this client alone, which began with the last call of `deadline`."""
+        """Report that a wait for this client alone, which began with the last call of `deadline`, has ended. `now` and
+        `moved` as for `deadline`."""
         if self._asked_at is not None:
             self._left -= now - self._asked_at
             self._asked_at = None

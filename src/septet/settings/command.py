@@ -77,7 +77,7 @@ class LateCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """The context of the real command, which click then invokes in place of this one."""
+        """Return the context of the real command, which click then invokes in place of this one."""
         command: click.Command = getattr(importlib.import_module(self.module), self.name or "")
         return command.make_context(info_name, args, parent, **extra)
 
@@ -123,7 +123,7 @@ class _ConfigOption(click.Option):
 
 
 def default_of(option: Option) -> str:
-    """An option's default in words."""
+    """Return an option's default in words."""
     if option.default in (None, ()):
         return f"default: {option.unset}"
     if isinstance(option.default, tuple):
@@ -132,13 +132,14 @@ def default_of(option: Option) -> str:
 
 
 def config_parameters() -> list[click.Parameter]:
-    """The parameters of `septet serve` for click: APP, and every option of `Config`. `typed` reads their values."""
+    """Return the parameters of `septet serve` for click: APP, and every option of `Config`. `typed` reads their
+    values."""
     app = click.Argument(["app"], metavar="[APP]", required=False)
     return [app if option.name == "app" else _ConfigOption(option) for option in OPTIONS]
 
 
 def typed(context: click.Context) -> dict[str, Any]:
-    """The values of the options of `Config` that were given on the command line, by field."""
+    """Return the values of the options of `Config` that were given on the command line, by field."""
     return {
         option.name: context.params[option.name]
         for option in OPTIONS

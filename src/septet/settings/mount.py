@@ -29,7 +29,7 @@ class Mount:
 
 
 def parse_mount(text: str) -> Mount:
-    """The mount that `text` describes. Whether DIR exists is not checked.
+    """Return the mount that `text` describes. Whether DIR exists is not checked.
 
     Raises ValueError, whose text ("must be ...") completes the sentence about the value.
     """

@@ -23,7 +23,7 @@ class Rule(Protocol):
     """A check of an option's value, once that has the right type."""
 
     def allowed(self) -> str:
-        """The allowed values in words: completes "must be"."""
+        """Return the allowed values in words: completes "must be"."""
 
     def check(self, value: Any) -> object:
         """Raise ValueError("must be ...") if `value` is not allowed. What it returns is not used."""
@@ -103,15 +103,16 @@ class Option:
     unset: str
     """The meaning of the default None or (), in words."""
     needs: str
-    """The option without which this one has no effect; empty: none."""
+    """Name of the option without which this one has no effect; "": there is none."""
 
     @property
     def flag(self) -> str:
-        """Its spelling on the command line. The application is an argument and has no dashes."""
+        """Spelling of the option on the command line, such as "--limit-body". The application is an argument, so it has
+        no dashes."""
         return "APP" if self.name == "app" else "--" + self.name.replace("_", "-")
 
     def placeholder(self) -> str:
-        """The placeholder of the value in `--help`: `SECONDS`, `auto|wsgi|asgi`."""
+        """Return the placeholder of the value in `--help`: `SECONDS`, `auto|wsgi|asgi`."""
         return "|".join(self.rule.names()) if isinstance(self.rule, OneOf) else self.metavar
 
     @property
@@ -119,17 +120,17 @@ class Option:
         return "SEPTET_" + self.name.upper()
 
     def allowed(self) -> str:
-        """The allowed values in words."""
+        """Return the allowed values in words."""
         if self.kind is bool:
             return "true or false (1 or 0, yes or no, on or off)"
         return self.rule.allowed() if self.rule else "text"
 
     def from_words(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """The value of an option that was repeated on the command line. Raises ValueError("must be ...")."""
+        """Return the value of an option that was repeated on the command line. Raises ValueError("must be ...")."""
         return tuple(map(_utf8, words))
 
     def from_text(self, text: str) -> Any:
-        """The value of a word of the command line or of a variable. Raises ValueError("must be ...")."""
+        """Return the value of a word of the command line or of a variable. Raises ValueError("must be ...")."""
         if self.kind is tuple:
             return self.from_words(tuple(word for word in re.split(r"[,\s]+", text) if word))
         if self.kind is str:
@@ -140,7 +141,7 @@ class Option:
             raise ValueError(f"must be {self.allowed()}") from None
 
     def from_toml(self, value: object) -> Any:
-        """The value that TOML gave, in the option's type. Raises ValueError("must be ...")."""
+        """Return the value that TOML gave, in the option's type. Raises ValueError("must be ...")."""
         if self.kind is tuple:
             return self._strings(value)
         if self.kind is float and type(value) is int and abs(value) < 2**53:  # a float holds no larger number exactly
@@ -190,7 +191,7 @@ def option(
 
 
 def options_of(config: type) -> tuple[Option, ...]:
-    """The options that the fields of `config` describe, in the order of the fields."""
+    """Return the options that the fields of `config` describe, in the order of the fields."""
     hints = typing.get_type_hints(config)
     return tuple(
         Option(name=field.name, kind=_kind(hints[field.name]), default=field.default, **field.metadata)

@@ -33,7 +33,7 @@ Paths are relative to the working directory. A wrong value ends the command befo
 
 
 def page() -> str:
-    """The page, as Markdown."""
+    """Return the page, as Markdown."""
     parts = [_HEAD]
     for section, options in groupby(OPTIONS, key=lambda option: option.section):
         parts.append(f"## {section}\n")

@@ -87,7 +87,8 @@ def _on_command_line(option: Option, given: Any) -> Found:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Found]:
-    """The values of SEPTET_* variables that are options, by field. For other variables of this kind see `hints`."""
+    """Return the values of SEPTET_* variables that are options, by field. For other variables of this kind see
+    `hints`."""
     return {
         option.name: _said(option, option.variable, environ[option.variable])
         for option in OPTIONS
@@ -106,7 +107,7 @@ def _said(option: Option, variable: str, text: str) -> Found:
 def _from_platform(
     environ: Mapping[str, str], ours: Mapping[str, Found], model: Found | None
 ) -> tuple[dict[str, Found], list[str]]:
-    """The variables by which platforms configure any server, and warnings about those without effect.
+    """Return the variables by which platforms configure any server, and warnings about those without effect.
 
     A variable counts only where `ours` has no value for its option. LISTEN_FDS are sockets that are open already
     (sd_listen_fds(3)), so they go before PORT. PORT is set by Heroku, Cloud Run and others, which send clients to the
@@ -148,7 +149,7 @@ def _on_all_interfaces(port: str) -> str:
 
 
 def _from_file(chosen: str | None) -> dict[str, Found]:
-    """The values of the chosen file, or else of septet.toml, or else of [tool.septet] in pyproject.toml."""
+    """Return the values of the chosen file, or else of septet.toml, or else of [tool.septet] in pyproject.toml."""
     if chosen is not None:
         if not Path(chosen).is_file():
             raise UsageError(f"--config is {chosen!r}, but must be a file that exists")

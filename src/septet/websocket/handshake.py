@@ -45,19 +45,25 @@ class Opening:
 
 
 def asks_for_websocket(request: Request) -> bool:
-    """Whether the request is an opening handshake, which may be malformed all the same."""
-    return request.upgrade is not None and request.upgrade.lower() == b"websocket" and request.method == "GET"
+    """True if the request is an opening handshake, which may be malformed all the same.
+
+    Upgrade counts only in HTTP/1.1 and as an option of Connection (RFC 9110 section 7.8): a proxy that does not know
+    the field may have passed it on.
+    """
+    return (
+        request.upgrade is not None
+        and request.upgrade.lower() == b"websocket"
+        and request.method == "GET"
+        and request.version == "1.1"
+        and b"upgrade" in _tokens(request, b"connection")
+    )
 
 
 def opening(request: Request) -> Opening:
     """The handshake of a request for which `asks_for_websocket`. Raises ProtocolError: 400, or 426 for another version
     of the protocol."""
-    if request.version != "1.1":
-        raise ProtocolError(400, "a WebSocket is opened with HTTP/1.1")
     if request.has_body:
         raise ProtocolError(400, "the request for a WebSocket has a body")
-    if b"upgrade" not in _tokens(request, b"connection"):
-        raise ProtocolError(400, "the request for a WebSocket lacks Connection: Upgrade")
     version = _only(request, b"sec-websocket-version")
     if version != VERSION:
         raise ProtocolError(426, f"the version of WebSocket is {VERSION.decode()}")

@@ -21,7 +21,7 @@ from septet.http.head import response_head
 __all__ = ["ALLOW", "IN_MEMORY", "Static", "plain"]
 
 ATTEMPTS = 3
-"""How often a file is examined anew because it changed meanwhile; after that the answer is 503."""
+"""Most attempts to examine and open a file that changes meanwhile; after that the answer is 503."""
 
 ALLOW = ((b"Allow", b"GET, HEAD, OPTIONS"),)
 
@@ -72,7 +72,7 @@ class Static:
         return plain(503, ((b"Retry-After", b"1"),))
 
     def _read(self, request: Request) -> FileRequest | Response:
-        """The parsed request, or its answer if that does not depend on the files."""
+        """Return the parsed request, or its answer if that does not depend on the files."""
         if request.method == "OPTIONS":
             return response_head(204, b"No Content", ALLOW), b"", None
         if request.method not in ("GET", "HEAD"):

@@ -18,14 +18,14 @@ _BOUNDARY_BYTES = 16
 
 
 def plain(status: int, fields: Fields = ()) -> Response:
-    """An answer with this status, these further header fields, and the reason phrase as its content."""
+    """Return an answer with this status, these further header fields, and the reason phrase as its content."""
     reason = reason_phrase(status).encode("ascii")
     text = ((b"Content-Type", b"text/plain; charset=utf-8"),)
     return response_head(status, reason, text + fields), reason + b"\n", None
 
 
 def answer(wanted: FileRequest, resource: Resource, open_file: Open) -> Response:
-    """The answer to a GET or HEAD for a file that exists. Raises what `open_file` raises."""
+    """Return the answer to a GET or HEAD for a file that exists. Raises what `open_file` raises."""
     found = resource.choose(wanted.accepted)
     if found is None:
         return plain(406, ((b"Vary", b"Accept-Encoding"),))
@@ -58,7 +58,8 @@ def _part(found: Representation, span: Span, open_file: Open) -> Response:
 
 
 def _parts(found: Representation, spans: list[Span], open_file: Open) -> Response:
-    """The answer with several ranges (section 15.3.7.2). The boundary is random, so that no file can contain it."""
+    """Return the answer with several ranges (section 15.3.7.2). The boundary is random, so that no file can contain
+    it."""
     boundary = os.urandom(_BOUNDARY_BYTES).hex().encode("ascii")
     frame = Multipart(boundary, found.media_type, spans, found.size)
     head = found.head(206, b"Partial Content", frame.length, frame.content_type)
@@ -66,7 +67,8 @@ def _parts(found: Representation, spans: list[Span], open_file: Open) -> Respons
 
 
 def _filled(head: ResponseHead, found: Representation, pieces: Iterable[Piece], open_file: Open) -> Response:
-    """An answer with these pieces as its content: joined if the file is in memory, else the file's by sendfile(2)."""
+    """Return an answer with these pieces as its content: joined if the file is in memory, else the file's by
+    sendfile(2)."""
     content = found.content
     if content is not None:
         return head, b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces), None

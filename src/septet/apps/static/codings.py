@@ -18,7 +18,7 @@ _LEAST = 0.0001
 than every weight that can be written."""
 
 _MOST_CODINGS = 64
-"""Elements of Accept-Encoding that are parsed at most: more than there are registered codings."""
+"""Most elements of Accept-Encoding that are parsed; there are fewer registered codings."""
 
 _coding = re.compile(
     rb"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*(?:;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*)?"
@@ -35,14 +35,14 @@ class Accepted:
         """True if the file itself, without a coding, is acceptable."""
 
     def weight(self, coding: bytes) -> float:
-        """The weight of a coding, from 0 (not acceptable) to 1 (preferred)."""
+        """Return the weight of a coding, from 0 (not acceptable) to 1 (preferred)."""
         known = self._weights.get(coding)
         if known is None:
             known = self._weights.get(b"*", _LEAST if coding == IDENTITY else 0.0)
         return known
 
     def best(self, codings: Iterable[bytes]) -> bytes | None:
-        """The coding with the highest weight, the first of several; None if none is acceptable."""
+        """Return the coding with the highest weight, the first of several; None if none is acceptable."""
         best = max(codings, key=self.weight)
         return best if self.weight(best) > 0 else None
 
@@ -52,7 +52,7 @@ read_accepted = lru_cache(64)(Accepted)
 
 
 def _weights(value: bytes) -> dict[bytes, float]:
-    """The weight of each coding in Accept-Encoding; malformed elements are ignored."""
+    """Return the weight of each coding in Accept-Encoding; malformed elements are ignored."""
     weights = {}
     for element in value.split(b",", _MOST_CODINGS)[:_MOST_CODINGS]:
         if matched := _coding(element):

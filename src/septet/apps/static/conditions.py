@@ -86,7 +86,7 @@ class Conditions:
 
 
 def read_conditions(said: Mapping[bytes, bytes]) -> Conditions | None:
-    """The conditions in a head, given its fields by their names in lower case; None if there are none.
+    """Return the conditions in a head, given its fields by their names in lower case; None if there are none.
 
     A malformed date is ignored (sections 13.1.3 and 13.1.4).
     """
@@ -117,7 +117,7 @@ def _read_tags(value: bytes | None) -> Tags | None:
 
 
 def seconds(date: bytes) -> int | None:
-    """An HTTP date in any of its forms, all in GMT, as seconds since 1970; None if it is malformed."""
+    """Return an HTTP date in any of its forms, all in GMT, as seconds since 1970; None if it is malformed."""
     for form in _dates:
         if matched := form(date):
             break
@@ -132,7 +132,7 @@ def seconds(date: bytes) -> int | None:
 
 
 def _year(digits: bytes) -> int:
-    """The year; two digits stand for one that is at most 50 years ahead (section 5.6.7)."""
+    """Return the year; two digits stand for one that is at most 50 years ahead (section 5.6.7)."""
     year = int(digits)
     if len(digits) == 4:
         return year

@@ -73,7 +73,7 @@ class Representation:
         return self.identity.size, self.identity.modified_ns
 
     def head(self, status: int, reason: bytes, length: int, kind: bytes, *more: tuple[bytes, bytes]) -> ResponseHead:
-        """The head of an answer that sends the file, or `length` bytes in parts of it, as media type `kind`."""
+        """Return the head of an answer that sends the file, or `length` bytes in parts of it, as media type `kind`."""
         framing = ((b"Accept-Ranges", b"bytes"), (b"Content-Length", b"%d" % length))
         return response_head(
             status, reason, (*self.caching_fields, (b"Content-Type", kind), *self.codings, *more, *framing)
@@ -101,7 +101,7 @@ class Resource:
     """The one representation, if there are no compressed files, not even outdated ones; else None."""
 
     def choose(self, accepted: Accepted) -> Representation | None:
-        """The representation that the client prefers; None if it accepts none."""
+        """Return the representation that the client prefers; None if it accepts none."""
         if self.sole is not None:
             return self.sole if accepted.identity else None
         coding = accepted.best(self.representations)
@@ -121,7 +121,7 @@ class Files:
         """Held while a file is added to or dropped from the cache. Reading the cache needs no lock."""
 
     def find(self, name: bytes) -> Resource:
-        """The file that has this name now, from the cache if it has not changed.
+        """Return the file that has this name now, from the cache if it has not changed.
 
         Raises OSError as open(2) does: FileNotFoundError also for a file that is not regular or lies outside of the
         directory, IsADirectoryError for a directory. Raises Changed if the file changes meanwhile.
@@ -258,7 +258,7 @@ def is_absence(error: OSError) -> bool:
 
 
 def _tag(status: Identity, coding: bytes) -> bytes:
-    """A strong entity tag of one state of one file. A hash, because inode numbers must not be disclosed
+    """Return a strong entity tag of one state of one file. A hash, because inode numbers must not be disclosed
     (CVE-2003-1418)."""
     state = b"%b %d %d %d %d" % (coding, status.inode, status.size, status.modified_ns, status.changed_ns)
     return b'"%b"' % blake2b(state, digest_size=12).hexdigest().encode("ascii")

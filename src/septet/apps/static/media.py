@@ -20,7 +20,7 @@ for _suffix, _type in {
 
 
 def media_type(name: str) -> str:
-    """The value of Content-Type for a file of this name."""
+    """Return the value of Content-Type for a file of this name."""
     # guess_type takes names for URLs: without a slash, `data:text/html,.png` could choose its own type.
     kind, coding = _types.guess_type("/" + name.rpartition("/")[2], strict=False)
     if coding and not own_coding(name):  # the type of a compressed file, not of its content
@@ -31,5 +31,5 @@ def media_type(name: str) -> str:
 
 
 def own_coding(name: str) -> str:
-    """The content coding of the file itself; empty for none. SVG 2, section 1.3, requires it for .svgz."""
+    """Return the content coding of the file itself; empty for none. SVG 2, section 1.3, requires it for .svgz."""
     return "gzip" if name.lower().endswith(".svgz") else ""

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 MAX_RANGES = 64
-"""Ranges in one request; Apache allows 200. Section 14.2 lets a server refuse many small or overlapping ones."""
+"""Most ranges in one request; Apache allows 200. RFC 9110 section 14.2 lets a server refuse many small or overlapping
+ones."""
 
 _HUGE = 10**18
 """Stands for any number of more than 18 digits: a position beyond the end of every file."""
@@ -34,7 +35,7 @@ class Span(NamedTuple):
     stop: int
 
     def content_range(self, size: int) -> bytes:
-        """The value of Content-Range for this part of `size` bytes (section 14.4)."""
+        """Return the value of Content-Range for this part of `size` bytes (section 14.4)."""
         return b"bytes %d-%d/%d" % (self.start, self.stop - 1, size)
 
 
@@ -76,16 +77,16 @@ def _read_spec(element: bytes) -> Spec | None:
 
 
 def _number(digits: bytes) -> int:
-    """The number, or _HUGE if it has more than 18 digits: `int` takes quadratic time for long ones."""
+    """Return `digits` as a number; _HUGE for more than 18 digits, because `int` takes quadratic time for long ones."""
     digits = digits.lstrip(b"0")
     return int(digits or b"0") if len(digits) <= 18 else _HUGE
 
 
 def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
-    """The parts of a file of `size` bytes that answer these ranges. Parts that overlap or touch are merged.
+    """Return the parts of a file of `size` bytes that answer these ranges. Parts that overlap or touch are merged.
 
-    They are in the order in which they were asked for (section 15.3.7.2), a merged one in the place of its first.
-    Empty if no range can be satisfied.
+    They are in the order in which they were asked for (section 15.3.7.2), a merged one in the place of its first. Empty
+    if no range can be satisfied.
     """
     wanted = [span for spec in specs if (span := _span(spec, size)) is not None]
     merged: list[tuple[int, Span]] = []
@@ -98,7 +99,7 @@ def select(specs: tuple[Spec, ...], size: int) -> list[Span]:
 
 
 def _span(spec: Spec, size: int) -> Span | None:
-    """The part of the file that a range asks for; None if it cannot be satisfied (section 14.1.2)."""
+    """Return the part of the file that a range asks for; None if it cannot be satisfied (section 14.1.2)."""
     if spec.first is None:
         return Span(max(0, size - spec.last), size) if spec.last and size else None
     return Span(spec.first, min(spec.last + 1, size)) if spec.first < size else None

@@ -78,7 +78,7 @@ class Tree:
         return self._root + name
 
     def ancestors(self, name: bytes) -> tuple[PathState, ...]:
-        """The states of the directories that lead to a name. Raises OSError."""
+        """Return the states of the directories that lead to a name. Raises OSError."""
         paths = [self._root]
         for component in name.split(b"/")[:-1]:
             paths.append(paths[-1].rstrip(b"/") + b"/" + component)
@@ -106,7 +106,7 @@ class Tree:
             return open_in(directory, name)
 
     def resolve(self, name: bytes) -> bytes:
-        """The plain name, without links, to which a name leads.
+        """Return the plain name, without links, to which a name leads.
 
         Raises FileNotFoundError if that lies outside of the directory, IsADirectoryError if it is the directory itself.
         """

@@ -17,7 +17,7 @@ PIECES = 64
 
 
 def number(query: str, name: str, default: int) -> int:
-    """The value of `name` in a query string as a whole number; the default when it is missing or no number."""
+    """Return the value of `name` in a query string as a whole number; the default when it is missing or no number."""
     values = parse_qs(query).get(name, [])
     return int(values[-1]) if values and values[-1].isascii() and values[-1].isdigit() else default
 

@@ -94,7 +94,8 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _body(response: site.Response, method: str) -> bytes:
-    """The bytes of an answer's body. Files are read on the loop: for a few KiB of page cache a thread costs more."""
+    """Return the bytes of an answer's body. Files are read on the loop: for a few KiB of page cache a thread costs
+    more."""
     if isinstance(response.body, bytes):
         return b"" if method == "HEAD" else response.body
     with response.body as file:
@@ -102,7 +103,7 @@ def _body(response: site.Response, method: str) -> bytes:
 
 
 def _header(scope: Scope, name: bytes) -> str:
-    """The value of the first field of this name, or ""; ASGI has names in lower case."""
+    """Return the value of the first field of this name, or ""; ASGI has names in lower case."""
     return next((value.decode("latin-1") for field, value in scope["headers"] if field == name), "")
 
 

@@ -20,7 +20,7 @@ class Visit(NamedTuple):
     """The state of the book at one view; a tuple, because one is made for every view."""
 
     views: int
-    """How many views have been counted."""
+    """Number of views of the page that were counted so far."""
     edition: int
     """A number that grows with every remark."""
 
@@ -45,7 +45,7 @@ class Store(Protocol):
         """Return the state without counting a view."""
 
     def latest(self, number: int) -> list[Remark]:
-        """The latest remarks, at most `number`, newest first."""
+        """Return the latest remarks, at most `number`, newest first."""
 
     def add(self, remark: Remark) -> None:
         """Store a remark and begin a new edition. Of more than REMARKS_KEPT the oldest are deleted."""

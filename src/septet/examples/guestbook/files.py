@@ -26,7 +26,8 @@ class StaticFile:
 
     @staticmethod
     def measure(stream: FileIO) -> tuple[int, str]:
-        """(size in bytes, entity tag) of an open file: of the state that is sent, even if the file is replaced."""
+        """Return (size in bytes, entity tag) of an open file: of the state that is sent, even if the file is
+        replaced."""
         status = os.fstat(stream.fileno())
         return status.st_size, f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
 

@@ -40,12 +40,12 @@ class FormError(Exception):
 
 
 def too_large() -> FormError:
-    """The error for a body of more than BODY_LIMIT bytes, the rest of which is not read."""
+    """Return the error for a body of more than BODY_LIMIT bytes, the rest of which is not read."""
     return FormError(413, f"This is more than the {BODY_LIMIT // 1024} KiB that a remark can need.")
 
 
 def incomplete() -> FormError:
-    """The error for a body that ends before its Content-Length, or whose Content-Length is not a number."""
+    """Return the error for a body that ends before its Content-Length, or whose Content-Length is not a number."""
     return FormError(400, "The form did not arrive completely.")
 
 

@@ -38,7 +38,7 @@ class Printed:
     after: bytes
 
     def fill(self, views: int) -> bytes:
-        """The whole page, UTF-8."""
+        """Return the whole page, UTF-8."""
         return b"%b%0*d%b" % (self.before, WHEELS, views, self.after)
 
 
@@ -49,7 +49,7 @@ class Press:
         self._latest: Printed | None = None
 
     def find(self, edition: int) -> Printed | None:
-        """The page of this edition if it is the one that is kept, else None."""
+        """Return the page of this edition if it is the one that is kept, else None."""
         latest = self._latest
         return latest if latest is not None and latest.edition == edition else None
 
@@ -62,13 +62,14 @@ class Press:
 
 
 def notice(title: str, sentence: str, form: str = "") -> bytes:
-    """A page with a sentence that says what is wrong; `form`, made by `filled_form`, lets the visitor correct it."""
+    """Return a page with a sentence that says what is wrong; `form`, made by `filled_form`, lets the visitor correct
+    it."""
     way_back = '<p><a href="/guestbook">To the guestbook</a></p>' if not form else ""
     return _NOTICE.substitute(title=escape(title), sentence=escape(sentence), form=form or way_back).encode()
 
 
 def filled_form(name: str, text: str) -> str:
-    """The form as HTML, filled with what the visitor wrote."""
+    """Return the form as HTML, filled with what the visitor wrote."""
     # A line end right after <textarea> belongs to the markup (HTML Standard, 13.1.2.5); the template has it there.
     return _FORM.substitute(name=escape(name), remark=escape(text), name_limit=NAME_LIMIT, remark_limit=REMARK_LIMIT)
 

@@ -54,7 +54,7 @@ _HTML: Headers = (
 
 
 def decide(method: str, path: str, if_none_match: str = "") -> Response | Step:
-    """The answer, or the step to take first. `path` is decoded; `if_none_match` is that field's value."""
+    """Return the answer, or the step to take first. `path` is decoded; `if_none_match` is that field's value."""
     if path == HOME:
         match method:
             case "GET":
@@ -73,23 +73,26 @@ def decide(method: str, path: str, if_none_match: str = "") -> Response | Step:
 
 
 def view(printed: page.Printed, views: int) -> Response:
-    """The answer with the page; its counter shows `views`."""
+    """Return the answer with the page; its counter shows `views`."""
     body = printed.fill(views)
     return Response(200, (*_HTML, ("Content-Length", str(len(body)))), body)
 
 
 def remark_kept() -> Response:
-    """The answer to a POST: 303 to the page, so that reloading it does not send the form again (RFC 9110, 15.4.4)."""
+    """Return the answer to a POST: 303 to the page, so that reloading it does not send the form again (RFC 9110,
+    15.4.4)."""
     return _see_guestbook()
 
 
 def form_refused(error: FormError) -> Response:
-    """The answer to a form that is refused: the form again, filled in, and a sentence that says what is wrong."""
+    """Return the answer to a form that is refused: the form again, filled in, and a sentence that says what is
+    wrong."""
     return _notice(error.status, str(error), form=page.filled_form(error.name, error.text), title="Not signed yet")
 
 
 def store_unavailable() -> Response:
-    """The answer 503 when the store is unavailable. The log says why; visitors do not see the store's address."""
+    """Return the answer 503 when the store is unavailable. The log says why; visitors do not see the store's
+    address."""
     retry = (("Retry-After", "5"),)
     return _notice(503, "The guestbook cannot be opened at the moment. Please come back in a minute.", retry)
 

@@ -35,7 +35,7 @@ def open_store(environment: Mapping[str, str] = os.environ) -> Store:
 
 
 def open_async_store(environment: Mapping[str, str] = os.environ) -> AsyncStore:
-    """As `open_store`, for applications on an event loop."""
+    """Make the store that GUESTBOOK_STORE names, for an application on an event loop; see `open_store`."""
     url = environment.get(VARIABLE) or DEFAULT_URL
     if not url.startswith(REDIS_PREFIXES):
         return OnTheLoop(SqliteStore(database_path(url)))
@@ -45,7 +45,7 @@ def open_async_store(environment: Mapping[str, str] = os.environ) -> AsyncStore:
 
 
 def database_path(url: str) -> Path:
-    """The absolute path that `sqlite:///PATH` means now: a server may change its working directory later.
+    """Return the absolute path that `sqlite:///PATH` means now: a server may change its working directory later.
 
     Raises UsageError for another URL, and for a path that is a directory, or is in one that cannot be written to.
     """
@@ -59,7 +59,7 @@ def database_path(url: str) -> Path:
 
 
 def redis_url(url: str) -> str:
-    """The URL itself, if it is redis[s]://[USER:PASSWORD@]HOST[:PORT][/DB]; raises UsageError if it is not.
+    """Return the URL itself, if it is redis[s]://[USER:PASSWORD@]HOST[:PORT][/DB]; raises UsageError if it is not.
 
     The client would quietly take database 0 for a database that is not a number.
     """

@@ -26,7 +26,7 @@ FILE_BLOCK_SIZE = 64 * 1024  # bytes, where the server offers no wsgi.file_wrapp
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """The WSGI application; may run in any thread of any process, and after a fork."""
+    """Answer a request, as a WSGI application; may run in any thread of any process, and after a fork."""
     response = _respond(environ)
     start_response(_status_line(response.status), list(response.headers))
     if environ["REQUEST_METHOD"] == "HEAD":
@@ -84,7 +84,7 @@ def _view(visit: Visit) -> site.Response:
 
 
 def _read_body(environ: WSGIEnvironment) -> bytes:
-    """The request's body; raises FormError where it is too large or ends early.
+    """Return the request's body; raises FormError where it is too large or ends early.
 
     Without a length it may be read to its end only if the server says so (a chunked body; the widespread extension
     `wsgi.input_terminated`): elsewhere reading would wait for the client for ever.

@@ -23,7 +23,7 @@ class Scale:
     by: str
     """"threads" or "workers"."""
     points: tuple[tuple[int, float], ...]
-    """(number, requests/s when saturated)."""
+    """(number of threads or workers, requests/s in the saturation run), by number."""
     law: Usl | None
 
 
@@ -37,7 +37,8 @@ class Advice:
     runner_up: Finding | None
     runner_up_limit: Bottleneck | None
     at_random: float | None
-    """The capacity for requests at random instants (a Poisson process), computed; None: none would hold the target."""
+    """Computed capacity, in requests/s, if requests come at random instants (a Poisson process) and not at even
+    intervals; None: no rate would meet the target then."""
     scales: tuple[Scale, ...]
 
     @property
@@ -48,7 +49,7 @@ class Advice:
 
 
 def decide(search: Search, target_s: float) -> Advice | None:
-    """The advice; None when no candidate held the target at any rate."""
+    """Return the advice; None when no candidate held the target at any rate."""
     chosen, other = first_two(list(search.findings.values()))
     if chosen is None:
         return None
@@ -64,7 +65,7 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 
 def service(finding: Finding, search: Search) -> extrapolation.Service:
-    """Describe the candidate as a queue, for `extrapolation`.
+    """Return the measured candidate as a model of a queue, for `extrapolation`.
 
     Where the CPU was the bottleneck, the CPU time of a request is computed from the highest rate: the time that the
     kernel charged to the server leaves out a part of the work.
@@ -118,27 +119,28 @@ PRICES = {
 
 
 def price(candidate: Candidate) -> str:
-    """The disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
+    """Return the disadvantage of a candidate's model as a clause, to be printed with it; "" when none is known."""
     if candidate.model != POOL and candidate.threads:
         return "two numbers to understand: a loop for the clients, threads for the application"
     return PRICES.get(candidate.model, "")
 
 
 BUSY = 0.85
-"""CPUs count as used up when the server uses this share of them; the kernel's work for it is not charged to it."""
+"""The CPUs count as used up if the server uses at least this share of them: a part of the kernel's work for the server
+is not charged to it."""
 TAKEN_TOLD = 0.02
 """Share of the server's CPUs, from which on it is told who had it."""
 BUSY_IF_NOISY = 0.5
-"""Used in place of BUSY when other programs took a part of the CPUs."""
+"""Replaces BUSY if other programs took a part of the CPUs."""
 GIL_SHARE = 0.2
-"""The GIL is named when threads that want to run wait for it for more than this share of the time."""
+"""The GIL is named as the bottleneck if threads that want to run wait for it for more than this share of the time."""
 
 _GIL_WAIT = "of the time in which its threads want to run, they wait {:.0%} for the GIL"
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """What limits a candidate.
+    """What limits the capacity of a candidate.
 
     `what` is one of CPU, GIL, backend, threads, memory, backlog, load generator, latency, unknown.
     """
@@ -167,7 +169,8 @@ def _memory(finding: Finding, trials: list[Trial], situation: Situation) -> Bott
 
 
 def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """The listener's queue, if it overflowed at the highest rate that was held: far above that every queue does."""
+    """Return the listener's queue as the bottleneck if it overflowed at the highest rate that was held, else None. (Far
+    above that rate every queue overflows.)"""
     highest_held = finding.highest_held
     if highest_held is None or not highest_held.queue_overflows:
         return None
@@ -175,7 +178,7 @@ def _backlog(finding: Finding, trials: list[Trial], situation: Situation) -> Bot
 
 
 def _threads(finding: Finding, trials: list[Trial], situation: Situation) -> Bottleneck | None:
-    """The threads, if all of them are taken by requests that wait."""
+    """Return the threads as the bottleneck if all of them are taken by requests that wait, else None."""
     profile = situation.profile
     slots = finding.candidate.at_once(profile.asynchronous, situation.users)
     if not profile.waits or slots >= situation.users or _share(trials) > BUSY * min(situation.cpus, slots):

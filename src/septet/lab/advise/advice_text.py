@@ -21,19 +21,20 @@ from septet.lab.experiment import Experiment
 from septet.lab.verdicts import ERROR_SHARE_MAX
 
 WIDTH = 14
-"""Width of the column of names."""
+"""Width of the column of names, in characters."""
 WORTH_SAYING = 0.97
-"""The capacity for requests at random instants is printed when it is less than this share of the measured one."""
+"""The computed capacity for requests at random instants is printed if it is less than this share of the measured
+one."""
 
 
 def serve_line(finding: Finding, experiment: Experiment) -> str:
-    """The command line that runs the candidate."""
+    """Return the command line, `septet serve ...`, that runs the candidate."""
     words = [*experiment.app_words, *finding.candidate.options, *experiment.serve_options]
     return shlex.join(["septet", "serve", *words])
 
 
 def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
-    """The advice for people, line by line."""
+    """Return the advice for people, line by line."""
     chosen, profile = advice.chosen, search.situation.profile
     lines = [
         f"Run it under {chosen.candidate.label}:",
@@ -56,7 +57,7 @@ def answer(advice: Advice, search: Search, experiment: Experiment) -> list[str]:
 
 
 def table(search: Search) -> list[str]:
-    """The table of all candidates that were measured."""
+    """Return the table of all candidates that were measured."""
     labels = {finding.candidate: finding.candidate.label for finding in search.findings.values()}
     width = max(map(len, labels.values()))
     lines = [f"{'looked at':<{width}}  {'saturated/s':>11}  {'in time/s':>9}  {'memory MB':>9}  {'CPU µs':>7}"]
@@ -76,7 +77,7 @@ def _within(finding: Finding) -> str:
 
 
 def capacity(finding: Finding, target_s: float) -> str:
-    """The capacity with its interval as text, with the reasons to doubt it."""
+    """Return the capacity with its interval as text, with the reasons to doubt it."""
     bracket = finding.bracket
     assert bracket is not None, "a candidate with a capacity has a bracket"
     at_least = "at least " if bracket.is_lower_bound else ""
@@ -93,7 +94,7 @@ def capacity(finding: Finding, target_s: float) -> str:
 
 
 def costs(finding: Finding) -> str:
-    """The memory, processes, threads and CPU time at the highest rate that was held, as text."""
+    """Return the memory, processes, threads and CPU time at the highest rate that was held, as text."""
     trial = finding.highest_held or finding.saturation
     assert trial is not None, "something was measured"
     memory = f"{trial.memory_bytes / 1e6:,.0f} MB" if trial.memory_bytes else "memory unknown"
@@ -103,7 +104,8 @@ def costs(finding: Finding) -> str:
 
 
 def scaling(scale: Scale) -> str:
-    """The throughput at each number of threads or workers as text, and the fit of Gunther's law if there is one."""
+    """Return the throughput at each number of threads or workers as text, and the fit of Gunther's law if there is
+    one."""
     points = ", ".join(f"{number}: {rate:,.0f}" for number, rate in scale.points)
     return f"{scale.model} by {scale.by}, saturated: {points}/s; {law(scale.law)}"
 
@@ -129,7 +131,7 @@ def _runner_up(advice: Advice, other: Finding) -> list[str]:
 
 
 def _difference(chosen: Finding, other: Finding) -> str:
-    """The differences between the two in numbers, where they are large enough to matter."""
+    """Return the differences between the two in numbers, where they are large enough to matter."""
     differences = []
     ratio = other.capacity / chosen.capacity
     if abs(ratio - 1) > 0.05:
@@ -145,7 +147,7 @@ def _difference(chosen: Finding, other: Finding) -> str:
 
 
 def not_held(search: Search, target_s: float) -> str:
-    """A sentence that says why there is no advice: no candidate held the target."""
+    """Return a sentence that says why there is no advice: no candidate met the target."""
     wall_s = search.situation.profile.wall_s
     if wall_s > target_s:
         alone, target = milliseconds(wall_s), milliseconds(target_s)
@@ -163,7 +165,7 @@ def not_held(search: Search, target_s: float) -> str:
 
 
 def extrapolation(rate: float, rows: list[MachineRow], advice: Advice, cpus: int) -> list[str]:
-    """The lines of the table of `--plan`, with its assumptions; `cpus` is the number used in the measurement."""
+    """Return the lines of the table of `--plan`, with its assumptions; `cpus` is the number used in the measurement."""
     lines = [
         f"{rate:,.0f} requests/s under {advice.chosen.candidate.label}, with a process for each core: an EXTRAPOLATION",
         f"from {cpus} CPU{'s' * (cpus != 1)}, for requests that come at random and a backend that keeps up;",
@@ -194,7 +196,8 @@ def _microseconds(seconds: float) -> str:
 
 
 def values(advice: Advice | None, search: Search, experiment: Experiment) -> dict[str, Any]:
-    """The advice as values for JSON. The key "advice" is None when no candidate held the target, or none does yet."""
+    """Return the advice as values for JSON. The key "advice" is None when no candidate held the target, or none does
+    yet."""
     found = [_finding(each) for each in search.findings.values()]
     profile = {**asdict(search.situation.profile), "waits": search.situation.profile.waits}
     common = {"nature": profile, "users": search.situation.users, "cpus": search.situation.cpus, "findings": found}
@@ -268,7 +271,7 @@ def _workers(candidate: Candidate, cpus: int) -> int:
 
 
 def what_carries_over(profile: WorkloadProfile) -> str:
-    """A sentence that says which numbers of the advice hold for gunicorn and uvicorn, and which do not."""
+    """Return a sentence that says which numbers of the advice hold for gunicorn and uvicorn, and which do not."""
     if profile.asynchronous:
         return "processes and their number carry over; the capacity does not"
     if profile.waits:

@@ -40,7 +40,7 @@ class Candidate:
 
     @property
     def setting(self) -> tuple[tuple[str, str], ...]:
-        """(name, value) of each option of `septet serve` for this candidate, except --model."""
+        """(name without --, value) of each option of `septet serve` for this candidate, except --model."""
         numbers = (("workers", self.workers), ("threads", self.threads))
         return tuple((name, str(number)) for name, number in numbers if number is not None)
 
@@ -55,7 +55,8 @@ class Candidate:
 
     @property
     def effort(self) -> int:
-        """A rank of how much there is to configure and to watch: 0 is the least."""
+        """How much there is to configure and to watch in production, as a number to compare candidates by: 0 is the
+        least."""
         effort = _EFFORT.get(self.model, _UNKNOWN_EFFORT)
         if self.model in LOOPS and self.threads:
             effort += _EFFORT_OF_A_SECOND_POOL
@@ -64,7 +65,7 @@ class Candidate:
         return effort
 
     def at_once(self, asynchronous: bool, users: int) -> int:
-        """The most requests that the application handles at the same time when `users` clients send them."""
+        """Return the most requests that the application handles at the same time when `users` clients send them."""
         if (asynchronous and self.model in LOOPS) or self.model in ("threaded", "forking"):
             return users
         own = self.threads if self.model in TAKES_THREADS and self.threads else 1
@@ -76,7 +77,7 @@ PROMISING = 0.85
 
 
 class Look(Enum):
-    """How a candidate is measured in a step."""
+    """The ways to measure a candidate in one step of the search."""
 
     SATURATION = "saturation"
     """A closed loop of as many users as the candidate can serve: the highest rate."""
@@ -122,9 +123,9 @@ class Finding:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds of the server for a request; 0 when unknown.
+        """CPU seconds of the server for a request; 0 if unknown.
 
-        The lower of the values of `highest_held` and `saturation`, because noise only adds CPU time.
+        It is the lower one of the values in `highest_held` and `saturation`, because noise only adds CPU time.
         """
         trials = [each for each in (self.highest_held, self.saturation) if each is not None and each.answers]
         return min((each.cpu_s for each in trials), default=0.0)
@@ -159,7 +160,7 @@ class Situation:
 
 @dataclass(slots=True)
 class Search:
-    """All findings so far, in the order in which they were made."""
+    """The state of a search: all findings so far, in the order in which they were made."""
 
     situation: Situation
     findings: dict[Candidate, Finding] = field(default_factory=dict)
@@ -184,7 +185,8 @@ class Search:
         return next((name for name in (POOL, *LOOPS[1:], LOOPS[0]) if name in models), POOL)
 
     def ladder(self, model: str, by: str, like: Candidate | None = None) -> list[tuple[int, Finding]]:
-        """(number, finding) of saturated candidates that differ only in `by`, "threads" or "workers", sorted by number.
+        """Return (number, finding) of the candidates of `model` that were saturated and differ only in `by`, "threads"
+        or "workers", sorted by that number.
 
         The other number is that of `like`; without `like` it is None.
         """
@@ -199,6 +201,7 @@ class Search:
         return sorted(found, key=lambda pair: pair[0])
 
     def promises(self, candidate: Candidate) -> bool:
-        """True if the candidate is worth a capacity search: its saturated rate comes near the best capacity so far."""
+        """True if the candidate is worth a capacity search: its saturated rate is at least PROMISING times the best
+        capacity so far."""
         finding, best = self.findings.get(candidate), self.best
         return finding is not None and (best is None or finding.most >= PROMISING * best.capacity)

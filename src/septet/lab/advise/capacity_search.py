@@ -34,7 +34,7 @@ class Outcome(Enum):
 
     HELD = "held"
     BROKEN = "broken"
-    """Not held, and the server is the cause."""
+    """The target was not met, and the server is the cause."""
     LIMITED = "client-limited"
     """The load generator could not do more: nothing is known about the server."""
     DISTURBED = "disturbed"
@@ -51,7 +51,8 @@ class Bracket:
     """The lowest rate above it that was not held; None: none was found, because the load generator (or the number of
     trials) was the limit."""
     at_least: bool = False
-    """True if the capacity may be higher than `low` by an unknown amount."""
+    """True if `low` is only a lower bound of the capacity: the load generator was the limit, or no rate that was tried
+    has failed."""
     in_doubt: bool = False
     """True if other programs may be the reason why `high` was broken."""
     wavered: bool = False
@@ -80,7 +81,7 @@ class CapacitySearch:
         self._trials.append((rate, outcome))
 
     def next_rate(self) -> float | None:
-        """The rate to try now; None: the search has ended."""
+        """Return the rate to try now; None: the search has ended."""
         if not self._trials:
             return self._start
         if len(self._trials) >= TRIALS_MAX:
@@ -144,7 +145,7 @@ class CapacitySearch:
         return votes[Outcome.BROKEN] > votes[Outcome.HELD]
 
     def _low(self) -> float:
-        """The highest rate that was held and is below all broken ones; 0 without one."""
+        """Return the highest rate that was held and is below all broken ones; 0 without one."""
         high = self._high()
         held = (rate for rate in self._rates() if self._votes(rate)[Outcome.HELD] and not self._is_broken(rate))
         return max((rate for rate in held if high is None or rate < high), default=0.0)
@@ -153,12 +154,13 @@ class CapacitySearch:
         return min(filter(self._is_broken, self._rates()), default=None)
 
     def _cap(self) -> float | None:
-        """The lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
+        """Return the lowest rate at which the load generator was the limit, unless that or a higher rate was held."""
         limited = {rate for rate, outcome in self._trials if outcome is Outcome.LIMITED}
         return min((rate for rate in limited if rate > self._low()), default=None)
 
     def _run_of(self, outcome: Outcome) -> int:
-        """How many trials in a row, up to and including the last, had this outcome, less one; at least 0."""
+        """Return the number of trials in a row, up to and including the last, that had this outcome, less one; at least
+        0."""
         run = 0
         for _, each in reversed(self._trials):
             if each is not outcome:
@@ -167,7 +169,8 @@ class CapacitySearch:
         return max(0, run - 1)
 
     def _lower(self, broken: float) -> float | None:
-        """The next rate to try below `broken` while none was held; None when the search ends without a held rate.
+        """Return the next rate to try below `broken` while none was held; None when the search ends without a held
+        rate.
 
         At the floor, or after all steps, `broken` itself is tried a second time first.
         """

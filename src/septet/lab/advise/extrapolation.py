@@ -25,7 +25,7 @@ REQUESTS = 10_000
 WARMUP = 1_000
 """Requests at the beginning of a simulation that are not counted, because they find an empty server."""
 STEPS = 9
-"""Steps of the bisection: exact to 1 part in 500."""
+"""Steps of the bisection for the capacity: the result is exact to 1 part in 500."""
 PERCENT = 99
 
 
@@ -39,7 +39,7 @@ class Service:
     """Time for which a request waits, for a backend or the like, and holds its thread."""
     cpus: int
     slots: int
-    """How many requests the application handles at a time."""
+    """Number of requests that the application handles at a time: its threads or processes."""
 
     @property
     def rate_max(self) -> float:
@@ -67,7 +67,8 @@ def latency_s(service: Service, rate: float, seed: int = 0, percent: float = PER
 
 
 def capacity(service: Service, target_s: float, seed: int = 0) -> float:
-    """The highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if none."""
+    """Return the highest rate of random arrivals at which the p99 is within the target, in requests per second; 0 if
+    none."""
     low, high = 0.0, service.rate_max
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -81,7 +82,7 @@ def capacity(service: Service, target_s: float, seed: int = 0) -> float:
 CORES = (4, 8, 16, 32, 64)
 SEEDS = (1, 2, 3)
 MEASURING_SPREAD = 0.20
-"""Share by which the CPU time of a request may be higher or lower on another processor, or on another day."""
+"""Share by which the CPU time of a request may be higher or lower on another processor or another day (0.20: 20 %)."""
 ASSUMED = (0.0, 0.01)
 """The range of Gunther's sigma over cores that is assumed where it was not measured."""
 _FRICTIONS = ((ASSUMED[0], 0.0), (sum(ASSUMED) / 2, 5e-6), (ASSUMED[1], 1e-5))  # sigma, kappa
@@ -170,7 +171,8 @@ def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, f
 
 
 def basis(law: Usl | None) -> str:
-    """A clause that says how the plan accounts for cores that slow each other down: as measured, or as assumed."""
+    """Return a clause, for the text of the plan, that says by which law cores slow each other down, and whether it was
+    measured or is assumed."""
     if law is not None and law.trustworthy:
         return f"cores slow each other down as measured: sigma {law.sigma:.3g}, kappa {law.kappa:.2g}"
     low, high = ASSUMED

@@ -22,7 +22,7 @@ class MachineLimits:
     """The CPUs and the memory that the server may use while it is measured."""
 
     cpus: int
-    """CPUs that the server is bound to and that its control group lets it use; at least 1."""
+    """Number of CPUs that the server is bound to, or fewer if its control group allows fewer; at least 1."""
     memory_bytes: int
     shared: bool = False
     """True if the load generator uses the same CPUs."""
@@ -31,7 +31,7 @@ class MachineLimits:
 
 
 def machine_limits(pinned: Pinning, root: Path = CGROUP, membership: Path = MEMBERSHIP) -> MachineLimits:
-    """The limits of a server on the CPUs that `pinned` leaves to it, in the control groups of this process."""
+    """Return the limits of a server on the CPUs that `pinned` leaves to it, in the control groups of this process."""
     usable = len(os.sched_getaffinity(0))
     bound = len(pinned.server) or usable
     notes = [_share(bound, usable, pinned)]

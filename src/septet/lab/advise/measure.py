@@ -27,10 +27,11 @@ ANSWERS = 1000
 """Answers that a trial should have: ten of them are beyond the p99."""
 DURATION_MIN_S, DURATION_MAX_S = 1.0, 5.0
 TARGETS = 10
-"""A window is at least this many times as long as the target, so that a growing queue has time to show."""
+"""The measured window lasts at least this many times the target latency, so that a growing queue has time to show."""
 WARMUP_S = 0.4
 TIMEOUT_MIN_S, TIMEOUT_TARGETS = 1.0, 20.0
-"""A request that takes longer than this many times the target, and longer than TIMEOUT_MIN_S, is an error."""
+"""A request that takes longer than TIMEOUT_TARGETS times the target, and longer than TIMEOUT_MIN_S seconds, is an
+error."""
 SATURATED_TIMEOUT_S = 10.0
 LINES = 100
 
@@ -128,7 +129,7 @@ class TrialRunner:
 
 @dataclass(slots=True)
 class Scheduled:
-    """Scheduling of the threads of a server, in seconds."""
+    """How the threads of a server were scheduled: sums over the threads, in seconds."""
 
     ran_s: float = 0.0
     """Time on a CPU."""
@@ -137,7 +138,8 @@ class Scheduled:
 
 
 class _Watch:
-    """Measures the scheduling of the server over the window; threads that end within it are missed."""
+    """Receives events of the load generator, and measures how the server's threads are scheduled in the window; threads
+    that end within it are missed."""
 
     def __init__(self, session: int) -> None:
         self._session = session

@@ -30,7 +30,8 @@ MARKS = {
 
 @contextmanager
 def display(budget_s: float) -> Iterator[ProgressDisplay]:
-    """Yield a display; it has a progress line where standard error is a terminal."""
+    """Context manager: gives a display on standard error, with a progress line if that is a terminal. budget_s: seconds
+    that the search may take."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if not console.is_terminal:
         yield ProgressDisplay(console)

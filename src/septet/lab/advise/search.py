@@ -18,14 +18,15 @@ THREADS_MAX = 512
 GAIN = 1.10
 """Threads are doubled again if the last doubling multiplied the saturated rate by this factor or more."""
 TAKEN = 0.85
-"""Share of the rate at which, by Little's law, all threads are busy: from here on they count as all busy."""
+"""All threads count as busy if the measured rate is at least this share of the rate at which, by Little's law, they all
+are."""
 MEMORY_SHARE = 0.8
 """Share of the usable memory that server processes may fill."""
 PROCESSES_MAX = 32
 
 
 def next_step(search: Search, in_time: bool = True) -> Step | None:
-    """The next step; None when nothing is left to measure.
+    """Return the next step; None when nothing is left to measure.
 
     `in_time` is False when most of the time is used: then only the best are checked (LAST_RULES).
     """
@@ -48,7 +49,7 @@ Rule = Callable[[Search], Iterable[Step]]
 
 
 def _whole(search: Search, candidate: Candidate, reason: str) -> Iterable[Step]:
-    """A saturation run, and then a capacity search if `search.promises` the candidate."""
+    """Yield the steps for one candidate: a saturation run, and then a capacity search if `search.promises` it."""
     yield Step(candidate, Look.SATURATION, reason)
     if search.promises(candidate):
         yield _capacity_step(search, candidate)
@@ -68,7 +69,8 @@ def _begin_with_a_loop(search: Search) -> Iterable[Step]:
 
 
 def _threads_where_it_waits(search: Search) -> Iterable[Step]:
-    """For an application that blocks: double the number of threads while that raises the rate by the factor GAIN."""
+    """Rule for an application that blocks: double the number of threads while that raises the saturated rate by the
+    factor GAIN."""
     if not search.situation.profile.blocks:
         return
     pool = search.pool
@@ -97,7 +99,8 @@ def _why_threads(search: Search) -> str:
 
 
 def _next_rung(search: Search, rungs: list[tuple[int, Finding]]) -> int | None:
-    """Twice the largest measured number of threads; None if the last doubling gained too little, or it is too many."""
+    """Return twice the largest number of threads that was measured; None if the last doubling gained less than GAIN, or
+    that is more than THREADS_MAX."""
     if not rungs or rungs[-1][1].most == 0:
         return None
     number, finding = rungs[-1]
@@ -191,7 +194,7 @@ def _processes_for_the_cpus(search: Search) -> Iterable[Step]:
 
 
 def _doubled(cpus: int) -> list[int]:
-    """2, 4, 8, ... and the number of CPUs itself."""
+    """Return the powers of 2 up to the number of CPUs, from 2, and that number itself."""
     numbers = [2**power for power in range(1, cpus.bit_length()) if 2**power < cpus]
     return [*numbers, cpus]
 
@@ -212,7 +215,8 @@ def _processes_instead_of_threads(search: Search) -> Iterable[Step]:
 
 
 def _processes_that_fit(search: Search) -> int:
-    """How many processes fit into the memory, computed from the smallest server that was measured."""
+    """Return how many processes fit into MEMORY_SHARE of the memory, if each takes as much as the smallest server that
+    was measured."""
     one = min(
         (
             each.saturation.memory_bytes
@@ -288,13 +292,14 @@ LAST_RULES: tuple[Rule, ...] = (_one_capacity_at_least, _check_the_first_two)
 ALIKE = 0.95
 """Rates that are at least this share of the best rate count as equal to it."""
 SAME_COST = 1.1
-"""A candidate costs the same as another when its CPU time for a request is at most this many times as long."""
+"""Two candidates cost the same if the CPU time of a request is at most this many times as long under one as under the
+other."""
 PROBABLE = 0.7
-"""A candidate whose capacity is in doubt may be as good as the best if its saturated rate is this share of the best's.
-"""
+"""A candidate whose capacity is in doubt may be as good as the best one if its saturated rate is at least this share of
+the best one's."""
 DEARER = 1.25
-"""Where the load generator could not saturate several candidates, those that need more than this many times the least
-CPU time for a request are ranked after the others."""
+"""If the load generator could not saturate several candidates, those whose CPU time for a request is more than this
+many times the least are ranked after the others."""
 
 
 def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
@@ -307,7 +312,8 @@ def first_two(findings: list[Finding]) -> tuple[Finding | None, Finding | None]:
 
 
 def rank(findings: list[Finding]) -> list[Finding]:
-    """The candidates that hold the target: those with the capacity of the best, the simplest first; then the rest."""
+    """Return the candidates that hold the target: those with the capacity of the best, the simplest first; then the
+    rest."""
     known = [each for each in findings if each.capacity]
     if not known:
         return []
@@ -333,6 +339,6 @@ def _may_reach(finding: Finding, best: Finding) -> bool:
 
 
 def _reaches(finding: Finding) -> float:
-    """The middle of the bracket (geometric mean): the best estimate of the highest rate that it holds."""
+    """Return the middle of the bracket (geometric mean): the best estimate of the highest rate that it holds."""
     assert finding.bracket is not None, "it has a capacity"
     return float((finding.bracket.low * (finding.bracket.high or finding.bracket.low)) ** 0.5)

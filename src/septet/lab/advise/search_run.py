@@ -16,9 +16,10 @@ from septet.lab.advise.trial import Trial, outcome
 from septet.lab.advise.workload_profile import WorkloadProfile, profile_with_others, workload_profile
 
 START = 0.92
-"""Share of the saturated rate at which a capacity search begins: the capacity is near, unless latency is the limit."""
+"""A capacity search begins at this share of the saturated rate: the capacity is near it, unless latency is the
+limit."""
 FLOOR = 0.1
-"""Share of the saturated rate below which no rate is tried."""
+"""A capacity search tries no rate below this share of the saturated rate."""
 USERS_MIN = 8
 ARRIVAL_S = 1.0
 NOISY_RUNS_MAX = 4
@@ -32,19 +33,19 @@ WINDOW = 3
 FAILURES_MAX = 2
 """A capacity search ends after this many trials without figures in a row: a lower rate would not help."""
 CHECK_SHARE = 0.3
-"""Share of the time that is kept for checking the two best candidates."""
+"""Share of the search's time that is kept for checking the two best candidates."""
 CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
 """A check tries these shares of the highest held rate, one after the other, until one is held."""
 BELOW = 0.5
-"""A check also requires that this share of the rate that it found is held."""
+"""A check also requires that the target is met at this share of the rate that it has found."""
 
 clock = time.monotonic
 
 
 class SearchObserver(Protocol):
-    """Receives the events of a search."""
+    """Receives the events of a search as they happen, to display them."""
 
     def profile(self, found: WorkloadProfile) -> None: ...
 
@@ -180,7 +181,8 @@ class SearchRun:
         self._observer.found(finding)
 
     def _confirmed(self, finding: Finding, found: float, users: int) -> tuple[float, Trial | None, float | None]:
-        """The highest rate that fresh servers hold, 0 if none; its trial; the lowest rate that they did not hold."""
+        """Return the highest rate that fresh servers hold, 0 if none; its trial; the lowest rate that they did not
+        hold."""
         refuted = None
         for share in STEPS_BACK:
             if refuted is not None and self._late(1.0) and share != STEPS_BACK[-1]:

@@ -14,13 +14,15 @@ from septet.lab.advise.capacity_search import Outcome
 from septet.lab.verdicts import CLIENT_SHARE_MAX, ERROR_SHARE_MAX, judge
 
 BEHIND_SHARE = 0.03
-"""Share of the requests due: when more, and more than BEHIND_REQUESTS, are unanswered at the end, a queue grows."""
+"""A queue grows, so the rate is not held, if at the end more than this share of the requests that were due, and more
+than BEHIND_REQUESTS, are unanswered."""
 BEHIND_REQUESTS = 4.0
 MISSED_SHARE = 0.8
 """If the scheduler's figures show less than this share of the CPU time by ticks, threads have ended in the window, and
 the ticks are used."""
 LATE_SHARE = 0.2
-"""Share of the target: when the generator's p99 of lateness is more, a missed target is not held against the server."""
+"""A missed target is not held against the server if the load generator's own lateness (its p99) is more than this share
+of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _scheduled(record: Mapping[str, Any]) -> tuple[float, float]:
-    """(seconds on a CPU, seconds ready to run but waiting for one) of the server's threads in the window.
+    """Return, for the server's threads in the window together: seconds on a CPU, and seconds ready to run but waiting
+    for one.
 
     Where threads ended in the window, the CPU time is that counted in ticks, and the wait is given as 0.
     """
@@ -148,7 +151,7 @@ def outcome(trial: Trial, target_s: float) -> tuple[Outcome, str]:
 
 
 def _objection(trial: Trial, target_s: float) -> str | None:
-    """The reason why the target was not held, in a few words; None when it was."""
+    """Return the reason why the target was not held, in a few words; None when it was."""
     if trial.error_share > ERROR_SHARE_MAX or not trial.answers:
         return f"{trial.errors:,} of {trial.errors + trial.answers:,} requests failed"
     if trial.p99_s is None or trial.p99_s > target_s:
@@ -159,7 +162,7 @@ def _objection(trial: Trial, target_s: float) -> str | None:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A time as text with three digits, in ms or s; "unknown" for None."""
+    """Return a time as text with three digits, in ms or s; "unknown" for None."""
     if seconds is None:
         return "unknown"
     return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:,.3g} s"

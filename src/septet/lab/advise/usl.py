@@ -24,7 +24,7 @@ POINTS_MIN = 4
 CLIFF = 0.75
 """There is a cliff where throughput falls below this share of the throughput at the next smaller number."""
 TRUST_MAX = 0.10
-"""The relative error up to which a fit may be extended beyond its points."""
+"""A fit may be extended beyond its points if its relative error is at most this (0.10: 10 %)."""
 
 Point = tuple[float, float]  # number, throughput
 
@@ -42,7 +42,7 @@ class Usl:
     cliff: float | None = None
 
     def at(self, number: float) -> float:
-        """The throughput of `number` workers by this law."""
+        """Return the throughput of `number` workers by this law."""
         return self.rate * number / (1 + self.sigma * (number - 1) + self.kappa * number * (number - 1))
 
     @property
@@ -64,14 +64,15 @@ class Usl:
 
 
 def fit(points: Sequence[Point]) -> Usl | None:
-    """The law through the points below the first cliff; None when there are too few points, or no throughput."""
+    """Return the law through the points below the first cliff; None when there are too few points, or no throughput."""
     cliff = cliff_of(points)
     law = _through([(n, x) for n, x in sorted(points) if cliff is None or n < cliff])
     return law and replace(law, cliff=cliff)
 
 
 def cliff_of(points: Sequence[Point]) -> float | None:
-    """The first number at which throughput drops to less than CLIFF of that before, and of what the law predicts.
+    """Return the first number at which throughput drops to less than CLIFF of that before, and of what the law
+    predicts.
 
     A drop that the law through the points before it predicts is no cliff. None: there is no cliff.
     """
@@ -102,7 +103,7 @@ def _through(points: Sequence[Point]) -> Usl | None:
 
 
 def _terms(n: float) -> tuple[float, float, float]:
-    """The terms of N / X = a + b (N - 1) + c N (N - 1), with a = 1 / lambda, b = sigma a, c = kappa a."""
+    """Return the terms of N / X = a + b (N - 1) + c N (N - 1), with a = 1 / lambda, b = sigma a, c = kappa a."""
     return 1.0, n - 1, n * (n - 1)
 
 
@@ -119,7 +120,7 @@ def _solved(points: Sequence[Point], columns: tuple[int, ...]) -> tuple[float, f
 
 
 def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
-    """The solution of a small system of equations, by elimination with pivots; None for a singular one."""
+    """Return the solution of a small system of equations, by elimination with pivots; None for a singular one."""
     size = len(right)
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     for column in range(size):
@@ -135,7 +136,8 @@ def _gauss(matrix: list[list[float]], right: list[float]) -> list[float] | None:
 
 
 def _law(weights: tuple[float, float, float], points: int) -> Usl | None:
-    """The law of a, b and c; None for a = 0, by which the throughput of one worker would be infinite."""
+    """Return the law whose terms (see `_terms`) are a, b and c; None for a = 0, by which the throughput of one worker
+    would be infinite."""
     a, b, c = weights
     return Usl(1 / a, b / a, c / a, error=0.0, points=points) if a > 0 else None
 

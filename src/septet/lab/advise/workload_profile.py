@@ -31,7 +31,7 @@ class WorkloadProfile:
     wall_s: float
     cpu_s: float
     gain: float | None = None
-    """The rate of several users at once divided by the rate of one alone; None: not measured."""
+    """Rate of answers with several users at once, divided by the rate with one user alone; None: not measured."""
 
     @property
     def wait_s(self) -> float:
@@ -51,15 +51,17 @@ class WorkloadProfile:
         return cpus / max(self.cpu_s, 1e-6)
 
     def at_once(self, cpus: int) -> int:
-        """How many requests the application handles at a time when all CPUs are used up (Little's law)."""
+        """Return the number of requests that the application has to handle at a time so that all CPUs are used up
+        (Little's law)."""
         return math.ceil(self.rate_max(cpus) * self.wall_s)
 
     def users(self, cpus: int) -> int:
-        """How many simultaneous connections the search uses, so that all CPUs can be used up."""
+        """Return the number of simultaneous connections with which the search loads a server, enough to use up all
+        CPUs."""
         return max(USERS, min(USERS_MAX, self.at_once(cpus) if self.waits else USERS))
 
     def describe(self) -> str:
-        """The profile in a sentence."""
+        """Return the profile in a sentence."""
         speaks = "ASGI" if self.asynchronous else "WSGI"
         times = f"a request alone takes {milliseconds(self.wall_s)} and computes {milliseconds(self.cpu_s)} of them"
         verdict = "it waits" if self.waits else "it computes, or is quick"

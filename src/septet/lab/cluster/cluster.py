@@ -1,4 +1,4 @@
-"""A cluster as the commands use it: its workers, and a run of the load generator on all of them."""
+"""The cluster of load generators as `bench` and `load` use it: finds its workers, and runs a plan on all of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cluster:
         self.workers = usable_workers(names, client.run(worker_side.describe, on_error="return"))
 
     def machines(self) -> dict[str, Any]:
-        """The versions and the machine of each worker, for a results file."""
+        """Return the versions and the machine of each worker, for a results file."""
         return machines(self.workers)
 
     def check_reach(self, url: str, cure: str = CURE) -> None:

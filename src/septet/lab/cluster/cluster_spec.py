@@ -30,7 +30,7 @@ class ClusterSpec:
     local: int = 0
     """Workers to start on this machine."""
     hosts: tuple[Host, ...] = ()
-    """Machines on which to start one worker each."""
+    """Machines on each of which one worker is started, by ssh."""
     scheduler: str | None = None
     """The address of the scheduler of a running cluster."""
 
@@ -83,7 +83,7 @@ def host(text: str) -> str:
 
 
 def pinned(spec: str | None, cpus: tuple[int, ...], pin: bool) -> Pinning:
-    """The CPUs of the server, and of the load generator on each worker, which may be another machine.
+    """Return the CPUs for the server, and for the load generator on each worker, which may be another machine.
 
     `spec` is the value of --cluster, `cpus` that of --cpus. Raises UsageError for --cpus without --cluster.
     """

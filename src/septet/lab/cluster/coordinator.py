@@ -45,14 +45,14 @@ class RemoteProcess:
 
     worker: Worker
     plan: Plan
-    """Its share of the plan."""
+    """The part of the plan that this process carries out."""
     clock: Offset
     """The offset of its machine's clock from ours."""
     answers: int = 0
     raw: dict[str, Any] | None = None
-    """Its counts; None until they have come."""
+    """The counts that the process has sent (`Tally.raw`); None until they have come."""
     late_ns: int = 0
-    """How late it began, after the common instant, by our clock."""
+    """Nanoseconds by which the process began its window after the common instant, by our clock."""
 
 
 class ClusterCoordinator(Coordinator[RemoteProcess]):
@@ -127,7 +127,8 @@ class ClusterCoordinator(Coordinator[RemoteProcess]):
         self._inbox.put(lambda: self.receive(self.processes[said["process"]], said["event"], said["details"]))
 
     def _watch(self, worker: Worker, over: threading.Event) -> None:
-        """Ask the worker every second whether it is there; in a thread, because a call to a lost worker takes long."""
+        """Ask the worker every second whether it is there, until `over` is set. Runs in a thread, because a call to a
+        lost worker takes long."""
         while not over.wait(ASK_S):
             try:
                 answers = self._client.run(worker_side.renew, self._run, workers=[worker.address], on_error="return")
@@ -232,7 +233,8 @@ def _raw(process: RemoteProcess) -> dict[str, Any]:
 
 
 def _part(processes: Sequence[RemoteProcess], shares: dict[object, float]) -> dict[str, Any]:
-    """The part of one worker, for `client.workers`. `clock_ahead_us` is its monotonic clock minus ours."""
+    """Return the figures of one worker, the sum over its processes, for `client.workers` in results.json.
+    `clock_ahead_us` is the worker's monotonic clock minus ours."""
     first, raws = processes[0], [_raw(process) for process in processes]
     return {
         "worker": first.worker.name,
@@ -253,7 +255,8 @@ def _merged(raws: Sequence[dict[str, Any]], name: str) -> Histogram:
 
 
 def _shares(processes: Sequence[RemoteProcess]) -> dict[object, float]:
-    """The share of one CPU that each process used, by the key of `_cpu_of`: processes bound to one CPU are added up."""
+    """Return the share of one CPU that each process used, by the key of `_cpu_of`: processes bound to one CPU are added
+    up."""
     shares: dict[object, float] = {}
     for process in processes:
         shares[_cpu_of(process)] = shares.get(_cpu_of(process), 0.0) + _cpu_s(process) / _raw(process)["window_s"]

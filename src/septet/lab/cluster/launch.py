@@ -101,7 +101,7 @@ def _client(address: str) -> Iterator[Client]:
 
 
 class Started:
-    """A worker that we started, or the ssh process of a worker elsewhere."""
+    """The process of a worker that we have started here, or the ssh process of one on another machine."""
 
     def __init__(self, title: str, process: subprocess.Popen[bytes], said: IO[bytes]) -> None:
         self.title = title
@@ -120,7 +120,7 @@ class Started:
 
 
 def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str]]]:
-    """(name, command) of each worker to start."""
+    """Yield (name, command) for each worker to start."""
     for number in range(1, spec.local + 1):
         name = f"local-{number}"
         yield name, [sys.executable, *_worker(name, scheduler, 0)]
@@ -129,13 +129,14 @@ def _commands(spec: ClusterSpec, scheduler: str) -> Iterator[tuple[str, list[str
 
 
 def _worker(name: str, scheduler: str, port: int) -> list[str]:
-    """The arguments of Python that start a worker, which listens on `port` of the loopback; 0: any free port."""
+    """Return the arguments of Python that start a worker, which listens on `port` of the loopback; 0: any free port."""
     address = ["--host", LOOPBACK, "--worker-port", str(port)]
     return [*WORKER, scheduler, "--name", name, *address, *WORKER_OPTIONS, "--death-timeout", str(DEATH_S)]
 
 
 def _by_ssh(host: Host, scheduler: str) -> list[str]:
-    """The ssh command that starts a worker and forwards two ports: our scheduler's to it, and the worker's to us."""
+    """Return the ssh command that starts a worker on `host` and forwards two ports: our scheduler's, so that the worker
+    can reach it, and the worker's, so that we can."""
     port, worker_port = scheduler.rpartition(":")[2], free_port()
     tunnels = ["-R", _forwarded(port), "-L", _forwarded(worker_port)]
     return [*SSH, *tunnels, host.name, shlex.join(["exec", host.python, *_worker(host.name, scheduler, worker_port)])]
@@ -169,7 +170,7 @@ def _forwarded(port: str | int) -> str:
 
 
 def _await_workers(client: Client, started: list[Started]) -> None:
-    """Wait until all workers are connected. Raises Failed when one does not come."""
+    """Block until all workers are connected to the scheduler. Raises Failed if one does not come."""
     deadline = time.monotonic() + START_S
     while len(client.nthreads()) < len(started):
         for each in started:

@@ -21,7 +21,7 @@ from septet.lab.load import LoadError, Plan
 from septet.lab.load.processes import WorkerProcess, listen
 
 LEASE_S = 10.0
-"""The run is ended when the coordinator, which calls `renew` once a second, has not called for this time."""
+"""Seconds. A run is ended if the coordinator, which calls `renew` once a second, has not called for this time."""
 REACH_S = 5.0
 
 Say = Callable[[dict[str, Any]], None]
@@ -83,7 +83,8 @@ def carry_out(run: str, plans: Mapping[int, Mapping[str, Any]]) -> dict[int, dic
 
 
 def renew(run: str) -> bool:
-    """Extend the lease of a run: called every second by the coordinator. False if the run is not under way here."""
+    """Extend the lease of a run by LEASE_S. The coordinator calls it every second. Returns False if the run is not
+    under way here."""
     if (participant := _participants.get(run)) is None:
         return False
     participant.renew()
@@ -122,7 +123,7 @@ def clock() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """The versions and the machine of this worker, by which the coordinator checks that it can be used."""
+    """Return the versions and the machine of this worker, by which the coordinator checks that it can be used."""
     return {
         "septet": septet.__version__,
         "python": platform.python_version(),
@@ -133,7 +134,7 @@ def describe() -> dict[str, Any]:
 
 
 def kernel_id() -> str:
-    """An id of the running kernel, equal in all containers of a machine (boot_id, proc_sys_kernel(5))."""
+    """Return an id of the running kernel, equal in all containers of a machine (boot_id, proc_sys_kernel(5))."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -141,7 +142,7 @@ def kernel_id() -> str:
 
 
 def network_id() -> str:
-    """An id of this process's network namespace: workers with equal ids share the loopback and its ports."""
+    """Return an id of this process's network namespace: workers with equal ids share the loopback and its ports."""
     try:
         return f"{kernel_id()} {os.readlink('/proc/self/ns/net')}"
     except OSError:

@@ -22,12 +22,13 @@ from septet.lab.load.plan import split
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker. Workers with equal `kernel_id` share a machine, with equal `network_id` also its loopback."""
+    """One worker of the cluster. Workers with equal `kernel_id` share a machine; those with equal `network_id` also
+    share its loopback and ports."""
 
     address: str
-    """Its address within Dask."""
+    """Address of the worker within Dask."""
     name: str
-    """Its name in messages and figures."""
+    """Name of the worker in messages and figures."""
     septet: str
     python: str
     kernel_id: str
@@ -63,7 +64,7 @@ def usable_workers(names: Mapping[str, object], answers: Mapping[str, object]) -
 
 
 def _title(address: str, name: object) -> str:
-    """The name that the user gave the worker, else its address without the scheme."""
+    """Return the name that the user gave the worker, else its address without the scheme."""
     return name if isinstance(name, str) and "://" not in name else address.partition("://")[2]
 
 
@@ -94,7 +95,7 @@ def check_url(url: str, workers: Sequence[Worker], cure: str) -> None:
 
 
 def machines(workers: Sequence[Worker]) -> dict[str, Any]:
-    """The workers by name, for a results file; without host names that the user did not give."""
+    """Return the workers by name, for a results file; without host names that the user did not give."""
     return {
         worker.name: {"septet": worker.septet, "python": worker.python, "here": worker.here, "machine": worker.machine}
         for worker in workers
@@ -105,25 +106,26 @@ PINGS = 20
 
 
 class Ping(NamedTuple):
-    """The three instants of a round trip, in nanoseconds of monotonic clocks."""
+    """Three instants of a question to another machine and its answer, in nanoseconds of monotonic clocks."""
 
     sent_ns: int
-    """When the question was sent, by our clock."""
+    """When we sent the question, by our clock."""
     there_ns: int
-    """When it was answered, by the clock of the other machine."""
+    """When the other machine answered it, by its own clock."""
     received_ns: int
-    """When the answer was received, by our clock."""
+    """When we received the answer, by our clock."""
 
 
 class Offset(NamedTuple):
-    """The other clock minus ours, and the largest error of that, in nanoseconds."""
+    """The other machine's clock minus ours, and the largest error of that, in nanoseconds."""
 
     ahead_ns: int
     uncertainty_ns: int
 
 
 def offset(pings: Iterable[Ping]) -> Offset:
-    """Compute the offset from the quickest ping. Raises ValueError without pings."""
+    """Compute the offset of the other machine's clock from the quickest ping, whose error is least. Raises ValueError
+    without pings."""
     best = min(pings, key=lambda ping: ping.received_ns - ping.sent_ns)
     round_trip_ns = best.received_ns - best.sent_ns
     return Offset(best.there_ns - best.sent_ns - round_trip_ns // 2, (round_trip_ns + 1) // 2)

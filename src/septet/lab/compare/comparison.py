@@ -81,7 +81,7 @@ class Comparison:
         return sum(change.outcome != NOT_JUDGED for row in self.rows for change in row.changes.values())
 
     def with_outcome(self, outcome: str) -> Iterable[tuple[ComparedRow, str | None]]:
-        """The rows and metrics with this outcome; the metric is None where it follows from the verdicts."""
+        """Yield the rows and metrics with this outcome; the metric is None where it follows from the verdicts."""
         for row in self.rows:
             if row.outcome == outcome:
                 yield row, None
@@ -118,10 +118,11 @@ class _Cell:
 
     summary: Summary
     records: list[dict[str, Any]]
-    """The records of the runs that have figures."""
+    """Records of those runs of the cell that have figures."""
 
     def series(self, metric: str) -> Series | None:
-        """The figure in each run; None if it is not known in a run, or 0, with which no ratio can be computed."""
+        """Return the figure in each run; None if it is not known in a run, or 0, with which no ratio can be
+        computed."""
         figure = COMPARED[metric].figure
         assert figure is not None, "metrics that are compared are summed up"
         values = [figure(record) for record in self.records]
@@ -130,7 +131,7 @@ class _Cell:
 
 
 def _cells(results: Results) -> dict[Key, _Cell]:
-    """The cells, in the order of the tables."""
+    """Return the cells, in the order of the tables."""
     records: dict[Key, list[dict[str, Any]]] = {}
     for record in results["runs"]:
         if record["verdict"] != "failed":
@@ -141,7 +142,7 @@ def _cells(results: Results) -> dict[Key, _Cell]:
 
 
 def _label(cell: Any) -> str:
-    """The label of a cell with its swept options in alphabetical order."""
+    """Return the label of a cell with its swept options in alphabetical order."""
     return str(replace(cell, setting=tuple(sorted(cell.setting))).label)
 
 
@@ -182,7 +183,7 @@ class _Plan:
 
 
 def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str]) -> list[_Plan]:
-    """The rows of one label: one for each cell, and one for all judged cells together when there are several."""
+    """Return the rows of one label: one for each cell, and one for all judged cells together when there are several."""
     plans, may = [], []
     for a, b in pairs:
         if _label(a.summary.cell) == label:

@@ -36,13 +36,13 @@ def _about(results: Results) -> str:
 
 
 def text(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """The comparison for a terminal."""
+    """Return the comparison for a terminal."""
     blocks = [head, *([_differ(differences)] if differences else []), aligned(_table(found)), *sentences(found)]
     return "\n\n".join(blocks)
 
 
 def markdown(found: Comparison, head: str, differences: Sequence[str]) -> str:
-    """The comparison as Markdown, for a pull request."""
+    """Return the comparison as Markdown, for a pull request."""
     titles, *lines = _table(found)
     rows = [titles, ["---", *["--:"] * (len(titles) - 1)], *lines]
     table = "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in rows)
@@ -88,7 +88,7 @@ def _figures(row: ComparedRow, metrics: Sequence[str]) -> list[str]:
 
 
 def _figure(change: Change) -> str:
-    """The ratio, its interval, and the outcome unless there is no difference."""
+    """Return a change as text: the ratio, its interval in brackets, and "worse", "better" or "?" (not judged)."""
     value, low, high = change.ratio
     interval = "" if low is None or high is None else f" ({_times(low)}-{_times(high)})"
     word = {WORSE: " worse", BETTER: " better", NOT_JUDGED: " ?", NO_DIFFERENCE: ""}[change.outcome]
@@ -96,7 +96,7 @@ def _figure(change: Change) -> str:
 
 
 def _times(value: float) -> str:
-    """A ratio as text with two decimals; ">100" or "<0.01" beyond these limits."""
+    """Return a ratio as text with two decimals; "<0.01" or ">100" beyond these limits."""
     return "<0.01" if value < 0.01 else f"{value:.2f}" if value < 100 else ">100"
 
 
@@ -106,7 +106,7 @@ def _verdicts(row: ComparedRow) -> str:
 
 
 def sentences(found: Comparison) -> list[str]:
-    """Sentences about the table, without a full stop, the worst first."""
+    """Return sentences about the table, without a full stop, the worst first."""
     said = [_change(row, metric, WORSE) for row, metric in found.with_outcome(WORSE)]
     said += [_change(row, metric, BETTER) for row, metric in found.with_outcome(BETTER)]
     said += [_only(name, cells) for name, cells in (("A", found.only_a), ("B", found.only_b)) if cells]
@@ -128,7 +128,7 @@ def _only(name: str, cells: Sequence[Key]) -> str:
 
 
 def _left_out(found: Comparison) -> list[str]:
-    """Sentences that say why cells are shown but not judged, with the number of cells."""
+    """Return sentences that say why some cells are shown but not judged, and how many they are."""
     counts: Counter[str] = Counter()
     for row in found.rows:
         doubted = [verdict for verdict in row.verdicts if verdict != "valid"]
@@ -148,7 +148,7 @@ def _excuse(doubted: Sequence[str]) -> str:
 
 
 def _visible(found: Comparison) -> list[str]:
-    """Sentences for metrics in which the median cell could not have shown a change as small as the tolerance.
+    """Return sentences for metrics in which the median cell could not have shown a change as small as the tolerance.
 
     Each says what change it could have shown, and how many repeats would show the tolerance.
     """
@@ -181,7 +181,7 @@ def _differ(differences: Sequence[str]) -> str:
 
 
 def _cell(value: str) -> str:
-    """A cell of the Markdown table, with the word for its outcome in bold."""
+    """Return a cell of the Markdown table, with the word for its outcome in bold."""
     for word in (WORSE, BETTER):
         if value.endswith(f" {word}"):
             return f"{value.removesuffix(word)}**{word}**"

@@ -46,7 +46,7 @@ PACKAGES_SHOWN = 8
 
 
 def differences(a: Results, b: Results) -> list[str]:
-    """The differences as sentences without a full stop: the machine's first, then those of the experiments."""
+    """Return the differences as sentences without a full stop: the machine's first, then those of the experiments."""
     return [
         *_changed(a["machine"], b["machine"], MACHINE),
         *_changed(a["experiment"], b["experiment"], EXPERIMENT),
@@ -57,7 +57,7 @@ def differences(a: Results, b: Results) -> list[str]:
 
 
 def _changed(a: Mapping[str, Any], b: Mapping[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each key of `titles` with different values in the two tables; `titles` has its words.
+    """Yield a sentence for each key of `titles` with different values in the two tables; `titles` has its words.
 
     A key that one of them lacks is left out: an older version may not have recorded it.
     """
@@ -88,7 +88,7 @@ def _packages(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
 
 
 def _commands(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each other server whose command differs between the two experiments."""
+    """Yield a sentence for each other server whose command differs between the two experiments."""
     servers = {each["name"]: each["command"] for each in a["others"]}
     for each in b["others"]:
         if each["command"] != servers.get(each["name"], each["command"]):

@@ -81,12 +81,13 @@ def _unfolded(lines: list[bytes]) -> list[bytes]:
 
 
 def _elements(value: bytes) -> list[bytes]:
-    """The elements of a list with commas, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
+    """Return the elements of a list with commas, in lower case, without empty ones (RFC 9110 section 5.6.1.2)."""
     return [element for each in value.lower().split(b",") if (element := each.strip(b" \t"))]
 
 
 def _body_length(status: int, lengths: list[bytes], codings: list[bytes]) -> int:
-    """The length of the body, by RFC 9112 section 6.3."""
+    """Return the length of an answer's body in bytes by RFC 9112 section 6.3, from its status and the values of
+    Content-Length and Transfer-Encoding."""
     if status < 200 or status in (204, 304):
         return 0
     if codings:

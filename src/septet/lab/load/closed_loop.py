@@ -32,12 +32,12 @@ class ListenQueueGate:
     def __init__(self, route: Route, processes: int = 1) -> None:
         self._route = route
         self._processes = processes
-        """How many processes of the load generator connect to the listener."""
+        """Number of processes of the load generator that connect to the listener."""
         self.entering = 0
         """Users who have begun to connect and have no answer yet."""
 
     def admissible(self) -> int:
-        """How many more users may connect now."""
+        """Return how many more users of this process may connect now without overflowing the listen queue."""
         queue = self._route.queue
         if queue is None:
             return max(0, QUEUE_ELSEWHERE // 2 // self._processes - self.entering)
@@ -75,7 +75,7 @@ class ClosedLoop(Loop):
         return self._epoll.poll((until_ns - now) / 1e9)
 
     def _admit(self) -> None:
-        """Let users begin to connect: as many as the gate admits."""
+        """Let as many absent users begin to connect as the gate admits."""
         for _ in range(min(self._gate.admissible(), len(self._absent))):
             user = self._absent.pop()
             self._gate.entering += 1

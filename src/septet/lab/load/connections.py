@@ -28,7 +28,8 @@ RECEIVE_BYTES = 65536
 """Bytes to receive at a time. More would cost time in the allocator: glibc maps larger blocks anew each time
 (M_MMAP_THRESHOLD in mallopt(3))."""
 BACK_OFF_NS = 100_000_000
-"""How long a user rests after an error, so that a dead server does not make a busy loop."""
+"""Nanoseconds that a user waits after an error before the next request, so that a dead server does not make a busy
+loop."""
 UNLIMITED = 1 << 62
 IP_BIND_ADDRESS_NO_PORT = 24  # ip(7): choose the port at connect(2), when the address of the peer is known
 READABLE = select.EPOLLIN | select.EPOLLRDHUP
@@ -69,7 +70,7 @@ class Connections(ABC):
         return User(number, self._encoder.requests_of(number), self._targets[0])
 
     def _new_tally(self) -> Tally:
-        """A tally for the requests that begin from now on."""
+        """Return a tally for the requests that begin from now on."""
         tally = Tally(len(self._targets))
         for target, series in zip(self._targets, tally.series, strict=True):
             target.series = series
@@ -199,7 +200,7 @@ class Connections(ABC):
         self._complete(user, framing, answer.body_bytes, now, events)
 
     def _complete(self, user: User, framing: Framing, body_bytes: int, now: int, events: int) -> None:
-        """Count a right answer, whose latency has been recorded, and let the user go on."""
+        """Count a right answer, whose latency has been recorded, and make the user free for the next request."""
         self.tally.body_bytes += body_bytes
         self.tally.statuses[framing.status] += 1
         if not user.arrived:
@@ -217,7 +218,8 @@ class Connections(ABC):
     # A connection, from its opening to its end.
 
     def _open(self, user: User) -> bool:
-        """Begin to connect; False when that failed at once, and has been counted as an error."""
+        """Begin to connect `user` (non-blocking). Returns False if that failed at once; it has been counted as an error
+        then."""
         user.answer, user.reused = None, False
         user.remaining = self._limit or UNLIMITED
         sources = self._route.sources

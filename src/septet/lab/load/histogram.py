@@ -42,7 +42,7 @@ class Histogram:
 
     @staticmethod
     def lowest(bucket: int) -> int:
-        """The lowest value in µs that belongs to the bucket with this index."""
+        """Return the lowest value in µs that belongs to the bucket with this index."""
         shift = max(0, (bucket >> SUB_BITS) - 1)
         return (bucket - (shift << SUB_BITS)) << shift
 
@@ -51,7 +51,8 @@ class Histogram:
         return sum(self.counts)
 
     def percentile(self, percent: float) -> int | None:
-        """The value in µs that `percent` of all do not exceed (the upper edge of its bucket); None without values."""
+        """Return the value in µs that `percent` of all do not exceed (the upper edge of its bucket); None without
+        values."""
         wanted = max(1.0, self.count * percent / 100)
         seen = 0
         for bucket, count in enumerate(self.counts):
@@ -61,7 +62,7 @@ class Histogram:
         return None
 
     def sparse(self) -> dict[int, int]:
-        """The count of each bucket that is not empty, by the lowest value of the bucket in µs."""
+        """Return the count of each bucket that is not empty, by the lowest value of the bucket in µs."""
         return {self.lowest(bucket): count for bucket, count in enumerate(self.counts) if count}
 
     def merge(self, sparse: Sparse, max_us: int, total_us: int) -> None:

@@ -16,7 +16,8 @@ from .plan import LoadError, Plan, socket_path, split
 SPARE_DESCRIPTORS = 32
 """Descriptors kept free for standard streams, epoll, name resolution, and files that the caller has open."""
 PORTS_USED_MAX = 0.5
-"""Share of the ports of a source address to use: the more are taken, the longer the kernel looks for a free one."""
+"""Largest share of the ports of a source address that users take: the more are taken, the longer the kernel looks for a
+free one."""
 SOURCES_MAX = 250
 SOURCES_OF_CHURN = 8
 """Least number of source addresses where each request has a new connection: ended ones keep ports in TIME_WAIT."""
@@ -88,13 +89,14 @@ def check_descriptors(users: int) -> None:
 
 
 def spare_descriptors(users: int) -> int:
-    """How many descriptors are left when each user has a connection."""
+    """Return how many more file descriptors this process may open when each of `users` has a connection."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft - users - SPARE_DESCRIPTORS
 
 
 def _sources(plan: Plan, host: str) -> tuple[str, ...]:
-    """The source addresses for `Route.sources`: for IPv4 loopback 127.0.0.1, 127.0.0.2, ..., as many as are needed.
+    """Return the source addresses for `Route.sources`: for IPv4 loopback 127.0.0.1, 127.0.0.2, ..., as many as are
+    needed.
 
     Each has a whole range of ports of its own. Empty when one suffices. Raises LoadError when there are too few ports.
     """
@@ -122,7 +124,7 @@ def _too_few_ports(users: int, ports: int) -> str:
 
 
 def _ports() -> int | None:
-    """How many local ports clients can use for each source address; None where /proc/sys is hidden."""
+    """Return how many local ports a client can use for each source address; None where /proc/sys is hidden."""
     text = sysctl("net.ipv4.ip_local_port_range")
     if text is None:
         return None  # a lack of ports then shows as errors "no local port"
@@ -153,7 +155,7 @@ def _check_queue(plan: Plan, queue: ListenQueue) -> None:
 
 
 def sysctl(name: str) -> str | None:
-    """The value of a kernel parameter; None where it cannot be read."""
+    """Return the value of a kernel parameter; None where it cannot be read."""
     try:
         return Path("/proc/sys", *name.split(".")).read_text().strip()
     except OSError:

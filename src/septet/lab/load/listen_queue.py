@@ -34,7 +34,7 @@ class ListenQueue(NamedTuple):
 
 
 def listen_queue(family: int, host: str, port: int) -> ListenQueue | None:
-    """The queue of the listener at this address; None without a listener, or when the kernel gives no figure."""
+    """Return the queue of the listener at this address; None without a listener, or when the kernel gives no figure."""
     try:
         found = [ListenQueue(depth, backlog) for own, depth, backlog in _listeners(family, port) if _takes(own, host)]
     except OSError:

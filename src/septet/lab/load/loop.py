@@ -16,8 +16,8 @@ Notify = Callable[[str, dict[str, Any]], None]
 CHORES_NS = 50_000_000
 """Time between two rounds of chores: users whose rest is over, time-outs, progress."""
 EXPIRY_NS = 250_000_000
-"""Time between two checks of all users for time-outs, unless a tenth of the time-out is less. A check of 15,000 users
-takes a millisecond."""
+"""Nanoseconds between two checks of all users for time-outs, unless a tenth of the time-out is less. A check of 15,000
+users takes a millisecond."""
 PROGRESS_NS = 250_000_000
 clock = time.monotonic_ns
 
@@ -92,7 +92,7 @@ class Loop(Connections):
         return total - self._completed_before
 
     def measure(self) -> None:
-        """Begin the measured window: count from zero."""
+        """Begin the measured window: forget what was counted so far."""
         self._completed_before = self.completed
         self.tally = self._new_tally()
 
@@ -103,14 +103,14 @@ class Loop(Connections):
         self.tally.stop()
 
     def _under_way(self) -> list[int]:
-        """The instants at which the requests were due that have no answer yet."""
+        """Return the instants at which the requests were due that have no answer yet."""
         return [user.due_ns for user in self.users if user.due_ns]
 
     def _never_answered(self) -> int:
         return sum(not user.arrived for user in self.users)
 
     def raw(self) -> dict[str, Any]:
-        """All counts of the run, as values for JSON; `tally.figures` computes the figures from them."""
+        """Return all counts of the run, as values for JSON; `tally.figures` computes the figures from them."""
         now = clock()
         ended_ns = self._ended_ns or now
         unanswered = [now - since_ns for since_ns in self._under_way()]

@@ -27,7 +27,8 @@ clock = time.monotonic_ns
 
 
 class OpenLoop(Loop):
-    """Requests at a fixed rate, each sent by the user who has been free longest."""
+    """Sends requests at a fixed rate, each by the user who has been free longest. A request for which no user is free
+    waits, and its latency counts from when it was due."""
 
     def __init__(self, plan: Plan, route: Route, notify: Notify) -> None:
         super().__init__(plan, route, notify)
@@ -35,14 +36,14 @@ class OpenLoop(Loop):
         self._interval_ns = 1e9 / plan.rate
         self._first_ns = clock()
         self._sent = 0
-        """Requests that have become due since `_first_ns`."""
+        """Number of requests that have become due since `_first_ns`."""
         self._last_ns = NEVER_NS
-        """From this instant on no request becomes due."""
+        """Instant from which on no request becomes due, in ns of the monotonic clock."""
         self._idle = deque(self.users)
         self._late: deque[int] = deque()
         """The instants at which requests were due that still wait for a free user."""
         self._begun_ns = 0
-        """When the measured window began."""
+        """When the measured window began, in ns of the monotonic clock."""
         _keep_time_exactly()
 
     def align(self, first_ns: int) -> None:
@@ -79,7 +80,8 @@ class OpenLoop(Loop):
         return due_ns
 
     def _tally_of(self, due_ns: int) -> Tally:
-        """The tally in which a request counts: that of the time when it was due, even if it is answered later."""
+        """Return the tally in which a request counts: that of the time when it was due, even if it is answered
+        later."""
         return self.tally if due_ns >= self._begun_ns else self.warmup
 
     def _free(self, user: User, now: int, /) -> None:
@@ -126,7 +128,8 @@ class OpenLoop(Loop):
 
 
 def _keep_time_exactly() -> None:
-    """Set the timer slack to 1 ns, so that the kernel does not wake us up to 50 µs late (timerslack_ns, proc(5))."""
+    """Set this process's timer slack to 1 ns, so that the kernel does not wake it up to 50 µs late (timerslack_ns,
+    proc(5))."""
     with contextlib.suppress(
         OSError
     ):  # hidden in some containers; requests are then sent that much late, which the figures show

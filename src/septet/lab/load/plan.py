@@ -55,13 +55,13 @@ class Target:
     body: str = ""
     """Sent as UTF-8; surrogate escapes stand for other bytes (PEP 383)."""
     weight: int = 1
-    """How often it is requested, in proportion to the weights of the other targets."""
+    """How often the target is requested, in proportion to the weights of the other targets."""
     name: str = ""
-    """Its name in the figures; "": METHOD PATH."""
+    """Name of the target in the figures; "": "METHOD PATH"."""
     status: int | None = None
-    """The status of a right answer; None: 200 to 399."""
+    """Status of a right answer; None: 200 to 399."""
     expect_length: int | None = None
-    """Bytes of the right body, or ANY_LENGTH; None: as in the first two answers."""
+    """Bytes of the body of a right answer, or ANY_LENGTH; None: as in the first two answers."""
     expect_text: str = ""
     """Text that a right body contains."""
     same_body: bool = False
@@ -103,7 +103,7 @@ class Plan:
     requests_per_connection: int = 0
     """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows."""
     timeout_s: float = 10.0
-    """Longest time of a request, connecting included; then it is an error."""
+    """Seconds that a request may take at most, connecting included; one that takes longer counts as an error."""
     method: str = "GET"
     headers: tuple[str, ...] = ()
     """Sent with every request."""
@@ -125,11 +125,11 @@ class Plan:
     overflow: bool = False
     """True if more users may connect at once than the listener's queue holds."""
     first_user: int = 0
-    """The number of the first user of this share, for `{user}`."""
+    """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
-    """How many processes carry out the whole plan, of which this is one's share."""
+    """Number of processes that carry out the whole plan; this object is the part of one of them."""
     processes_here: int = 1
-    """How many of them run on this machine and share its ports."""
+    """Number of those processes that run on this machine and share its ports."""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def limit_per_connection(self) -> int:
-        """Requests after which a user takes a new connection; 0: never."""
+        """Number of requests after which a user opens a new connection; 0: never."""
         if self.mode != "keep-alive" or all(map(self.closes, self.all_targets())):
             return 1
         return self.requests_per_connection
@@ -174,7 +174,7 @@ class Plan:
         return any("close" in [option.strip().lower() for option in value.split(",")] for value in headers)
 
     def share(self, index: int, of: int, here: int | None = None) -> Plan:
-        """The share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
+        """Return the share of process `index` (from 0) of `of` processes: its users, its part of the rate, its CPU.
 
         `here` is how many of them run on its machine; None: all. Raises LoadError for fewer users than processes.
         """
@@ -191,7 +191,7 @@ class Plan:
         )
 
     def all_targets(self) -> tuple[Target, ...]:
-        """The targets, or the one that the URL names."""
+        """Return the targets, or the one that the URL names."""
         if self.targets:
             return self.targets
         url, _ = split(self.url)
@@ -226,12 +226,12 @@ def read_authorities(path: Path) -> str:
 
 
 def socket_path(text: str) -> str | None:
-    """The path of the unix socket that a URL names, `@NAME` for an abstract one; None for other URLs."""
+    """Return the path of the unix socket that a URL names, `@NAME` for an abstract one; None for other URLs."""
     return _split_unix(text)[0] if text.startswith(UNIX) else None
 
 
 def _split_unix(text: str) -> tuple[str, str]:
-    """(path of the socket, path of the request) in `unix:/run/app.sock:/path?query`, as nginx writes it.
+    """Split `unix:/run/app.sock:/path?query`, as nginx writes it, into the path of the socket and that of the request.
 
     The path of the request may be missing, and is "" then.
     """
@@ -250,12 +250,12 @@ def check_headers(headers: tuple[str, ...]) -> None:
 
 
 def named(headers: tuple[str, ...], name: str) -> list[str]:
-    """The values of the headers with this name; `name` must be in lower case."""
+    """Return the values of the headers with this name; `name` must be in lower case."""
     return [value.strip() for key, _, value in (header.partition(":") for header in headers) if key.lower() == name]
 
 
 def merged(general: tuple[str, ...], special: tuple[str, ...]) -> tuple[str, ...]:
-    """The headers of both: a special one replaces all general ones of its name."""
+    """Return the headers of `general` and `special`; one in `special` replaces all of its name in `general`."""
     names = {header.partition(":")[0].lower() for header in special}
     return (*(header for header in general if header.partition(":")[0].lower() not in names), *special)
 

@@ -97,7 +97,7 @@ class Coordinator(ABC, Generic[P]):
         self._plan = plan
         self._notify = notify
         self._events: Counter[str] = Counter()
-        """How many processes have sent each event."""
+        """Number of processes that have sent an event, by its name."""
         self._warmup: Warmup | None = Warmup(plan.warmup_s, plan.warmup_max_s)
         self.processes: list[P] = []
 

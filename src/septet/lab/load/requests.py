@@ -77,7 +77,8 @@ class Jar:
         return bool(ended)
 
     def header(self, path: bytes) -> bytes:
-        """The value of the Cookie field for a request of `path`, longer cookie paths first (RFC 6265 section 5.4)."""
+        """Return the value of the Cookie field for a request of `path`, cookies with longer paths first (RFC 6265
+        section 5.4)."""
         path = path.partition(b"?")[0]
         found = [(where, name, value) for (name, where), (value, _) in self._kept.items() if _is_below(path, where)]
         found.sort(key=lambda each: -len(each[0]))
@@ -85,7 +86,8 @@ class Jar:
 
 
 def _end(said: dict[bytes, bytes], now: float) -> float:
-    """When a cookie with these attributes expires, in seconds since 1970; infinity for a session cookie.
+    """Return when a cookie with the attributes `said` expires, in seconds since 1970; infinity for a session cookie.
+    `now`: seconds since 1970.
 
     Max-Age outweighs Expires; invalid values are ignored (RFC 6265 section 5.3).
     """
@@ -100,7 +102,7 @@ def _end(said: dict[bytes, bytes], now: float) -> float:
 
 
 def _directory(path: bytes) -> bytes:
-    """The default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
+    """Return the default path of a cookie without one, from the path of the request (RFC 6265 section 5.1.4)."""
     return path.partition(b"?")[0].rpartition(b"/")[0] or b"/"
 
 
@@ -113,9 +115,9 @@ class Requests:
     """The request for each target, in the order of the targets."""
 
     keep: tuple[bytes, ...]
-    """To be sent on a connection that will carry another request after it."""
+    """Each target's request in bytes, for a connection that will carry another request after it."""
     last: tuple[bytes, ...]
-    """To be sent as the last request on a connection."""
+    """Each target's request in bytes, as the last one on a connection."""
 
 
 class Encoder:
@@ -138,7 +140,7 @@ class Encoder:
         return self._request(target, 0, None, close=False)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
-        """The requests of a user; one object for all users when their requests do not differ."""
+        """Return the requests of a user; one object for all users when their requests do not differ."""
         return self._encode(user, cookies) if self._personal or cookies else self._shared
 
     def _encode(self, user: int, cookies: Jar | None) -> Requests:

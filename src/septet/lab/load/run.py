@@ -18,10 +18,13 @@ ARRIVAL_CHORES_NS = 1_000_000
 NEVER_NS = 1 << 62
 
 WINDOWS = 4
-"""The rate is steady when the counts of answers in this many windows in a row hardly differ."""
+"""The warm-up counts the answers in windows of WINDOW_S. The rate is steady if the counts of this many windows in a row
+hardly differ."""
 WINDOW_S = 0.25
+"""Seconds."""
 TOLERANCE = 0.05
-"""Share of their mean by which these counts may differ from it, or SIGMAS standard deviations if that is more."""
+"""Largest difference of those counts from their mean, as a share of it; or SIGMAS standard deviations, if that is
+more."""
 SIGMAS = 2.0
 clock = time.monotonic_ns
 
@@ -42,11 +45,11 @@ class StartSignal(Protocol):
         """True if the warm-up is over; `answers` is the number of right answers so far."""
 
     def begin_ns(self) -> int:
-        """The instant at which the window begins, in ns of the monotonic clock. Called when `over` is True."""
+        """Return the instant at which the window begins, in ns of the monotonic clock. Called when `over` is True."""
 
 
 class OwnStart:
-    """The start signal of a process that runs alone."""
+    """The start signal of a process that runs alone: the window begins when its own warm-up is over."""
 
     def __init__(self, plan: Plan) -> None:
         self._warmup = Warmup(plan.warmup_s, plan.warmup_max_s)

@@ -32,7 +32,7 @@ CLOSING_MAX = 1000
 
 
 def kind_of(code: int | None) -> str:
-    """The name of an error number in the figures: a word where there is one, else the name of the constant."""
+    """Return the name of an error number in the figures: a word where there is one, else the name of the constant."""
     return KINDS.get(code or 0) or errno.errorcode.get(code or 0, "error")
 
 
@@ -58,9 +58,10 @@ class User:
         self.series: Series
         """The series in which the latency of the request is recorded."""
         self.due_ns = 0
-        """When the request was due; 0: the user has no request under way."""
+        """When the request was due, in ns of the monotonic clock; 0: the user has no request under way."""
         self.started_ns = 0
-        """When the request was given a connection, or began to open one."""
+        """When the request was given a connection, or a new one began to be opened for it, in ns of the monotonic
+        clock."""
         self.unsent = b""
         """The part of the request that is not sent yet; the whole of it while connecting."""
         self.retrying = False
@@ -68,7 +69,7 @@ class User:
         self.answer: Answer | MessageAnswer | None = None
         """The answer so far, when it comes in several pieces or differs from the last one."""
         self.first_ns = 0
-        """When the first byte of such an answer came."""
+        """When the first byte of an answer in several pieces came, in ns of the monotonic clock."""
 
         # The present connection:
         self.socket: socket.socket | None = None
@@ -79,9 +80,9 @@ class User:
         self.watched = 0
         """The events that epoll watches for."""
         self.connect_ns = 0
-        """When connecting began; 0 once the connection is established."""
+        """When connecting began, in ns of the monotonic clock; 0 once the connection is established."""
         self.remaining = 0
-        """How many more requests the connection may carry."""
+        """Number of further requests that the connection may carry."""
         self.reused = False
         """True if the connection has carried an answer before."""
 
@@ -121,7 +122,7 @@ class TargetState:
         self._first_body: bytes | None = None
 
     def path_of(self, user: int) -> bytes:
-        """The path that the user with this number requests."""
+        """Return the path that the user with this number requests."""
         return self.definition.path.replace(USER_PLACEHOLDER, str(user)).encode("ascii")
 
     def new_answer(self) -> Answer | MessageAnswer:
@@ -131,7 +132,7 @@ class TargetState:
         return Answer(bodiless=target.method == "HEAD", keeps_body=bool(target.expect_text) or target.same_body)
 
     def objection(self, answer: Answer | MessageAnswer) -> str | None:
-        """The kind of error that a complete answer is counted as; None for a right answer."""
+        """Return the kind of error that a complete answer is counted as; None for a right answer."""
         assert answer.framing is not None, "a complete answer has a head"
         status, target = answer.framing.status, self.definition
         if status != target.status if target.status else not 200 <= status < 400:

@@ -43,7 +43,7 @@ class Series:
                 waiting.clear()
 
     def merged(self) -> dict[str, Histogram]:
-        """The histograms of all answers, in µs, by name.
+        """Return the histograms of all answers, in µs, by name.
 
         `latency`: until the end of the answer; from when the request was due in an open loop, else as `service`.
         `service`: from when a user was free to send the request until the end of the answer. `first_byte`: from then
@@ -64,14 +64,15 @@ class Tally:
         self.errors: Counter[str] = Counter()
         self.series = [Series(self.errors) for _ in range(targets)]
         self.connects: list[int] = []
-        """ns from connect(2) to an established connection."""
+        """Nanoseconds from connect(2) to an established connection, one entry for each that is not in the histogram
+        yet."""
         self.late: list[int] = []
-        """ns by which requests were sent late, where a user was free."""
+        """Nanoseconds by which requests of an open loop were sent late though a user was free, one entry for each."""
         self._connect, self._send_late = Histogram(), Histogram()
         self.counts: Counter[str] = Counter()
         """Events that are neither answers nor errors: reconnects, retries, ..."""
         self.statuses: Counter[int] = Counter()
-        """How many right answers had each status."""
+        """Number of right answers by status."""
         self.body_bytes = 0
         self.begun_ns = time.monotonic_ns()
         self._cpu_before = resource.getrusage(resource.RUSAGE_SELF)
@@ -86,7 +87,7 @@ class Tally:
             waiting.clear()
 
     def stop(self) -> None:
-        """End the window: CPU time from now on is not counted."""
+        """End the measured window: CPU time of this process from now on is not counted."""
         self._cpu_after = resource.getrusage(resource.RUSAGE_SELF)
 
     @property
@@ -96,7 +97,7 @@ class Tally:
         return sum(each.histograms[name].count for each in self.series for name in ("whole", "pieces"))
 
     def raw(self) -> dict[str, Any]:
-        """All that was counted so far, as plain values for JSON."""
+        """Return all that was counted so far, as plain values for JSON."""
         self.settle()
         before, after = self._cpu_before, self._cpu_after or resource.getrusage(resource.RUSAGE_SELF)
         return {
@@ -114,7 +115,7 @@ class Tally:
 
 
 def packed(histogram: Histogram) -> dict[str, Any]:
-    """A histogram as plain values; `unpacked` is the inverse, also when JSON has made strings of the keys."""
+    """Return a histogram as plain values; `unpacked` is the inverse, also when JSON has made strings of the keys."""
     return {"buckets": histogram.sparse(), "max_us": histogram.max_us, "total_us": histogram.total_us}
 
 
@@ -188,7 +189,7 @@ def _targets(plan: Plan, raws: list[Raw]) -> list[dict[str, Any]]:
 
 
 def _client(raws: list[Raw]) -> dict[str, Any]:
-    """The CPU time of the generator. `cpu_share` is the share of one CPU that its busiest process used.
+    """Return the CPU time of the generator. `cpu_share` is the share of one CPU that its busiest process used.
 
     Near 1 the generator was the limit.
     """

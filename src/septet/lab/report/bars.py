@@ -32,11 +32,11 @@ BAR = 22
 GUTTER = 26
 """Space between two columns in pixels."""
 ROOM = 0.36
-"""Share of the width of a small picture that is kept for the figure to the right of the longest bar."""
+"""Share of a small picture's width that is left free for the figure to the right of the longest bar."""
 
 
 def section(cells: Sequence[Summary], users: int) -> Section:
-    """The section of the report at one number of users. Contenders are in the order of the cells.
+    """Return the section of the report at one number of users. Contenders are in the order of the cells.
 
     Failed ones have the word "failed" in place of a bar.
     """

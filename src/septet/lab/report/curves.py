@@ -57,7 +57,7 @@ class Curves:
     x_words: str | None = None
     """A Vega expression that writes the numbers at the horizontal axis; None: `x_format` does."""
     with_points: bool = True
-    """False to draw lines alone."""
+    """True: points are drawn at the measured numbers of users. False: lines alone."""
     faint: Sequence[Point] = field(default_factory=tuple)
     """Points of lines to be drawn faintly in addition, without names."""
 
@@ -77,7 +77,7 @@ def draw(curves: Curves, form: Form) -> Specification:
 
 
 def _looks(points: Sequence[Point]) -> dict[str, Row]:
-    """The look of each line: colour and dash by the model, the shape of points by the setting of the model."""
+    """Return the look of each line: colour and dash by the model, the shape of points by the setting of the model."""
     models: dict[str, dict[str, None]] = {}
     for point in points:
         models.setdefault(point.model, {})[point.label] = None
@@ -136,7 +136,7 @@ def _lines(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _height(rows: list[Row], form: Form) -> int:
-    """The height of the picture in pixels: that of the form, or more if the names need it."""
+    """Return the height of the picture in pixels: that of the form, or more if the names need it."""
     return max(form.height, round(len({row["label"] for row in rows}) * form.letters * 1.35))
 
 
@@ -181,7 +181,7 @@ def _altair(scale: Scale) -> alt.Scale:
 
 
 def _points(paper: Paper, rows: list[Row], x: Part, y: Part) -> Part:
-    """The points: filled where the cell is valid, else hollow (a caveat below the picture says why)."""
+    """Return the points: filled where the cell is valid, else hollow (a caveat below the picture says why)."""
     marks = paper.chart(rows).mark_point(
         size=50 if len(rows) < MANY_POINTS else 32, opacity=1, strokeWidth=1.8, clip=True, aria=False
     )
@@ -202,7 +202,7 @@ def _zoom() -> Part:
 
 
 def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Form, x: Part, y: Part) -> list[Part]:
-    """The names at the ends of the lines, moved apart where lines end too near to each other."""
+    """Return the names at the ends of the lines, moved apart where lines end too near to each other."""
     placed = _places(curves, rows, scale, form)
     if not placed:
         return []
@@ -227,7 +227,7 @@ def _names(paper: Paper, curves: Curves, rows: list[Row], scale: Scale, form: Fo
 
 
 def _places(curves: Curves, rows: list[Row], scale: Scale, form: Form) -> list[Row]:
-    """A row for each name, with its position (`beside`, `place`); names that would overlap are moved apart.
+    """Return a row for each name, with its position (`beside`, `place`); names that would overlap are moved apart.
 
     They may overlap even where their lines end at different numbers of users.
     """
@@ -260,7 +260,7 @@ def _neighbours(ends: list[Row], scale: Scale, form: Form) -> list[list[Row]]:
 
 
 def _strip(paper: Paper, failed: list[Row], order: list[str], scale: Scale, form: Form) -> Part:
-    """A row of crosses for each line that failed somewhere, and its name after the last one."""
+    """Return a row of crosses for each line that failed somewhere, and its name after the last one."""
     last = {row["label"]: row for row in sorted(failed, key=lambda row: row["x"])}
     labels = [label for label in order if label in last]
     x = alt.X("x:Q", scale=_altair(scale), axis=None)

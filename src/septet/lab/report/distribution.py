@@ -28,7 +28,7 @@ _NAMES = "format(100 - 100 / datum.value, '.6~g') + ' %'"
 
 
 def section(cells: Sequence[Summary], users: int) -> Section | None:
-    """The section of the report; None when there was no answer at that number of users."""
+    """Return the section of the report; None when there was no answer at that number of users."""
     here = [cell for cell in cells if cell.users == users and cell.latencies.count]
     if not here:
         return None
@@ -54,7 +54,7 @@ def section(cells: Sequence[Summary], users: int) -> Section | None:
 
 
 def _points(cell: Summary) -> Iterator[Point]:
-    """The points of a line, one for each step of the axis, until a single request is left."""
+    """Yield the points of a line, one for each step of the axis, until a single request is left."""
     count = cell.latencies.count
     steps = range(math.ceil(math.log10(count) * STEPS_PER_DECADE) + 1)
     wanted = [FIRST * 10 ** (place / STEPS_PER_DECADE) for place in steps]

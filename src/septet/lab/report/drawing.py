@@ -40,11 +40,11 @@ class Form:
     width: int
     height: int
     letters: int
-    """The size of the font."""
+    """Size of the font."""
     character: float
     """The mean width of a character in names and numbers."""
     columns: int
-    """How many small pictures are side by side."""
+    """Number of small pictures side by side."""
     cross: int
     """The size of the mark of a failed cell."""
 
@@ -99,7 +99,7 @@ def finished(paper: Paper, parts: Sequence[Part], form: Form, shared: bool = Tru
 
 
 def still(picture: Specification) -> Specification:
-    """The picture without the marks and parameters that only a browser uses, for tooltips and zoom."""
+    """Return the picture without the marks and parameters that only a browser uses, for tooltips and zoom."""
     parts = [
         {**part, "layer": [layer for layer in part["layer"] if layer["mark"].get("description") != HOTSPOT]}
         if "layer" in part
@@ -110,7 +110,7 @@ def still(picture: Specification) -> Specification:
 
 
 def framed(picture: Specification, frame: Frame) -> Specification:
-    """The picture as it is saved to a file: with title, caption and notes, on white."""
+    """Return the picture as it is saved to a file: with title, caption and notes, on white."""
     return {
         **still(picture),
         "title": _title(frame),
@@ -120,17 +120,17 @@ def framed(picture: Specification, frame: Frame) -> Specification:
 
 
 def colour(channel: Any = alt.Color, field: str = "colour") -> Part:
-    """A channel whose values are colours themselves."""
+    """Return a channel whose values are colours themselves."""
     return channel(f"{field}:N", scale=None, legend=None)
 
 
 def svg(picture: Specification) -> str:
-    """The picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
+    """Return the picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
     return _shaded(_plain(picture))
 
 
 def inline_svg(picture: Specification, prefix: str) -> str:
-    """The picture as SVG for the page, whose style sheet has the dark colours. It is as wide as its column.
+    """Return the picture as SVG for the page, whose style sheet has the dark colours. It is as wide as its column.
 
     `prefix` makes the ids of clip paths unique, because ids are those of the whole page.
     """
@@ -144,7 +144,7 @@ def png(svg: str, scale: float) -> bytes:
 
 
 def dark_rules(scope: str) -> str:
-    """A style sheet with the dark colours for all within `scope` (a selector)."""
+    """Return a style sheet with the dark colours for all within `scope` (a selector)."""
     shades = {**DARK, **{style.colour: style.dark for style in (*STYLES.values(), *OTHERS)}}
     return "".join(
         f"{scope} [{what}='{light}']{{{what}:{dark}}}" for light, dark in shades.items() for what in ("fill", "stroke")
@@ -203,10 +203,10 @@ Table = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture before it is drawn; `draw` makes it for a form.
+    """A picture that is not drawn yet: `draw` draws it in the size of a form.
 
-    `name` is that of its files, `short` its name among the pictures of one section, `shows` its description for readers
-    who cannot see it.
+    `name` is the name of its files, `short` its name among the pictures of one section, `shows` its description for
+    readers who cannot see it.
     """
 
     name: str

@@ -9,7 +9,7 @@ from septet.lab.verdicts import DOUBT_MARK
 
 
 def number(value: float, like: float | None = None) -> str:
-    """A number as text with about three digits; with `like`, it has as many decimals as `like` would have."""
+    """Return a number as text with about three digits; with `like`, it has as many decimals as `like` would have."""
     size = abs(value if like is None else like)
     decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
     text = f"{value:,.{decimals}f}"
@@ -17,14 +17,15 @@ def number(value: float, like: float | None = None) -> str:
 
 
 def with_interval(found: Estimate) -> str:
-    """An estimate as text: the median, and half the width of its interval where that is known ("1,234 ±56")."""
+    """Return an estimate as text: the median, and half the width of its interval where that is known ("1,234 ±56")."""
     if found.low is None or found.high is None:
         return number(found.median)
     return f"{number(found.median)} ±{number((found.high - found.low) / 2, like=found.median)}"
 
 
 def text(metric: Metric, cell: Summary | None) -> str:
-    """A figure of a cell as text, with DOUBT_MARK where it is not valid; "failed", or "-" where it is not known."""
+    """Return a figure of a cell as text, with DOUBT_MARK where it is not valid; "failed", or "-" where it is not
+    known."""
     if cell is None:
         return "-"  # not measured: the run was interrupted before
     if not cell.figures:

@@ -24,11 +24,13 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import RANKED, foreign_share
 
 MOST_OF_THEM = 0.75
-"""Share of the most contenders that served any number of users; `focus` takes a number that as many served."""
+"""`focus` takes a number of users that enough contenders have served: at least this share of the largest number of
+contenders that have served any one number of users."""
 
 
 def focus(cells: Sequence[Summary]) -> int:
-    """The number of users to show contenders at: the largest that most of them could serve, where they differ most."""
+    """Return the number of users at which the report shows the contenders: the largest that most of them have served,
+    because they differ most there."""
     served = _served(cells)
     if not served:
         return max(cell.users for cell in cells)
@@ -37,7 +39,8 @@ def focus(cells: Sequence[Summary]) -> int:
 
 
 def landmarks(cells: Sequence[Summary]) -> list[int]:
-    """The numbers of users that get sentences on all metrics: `focus`, and the largest that two contenders served.
+    """Return the numbers of users that get sentences on all metrics: `focus`, and the largest that two contenders
+    served.
 
     Where no two contenders served any, the second is the largest that one of them served.
     """
@@ -53,7 +56,7 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 RUNS_MIN = 3
 """Runs that the interval of a figure needs (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
-"""Share of all CPUs; when other programs used this much or more, a sentence says so."""
+"""A sentence says so if other programs have used this share of all CPUs or more."""
 GROWTH = 1.25
 """A rate has ceased to grow where no larger one comes by more than this factor."""
 FALL = 1.5
@@ -76,7 +79,7 @@ SENTENCES: tuple[tuple[Metric, str, str], ...] = (
 
 
 def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
-    """Sentences about the summaries of the results, the most important first."""
+    """Return sentences about the summaries of the results, the most important first."""
     if not cells:
         return ["Nothing has been measured yet."]
     said = [sentence for sentence in (others_share(results), _end(results, cells)) if sentence]
@@ -109,7 +112,7 @@ def others_share(results: Results) -> str | None:
 
 
 def _end(results: Results, cells: Sequence[Summary]) -> str | None:
-    """A sentence that says why an experiment with --for ended; None for other experiments."""
+    """Return a sentence that says why an experiment with --for ended; None for other experiments."""
     if results.get("ended") is None:
         return None
     found = rankings(results, cells)
@@ -141,7 +144,8 @@ def _at(cells: Sequence[Summary], users: int, found: Mapping[str, Standings], ba
 
 
 def _order(found: Standings, where: str) -> str | None:
-    """A sentence with all contenders in groups whose order is certain; None for two contenders, or a single group."""
+    """Return a sentence that lists all contenders in groups whose order is certain; None for two contenders, or if all
+    are in one group."""
     tiers = found.tiers
     if len(found.order) < 3 or len(tiers) < 2:
         return None
@@ -160,7 +164,7 @@ def _tier(found: Standings, tier: Sequence[str]) -> str:
 def _ranking(
     metric: Metric, cells: Sequence[Summary], found: Standings, where: str, opening: str, other: str
 ) -> str | None:
-    """A sentence that says which contender is best, by how much, and which cannot be distinguished from it.
+    """Return a sentence that says which contender is best, by how much, and which cannot be distinguished from it.
 
     None when no contender has the figure, or too few rounds were measured.
     """
@@ -186,14 +190,14 @@ def _ranking(
 
 
 def _too_few(found: Standings, cells: Sequence[Summary]) -> bool:
-    """True if no pair has an interval, for lack of rounds; for a single contender, if its figure has none."""
+    """True if there were too few rounds for an interval of any pair; for a single contender, of its figure."""
     if not found.pairs:
         return max(cell.runs for cell in cells) < RUNS_MIN
     return all(pair.ratio.low is None for pair in found.pairs.values())
 
 
 def _level(leader: str, level: Sequence[Pair]) -> list[str]:
-    """Sentences about the contenders that are not decidedly behind the leader."""
+    """Return sentences about the contenders that are not decidedly behind the leader."""
     said = []
     for outcome, one, several in (
         (EQUAL, f"equals it within {EQUAL_WITHIN:.0%}", f"equal it within {EQUAL_WITHIN:.0%}"),
@@ -240,14 +244,14 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
-    """The pairs to name, each with " (next)" or " (last)" when those between them are left out."""
+    """Return the pairs to name, each with " (next)" or " (last)" when those between them are left out."""
     if len(behind) <= NAMED_MAX:
         return [(each, "") for each in behind]
     return [(behind[0], " (next)"), (behind[-1], " (last)")]
 
 
 def _ratio(pair: Pair, limited: bool) -> str:
-    """The interval of the ratio as text; where the load generator limited the leader it has no upper end."""
+    """Return the interval of the ratio as text; where the load generator limited the leader it has no upper end."""
     _, low, high = pair.ratio
     assert low is not None, "it was decided by its interval"
     if limited or high is None:
@@ -257,7 +261,7 @@ def _ratio(pair: Pair, limited: bool) -> str:
 
 
 def _times(ratio: float) -> str:
-    """A ratio as text: two decimals below 2, one below 10, else none."""
+    """Return a ratio as text: two decimals below 2, one below 10, else none."""
     decimals = 2 if ratio < 1.995 else 1 if ratio < 9.95 else 0
     return f"{ratio:,.{decimals}f}"
 
@@ -299,7 +303,7 @@ def _turn(told: Sequence[tuple[int, float]]) -> str:
 
 
 def _cliffs(cells: Sequence[Summary]) -> list[str]:
-    """A sentence for each contender whose rate falls suddenly with more users: about its largest fall."""
+    """Return a sentence for each contender whose rate falls suddenly with more users: about its largest fall."""
     said = []
     for line in _lines(cells):
         told = [(cell, found) for cell in line if cell.verdict in RANKED and (found := RATE.estimate(cell.figures))]
@@ -318,7 +322,8 @@ def _cliffs(cells: Sequence[Summary]) -> list[str]:
 
 
 def _broken(cells: Sequence[Summary], verdict: str, words: str) -> list[str]:
-    """A sentence about the numbers of users at which contenders have this verdict."""
+    """Return a list of one sentence, `words` and then the contenders that have cells of this verdict, each with its
+    numbers of users; [] if none has."""
     found = []
     axis = sorted({cell.users for cell in cells})
     for line in _lines(cells):

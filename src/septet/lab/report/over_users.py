@@ -27,7 +27,7 @@ HEADINGS = ("line", "users", "figure", "interval", "verdict")
 
 
 def sections(cells: Sequence[Summary], results: Results) -> list[Section]:
-    """A section of the report for each metric that some cell has; for errors only when there were some."""
+    """Return a section of the report for each metric that some cell has; for errors only when there were some."""
     known = [metric for metric in CHARTS if any(_worth_drawing(metric, cell) for cell in cells)]
     seed = results["experiment"]["profile"] == "seed"
     return [_section(metric, cells, seed) for metric in known or [RATE]]
@@ -108,7 +108,8 @@ def _point(metric: Metric, cell: Summary) -> Point:
 
 
 def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
-    """The rates that the older experiment measured, for the models that are drawn, within the range of `users`."""
+    """Return the rates that the older experiment measured, for the models that are drawn, within the range of
+    `users`."""
     models = dict.fromkeys(point.model for point in points)
     return [
         Point(model, model, number, rate)
@@ -120,7 +121,7 @@ def _seed_points(points: Sequence[Point], users: list[int]) -> list[Point]:
 
 
 def table(metric: Metric, cells: Sequence[Summary]) -> Table:
-    """The table of one metric: a row for each contender, a column for each number of users."""
+    """Return the table of one metric: a row for each contender, a column for each number of users."""
     found = {(cell.label, cell.users): cell for cell in cells}
     users = sorted({cell.users for cell in cells})
     labels = dict.fromkeys(cell.label for cell in cells)

@@ -106,7 +106,7 @@ def _svg(name: str, form: str, drawn: Drawn) -> Markup:
 
 
 def specifications(sections: Sequence[Section]) -> Drawn:
-    """All pictures of the sections in both forms."""
+    """Return all pictures of the sections in both forms."""
     return {
         picture.name: {form.name: picture.draw(form) for form in (WIDE, NARROW)}
         for section in sections
@@ -120,7 +120,7 @@ def _packed_vega() -> str:
 
 
 def _packed(text: str) -> str:
-    """A text compressed with gzip, in base64; equal texts give equal results."""
+    """Return a text compressed with gzip, in base64; equal texts give equal results."""
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
@@ -150,7 +150,8 @@ def _value(name: str, value: object) -> str:
 
 
 def _commands(results: Results) -> dict[str, Any]:
-    """The commands to show: those of one run of each contender, at the largest number of users with a command."""
+    """Return the commands to show: those of one run of each contender, at the largest number of users with a
+    command."""
     told = [run for run in results["runs"] if run.get("command")]
     if not told:
         return {"lines": [], "at": "no run"}
@@ -174,7 +175,7 @@ TRADE_MARKS = re.compile(r"\((R|TM)\)")
 
 
 def title(results: Results) -> str:
-    """The title of the page."""
+    """Return the title of the page."""
     experiment = results["experiment"]
     contenders = [*experiment["models"], *(other["name"] for other in experiment["others"])]
     if len(contenders) == 1:
@@ -215,7 +216,7 @@ def caption(results: Results) -> list[str]:
 
 
 def _runs(results: Results) -> str:
-    """How many runs each figure is the median of, as text."""
+    """Return text that says of how many runs each figure is the median."""
     most = least = results["experiment"]["repeats"]
     if results["experiment"].get("for_s"):
         counts = Counter(run_of(run).cell for run in results["runs"]).values()
@@ -264,7 +265,8 @@ def _source(path: Path) -> str:
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:
-    """Sentences that say how the trace was recorded, with the models where that differs, and how much was lost."""
+    """Return sentences that say how the trace was recorded, with the models where that differs, and how much was
+    lost."""
     said: dict[str, list[str]] = {}
     for each in told["models"]:
         said.setdefault(trace_captions.WAYS[each["way"]], []).append(each["model"])
@@ -278,7 +280,7 @@ def _remarks(told: dict[str, Any]) -> list[str]:
 
 
 def _table(told: dict[str, Any]) -> Table:
-    """The table of the shares of the time, of all models, with every column that one of them has."""
+    """Return the table of the shares of the time, of all models, with every column that one of them has."""
     shares = [share for each in told["models"] for share in each["shares"]]
     heads = list(dict.fromkeys(head for share in shares for head in share))
     return [heads, *([share.get(head, "") for head in heads] for share in shares)]

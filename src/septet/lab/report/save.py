@@ -85,7 +85,8 @@ def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
 
 
 def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summary]:
-    """The cells at this number of users, the fastest first by comparison in pairs; those that are not ranked follow."""
+    """Return the cells at this number of users, the fastest first by comparison in pairs; those that are not ranked
+    follow."""
     order = rankings(results, cells).get(users, Standings(())).order
     here = [cell for cell in cells if cell.users == users]
     return sorted(here, key=lambda cell: order.index(cell.label) if cell.label in order else len(order))

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAR_APART = 8
-"""If the largest value is at least this many times the smallest, small ones would look equal on a linear axis."""
+"""An axis is logarithmic if the largest value is at least this many times the smallest: on a linear one small values
+would look equal."""
 STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -25,12 +26,12 @@ class Scale:
     logarithmic: bool = False
 
     def share(self, value: float) -> float:
-        """The position of a value on the axis, 0 at `low` and 1 at `high`."""
+        """Return the position of a value on the axis, 0 at `low` and 1 at `high`."""
         low, high, at = (self._bent(each) for each in (self.low, self.high, value))
         return (at - low) / (high - low)
 
     def value(self, share: float) -> float:
-        """The value at a position on the axis; the inverse of `share`."""
+        """Return the value at a position on the axis; the inverse of `share`."""
         low, high = self._bent(self.low), self._bent(self.high)
         at = low + share * (high - low)
         return math.exp(at) if self.logarithmic else at
@@ -40,7 +41,8 @@ class Scale:
 
 
 def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
-    """The scale of a vertical axis for these values: linear from zero, or logarithmic where they are FAR_APART."""
+    """Return the scale of a vertical axis for these values: linear from zero, or logarithmic where they are
+    FAR_APART."""
     present = [value for value in values if math.isfinite(value)]
     least, most = min(present, default=0.0), max(present, default=0.0)
     if most <= 0:
@@ -51,7 +53,7 @@ def values_scale(values: Iterable[float], always_linear: bool = False) -> Scale:
 
 
 def linear(most: float) -> Scale:
-    """A scale from zero to the next round number above `most`, in four to seven steps."""
+    """Return a scale from zero to the next round number above `most`, in four to seven steps."""
     rough = most * 1.03 / 5
     magnitude = 10.0 ** math.floor(math.log10(rough))
     step = next(each * magnitude for each in STEPS if each * magnitude >= rough * 0.999)
@@ -60,7 +62,8 @@ def linear(most: float) -> Scale:
 
 
 def _decades(low: float, high: float) -> tuple[float, ...]:
-    """The ticks of a logarithmic axis: 1, 2 and 5 times each power of ten; the powers alone when they are many."""
+    """Return the ticks of a logarithmic axis: 1, 2 and 5 times each power of ten; the powers alone when they are
+    many."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     digits = (1,) if len(powers) > 5 else (1, 2, 5)
     found = (digit * 10.0**power for power in powers for digit in digits)
@@ -68,7 +71,7 @@ def _decades(low: float, high: float) -> tuple[float, ...]:
 
 
 def users_scale(users: Sequence[int], width: float, room: float, character: float) -> Scale:
-    """A logarithmic scale for numbers of users, with `room` pixels at the right for the names of lines."""
+    """Return a logarithmic scale for numbers of users, with `room` pixels at the right for the names of lines."""
     if len(users) == 1:
         return Scale(users[0] / 2, users[0] * 4, (float(users[0]),), logarithmic=True)
     least, most = users[0], users[-1]
@@ -80,7 +83,7 @@ def users_scale(users: Sequence[int], width: float, room: float, character: floa
 
 
 def _readable(users: Sequence[int], scale: Scale, width: float, character: float) -> tuple[float, ...]:
-    """The ticks that do not overlap; the ends have priority, then round numbers.
+    """Return the ticks that do not overlap; the ends have priority, then round numbers.
 
     `width` is that of the axis, `character` that of a digit, both in pixels.
     """

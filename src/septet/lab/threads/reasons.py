@@ -23,7 +23,8 @@ from septet.lab.threads.states import Call, State
 
 
 class About(Enum):
-    """Kinds of system calls by what their first arguments are, and so by how to find what a thread waits for."""
+    """Kinds of system calls, by what their first arguments are: so by how to find out what a thread that is blocked in
+    the call waits for."""
 
     DESCRIPTOR = auto()  # the first is a descriptor that it reads, writes or connects
     POLL = auto()  # the first is an array of struct pollfd, the second its length
@@ -74,7 +75,7 @@ _POLLFD = struct.Struct("<ihh")
 _POLLED_MAX = 64
 """A poll(2) of more descriptors is taken for that of an event loop; its descriptors are not looked up."""
 _FRESH_NS = 20_000_000
-"""How long the result of a lookup is used again."""
+"""Nanoseconds for which the result of a lookup is used again."""
 _IDLE_POLL = 4
 """Most descriptors in the poll(2) of a worker that waits for one idle client: the client, one or two listeners, and a
 wake-up descriptor. With more it is an event loop."""
@@ -109,7 +110,8 @@ class Reasons:
         """The last state found for a poll(2), by process and number of descriptors."""
 
     def now(self, pid: int, number: int, call: Call) -> State:
-        """What a thread waits for that is blocked now in system call `number`; OTHER when it cannot be found out.
+        """Return what a thread waits for that is blocked now in system call `number`; OTHER when it cannot be found
+        out.
 
         The address of the call is remembered with its number, for `afterwards`: each function of glibc makes its system
         call from an address of its own. Only syscall(3) makes all calls from one address.
@@ -120,7 +122,7 @@ class Reasons:
         return state
 
     def afterwards(self, pid: int, call: Call) -> State | None:
-        """What a thread waited for that blocked in this call a moment ago; None when it is not known.
+        """Return what a thread waited for that blocked in this call a moment ago; None when it is not known.
 
         Descriptors still mean the same then. The array of a poll(2) may be gone: most are on a stack, or freed. So for
         poll(2) a state that `now` found while the thread was blocked is preferred.
@@ -157,7 +159,8 @@ class Reasons:
         return None
 
     def _polled(self, pid: int, address: int, count: int) -> State | None:
-        """The state of a thread in poll(2), by the array of struct pollfd in its memory; None when that is gone."""
+        """Return the state of a thread in poll(2), by the array of struct pollfd in its memory; None when that is
+        gone."""
         if not 0 < count <= _POLLED_MAX:
             return State.EVENTS if count else State.SLEEP
         data = _memory(pid, address, count * _POLLFD.size)

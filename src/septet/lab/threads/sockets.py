@@ -31,7 +31,7 @@ _STATES = 0xFFF & ~(1 << _TCP_TIME_WAIT)
 _PAUSE = 9
 """Pause between two reads of all sockets, as a multiple of the time that the last one took."""
 _FRESH_NS = 20_000_000
-"""How long a lookup is valid: descriptors are closed and their numbers used again."""
+"""Nanoseconds for which a lookup is valid: descriptors are closed, and their numbers are used again."""
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -60,7 +60,7 @@ class Descriptors:
         self._read_again_ns = 0
 
     def kind(self, pid: int, descriptor: int) -> Kind | None:
-        """The kind of a descriptor; None when it has been closed, or is a socket that has not been read yet."""
+        """Return the kind of a descriptor; None when it has been closed, or is a socket that has not been read yet."""
         now = time.monotonic_ns()
         at, kind = self._known.get((pid, descriptor), (0, None))
         if now - at > _FRESH_NS:
@@ -94,7 +94,7 @@ class Descriptors:
 
 
 def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
-    """The kinds of the TCP and unix sockets in the process's network namespace, by inode."""
+    """Return the kinds of the TCP and unix sockets in the process's network namespace, by inode."""
     found = {}
     for inode, port, listening in _tcp_sockets(pid):
         found[inode] = (Kind.LISTENER if listening else Kind.CLIENT) if port in ports else Kind.BACKEND
@@ -104,7 +104,7 @@ def read_sockets(pid: int, ports: frozenset[int]) -> dict[str, Kind]:
 
 
 def _tcp_sockets(pid: int) -> Iterator[tuple[str, int, bool]]:
-    """(inode, local port, True if it listens) of each TCP socket."""
+    """Yield (inode, local port, True if it listens) of each TCP socket in the network namespace of process `pid`."""
     if os.stat("/proc/self/ns/net").st_ino == _network_of(pid):
         with contextlib.suppress(OSError):  # some containers have no sock_diag
             yield from list(chain.from_iterable(map(_dumped, (socket.AF_INET, socket.AF_INET6))))
@@ -123,7 +123,7 @@ def _network_of(pid: int) -> int | None:
 
 
 def _dumped(family: int) -> Iterator[tuple[str, int, bool]]:
-    """The sockets of our own network by sock_diag(7), without those in TIME_WAIT. Raises OSError.
+    """Yield the sockets of our own network by sock_diag(7), without those in TIME_WAIT. Raises OSError.
 
     /proc/net/tcp has those too, and takes several times as long after ten thousand short connections.
     """
@@ -150,7 +150,7 @@ def _dumped(family: int) -> Iterator[tuple[str, int, bool]]:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a file without the first, which has the names of the columns."""
+    """Return the lines of a file without the first, which has the names of the columns."""
     try:
         return Path(path).read_text(errors="replace").splitlines()[1:]
     except OSError:
@@ -167,7 +167,7 @@ _WAITS = {
 
 
 def waits(kinds: Iterable[Kind | None], several: State) -> State | None:
-    """The state of a thread that waits for descriptors of these kinds.
+    """Return the state of a thread that waits for descriptors of these kinds.
 
     `several` when it waits for more than one thing, or for INTERNAL descriptors alone; None when no kind is known.
     """

@@ -33,9 +33,9 @@ class _Task:
     syscall: int
     schedstat: int
     ran: int = 0
-    """Nanoseconds on a CPU in its life, when it was last seen running."""
+    """Nanoseconds that the thread had spent on a CPU in its life when it was last looked at while running."""
     waited: int = 0
-    """Nanoseconds of waiting for a CPU in its life, when it was last seen running."""
+    """Nanoseconds that the thread had waited for a CPU in its life when it was last looked at while running."""
 
     def close(self) -> None:
         for descriptor in (self.stat, self.syscall, self.schedstat):
@@ -58,7 +58,7 @@ class Tasks:
             self._tasks.pop(tid).close()
 
     def look(self) -> list[Sample]:
-        """A sample of each living thread whose state is certain."""
+        """Return a sample of each living thread whose state is certain."""
         self._look_round(time.monotonic_ns())
         samples = []
         for tid, task in list(self._tasks.items()):
@@ -116,7 +116,8 @@ class Tasks:
 
 
 def _read(task: _Task) -> tuple[bytes, list[bytes]]:
-    """(letter of the state in proc(5), fields of the `syscall` file); no fields for a running or a hidden thread."""
+    """Return the letter of the thread's state in proc(5), and the fields of its `syscall` file; [] for a running
+    thread, or if the file may not be read."""
     text = os.pread(task.stat, 512, 0)
     letter = text[text.rindex(b")") + 2 :][:1]
     blocked = letter != b"R" and task.syscall >= 0

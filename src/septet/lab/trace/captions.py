@@ -48,7 +48,8 @@ def machine(described: Mapping[str, Any], date: str) -> str:
 
 
 def method(recordings: Sequence[Recording]) -> str:
-    """A sentence that says how the recordings were made, and how many records were lost."""
+    """Return a sentence that says how the recordings were made (by which of `recorder.WAYS`), and how many records were
+    lost."""
     ways = {recording.way for recording in recordings}
     way = ways.pop() if len(ways) == 1 else "mixed"
     if way == "switches":
@@ -62,7 +63,8 @@ def _lost(number: int) -> str:
 
 
 def model(trace: Trace) -> str:
-    """The line below the name of a model: its threads, its requests with their median latency, and its errors."""
+    """Return the line below the name of a model: its threads, its requests with their median latency, and its
+    errors."""
     answered = [each for each in trace.requests if each.status]
     seconds = round((trace.recording.end - trace.recording.start) / 1e9, 2)
     times = f"{median(each.answered - each.asked for each in answered) / 1e6:.1f} ms each (median)"
@@ -71,7 +73,7 @@ def model(trace: Trace) -> str:
 
 
 def _wrong(trace: Trace) -> list[str]:
-    """The number of failed requests by status, as texts: readers must see that a picture shows errors."""
+    """Return the number of failed requests by status, as texts: readers must see that a picture shows errors."""
     kinds = Counter(each.status for each in trace.requests if not each.status or each.status >= 400)
     return [f"{count} x status {status}" if status else f"{count} failed" for status, count in sorted(kinds.items())]
 

@@ -10,7 +10,7 @@ from string import Template
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture as SVG, and its description for screen readers."""
+    """A picture as the text of an SVG, and its description for screen readers."""
 
     svg: str
     shows: str
@@ -61,7 +61,7 @@ def page(
     notes: Sequence[str],
     commands: Sequence[str],
 ) -> str:
-    """The page as HTML; everything but the pictures is plain text and is escaped here."""
+    """Return the page as HTML; everything but the pictures is plain text and is escaped here."""
     return _PAGE.substitute(
         title=escape(title),
         figures="\n".join(

@@ -106,7 +106,7 @@ class Switches:
         self._stack.close()
 
     def drain(self) -> list[Record]:
-        """The records since the last call; in order for each CPU, but not between CPUs."""
+        """Return the records since the last call; in order for each CPU, but not between CPUs."""
         return [record for ring in self._rings for record in self._decode(_take(ring))]
 
     def _decode(self, data: bytes) -> Iterator[Record]:
@@ -183,7 +183,7 @@ def _take(ring: mmap.mmap) -> bytes:
 
 
 def _online() -> list[int]:
-    """The CPUs that are online, from a list such as 0-3,6."""
+    """Return the CPUs that are online, from a list such as 0-3,6."""
     with open("/sys/devices/system/cpu/online") as file:
         spans = [span.split("-") for span in file.read().strip().split(",")]
     return [cpu for span in spans for cpu in range(int(span[0]), int(span[-1]) + 1)]

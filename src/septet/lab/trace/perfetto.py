@@ -31,7 +31,7 @@ def save(trace: Trace, path: Path, about: Mapping[str, Any]) -> None:
 
 
 def events(trace: Trace) -> list[Event]:
-    """All events; time 0 is the beginning of the recording, earlier requests have negative times."""
+    """Return all events; time 0 is the beginning of the recording, earlier requests have negative times."""
     return [*_threads(trace), *_users(trace)]
 
 

@@ -64,17 +64,17 @@ Draw = Callable[[_Paper, Panel, Places, Part, Part], Part]
 
 
 def zoom(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """The picture with a rectangle for each interval."""
+    """Return the picture with a rectangle for each interval."""
     return _picture(panels, title, caption, _intervals, State)
 
 
 def overview(panels: Sequence[Panel], title: str, caption: Sequence[str]) -> Specification:
-    """The picture with the shares of the time in each column."""
+    """Return the picture with the shares of the time in each column."""
     return _picture(panels, title, caption, _columns, [state for state in State if state not in NEGLIGIBLE])
 
 
 def svg(picture: Specification) -> str:
-    """The picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
+    """Return the picture as SVG that follows the reader's choice of light or dark, where the viewer supports it."""
     text = vl_convert.vegalite_to_svg(picture)
     return _with_dark(_MORE_DECIMALS.sub(r"\1", text))
 
@@ -173,7 +173,7 @@ def _panel(paper: _Paper, panel: Panel, draw: Draw) -> Part:
 
 
 def _intervals(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> Part:
-    """A rectangle for each interval; waits are drawn first, so that short running intervals are on top."""
+    """Return a rectangle for each interval; waits are drawn first, so that short running intervals are on top."""
     narrowest = NARROWEST * (panel.end - panel.start)
     found = []
     for row, (top, size) in zip(panel.rows, places, strict=True):
@@ -194,7 +194,7 @@ def _intervals(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) ->
 
 
 def _columns(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> Part:
-    """A stepped area for each state in each row, one on top of the other."""
+    """Return the layer of the overview: in each row a stepped area for each state, one on top of the other."""
     found: Values = []
     for number, (row, (top, size)) in enumerate(zip(panel.rows, places, strict=True)):
         bottom = top + size * (1 + FULL) / 2
@@ -217,7 +217,8 @@ def _columns(paper: _Paper, panel: Panel, places: Places, x: Part, y: Part) -> P
 
 
 def _area(series: str, colour: str, steps: Sequence[Any], panel: Panel) -> Values:
-    """The points of a stepped area; `steps` are (time, lower edge, upper edge). Steps without a change are left out."""
+    """Return the points of a stepped area; `steps` are (time, lower edge, upper edge). Steps without a change are left
+    out."""
     last = len(steps) - 1
     changes = [each for at, each in enumerate(steps) if at in (0, last) or each[1:] != steps[at - 1][1:]]
     return [
@@ -233,12 +234,13 @@ def _area(series: str, colour: str, steps: Sequence[Any], panel: Panel) -> Value
 
 
 def _colour() -> Part:
-    """A colour channel whose values are colours themselves."""
+    """Return a colour channel whose values are colours themselves."""
     return alt.Color("colour:N", scale=None, legend=None)
 
 
 def _legend(paper: _Paper, states: Sequence[State]) -> Part:
-    """A swatch for each state, as high as in the rows, with its label; three in a line."""
+    """Return the legend: a small rectangle in the colour of each state, as high as in the rows, and its label; three in
+    a line."""
     idle = [state for state in states if state in IDLE]
     entries = [(LOOKS[state], state.label) for state in states if state not in IDLE]
     if idle:

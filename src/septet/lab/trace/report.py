@@ -86,7 +86,8 @@ def panels(trace: Trace, zoom_ms: float) -> tuple[Panel, Panel]:
 
 
 def notes(traces: Sequence[Trace]) -> list[str]:
-    """Sentences about single models: rows that are not drawn, records that were lost, why switches are missing."""
+    """Return sentences about single models: rows that are not drawn, records that were lost, why switches are
+    missing."""
     said = []
     for trace in traces:
         left_out = rows(trace)[1]

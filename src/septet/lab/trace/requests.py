@@ -40,13 +40,13 @@ class Request:
 
     user: int
     asked: int
-    """When the user began to send it, or to connect for it."""
+    """When the user began to send the request, or to connect for it."""
     answered: int
-    """When the user had the whole answer."""
+    """When the user had received the whole answer."""
     status: int
     """The status of the answer; 0: none."""
     began: int | None = None
-    """When the server had its head; None if the span log does not have the request."""
+    """When the server had received the request's head; None if the span log does not have the request."""
     ended: int | None = None
     """When the server had sent the answer; None as for `began`."""
     turns: tuple[Turn, ...] = ()
@@ -104,7 +104,7 @@ def _by_port(spans: list[Span], at: Any) -> dict[int, Timed]:
 
 
 def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
-    """The last span that begins from `start` to `end`; None without one. A client has one request at a time."""
+    """Return the last span that begins from `start` to `end`; None without one. A client has one request at a time."""
     place = bisect_right(timed, end, key=lambda each: each[0]) - 1
     return timed[place][1] if place >= 0 and timed[place][0] >= start else None
 

@@ -50,7 +50,7 @@ def _of_user(
 
 
 def thread_rows(lanes: Sequence[Lane], first_pid: int, start: int, end: int) -> tuple[list[PictureRow], list[str]]:
-    """A row for each thread that ran, the first of each process first.
+    """Return a row for each thread that ran, the first of each process first.
 
     Threads that live shorter than the recording, such as one for each connection, share rows: each takes the first row
     that is free when it begins, so that there are as many rows as threads at a time.
@@ -80,7 +80,8 @@ def _left_out(number: int, what: str) -> list[str]:
 
 
 def names(lanes: Sequence[Lane], first_pid: int) -> list[str]:
-    """A name for each lane: its process, if there are several, and its number among the threads of the process."""
+    """Return a name for each lane: its process, if there are several, and its number among the threads of the
+    process."""
     threads = Counter(lane.pid for lane in lanes)
     children = [pid for pid in threads if pid != first_pid]
     processes = {pid: f"process {number}" for number, pid in enumerate(children, 1)} | {first_pid: "parent"}
@@ -109,7 +110,7 @@ def pack(lanes: Iterable[Lane]) -> list[tuple[Interval, ...]]:
 
 
 def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
-    """The part of the rows from `start` to `end`, without rows that are empty then."""
+    """Return the part of the rows from `start` to `end`, without rows that are empty then."""
     shorter = (
         PictureRow(row.name, tuple(Lane(0, 0, list(row.intervals)).between(start, end)), row.user) for row in rows
     )
@@ -117,7 +118,8 @@ def cut(rows: Iterable[PictureRow], start: int, end: int) -> list[PictureRow]:
 
 
 def busiest(requests: Sequence[Request], start: int, end: int, length: int) -> tuple[int, int]:
-    """The window of `length` ns between `start` and `end` in which the most requests were sent and answered.
+    """Return (start, end) of the window of `length` ns between `start` and `end` in which the most requests were both
+    sent and answered, in ns.
 
     It begins when a request is sent, less a margin of a fiftieth of its length, or as much of that as loses no request
     at its end. Returns the first of equal windows, and all of the time if that is no longer than `length`.

@@ -13,7 +13,8 @@ Shares = dict[State, float]
 
 
 def shares(intervals: Iterable[Interval], start: int, end: int) -> Shares:
-    """The share (0 to 1) of the time from `start` to `end` in each state; they add up to less where none is known."""
+    """Return the share (0 to 1) of the time from `start` to `end` in each state; they add up to less where none is
+    known."""
     found: Shares = defaultdict(float)
     for each in intervals:
         overlap = min(each.end, end) - max(each.start, start)
@@ -60,7 +61,8 @@ _HEADS = {
 
 
 def table(traces: Sequence[Trace]) -> list[list[str]]:
-    """The headings, then a line for each row of threads of each model: percent of the recording in each state."""
+    """Return rows of text: the headings, then for each model a row for each group of threads, with the percent of the
+    recording that they spent in each state."""
     lines = [(trace, row, _shares(trace, row)) for trace in traces for row in rows(trace)[0] if not row.user]
     present = [state for state in _HEADS if any(_percent(found.get(state, 0.0)) for _, _, found in lines)]
     heads = ["model", "thread", *(_HEADS[state] for state in present), _IDLE]
@@ -77,12 +79,12 @@ def _shares(trace: Trace, row: PictureRow) -> Shares:
 
 
 def _percent(share: float) -> str:
-    """A share as text in percent; "" below 0.05 %."""
+    """Return a share as text in percent; "" below 0.05 %."""
     return f"{share * 100:.1f} %" if share >= 0.0005 else ""
 
 
 def text(lines: Sequence[Sequence[str]]) -> str:
-    """The table as text with aligned columns, names to the left and figures to the right."""
+    """Return the table as text with aligned columns, names to the left and figures to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

@@ -59,12 +59,13 @@ Record = SwitchedIn | SwitchedOut | Born | Died
 
 
 Why = Callable[[int, Call], State | None]
-"""(pid, call) to what a thread that is blocked in the call waits for; None when it is not known."""
+"""A function: for (pid, system call) it returns what a thread that is blocked in the call waits for; None if that is
+not known."""
 
 
 @dataclass(slots=True)
 class Lane:
-    """One thread and its intervals."""
+    """The intervals of one thread: in which state it was when, without gaps."""
 
     pid: int
     tid: int
@@ -75,7 +76,7 @@ class Lane:
         return sum(each.end - each.start for each in self.intervals if each.state in states)
 
     def between(self, start: int, end: int) -> list[Interval]:
-        """The intervals from `start` to `end`, cut off at these instants."""
+        """Return the intervals from `start` to `end`, cut off at these instants."""
         first = max(0, bisect_left(self.intervals, start, key=attrgetter("start")) - 1)
         found = []
         for each in self.intervals[first:]:
@@ -127,7 +128,7 @@ class _Machine:
 
 
 def lanes(records: Iterable[Record], start: int, end: int) -> dict[int, Lane]:
-    """The lane of each thread from `start` to `end`, by tid. The records may come in any order."""
+    """Return the lane of each thread from `start` to `end`, by tid. The records may come in any order."""
     machines: dict[int, _Machine] = {}
     for record in sorted(records, key=attrgetter("time")):
         if record.time > end:

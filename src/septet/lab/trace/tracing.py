@@ -37,7 +37,8 @@ class TracePlan:
     """The parameters of a trace."""
 
     app: str | None = None
-    """None: the guestbook, as WSGI or ASGI by the model."""
+    """The application, MODULE:ATTRIBUTE; None: the guestbook, with ASGI for models with an event loop, else with
+    WSGI."""
     path: str = "/"
     users: int = 3
     think_s: float = 0.005
@@ -55,12 +56,12 @@ class TracePlan:
         return self.app or (ASYNCHRONOUS_GUESTBOOK if model in LOOPS else GUESTBOOK)
 
     def command(self, model: str, port: int, span_log: Path) -> list[str]:
-        """The command that starts the server."""
+        """Return the command that starts the server."""
         words = [sys.executable, "-m", "septet", "serve", self.app_for(model), "--model", model]
         return [*words, "--bind", f"127.0.0.1:{port}", "--span-log", str(span_log), *self.serve_options]
 
     def visitors(self, port: int) -> list[str]:
-        """The command that starts the process of the users."""
+        """Return the command that starts the process of the users."""
         url = f"http://127.0.0.1:{port}{self.path}"
         words = [sys.executable, "-m", "septet.lab.trace.visitors", url, "--users", str(self.users)]
         words += ["--think", f"{self.think_s:g}"]

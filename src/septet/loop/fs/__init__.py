@@ -28,7 +28,7 @@ __all__ = ["Change", "File", "Watch", "listdir", "open", "read_bytes", "stat", "
 
 
 def _files() -> FileBackend:
-    """The backend of the running loop, which is kept as an attribute of the loop."""
+    """Return the backend of the running loop, which is kept as an attribute of the loop."""
     loop: Any = asyncio.get_running_loop()
     try:
         return loop._septet_files  # type: ignore[no-any-return]
@@ -38,7 +38,7 @@ def _files() -> FileBackend:
 
 
 def _backend(loop: asyncio.AbstractEventLoop) -> FileBackend:
-    """The backend for operations that cannot be done from the kernel's caches."""
+    """Return the backend for operations that cannot be done from the kernel's caches."""
     ring = getattr(loop, "ring", None)
     return ThreadFiles() if ring is None else RingFiles(ring)
 

@@ -25,7 +25,7 @@ def encoded(path: StrPath) -> bytes:
 
 
 def position(fd: int, path: StrPath) -> int:
-    """The position of an open file, in bytes.
+    """Return the position of an open file, in bytes.
 
     Raises:
         io.UnsupportedOperation: `fd` is a pipe, a socket or a terminal, which has no position.
@@ -55,7 +55,7 @@ class FileBackend(Protocol):
         """Close the descriptor, also if the caller is cancelled."""
 
     async def stat(self, path: StrPath, follow_symlinks: bool) -> os.stat_result:
-        """As os.stat()."""
+        """Return what os.stat() returns."""
 
     async def read(self, fd: int, size: int, offset: int) -> bytes:
         """Read at most `size` bytes from `offset` on; fewer at the end of the file or after a signal."""
@@ -67,4 +67,4 @@ class FileBackend(Protocol):
         """Write `data` at `offset`; returns the number of bytes written, at least one, perhaps fewer than all."""
 
     async def fsync(self, fd: int, data_only: bool) -> None:
-        """As os.fsync() or os.fdatasync()."""
+        """Call fsync(2), or fdatasync(2) if `data_only`."""

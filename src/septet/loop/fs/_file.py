@@ -21,7 +21,7 @@ _FLAGS = {
 
 
 def flags_of(mode: str) -> int:
-    """The flags of open(2) for a binary mode of the built-in open().
+    """Return the flags of open(2) for a binary mode of the built-in open().
 
     Raises:
         ValueError: there is no such mode, or it is not binary.
@@ -52,11 +52,11 @@ class File:
             raise
 
     def fileno(self) -> int:
-        """The descriptor; -1 after close()."""
+        """Return the descriptor; -1 after close()."""
         return self._fd
 
     def tell(self) -> int:
-        """The position of the next read or write, in bytes. In mode `a`, writes go to the end of the file."""
+        """Return the position of the next read or write, in bytes. In mode `a`, writes go to the end of the file."""
         return self._position
 
     def seek(self, position: int) -> None:
@@ -105,7 +105,7 @@ class File:
         await self._files.fsync(self._open(), data_only)
 
     def stat(self) -> os.stat_result:
-        """The result of os.fstat(), which does not wait for the disk."""
+        """Return the result of os.fstat(), which does not wait for the disk."""
         return os.fstat(self._open())
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ MAX_SPARE_BUFFERS = 32
 """Buffers of FIRST_READ bytes that are kept for later reads: making one costs ten times as much as the read."""
 
 MAX_READ = 1 << 30
-"""Bytes per read; read(2) on Linux transfers less than 2 GiB at a time."""
+"""Most bytes of one read; read(2) on Linux transfers less than 2 GiB at a time."""
 
 
 class RingFiles:
@@ -91,7 +91,8 @@ class RingFiles:
 
 
 def _useful_size(fd: int, size: int, offset: int) -> int:
-    """The size of the buffer to allocate: about what the file has left, because allocating fills it with zeros."""
+    """Return the size of the buffer to allocate: about what the file has left, because allocating fills it with
+    zeros."""
     status = os.fstat(fd)
     if S_ISREG(status.st_mode):
         size = min(size, max(status.st_size - offset, FIRST_READ))
