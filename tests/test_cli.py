@@ -111,7 +111,7 @@ def test_table_of_the_models() -> None:
                 "--name": "a process has the name of its command",
                 "--header": "--server-header and --date-header are the server's own",
                 "--http": "HTTP/1.1 is spoken",
-                "--ws": "there is no WebSocket yet",
+                "--websockets": "use --ws auto or --ws none",
                 "--health": "use --metrics-bind",
                 "--log-config-json": "use --log-config FILE.json",
                 "--umask": "set it in the shell before (umask 027)",

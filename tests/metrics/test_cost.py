@@ -5,6 +5,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+from septet.apps.site import Site
 from septet.metrics.observer import SPARSE, RequestMetrics
 from septet.metrics.table import Table
 from septet.rules import Rules
@@ -72,7 +73,7 @@ def test_steps_of_a_request_in_a_busy_process() -> None:
 
 
 def test_nothing_is_counted_without_the_option() -> None:
-    service = Service.from_config(Config(), site=None, listeners=(), stop=None, ready=print)  # type: ignore[arg-type]
+    service = Service.from_config(Config(), site=Site(None), listeners=(), stop=None, ready=print)  # type: ignore[arg-type]
     assert service.rules.observer is None
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -80,5 +81,7 @@ def test_nothing_is_counted_without_the_option() -> None:
 
 
 class Reached:
+    certificates = None
+
     def reached(self, sock: socket.socket) -> tuple[str, None]:
         return "unix:", None

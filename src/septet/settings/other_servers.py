@@ -25,7 +25,7 @@ _HERE = {
     "access-logformat access-log-fmt": "use --access-log-format, which understands gunicorn's atoms",
     "header": "--server-header and --date-header are the server's own; the application or a proxy adds others",
     "http http2": "HTTP/1.1 is spoken, by one parser; a proxy in front speaks HTTP/2",
-    "ws no-ws websockets": "there is no WebSocket yet; a request for one is served as an ordinary request",
+    "no-ws websockets": "use --ws auto or --ws none",
     "lifespan": "an ASGI application that has a lifespan gets it; there is nothing to set",
     "metrics-address metrics-port": "use --metrics-bind HOST:PORT",
     "health health-check": "use --metrics-bind, which answers /healthz and /readyz",
