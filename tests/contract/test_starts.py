@@ -43,7 +43,7 @@ def test_import_that_exits(how: tuple[str, ...]) -> None:
     ("how", "manner"),
     [
         ("leave", "with status 5"),
-        ("kill", "by signal SIGKILL, which neither we nor the kernel's out-of-memory killer sent"),
+        ("kill", "by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)"),
     ],
 )
 def test_worker_that_ends_before_it_is_ready(model: str, how: str, manner: str) -> None:

@@ -62,7 +62,7 @@ def test_busy_is_not_still(model: str) -> None:
     ("number", "words"),
     [
         (signal.SIGSEGV, "by signal SIGSEGV: it crashed; its stacks are above"),
-        (signal.SIGKILL, "by signal SIGKILL, which neither we nor the kernel's out-of-memory killer sent"),
+        (signal.SIGKILL, "by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)"),
         (signal.SIGVTALRM, "by signal SIGVTALRM, which we did not send"),
         (signal.SIGTERM, "with status 0 (it was told to stop, and not by us)"),
     ],

@@ -90,7 +90,7 @@ class Deaths:
         if machine is not None and before[1] is not None and machine > before[1]:
             text = "by signal SIGKILL; meanwhile the kernel's out-of-memory killer has killed a process of this machine"
             return Death(text, "out of memory")
-        return Death("by signal SIGKILL, which neither we nor the kernel's out-of-memory killer sent", "signal")
+        return Death("by signal SIGKILL (not from us, nor from the kernel's out-of-memory killer)", "signal")
 
     def _counts(self) -> tuple[int | None, int | None]:
         """What the out-of-memory killer has killed in our control groups, and on the machine; None: not known."""
