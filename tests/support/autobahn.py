@@ -1,8 +1,10 @@
 """Autobahn's test suite for WebSocket (by kosoku): all of its cases against a server, under the models named.
 
 python -m support.autobahn epoll io_uring threaded preforked      # in tests/; some minutes for each
+python -m support.autobahn epoll --cases '1.*,9.1.1'
 """
 
+import argparse
 import asyncio
 import sys
 import warnings
@@ -37,14 +39,18 @@ def failures(model: str, cases: Sequence[str] | None = None) -> tuple[int, list[
     return len(results), wrong
 
 
-def main(models: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*", default=["epoll"])
+    parser.add_argument("--cases", type=lambda text: text.split(","))
+    options = parser.parse_args()
     failed = 0
-    for model in models:
-        count, wrong = failures(model)
+    for model in options.models:
+        count, wrong = failures(model, options.cases)
         print(f"{model}: {count} cases, {len(wrong)} not as they should be", *wrong, sep="\n  ", flush=True)
         failed += bool(wrong)
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["epoll"]))
+    sys.exit(main())
