@@ -31,7 +31,7 @@ def run(command: click.Command, arguments: list[str]) -> int:
         return _complain(str(error), error.exit_status)
     except click.ClickException as error:
         return _complain(_sentence(error), error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):  # the latter where click itself was interrupted
         return _complain("interrupted", _INTERRUPTED)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
