@@ -9,6 +9,7 @@ otherwise take half a second there, many times.
 
 import gc
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,11 @@ from hypothesis import HealthCheck, settings
 from support.models import MODELS
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# In the background of a script these are ignored, and servers that tests start would inherit that and not hear them.
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
