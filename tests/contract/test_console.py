@@ -1,21 +1,31 @@
 """The console: its page in a browser, its commands in a terminal, and the control socket."""
 
+import contextlib
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
+from septet.cli import septet as cli
+from septet.console.ask import Asked
+from septet.errors import Failed
+from septet.settings.command import run
 from support.marks import each_style, engine_decides
 from support.messages import render
 from support.needs import lacking
@@ -63,9 +73,11 @@ def test_orders_are_taken_at_the_control_socket_alone(model: str) -> None:
     with controlled(model, "--metrics-bind", "127.0.0.1:0") as server:
         found = re.search(r"metrics at http://(\S+)", server.stderr())
         assert found is not None
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{found[1]}/orders/stop", data=b"", timeout=60)
         refused = septet("control", "stop", found[1])
-        assert refused.returncode == 1
-        assert "answers 404" in refused.stderr
+        assert refused.returncode == 2
+        assert "orders are taken only at the unix socket of --control" in refused.stderr
         assert server.get("/").status == 200
 
 
@@ -100,7 +112,53 @@ def test_server_that_does_not_answer(tmp_path: Path) -> None:
     done = septet("status", str(tmp_path / "none"))
     assert done.returncode == 1
     assert done.stderr == f"septet: {tmp_path / 'none'} does not answer: No such file or directory\n"
-    assert septet("status", "nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("status", "9012"), r"WHERE is '9012', but must be .* HOST:PORT .* \(did you mean 127\.0\.0\.1:9012\?\)"),
+        (("status", "nonsense"), "WHERE is 'nonsense', but must be"),
+        (("top", "https://127.0.0.1:9012"), "WHERE is 'https://127.0.0.1:9012', but must be"),
+        (("status",), "WHERE is missing, but must be the path of a control socket .* or set SEPTET_CONTROL"),
+        (("control", "stop"), "WHERE is missing"),
+        (("control", "stopp", "x.sock"), r"ORDER is 'stopp', but must be one of stop, .*fewer \(did you mean stop\?\)"),
+        (("control",), "ORDER is missing, but must be one of stop, reload"),
+        (("control", "stop", "127.0.0.1:9012"), "orders are taken only at the unix socket of --control"),
+    ],
+)
+def test_wrong_where(arguments: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEPTET_CONTROL", raising=False)
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out):
+        assert run(cli, list(arguments)) == 2
+    assert re.fullmatch(rf"septet: [^\n]*{sentence}[^\n]*\n", out.getvalue())
+
+
+@pytest.mark.parametrize(("status", "content"), [(200, b"<html>"), (404, b"<html>"), (200, b"[]"), (202, b"{}")])
+def test_address_of_an_application(status: int, content: bytes, tmp_path: Path) -> None:
+    """No page of it is shown, and an order that it answers has not been given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socketserver.UnixStreamServer(str(tmp_path / "app.sock"), Handler) as server:
+        asked = Asked(f"unix:{tmp_path}/app.sock")
+        thread = threading.Thread(target=lambda: (server.handle_request(), server.handle_request()))
+        thread.start()
+        with pytest.raises(Failed, match=r"^no Septet answers metrics at unix:\S+app.sock; give the path of --c"):
+            asked.status()
+        with pytest.raises(Failed, match=r"^no Septet takes orders at unix:\S+app.sock; give the path of --c"):
+            asked.order("stop")
+        thread.join()
 
 
 @engine_decides
