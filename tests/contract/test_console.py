@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import socketserver
 import stat
 import subprocess
@@ -24,6 +25,7 @@ from rich.console import Console
 
 from septet.cli import septet as cli
 from septet.console.ask import Asked
+from septet.console.words import figures
 from septet.errors import Failed
 from septet.settings.command import run
 from support.marks import each_style, engine_decides
@@ -41,8 +43,8 @@ def septet(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "septet", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def ordered(order: str, socket: Path) -> None:
-    done = septet("control", order, str(socket))
+def ordered(order: str, where: Path) -> None:
+    done = septet("control", order, str(where))
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -54,18 +56,18 @@ def controlled(model: str, *options: str) -> Server:
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
 def test_status_and_stop(model: str, workers: tuple[str, ...]) -> None:
     with controlled(model, *workers) as server:
-        socket = server.directory / "control"
-        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        where = server.directory / "control"
+        assert stat.S_IMODE(where.stat().st_mode) == 0o600
         for _ in range(3):
             assert server.get("/").status == 200
-        wait_until(lambda: "3 answered" in septet("status", str(socket)).stdout, "all are counted")
-        told = septet("status", str(socket)).stdout
+        wait_until(lambda: "3 answered" in septet("status", str(where)).stdout, "all are counted")
+        told = septet("status", str(where)).stdout
         assert re.match(rf"Septet \S+: support\.apps_wsgi:app, {model}, ready, up \d+ s, pid {server.pid}\n", told)
-        found = json.loads(septet("status", "--json", f"unix:{socket}").stdout)
+        found = json.loads(septet("status", "--json", f"unix:{where}").stdout)
         assert len(found["processes"]) == (3 if workers else 1)
-        ordered("stop", socket)
+        ordered("stop", where)
         assert server.wait() == 0
-        assert not socket.exists()
+        assert not where.exists()
 
 
 @engine_decides
@@ -161,6 +163,21 @@ def test_address_of_an_application(status: int, content: bytes, tmp_path: Path) 
         thread.join()
 
 
+@pytest.mark.parametrize("alone", [(), ("--no-supervisor",)], ids=["supervised", "alone"])
+def test_where_it_cannot_listen(alone: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = f"127.0.0.1:{taken.getsockname()[1]}"
+        for option, value, reason in (
+            ("--metrics-bind", used, "the address is in use; choose another --metrics-bind, or stop"),
+            ("--control", str(tmp_path / "file"), "a file lies there that is no socket; choose another --control, or"),
+            ("--control", "/nope/x.sock", "No such file or directory"),
+        ):
+            done = septet("serve", "--static", f"/={tmp_path}", "--bind", "127.0.0.1:0", option, value, *alone)
+            assert done.returncode == 1
+            assert f" ({option}): {reason}" in done.stderr
+
+
 @engine_decides
 def test_top(model: str) -> None:
     from septet.console.top import Top
@@ -170,9 +187,14 @@ def test_top(model: str) -> None:
         server.get("/fail?when=before+start")
         os.kill(worker.pid, signal.SIGKILL)
         wait_until(lambda: server.get("/").status == 200, "it serves")
-        socket = str(server.directory / "control")
-        wait_until(lambda: json.loads(septet("status", "--json", socket).stdout)["events"], "the end is told of")
-        found = json.loads(septet("status", "--json", socket).stdout)
+        where = str(server.directory / "control")
+        wait_until(lambda: json.loads(septet("status", "--json", where).stdout)["events"], "the end is told of")
+        found = json.loads(septet("status", "--json", where).stdout)
+    found["durations"] |= {"p50_s": 0.008, "p99_s": 0.008}
+    found["queue_wait"] |= {"p99_s": None}
+    assert {("durations", "median and p99 at most 8 ms"), ("queue wait", "-")} <= set(figures(found))
+    found["durations"] |= {"p50_s": 0.004}
+    assert ("durations", "median at most 4 ms, p99 at most 8 ms") in figures(found)
     found["slowest"] = [{"ms": 12.0, "status": 200, "method": "GET", "target": "/\x1b[2J", "at": 0}]
     screen = Console(width=110, record=True, file=io.StringIO())
     screen.print(Top(found).picture(found))
