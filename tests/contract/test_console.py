@@ -123,7 +123,7 @@ def test_server_that_does_not_answer(tmp_path: Path) -> None:
         (("status", "nonsense"), "WHERE is 'nonsense', but must be"),
         (("top", "https://127.0.0.1:9012"), "WHERE is 'https://127.0.0.1:9012', but must be"),
         (("status",), "WHERE is missing, but must be the path of a control socket .* or set SEPTET_CONTROL"),
-        (("control", "stop"), "WHERE is missing"),
+        (("control", "stop"), r"WHERE is missing, but must be the path of a control socket \(--control\); or set"),
         (("control", "stopp", "x.sock"), r"ORDER is 'stopp', but must be one of stop, .*fewer \(did you mean stop\?\)"),
         (("control",), "ORDER is missing, but must be one of stop, reload"),
         (("control", "stop", "127.0.0.1:9012"), "orders are taken only at the unix socket of --control"),

@@ -16,7 +16,8 @@ ORDERS = ("stop", "reload", "upgrade", "reopen", "more", "fewer")
 
 def _given(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     if not value:
-        raise UsageError(f"WHERE is missing, but must be {WHERE}; or set SEPTET_CONTROL")
+        where = "the path of a control socket (--control)" if context.info_name == "control" else WHERE
+        raise UsageError(f"WHERE is missing, but must be {where}; or set SEPTET_CONTROL")
     return value
 
 
