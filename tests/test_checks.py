@@ -55,6 +55,11 @@ def test_allowed(values: dict[str, Any]) -> None:
         ({"model": "epol"}, r"--model is 'epol', but must be one of iterative, .* \(did you mean epoll\?\)"),
         ({"interface": "rsgi"}, "--interface is 'rsgi', but must be one of auto, wsgi, asgi"),
         ({"bind": ("127.0.0.1:1", "8000")}, "--bind is '8000', but must be HOST:PORT"),
+        (
+            {"metrics_bind": "https://a:1"},
+            "--metrics-bind is 'https://a:1', but must be HOST:PORT, .*: no TLS is spoken",
+        ),
+        ({"metrics_bind": "9000"}, r"--metrics-bind is '9000', but must be HOST:PORT, \[IPV6\]:PORT, unix:PATH or fd"),
         ({"bind": ()}, "--bind is empty, but must be at least one of HOST:PORT"),
         ({"app_dir": "no\0such"}, "--app-dir is .*, but must be a directory that exists"),
         ({"app_dir": "x" * 5000}, "--app-dir is .*, but must be a directory that exists"),

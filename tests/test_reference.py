@@ -22,3 +22,11 @@ def test_module_writes_the_page(tmp_path: Path) -> None:
     target = tmp_path / "reference" / "options.md"
     subprocess.run([sys.executable, "-m", "septet.settings.reference", str(target)], check=True)
     assert target.read_text("utf-8") == page()
+
+
+def test_module_writes_no_file_for_an_option(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "septet.settings.reference", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr == "usage: python -m septet.settings.reference FILE\n"
+    assert not list(tmp_path.iterdir())

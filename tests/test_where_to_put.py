@@ -142,6 +142,18 @@ def test_a_metric(tree: Tree) -> None:
     assert "| `zombies` |" in tree.run("-c", "from septet.lab import metrics; print(metrics.reference())")
 
 
+@section("A metric of the running server")
+def test_a_metric_of_the_server(tree: Tree) -> None:
+    with tree.serve("shop:hello", "--metrics-bind", "unix:metrics") as server:
+        with server.connect() as connection:
+            connection.send(b"nonsense\r\n\r\n")
+            assert connection.read_response().status == 400
+        with Connection(str(server.directory / "metrics")) as connection:
+            assert b"\nseptet_requests_invalid_total 1.0\n" in connection.request("GET", "/metrics").body
+        with Connection(str(server.directory / "metrics")) as connection:
+            assert b'"invalid": 1,' in connection.request("GET", "/status.json").body
+
+
 @section("A field of the access log")
 def test_a_field_of_a_log(tree: Tree, tmp_path: Path) -> None:
     log = tmp_path / "access.log"

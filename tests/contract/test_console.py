@@ -1,21 +1,33 @@
 """The console: its page in a browser, its commands in a terminal, and the control socket."""
 
+import contextlib
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
+import socketserver
 import stat
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
+from septet.cli import septet as cli
+from septet.console.ask import Asked
+from septet.console.words import figures
+from septet.errors import Failed
+from septet.settings.command import run
 from support.marks import each_style, engine_decides
 from support.messages import render
 from support.needs import lacking
@@ -31,8 +43,8 @@ def septet(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "septet", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def ordered(order: str, socket: Path) -> None:
-    done = septet("control", order, str(socket))
+def ordered(order: str, where: Path) -> None:
+    done = septet("control", order, str(where))
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -44,18 +56,18 @@ def controlled(model: str, *options: str) -> Server:
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "supervised"])
 def test_status_and_stop(model: str, workers: tuple[str, ...]) -> None:
     with controlled(model, *workers) as server:
-        socket = server.directory / "control"
-        assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+        where = server.directory / "control"
+        assert stat.S_IMODE(where.stat().st_mode) == 0o600
         for _ in range(3):
             assert server.get("/").status == 200
-        wait_until(lambda: "3 answered" in septet("status", str(socket)).stdout, "all are counted")
-        told = septet("status", str(socket)).stdout
+        wait_until(lambda: "3 answered" in septet("status", str(where)).stdout, "all are counted")
+        told = septet("status", str(where)).stdout
         assert re.match(rf"Septet \S+: support\.apps_wsgi:app, {model}, ready, up \d+ s, pid {server.pid}\n", told)
-        found = json.loads(septet("status", "--json", f"unix:{socket}").stdout)
+        found = json.loads(septet("status", "--json", f"unix:{where}").stdout)
         assert len(found["processes"]) == (3 if workers else 1)
-        ordered("stop", socket)
+        ordered("stop", where)
         assert server.wait() == 0
-        assert not socket.exists()
+        assert not where.exists()
 
 
 @engine_decides
@@ -63,9 +75,11 @@ def test_orders_are_taken_at_the_control_socket_alone(model: str) -> None:
     with controlled(model, "--metrics-bind", "127.0.0.1:0") as server:
         found = re.search(r"metrics at http://(\S+)", server.stderr())
         assert found is not None
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{found[1]}/orders/stop", data=b"", timeout=60)
         refused = septet("control", "stop", found[1])
-        assert refused.returncode == 1
-        assert "answers 404" in refused.stderr
+        assert refused.returncode == 2
+        assert "orders are taken only at the unix socket of --control" in refused.stderr
         assert server.get("/").status == 200
 
 
@@ -100,7 +114,68 @@ def test_server_that_does_not_answer(tmp_path: Path) -> None:
     done = septet("status", str(tmp_path / "none"))
     assert done.returncode == 1
     assert done.stderr == f"septet: {tmp_path / 'none'} does not answer: No such file or directory\n"
-    assert septet("status", "nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("status", "9012"), r"WHERE is '9012', but must be .* HOST:PORT .* \(did you mean 127\.0\.0\.1:9012\?\)"),
+        (("status", "nonsense"), "WHERE is 'nonsense', but must be"),
+        (("top", "https://127.0.0.1:9012"), "WHERE is 'https://127.0.0.1:9012', but must be"),
+        (("status",), "WHERE is missing, but must be the path of a control socket .* or set SEPTET_CONTROL"),
+        (("control", "stop"), r"WHERE is missing, but must be the path of a control socket \(--control\); or set"),
+        (("control", "stopp", "x.sock"), r"ORDER is 'stopp', but must be one of stop, .*fewer \(did you mean stop\?\)"),
+        (("control",), "ORDER is missing, but must be one of stop, reload"),
+        (("control", "stop", "127.0.0.1:9012"), "orders are taken only at the unix socket of --control"),
+    ],
+)
+def test_wrong_where(arguments: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEPTET_CONTROL", raising=False)
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out):
+        assert run(cli, list(arguments)) == 2
+    assert re.fullmatch(rf"septet: [^\n]*{sentence}[^\n]*\n", out.getvalue())
+
+
+@pytest.mark.parametrize(("status", "content"), [(200, b"<html>"), (404, b"<html>"), (200, b"[]"), (202, b"{}")])
+def test_address_of_an_application(status: int, content: bytes, tmp_path: Path) -> None:
+    """No page of it is shown, and an order that it answers has not been given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socketserver.UnixStreamServer(str(tmp_path / "app.sock"), Handler) as server:
+        asked = Asked(f"unix:{tmp_path}/app.sock")
+        thread = threading.Thread(target=lambda: (server.handle_request(), server.handle_request()))
+        thread.start()
+        with pytest.raises(Failed, match=r"^no Septet answers metrics at unix:\S+app.sock; give the path of --c"):
+            asked.status()
+        with pytest.raises(Failed, match=r"^no Septet takes orders at unix:\S+app.sock; give the path of --c"):
+            asked.order("stop")
+        thread.join()
+
+
+@pytest.mark.parametrize("alone", [(), ("--no-supervisor",)], ids=["supervised", "alone"])
+def test_where_it_cannot_listen(alone: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        used = f"127.0.0.1:{taken.getsockname()[1]}"
+        for option, value, reason in (
+            ("--metrics-bind", used, "the address is in use; choose another --metrics-bind, or stop"),
+            ("--control", str(tmp_path / "file"), "a file lies there that is no socket; choose another --control, or"),
+            ("--control", "/nope/x.sock", "No such file or directory"),
+        ):
+            done = septet("serve", "--static", f"/={tmp_path}", "--bind", "127.0.0.1:0", option, value, *alone)
+            assert done.returncode == 1
+            assert f" ({option}): {reason}" in done.stderr
 
 
 @engine_decides
@@ -112,9 +187,14 @@ def test_top(model: str) -> None:
         server.get("/fail?when=before+start")
         os.kill(worker.pid, signal.SIGKILL)
         wait_until(lambda: server.get("/").status == 200, "it serves")
-        socket = str(server.directory / "control")
-        wait_until(lambda: json.loads(septet("status", "--json", socket).stdout)["events"], "the end is told of")
-        found = json.loads(septet("status", "--json", socket).stdout)
+        where = str(server.directory / "control")
+        wait_until(lambda: json.loads(septet("status", "--json", where).stdout)["events"], "the end is told of")
+        found = json.loads(septet("status", "--json", where).stdout)
+    found["durations"] |= {"p50_s": 0.008, "p99_s": 0.008}
+    found["queue_wait"] |= {"p99_s": None}
+    assert {("durations", "median and p99 at most 8 ms"), ("queue wait", "-")} <= set(figures(found))
+    found["durations"] |= {"p50_s": 0.004}
+    assert ("durations", "median at most 4 ms, p99 at most 8 ms") in figures(found)
     found["slowest"] = [{"ms": 12.0, "status": 200, "method": "GET", "target": "/\x1b[2J", "at": 0}]
     screen = Console(width=110, record=True, file=io.StringIO())
     screen.print(Top(found).picture(found))

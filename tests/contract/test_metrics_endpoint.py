@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,24 @@ def test_what_is_counted(model: str) -> None:
         assert found["septet_request_duration_seconds_count"] == 4
         assert found["septet_queue_wait_seconds_count"] >= 1
         wait_until(lambda: samples(server)["septet_sent_bytes_total"] > 10, "the sums are there")
+
+
+def families(text: str) -> set[str]:
+    """The names in a text of Prometheus, without those that a histogram or a counter brings with it."""
+    return {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}
+
+
+def rows_of_page() -> str:
+    """The table "What is counted" of the documentation."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "monitoring.md").read_text("utf-8")
+    return page.partition("## What is counted")[2].partition("\n\n**")[0]
+
+
+@engine_decides
+def test_every_metric_is_in_the_documentation(model: str) -> None:
+    with serve(model, "wsgi", *ENDPOINT) as server:
+        told = families(ask(server, "/metrics").body.decode())
+    assert told == set(re.findall(r"`(septet_\w+)[`{]", rows_of_page()))
 
 
 @pytest.mark.parametrize("model", WITH_WORKERS)

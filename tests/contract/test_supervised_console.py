@@ -1,6 +1,7 @@
 """The endpoint of metrics and orders under the supervisor: it stays while generations come and go."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,5 @@ def test_more_and_fewer(model: str) -> None:
                 lambda count=count: len(children(server.generation())) == count,  # type: ignore[misc]
                 f"there are {count} workers",
             )
+        assert re.search(r"worker \d+ has started: 2 workers are wanted\n", server.stderr())
+        assert re.search(r"worker \d+ finishes its requests: 1 workers are wanted\n", server.stderr())

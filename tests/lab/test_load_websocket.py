@@ -90,6 +90,21 @@ def test_pings_and_messages_that_answer_nothing() -> None:
     assert any(event.is_set() for event in answered)
 
 
+@pytest.mark.parametrize(
+    ("close", "kind"),
+    [((1008, "no\x1bt a line"), "closed with code 1008 (not a line)"), ((3000, ""), "closed with code 3000")],
+)
+def test_error_has_the_code_and_the_reason_of_a_close(close: tuple[int, str], kind: str) -> None:
+    def handler(connection: ServerConnection) -> None:
+        connection.recv()
+        connection.close(*close)
+
+    with serving(handler) as server:
+        port = server.socket.getsockname()[1]
+        figures = run(Plan(url=f"ws://localhost:{port}/", users=2, duration_s=0.2, warmup_s=0.0))
+    assert figures["errors"].keys() == {kind}
+
+
 def test_only_what_a_websocket_can_do() -> None:
     with pytest.raises(LoadError, match="users of WebSockets keep their connections"):
         Plan(url="ws://localhost/", mode="close")

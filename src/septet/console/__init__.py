@@ -44,8 +44,8 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
         return
     stop = service.stop
     with ExitStack() as stack:
-        public = _open(config.metrics_bind, stack)
-        private = _open(control_bind(config), stack)
+        public = _open(config.metrics_bind, "--metrics-bind", stack)
+        private = _open(control_bind(config), "--control", stack)
         reader = Reader(service.monitor.table, lambda: state(stop.ordered, stop.started))
         reader.describe(service.listeners, model=config.model, app=config.app)
         reader.events = service.monitor.events
@@ -78,13 +78,13 @@ def control_bind(config: Config) -> str | None:
     return f"unix:{config.control}" if config.control else None
 
 
-def _open(address: str | None, stack: ExitStack) -> tuple[Listener, ...]:
+def _open(address: str | None, option: str, stack: ExitStack) -> tuple[Listener, ...]:
     """The listener at an address, until the end of the stack; none if there is no address. Raises Failed."""
     if address is None:
         return ()
     umask = os.umask(0o177) if address.startswith("unix:") else None
     try:
-        listeners = open_listeners([parse_address(address)], BACKLOG)
+        listeners = open_listeners([parse_address(address)], BACKLOG, options=(option,))
     finally:
         if umask is not None:
             os.umask(umask)

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from septet.errors import Failed, UsageError
+from septet.net.address import parse_address
 
 TIMEOUT_S = 5.0
 
@@ -30,35 +31,58 @@ class Asked:
     def __init__(self, where: str) -> None:
         """Raises UsageError."""
         self.where = where
-        self._address = where.removeprefix("unix:").removeprefix("http://").rstrip("/")
-        self._unix = where.startswith("unix:") or "/" in self._address or os.path.exists(where)
-        if not self._unix and not self._address.rpartition(":")[2].isdecimal():
-            raise UsageError(f"WHERE is {where!r}, but must be {WHERE}")
+        self._host, self._port = "", 0
+        text = where.removeprefix("http://").rstrip("/")
+        self._path = where.removeprefix("unix:") if _is_path(where, text) else ""
+        if self._path.startswith("@"):  # abstract, see unix(7)
+            self._path = "\0" + self._path[1:]
+        if not self._path:
+            try:
+                address = parse_address(text)
+                if address.tls:
+                    raise ValueError("no TLS is spoken there")
+            except ValueError:
+                guess = f" (did you mean 127.0.0.1:{text}?)" if text.isdecimal() else ""
+                raise UsageError(f"WHERE is {where!r}, but must be {WHERE}{guess}") from None
+            self._host, self._port = address.host, address.port
 
     def status(self) -> dict[str, Any]:
         """What /status.json says. Raises Failed."""
-        found = json.loads(self._request("GET", "/status.json"))
+        status, content = self._request("GET", "/status.json")
+        try:
+            found = json.loads(content) if status == 200 else None
+        except ValueError:
+            found = None
         if not isinstance(found, dict) or "septet" not in found:
-            raise Failed(f"{self.where} answers, but is not Septet's")
+            right = "the path of --control" if self._path else "the address of --metrics-bind"
+            raise Failed(f"no Septet answers metrics at {self.where}; give {right}")
         return found
 
     def order(self, name: str) -> None:
-        """Raises Failed."""
-        self._request("POST", f"/orders/{name}")
+        """Raises Failed, or UsageError if this is not a unix socket."""
+        if not self._path:
+            raise UsageError(f"WHERE is {self.where!r}, but orders are taken only at the unix socket of --control")
+        if self._request("POST", f"/orders/{name}") != (202, b"given\n"):
+            raise Failed(f"no Septet takes orders at {self.where}; give the path of --control")
 
-    def _request(self, method: str, path: str) -> bytes:
+    def _request(self, method: str, path: str) -> tuple[int, bytes]:
+        """Status and content of the answer."""
         connection = (
-            _Unix(self._address) if self._unix else http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
+            _Unix(self._path) if self._path else http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
         )
         try:
             connection.request(method, path)
             answer = connection.getresponse()
-            content = answer.read()
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Failed(f"{self.where} does not answer: {why}") from error
         finally:
             connection.close()
-        if answer.status >= 300:
-            raise Failed(f"{self.where} answers {answer.status}: {content.decode(errors='replace').strip()[:200]}")
-        return content
+
+
+def _is_path(where: str, text: str) -> bool:
+    """Whether `where` is a unix socket. text: `where` without http:// before it."""
+    if where.startswith("https://"):  # no TLS is spoken there
+        return False
+    return where.startswith("unix:") or "/" in text or os.path.exists(where)

@@ -6,13 +6,29 @@ from typing import Any
 
 import click
 
-from septet.console.ask import Asked
+from septet.console.ask import WHERE, Asked
 from septet.console.words import lines
-from septet.errors import Failed
+from septet.errors import Failed, UsageError
+from septet.settings.options import did_you_mean
 
 ORDERS = ("stop", "reload", "upgrade", "reopen", "more", "fewer")
 
-_where = click.argument("where", metavar="WHERE", envvar="SEPTET_CONTROL")
+
+def _given(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    if not value:
+        where = "the path of a control socket (--control)" if context.info_name == "control" else WHERE
+        raise UsageError(f"WHERE is missing, but must be {where}; or set SEPTET_CONTROL")
+    return value
+
+
+def _known(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    if value not in ORDERS:
+        said = "missing" if value is None else repr(value)
+        raise UsageError(f"ORDER is {said}, but must be one of {', '.join(ORDERS)}{did_you_mean(value or '', ORDERS)}")
+    return value
+
+
+_where = click.argument("where", metavar="WHERE", envvar="SEPTET_CONTROL", required=False, callback=_given)
 
 
 @click.command(
@@ -80,10 +96,12 @@ Examples:
   septet control reload /run/shop.sock
   septet control more /run/shop.sock""",
 )
-@click.argument("order", type=click.Choice(ORDERS))
+@click.argument("order", metavar="ORDER", required=False, callback=_known)
 @_where
 def control(order: str, where: str) -> None:
-    """Give a running server an order, at its control socket (--control): the same as the signal that means it.
+    """Give a running server an order, which means the same as a signal.
+
+    WHERE is the path of its control socket (--control); without it, SEPTET_CONTROL. ORDER is one of:
 
     \b
     stop     when the requests in flight are answered (TERM)

@@ -73,12 +73,13 @@ class Console:
             self.monitor.events.append(text)
 
     def _open(self, stop: Stop, serves: Callable[[], bool]) -> None:
-        binds = [bind for bind in (self._config.metrics_bind, control_bind(self._config)) if bind is not None]
+        given = (("--metrics-bind", self._config.metrics_bind), ("--control", control_bind(self._config)))
+        binds = {option: bind for option, bind in given if bind is not None}
         if self.monitor is None or not binds:
             return
         umask = os.umask(0o177)  # for the control socket
         try:
-            listeners = self._listeners.open(binds, BACKLOG)
+            listeners = self._listeners.open(binds.values(), BACKLOG, binds)
         finally:
             os.umask(umask)
         public = listeners[:1] if self._config.metrics_bind is not None else ()

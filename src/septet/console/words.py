@@ -56,8 +56,8 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "requests",
         f"{number(requests['per_s'])} a second, {requests['in_flight']} in flight, {requests['answered']:,} answered",
     )
-    yield "durations", f"median {seconds(durations['p50_s'])}, p99 {seconds(durations['p99_s'])} at most"
-    yield "queue wait", f"p99 {seconds(status['queue_wait']['p99_s'])} at most"
+    yield "durations", _at_most(median=durations["p50_s"], p99=durations["p99_s"])
+    yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
@@ -65,6 +65,14 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for listener in status["listeners"]:
         waiting = "" if "queue" not in listener else f": {listener['queue']} wait, {listener['drops']} dropped"
         yield "listens at", listener["address"] + waiting
+
+
+def _at_most(**bounds: float | None) -> str:
+    """Quantiles by name, in seconds: the upper bounds of buckets of a histogram. None: not known."""
+    known = {name: bound for name, bound in bounds.items() if bound is not None}
+    if len(known) > 1 and len(set(known.values())) == 1:
+        return f"{' and '.join(known)} at most {seconds(min(known.values()))}"
+    return ", ".join(f"{name} at most {seconds(bound)}" for name, bound in known.items()) or "-"
 
 
 _UNANSWERED = {"timed out": "timed_out", "lost": "lost", "aborted": "aborted"}

@@ -12,7 +12,8 @@ MAX_REFUSALS = 64
 
 
 class BoundedCache(dict[Key, Value]):
-    """A dict of at most `capacity` values. When it is full, `add` does nothing, and after a while clears it.
+    """A dict of at most `capacity` values. When it is full, `add` stores nothing; after MAX_REFUSALS * `capacity`
+    refusals it clears the cache.
 
     Keys that come often are back soon after it was cleared. Keys that never come again (a request id, a cookie) cost
     next to nothing: evicting an old key for every new one would take longer than making the value again. Several

@@ -29,9 +29,11 @@ Examples:
   septet load http://127.0.0.1:8000/ --scenario shop.toml --cpus 2,3
   septet load http://10.0.0.7/ --header 'Accept: text/html' --json
   septet load https://localhost:8443/ --ca localhost.pem
-  septet load ws://127.0.0.1:8000/chat --users 1000 --rate 500 --message-size 200
+  septet load ws://127.0.0.1:8000/echo --users 1000 --rate 500 --message-size 200
   septet load unix:/run/app.sock:/guestbook
   septet load http://10.0.0.7/ --users 20000 --cluster ssh:anna,berta
+
+ws:// needs a server that answers every message, as an echo does.
 
 A latency is counted from the instant at which its request was due: with --rate by the rate, so that a server that
 stalls cannot hide it; without --rate when the answer before had come.""",

@@ -129,8 +129,9 @@ class Leaders:
         return member is not None and member.leads
 
     def wait_for_room(self, connection: Answering, timeout_s: float | None) -> None:
-        """Block until the loop has sent some output of this connection, or `timeout_s` seconds have passed (None: no
-        time-out); a follower leads meanwhile. For the thread that runs the application."""
+        """Block until the loop has sent some output of this connection, or `timeout_s` seconds (None: no time-out) have
+        passed, at most FOLLOWER_WAIT_S (the caller asks again); a follower leads meanwhile. If there is none, wait for
+        the socket and send in this thread. For the thread that runs the application."""
         member = self._members[get_ident()]
         longest_s = FOLLOWER_WAIT_S if timeout_s is None else min(timeout_s, FOLLOWER_WAIT_S)
         member.call(connection.await_room, longest_s)

@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 from septet.net.address import parse_address
@@ -24,12 +25,15 @@ class ListenerSet:
     def __init__(self) -> None:
         self._open: dict[_Key, Listener] = {}
 
-    def open(self, binds: Iterable[str], backlog: int) -> tuple[Listener, ...]:
-        """Listeners for these addresses: those that are open already, and new ones. Raises Failed, and then has opened
-        none."""
+    def open(
+        self, binds: Iterable[str], backlog: int, options: Iterable[str] = repeat("--bind")
+    ) -> tuple[Listener, ...]:
+        """Listeners for these addresses: those that are open already, and new ones. options: the option that names each
+        address, for errors. Raises Failed, and then has opened none."""
         keys = _keys(binds)
-        missing = [key for key in keys if key not in self._open]
-        opened = open_listeners([parse_address(text) for text, _ in missing], backlog)
+        missing = {key: option for key, option in zip(keys, options, strict=False) if key not in self._open}
+        addresses = [parse_address(text) for text, _ in missing]
+        opened = open_listeners(addresses, backlog, options=missing.values())
         for key in keys:
             if key in self._open and self._open[key].inherited < 0:
                 self._open[key].sock.listen(backlog)  # it may have changed

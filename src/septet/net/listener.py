@@ -5,8 +5,9 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from itertools import repeat
 from typing import NamedTuple, cast
 
 from septet import forked
@@ -245,18 +246,21 @@ def has_been_deferred(sock: socket.socket) -> bool:
 
 
 def open_listeners(
-    addresses: Sequence[Address], backlog: int, certificates: Certificates | None = None
+    addresses: Sequence[Address],
+    backlog: int,
+    certificates: Certificates | None = None,
+    options: Iterable[str] = repeat("--bind"),
 ) -> tuple[Listener, ...]:
     """Listen at all addresses, or at none if one fails. With `certificates` TLS is spoken at those at which
-    `speaks_tls` says so. Raises Failed."""
+    `speaks_tls` says so. options: the option that names each address, for errors. Raises Failed."""
     with ExitStack() as undo:
         listeners = []
-        for address in addresses:
+        for address, option in zip(addresses, options, strict=False):
             try:
                 sock = _open(address, backlog)
                 listener = Listener(sock, address.kind != "fd", address.fd if address.kind == "fd" else -1)
             except OSError as error:
-                raise Failed(f"cannot listen at {address}: {_reason(error)}") from error
+                raise Failed(f"cannot listen at {address} ({option}): {_reason(error, address, option)}") from error
             undo.callback(listener.close)
             if certificates is not None and speaks_tls(address, addresses):
                 listener.certificates = certificates
@@ -265,9 +269,11 @@ def open_listeners(
     return tuple(listeners)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, address: Address, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "the address is in use; choose another --bind, or stop the program that listens there"
+        if address.kind == "unix" and os.path.exists(address.path) and not _is_socket(address.path):
+            return f"a file lies there that is no socket; choose another {option}, or remove the file"
+        return f"the address is in use; choose another {option}, or stop the program that listens there"
     return error.strerror or str(error)
 
 
@@ -321,7 +327,7 @@ def _unix(path: str, backlog: int) -> socket.socket:
     try:
         if path.startswith("@"):
             path = "\0" + path[1:]
-        elif os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+        elif os.path.exists(path) and _is_socket(path) and not _answers(path):
             with suppress(FileNotFoundError):
                 os.unlink(path)
         sock.bind(path)
@@ -330,6 +336,10 @@ def _unix(path: str, backlog: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _is_socket(path: str) -> bool:
+    return stat.S_ISSOCK(os.stat(path).st_mode)
 
 
 def _answers(path: str) -> bool:

@@ -144,6 +144,8 @@ class Supervisor(Generic[Served]):
         self._service = service
         self._run = run
         self._count = count
+        self._logged_count = count
+        """The `_count` at which there were last so many workers: the log names workers that come by TTIN."""
         self._workers: list[Worker] = []
         self._retiring: Worker | None = None
         """The worker that is replaced: it serves until its replacement is ready."""
@@ -231,7 +233,12 @@ class Supervisor(Generic[Served]):
                 return
             self._workers.append(worker)
             self._poller.add(worker.readiness, READABLE)
-            log.debug("worker %d has started", worker.pid)
+            if self._count > self._logged_count:
+                log.info("worker %d has started: %d workers are wanted", worker.pid, self._count)
+            else:
+                log.debug("worker %d has started", worker.pid)
+        if len(self._serving) == self._wanted:
+            self._logged_count = self._count
 
     def _recycle(self) -> None:
         """Begin to replace a worker, if one is to be replaced and all the others serve."""

@@ -75,6 +75,19 @@ def _socket_path(text: str) -> None:
     parse_address(f"unix:{text}")
 
 
+_PLAIN = SPELLINGS.replace("https://HOST:PORT, ", "")
+"""Where no TLS is spoken."""
+
+
+def _plain_address(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace(SPELLINGS, _PLAIN)) from None
+    if address.tls:
+        raise ValueError(f"must be {_PLAIN}: no TLS is spoken there")
+
+
 def _path(text: str) -> None:
     if not text.startswith("/"):
         raise ValueError("must be a path that begins with /")
@@ -577,8 +590,8 @@ class Config:
         None,
         _LOGS,
         f"Answer /metrics (Prometheus), /healthz, /readyz, /status.json and a page for the operator at this address: "
-        f"{SPELLINGS}. Whoever reaches it may read: choose 127.0.0.1, or an address that only your own programs reach.",
-        rule=Spelled(SPELLINGS, parse_address),
+        f"{_PLAIN}. Whoever reaches it may read: choose 127.0.0.1, or an address that only your own programs reach.",
+        rule=Spelled(_PLAIN, _plain_address),
         metavar="ADDRESS",
         unset="nothing is counted",
     )

@@ -86,8 +86,8 @@ class Tree:
 
     @contextmanager
     def directory_of(self, name: bytes) -> Iterator[int]:
-        """Yield a descriptor of the directory that holds a plain name. Raises OSError, with an errno in `LINK_MET` for
-        a link."""
+        """Context manager: a descriptor (O_PATH) of the directory that holds `name`, closed at the end. `name` is
+        plain: no component may be a link. Raises OSError, with an errno in `LINK_MET` if a component is a link."""
         descriptor = os.open(self._root, _DIRECTORY)
         try:
             for component in name.split(b"/")[:-1]:

@@ -158,10 +158,11 @@ def _cases(one: Service, target_s: float, law: Usl | None, cores: int) -> list[f
 
 
 def _carries(one: Service, target_s: float, cores: int, friction: tuple[float, float], cost: float, seed: int) -> float:
-    """Requests per second of one machine at the target.
+    """Return the rate, in requests per second, at which a machine with `cores` CPUs still holds `target_s` (p99).
 
-    `friction` is Gunther's (sigma, kappa) over cores; `cost` multiplies the CPU time of a request; `seed` is that of
-    the simulated arrivals.
+    `one` is the server that was measured, which has as many slots for each CPU. `friction` is (sigma, kappa) of the
+    Universal Scalability Law over CPUs: how much more CPU time a request takes the more of them there are. `cost`
+    multiplies that time for all numbers of CPUs; `seed` is that of the simulated arrivals.
     """
     sigma, kappa = friction
     slower = cost * (1 + sigma * (cores - 1) + kappa * cores * (cores - 1))

@@ -31,15 +31,21 @@ Point = tuple[float, float]  # number, throughput
 
 @dataclass(frozen=True, slots=True)
 class Usl:
-    """A fit. `error` is the root mean square of the relative residuals; `cliff` the first number beyond a cliff."""
+    """The Universal Scalability Law (see the module), fitted to throughput over a number of workers or threads."""
 
     rate: float
     """lambda: the throughput of one worker, in the unit of the points."""
     sigma: float
+    """The share of the work for which workers queue."""
     kappa: float
+    """The cost of each pair of workers."""
     error: float
+    """Root mean square of the relative residuals."""
     points: int
+    """Number of points that were fitted."""
     cliff: float | None = None
+    """The first of these numbers at which throughput has dropped, as `cliff_of` says; it and those beyond are not
+    fitted. None: no cliff."""
 
     def at(self, number: float) -> float:
         """Return the throughput of `number` workers by this law."""

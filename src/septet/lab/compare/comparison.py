@@ -183,7 +183,8 @@ class _Plan:
 
 
 def _plans(label: str, pairs: list[tuple[_Cell, _Cell]], believed: frozenset[str]) -> list[_Plan]:
-    """Return the rows of one label: one for each cell, and one for all judged cells together when there are several."""
+    """Return the rows of the comparison for one contender's `label`: one for each cell, i.e. number of users, and one
+    over all judged cells if there are several. A cell is judged if the verdicts of both sides are in `believed`."""
     plans, may = [], []
     for a, b in pairs:
         if _label(a.summary.cell) == label:

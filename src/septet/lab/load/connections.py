@@ -162,7 +162,7 @@ class Connections(ABC):
         whole = b""
         if user.answer is None:
             if not data:
-                self._closed_early(user, "closed early")
+                self._closed_early(user, getattr(user.socket, "ending", "closed early"))
                 return
             user.answer, user.first_ns, whole = user.target.new_answer(), now, data
         try:

@@ -24,6 +24,9 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 FIN = 0x80
 MASKED = 0x80
 
+REASONS_MAX = 8
+"""A server may give each connection another reason; of so many the figures tell."""
+
 HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
 
 
@@ -111,6 +114,16 @@ class WebSocketDialer:
         self.url = plan.url
         self._plan = plan
         self._tls = tls
+        self._reasons: set[str] = set()
+
+    def ending(self, payload: bytes) -> str:
+        """The kind of error for a close frame with this payload: a code, if it has one, and a reason in UTF-8 (RFC 6455
+        section 5.5.1)."""
+        code = f"code {int.from_bytes(payload[:2], 'big')}" if len(payload) >= 2 else "no code"
+        reason = "".join(each for each in payload[2:].decode(errors="replace") if each.isprintable())
+        if len(self._reasons) < REASONS_MAX:
+            self._reasons.add(reason)
+        return f"closed with {code} ({reason})" if reason and reason in self._reasons else f"closed with {code}"
 
     def over(self, sock: Any) -> WebSocketSocket:
         return WebSocketSocket(self, sock if self._tls is None else self._tls.over(sock))
@@ -125,11 +138,13 @@ class WebSocketDialer:
 class WebSocketSocket:
     """A socket that does not block, with WebSocket over it: `send` and `recv` take and give frames of messages."""
 
-    __slots__ = ("_closed", "_dialer", "_handshake", "_left", "_open", "_received", "_socket")
+    __slots__ = ("_closed", "_dialer", "_handshake", "_left", "_open", "_received", "_socket", "ending")
 
     def __init__(self, dialer: WebSocketDialer, sock: Any) -> None:
         self._dialer = dialer
         self._socket = sock
+        self.ending = "closed early"
+        """The kind of error if an answer was due when the connection ended."""
         self._handshake: bytes | None = None
         """What is left to send of the handshake; None before it."""
         self._open = self._closed = False
@@ -203,6 +218,7 @@ class WebSocketSocket:
                 self._socket.send(frame(PONG, data[end - length : end]))
             elif first & 0x0F == CLOSE:
                 self._closed = True
+                self.ending = self._dialer.ending(data[end - length : end])
                 return b"".join(parts)
             start = min(end, len(data))
         self._received = data[start:]

@@ -67,7 +67,7 @@ NAMED_MAX = 3
 """Up to this many contenders behind the first are all named; of more only the next and the last."""
 
 
-EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone"
+EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone (evened)"
 """Of a rate that is evened, in place of the opening below."""
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
@@ -238,9 +238,10 @@ def _unranked(metric: Metric, cells: Sequence[Summary], where: str) -> str:
         for cell in cells
         if (found := metric.estimate(cell.figures)) is not None
     ]
+    unit = metric.unit + " (evened)" * (metric is EVEN_RATE)
     if len(figures) == 1:
-        return f"{where} {figures[0]} {metric.unit}; fewer than three runs, so how exact that is cannot be told."
-    return f"{where} {enumerated(figures)} {metric.unit}; too few rounds, so differences cannot be told from noise."
+        return f"{where} {figures[0]} {unit}; fewer than three runs, so how exact that is cannot be told."
+    return f"{where} {enumerated(figures)} {unit}; too few rounds, so differences cannot be told from noise."
 
 
 def _named(behind: list[Pair]) -> list[tuple[Pair, str]]:
@@ -285,7 +286,8 @@ def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
         if len(told) == len(axis) > 1:
             turns.setdefault(_turn(told), []).append(line[0].label)
     clauses = [f"{enumerated(labels)} {words}" for words, labels in turns.items()]
-    return [f"With more users, from {axis[0]:,} to {axis[-1]:,}: {'; '.join(clauses)}."] if clauses else []
+    evened = ", evened" * (by is EVEN_RATE)
+    return [f"With more users, from {axis[0]:,} to {axis[-1]:,}{evened}: {'; '.join(clauses)}."] if clauses else []
 
 
 def _turn(told: Sequence[tuple[int, float]]) -> str:
