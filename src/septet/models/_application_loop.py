@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from septet import forked
 from septet.apps._lifespan import Lifespan
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
@@ -49,7 +50,7 @@ def run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[]
         try:
             _run_until(loop, over, repair)
         except BaseException as error:  # raised at the one place where `_run_until` does not catch it
-            if has_failed(loop, error):
+            if has_failed(loop, error) or forked.by_application:
                 raise
 
 
@@ -65,6 +66,8 @@ def _run_until(loop: ReadinessLoop, over: Callable[[], bool], repair: Callable[[
             if not over():
                 log.error(STOPPED)
         except BaseException as error:
+            if forked.by_application:  # a child that a task or a signal handler has forked
+                forked.exit_child(error)
             if has_failed(loop, error):
                 raise
             raised = error  # handled by the next round, for another signal could interrupt that

@@ -183,6 +183,8 @@ class Leaders:
                     self._start(first)
                 self._watcher.run()
             except BaseException as error:  # a signal handler of the application's may have raised it
+                if forked.by_application:
+                    forked.exit_child(error)
                 if isinstance(error, RuntimeError) and not first.began:
                     raise
                 failure = error  # no call here, for the next signal could interrupt it: the next round handles it

@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable
 from typing import Protocol
 
+from septet import forked
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import has_failed, run_until
 from septet.models._member import Answering, Due
@@ -92,6 +93,8 @@ class OnLoop:
                     raised = None
                 self._run()
             except BaseException as error:
+                if forked.by_application:
+                    forked.exit_child(error)
                 if has_failed(self._loop, error):
                     raise
                 raised = error  # handled by the next round, for another signal could interrupt that

@@ -65,8 +65,10 @@ class Starter:
         self._spare = None
         waits = True
         awaited = None
-        asyncio._enter_task(loop, spare.task)
         try:
+            # In the block, because a signal handler may raise as soon as this has returned: a task that is never left
+            # would keep all others from running.
+            asyncio._enter_task(loop, spare.task)
             awaited = spare.context.run(work.send, None)
         except StopIteration:
             waits = False

@@ -6,6 +6,7 @@ For `_leaders.Leaders`, in the main thread.
 import os
 from typing import Protocol
 
+from septet import forked
 from septet.models._member import Member, Promotion
 from septet.pollers import READABLE, Poll
 from septet.processes.orders import Stop
@@ -68,6 +69,8 @@ class Watcher:
         while not leaders.ended:
             for descriptor, _ in poller.wait(None if self.sleeps else TICK_S):
                 self._handle_event(poller, descriptor)
+            if forked.by_application:  # a signal handler of the application's has forked, and returned
+                forked.exit_child()
             member = leaders.leader
             if member is None or not member.lead_offer:
                 idle_ticks += 1

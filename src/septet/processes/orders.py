@@ -161,7 +161,11 @@ class Stop:
         while not self.ordered:
             try:
                 self.wait_for_signal(None)
-            except BaseException:
+                if forked.by_application:  # a signal handler of the application's has forked, and returned
+                    forked.exit_child()
+            except BaseException as error:
+                if forked.by_application:
+                    forked.exit_child(error)
                 log.exception("a signal handler of the application raised")
 
     def wait_for_signal(self, timeout_s: float | None, attendant: Attendant | None = None) -> None:

@@ -53,11 +53,16 @@ class WebSockets:
         handshake = opening(session.request)
         tunnel = State(self._options, handshake.extensions)
         head = upgrade_head(handshake.accepted(subprotocol, tunnel.accepted_extensions), fields)
-        session.tunnel = tunnel
-        session.__class__ = _OPENED[type(session)]
-        assert isinstance(session, WebSocketSession)
-        want = session.begin(session.http.switch(head))
-        return session.stop() if session.stopping else want
+        try:
+            answer, early = session.http.switch(head), session.http.take_inbox()
+            session.tunnel = tunnel
+            session.__class__ = _OPENED[type(session)]
+            assert isinstance(session, WebSocketSession)
+            want = session.begin(answer, early)
+            return session.stop() if session.stopping else want
+        except BaseException:  # neither an HTTP connection any more nor a WebSocket yet
+            session.lose()
+            raise
 
 
 class State(Tunnel):
@@ -90,10 +95,9 @@ class WebSocketSession(Session):
 
     tunnel: State
 
-    def begin(self, answer: bytes) -> Want:
+    def begin(self, answer: bytes, early: bytes) -> Want:
         """Send the answer 101, and take what has come after the request."""
         self._pace = None
-        early = self.http.take_inbox()
         self._send(answer)
         if early:
             self._take(early)
@@ -121,9 +125,14 @@ class WebSocketSession(Session):
         self.http.sent += len(data)
         if not self.output:
             self.output = data
-            self.since = None
+            self._restart_clock()
         else:
             self._queue(data, b"")
+
+    def _restart_clock(self) -> None:
+        """Not once our close frame is out: pings of the client, and our answers to them, do not put off the end."""
+        if not self.tunnel.closing:
+            self.since = None
 
     # What the carrier reads and calls
 
@@ -194,7 +203,7 @@ class WebSocketSession(Session):
             self._next_queued(self.later)
         else:
             self._pace = None
-            self.since = None
+            self._restart_clock()
             if self.tunnel.unparsed:
                 self.tunnel.parse()
                 self._after_input()

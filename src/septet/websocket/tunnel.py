@@ -196,6 +196,7 @@ class Tunnel:
         protocol.receive_data(data[taken:] if taken else data)
         for frame in protocol.events_received():
             self._take_frame(frame)  # type: ignore[arg-type]  # the handshake is over
+            frame.data = b""  # type: ignore[union-attr]  # the library's parser refers to its last frame until the next
         if protocol.eof_sent and self.closed is None:  # by the client's close frame, or its error
             close = protocol.close_rcvd or protocol.close_sent
             self._closed_behind = (int(close.code), close.reason) if close is not None else (ABNORMAL, "")
