@@ -263,6 +263,44 @@ def test_client_that_does_not_close() -> None:
     assert session.expire() is CLOSE
 
 
+def test_pings_do_not_put_off_the_end() -> None:
+    """A client that answers our close frame with pings only has as long as a silent one."""
+    session = opened()
+    session.close_websocket(1000, "")
+    sent(session)
+    ends_at = session.deadline(50.0)
+    session.receive(frame(PING, b"still here"))
+    sent(session)
+    assert session.deadline(53.0) == ends_at
+
+
+def test_an_opening_that_fails_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no HTTP connection any more, and no WebSocket yet: nothing is sent on it."""
+
+    def no_memory(session: WebSocketSession, data: bytes) -> None:
+        raise MemoryError
+
+    session = Session(Rules(websocket=opener()), ("192.0.2.1", 1), ("192.0.2.2", 80))
+    session.receive(handshake("/"))
+    monkeypatch.setattr(WebSocketSession, "_send", no_memory)
+    with pytest.raises(MemoryError):
+        session.upgrade(None, ())
+    assert session.lost
+    assert not session.output
+
+
+def test_the_last_message_is_not_kept() -> None:
+    session = opened()
+    session.receive(BIG)
+    assert session.next_message() == bytes(QUEUE_BYTES + 1)
+    for _ in range(3):
+        session.receive(frame(TEXT, b"small"))
+        session.next_message()
+    gc.collect()
+    kept = [each for each in gc.get_objects() if type(each).__name__ == "Frame" and len(each.data) > 1000]
+    assert not kept
+
+
 def test_client_that_ends_without_a_word() -> None:
     session = opened()
     session.send_message("lost")

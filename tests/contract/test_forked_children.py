@@ -74,6 +74,13 @@ def test_child_ends_by_itself(forking_server: Server, does: str, end: str) -> No
     assert "Traceback" not in forking_server.stderr()
 
 
+@pytest.mark.parametrize("how", [how for how in HOW if how[0] != "forking" and "--threads" not in how], ids=" ".join)
+def test_child_of_a_callback_ends(how: tuple[str, ...]) -> None:
+    with serve(how[0], "asgi", *how[1:], app=APP.format("asgi")) as server:
+        assert server.get("/exits_in_a_task").body == b"9"
+        assert server.get("/").body == b"fine"
+
+
 def test_connection_ends_though_a_child_goes_on(forking_server: Server) -> None:
     with forking_server.connect() as connection:
         start = time.monotonic()

@@ -96,8 +96,9 @@ def test_server_without_workers_is_recycled(model: str) -> None:
 def test_log_files_of_any_format_are_opened_anew(model: str) -> None:
     log = ("--access-log", "access.log", "--access-log-format", "json")
     with Controlled(model, "wsgi", "--workers", "1", *log) as server:
-        assert server.get("/first").status
         path = server.directory / "access.log"
+        assert server.get("/first").status
+        wait_until(lambda: "/first" in path.read_text(), "it is logged, which is after its answer has gone")
         path.rename(server.directory / "old.log")
         server.order("reopen")
         wait_until(lambda: path.exists(), "it is opened anew")

@@ -1,5 +1,6 @@
 """An application, by both interfaces, that forks children in a request and answers with what becomes of them."""
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -113,6 +114,21 @@ DOES: dict[str, Callable[[], str]] = {
 }
 
 
+async def exits_in_a_task() -> str:
+    """The child's exit status, if it ends. Its exception comes out of the event loop, not to the caller."""
+    loop = asyncio.get_running_loop()
+    forked: asyncio.Future[int] = loop.create_future()
+
+    def fork() -> None:
+        child = os.fork()
+        if child == 0:
+            raise SystemExit(9)
+        forked.set_result(child)
+
+    loop.call_soon(fork)
+    return await asyncio.to_thread(_status, await forked)
+
+
 def returns() -> int:
     """0 in the child, which goes on in the server's code unless the server sees to it."""
     return os.fork()
@@ -136,6 +152,8 @@ async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
     if path == "/returns":
         child = returns()
         body = _status(child) if child else "child"
+    elif path == "/exits_in_a_task":
+        body = await exits_in_a_task()
     else:
         body = DOES[path]() if path in DOES else "fine"
     headers = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
