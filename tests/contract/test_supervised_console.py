@@ -78,7 +78,8 @@ def test_log_configuration_that_is_refused_leaves_the_old_generation(model: str)
         (server.directory / "septet.toml").write_text("log_config = 'missing.toml'\n")
         server.order("reload")
         wait_until(lambda: "cannot start, and generation 1" in server.stderr(), "it is refused")
-        assert "--log-config is 'missing.toml', which cannot be read" in server.stderr()
+        why = "--log-config is 'missing.toml', which cannot be read"
+        wait_until(lambda: why in server.stderr(), "the reason is told, by another process")
         assert server.get("/").status == 200
 
 
