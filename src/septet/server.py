@@ -26,7 +26,12 @@ from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
 from septet.processes import upgrade
 from septet.processes.capacity import why_over_capacity
-from septet.processes.children import exit_despite_threads, exit_now, run_exit_handlers
+from septet.processes.children import (
+    exit_before_the_interpreter_ends,
+    exit_despite_threads,
+    exit_now,
+    run_exit_handlers,
+)
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop
@@ -53,6 +58,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
     """
     share_heap()
+    exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
     if upgrade.is_trial():
         prepared(config)

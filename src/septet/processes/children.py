@@ -111,6 +111,25 @@ def exit_now(status: int) -> NoReturn:
         os._exit(status)
 
 
+_exit_status: list[int] = []
+"""With which status `_exit_last` ends the process; empty if it does not."""
+
+
+def exit_before_the_interpreter_ends() -> None:
+    """Have the process end when the functions of atexit have been called, if `exit_despite_threads` announces that.
+
+    To be called before any other function is registered with atexit, since the first of them is called last. After
+    them Python would free objects and locks on which our daemon threads wait. One in a thousand servers crashed there
+    (SIGSEGV), after all was served.
+    """
+    atexit.register(_exit_last)
+
+
+def _exit_last() -> None:
+    if _exit_status and not forked.by_application:
+        exit_now(_exit_status[0])
+
+
 def exit_despite_threads(status: int) -> None:
     """Make sure that the exit of this process, which is about to happen, is not delayed by threads and children of the
     application. Returns at once.
@@ -123,6 +142,7 @@ def exit_despite_threads(status: int) -> None:
     if multiprocessing is not None:
         children = multiprocessing._children
         children.difference_update([child for child in children if not child.daemon])
+    _exit_status.append(status)
     over: list[None] = []
     atexit.register(over.append, None)  # atexit calls it first, when the threads have ended
 
