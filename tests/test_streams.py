@@ -131,7 +131,7 @@ def test_pipe_that_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("model", ["epoll", "prethreaded"])
 def test_reader_of_the_access_log_that_does_not_read(model: str, tmp_path: Path) -> None:
     address = tmp_path / "socket"
-    command = f"{COMMAND} {model} --bind unix:{address} --access-log -"
+    command = f"{COMMAND} {model} --no-supervisor --bind unix:{address} --access-log -"
     reading, writing = os.pipe()
     with subprocess.Popen(["sh", "-c", command], stdout=writing, stderr=subprocess.PIPE, text=True) as server:
         try:

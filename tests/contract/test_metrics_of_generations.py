@@ -42,9 +42,12 @@ def test_sums_do_not_fall_when_generations_change(model: str, workers: tuple[str
             wait_until(lambda before=before: serving(server) and not serving(server) & before, "others are there")
             wait_until(lambda: ask(server, "/readyz").status == 200, "they serve")
             assert answered(server) == count
-        kinds = [each["kind"] for each in status(server)["processes"]]
-        assert kinds.count("supervisor") == 1
-        assert kinds.count("generation") == (1 if workers else 0)
+
+        def kinds() -> list[str]:
+            return [each["kind"] for each in status(server)["processes"]]
+
+        wait_until(lambda: kinds().count("generation") == (1 if workers else 0), "the one before has ended")
+        assert kinds().count("supervisor") == 1
 
 
 @WORKERS
