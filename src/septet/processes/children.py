@@ -119,8 +119,8 @@ def exit_before_the_interpreter_ends() -> None:
     """Have the process end when the functions of atexit have been called, if `exit_despite_threads` announces that.
 
     To be called before any other function is registered with atexit, since the first of them is called last. After
-    them Python would free objects and locks on which our daemon threads wait. One in a thousand servers crashed there
-    (SIGSEGV), after all was served.
+    them Python frees objects and locks on which our daemon threads wait: probably why about one server in two thousand
+    crashed at its end (SIGSEGV), after all was served.
     """
     atexit.register(_exit_last)
 
