@@ -35,7 +35,7 @@ drill: $(READY)  ## Orders under load, every model: reload, upgrade, kill; half 
 	@failed=0; for order in reload upgrade kill; do echo "$$order:"; \
 		$(BIN)/septet bench hello --drill $$order --for $(DRILL_SECONDS)s --rate 2000 || failed=1; done; exit $$failed
 
-bench: $(READY)  ## A page that computes and one that waits under every model: report, table (five minutes)
+bench: $(READY)  ## Two pages under every model: results, pictures, tables (four minutes of measuring, and the set-up)
 	$(BIN)/septet bench $(BENCH_ARGS)
 
 bench-peers:  ## Septet beside other servers, in an environment of its own (about an hour)

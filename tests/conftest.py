@@ -4,7 +4,7 @@ Where PYTHONDONTWRITEBYTECODE is set, as in many images of containers, each serv
 start, which takes two fifths of the start's CPU time.
 
 The garbage collector looks at fourteen thousand collected tests only once in each process: a full collection would
-otherwise take half a second there, many times.
+otherwise look at them again each time.
 """
 
 import gc
