@@ -52,9 +52,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "access_log": frozenset({"log_format", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "observers": frozenset({"protocol", "rules"}),
+    "sites": frozenset({"apps", "inventory", "log_format", "settings", "spans"}),
     "service": frozenset(
-        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
-        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans", "websocket"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "log_format", "metrics", "net", "observers"}
+        | {"processes", "protocol", "proxies", "rules", "session", "settings", "sites", "spans", "websocket"}
     ),
     "console": frozenset(
         {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}
@@ -265,12 +266,12 @@ def test_the_library_of_websocket_is_optional() -> None:
     """Nothing that a server without it imports may import it."""
     importers = {module_of(found.path) for found in all_imports() if found.module.startswith("websockets")}
     assert importers == {
-        "septet.service",  # its version alone
+        "septet.sites",  # its version alone
         "septet.websocket.deflate",
         "septet.websocket.frames",
         "septet.websocket.tunnel",
     }
-    behind = {"septet.session.websocket", *importers} - {"septet.service"}
+    behind = {"septet.session.websocket", *importers} - {"septet.sites"}
     wrong = [
         str(found)
         for found in all_imports()

@@ -102,6 +102,9 @@ class Rules:
     """Opens a file for a request's body. If set, the whole body is collected there before the application is called,
     for models in which the application must not wait for its client. None: the application is called after the head,
     and reads the body as it is received."""
+    collects: Callable[[Request], bool] | None = None
+    """With `spool`: returns True if the body of this request is collected, and False if the application reads it as it
+    is received. None: all are collected."""
     observer: Observer | None = None
     admission: Admission | None = None
     websocket: Upgrade | None = None

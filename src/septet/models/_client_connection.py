@@ -84,7 +84,7 @@ class ClientConnection(WatchedConnection):
         """Holds output of the current answer that the client does not take; None: there was none yet."""
         self._room: Condition | None = None
         """Notified when the client has taken some output; None while no application waits for that."""
-        if isinstance(reactor.site.application, Wsgi):
+        if reactor.site.has_wsgi:
             session.delivery = self
         self._requests_begun = 0
         """Requests begun at this event. REQUESTS_PER_EVENT + 1: the next is postponed to the loop's next iteration."""

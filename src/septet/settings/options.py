@@ -103,7 +103,8 @@ class Option:
     unset: str
     """The meaning of the default None or (), in words."""
     needs: str
-    """Name of the option without which this one has no effect; "": there is none."""
+    """Name of the option without which this one has no effect, or several, of which one is enough, separated by blanks;
+    "": there is none."""
 
     @property
     def flag(self) -> str:

@@ -31,8 +31,7 @@ _HERE = {
     "health health-check": "use --metrics-bind, which answers /healthz and /readyz",
     "n name process-name": "a process has the name of its command; a service manager has names for services",
     "m umask": "set it in the shell before (umask 027), or as UMask= of systemd",
-    "root-path url-path-prefix": "the application sets its own prefix, such as FastAPI's root_path, or a proxy "
-    "takes it off",
+    "url-path-prefix script-name": "use --root-path /PREFIX",
     "env-file env-files": "set the variables before (set -a; . FILE), or by EnvironmentFile= of systemd",
     "reuse-port": "it is not needed: --workers share one listening socket",
     "chdir working-dir": "change to DIR before (cd DIR); --app-dir DIR is only where modules are looked for",
