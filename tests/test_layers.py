@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "log_format", "net", "proxies"}),
+    "migrate": frozenset({"settings"}),
     "metrics": frozenset({"exchange", "protocol", "rules"}),
     "processes": frozenset({"exchange", "rules", "loop", "metrics", "pollers", "streams"}),
     "date_and_server": frozenset(),

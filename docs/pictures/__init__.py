@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import flow, layers, leaders, models, phases, strictness
+from pictures import elsewhere, flow, layers, leaders, models, phases, strictness
 from pictures.drawing import Drawing
 from septet.lab import metrics
+from septet.settings.other_servers import SERVERS
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
     **{f"{name}-structure": partial(models.structure, model) for name, model in models.MODELS.items()},
@@ -21,6 +22,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "transitions": phases.transitions,
     "differences": strictness.differences,
     "metrics": metrics.reference,
+    **{f"from-{server}": partial(elsewhere.options, server) for server in SERVERS},
     "modules-models": partial(layers.modules, "models", "_"),
     "modules-processes": partial(layers.modules, "processes", "[a-z]"),
 }

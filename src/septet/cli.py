@@ -124,3 +124,6 @@ septet.add_command(LateCommand("control", "septet.console.commands", "Give a run
 septet.add_command(
     LateCommand("certificate", "septet.certificate", "Make a certificate for development, signed by itself.")
 )
+septet.add_command(
+    LateCommand("migrate", "septet.migrate.command", "Print another server's settings as a septet.toml.")
+)

@@ -17,23 +17,18 @@ from support.waiting import wait_until
 from support.websocket import raw_websocket
 
 APP = "support.app_mounted"
+
+PLACED = "support.apps_placed"
 HOST = "http://example.test"
 
 #: Longer and shorter routes, in an order that is not that of their lengths.
-MOUNTS = tuple(
-    f"--mount={route}={APP}:{name}"
-    for route, name in {
-        "/shop": "shop",
-        "/api": "api",
-        "/api/old": "make_plain()",
-        "/sites/django": "django",
-        "/caf%C3%A9": "make_plain()",
-    }.items()
+FRAMEWORKS = (
+    f"--mount=/shop={APP}:shop",
+    f"--mount=/api={APP}:api",
+    f"--mount=/api/old={PLACED}:make_plain()",
+    f"--mount=/sites/django={APP}:django",
+    f"--mount=/caf%C3%A9={PLACED}:make_plain()",
 )
-
-
-def mounted(model: str, *options: str, app: str | None = None) -> Server:
-    return Server(*((f"{APP}:{app}",) if app else ()), "--model", model, *MOUNTS, *options)
 
 
 def value(response: Response) -> dict[str, str]:
@@ -45,7 +40,7 @@ def value(response: Response) -> dict[str, str]:
 
 def test_frameworks_together(model: str) -> None:
     """One start for a whole tour."""
-    with mounted(model, "--access-log", "access.log") as server:
+    with Server("--model", model, *FRAMEWORKS, "--access-log", "access.log") as server:
         server.journal.wait_for("started api")
         assert_flask(server)
         assert_fastapi(server)
@@ -139,13 +134,13 @@ def assert_pipelined(connection: Connection) -> None:
 def test_rest_is_for_app_and_directories_have_their_routes(model: str, tmp_path: Path) -> None:
     (tmp_path / "file.txt").write_text("a file")
     (tmp_path / "directory").mkdir()
-    statics = (f"--static=/api/files={tmp_path}", f"--static=/s={tmp_path}")
-    with mounted(model, *statics, app="other") as server:
+    places = (f"--static=/api/files={tmp_path}", f"--mount=/api={PLACED}:make_plain()", f"--static=/s={tmp_path}")
+    with Server(f"{PLACED}:other", "--model", model, *places) as server:
         assert server.get("/apis").body == b"|/apis"
         assert server.get("/").body == b"|/"
+        assert server.get("/api/x").body == b"/api|/x"
         assert server.get("/api/files/file.txt").body == b"a file"
         assert server.get("/s/directory").get("location") == "/s/directory/"
-        assert server.get("/shop/").body == b"shop"
         server.stop()
         lines = server.journal.lines()
         assert lines.count("other lifespan.startup") == lines.count("other lifespan.shutdown") >= 1
@@ -158,19 +153,30 @@ def test_root_path(model: str, kept: bool, tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     before = "/w%20w" if kept else ""
     options = ("--root-path", "/w w", "--static", f"/s={tmp_path}", *(("--root-path-kept",) if kept else ()))
-    with mounted(model, *options, app="other") as server:
-        found = value(server.get(f"{before}/api/items/1"))
-        assert (found["root"], found["path"], found["raw"]) == ("/w w/api", "/w w/api/items/1", "/w%20w/api/items/1")
-        assert found["url"] == f"{HOST}/w w/api/items/1"  # Starlette does not quote the root path
-        assert value(server.get(f"{before}/shop/goods/a"))["url"] == "/w%20w/shop/goods/a"
-        assert server.get(f"{before}/api/old/x").body == b"/w w/api/old|/x"
+    places = (f"--mount=/a={PLACED}:other", f"--mount=/a/b={PLACED}:make_plain()")
+    with Server(f"{PLACED}:other", "--model", model, *places, *options) as server:
+        assert server.get(f"{before}/a/x").body == b"/w w/a|/w w/a/x"
+        assert server.get(f"{before}/a/b/x").body == b"/w w/a/b|/x"
         assert server.get(f"{before}/x").body == b"/w w|/w w/x"
         assert server.get(f"{before}/s/directory").get("location") == "/w%20w/s/directory/"
         # A request that has the prefix once more than the proxy sends is no other request.
-        assert server.get(f"{before}/w%20w/api/old/x").body == b"/w w|/w w/w w/api/old/x"
+        assert server.get(f"{before}/w%20w/a/b/x").body == b"/w w|/w w/w w/a/b/x"
         if kept:
             assert server.get("/w%20w").body == b"/w w|/w w"
-            assert [server.get(target).status for target in ("/", "/x", "/w%20wx", "/api/old")] == [404] * 4
+            assert [server.get(target).status for target in ("/", "/x", "/w%20wx", "/a/b")] == [404] * 4
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["taken-off", "kept"])
+def test_frameworks_and_a_root_path(kept: bool) -> None:
+    before = "/root" if kept else ""
+    options = ("--root-path", "/root", *(("--root-path-kept",) if kept else ()))
+    with Server("--model", "epoll", *FRAMEWORKS, *options) as server:
+        found = value(server.get(f"{before}/api/items/1"))
+        assert (found["root"], found["path"], found["raw"]) == ("/root/api", "/root/api/items/1", "/root/api/items/1")
+        assert found["url"] == f"{HOST}/root/api/items/1"
+        assert value(server.get(f"{before}/shop/goods/a"))["url"] == "/root/shop/goods/a"
+        assert value(server.get(f"{before}/sites/django/where"))["url"] == "/root/sites/django/hello/Ann"
+        assert json.loads(server.get(f"{before}/api/openapi.json").body)["servers"] == [{"url": "/root/api"}]
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["taken-off", "kept"])
@@ -179,7 +185,7 @@ def test_root_path_of_a_sole_application(interface: str, kept: bool) -> None:
     app = "make_plain" if interface == "wsgi" else "other"
     factory = ("--factory",) if interface == "wsgi" else ()
     options = ("--root-path", "/shop", *(("--root-path-kept",) if kept else ()), *factory)
-    with serve("epoll", "auto", *options, app=f"{APP}:{app}") as server:
+    with serve("epoll", "auto", *options, app=f"{PLACED}:{app}") as server:
         answer = server.get("/shop/x" if kept else "/x").body
         assert answer == (b"/shop|/x" if interface == "wsgi" else b"/shop|/shop/x")
 
@@ -188,7 +194,7 @@ def test_wsgi_application_that_waits_holds_nobody_up(model: str, token: str) -> 
     """Not the loop, on which the ASGI application runs; and a stop waits for it."""
     if model == "iterative":
         pytest.skip("one client at a time")
-    mounts = ("--mount=/wsgi=support.apps_wsgi:app", f"--mount=/asgi={APP}:other")
+    mounts = ("--mount=/wsgi=support.apps_wsgi:app", f"--mount=/asgi={PLACED}:other")
     with Server("--model", model, *mounts) as server, server.connect() as waiting:
         waiting.send(render("GET", f"/wsgi/gate?gate={token}"))
         server.journal.wait_for(f"at gate {token}")
@@ -206,7 +212,7 @@ def test_wsgi_application_that_waits_holds_nobody_up(model: str, token: str) -> 
 
 @pytest.mark.parametrize("model", sorted(EVENT_DRIVEN))
 def test_threads_bound_the_requests_of_wsgi(model: str, token: str) -> None:
-    mounts = ("--mount=/wsgi=support.apps_wsgi:app", f"--mount=/asgi={APP}:other", "--threads", "2")
+    mounts = ("--mount=/wsgi=support.apps_wsgi:app", f"--mount=/asgi={PLACED}:other", "--threads", "2")
     with Server("--model", model, *mounts) as server, server.connect() as one, server.connect() as two:
         for connection in (one, two):
             connection.send(render("GET", f"/wsgi/gate?gate={token}"))
@@ -239,17 +245,16 @@ def test_request_timeout_of_each_kind(model: str) -> None:
 
 @each_style
 def test_application_that_is_mounted_twice_is_started_once(model: str) -> None:
-    with Server("--model", model, f"--mount=/a={APP}:api", f"--mount=/b={APP}:api") as server:
+    with Server("--model", model, f"--mount=/a={PLACED}:other", f"--mount=/b={PLACED}:other") as server:
         for route in ("/a", "/b"):
-            found = value(server.get(f"{route}/items/1"))
-            assert (found["root"], found["greeting"]) == (route, "hello")
+            assert server.get(f"{route}/greeting").body == f"{route}|hello".encode()
         server.stop()
-        assert server.journal.lines() == ["started api", "ended api"]
+        assert server.journal.lines() == ["other lifespan.startup", "other lifespan.shutdown"]
 
 
 @each_style
 def test_failure_names_the_application_and_ends_the_others(model: str) -> None:
-    mounts = (f"--mount=/a={APP}:other", f"--mount=/b={APP}:fails", f"--mount=/c={APP}:api")
+    mounts = (f"--mount=/a={PLACED}:other", f"--mount=/b={PLACED}:fails", f"--mount=/c={PLACED}:make_plain()")
     with Server("--model", model, *mounts, wait_ready=False) as server:
         assert server.wait() != 0
         assert "the application at /b did not start: deliberate\n" in server.stderr()
@@ -261,15 +266,30 @@ def test_failure_names_the_application_and_ends_the_others(model: str) -> None:
     ("arguments", "said"),
     [
         (["--mount", "/a=nosuch:app"], "the application 'nosuch:app' at /a: there is no module 'nosuch'"),
-        (["--mount", f"/a={APP}:make_plain"], "give () after it"),
-        (["--mount", f"/a={APP}:nosuch"], f"at /a: {APP} has no attribute 'nosuch'"),
-        (["--mount", f"/a=asgi:{APP}:shop"], "at /a cannot be called with (scope, receive, send), as ASGI has it"),
-        (["--mount", f"/a={APP}:shop", "--mount", f"/b={APP}:other", "--threads", "0"], "--threads is 0, but must be"),
-        (["--mount", f"/a={APP}:shop", "--mount", f"/%61/={APP}:shop"], "--mount gives /a/ more than once"),
-        (["--mount", f"/a={APP}:shop", "--static", "/a=/"], "--static gives /a/ as --mount does"),
-        (["--mount", f"/={APP}:shop"], "--mount is '/=support.app_mounted:shop', but must have a ROUTE such as /api"),
+        (["--mount", f"/a={PLACED}:make_plain"], "give () after it"),
+        (["--mount", f"/a={PLACED}:nosuch"], f"at /a: {PLACED} has no attribute 'nosuch'"),
+        (
+            ["--mount", "/a=asgi:support.apps_wsgi:app"],
+            "at /a cannot be called with (scope, receive, send), as ASGI has it",
+        ),
+        (
+            ["--mount", "/a=support.apps_wsgi:app", "--mount", f"/b={PLACED}:other", "--threads", "0"],
+            "--threads is 0, but must be",
+        ),
+        (
+            ["--mount", "/a=support.apps_wsgi:app", "--mount", "/%61/=support.apps_wsgi:app"],
+            "--mount gives /a/ more than once",
+        ),
+        (["--mount", "/a=support.apps_wsgi:app", "--static", "/a=/"], "--static gives /a/ as --mount does"),
+        (
+            ["--mount", "/=support.apps_wsgi:app"],
+            "--mount is '/=support.apps_wsgi:app', but must have a ROUTE such as /api",
+        ),
         (["--mount", "/a=shop"], "--mount is '/a=shop', but must be ROUTE=MODULE:ATTRIBUTE"),
-        ([f"{APP}:shop", "--root-path", "shop/"], "--root-path is 'shop/', but must be a path that begins with /"),
+        (
+            ["support.apps_wsgi:app", "--root-path", "shop/"],
+            "--root-path is 'shop/', but must be a path that begins with /",
+        ),
     ],
 )
 def test_wrong_mounts(arguments: list[str], said: str, tmp_path: Path) -> None:
@@ -286,7 +306,9 @@ class Filed(Server):
         self.mount("/first")
 
     def mount(self, route: str) -> None:
-        (self.directory / "septet.toml").write_text(f'mount = ["{route}={APP}:other", "/wsgi={APP}:shop"]\n')
+        (self.directory / "septet.toml").write_text(
+            f'mount = ["{route}={PLACED}:other", "/wsgi={PLACED}:make_plain()"]\n'
+        )
 
 
 def test_mounts_of_a_file_are_read_anew_at_hup() -> None:
@@ -296,4 +318,4 @@ def test_mounts_of_a_file_are_read_anew_at_hup() -> None:
         server.send_signal(signal.SIGHUP)
         wait_until(lambda: server.get("/second/x").body == b"/second|/second/x", "the new route answers")
         assert server.get("/first/x").status == 404
-        assert server.get("/wsgi/").body == b"shop"
+        assert server.get("/wsgi/").body == b"/wsgi|/"
