@@ -95,7 +95,7 @@ GROUPS = {
     "log": _LOG,
     "carbon": _STATSD,
     "snmp": _STATSD,
-    "statsd": _STATSD,
+    "stats": _STATSD,
     "static": "use --static ROUTE=DIR",
     "cgroup": "limits are for a service manager, such as systemd",
     "http": "HTTP is spoken by the server itself: see --bind, and the limits and deadlines",
