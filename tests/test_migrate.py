@@ -69,6 +69,8 @@ user = "www-data"
 umask = 0o027
 preload_app = True
 limit_request_field_size = 4000
+logconfig = None
+spew = False
 certfile = "c.pem"
 keyfile = "k.pem"
 
@@ -212,7 +214,7 @@ socket = /run/%n.sock
 vacuum = false
 die-on-term = true
 route = ^/x redirect:/y
-nosuch = 1
+nosuch = /tmp/1
 
 [other]
 processes = 9

@@ -72,7 +72,8 @@ def convert(
 ) -> None:
     """Put the settings of a server into the draft; a name is one of its table, with underscores or dashes.
 
-    Settings without a conversion are left out, for the reason in the table of `server`.
+    Settings without a conversion are left out, for the reason in the table of `server`. Nothing is said of those that
+    are None, or are off: False, empty.
     """
     reasons = table(server)
     settings = list(settings)
@@ -80,6 +81,8 @@ def convert(
     for name, value in settings:
         bare = name.replace("_", "-")
         conversion = conversions.get(bare)
+        if value is None or (conversion is None and not value):
+            continue
         if conversion is None:
             draft.leave(name, reasons.get(bare) or f"it is no option of {server} that is known here")
         elif isinstance(conversion, str):

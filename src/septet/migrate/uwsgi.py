@@ -74,7 +74,7 @@ def read_file(draft: Draft, path: Path) -> None:
             settings.append((name, value))
     if not found:
         raise UsageError(f"{path} has no section [uwsgi]")
-    _convert(draft, settings)
+    _convert(draft, settings, frozenset(re.findall(r"%\(([\w-]+)\)", text)))
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:
@@ -92,14 +92,15 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
     _convert(draft, [(n, str(v)) for n, v in settings if n not in ("ini", APP)])
 
 
-def _convert(draft: Draft, settings: list[tuple[str, str]]) -> None:
+def _convert(draft: Draft, settings: list[tuple[str, str]], placeholders: frozenset[str] = frozenset()) -> None:
+    """Put settings into the draft. placeholders: names that other values refer to, which need not be options."""
     used = [(name, value) for name, value in settings if value.lower() not in _OFF]
     named = [each for each in used if each[0].replace("_", "-") in table(SERVER)]
     convert(draft, SERVER, named, CONVERSIONS)
     for name, _ in used:
         if name.replace("_", "-") not in table(SERVER):
             group = next((text for beginning, text in GROUPS.items() if name.startswith(beginning)), "")
-            if group or name not in _placeholders(used):
+            if name not in placeholders:
                 draft.leave(name, group or "it is no option of uWSGI that is known here")
     threads = number(draft.given.get("threads", 1))
     if isinstance(threads, int) and threads > 1:
@@ -108,11 +109,6 @@ def _convert(draft: Draft, settings: list[tuple[str, str]]) -> None:
         draft.values.pop("threads", None)
         draft.values.setdefault("model", "preforked")
         draft.values.setdefault("workers", 1)
-
-
-def _placeholders(settings: list[tuple[str, str]]) -> set[str]:
-    """The names of settings that are there for the sake of %(name) alone: none is left, since they are filled in."""
-    return {name for name, value in settings if "/" in value or "." in value}
 
 
 def _module(draft: Draft, name: str, value: Any) -> None:
