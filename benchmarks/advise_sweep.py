@@ -170,7 +170,7 @@ def advised(sweep: Sweep, asked: argparse.Namespace) -> Record:
         )
         busy = "other programs still use" in done.stderr
     found = json.loads(done.stdout) if done.stdout.strip() else None
-    said = done.stderr.strip().splitlines()[-1:] if found is None else []
+    said = done.stderr.strip().splitlines()[-1:] if not (found and found["advice"]) else []
     print(f"  advise: {_told(found) or said}", file=sys.stderr)
     return {"advice": found, "said": said, "busy": busy}
 

@@ -19,7 +19,7 @@ from septet.lab.advise.machine_limits import GIVE_UP, WAIT, await_quiet
 from septet.lab.advise.measure import TrialRunner
 from septet.lab.advise.search_run import SearchRun
 from septet.lab.advise.trial import outcome, read_trial
-from septet.lab.advise.workload_profile import WorkloadProfile
+from septet.lab.advise.workload_profile import WorkloadProfile, workload_profile
 from septet.lab.experiment import Experiment
 from support.made_up_machine import World, trial
 from support.made_up_results import valid
@@ -109,6 +109,19 @@ def test_candidates_that_others_kept_from_showing_what_they_carry_are_named() ->
     assert [each.candidate for each in advice.not_told_apart] == [dropped.candidate]
     lines = answer(advice, search, Experiment(Path("out"), ("epoll",), app="a:b", app_words=("a:b",)))
     assert any(line.startswith("undecided") and "epoll, 64 threads" in line for line in lines)
+
+
+def test_on_a_busy_machine_the_load_generators_own_waiting_is_not_the_applications() -> None:
+    alone = trial(p50_s=0.0084, cpu_s=0.0037, least_s=0.0041, answered_per_s=110.0)
+    assert workload_profile(alone, False).waits
+    assert not workload_profile(replace(alone, **BUSY), False).waits
+    assert workload_profile(replace(alone, least_s=0.0205, p50_s=0.03, **BUSY), False).wall_s == 0.0205
+
+
+def test_a_machine_too_busy_for_any_rate_is_named_as_the_reason() -> None:
+    search = World(QUICK, carries=lambda _: 2000.0).search()
+    search.of(Candidate("epoll")).lowest_failed = trial(p99_s=0.2, **BUSY)
+    assert "this machine is too busy now to say more" in not_held(search, TARGET_S)
 
 
 def test_what_the_time_was_too_short_for_is_said() -> None:

@@ -192,6 +192,11 @@ def not_held(search: Search, target_s: float) -> str:
         alone, target = milliseconds(wall_s), milliseconds(target_s)
         return f"one request alone takes {alone}: no model brings 99 % of many below {target}"
     failed = [each.lowest_failed for each in search.findings.values() if each.lowest_failed is not None]
+    if failed and all(each.is_disturbed for each in failed):
+        return (
+            f"no candidate held a p99 of {milliseconds(target_s)}, but other programs had the CPUs whenever one did "
+            "not: this machine is too busy now to say more; --if-busy wait waits for them"
+        )
     if failed and all(each.error_share > ERROR_SHARE_MAX for each in failed):
         best = min(failed, key=lambda each: each.error_share)
         return (
