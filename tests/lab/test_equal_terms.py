@@ -12,7 +12,7 @@ from septet.lab.beside import UNSURE, beside
 from septet.lab.experiment import Cell, Experiment
 from septet.lab.pinning import Pinning
 from septet.lab.pool import Pool
-from septet.lab.report.page import caption
+from septet.lab.report.page import caption, title
 from septet.lab.results import Results
 from septet.lab.summary import summaries
 from support.made_up_results import Record, results_of, valid
@@ -170,6 +170,7 @@ def test_interpreters_beside_the_first() -> None:
     assert table.title == "Beside epoll python=3.11.7, at 8 users"
     assert table.lines[2][1].startswith("1.10 (1.0"), table.lines
     assert any("Python 3.11.7 and 3.13.0" in line for line in caption(found))
+    assert title(found).endswith(", Python 3.11.7 and 3.13.0")
 
 
 def test_a_rate_that_others_made_is_not_compared_with_an_evened_one() -> None:

@@ -139,6 +139,8 @@ def _machine(results: Results) -> Table:
     for name, value in described.items():
         if name != "packages" and value not in (None, {}, ""):
             lines.append([name.replace("_", " "), _value(name, value)])
+    pythons = results["experiment"].get("pythons", ())
+    lines += [[f"python={each['name']}", f"{each['version']} ({each['executable']})"] for each in pythons]
     loads = [run["load_average_before"][0] for run in results["runs"] if run.get("load_average_before")]
     if loads:
         lines.append(["load average before runs", f"{min(loads):.2f} to {max(loads):.2f}"])
@@ -187,10 +189,12 @@ def title(results: Results) -> str:
     """Return the title of the page."""
     experiment = results["experiment"]
     contenders = [*experiment["models"], *(other["name"] for other in experiment["others"])]
+    pythons = [each["name"] for each in experiment.get("pythons", ())]
+    interpreters = f", Python {enumerated(pythons)}" if len(pythons) > 1 else ""
     if len(contenders) == 1:
-        return f"{experiment['app']} under {contenders[0]}"
+        return f"{experiment['app']} under {contenders[0]}{interpreters}"
     what = "servers" if experiment["others"] else "process models"
-    return f"{experiment['app']} under {len(contenders)} {what}"
+    return f"{experiment['app']} under {len(contenders)} {what}{interpreters}"
 
 
 def _joint_title(pages: Sequence[Page]) -> str:
