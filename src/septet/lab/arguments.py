@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from septet.errors import UsageError
 from septet.lab import load as generator
@@ -89,6 +91,21 @@ def expect_length(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"--expect-length: {text!r} is neither a number of bytes nor 'any'")
     return int(text)
+
+
+def check_unchanged(context: click.Context, what: str, allowed: Collection[str]) -> None:
+    """Raise UsageError for options given with --resume: `what` is resumed keeps the options that it began with.
+
+    Args:
+        allowed: names of parameters that may be given all the same.
+    """
+    given = [
+        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
+        for each in context.command.params
+        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE and each.name not in allowed
+    ]
+    if given:
+        raise UsageError(f"--resume continues with the options of the {what}, so without {', '.join(given)}")
 
 
 def cpus(text: str | None) -> tuple[int, ...]:

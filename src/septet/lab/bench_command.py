@@ -55,7 +55,8 @@ Examples:
   septet bench shop.web:app --path /products --users 10,50,200
   septet bench --for 4m
   septet bench --models preforked,epoll --keep-alive --sweep workers=1,2,4
-  septet bench shop.web:app --models prethreaded --servers gunicorn-gthread,waitress
+  septet bench shop.web:app --models epoll,prethreaded --servers gunicorn,granian,waitress --pool 16
+  septet bench shop.web:app --models epoll --pythons python3.11,python3.13
   septet bench wait --models prethreaded,threaded --path '/?ms=20'
   septet bench --profile seed --users 20,100,1000,5000
   septet bench shop.web:app --host 10.0.0.7 --cluster ssh:anna,berta --users 1000,20000
@@ -71,6 +72,8 @@ reason, and the others go on: the exit status is 1 only when every cell failed. 
 @click.argument("app", required=False)
 @click.option("--models", metavar="A,B,...", help="Models to measure.  [default: all]")
 @click.option("--servers", metavar="FILE.toml|A,B,...", help="Other servers to measure, from a file or by name.")
+@click.option("--pool", metavar="T|WxT", help="Threads of every contender, or PROCESSESxTHREADS of each: 16, 2x8.")
+@click.option("--pythons", metavar="A,B,...", help="Measure each model under each of these interpreters of Python.")
 @click.option("--profile", type=click.Choice(profiles.NAMES), help="A preset of users, connections, pools and backlog.")
 @click.option("--users", metavar="N,N,...", help="Simultaneous users.  [default: 20,100,500,1000]")
 @click.option("--repeats", type=COUNT, default=REPEATS, show_default=True, help="Runs of each cell.")
@@ -127,7 +130,7 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     if options["profile"] == profiles.TWO_PAGES and resume is None:
         return _two_pages(app, options)
     if resume is not None:
-        _check_unchanged(click.get_current_context())
+        arguments.check_unchanged(click.get_current_context(), "experiment", ("resume", "trace"))
         recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
@@ -171,18 +174,6 @@ def _drill(app: str | None, options: dict[str, Any]) -> int:
     interrupts.term_as_interrupt()
     users = max(_users(options["users"], None)) if options["users"] else DRILL_USERS
     return command.run(options["drill"], _experiment(app, options), users, options["rate"], options["for_s"])
-
-
-def _check_unchanged(context: click.Context) -> None:
-    """Raise UsageError for options given with --resume: the experiment keeps the options that it began with."""
-    given = [
-        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
-        for each in context.command.params
-        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
-        and each.name not in ("resume", "trace")
-    ]
-    if given:
-        raise UsageError(f"--resume continues with the options of the experiment, so without {', '.join(given)}")
 
 
 def _check_repeats(context: click.Context) -> None:
@@ -246,7 +237,8 @@ def _load(
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
-    from septet.lab import contenders
+    from septet.lab import contenders, interpreters
+    from septet.lab.equal_terms import on_equal_terms
 
     app = application(name)
     profile = profiles.profile(options["profile"]) if options["profile"] else None
@@ -261,7 +253,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     out, host = options["out"] or output.dated("bench"), cluster_spec.host(options["host"])
     if options["tls"] and (others or options["trace"]):
         raise UsageError(f"--tls: it does not go with {'--servers' if others else '--trace'}")
-    return Experiment(
+    experiment = Experiment(
         out=out,
         models=models,
         users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
@@ -278,6 +270,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         sweeps=sweeps,
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
+        pythons=interpreters.read(options["pythons"]) if options["pythons"] else (),
         profile=options["profile"],
         serve_options=(
             *(profile.options if profile else ()),
@@ -290,6 +283,9 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **times,
     )
+    if not others and options["pool"] is None:
+        return experiment
+    return on_equal_terms(experiment, options["pool"], lambda line: click.echo(line, err=True))
 
 
 def _is_default(option: str) -> bool:
@@ -328,17 +324,22 @@ def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int
 def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
     """The tables and sentences of one page; what the report says first comes last, where a terminal shows it."""
     from septet.lab import caveats, tables
-    from septet.lab.report.findings import findings, others_share
+    from septet.lab.beside import beside
+    from septet.lab.report.findings import findings, focus, others_share
 
     if title:
         click.echo(f"\n{title}\n")
     busy = others_share(recorded)
     if busy:
         click.echo(busy + "\n")
+    if recorded["experiment"].get("pool_told"):
+        click.echo(recorded["experiment"]["pool_told"] + "\n")
     click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(cells, most))
+    for table in beside(recorded, cells, focus(cells)):
+        click.echo(f"\n{table.title}:\n\n{tables.aligned(table.lines)}")
     for sentence in [*caveats.caveats(recorded, cells, DOUBT_MARK), *findings(recorded, cells)]:
         if sentence != busy:
             click.echo("\n" + sentence)

@@ -176,7 +176,8 @@ class _Plan:
                 found = ratio(befores, afters, level)
                 outcome = _outcome(found, COMPARED[name].more_is_better, tolerance) if self.judged(name) else NOT_JUDGED
                 fewest = min(len(each) for pair in known for each in pair)
-                single = self.empty.users is not None and outcome != NOT_JUDGED
+                # Said of noisy cells as well, which are not judged: how many repeats they would take.
+                single = self.empty.users is not None and fewest > 1
                 repeats = repeats_for(tolerance, found, fewest, level) if single and tolerance else None
                 changes[name] = Change(found, outcome, repeats)
         return replace(self.empty, changes=changes)

@@ -56,7 +56,7 @@ def save_pages(
             svg = drawing.svg(drawing.framed(drawn[picture.name][WIDE.name], frame))
             _save(picture, svg, directory if picture.name == first else directory / CHARTS, picture.name == first)
     path = directory / PAGE
-    path.write_text(page(pages, found, drawn, read_traces(trace or directory)))
+    path.write_text(page(pages, found, drawn, read_traces(trace or directory), users))
     return [path, *(directory / f"{first}.{kind}" for kind in ("svg", "png")), directory / CHARTS]
 
 
