@@ -116,7 +116,7 @@ def test_pings_of_a_client_that_does_not_read() -> None:
 def test_a_session_is_freed_when_it_is_over() -> None:
     session = opened()
     session.receive(frame(TEXT, b"hello"))
-    protocol = weakref.ref(session.tunnel._protocol)
+    protocol = weakref.ref(session.tunnel.frames)
     gc.disable()
     try:
         session.lose()
