@@ -102,10 +102,18 @@ class Rules:
     """Opens a file for a request's body. If set, the whole body is collected there before the application is called,
     for models in which the application must not wait for its client. None: the application is called after the head,
     and reads the body as it is received."""
+    concurrent: bool = False
+    """The carrier can run several exchanges of one connection at the same time: a protocol that has several gives it
+    TURN for each, instead of RUN for one after the other."""
     observer: Observer | None = None
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""
+    http2: Callable[[Any], Any] | None = None
+    """Returns the protocol of a client that speaks HTTP/2, given the session of HTTP/1.1 with which its connection has
+    begun (`session.http1.Session`). None: HTTP/2 is not spoken."""
+    http1: bool = True
+    """HTTP/1.1 is spoken over TLS. If not, clients that did not choose HTTP/2 are refused."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""

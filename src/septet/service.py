@@ -49,10 +49,12 @@ from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
+from septet.session.prior_knowledge import LOOKING
 from septet.session.tls import Tls
 from septet.settings import hints
 from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
+from septet.settings.http_versions import versions_over_tls
 from septet.settings.mount import parse_mount
 from septet.settings.size import parse_size
 from septet.spans import SpanLog
@@ -102,6 +104,8 @@ class Service:
     """When a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
     """Counts the requests of this process, if there is a limit."""
+    http2_cleartext: bool = False
+    """Clients without TLS may speak HTTP/2, if they begin with it."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -127,7 +131,10 @@ class Service:
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         observer = _observer(config, counted, monitor, watch)
         rules = replace(
-            rules_of(config, metrics or admission), observer=observer, websocket=_websockets(config, site.asgi)
+            rules_of(config, metrics or admission),
+            observer=observer,
+            websocket=_websockets(config, site.asgi),
+            **_http2(config),
         )
         return cls(
             listeners=listeners,
@@ -147,6 +154,7 @@ class Service:
             retire=retire,
             recycling=recycling_of(config),
             counted=counted,
+            http2_cleartext=config.http2_cleartext,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -154,7 +162,10 @@ class Service:
         This is the one place that decides which protocol a connection speaks."""
         certificates = listener.certificates
         if certificates is None:
-            return self._session(listener, sock, address, "http")
+            session = self._session(listener, sock, address, "http")
+            if self.http2_cleartext:
+                session.__class__ = LOOKING[type(session)]
+            return session
         certificates.renew_if_changed()
         return Tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
 
@@ -181,6 +192,12 @@ class Service:
         which would otherwise wait in vain. May be called in a signal handler."""
         for listener in self.listeners:
             listener.shut()
+
+    def for_a_loop(self) -> "Service":
+        """Return a copy of this service for a model that has many clients in one thread: bodies are collected for a
+        WSGI application, and one connection may have several exchanges at the same time."""
+        service = self.with_spooled_bodies()
+        return replace(service, rules=replace(service.rules, concurrent=True))
 
     def with_spooled_bodies(self) -> "Service":
         """Return a copy of this service for a model in which a WSGI application must not wait for a request's body: the
@@ -291,6 +308,7 @@ def tls_options(config: Config) -> TlsOptions:
         min_version=config.tls_min_version,
         ciphers=config.tls_ciphers,
         watch=config.tls_watch,
+        protocols=versions_over_tls(config),
     )
 
 
@@ -382,6 +400,16 @@ def _websockets(config: Config, asgi: Asgi | None) -> Upgrade | None:
     if config.model == "forking" or has_websocket_routes(asgi.application):
         opener.load()
     return opener
+
+
+def _http2(config: Config) -> dict[str, Any]:
+    """The rules about HTTP/2. Raises Failed if it is asked for and the library is lacking."""
+    offered = versions_over_tls(config)
+    if not (config.http2_cleartext or (config.tls_certificate and "h2" in offered)):
+        return {}
+    from septet.session.http2 import Http2Session
+
+    return {"http2": Http2Session.instead_of, "http1": "http/1.1" in offered}
 
 
 def _observer(
