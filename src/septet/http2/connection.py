@@ -6,6 +6,8 @@
   stream by stream, so that only those requests are sent again; more end the connection.
 - Our own GOAWAY leaves the library's states alone for the same reason, so its frame is made here.
 - Input is handled in pieces of PIECE_BYTES, so that the caller can count frames before there are too many of them.
+- The library knows the states of all streams at the end of a piece, the caller learns of them event by event. What is
+  sent on a stream that has been reset meanwhile is dropped: the event that says so comes next.
 - Of streams that are closed few are remembered (CLOSED_STREAMS), so that a long connection does not grow.
 """
 
@@ -16,7 +18,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame, GoAwayFrame
 
@@ -155,21 +157,30 @@ class Http2Connection:
 
     def window(self, stream: int) -> int:
         """Bytes of content that the client's windows permit on a stream now; none or less: it has to wait."""
-        return self._h2.local_flow_control_window(stream)
+        try:
+            return self._h2.local_flow_control_window(stream)
+        except StreamClosedError:
+            return 0
 
     def send_head(self, stream: int, fields: Fields, last: bool) -> None:
         """Send the fields of a head, or trailers. last: the stream ends with them."""
-        self._h2.send_headers(stream, fields, last)
+        try:
+            self._h2.send_headers(stream, fields, last)
+        except StreamClosedError:
+            pass
 
     def send_content(self, stream: int, data: bytes | memoryview, last: bool) -> None:
         """Send content, no more than the `window` permits, in as many frames as it takes. last: the stream ends."""
         most, h2 = self._h2.max_outbound_frame_size, self._h2
-        if len(data) <= most:
-            h2.send_data(stream, bytes(data), last)
-            return
-        for begin in range(0, len(data), most):
-            end = begin + most
-            h2.send_data(stream, bytes(data[begin:end]), last and end >= len(data))
+        try:
+            if len(data) <= most:
+                h2.send_data(stream, bytes(data), last)
+                return
+            for begin in range(0, len(data), most):
+                end = begin + most
+                h2.send_data(stream, bytes(data[begin:end]), last and end >= len(data))
+        except StreamClosedError:
+            pass
 
     def reset(self, stream: int, code: ErrorCodes) -> None:
         """End a stream, without an answer or in the middle of one. Nothing happens if it is closed already."""
