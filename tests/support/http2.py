@@ -10,7 +10,7 @@ from typing import Any
 
 import h2.events
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes
 
@@ -66,6 +66,15 @@ def head(stream: int, fields: Iterable[tuple[bytes, bytes]] | None = None, flags
     return frame(HEADERS, flags, stream, block(get() if fields is None else fields))
 
 
+class LastingConnection(H2Connection):
+    """The library takes GOAWAY for the end; answers come after it all the same (RFC 9113 section 6.8)."""
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        found = super()._receive_goaway_frame(frame)
+        self.state_machine.state = ConnectionState.CLIENT_OPEN
+        return found
+
+
 @dataclass
 class Answer:
     """What has come on one stream."""
@@ -89,7 +98,7 @@ class Client:
         config = H2Configuration(
             client_side=True, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
         )
-        self.h2 = H2Connection(config)
+        self.h2 = LastingConnection(config)
         self.answers: dict[int, Answer] = {}
         self.events: list[h2.events.Event] = []
         self.went_away: h2.events.ConnectionTerminated | None = None
