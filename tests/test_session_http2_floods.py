@@ -218,7 +218,9 @@ def test_table_of_any_size() -> None:
     assert peer.session.codec.over
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"\x80", b"\x7f\xff\xff\xff\xff\xff\xff", b"\x00\x85\xff\xff\xff\xff\xff\x00"])
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x80", b"\x7f\xff\xff\xff\xff\xff\xff", b"\x00\x85\xff\xff\xff\xff\xff\x00"]
+)
 def test_broken_blocks(data: bytes) -> None:
     peer = Peer()
     peer.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, data))

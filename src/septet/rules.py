@@ -64,6 +64,9 @@ class Upgrade(Protocol):
     def open(self, session: Any, subprotocol: str | None, fields: Fields) -> Want:
         """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
 
+    def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
+        """The same for an exchange of HTTP/2, which is answered 200 (RFC 8441)."""
+
 
 class Admission(Protocol):
     """Bounds the number of requests in flight. One is in flight from its complete head to the end of its answer, or of

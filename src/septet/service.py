@@ -381,6 +381,9 @@ class WebSocketsOnDemand:
     def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
         return self.load().open(session, subprotocol, fields)
 
+    def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
+        return self.load().open_on_stream(exchange, subprotocol, fields)
+
     def load(self) -> Upgrade:
         if self._opener is None:
             from septet.session.websocket import WebSockets

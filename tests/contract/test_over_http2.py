@@ -293,9 +293,7 @@ def test_h2load(server: Server) -> None:
         ("io_uring", "wsgi", ("--threads", "4")),
     ],
 )
-def test_streams_run_at_the_same_time(
-    model: str, interface: str, options: tuple[str, ...], token: str
-) -> None:
+def test_streams_run_at_the_same_time(model: str, interface: str, options: tuple[str, ...], token: str) -> None:
     """Three requests are in the application, and a fourth is answered; then the three are."""
     with serve(model, interface, "--http2-cleartext", *options) as server:
         with Connection(server.address) as connection:
@@ -317,4 +315,3 @@ def test_cancelled_request_is_told(model: str, interface: str, token: str) -> No
             connection.flush()
             server.journal.wait_for(f"client left {token}: http.disconnect")
             assert connection.request("/").status == 200
-

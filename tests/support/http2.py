@@ -46,9 +46,7 @@ def get(path: str = "/", *fields: tuple[bytes, bytes], method: bytes = b"GET") -
 
 def block(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A header block that needs no table."""
-    return b"".join(
-        b"\x00" + _number(len(name), 7) + name + _number(len(value), 7) + value for name, value in fields
-    )
+    return b"".join(b"\x00" + _number(len(name), 7) + name + _number(len(value), 7) + value for name, value in fields)
 
 
 def _number(number: int, bits: int) -> bytes:
@@ -62,7 +60,9 @@ def _number(number: int, bits: int) -> bytes:
     return bytes([*out, number])
 
 
-def head(stream: int, fields: Iterable[tuple[bytes, bytes]] | None = None, flags: int = END_HEADERS | END_STREAM) -> bytes:
+def head(
+    stream: int, fields: Iterable[tuple[bytes, bytes]] | None = None, flags: int = END_HEADERS | END_STREAM
+) -> bytes:
     return frame(HEADERS, flags, stream, block(get() if fields is None else fields))
 
 
@@ -305,7 +305,9 @@ class Connection:
         self.until(lambda: answer.ended or answer.reset is not None)
         return answer
 
-    def request(self, path: str = "/", *fields: tuple[bytes, bytes], method: bytes = b"GET", body: bytes | None = None) -> Answer:
+    def request(
+        self, path: str = "/", *fields: tuple[bytes, bytes], method: bytes = b"GET", body: bytes | None = None
+    ) -> Answer:
         return self.answer(self.ask(get(path, *fields, method=method), body))
 
     def read_to_end(self) -> None:
@@ -315,4 +317,3 @@ class Connection:
 
 def events_of(client: Client, kind: type[Any]) -> Iterator[Any]:
     return (event for event in client.events if isinstance(event, kind))
-

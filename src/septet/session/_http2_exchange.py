@@ -109,10 +109,14 @@ class Http2Exchange:
         "status",
         "stream",
         "tls",
+        "tunnel",
         "turn_due",
         "urgency",
         "waits_for_body",
     )
+
+    tunnel: Any
+    """Set by `upgrade` alone; see `session._http2_websocket`."""
 
     file: FileRegion | None = None
     extended = True
@@ -246,6 +250,10 @@ class Http2Exchange:
             self._collect()
         elif self.waits_for_body:
             self._wake()
+
+    def connection_ended(self) -> None:
+        """The client sends no more on any stream. For the session."""
+        self._wake()
 
     def _wake(self) -> None:
         self.waits_for_body = False
@@ -425,6 +433,15 @@ class Http2Exchange:
         if not (self.lost or self.status):
             self._session.codec.send_head(self.stream, ((b":status", b"%d" % status), *kept), False)
         return self._session.go_on()
+
+    def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
+        """Accept a WebSocket. This object is one from then on: see `session._http2_websocket`."""
+        opener = self._session.rules.websocket
+        assert opener is not None, "applications are offered WebSockets where there are some"
+        return opener.open_on_stream(self, subprotocol, fields)
+
+    def server_stops(self) -> None:
+        """The server takes no more requests. A WebSocket ends; other exchanges are answered."""
 
     def fail(self) -> Want:
         try:

@@ -288,8 +288,7 @@ class Http2Session:
             if not exchange.input_ended and not exchange.begun:
                 exchange.was_reset()
             elif exchange.begun and not exchange.answered:
-                exchange.waits_for_body = False
-                self.has_turn(exchange)
+                exchange.connection_ended()
         return self.go_on()
 
     def _break_off(self) -> None:
@@ -662,6 +661,8 @@ class Http2Session:
             self._refusing = True
             self._lingers = bool(self._exchanges)
             self.codec.go_away(self.codec.highest_stream)
+            for exchange in list(self._exchanges.values()):
+                exchange.server_stops()
 
     def drain(self) -> Want:
         if self.phase is LINGER or self.lost:
