@@ -107,6 +107,7 @@ PURE_IN = {
     "session/_tls_output.py": frozenset({"ssl"}),
     "http2/connection.py": frozenset({"h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions"})
     | frozenset({"h2.settings", "hyperframe.frame"}),
+    "http2/compression.py": frozenset({"hpack"}),
     "session/http2.py": frozenset({"h2.events"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
     "websocket/deflate.py": frozenset({"zlib"}),
@@ -272,11 +273,11 @@ def test_the_library_of_http2_is_optional() -> None:
     importers = {
         module_of(found.path) for found in all_imports() if found.module.split(".")[0] in ("h2", "hpack", "hyperframe")
     }
-    assert importers == {"septet.http2.connection", "septet.session.http2"}
-    behind = {"septet.session.http2", "septet.session._http2_exchange", "septet.http2.connection"}
+    assert importers == {"septet.http2.compression", "septet.http2.connection", "septet.session.http2"}
+    behind = {*importers, "septet.session._http2_exchange", "septet.session._http2_websocket"}
     for found in all_imports():
         if found.module in behind:
-            assert module_of(found.path) in {*behind, "septet.service"}, found
+            assert module_of(found.path) in {*behind, "septet.service", "septet.session.websocket"}, found
 
 
 def test_the_library_of_websocket_is_optional() -> None:

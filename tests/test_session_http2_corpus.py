@@ -1,8 +1,8 @@
 """The corpus of requests (`tests/corpus`), translated to frames and held to the same answers.
 
-Left out is what HTTP/2 has in another form or not at all: line ends, chunks, Connection, versions, several requests in a
-row, and requests that have not all come. What HTTP/1.1 refuses with 400 may be a malformed request here, whose stream is
-reset (RFC 9113 section 8.1.1). A transfer coding is always one.
+Left out is what HTTP/2 has in another form or not at all: line ends, chunks, Connection, versions, several requests in
+a row, and requests that have not all come. What HTTP/1.1 refuses with 400 may be a malformed request here, whose stream
+is reset (RFC 9113 section 8.1.1).
 """
 
 import re

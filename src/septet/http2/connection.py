@@ -23,6 +23,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import Frame, GoAwayFrame
 
 from septet.exchange import Fields
+from septet.http2.compression import RememberingDecoder, RememberingEncoder
 
 STREAMS = 100
 """SETTINGS_MAX_CONCURRENT_STREAMS: requests that a client may have open at the same time, as in Apache and hypercorn
@@ -109,7 +110,8 @@ class Http2Connection:
         connection.local_settings = Settings(
             client=False, initial_values=settings | {SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS}
         )
-        connection.decoder.max_header_list_size = 2 * header_list
+        connection.decoder = RememberingDecoder(2 * header_list)
+        connection.encoder = RememberingEncoder()
         connection.increment_flow_control_window(WINDOW - STREAM_WINDOW)
         self._own = b""
         """Frames that the library does not know of."""
