@@ -22,6 +22,7 @@ class Want(enum.Enum):
     WRITE = "write my output and tell me how much of it went"
     CLOSE = "nothing more will happen on this connection"
     EITHER = "write my output, and feed me meanwhile"
+    TURN = "one of my exchanges has its turn: begin it, or tell it that it can go on"
 
 
 @dataclass(slots=True, eq=False)

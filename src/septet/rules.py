@@ -64,6 +64,9 @@ class Upgrade(Protocol):
     def open(self, session: Any, subprotocol: str | None, fields: Fields) -> Want:
         """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
 
+    def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
+        """The same for an exchange of HTTP/2, which is answered 200 (RFC 8441)."""
+
 
 class Admission(Protocol):
     """Bounds the number of requests in flight. One is in flight from its complete head to the end of its answer, or of
@@ -105,10 +108,18 @@ class Rules:
     collects: Callable[[Request], bool] | None = None
     """With `spool`: returns True if the body of this request is collected, and False if the application reads it as it
     is received. None: all are collected."""
+    concurrent: bool = False
+    """The carrier can run several exchanges of one connection at the same time: a protocol that has several gives it
+    TURN for each, instead of RUN for one after the other."""
     observer: Observer | None = None
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""
+    http2: Callable[[Any], Any] | None = None
+    """Returns the protocol of a client that speaks HTTP/2, given the session of HTTP/1.1 with which its connection has
+    begun (`session.http1.Session`). None: HTTP/2 is not spoken."""
+    http1: bool = True
+    """HTTP/1.1 is spoken over TLS. If not, clients that did not choose HTTP/2 are refused."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""

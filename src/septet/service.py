@@ -41,8 +41,10 @@ from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
+from septet.session.prior_knowledge import LOOKING
 from septet.session.tls import Tls
 from septet.settings.config import Config
+from septet.settings.http_versions import versions_over_tls
 from septet.settings.size import parse_size
 from septet.sites import notes
 from septet.spans import SpanLog
@@ -89,6 +91,8 @@ class Service:
     """When a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
     """Counts the requests of this process, if there is a limit."""
+    http2_cleartext: bool = False
+    """Clients without TLS may speak HTTP/2, if they begin with it."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -113,7 +117,12 @@ class Service:
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         observer = _observer(config, counted, monitor, watch)
-        rules = replace(rules_of(config, metrics or admission), observer=observer, websocket=_websockets(config, site))
+        rules = replace(
+            rules_of(config, metrics or admission),
+            observer=observer,
+            websocket=_websockets(config, site),
+            **_http2(config),
+        )
         return cls(
             listeners=listeners,
             site=site,
@@ -132,6 +141,7 @@ class Service:
             retire=retire,
             recycling=recycling_of(config),
             counted=counted,
+            http2_cleartext=config.http2_cleartext,
         )
 
     def accepted(self, listener: Listener, sock: socket, address: tuple[str, int] | None) -> ServerProtocol:
@@ -139,7 +149,10 @@ class Service:
         This is the one place that decides which protocol a connection speaks."""
         certificates = listener.certificates
         if certificates is None:
-            return self._session(listener, sock, address, "http")
+            session = self._session(listener, sock, address, "http")
+            if self.http2_cleartext:
+                session.__class__ = LOOKING[type(session)]
+            return session
         certificates.renew_if_changed()
         return Tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
 
@@ -166,6 +179,12 @@ class Service:
         which would otherwise wait in vain. May be called in a signal handler."""
         for listener in self.listeners:
             listener.shut()
+
+    def for_a_loop(self) -> "Service":
+        """Return a copy of this service for a model that has many clients in one thread: bodies are collected for a
+        WSGI application, and one connection may have several exchanges at the same time."""
+        service = self.with_spooled_bodies()
+        return replace(service, rules=replace(service.rules, concurrent=True))
 
     def with_spooled_bodies(self) -> "Service":
         """Return a copy of this service for a model in which a WSGI application must not wait for a request's body: the
@@ -207,6 +226,7 @@ def tls_options(config: Config) -> TlsOptions:
         min_version=config.tls_min_version,
         ciphers=config.tls_ciphers,
         watch=config.tls_watch,
+        protocols=versions_over_tls(config),
     )
 
 
@@ -279,6 +299,9 @@ class WebSocketsOnDemand:
     def open(self, session: Session, subprotocol: str | None, fields: Fields) -> Want:
         return self.load().open(session, subprotocol, fields)
 
+    def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
+        return self.load().open_on_stream(exchange, subprotocol, fields)
+
     def load(self) -> Upgrade:
         if self._opener is None:
             from septet.session.websocket import WebSockets
@@ -299,6 +322,16 @@ def _websockets(config: Config, site: Site) -> Upgrade | None:
     if config.model == "forking" or any(has_websocket_routes(asgi.application) for asgi in asgis):
         opener.load()
     return opener
+
+
+def _http2(config: Config) -> dict[str, Any]:
+    """The rules about HTTP/2. Raises Failed if it is asked for and the library is lacking."""
+    offered = versions_over_tls(config)
+    if not (config.http2_cleartext or (config.tls_certificate and "h2" in offered)):
+        return {}
+    from septet.session.http2 import Http2Session
+
+    return {"http2": Http2Session.instead_of, "http1": "http/1.1" in offered}
 
 
 def _observer(

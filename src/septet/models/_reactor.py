@@ -52,7 +52,7 @@ class Reactor:
     leader)."""
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
-        self.service = service.with_spooled_bodies()
+        self.service = service.for_a_loop()
         self.site = service.site
         self.sole_application = self.site.sole
         self.loop = loop
@@ -139,8 +139,8 @@ class Reactor:
 
     def _running(self, exchange: ServerExchange) -> OnReactor:
         """What is known of a request, for the watch. From any thread."""
-        connection = next((each for each in list(self._connections) if exchange is each.session.exchange), None)
-        return OnReactor(exchange, connection, self.loop, self._tasks, self.call_on_loop)
+        found = (each.running(exchange) for each in list(self._connections))
+        return OnReactor(exchange, next(filter(None, found), None), self.loop, self._tasks, self.call_on_loop)
 
     # Clients
 

@@ -87,7 +87,9 @@ class SharedWebSocket(SharedExchange):
     def detach(self) -> Want:
         with self._waker.lock:
             self._detached = True
-            return cast(Want, self._socket.detach())
+            want = cast(Want, self._socket.detach())
+            self._complete = self._socket.answered  # a connection that has other exchanges goes on
+            return want
 
     def drive(self, want: Want) -> None:
         if self._is_open:

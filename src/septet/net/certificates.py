@@ -38,9 +38,6 @@ SETTLED_S = 1.0
 WARN_DAYS = 14
 """A certificate that has so many days left should have been renewed: those of Let's Encrypt are, with 30 days left."""
 
-PROTOCOLS = ("http/1.1",)
-"""What is offered by ALPN (RFC 7301)."""
-
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _AUTHENTICATION = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
@@ -79,6 +76,8 @@ class TlsOptions:
     min_version: str = "1.2"
     ciphers: str | None = None
     watch: bool = False
+    protocols: tuple[str, ...] = ("http/1.1",)
+    """What is offered by ALPN (RFC 7301), the preferred one first."""
 
     def files(self) -> Iterator[str]:
         for pair in self.pairs:
@@ -308,7 +307,7 @@ def _configure(context: TlsContext, options: TlsOptions) -> None:
     context.minimum_version = _VERSIONS[options.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 1  # each costs 20 us of a handshake's 240, and a client is given another when it comes back
-    context.set_alpn_protocols(list(PROTOCOLS))
+    context.set_alpn_protocols(list(options.protocols))
     if options.ciphers:
         try:
             context.set_ciphers(options.ciphers)

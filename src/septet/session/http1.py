@@ -71,6 +71,10 @@ class Session(Http1Exchange):
     reads_files = False
 
     @property
+    def rules(self) -> Rules:
+        return self._rules
+
+    @property
     def want(self) -> Want:
         return self.phase.want
 
@@ -85,6 +89,10 @@ class Session(Http1Exchange):
     @property
     def closes(self) -> bool:
         return self.http.stopping or not self.http.keep_alive
+
+    @property
+    def yields(self) -> bool:
+        return self.request.upgrade is None
 
     @property
     def ends(self) -> bool:
@@ -115,6 +123,9 @@ class Session(Http1Exchange):
         if phase is PROXY_HEADER:
             return self._read_proxy_header()
         return phase.want
+
+    def take_turn(self) -> "Session":
+        raise AssertionError("HTTP/1.1 has one exchange, and never says TURN")
 
     def _flushed(self) -> Want:
         """Enter the next phase after all output has been sent, and return its want. If the answer is complete, that is

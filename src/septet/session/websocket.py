@@ -20,6 +20,8 @@ comes in answer, the connection is closed. Anything that comes is a sign of life
 take it at the least rate that holds for every answer; no other deadline applies to an open WebSocket.
 """
 
+from typing import Any
+
 from septet.exchange import ClientGone, Fields, Want
 from septet.http.head import upgrade_head
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase
@@ -64,11 +66,16 @@ class WebSockets:
             session.lose()
             raise
 
+    def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
+        from septet.session._http2_websocket import open_websocket  # with a library that need not be there
+
+        return open_websocket(exchange, subprotocol, fields, self._options, State)
+
 
 class State(Tunnel):
     """The tunnel of a session, and what the session has to remember of it."""
 
-    __slots__ = ("closed_told", "heard_at", "listening", "news", "pinged", "room_awaited")
+    __slots__ = ("closed_told", "given_back", "heard_at", "listening", "news", "pinged", "room_awaited", "told")
 
     def __init__(self, options: TunnelOptions, offered_extensions: tuple[str, ...]) -> None:
         super().__init__(options, offered_extensions)
@@ -76,6 +83,10 @@ class State(Tunnel):
         """When something came last, on the clock of `deadline`; None until `deadline` is called after that."""
         self.pinged = False
         """A ping was sent since then."""
+        self.given_back = 0
+        """Over HTTP/2: bytes received by which the stream's window was opened again."""
+        self.told = 0
+        """Over HTTP/2: messages of which the application was told, and that it has not taken."""
         self.news = False
         """The application is to be told of something."""
         self.listening = True

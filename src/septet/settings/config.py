@@ -18,6 +18,8 @@ from septet.proxies.trust import SYNTAX as PEERS
 from septet.proxies.trust import UNIX, parse_peers
 from septet.settings.extensions import OFFERED, parse_extensions
 from septet.settings.extensions import SYNTAX as EXTENSIONS
+from septet.settings.http_versions import SYNTAX as VERSIONS
+from septet.settings.http_versions import parse_versions
 from septet.settings.mount import (
     APPLICATION,
     CACHE_SYNTAX,
@@ -270,6 +272,22 @@ class Config:
         "Load the files of TLS anew when they have changed, without a restart. They are looked at when a client comes, "
         "once a second at most. A file that cannot be used is named in the log, and those before stay in use.",
         needs="tls_certificate",
+    )
+
+    http: str = option(
+        "auto",
+        _TLS,
+        "Versions of HTTP that clients are offered (ALPN), the preferred one first: h2 is HTTP/2, h1 is HTTP/1.1. "
+        "auto: h2,h1 if the extra septet[http2] is installed, else h1.",
+        rule=Spelled(VERSIONS, parse_versions),
+        metavar="VERSIONS",
+        needs="tls_certificate",
+    )
+    http2_cleartext: bool = option(
+        False,
+        _WHERE,
+        "Speak HTTP/2 without TLS, too, with clients that begin with it (prior knowledge), such as proxies and gRPC; "
+        "needs the extra septet[http2]. Others are served by HTTP/1.1.",
     )
 
     model: str = option(
