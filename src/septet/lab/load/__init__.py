@@ -12,10 +12,12 @@ and would measure itself; this one takes about as much as wrk, because most of t
     state            the state of each user and each target; connections that are closing
     tls              TLS under a connection
     websocket        WebSocket under a connection
+    slow             slow clients beside the users
     connections      all connections over epoll
     loop             what the two loops below share
     closed_loop, open_loop    decide when users send requests
     tally, histogram          counts, and figures made of them
+    seconds          what was counted in each second
     run              one run: arrival, warm-up, measured window
     processes        a run in one process or in several
 """
