@@ -28,13 +28,27 @@ from .histogram import Histogram
 from .limits import check_users
 from .listen_queue import ListenQueue, listen_queue
 from .loop import Notify
-from .plan import ANY_LENGTH, MODES, LoadError, NoListener, Plan, Target, merged, read_authorities
+from .plan import (
+    ANY_LENGTH,
+    ARRIVALS,
+    MODES,
+    THINK_TIMES,
+    LoadError,
+    NoListener,
+    Plan,
+    Target,
+    merged,
+    read_authorities,
+)
 from .plan import read as read_scenario
 from .processes import bound_to, run
+from .tally import unpacked
 
 __all__ = [
     "ANY_LENGTH",
+    "ARRIVALS",
     "MODES",
+    "THINK_TIMES",
     "Histogram",
     "ListenQueue",
     "LoadError",
@@ -49,4 +63,5 @@ __all__ = [
     "read_authorities",
     "read_scenario",
     "run",
+    "unpacked",
 ]

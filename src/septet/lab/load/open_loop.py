@@ -149,6 +149,7 @@ class OpenLoop(Loop):
         """End the window: no more requests become due; wait for the answers to those that were, up to the time-out."""
         super().end()
         self._last_ns = min(self._ended_ns, self._begun_ns + int(self._plan.duration_s * 1e9))
+        self._send_due(clock())  # what was due, and was not sent because this process did not run
         self.run_until(clock() + int(self._plan.timeout_s * 1e9), self._all_answered)
 
     def _under_way(self) -> list[int]:
