@@ -266,6 +266,10 @@ def test_the_sentences() -> None:
     assert any("more CPUs" in each for each in remarks(found, limited))
     busy = [replace(each, others_share=0.6) for each in gauges]
     assert any("disturbed in 2 of 2 gauges" in each for each in remarks(found, busy))
+    doubted = verdict(SLO, replace(found, in_doubt=True), gauges)
+    assert doubted.endswith(
+        "held at 1,000 requests/s and maybe at more: at 1,050 it was missed while other programs had the CPUs"
+    )
     nothing = Found(0.0, 1.0, (0.0, 1.0), limited=False, in_doubt=False)
     assert "is not held, even at 1,000" in verdict(SLO, nothing, gauges)
 

@@ -70,6 +70,7 @@ def test_the_highest_rate_that_holds_it(tmp_path: Path) -> None:
     assert "machine was" in result.stdout
     rows = list(csv.DictReader((tmp_path / "out" / "latency-over-rate.csv").read_text().splitlines()))
     assert len(rows) == len(told["gauges"])
+    assert min(float(row["rate"]) for row in rows) < told["found"]["low"] / 2, "the curve begins far below the capacity"
     assert {"rate", "outcome", "p50_us", "p99_us", "errors"} <= rows[0].keys()
     drawn = ElementTree.parse(tmp_path / "out" / "latency-over-rate.svg")
     words_drawn = " ".join(drawn.getroot().itertext())

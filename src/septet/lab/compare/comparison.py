@@ -91,18 +91,24 @@ class Comparison:
 
 
 def compare(
-    a: Results, b: Results, metrics: Sequence[str], tolerance: float, believed: frozenset[str] = BELIEVED
+    a: Results,
+    b: Results,
+    metrics: Sequence[str],
+    tolerance: float,
+    believed: frozenset[str] = BELIEVED,
+    together: float = LEVEL,
 ) -> Comparison:
     """Compare the results by these metrics, which are names of COMPARED.
 
     A figure is worse, or better, when 1 is outside of the interval of its ratio, and it changed by more than
-    `tolerance` (a share: 0.05 is 5 %). Cells are judged when both verdicts are among `believed`.
+    `tolerance` (a share: 0.05 is 5 %). Cells are judged when both verdicts are among `believed`. All intervals hold
+    at the same time in the share `together` of comparisons.
     """
     cells_a, cells_b = _cells(a), _cells(b)
     common = sorted(cells_a.keys() & cells_b.keys(), key=_order([*cells_a]))
     pairs = [(cells_a[key], cells_b[key]) for key in common]
     plans = [plan for label in dict.fromkeys(label for label, _ in common) for plan in _plans(label, pairs, believed)]
-    level = 1 - (1 - LEVEL) / max(1, sum(plan.judged(name) for plan in plans for name in metrics))
+    level = 1 - (1 - together) / max(1, sum(plan.judged(name) for plan in plans for name in metrics))
     return Comparison(
         [plan.row(metrics, level, tolerance) for plan in plans],
         tuple(metrics),

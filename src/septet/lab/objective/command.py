@@ -25,6 +25,8 @@ MISSED = 3
 SATURATION_S = 1.0
 FIRST_SHARE = 0.7
 """The search begins at this share of what the connections get when each sends after its answer."""
+CURVE_SHARES = (0.25, 0.5, 0.75)
+"""Of the highest rate that was held: rates that are gauged once in the end, for the picture."""
 PICTURE, VALUES, ALL = "latency-over-rate.svg", "latency-over-rate.csv", "capacity.json"
 
 Say = Callable[[str], None]
@@ -78,6 +80,9 @@ def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Sa
         search.record(rate, gauges[-1].outcome)
         say(told.line(gauges[-1]))
     found = search.result()
+    for rate in _below(found.low, gauges):
+        gauges.append(gauger.gauge(rate))
+        say(told.line(gauges[-1]))
     verdict = told.verdict(objective, found, gauges)
     notes = [*told.remarks(found, gauges), *told.thin(objective, gauges)]
     values = {
@@ -95,6 +100,12 @@ def find(gauger: Gauger, plan: Plan, objective: Objective, carry: Carry, say: Sa
         paths = [str(out / name) for name in (PICTURE, VALUES, ALL)]
         click.echo("\n".join([told.table(gauges), "", verdict, *notes, "", *paths]))
     return 0 if found.low else MISSED
+
+
+def _below(low: float, gauges: list[Gauge]) -> list[float]:
+    """Return rates that the search has passed over, for the curve's beginning."""
+    rates = [round(low * share, 1) for share in CURVE_SHARES]
+    return [rate for rate in rates if 1.0 <= rate < min(gauge.rate for gauge in gauges) / 1.1]
 
 
 def _circumstances(plan: Plan, started: str) -> dict[str, Any]:

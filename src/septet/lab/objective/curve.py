@@ -32,7 +32,7 @@ def svg(objective: Objective, gauges: Sequence[Gauge], title: str, caption: Sequ
     drawn = Curves(
         points=points,
         x=partial(_scale, rates),
-        y=values_scale(point.y for point in points if point.y is not None),
+        y=values_scale(end for point in points for end in (point.y, point.low, point.high) if end is not None),
         x_title="requests per second, offered",
         y_title="ms",
         headings=HEADINGS,
