@@ -1,11 +1,12 @@
 """How often `septet bench --gate` raises an alarm about nothing, and how often it sees a real change.
 
     python benchmarks/gates.py --gates 40 --out /tmp/gates
-    python benchmarks/gates.py --gates 10 --out /tmp/gates-slower --slower 15
+    python benchmarks/gates.py --gates 10 --out /tmp/gates-slower --slower 30
+    python benchmarks/gates.py --out /tmp/gates        # judges what is there, and measures nothing
 
-Measures one small application again and again. Each measurement is gated against the one before it, so that N gates
-take N + 1 measurements, and second looks where there was an alarm. With --slower P every second measurement computes P
-percent more, and only the gates on those are counted: there an alarm is right.
+Measures one small application in N + 2 sittings, one after the other, and judges each with the one before it as its
+baseline, as the gate does: an alarm is what is worse in a sitting and in the next one too, which is its second look.
+With --slower P two of three sittings compute P percent more, and are judged against the one before them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ import argparse
 import datetime
 import math
 import os
-import re
+import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+
+from septet.lab import results
+from septet.lab.compare.comparison import Comparison
+from septet.lab.gate import gated
+from septet.lab.results import Results
 
 APP = """
 import os
@@ -35,44 +41,35 @@ def app(environ, start_response):
 """
 TURNS = 2000
 PLAN = ["--users", "20", "--keep-alive", "--duration", "0.4", "--warmup", "0.2", "--warmup-max", "0.2"]
+TOLERANCE = 0.05
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gates", type=int, default=40)
+    parser.add_argument("--gates", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--models", default="epoll,prethreaded")
+    parser.add_argument("--models", default="epoll")
     parser.add_argument("--slower", type=float, default=0.0, metavar="PERCENT")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.out.mkdir(parents=True)
+    if options.gates:
+        measure(options)
+    judge(options.out)
+
+
+def measure(options: argparse.Namespace) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "gates_app.py").write_text(APP)
-    print(f"{datetime.datetime.now():%Y-%m-%d %H:%M}: {' '.join(sys.argv)}; load average {_load()}", flush=True)
-    baseline = options.out / "0"
-    words = ["--models", options.models, "--repeats", str(options.repeats), *PLAN]
-    first = bench(options.out, ["gates_app:app", *words, "--out", str(baseline)], TURNS)
-    assert first.returncode == 0, first.stderr
-    alarms = looks = counted = 0
-    for number in range(1, options.gates + 1):
-        changed = bool(options.slower) and number % 2 == 1
+    (options.out / "slower").write_text(f"{options.slower}\n")
+    print(f"{datetime.datetime.now():%Y-%m-%d %H:%M}: {' '.join(sys.argv)}", flush=True)
+    words = ["gates_app:app", "--models", options.models, "--repeats", str(options.repeats), *PLAN]
+    sittings = options.gates * 3 if options.slower else options.gates + 2
+    for number in range(sittings):
+        changed = options.slower and number % 3
         turns = round(TURNS * (1 + options.slower / 100)) if changed else TURNS
-        here = options.out / str(number)
-        begun = time.monotonic()
-        done = bench(options.out, ["--gate", str(baseline), "--out", str(here)], turns)
-        assert done.returncode in (0, 1), done.stderr
-        baseline = here
-        if options.slower and not changed:
-            continue
-        counted += 1
-        alarms += done.returncode == 1
-        looks += (here / "again").exists()
-        told = done.stderr.strip().splitlines()[-1] if done.returncode else "passed"
-        judged = "+".join(re.findall(r"(\d+) figures judged", done.stdout)) or "none"
-        print(f"{number:3}: {time.monotonic() - begun:5.1f} s, load {_load()}, judged {judged}: {told}", flush=True)
-    low, high = clopper_pearson(alarms, counted)
-    interval = f"95 % interval {low:.1%} to {high:.1%}"
-    print(f"alarms: {alarms} of {counted} ({alarms / counted:.1%}; {interval}); second looks: {looks}")
-    print(f"{datetime.datetime.now():%Y-%m-%d %H:%M}: load average {_load()}")
+        done = bench(options.out, [*words, "--out", str(options.out / str(number))], turns)
+        assert done.returncode == 0, done.stderr
+        print(f"sitting {number + 1} of {sittings}, load average {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def bench(directory: Path, words: list[str], turns: int) -> subprocess.CompletedProcess[str]:
@@ -82,31 +79,53 @@ def bench(directory: Path, words: list[str], turns: int) -> subprocess.Completed
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
+def judge(directory: Path) -> None:
+    slower = float((directory / "slower").read_text()) if (directory / "slower").exists() else 0.0
+    numbers = sorted(int(path.parent.name) for path in directory.glob("[0-9]*/results.json"))
+    found = [results.read(directory / str(number) / results.NAME) for number in numbers]
+    step = 3 if slower else 1
+    outcomes = [judged(*found[place : place + 3]) for place in range(0, len(found) - 2, step)]
+    firsts, alarms, of = sum(first for first, _, _ in outcomes), sum(each for _, each, _ in outcomes), len(outcomes)
+    low, high = clopper_pearson(alarms, of)
+    loads = [run["load_average_before"][0] for each in found for run in each["runs"]]
+    print(f"from {found[0]['started']} to {found[-1]['finished']}; load average {min(loads):.1f} to {max(loads):.1f}")
+    print(f"computing {slower:g} % more: " if slower else "nothing changed: ", end="")
+    print(f"alarms {alarms} of {of} ({alarms / of:.1%}; 95 % interval {low:.1%} to {high:.1%}); worse once: {firsts}")
+    for name in ("CPU/probe", "memory", "requests/s", "p99"):
+        widths = [width for _, _, each in outcomes if (width := each.get(name)) is not None]
+        if widths:
+            print(f"{name}: judged in {len(widths)}; could be seen: a change of {statistics.median(widths):.0%}")
+
+
+def judged(baseline: Results, now: Results, later: Results) -> tuple[bool, bool, dict[str, float]]:
+    """Whether it is worse once, whether it is worse twice, and the smallest visible change by metric."""
+    first, second = gated(baseline, now, TOLERANCE), gated(baseline, later, TOLERANCE)
+    return bool(first.worse), bool(first.worse & second.worse), visible(first.steady) | visible(first.others)
+
+
+def visible(found: Comparison) -> dict[str, float]:
+    changes = [(name, change) for row in found.rows for name, change in row.changes.items()]
+    return {name: change.visible for name, change in changes if change.visible and change.outcome != "not judged"}
+
+
 def clopper_pearson(count: int, of: int, level: float = 0.95) -> tuple[float, float]:
     """The exact interval of a share, by bisection on the binomial distribution."""
+
+    def chance(numbers: range, share: float) -> float:
+        return sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in numbers)
+
     tail = (1 - level) / 2
-
-    def at_least(share: float) -> float:
-        return sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(count, of + 1))
-
-    def at_most(share: float) -> float:
-        return sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(count + 1))
-
-    low = 0.0 if not count else bisected(lambda share: at_least(share) < tail)
-    high = 1.0 if count == of else bisected(lambda share: at_most(share) > tail)
+    low = 0.0 if not count else bisected(lambda share: chance(range(count, of + 1), share) < tail)
+    high = 1.0 if count == of else bisected(lambda share: chance(range(count + 1), share) > tail)
     return low, high
 
 
-def bisected(is_below: object) -> float:
+def bisected(is_below: Callable[[float], bool]) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if is_below(middle) else (low, middle)  # type: ignore[operator]
+        low, high = (middle, high) if is_below(middle) else (low, middle)
     return low
-
-
-def _load() -> str:
-    return f"{os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

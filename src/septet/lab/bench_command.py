@@ -121,7 +121,7 @@ def bench(app: str | None, resume: Path | None, gate: Path | None, **options: An
     """Load every model with rising numbers of users, and draw charts.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
-    Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table. --drill
+    Writes results.json, report.html with all pictures, and each of them as SVG, PNG and CSV; prints the table. --drill
     measures nothing: half of the users keep their connection, the others connect anew, and what is lost is told.
     """
     if options["drill"] is not None:
