@@ -80,6 +80,7 @@ LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
     "report": frozenset({"load", "trace"}),
     "compare": frozenset(),
     "drill": frozenset({"load"}),
+    "objective": frozenset({"load", "report"}),
     "advise": frozenset(),
 }
 

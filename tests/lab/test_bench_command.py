@@ -36,6 +36,7 @@ def test_bench(tmp_path: Path, app: str) -> None:
         "report.html",
         "requests-per-second.svg",
         "requests-per-second.png",
+        "requests-per-second.csv",
         "charts",
     }
 

@@ -128,7 +128,9 @@ def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
     """The search that the options ask for, or the interrupted one. Raises UsageError and Failed."""
     if options["resume"] is not None:
         context = click.get_current_context()
-        arguments.check_unchanged(context, "search", ("resume", "as_json", "if_busy"))
+        arguments.check_unchanged(
+            context, "--resume continues with the options of the search", ("resume", "as_json", "if_busy")
+        )
         advice_file, experiment, values = AdviceFile.interrupted(options["resume"])
         return advice_file, experiment, Asked(**values)
     if options["p99"] is None:

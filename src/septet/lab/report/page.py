@@ -53,6 +53,8 @@ class _Pictured:
     shows: str
     wide: Markup
     narrow: Markup
+    csv: str
+    """The figures as CSV, as a data: URL."""
 
 
 def page(
@@ -103,7 +105,12 @@ def _for_template(section: Section, drawn: Drawn) -> dict[str, Any]:
         "table": section.table,
         "pictures": [
             _Pictured(
-                each.name, each.short, each.shows, *(_svg(each.name, form, drawn) for form in (WIDE.name, NARROW.name))
+                each.name,
+                each.short,
+                each.shows,
+                _svg(each.name, WIDE.name, drawn),
+                _svg(each.name, NARROW.name, drawn),
+                _data_url("text/csv;charset=utf-8", drawing.as_csv(each.data).encode()),
             )
             for each in section.pictures
         ],
@@ -277,7 +284,11 @@ def read_traces(directory: Path) -> Traces | None:
 
 
 def _source(path: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+    return _data_url("image/svg+xml", path.read_bytes())
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _remarks(told: dict[str, Any]) -> list[str]:

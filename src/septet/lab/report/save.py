@@ -94,6 +94,7 @@ def _ranked(results: Results, cells: Sequence[Summary], users: int) -> list[Summ
 
 def _save(picture: Picture, svg: str, directory: Path, first: bool) -> None:
     (directory / f"{picture.name}.svg").write_text(svg)
+    (directory / f"{picture.name}.csv").write_text(drawing.as_csv(picture.data))
     (directory / f"{picture.name}.png").write_bytes(drawing.png(svg, 2 if first else 1.5))
 
 
