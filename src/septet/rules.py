@@ -44,18 +44,18 @@ class Timeouts:
 class Observer(Protocol):
     """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    Each sets `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and to None when it
-    has ended. It is None if `began` was not called.
+    Each may set `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and then sets it
+    to None when the request has ended. It is None as long as `began` was not called.
     """
 
-    def began(self, exchange: Any) -> None:
+    def began(self, exchange: Any, /) -> object:
         """The head of a request is complete, and the application will be called."""
 
     def ended(self, exchange: Any) -> None:
         """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
 
-    def aborted(self, exchange: Any) -> None:
-        """The connection has ended before the answer was complete."""
+    def closed(self, exchange: Any) -> None:
+        """The connection has ended. If `began` was called and `ended` was not, the answer will never be complete."""
 
 
 class Upgrade(Protocol):

@@ -60,7 +60,7 @@ class SpanLog:
             ended=monotonic_ns(),
         )
 
-    def aborted(self, exchange: ServerExchange) -> None:
+    def closed(self, exchange: ServerExchange) -> None:
         exchange.observer_state = None
 
     def turns(self, client: Any, turns: Turns) -> None:

@@ -339,8 +339,8 @@ class Session(Http1Exchange):
         return READ
 
     def close(self) -> None:
-        if self.observer_state is not None and self._rules.observer:
-            self._rules.observer.aborted(self)
+        if self._rules.observer:
+            self._rules.observer.closed(self)
         self.delivery = None
         self.exchange = None  # type: ignore[assignment]
         if self._admitted:
