@@ -58,6 +58,40 @@ class Observer(Protocol):
         """The connection has ended. If `began` was called and `ended` was not, the answer will never be complete."""
 
 
+class Traffic(Protocol):
+    """Called by sessions with what happens on TLS connections and WebSockets; for metrics."""
+
+    def shaken(self, version: str, resumed: bool) -> None:
+        """A TLS handshake is complete; version: as `ssl.SSLObject.version` names it."""
+
+    def not_shaken(self, why: str) -> None:
+        """A TLS handshake has failed; why: one of `metrics.lanes.TLS_FAILURES`."""
+
+    def tls_closed(self) -> None:
+        """A connection has ended whose handshake was complete."""
+
+    def websocket_opened(self) -> None:
+        """A request was answered 101."""
+
+    def websocket_refused(self) -> None:
+        """A request for a WebSocket was answered otherwise."""
+
+    def websocket_closed(self, code: int) -> None:
+        """A WebSocket has ended; code: as RFC 6455 section 7.4 lists them."""
+
+    def message_received(self) -> None:
+        """The application has taken a message."""
+
+    def message_sent(self) -> None:
+        """The application has sent a message."""
+
+    def bytes_received(self, count: int) -> None:
+        """So many bytes came on a WebSocket."""
+
+    def bytes_sent(self, count: int) -> None:
+        """So many bytes went out on a WebSocket."""
+
+
 class Upgrade(Protocol):
     """Puts another protocol into the place of HTTP/1.1 on a connection (RFC 9110 section 7.8)."""
 
@@ -103,6 +137,8 @@ class Rules:
     for models in which the application must not wait for its client. None: the application is called after the head,
     and reads the body as it is received."""
     observer: Observer | None = None
+    traffic: Traffic | None = None
+    """None: TLS connections and WebSockets are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""

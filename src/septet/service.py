@@ -47,6 +47,7 @@ from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.request_id import RequestId
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
+from septet.session.counted import CountedTls
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
 from septet.session.tls import Tls
@@ -126,8 +127,13 @@ class Service:
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         observer = _observer(config, counted, monitor, watch)
+        if monitor is not None:
+            monitor.presents(next((each.certificates for each in listeners if each.certificates), None))
         rules = replace(
-            rules_of(config, metrics or admission), observer=observer, websocket=_websockets(config, site.asgi)
+            rules_of(config, metrics or admission),
+            observer=observer,
+            websocket=_websockets(config, site.asgi),
+            traffic=monitor.traffic if monitor is not None else None,
         )
         return cls(
             listeners=listeners,
@@ -156,7 +162,8 @@ class Service:
         if certificates is None:
             return self._session(listener, sock, address, "http")
         certificates.renew_if_changed()
-        return Tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
+        tls = Tls if self.rules.traffic is None else CountedTls
+        return tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
 
     def _session(self, listener: Listener, sock: socket, address: tuple[str, int] | None, scheme: str) -> Session:
         if self.notes:

@@ -31,6 +31,7 @@ from septet.metrics.lanes import (
 from septet.metrics.proc import listen_queue, usage
 from septet.metrics.reader import Histogram, Reader, answers, connections, durations, histogram, in_flight
 from septet.metrics.table import Snapshot
+from septet.metrics.traffic_exposition import of_tls, of_websockets
 
 MISSING = "/metrics needs the package prometheus_client: pip install 'septet[metrics]'"
 
@@ -62,6 +63,8 @@ class _Collector:
         snapshot = self._reader.snapshot()
         yield from _of_requests(snapshot)
         yield from _of_connections(snapshot)
+        yield from of_tls(snapshot, self._reader.certificates)
+        yield from of_websockets(snapshot)
         yield from self._of_listeners()
         yield from self._of_processes(snapshot)
 

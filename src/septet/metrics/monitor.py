@@ -2,22 +2,24 @@
 
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
 from time import monotonic_ns, time
-from typing import Any
+from typing import Any, Protocol
 
 from septet.metrics.lanes import (
     BEAT_NS,
     CAPACITY,
+    CERTIFICATE_ENDS,
     GENERATION,
     KIND,
     LAG,
     LAG_NS,
     LAG_SUM_NS,
     LOOP_THREAD,
+    MOST_CERTIFICATES,
     PID,
     REASONS,
     RESTARTS,
@@ -28,9 +30,18 @@ from septet.metrics.lanes import (
 from septet.metrics.observer import RequestMetrics, request_metrics
 from septet.metrics.proc import usage
 from septet.metrics.table import Table
+from septet.metrics.traffic import TrafficMetrics
 
 BEAT_S = 0.25
 """How often a process shows that it goes on. In an event loop a timer does so, which shows how late the loop is."""
+
+
+class Presented(Protocol):
+    """What is known here of the certificates of a server (`net.certificates.Certificates`)."""
+
+    @property
+    def ends(self) -> Sequence[float]:
+        """When each of them ends, in seconds since 1970, in the order of the options."""
 
 
 class Monitor:
@@ -46,6 +57,8 @@ class Monitor:
         self._cpu: dict[int, float] = {}
         """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
+        self.traffic = TrafficMetrics(table) if counts else None
+        self._certificates: Presented | None = None
 
     def supervise(self) -> None:
         """This process is a supervisor."""
@@ -110,6 +123,16 @@ class Monitor:
     def _flush(self) -> None:
         if self.requests is not None:
             self.requests.flush()
+        if self.traffic is not None:
+            self.traffic.flush()
+        if self._certificates is not None:
+            for lane, end in enumerate(self._certificates.ends[:MOST_CERTIFICATES], CERTIFICATE_ENDS):
+                self.table.row[lane] = int(end)
+
+    def presents(self, certificates: Presented | None) -> None:
+        """The server presents these to its clients."""
+        self._certificates = certificates
+        self._flush()
 
     def connected(self) -> None:
         """A client was accepted."""
@@ -120,6 +143,8 @@ class Monitor:
         """Its connection has ended."""
         if self.requests is not None:
             self.requests.disconnected()
+        if self.traffic is not None:
+            self.traffic.flush()
 
     @contextmanager
     def connection(self) -> Iterator[None]:

@@ -29,10 +29,10 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     ANSWERS,
+    ANSWERS_END,
     BEGUN,
     CLASSES,
     CLOSED,
-    COUNTERS_END,
     DURATION,
     DURATION_NS,
     METHODS,
@@ -167,7 +167,7 @@ class RequestMetrics:
         self._slow.refresh()
         for kind in list(self._kinds.values()):
             row[kind.lane] += kind.take()
-        begun = sum(row[ANSWERS:COUNTERS_END]) + row[ABORTED] + len(self._in_flight) + len(self._measured)
+        begun = sum(row[ANSWERS:ANSWERS_END]) + row[ABORTED] + len(self._in_flight) + len(self._measured)
         row[BEGUN] = max(row[BEGUN], begun)
 
     def _sample(self, exchange: Any, now_ns: int) -> None:
@@ -230,8 +230,13 @@ class LockedRequestMetrics(RequestMetrics):
 
 def request_metrics(table: Table) -> RequestMetrics:
     """The observer for this interpreter."""
-    has_gil: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
-    return RequestMetrics(table) if has_gil is None or has_gil() else LockedRequestMetrics(table)
+    return RequestMetrics(table) if has_gil() else LockedRequestMetrics(table)
+
+
+def has_gil() -> bool:
+    """This interpreter has a global lock."""
+    enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
+    return enabled is None or bool(enabled())
 
 
 def unread_ms(sock: socket.socket) -> int | None:

@@ -15,6 +15,7 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     ANSWERS,
+    ANSWERS_END,
     BEAT_NS,
     BEGUN,
     BOUNDS_S,
@@ -23,7 +24,6 @@ from septet.metrics.lanes import (
     CHILD,
     CLASSES,
     CLOSED,
-    COUNTERS_END,
     DURATION,
     DURATION_NS,
     IDLE_KINDS,
@@ -46,6 +46,7 @@ from septet.metrics.lanes import (
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
+from septet.metrics.traffic_read import tls_status, websocket_status
 
 SAMPLE_S = 1.0
 
@@ -117,7 +118,7 @@ def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
 
 def answered(lanes: memoryview) -> int:
     """Number of answers."""
-    return sum(lanes[ANSWERS:COUNTERS_END])
+    return sum(lanes[ANSWERS:ANSWERS_END])
 
 
 def in_flight(lanes: memoryview) -> int:
@@ -155,6 +156,7 @@ class Reader:
         """state: gives "starting", "ready" or "draining"."""
         self._table = table
         self.listeners: tuple[tuple[str, Any], ...] = ()
+        self.certificates: tuple[str, ...] = ()
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
@@ -167,8 +169,9 @@ class Reader:
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
 
-    def describe(self, listeners: Sequence[Listening], **facts: Any) -> None:
-        """What is served from now on; facts: for `status`."""
+    def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
+        """What is served from now on. certificates: their files; facts: for `status`."""
+        self.certificates = tuple(certificates)
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self._facts |= facts
 
@@ -229,6 +232,8 @@ class Reader:
             "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
             "sent_bytes": total[SENT],
+            "tls": tls_status(snapshot, self.certificates, time.time()),
+            "websockets": websocket_status(snapshot),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
             "slowest": self._table.slowest(),

@@ -223,6 +223,11 @@ class Session(Http1Exchange):
         assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
         return self._rules.websocket.open(self, subprotocol, fields)
 
+    def refused_websocket(self) -> None:
+        """The request asked for a WebSocket, and is answered otherwise."""
+        if self._rules.traffic is not None:
+            self._rules.traffic.websocket_refused()
+
     # From one request to the next
 
     def _next_request(self) -> Want:
