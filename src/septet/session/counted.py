@@ -4,7 +4,6 @@ They take the place of `Tls` and `WebSocketSession` only with `--metrics-bind` o
 nothing.
 """
 
-import ssl
 from typing import Any
 
 from septet.exchange import Want
@@ -50,7 +49,7 @@ class CountedTls(Tls):
             self._failure = "plain HTTP"
         return is_tls
 
-    def _fail(self, error: ssl.SSLError) -> Want:
+    def _fail(self, error: Any) -> Want:
         reason = error.reason or ""
         self._failure = next((kind for part, kind in _REASONS if part in reason), "protocol")
         return super()._fail(error)
