@@ -56,6 +56,7 @@ from septet.settings.config import Config
 from septet.settings.extensions import parse_extensions
 from septet.settings.mount import parse_mount
 from septet.settings.size import parse_size
+from septet.settings.workers import most_workers
 from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
@@ -81,6 +82,8 @@ class Service:
     """`--threads`; None: the model's default."""
     workers: int | None = None
     """`--workers`; None: the model's default."""
+    most_workers: int | None = None
+    """The end of the range that `--workers` gives; None: there is none."""
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
@@ -120,7 +123,8 @@ class Service:
     ) -> "Service":
         """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
         field. Raises Failed."""
-        monitor = monitor or monitor_for(config)
+        if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
+            monitor = monitor_for(config)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
@@ -143,7 +147,8 @@ class Service:
             stop=stop,
             ready=ready,
             threads=config.threads,
-            workers=config.workers,
+            workers=config.workers and int(config.workers),
+            most_workers=config.workers and most_workers(config.workers),
             graceful_timeout=config.graceful_timeout,
             worker_timeout=config.worker_timeout,
             in_flight=in_flight,
@@ -208,6 +213,7 @@ class Service:
 def monitor_for(config: Config) -> Monitor | None:
     """A new table of metrics with a row for this process, if an option needs one."""
     counts = config.metrics_bind is not None or config.control is not None
+    counts = counts or most_workers(config.workers or 0) > (config.workers or 0)  # which follows the counts
     return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
 
 
@@ -242,7 +248,7 @@ def load_site(config: Config, application: Any = None, problem: Callable[[], str
         return Site(asgi(application, extensions, why_no_websocket), tuple(directories))
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
-    multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
+    multiprocess = concurrency == "processes" or most_workers(config.workers or 1) > 1
     wsgi = NotedWsgi if notes(config) else Wsgi
     return Site(wsgi(application, multithread=multithread, multiprocess=multiprocess), tuple(directories))
 

@@ -3,8 +3,9 @@
 It is off unless `--span-log` is given. Then an `Observer` records the beginning and the end of requests, and a wrapper
 around the application records its *turns*: the intervals in which it runs. Under an event loop a request has many
 turns, one for each time that its coroutine is resumed, and a WebSocket has them until it ends. The two kinds of line
-are not joined here; the reader of the log does that by client and time (see `lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel
-traces can use as well. Each line of JSON is one write(2), so threads and processes may share the file:
+are not joined here; the reader of the log does that by client and time (see
+`lab.trace.requests`). Instants are nanoseconds of CLOCK_MONOTONIC, which kernel traces can use as well. Each line of
+JSON is one write(2), so threads and processes may share the file:
 
     {"request": "GET /guestbook", "client": ["127.0.0.1", 40112], "status": 200, "began": 81203, "ended": 95120}
     {"turns": [[81900, 86000], [91100, 94000]], "client": ["127.0.0.1", 40112], "process": 7, "thread": 7}

@@ -58,6 +58,7 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "durations", _at_most(median=durations["p50_s"], p99=durations["p99_s"])
     yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
+    yield "GIL wait", _at_most(p99=status["gil_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])

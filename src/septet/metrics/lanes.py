@@ -21,6 +21,9 @@ BEAT_NS = 5
 LAG_NS = 6
 """How late the event loop ran the last timer."""
 
+WORKER_RANGE = 7
+"""Of the supervisor of workers: the most that there may be << 32 | the least. 0: it has no workers."""
+
 CERTIFICATE_ENDS = 8
 """When the certificates end that the process presents, in seconds since 1970; 0: there is none. A lane for each of the
 first MOST_CERTIFICATES, in the order of the options."""
@@ -117,6 +120,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 ANSWERS = 168
 """Answers by method and class of status: CLASSES lanes for each of METHODS."""
 ANSWERS_END = ANSWERS + len(METHODS) * CLASSES
+
+GIL_WAIT = 216
+"""Histogram: how long a thread waits for the global lock of the interpreter. A sample."""
+GIL_WAIT_NS = 248
 
 COUNTERS_END = 256
 

@@ -9,6 +9,7 @@ from threading import Event, Thread, get_native_id
 from time import monotonic_ns, time
 from typing import Any, Protocol
 
+from septet.metrics.gil import GilSampler, sample_beside
 from septet.metrics.lanes import (
     BEAT_NS,
     CAPACITY,
@@ -25,9 +26,10 @@ from septet.metrics.lanes import (
     RESTARTS,
     SUPERVISOR,
     WORKER,
+    WORKER_RANGE,
     bucket,
 )
-from septet.metrics.observer import RequestMetrics, request_metrics
+from septet.metrics.observer import RequestMetrics, has_gil, request_metrics
 from septet.metrics.proc import usage
 from septet.metrics.table import Table
 from septet.metrics.traffic import TrafficMetrics
@@ -64,6 +66,14 @@ class Monitor:
         """This process is a supervisor."""
         if self.table.row[KIND] != GENERATION:
             self.table.row[KIND] = SUPERVISOR
+
+    def workers_between(self, least: int, most: int) -> None:
+        """This process has so many workers."""
+        self.table.row[WORKER_RANGE] = most << 32 | least
+
+    def serving_workers(self) -> list[int]:
+        """The workers of all generations, by their pids."""
+        return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
         """Processes of this kind that have not beaten for so long, and what they did meanwhile. In the supervisor."""
@@ -107,6 +117,8 @@ class Monitor:
         that the share of the time for which the thread runs is the share for which the process is busy."""
         if runs_application:
             self.table.row[LOOP_THREAD] = get_native_id()
+        if self.requests is not None and has_gil():
+            sample_beside(loop, self.table, BEAT_S)
         self._beat(loop, loop.time())
 
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
@@ -174,8 +186,9 @@ class Monitor:
     def _beat_until(self, over: Event) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
         row = self.table.row
+        sampler = GilSampler(self.table)
         while True:
             row[BEAT_NS] = monotonic_ns()
             self._flush()
-            if over.wait(BEAT_S):
+            if sampler.sample(over, BEAT_S):
                 return

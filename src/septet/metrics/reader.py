@@ -26,6 +26,8 @@ from septet.metrics.lanes import (
     CLOSED,
     DURATION,
     DURATION_NS,
+    GIL_WAIT,
+    GIL_WAIT_NS,
     IDLE_KINDS,
     KIND,
     KINDS,
@@ -43,6 +45,8 @@ from septet.metrics.lanes import (
     SENT,
     STARTED_NS,
     TIMED_OUT,
+    WORKER,
+    WORKER_RANGE,
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
@@ -205,6 +209,10 @@ class Reader:
         """How busy this process was lately."""
         return self._shares.get(pid, Shares())
 
+    def has_share(self, pid: int) -> bool:
+        """There were two samples of this process."""
+        return pid in self._shares
+
     def snapshot(self) -> Snapshot:
         return self._table.snapshot()
 
@@ -228,8 +236,10 @@ class Reader:
             "saturation": round(self.saturation(), 3),
             "requests": self._requests(snapshot),
             "durations": self._lately(snapshot, durations),
+            "workers": workers(snapshot),
             "queue_wait": self._lately(snapshot, lambda lanes: histogram(lanes, QUEUE_WAIT, QUEUE_WAIT_NS)),
             "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
+            "gil_wait": self._lately(snapshot, lambda lanes: histogram(lanes, GIL_WAIT, GIL_WAIT_NS)),
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
             "sent_bytes": total[SENT],
             "tls": tls_status(snapshot, self.certificates, time.time()),
@@ -312,6 +322,16 @@ class Reader:
             self._pss = {each: value for each, value in self._pss.items() if now - value[0] < 2 * PSS_S}
             self._pss[pid] = now, known
         return known
+
+
+def workers(snapshot: Snapshot) -> dict[str, int] | None:
+    """How many workers there are, and the least and the most that are wanted; None if there are none."""
+    supervisors = [row.lanes for row in snapshot.rows if row.lanes[WORKER_RANGE]]
+    if not supervisors:
+        return None
+    wanted = max(supervisors, key=lambda lanes: lanes[STARTED_NS])[WORKER_RANGE]  # that of the newest generation
+    count = sum(row.lanes[KIND] == WORKER for row in snapshot.rows)
+    return {"current": count, "min": wanted & 0xFFFFFFFF, "max": wanted >> 32}
 
 
 def row_of(snapshot: Snapshot, pid: int) -> Row:
