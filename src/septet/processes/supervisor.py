@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from mmap import mmap
@@ -29,6 +29,7 @@ from septet.processes.orders import DRAIN, Stop, is_readable
 from septet.processes.recycling import ANSWERED, TIMED_OUT, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.scaling import WorkerScaling
+from septet.processes.senders import Senders
 
 log = logging.getLogger("septet")
 
@@ -162,6 +163,7 @@ class Supervisor(Generic[Served]):
         self._retiring: Worker | None = None
         """The worker that is replaced: it serves until its replacement is ready."""
         self._poller = Poll()
+        self._senders = None if service.stop.has_supervisor else Senders(self._poller)
         self._announced = False
         self._not_started: str | None = None
         """How a worker ended ("by signal SIGKILL") that was not ready when the order to stop came, and did not end with
@@ -305,6 +307,8 @@ class Supervisor(Generic[Served]):
         for inherited in (reading, *(worker.readiness for worker in self._workers if worker.readiness >= 0)):
             os.close(inherited)
         self._service.stop.close_in_child()
+        if self._senders is not None:
+            self._senders.close_in_child()
         if self._service.endpoint is not None:
             self._service.endpoint.close_in_child()
         self._service.in_flight.occupy(slot)
@@ -345,7 +349,8 @@ class Supervisor(Generic[Served]):
         often = endpoint is not None or self._service.worker_timeout or self._scaling is not None
         most = TURN_S if often else CHECK_WORKERS_S
         longest = most if timeout is None else max(0.0, min(timeout, most))
-        reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
+        with nullcontext() if self._senders is None else self._senders.noted():
+            reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
         if endpoint is not None:
             endpoint.turn()
         self._service.stop.drain_and_check()
