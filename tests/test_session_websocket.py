@@ -37,6 +37,9 @@ class Counting:
     def ended(self, exchange: Any) -> None:
         self.seen.append(f"ended {exchange.status}")
 
+    def closed(self, exchange: Any) -> None:
+        pass
+
     def enter(self) -> bool:
         self.seen.append("enter")
         return True

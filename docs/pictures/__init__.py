@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from pictures import elsewhere, flow, layers, leaders, models, phases, strictness
+from pictures import elsewhere, flow, layers, leaders, models, phases, scaling, strictness
 from pictures.drawing import Drawing
 from septet.lab import metrics
 from septet.settings.other_servers import SERVERS
@@ -15,6 +15,7 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     **{name: partial(leaders.draw, scene) for name, scene in leaders.SCENES.items()},
     "phases": phases.draw,
     "layers": layers.draw,
+    "scaling": scaling.draw,
 }
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -370,6 +370,9 @@ class WebSocketExchange(Exchange, Protocol):
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
         """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for what must not be sent."""
 
+    def refused_websocket(self) -> None:
+        """The request is answered otherwise, by the application or for it."""
+
     @property
     def closed(self) -> tuple[int, str] | None:
         """Code and reason with which the WebSocket has ended (1006: without a word of the client); None while it is

@@ -44,18 +44,52 @@ class Timeouts:
 class Observer(Protocol):
     """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    Each sets `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and to None when it
-    has ended. It is None if `began` was not called.
+    Each may set `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and then sets it
+    to None when the request has ended. It is None as long as `began` was not called.
     """
 
-    def began(self, exchange: Any) -> None:
+    def began(self, exchange: Any, /) -> object:
         """The head of a request is complete, and the application will be called."""
 
     def ended(self, exchange: Any) -> None:
         """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
 
-    def aborted(self, exchange: Any) -> None:
-        """The connection has ended before the answer was complete."""
+    def closed(self, exchange: Any) -> None:
+        """The connection has ended. If `began` was called and `ended` was not, the answer will never be complete."""
+
+
+class Traffic(Protocol):
+    """Called by sessions with what happens on TLS connections and WebSockets; for metrics."""
+
+    def shaken(self, version: str, resumed: bool) -> None:
+        """A TLS handshake is complete; version: as `ssl.SSLObject.version` names it."""
+
+    def not_shaken(self, why: str) -> None:
+        """A TLS handshake has failed; why: one of `metrics.lanes.TLS_FAILURES`."""
+
+    def tls_closed(self) -> None:
+        """A connection has ended whose handshake was complete."""
+
+    def websocket_opened(self) -> None:
+        """A request was answered 101."""
+
+    def websocket_refused(self) -> None:
+        """A request for a WebSocket was answered otherwise."""
+
+    def websocket_closed(self, code: int) -> None:
+        """A WebSocket has ended; code: as RFC 6455 section 7.4 lists them."""
+
+    def message_received(self) -> None:
+        """The application has taken a message."""
+
+    def message_sent(self) -> None:
+        """The application has sent a message."""
+
+    def bytes_received(self, count: int) -> None:
+        """So many bytes came on a WebSocket."""
+
+    def bytes_sent(self, count: int) -> None:
+        """So many bytes went out on a WebSocket."""
 
 
 class Upgrade(Protocol):
@@ -112,6 +146,8 @@ class Rules:
     """The carrier can run several exchanges of one connection at the same time: a protocol that has several gives it
     TURN for each, instead of RUN for one after the other."""
     observer: Observer | None = None
+    traffic: Traffic | None = None
+    """None: TLS connections and WebSockets are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""

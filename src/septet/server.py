@@ -43,6 +43,7 @@ from septet.service import Service, recycling_of, tls_options
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
+from septet.settings.workers import most_workers
 from septet.sites import load_site
 
 log = logging.getLogger("septet")
@@ -164,7 +165,7 @@ def _absolute(bind: str) -> str:
 def _check_capacity(config: Config) -> None:
     """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
     asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
-    why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
+    why = why_over_capacity(most_workers(config.workers or 1), config.threads or 0) if asked else None
     if why:
         raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
 
@@ -202,7 +203,7 @@ def run(
             gc.collect()
             gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
             if config.workers and models.concurrency(config.model) != "processes":
-                supervise(service, run_model, config.workers)
+                supervise(service, run_model, int(config.workers), service.most_workers)
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)

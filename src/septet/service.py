@@ -39,6 +39,7 @@ from septet.proxies.filter import UntrustedFieldFilter
 from septet.proxies.request_id import RequestId
 from septet.proxies.trust import Trust
 from septet.rules import Admission, Observer, Rules, Timeouts, Upgrade
+from septet.session.counted import CountedTls
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
 from septet.session.prior_knowledge import LOOKING
@@ -46,6 +47,7 @@ from septet.session.tls import Tls
 from septet.settings.config import Config
 from septet.settings.http_versions import versions_over_tls
 from septet.settings.size import parse_size
+from septet.settings.workers import most_workers
 from septet.sites import notes
 from septet.spans import SpanLog
 
@@ -69,6 +71,8 @@ class Service:
     """`--threads`; None: the model's default."""
     workers: int | None = None
     """`--workers`; None: the model's default."""
+    most_workers: int | None = None
+    """The end of the range that `--workers` gives; None: there is none."""
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
@@ -110,17 +114,21 @@ class Service:
     ) -> "Service":
         """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
         field. Raises Failed."""
-        monitor = monitor or monitor_for(config)
+        if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
+            monitor = monitor_for(config)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
         metrics = ProcessMetrics(config.metrics_interval, admission) if config.metrics_interval else None
         counted = RequestCount(config.max_requests, config.max_requests_jitter) if config.max_requests else None
         observer = _observer(config, counted, monitor, watch)
+        if monitor is not None:
+            monitor.presents(next((each.certificates for each in listeners if each.certificates), None))
         rules = replace(
             rules_of(config, metrics or admission),
             observer=observer,
             websocket=_websockets(config, site),
+            traffic=monitor.traffic if monitor is not None else None,
             **_http2(config),
         )
         return cls(
@@ -131,7 +139,8 @@ class Service:
             stop=stop,
             ready=ready,
             threads=config.threads,
-            workers=config.workers,
+            workers=config.workers and int(config.workers),
+            most_workers=config.workers and most_workers(config.workers),
             graceful_timeout=config.graceful_timeout,
             worker_timeout=config.worker_timeout,
             in_flight=in_flight,
@@ -154,7 +163,8 @@ class Service:
                 session.__class__ = LOOKING[type(session)]
             return session
         certificates.renew_if_changed()
-        return Tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
+        tls = Tls if self.rules.traffic is None else CountedTls
+        return tls(self._session(listener, sock, address, "https"), certificates.wrap, self.rules)
 
     def _session(self, listener: Listener, sock: socket, address: tuple[str, int] | None, scheme: str) -> Session:
         if self.notes:
@@ -207,6 +217,7 @@ class Service:
 def monitor_for(config: Config) -> Monitor | None:
     """A new table of metrics with a row for this process, if an option needs one."""
     counts = config.metrics_bind is not None or config.control is not None
+    counts = counts or most_workers(config.workers or 0) > (config.workers or 0)  # which follows the counts
     return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
 
 

@@ -28,6 +28,7 @@ from septet.settings.mount import (
     parse_mount,
     parse_root_path,
 )
+from septet.settings.workers import most_workers
 from septet.spans import SpanLog
 
 log = logging.getLogger("septet")
@@ -157,7 +158,7 @@ class _Loader:
 def _wsgi(config: Config, application: Any, prefix: Prefix) -> Wsgi:
     concurrency = inventory.concurrency(config.model)
     multithread = concurrency == "threads" and config.threads not in (0, 1)
-    multiprocess = concurrency == "processes" or bool(config.workers and config.workers > 1)
+    multiprocess = concurrency == "processes" or most_workers(config.workers or 1) > 1
     if not prefix.whole:
         plain = NotedWsgi if notes(config) else Wsgi
         return plain(application, multithread=multithread, multiprocess=multiprocess)

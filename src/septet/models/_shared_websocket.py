@@ -48,6 +48,9 @@ class SharedWebSocket(SharedExchange):
             self._is_open = self._changes_deadline = True
             return self._session.stop() if self._stop.ordered else want
 
+    def refused_websocket(self) -> None:
+        self._socket.refused_websocket()
+
     @property
     def closed(self) -> tuple[int, str] | None:
         return cast("tuple[int, str] | None", self._socket.closed)

@@ -235,6 +235,11 @@ class Session(Http1Exchange):
         assert self._rules.websocket is not None, "applications are offered WebSockets where there are some"
         return self._rules.websocket.open(self, subprotocol, fields)
 
+    def refused_websocket(self) -> None:
+        """The request asked for a WebSocket, and is answered otherwise."""
+        if self._rules.traffic is not None:
+            self._rules.traffic.websocket_refused()
+
     # From one request to the next
 
     def _next_request(self) -> Want:
@@ -354,8 +359,8 @@ class Session(Http1Exchange):
         return READ
 
     def close(self) -> None:
-        if self.observer_state is not None and self._rules.observer:
-            self._rules.observer.aborted(self)
+        if self._rules.observer:
+            self._rules.observer.closed(self)
         self.delivery = None
         self.exchange = None  # type: ignore[assignment]
         if self._admitted:

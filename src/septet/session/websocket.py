@@ -25,6 +25,7 @@ from typing import Any
 from septet.exchange import ClientGone, Fields, Want
 from septet.http.head import upgrade_head
 from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, Phase
+from septet.session.counted import CountedMessages
 from septet.session.http1 import Session
 from septet.session.observed import NotingSession, ObservedSession
 from septet.session.phases import LINGER, OVER, Pace
@@ -356,13 +357,13 @@ class WebSocketSession(Session):
 STOPPING = "the server stops"
 
 
-class ObservedWebSocketSession(WebSocketSession, ObservedSession):
+class ObservedWebSocketSession(CountedMessages, WebSocketSession, ObservedSession):
     """With the attributes of the session that it was."""
 
     __slots__ = ()
 
 
-class NotingWebSocketSession(WebSocketSession, NotingSession):
+class NotingWebSocketSession(CountedMessages, WebSocketSession, NotingSession):
     """With the attributes of the session that it was."""
 
     __slots__ = ()

@@ -34,6 +34,7 @@ from septet.settings.mount import (
 from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
 from septet.settings.size import SYNTAX as SIZES
 from septet.settings.size import parse_size
+from septet.settings.workers import CountOrRange, WorkerCount
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
@@ -296,12 +297,13 @@ class Config:
         "The process model; `septet models` lists them.",
         rule=OneOf(inventory.names),
     )
-    workers: int | None = option(
+    workers: WorkerCount | None = option(  # noqa: RUF009 - it gives a field, and nothing that changes
         None,
         _MODEL,
-        "Number of processes that run the model. Not for forking, which has a process for each connection.",
-        rule=_COUNT,
-        metavar="N",
+        "Number of processes that run the model; MIN-MAX: it follows how busy they are. Not for forking, which has a "
+        "process for each connection.",
+        rule=CountOrRange(),
+        metavar="N|MIN-MAX",
         unset="the model's own number",
     )
     threads: int | None = option(

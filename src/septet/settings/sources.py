@@ -226,4 +226,6 @@ def toml_value(value: Any) -> str:
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if "-" in str(value):  # a range of workers; no number is negative
+        return f'"{value}"'
     return str(value).lower()  # for True and False; numbers have no capitals
