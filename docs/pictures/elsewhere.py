@@ -5,7 +5,9 @@ from importlib import import_module
 
 from septet.settings.other_servers import uwsgi
 
-_OPTION = re.compile(r"(?<![`\w-])(--[a-z][\w-]*(?: [A-Z]+(?:=[A-Z]+)?\b| [a-z]+:[A-Z?=0-9a-z/:]+)?)")
+_VALUE = r"[A-Z]+(?:[=:.][A-Za-z]+)?\b|[a-z]+:[\w:/?=]+|/[A-Z]+|auto|none"
+_OPTION = re.compile(rf"(?<![`\w-])(--[a-z][\w-]*(?: (?:{_VALUE}))?)")
+"""An option of ours in a sentence, with its value."""
 
 
 def options(server: str) -> str:
