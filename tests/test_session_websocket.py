@@ -141,7 +141,8 @@ def test_small_frames_are_taken_in_turns(one: bytes, deflate: bool) -> None:
 def test_what_was_left_is_taken_before_the_end() -> None:
     session = opened()
     session.receive(frame(PING, b"") * (2 * FRAMES_AT_ONCE) + frame(CLOSING, b"\x0f\xa0bye"))
-    assert session.behind and session.closed is None
+    assert session.behind
+    assert session.closed is None
     session.receive(b"")
     assert session.closed == (4000, "bye")
 
