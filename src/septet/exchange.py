@@ -381,6 +381,14 @@ class WebSocketExchange(Exchange, Protocol):
     def noticed(self) -> None:
         """The application is being told that there are messages, or that the WebSocket has ended."""
 
+    @property
+    def behind(self) -> bool:
+        """The client has sent so many small frames that some were left: `catch_up` is to be called in the loop's next
+        iteration, when other clients had their turn."""
+
+    def catch_up(self) -> Want:
+        """Parse some of what was left; there may be news, or more that is left."""
+
     def next_message(self) -> str | bytes | None:
         """The next message that the client has sent; None if there is none."""
 

@@ -1,6 +1,6 @@
 """A proxy for WebSockets inside an application, of the shape of jupyter-server-proxy: `UPSTREAM` is the address behind.
 
-It connects with what the client asks for before it accepts, and gives the client the subprotocol that was chosen behind.
+It connects with what the client asks for before it accepts, and gives the client the subprotocol chosen behind.
 Two tasks relay messages, one in each direction, and whichever side closes first, the other is closed with its code and
 reason.
 """

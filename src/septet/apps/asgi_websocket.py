@@ -33,7 +33,7 @@ MESSAGE_BYTES = 64
 class WebSocketCycle(Channel):
     """One WebSocket, from its request to its end. Made by the model, and run as a task."""
 
-    __slots__ = ("_accepted", "_close_sent", "_connect_received", "_socket", "_unyielded")
+    __slots__ = ("_accepted", "_catches_up", "_close_sent", "_connect_received", "_socket", "_unyielded")
 
     def __init__(self, exchange: WebSocketExchange, carrier: Carrier) -> None:
         super().__init__(exchange, carrier)
@@ -41,6 +41,8 @@ class WebSocketCycle(Channel):
         self._connect_received = False
         """The application has received `websocket.connect`."""
         self._accepted = False
+        self._catches_up = False
+        """`_catch_up` is in the loop's queue."""
         self._close_sent = False
         self._unyielded = 0
         """Bytes that were sent since other tasks could run."""
@@ -124,8 +126,16 @@ class WebSocketCycle(Channel):
     def wake(self) -> None:
         if self._accepted:
             self._socket.noticed()
+            if self._socket.behind and not self._catches_up:
+                self._catches_up = True
+                asyncio.get_running_loop().call_soon(self._catch_up)
         if self._waiters:
             super().wake()
+
+    def _catch_up(self) -> None:
+        self._catches_up = False
+        if not self.answered:
+            self._carrier.drive(self._socket.catch_up())
 
     def uncork(self) -> None:
         super().uncork()

@@ -58,6 +58,14 @@ class SharedWebSocket(SharedExchange):
     def noticed(self) -> None:
         """The client's thread has taken note of it already: see `_dispatch`."""
 
+    @property
+    def behind(self) -> bool:
+        return cast(bool, self._socket.behind)
+
+    def catch_up(self) -> Want:
+        with self._waker.lock:
+            return cast(Want, self._socket.catch_up())
+
     def next_message(self) -> str | bytes | None:
         with self._waker.lock:
             return cast("str | bytes | None", self._socket.next_message())

@@ -163,6 +163,8 @@ class WebSocketSession(Session):
             self._take(data)
         else:
             self.ended = self.http.ended = True
+            while self.tunnel.behind:  # a close frame may be in it
+                self.tunnel.parse()
             self.tunnel.end()
             self._tell_end()
             self.output = b""
@@ -174,11 +176,11 @@ class WebSocketSession(Session):
         tunnel = self.tunnel
         tunnel.heard_at = None
         tunnel.pinged = False
-        if self.later is None:
+        if self.later is None and not tunnel.behind:
             known = len(tunnel.messages)
             tunnel.receive(data)
             self._after_input(known)
-        else:  # so much output waits that each ping must not be answered by more
+        else:  # so much output waits that each ping must not be answered by more; or it is not our turn
             tunnel.unparsed += data
 
     def _after_input(self, known: int | None = None) -> None:
@@ -189,7 +191,7 @@ class WebSocketSession(Session):
             self._send(output)
         if not tunnel.listening:
             tunnel.drop()
-        elif known is not None and len(tunnel.messages) > known:
+        elif tunnel.behind or (known is not None and len(tunnel.messages) > known):
             tunnel.news = True
         elif tunnel.closed is not None and not tunnel.closed_told:
             self._tell_end()
@@ -210,14 +212,17 @@ class WebSocketSession(Session):
         else:
             self._pace = None
             tunnel = self.tunnel
-            if tunnel.unparsed:
-                known = len(tunnel.messages)
-                tunnel.parse()
-                self._after_input(known)
+            if tunnel.unparsed and not tunnel.behind:
+                self._parse()
             if tunnel.room_awaited:
                 tunnel.room_awaited = False
                 tunnel.news = tunnel.listening
         return self._next()
+
+    def _parse(self) -> None:
+        known = len(self.tunnel.messages)
+        self.tunnel.parse()
+        self._after_input(known)
 
     def deadline(self, now: float) -> float | None:
         phase, timeouts, tunnel = self.phase, self._rules.timeouts, self.tunnel
@@ -305,6 +310,17 @@ class WebSocketSession(Session):
     def noticed(self) -> None:
         self.tunnel.news = False
         self._next()
+
+    @property
+    def behind(self) -> bool:
+        return self.tunnel.behind
+
+    def catch_up(self) -> Want:
+        if self.later is None:
+            self._parse()
+        else:  # `wrote` goes on, when the output is gone
+            self.tunnel.behind = False
+        return self._next()
 
     def next_message(self) -> Message | None:
         return self.tunnel.take()

@@ -86,6 +86,7 @@ class Tunnel:
         "_slices",
         "_text",
         "accepted_extensions",
+        "behind",
         "close_begun",
         "closed",
         "frames",
@@ -116,6 +117,9 @@ class Tunnel:
         """Their bytes, each at least MESSAGE_BYTES."""
         self.unparsed = bytearray()
         """What was received behind them."""
+        self.behind = False
+        """`unparsed` has frames only because there were so many at once: `parse` is to be called when others had their
+        turn, whether the application takes messages or not."""
         self.closed: tuple[int, str] | None = None
         """Code and reason with which the application is told that the tunnel has ended; None while it is open."""
         self.close_begun = False
@@ -147,7 +151,7 @@ class Tunnel:
             return None
         message = self.messages.popleft()
         self.queued -= len(message) + MESSAGE_BYTES
-        if self.unparsed:
+        if self.unparsed and not self.behind:
             self.parse()
         return message
 
@@ -156,6 +160,10 @@ class Tunnel:
         self.messages.clear()
         self.queued = 0
         self.parse()
+        while self.behind:
+            self.messages.clear()
+            self.queued = 0
+            self.parse()
         if self._closed_behind is not None:
             self._close_now()
 
@@ -174,9 +182,10 @@ class Tunnel:
         self.frames.parser.close()
 
     def parse(self) -> None:
-        """Parse what is left, until the queue is full."""
+        """Parse what is left, until the queue is full or `behind` is set."""
         size = SLICE_BYTES if self._slices else QUEUE_BYTES
-        while self.unparsed and self.queued <= QUEUE_BYTES:
+        self.behind = False
+        while self.unparsed and self.queued <= QUEUE_BYTES and not self.behind:
             data = bytes(self.unparsed[:size])
             del self.unparsed[:size]
             self._feed(data)
@@ -193,7 +202,10 @@ class Tunnel:
                 self.queued += len(message) + MESSAGE_BYTES
         if taken == len(data):
             return
-        protocol.receive_data(data[taken:] if taken else data)
+        rest = protocol.parse_some(data[taken:] if taken else data)
+        if rest:
+            self.unparsed[:0] = rest
+            self.behind = True
         for frame in protocol.events_received():
             self._take_frame(frame)  # type: ignore[arg-type]  # the handshake is over
             frame.data = b""  # type: ignore[union-attr]  # the library's parser refers to its last frame until the next
