@@ -43,6 +43,8 @@ SATURATIONS = 2
 ERRORS_MAX = 0.001
 BETTER = 1.1
 """Times what was advised: then the choice was wrong."""
+NEAR = 0.8
+"""Times the lower end of an interval: what is not held from there on speaks against it."""
 QUIET_SHARE = 0.15
 """Others use no more of the CPUs while the machine counts as quiet."""
 WINDOW_S, LONGEST_S, WARMUP_S = 1.0, 4.0, 0.4
@@ -327,9 +329,10 @@ def _judged(record: Record, most: dict[str, float], twice: dict[str, float], fil
     wrong = []
     if high is not None and twice.get(options, 0.0) > high:
         wrong.append(f"it held {twice[options]:,.0f}/s twice, above the interval")
-    below = [each for each in file.of("trial", options=options) if each["rate"] <= low and each["others"] < QUIET_SHARE]
-    if len(below) > 1 and not any(each["held"] for each in below) and most.get(options, 0.0) < low:
-        wrong.append("on a quiet machine it held no rate below the interval")
+    near = [each for each in file.of("trial", options=options) if NEAR * low <= each["rate"] <= low]
+    quiet = [each for each in near if each["others"] < QUIET_SHARE]
+    if len(quiet) > 1 and not any(each["held"] for each in quiet) and most.get(options, 0.0) < low:
+        wrong.append(f"on a quiet machine it did not hold {max(each['rate'] for each in quiet):,.0f}/s")
     reach = max(high or low, most.get(options, 0.0))
     better = {other: rate for other, rate in twice.items() if rate > BETTER * reach and other not in undecided}
     if advice["unfinished"] is not None:
