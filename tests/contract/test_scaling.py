@@ -47,9 +47,9 @@ class Load:
 
 
 @contextmanager
-def load(server: Server) -> Iterator[Load]:
+def load(server: Server, all_keep: bool = False) -> Iterator[Load]:
     users = Load(server)
-    threads = [threading.Thread(target=users.ask, args=(index % 2 == 0,)) for index in range(USERS)]
+    threads = [threading.Thread(target=users.ask, args=(all_keep or index % 2 == 0,)) for index in range(USERS)]
     for thread in threads:
         thread.start()
     try:
@@ -80,6 +80,22 @@ def test_follows_the_load(model: str) -> None:
         shown = samples(server)
         assert [shown[f"septet_workers{which}"] for which in ("", "_min", "_max")] == [1, 1, 3]
         assert "SEP131 2 workers are wanted: 1 were busy" in server.stderr()
+
+
+@each_style
+def test_kept_connections_are_spread(model: str) -> None:
+    """They would stay with the first worker."""
+
+    def busy() -> int:
+        return sum(each["in_flight"] > 0 for each in status(server)["processes"] if each["kind"] == "worker")
+
+    interface = "asgi" if model == "threaded" else "wsgi"
+    threads = () if interface == "asgi" else ("--threads", "2")
+    options = ("--workers", "1-2", *threads, *ENDPOINT)
+    with serve(model, interface, *options, app=f"{APP}:{interface}") as server, load(server, all_keep=True) as users:
+        wait_until(lambda: number(server) == 2, "there are two")
+        wait_until(lambda: busy() == 2, "both have clients")
+        assert not users.failures
 
 
 @each_style

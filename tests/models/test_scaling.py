@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from septet.processes.scaling import AIM, FULL_S, GROW_S, HIGH, HOLD_S, LOW, SHRINK_S, Scaling
+from septet.processes.scaling import AIM, FULL_S, GROW_S, HIGH, HOLD_S, LOW, SHRINK_S, Balance, Scaling
 
 
 class Run:
@@ -77,6 +77,33 @@ def test_order_is_kept_for_a_while(run: Run) -> None:
 @pytest.mark.parametrize(("ordered", "count"), [(0, 1), (9, 8)])
 def test_order_outside_of_the_range(run: Run, ordered: int, count: int) -> None:
     assert run.scaling.ordered(ordered, run.now) == count
+
+
+def found(balance: Balance, shares: dict[int, float], seconds: float, begin: float = 1000.0) -> list[float]:
+    """After how many seconds worker 1 is to be replaced."""
+    times = []
+    for second in range(round(seconds)):
+        if worker := balance.overloaded(shares, begin + second):
+            assert worker == 1
+            times.append(second)
+    return times
+
+
+def test_worker_that_is_busy_alone_is_replaced_ever_more_seldom() -> None:
+    times = found(Balance(), {1: 1.0, 2: 0.1, 3: 0.3}, 80)
+    assert times == [GROW_S, GROW_S + 1 + 2 * GROW_S, GROW_S + 2 + 6 * GROW_S, GROW_S + 3 + 14 * GROW_S]
+
+
+@pytest.mark.parametrize("shares", [{1: 1.0}, {1: 0.9, 2: 0.6}, {1: 0.7, 2: 0.0}])
+def test_workers_in_balance_stay(shares: dict[int, float]) -> None:
+    assert not found(Balance(), shares, 100)
+
+
+def test_balance_after_a_change() -> None:
+    balance = Balance()
+    assert len(found(balance, {1: 1.0, 2: 0.1}, 20)) == 2
+    balance.reset()
+    assert found(balance, {1: 1.0, 2: 0.1}, GROW_S + 1, 2000.0) == [GROW_S]
 
 
 def test_the_limit_is_told_once(run: Run, caplog: pytest.LogCaptureFixture) -> None:

@@ -60,6 +60,9 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
     yield "GIL wait", _at_most(p99=status["gil_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
+    workers = status["workers"]
+    if workers is not None and workers["min"] < workers["max"]:
+        yield "workers", f"{workers['current']}, by --workers {workers['min']}-{workers['max']}"
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
     yield "connections", f"{status['connections']['open']:,} open, {status['connections']['accepted']:,} accepted"

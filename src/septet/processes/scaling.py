@@ -10,6 +10,10 @@ if clients wait in the queue of a listener. Two things keep the number from swin
 It grows by as many as bring the saturation to AIM, but at most to the double, and shrinks by one at a time: too few
 workers make clients wait, too many cost memory.
 
+Connections that clients keep stay with the worker that has accepted them, so a new worker does not relieve the others
+of these. A worker that is busy while another is not is therefore replaced by a fresh one: in its last answers it says
+`Connection: close`, and its clients connect anew, to any worker.
+
 This module decides, with the time as an argument; `processes.supervisor` forks and drains.
 """
 
@@ -103,12 +107,49 @@ class Scaling:
             log.warning("SEP132 all %d workers have been busy for %g s, and --workers allows no more", count, FULL_S)
 
 
+class Balance:
+    """Finds workers that are busy because of the connections that they have. `now` is on the clock of `monotonic`."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        """Since when one worker has been busy, and another has not; None: that is not so."""
+        self._balanced_since: float | None = None
+        self._wait_s = GROW_S
+
+    def reset(self) -> None:
+        """There are more workers, or fewer."""
+        self._since, self._wait_s = None, GROW_S
+
+    def overloaded(self, shares: dict[int, float], now: float) -> int:
+        """The worker to be replaced; 0: none. shares: how busy each worker is, by its pid.
+
+        The first is found after GROW_S. If that does not help, because one client alone keeps a worker busy, the next
+        ones are found after the double time each, up to HOLD_S.
+        """
+        busiest = max(shares, key=lambda pid: shares[pid])
+        if shares[busiest] < HIGH or min(shares.values()) > shares[busiest] / 2:
+            self._since = None
+            self._balanced_since = self._balanced_since or now
+            if now - self._balanced_since > self._wait_s:
+                self._wait_s = GROW_S
+            return 0
+        self._balanced_since = None
+        self._since = self._since or now
+        if now - self._since < self._wait_s:
+            return 0
+        self._since, self._wait_s = None, min(HOLD_S, 2 * self._wait_s)
+        return busiest
+
+
 class WorkerScaling:
     """What a supervisor of workers does about their number, once a second. For its main thread."""
 
     def __init__(self, least: int, most: int, table: Table, listeners: Iterable[Any]) -> None:
         self._table = table
         self._scaling = Scaling(least, most)
+        self._balance = Balance()
+        self.overloaded = 0
+        """Process id of a worker that is to be replaced; 0: of none."""
         self._reader = Reader(table, lambda: "")
         self._listeners = [listener.sock for listener in listeners]
         self.ordered: Callable[[int, float], int] = self._scaling.ordered
@@ -121,9 +162,14 @@ class WorkerScaling:
         """serving: pids of the workers, all of which are ready."""
         now = monotonic()
         self._reader.tick(now)
-        shares = [self._reader.shares(pid).saturation for pid in serving if self._reader.has_share(pid)]
+        known = {pid: self._reader.shares(pid).saturation for pid in serving if self._reader.has_share(pid)}
+        self.overloaded = self._balance.overloaded(known, now) if known else 0
+        shares = known.values()
         if not shares:
             return len(serving)
         waiting = any(queue.depth for sock in self._listeners if (queue := listen_queue(sock)))
         saturation = 1.0 if waiting else sum(shares) / len(shares)
-        return self._scaling.wanted(len(serving), saturation, now)
+        wanted = self._scaling.wanted(len(serving), saturation, now)
+        if wanted != len(serving):
+            self._balance.reset()
+        return wanted

@@ -26,7 +26,7 @@ from septet.processes.children import exit_now, fork, run_exit_handlers, unblock
 from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.in_flight import SLOTS, InFlight
 from septet.processes.orders import DRAIN, Stop, is_readable
-from septet.processes.recycling import ANSWERED, TIMED_OUT, Life, Recycling, RequestCount
+from septet.processes.recycling import ANSWERED, SPREAD, TIMED_OUT, Life, Recycling, RequestCount
 from septet.processes.resource_exhaustion import ResourceExhaustion
 from septet.processes.scaling import WorkerScaling
 from septet.processes.senders import Senders
@@ -274,6 +274,9 @@ class Supervisor(Generic[Served]):
         settled = self._retiring is None and len(serving) == self._count and all(worker.ready for worker in serving)
         if self._scaling is not None and settled:
             count, self._count = self._count, self._scaling.wanted([worker.pid for worker in serving])
+            for worker in serving:
+                if worker.pid == self._scaling.overloaded:
+                    worker.life.asked = SPREAD
             if count != self._count:
                 self._tell(f"{self._count} workers are wanted instead of {count}")
 
