@@ -116,10 +116,11 @@ class Service:
         ready: Callable[[int], None],
         monitor: Monitor | None = None,
         retire: Callable[[str], None] | None = None,
+        watched: bool = False,
     ) -> "Service":
         """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
-        field. Raises Failed."""
-        monitor = monitor or monitor_for(config)
+        field. watched: as for `monitor_for`. Raises Failed."""
+        monitor = monitor or monitor_for(config, watched)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
@@ -198,10 +199,11 @@ class Service:
         return replace(self, rules=rules)
 
 
-def monitor_for(config: Config) -> Monitor | None:
-    """A new table of metrics with a row for this process, if an option needs one."""
+def monitor_for(config: Config, watched: bool = False) -> Monitor | None:
+    """A new table of metrics with a row for this process, if an option needs one, or if the service manager watches
+    whether the server is alive."""
     counts = config.metrics_bind is not None or config.control is not None
-    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
+    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout or watched else None
 
 
 def load_site(config: Config, application: Any = None, problem: Callable[[], str] | None = None) -> Site:

@@ -187,6 +187,14 @@ class Listener:
                 self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
+    def give_rights(self, address: Address) -> None:
+        """Give the file of a unix socket that we bound the rights that its address has now. Raises Failed."""
+        try:
+            if self._file >= 0:
+                _give_rights(address, self._file)
+        except OSError as error:
+            raise Failed(f"cannot change the rights of {address}: {_reason(error, address, '--bind')}") from error
+
     def close_in_child(self) -> None:
         """Called in a child that the application has forked: close its copies of the descriptors, so that the port is
         free when the server ends."""
@@ -274,6 +282,8 @@ def _reason(error: OSError, address: Address, option: str) -> str:
         if address.kind == "unix" and os.path.exists(address.path) and not _is_socket(address.path):
             return f"a file lies there that is no socket; choose another {option}, or remove the file"
         return f"the address is in use; choose another {option}, or stop the program that listens there"
+    if error.errno == errno.EPERM and address.has_rights:
+        return "its file cannot be given to that user or group: only root, or a member of the group, may do so"
     return error.strerror or str(error)
 
 
@@ -281,7 +291,7 @@ def _open(address: Address, backlog: int) -> socket.socket:
     if address.kind == "fd":
         return _inherited(address.fd, backlog)
     if address.kind == "unix":
-        return _unix(address.path, backlog)
+        return _unix(address, backlog)
     family, kind, protocol, _, name = socket.getaddrinfo(
         address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -320,9 +330,13 @@ def _inherited(descriptor: int, backlog: int) -> socket.socket:
     return sock
 
 
-def _unix(path: str, backlog: int) -> socket.socket:
-    """Return a listening unix socket. If there is a socket's file at `path`, it is replaced if no process listens
-    there; else OSError (EADDRINUSE) is raised."""
+def _unix(address: Address, backlog: int) -> socket.socket:
+    """Return a listening unix socket. If there is a socket's file at its path, it is replaced if no process listens
+    there; else OSError (EADDRINUSE) is raised.
+
+    The file has its rights before listen(2), and so before a client can connect.
+    """
+    path = address.path
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.startswith("@"):
@@ -331,11 +345,36 @@ def _unix(path: str, backlog: int) -> socket.socket:
             with suppress(FileNotFoundError):
                 os.unlink(path)
         sock.bind(path)
+        if address.has_rights:
+            try:
+                _give_rights_at(address, path)
+            except OSError:
+                os.unlink(path)
+                raise
         sock.listen(backlog)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _give_rights_at(address: Address, path: str) -> None:
+    file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if stat.S_ISSOCK(os.fstat(file).st_mode):  # else another user has put a file of its own there
+            _give_rights(address, file)
+    finally:
+        os.close(file)
+
+
+def _give_rights(address: Address, file: int) -> None:
+    """Give the file of a unix socket the user, the group and the mode that its address has, if it has any. `file` is a
+    descriptor of it, made by O_PATH: so it is that file, whatever its name means by now. Raises OSError."""
+    name = f"/proc/self/fd/{file}"
+    if address.uid >= 0 or address.gid >= 0:
+        os.chown(name, address.uid, address.gid)
+    if address.mode is not None:
+        os.chmod(name, address.mode)
 
 
 def _is_socket(path: str) -> bool:

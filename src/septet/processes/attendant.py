@@ -17,11 +17,28 @@ class Attendant(Protocol):
 
 
 class Overseer(Attendant, Protocol):
-    """What a supervisor of generations does beside them: the console, and the table of metrics."""
+    """What a supervisor of generations does beside them: the console, the table of metrics, and what it tells the
+    service manager that has started the server."""
 
     @property
-    def has_turns(self) -> bool:
-        """`turn` is to be called every second."""
+    def turn_s(self) -> float:
+        """`turn` and `beat` are to be called at least so often, in seconds."""
+
+    def beat(self, alive: bool) -> None:
+        """Tell the service manager that the server is alive, if that is so. alive: as far as the supervisor knows, a
+        generation serves, or one starts and is not late. Does not raise."""
+
+    def ready(self, text: str) -> None:
+        """A generation serves, or goes on after an order that failed; `text` is one line for the operator."""
+
+    def reloading(self, text: str) -> None:
+        """An order begins to be carried out after which another generation serves. `ready` follows."""
+
+    def stopping(self) -> None:
+        """The order to stop is carried out."""
+
+    def ends(self) -> None:
+        """This process ends now, without closing anything."""
 
     def allot(self) -> int:
         """A row of the table for a generation that is about to be forked; 0 if there is no table. Raises OSError."""

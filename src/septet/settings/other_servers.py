@@ -30,7 +30,7 @@ _HERE = {
     "metrics-address metrics-port": "use --metrics-bind HOST:PORT",
     "health health-check": "use --metrics-bind, which answers /healthz and /readyz",
     "n name process-name": "a process has the name of its command; a service manager has names for services",
-    "m umask": "set it in the shell before (umask 027), or as UMask= of systemd",
+    "m": "use --umask OCTAL",
     "root-path url-path-prefix": "the application sets its own prefix, such as FastAPI's root_path, or a proxy "
     "takes it off",
     "env-file env-files": "set the variables before (set -a; . FILE), or by EnvironmentFile= of systemd",
@@ -52,7 +52,13 @@ _HERE = {
     "ssl-crl": "use --tls-crl FILE",
     "ssl-ciphers ciphers": "use --tls-ciphers",
     "ssl-version ssl-protocol-min": "use --tls-min-version",
-    "D daemon p pid pidfile pid-file user u group g": "that is for a service manager, such as systemd",
+    "p pid pidfile": "use --pid-file FILE",
+    "u": "use --user USER",
+    "g": "use --group GROUP",
+    "initgroups": "--user USER comes with all groups of the user",
+    "uds-perms unix-socket-perms": "use --bind 'unix:PATH?mode=660'",
+    "check-config": "use --check",
+    "D daemon": "that is for a service manager, such as systemd",
 }
 _HINTS = {name: hint for names, hint in _HERE.items() for name in names.split()}
 
