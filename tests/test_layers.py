@@ -25,7 +25,7 @@ PACKAGE = Path(septet.__file__).parent
 #: What anybody may import.
 PLAIN = frozenset({"accounts", "cgroups", "errors", "forked", ""})
 #: Which may import everything, and are imported by their one caller alone.
-TOP = frozenset({"__main__", "cli", "server", "embedding", "preparation"})
+TOP = frozenset({"__main__", "cli", "server", "embedding", "preparation", "dry_run"})
 
 #: What each layer may import besides itself and what is PLAIN.
 MAY_IMPORT: dict[str, frozenset[str]] = {

@@ -1,7 +1,6 @@
 """What comes before serving: whether this machine can run a configuration, and as which user the application runs."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +18,10 @@ RELOADING_S = 2.0
 with the new code."""
 
 
-def prepared(config: Config) -> Config:
+def prepared(config: Config, has_sockets: bool = True) -> Config:
     """The configuration with absolute paths, and with numbers in place of the names of inherited sockets, if this
-    machine can run it. Raises UsageError and Failed."""
+    machine can run it. has_sockets: False where a service manager hands them over only later. Raises UsageError and
+    Failed."""
     obstacle = models.obstacle(config.model)
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
@@ -31,7 +31,8 @@ def prepared(config: Config) -> Config:
     if why_not:
         option, value = ("--user", config.user) if config.user is not None else ("--group", config.group)
         raise Failed(f"{option} is {value!r}, but {why_not}")
-    config = replace(config, bind=activation.with_numbers(config.bind, os.environ))
+    if has_sockets:
+        config = replace(config, bind=activation.with_numbers(config.bind, os.environ))
     if config.reload:
         config = replace(config, graceful_timeout=min(config.graceful_timeout, RELOADING_S))
     return _with_absolute_paths(config)
@@ -75,12 +76,11 @@ def identity_of(config: Config) -> Identity | None:
     return Identity.of(config.user, config.group)
 
 
-def log_files(config: Config) -> Iterator[str]:
-    """Absolute paths of the files that the processes which serve write to."""
-    if config.access_log not in (None, "-", "logger"):
-        yield os.path.abspath(config.access_log)
-    if config.span_log is not None:
-        yield os.path.abspath(config.span_log)
+def log_files(config: Config) -> dict[str, str]:
+    """The files that the processes which serve write to: what each is called, and its absolute path."""
+    access_log = None if config.access_log in ("-", "logger") else config.access_log
+    named = {"the access log": access_log, "the span log": config.span_log}
+    return {name: os.path.abspath(path) for name, path in named.items() if path is not None}
 
 
 def give_logs(config: Config) -> None:
@@ -88,21 +88,22 @@ def give_logs(config: Config) -> None:
     raise."""
     identity = identity_of(config)
     if identity is not None:
-        privileges.give_logs(log_files(config), identity)
+        privileges.give_logs(log_files(config).values(), identity)
 
 
-def become_user(config: Config, supervisor: int | None = None) -> None:
+def become_user(config: Config, supervisor: int | None = None, makes_logs: bool = True) -> None:
     """Go on as the user that the configuration names, if it names one. To be called when addresses are open and
     certificates are read, and before the application is loaded. Raises Failed.
 
-    supervisor: pid of the process with which this one ends, if there is one.
+    supervisor: pid of the process with which this one ends, if there is one. makes_logs: logs are given to the user.
     """
     identity = identity_of(config)
     if identity is None:
         return
-    give_logs(config)
+    if makes_logs:
+        give_logs(config)
     privileges.drop(identity, supervisor)
-    if config.app is not None and not os.access(config.app_dir, os.R_OK | os.X_OK):
+    if config.app is not None and not os.access(os.path.abspath(config.app_dir), os.R_OK | os.X_OK):
         raise Failed(f"--app-dir is {config.app_dir!r}, which user {identity.uid} (--user, --group) cannot read")
 
 

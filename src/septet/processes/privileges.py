@@ -64,6 +64,13 @@ def give_logs(paths: Iterable[str], identity: Identity) -> None:
                 os.close(log)
 
 
+def gives_log(path: str, identity: Identity) -> bool:
+    """Whether `give_logs` makes the log file at this absolute path, or gives it to the user."""
+    with suppress(OSError), _directory(os.path.dirname(path), identity):
+        return os.geteuid() == 0
+    return False
+
+
 @contextmanager
 def _directory(path: str, identity: Identity) -> Iterator[int]:
     """Context manager: a descriptor of a directory, which is reached by names that the user can neither change nor
