@@ -171,8 +171,8 @@ class Config:
         ("127.0.0.1:8000",),
         _WHERE,
         f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port. "
-        "unix:PATH?mode=660&user=USER&group=GROUP gives rights to the socket's file. fd://NAME: the sockets that a service "
-        "manager hands over by this name.",
+        "unix:PATH?mode=660&user=USER&group=GROUP gives rights to the socket's file. fd://NAME: the sockets that a "
+        "service manager hands over by this name.",
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
     )

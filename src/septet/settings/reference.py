@@ -28,8 +28,8 @@ Every option can be given in three places. The first that has it wins:
 
 `septet serve --print-config` prints the resulting configuration as a `septet.toml`, with the source of each value, and
 `septet serve --check` says what [a start would complain of](../how-to/stopping.md#look-before-you-restart).
-`septet config schema > septet.schema.json` prints a JSON Schema of the file. Editors with a language server for TOML find
-it by the first line `#:schema ./septet.schema.json`, and then complete the keys and mark what is wrong.
+`septet config schema > septet.schema.json` prints a JSON Schema of the file. Editors with a language server for TOML
+find it by the first line `#:schema ./septet.schema.json`, and then complete the keys and mark what is wrong.
 
 ```toml title="septet.toml"
 #:schema ./septet.schema.json
