@@ -23,7 +23,7 @@ _CAP_SETGID, _CAP_SETUID = 6, 7  # capabilities(7)
 
 
 def user_id(text: str) -> int:
-    """The number of a user. Raises ValueError ("must be ...") if there is no such user."""
+    """Return the number of a user. Raises ValueError ("must be ...") if there is no such user."""
     if _is_id(text):
         return int(text)
     try:
@@ -33,7 +33,7 @@ def user_id(text: str) -> int:
 
 
 def group_id(text: str) -> int:
-    """The number of a group. Raises ValueError ("must be ...") if there is no such group."""
+    """Return the number of a group. Raises ValueError ("must be ...") if there is no such group."""
     if _is_id(text):
         return int(text)
     try:
@@ -47,7 +47,7 @@ def _is_id(text: str) -> bool:
 
 
 def parse_umask(text: str) -> int:
-    """The value of `--umask`. Raises ValueError ("must be ...")."""
+    """Return the mask that a value of `--umask` means. Raises ValueError ("must be ...")."""
     if not re.fullmatch("(0o)?[0-7]{1,4}", text) or int(text, 8) > 0o777:
         raise ValueError(f"must be {UMASK}")
     return int(text, 8)
@@ -66,7 +66,7 @@ class Identity:
 
     @classmethod
     def of(cls, user: str | None, group: str | None) -> "Identity | None":
-        """Who `--user` and `--group` name; None if neither is given.
+        """Return the user and groups that `--user` and `--group` name; None if neither is given.
 
         A user comes with all its groups. `--group` takes the place of its first one, as in nginx; alone, it leaves the
         user as it is and takes all other groups away. Raises ValueError ("must ...") for a user without an entry and
@@ -90,11 +90,11 @@ class Identity:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process has this user and this group already, so that there is nothing to change."""
+        """True if this process has this user and this group already, so that there is nothing to change."""
         return os.getresuid() == (self.uid,) * 3 and os.getresgid() == (self.gid,) * 3
 
     def why_not(self) -> str | None:
-        """Why this process cannot become that user, as the end of a sentence; None if it can."""
+        """Return why this process cannot become that user, as the end of a sentence; None if it can."""
         if self.is_ours and os.geteuid() != 0:
             return None
         wanted = (1 << _CAP_SETGID) | (1 << _CAP_SETUID if self.uid != os.geteuid() else 0)
@@ -103,8 +103,8 @@ class Identity:
         return None
 
     def assume(self) -> None:
-        """Become this user for good: the groups first, since without root's rights they cannot be changed. Sets the
-        user's HOME, USER and LOGNAME. Raises OSError.
+        """Give this process this user and these groups, for good: the groups first, since without root's rights they
+        cannot be changed. Sets the user's HOME, USER and LOGNAME. Raises OSError.
 
         All three ids are set, the saved ones included, so there is no way back.
         """
@@ -117,7 +117,7 @@ class Identity:
 
 
 def _capabilities() -> int:
-    """The effective capabilities of this process, as a bit mask (capabilities(7), CapEff in proc(5))."""
+    """Return the effective capabilities of this process, as a bit mask (capabilities(7), CapEff in proc(5))."""
     try:
         found = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
     except OSError:  # there is no /proc: root has them all

@@ -32,8 +32,9 @@ log = logging.getLogger("septet")
 
 
 def check(config: Config, said: Iterable[str] = ()) -> int:
-    """Say in one line what would be served with this configuration; gives the exit status. `said` are remarks on the
-    configuration, which are logged. Raises UsageError and Failed, as a start would."""
+    """Print one line about what would be served with this configuration, and return the exit status. `said`: remarks on
+    the configuration, which are logged. Raises UsageError and Failed, as a start would.
+    """
     exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
     for remark in said:
@@ -60,7 +61,7 @@ def check(config: Config, said: Iterable[str] = ()) -> int:
 
 
 def _check_places(config: Config, addresses: Sequence[Address]) -> None:
-    """Whether files and sockets can be made where the options say. Raises Failed."""
+    """Raise Failed unless files and sockets can be made where the options say."""
     named = [("--bind", address) for address in addresses]
     if config.metrics_bind is not None:
         named.append(("--metrics-bind", parse_address(config.metrics_bind)))
@@ -79,8 +80,9 @@ def _check_places(config: Config, addresses: Sequence[Address]) -> None:
 
 
 def _check_log(name: str, path: str, given: bool) -> None:
-    """Whether this process can write a log at this path. It is not made if it is not there. given: a start would make
-    it as root, and give it to this user. Raises Failed."""
+    """Raise Failed unless this process can write a log at this path. The file is not made if it is not there. `given`:
+    a start would make it as root, and give it to this user.
+    """
     try:
         if given:
             os.stat(os.path.join(os.path.dirname(path), "."))  # the user must reach it
@@ -94,12 +96,13 @@ def _check_log(name: str, path: str, given: bool) -> None:
 
 
 def _served(config: Config, site: Site) -> str:
+    """Return the application with its interface, and the directories, as the options name them."""
     application = f"{config.app} ({'WSGI' if site.asgi is None else 'ASGI'})"
     return ", ".join([*((application,) if config.app is not None else ()), *config.static])
 
 
 def _shown(config: Config, addresses: Sequence[Address]) -> str:
-    """The addresses as the ready line has them, with the model, and the workers and the user if they are given."""
+    """Return the addresses as the ready line shows them, with the model, and the workers and the user if given."""
     certified = bool(config.tls_certificate)
     at = [replace(address, tls=certified and speaks_tls(address, addresses)) for address in addresses]
     how = [config.model]

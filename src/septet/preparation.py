@@ -19,9 +19,11 @@ with the new code."""
 
 
 def prepared(config: Config, has_sockets: bool = True) -> Config:
-    """The configuration with absolute paths, and with numbers in place of the names of inherited sockets, if this
-    machine can run it. has_sockets: False where a service manager hands them over only later. Raises UsageError and
-    Failed."""
+    """Return the configuration with absolute paths, and with numbers in place of the names of inherited sockets. Raises
+    UsageError and Failed if this machine, or this user, cannot run it.
+
+    `has_sockets`: False if a service manager has not handed the sockets over yet; then names stay.
+    """
     obstacle = models.obstacle(config.model)
     if obstacle:
         raise Failed(f"the model {config.model} cannot run here: {obstacle}")
@@ -72,30 +74,32 @@ def _check_capacity(config: Config) -> None:
 
 
 def identity_of(config: Config) -> Identity | None:
-    """The user and groups that the application is to run as; None: those of this process."""
+    """Return the user and groups that the application is to run as; None: those of this process."""
     return Identity.of(config.user, config.group)
 
 
 def log_files(config: Config) -> dict[str, str]:
-    """The files that the processes which serve write to: what each is called, and its absolute path."""
+    """Return the log files that the processes which serve write to: what each is called, and its absolute path."""
     access_log = None if config.access_log in ("-", "logger") else config.access_log
     named = {"the access log": access_log, "the span log": config.span_log}
     return {name: os.path.abspath(path) for name, path in named.items() if path is not None}
 
 
 def give_logs(config: Config) -> None:
-    """Have the log files belong to the user who will write to them. For a process that is still root. Does not
-    raise."""
+    """Give the log files to the user who will write to them, if it is another one. For a process that is still root.
+    Does not raise.
+    """
     identity = identity_of(config)
     if identity is not None:
         privileges.give_logs(log_files(config).values(), identity)
 
 
 def become_user(config: Config, supervisor: int | None = None, makes_logs: bool = True) -> None:
-    """Go on as the user that the configuration names, if it names one. To be called when addresses are open and
-    certificates are read, and before the application is loaded. Raises Failed.
+    """Change to the user that the configuration names, if it names one. Called when addresses are open and certificates
+    are read, and before the application is loaded. Raises Failed.
 
-    supervisor: pid of the process with which this one ends, if there is one. makes_logs: logs are given to the user.
+    `supervisor`: pid of the process with which this one ends, if there is one. `makes_logs`: False to leave the log
+    files as they are.
     """
     identity = identity_of(config)
     if identity is None:

@@ -36,7 +36,7 @@ from septet.processes.children import (
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop
-from septet.processes.pid_file import PidFile
+from septet.processes.pid_file import pid_file_at
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
@@ -71,7 +71,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
         log.warning("%s", remark)
     if config.supervisor and again is not None:
         return SupervisedServer(again, manager).run(config, state)
-    with _pid_file(config), opened(config) as (config, site, listeners):
+    with pid_file_at(config.pid_file), opened(config) as (config, site, listeners):
 
         def ready(workers: int) -> None:
             announce(config.model, listeners, workers)
@@ -83,7 +83,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
 
 
 class _ToldStop(Stop):
-    """The order to stop of a process without a supervisor: the service manager is told of it."""
+    """The order to stop a server without a supervisor. When it comes, the service manager is told."""
 
     def __init__(self, manager: ServiceManager) -> None:
         super().__init__()
@@ -93,20 +93,6 @@ class _ToldStop(Stop):
         if not self.ordered:
             self._manager.stopping()
         super().order(drain)
-
-
-@contextmanager
-def _pid_file(config: Config) -> Iterator[None]:
-    """Context manager: the file of `--pid-file`, if there is to be one. Raises Failed."""
-    if config.pid_file is None:
-        yield
-        return
-    file = PidFile(os.path.abspath(config.pid_file))
-    file.write()
-    try:
-        yield
-    finally:
-        file.remove()
 
 
 def _end_while_loading(number: int, frame: FrameType | None) -> None:
@@ -140,6 +126,7 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
         if site is None:  # what takes root's rights comes first, and the application has none of them
             become_user(config)
             site = load_site(config, application)
+            _exit_if_forked_by_application(None, None, None)
         yield config, site, listeners
 
 

@@ -148,15 +148,18 @@ def test_logs_are_the_users_and_opened_anew(directory_of_root: Path) -> None:
         assert "cannot open" not in server.stderr()
 
 
-@pytest.mark.parametrize("where", ["", "below"])
-def test_link_that_the_user_has_made_is_not_followed_by_root(where: str, directory_of_root: Path) -> None:
+@pytest.mark.parametrize(("where", "mode"), [("", 0o755), ("below", 0o755), ("below", 0o1777)])
+def test_link_that_the_user_has_made_is_not_followed_by_root(where: str, mode: int, directory_of_root: Path) -> None:
     """Otherwise whoever gets into the application could have root give it any file, or write to it."""
     target = directory_of_root / "secret"
     target.mkdir() if where else target.write_text("of root\n")
     theirs = directory_of_root / "logs"
     theirs.mkdir()
     (theirs / (where or "access.log")).symlink_to(target)
-    os.chown(theirs, NOBODY.pw_uid, NOBODY.pw_gid)
+    os.chown(theirs / (where or "access.log"), NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+    theirs.chmod(mode)
+    if mode == 0o755:  # else it is one for all, such as /tmp
+        os.chown(theirs, NOBODY.pw_uid, NOBODY.pw_gid)
     server = AsNobody("epoll", "wsgi", "--access-log", str(theirs / where / "access.log"))
     server._wait_ready = False
     with server:

@@ -90,7 +90,7 @@ class Shop(Server):
 def test_life_of_a_service(manager: Manager) -> None:
     """Its start, a reload, one that fails, another program, and the end. The application knows of none of it."""
     with started(manager, Shop("epoll", "wsgi", "--supervisor", "--workers", "2")) as server:
-        assert manager.order() == ["READY"]
+        wait_until(lambda: manager.order() == ["READY"], "the manager has heard of it")
         assert "generation 1 (pid " in manager.heard[0]["STATUS"]
         assert json.loads(server.get("/").body)["manager"] is None
         before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -129,10 +129,10 @@ def test_service_without_a_supervisor(how: tuple[str, ...], abstract: Manager) -
     model, *options = how
     watchdog = {"WATCHDOG_USEC": "1000000"}
     with started(abstract, Shop(model, "wsgi", "--no-supervisor", *options), watchdog) as server:
-        assert abstract.times("READY") == 1
+        wait_until(lambda: abstract.times("READY") == 1, "the manager has heard of it")
         assert json.loads(server.get("/").body)["manager"] is None
         if model == "forking":
-            assert [each for each in abstract.heard if "WATCHDOG_USEC" in each] == [{"WATCHDOG_USEC": "0"}]
+            wait_until(lambda: {"WATCHDOG_USEC": "0"} in abstract.listen(), "the watchdog is switched off")
             assert "WATCHDOG_USEC has no effect with forking and --no-supervisor" in server.stderr()
         else:
             wait_until(lambda: abstract.times("WATCHDOG") >= 3, "it says that it is alive")

@@ -22,14 +22,17 @@ would take. That process is the one that LISTEN_PID names."""
 
 
 def is_for_us(environ: Mapping[str, str]) -> bool:
-    """Whether LISTEN_PID names this process, or the one whose program this one is tried as."""
+    """Return True if LISTEN_PID names this process; or its parent, if this process only tries the program that the
+    parent would execute next.
+    """
     pids = [os.getpid(), os.getppid()] if _TRIAL in environ else [os.getpid()]
     return environ.get("LISTEN_PID", "") in {str(pid) for pid in pids}
 
 
 def with_numbers(binds: Iterable[str], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Values of `--bind`, with each `fd://NAME` replaced by `fd://N` for every socket of this name. Raises UsageError
-    if there is none."""
+    """Return values of `--bind`, with each `fd://NAME` replaced by `fd://N` for every socket of this name. Raises
+    UsageError if there is none.
+    """
     found: list[str] = []
     for bind in binds:
         name = parse_address(bind).name

@@ -20,13 +20,14 @@ _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 @dataclass(slots=True)
 class ServiceManager:
-    """The manager of the service whose main process this is. Made once, in that process; those that it forks say
-    nothing.
-
-    address: a path, or @ and an abstract name (unix(7)); empty: there is no manager, and nothing is done.
+    """The manager of the service whose main process this is. Made once, in that process. In forks of it the methods
+    send nothing.
     """
 
     address: str = ""
+    """The socket at which the manager listens: a path, or @ and an abstract name (unix(7)). Empty: there is no manager,
+    and nothing is sent.
+    """
     watchdog_s: float = 0.0
     """The manager ends the service if it hears no WATCHDOG=1 for so long; 0: it does not."""
     _pid: int = field(default_factory=os.getpid)
@@ -35,8 +36,9 @@ class ServiceManager:
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> "ServiceManager":
-        """The manager that the environment names; its variables are removed. Text that is no number or no address
-        counts as none."""
+        """Return the manager that the environment names, and remove its variables there. What is no number or no
+        address counts as none.
+        """
         address, watchdog, pid = (environ.pop(name, "") for name in _VARIABLES)
         if not address.startswith(("/", "@")):
             return cls()
@@ -50,40 +52,44 @@ class ServiceManager:
         return self.watchdog_s / 2 if self.watchdog_s else float("inf")
 
     def ready(self, status: str) -> None:
-        """The service has started, or its reload is over, however that went. `status`: one line for the operator."""
+        """Tell that the service has started, or that its reload is over, however that went. `status`: one line for the
+        operator.
+        """
         self._tell("READY=1", f"STATUS={_line(status)}")
 
     def reloading(self, status: str) -> None:
-        """The service begins to load its configuration anew; `ready` must follow."""
+        """Tell that the service begins to load its configuration anew. `ready` must follow. `status`: as for it."""
         now_us = clock_gettime_ns(CLOCK_MONOTONIC) // 1000
         self._tell("RELOADING=1", f"MONOTONIC_USEC={now_us}", f"STATUS={_line(status)}")
 
     def stopping(self) -> None:
-        """The service begins to end. May be called in a signal handler."""
+        """Tell that the service begins to end. May be called in a signal handler."""
         self._tell("STOPPING=1", "STATUS=finishes its requests")
 
     def status(self, text: str) -> None:
-        """One line for the operator, which `systemctl status` shows."""
+        """Tell one line for the operator, which `systemctl status` shows."""
         self._tell(f"STATUS={_line(text)}")
 
     def main_pid(self) -> None:
-        """This process is the main process, whatever program it executes now."""
+        """Tell that this process is the main one, whatever program it executes now."""
         self._tell(f"MAINPID={os.getpid()}")
 
     def beat(self, alive: bool) -> None:
-        """Say that the service is alive, if it is, and if that is due by now."""
+        """Tell that the service is alive, if it is, and if that is due by now."""
         if self.watchdog_s and alive and monotonic() >= self._beat_at:
             self._beat_at = monotonic() + self.beats_every_s / 2  # callers come a little early or late
             self._tell("WATCHDOG=1")
 
     def do_without_watchdog(self) -> None:
-        """Have the manager wait for no WATCHDOG=1: in this process there is nothing that could say it."""
+        """Have the manager wait for no WATCHDOG=1, since nothing in this process could send it."""
         if self.watchdog_s:
             self.watchdog_s = 0.0
             self._tell("WATCHDOG_USEC=0")
 
     def hand_over(self) -> dict[str, object]:
-        """What another program, in this process, needs to go on with the same manager: arguments for this class."""
+        """Return what the next program in this process needs to go on with the same manager, as arguments of this
+        class.
+        """
         return {"address": self.address, "watchdog_s": self.watchdog_s}
 
     def _tell(self, *assignments: str) -> None:
@@ -96,5 +102,5 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """The first line of a text: a message is a line for each assignment."""
+    """Return the first line of a text: in a message each line is an assignment of its own."""
     return text.split("\n", 1)[0]

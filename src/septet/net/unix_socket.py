@@ -37,6 +37,7 @@ def listening(address: Address, backlog: int) -> socket.socket:
 
 
 def _give_rights_at(address: Address, path: str) -> None:
+    """Give the socket's file at this path the rights of its address. Raises OSError."""
     file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if stat.S_ISSOCK(os.fstat(file).st_mode):  # else another user has put a file of its own there
@@ -56,6 +57,7 @@ def give_rights(address: Address, file: int) -> None:
 
 
 def is_socket(path: str) -> bool:
+    """Return True if the file at this path is a unix socket's. Raises OSError if there is none."""
     return stat.S_ISSOCK(os.stat(path).st_mode)
 
 

@@ -22,23 +22,23 @@ class Overseer(Attendant, Protocol):
 
     @property
     def turn_s(self) -> float:
-        """`turn` and `beat` are to be called at least so often, in seconds."""
+        """Seconds between two calls of `turn` and `beat` at most; infinite if neither is needed."""
 
     def beat(self, alive: bool) -> None:
-        """Tell the service manager that the server is alive, if that is so. alive: as far as the supervisor knows, a
-        generation serves, or one starts and is not late. Does not raise."""
+        """Tell the service manager that the server is alive, if it is and if that is due. `alive`: as far as the
+        supervisor knows, a generation serves, or one starts and is not late. Does not raise."""
 
     def ready(self, text: str) -> None:
-        """A generation serves, or goes on after an order that failed; `text` is one line for the operator."""
+        """Tell it that a generation serves, or goes on after an order that failed. `text`: a line for the operator."""
 
     def reloading(self, text: str) -> None:
-        """An order begins to be carried out after which another generation serves. `ready` follows."""
+        """Tell it that an order begins to be carried out after which another generation serves. `ready` follows."""
 
     def stopping(self) -> None:
-        """The order to stop is carried out."""
+        """Tell it that the server begins to stop."""
 
     def ends(self) -> None:
-        """This process ends now, without closing anything."""
+        """Remove the pid file: this process ends now, and closes nothing else."""
 
     def allot(self) -> int:
         """A row of the table for a generation that is about to be forked; 0 if there is no table. Raises OSError."""

@@ -2,7 +2,8 @@
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from septet.errors import Failed
@@ -15,17 +16,19 @@ again. (The clock of files and that of processes differ by some ticks.)"""
 
 
 class PidFile:
-    """The file, for the process whose pid it has. It stays the same when the program is replaced (USR2), because the
-    process does."""
+    """The file with the pid of the process that makes this object. The file stays the same when the process executes
+    another program (USR2), because its pid does.
+    """
 
     def __init__(self, path: str) -> None:
-        """path: absolute, since the application may change the working directory."""
+        """`path`: absolute, since the application may change the working directory."""
         self.path = path
         self._pid = os.getpid()
 
     def write(self) -> None:
-        """Write it, in one step for those who read it. Raises Failed if another process that runs is named there, or if
-        it cannot be written."""
+        """Write the pid to the file, in one step for those who read it. Raises Failed if the file names another process
+        that runs, or if it cannot be written.
+        """
         holder = _holder(self.path)
         if holder is not None and holder != self._pid:
             raise Failed(f"--pid-file is {self.path!r}, which names process {holder}, and that one runs")
@@ -43,13 +46,28 @@ class PidFile:
             raise Failed(f"--pid-file {self.path!r} cannot be written: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Remove it if it still has our pid. Only the process that has written it does so, and not its forks."""
+        """Remove the file if it still has the pid of the process that wrote it. Does nothing in forks of that one."""
         if os.getpid() == self._pid and _pid_in(self.path) == self._pid:
             with suppress(OSError):  # the directory is root's, and this process is not root any more
                 os.unlink(self.path)
 
 
+@contextmanager
+def pid_file_at(path: str | None) -> Iterator[None]:
+    """Context manager: write the pid file, if there is to be one, and remove it at the end. Raises Failed."""
+    if path is None:
+        yield
+        return
+    file = PidFile(os.path.abspath(path))
+    file.write()
+    try:
+        yield
+    finally:
+        file.remove()
+
+
 def _pid_in(path: str) -> int | None:
+    """Return the pid that the file has; None if there is no such file, or it has something else."""
     try:
         text = Path(path).read_text(errors="replace")[:64]
     except OSError:
@@ -59,7 +77,7 @@ def _pid_in(path: str) -> int | None:
 
 
 def _holder(path: str) -> int | None:
-    """The process that the file names, if it runs and is not younger than the file."""
+    """Return the pid that the file has, if that process runs and is not younger than the file; else None."""
     pid = _pid_in(path)
     if pid is None:
         return None

@@ -5,7 +5,7 @@ can open ports below 1024, and read certificates and keys that only root may rea
 supervisor the one process does so after it has opened its addresses.
 
 Logs belong to the user who writes to them, since at USR1 the same process opens them anew. Where the directory is
-root's, the file is made by root and given to that user (`give_log`), which takes some care: in a directory that the
+root's, the file is made by root and given to that user (`give_logs`), which takes some care: in a directory that the
 user can change, the name might be a link to a file that only root may write to.
 """
 
@@ -24,12 +24,13 @@ PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 def drop(identity: Identity, supervisor: int | None = None) -> None:
-    """Become the user that `identity` names, for good. Called in the main thread, before the application is loaded.
-    Raises Failed.
+    """Change the user and groups of this process to those of `identity`, for good. Called in the main thread, before
+    the application is loaded. Raises Failed.
 
-    supervisor: pid of the process at whose death the kernel is to kill this one; None: there is none. The kernel
-    forgets that wish when the user changes, and so it is repeated here. It also makes /proc/self root's then, and
-    allows no core dump; both are restored, because the server reads its memory use there.
+    `supervisor`: pid of the process at whose death the kernel is to kill this one; None: there is none. The kernel
+    forgets that it was asked for this when the user changes, so it is asked again. When the user changes, the kernel
+    also gives the files of /proc/self to root and makes no core dump any more; both are restored, because the server
+    reads its memory use there.
     """
     try:
         identity.assume()
@@ -46,8 +47,8 @@ def drop(identity: Identity, supervisor: int | None = None) -> None:
 
 
 def give_logs(paths: Iterable[str], identity: Identity) -> None:
-    """Have the log files at these absolute paths belong to the user who will write to them, and make those that are
-    missing. For a process that is still root; any other leaves that to the user. May be called in a signal handler.
+    """Give the log files at these absolute paths to the user who will write to them, and make those that are missing.
+    For a process that is still root; in any other it does nothing that matters. May be called in a signal handler.
 
     Nothing is done in a directory that the user can change, where it can make the file by itself; nor to what is no
     regular file. An error is not reported: opening the log will tell.
@@ -65,7 +66,7 @@ def give_logs(paths: Iterable[str], identity: Identity) -> None:
 
 
 def gives_log(path: str, identity: Identity) -> bool:
-    """Whether `give_logs` makes the log file at this absolute path, or gives it to the user."""
+    """Return True if `give_logs` would make the log file at this absolute path, or give it to the user."""
     with suppress(OSError), _directory(os.path.dirname(path), identity):
         return os.geteuid() == 0
     return False
@@ -73,11 +74,11 @@ def gives_log(path: str, identity: Identity) -> bool:
 
 @contextmanager
 def _directory(path: str, identity: Identity) -> Iterator[int]:
-    """Context manager: a descriptor of a directory, which is reached by names that the user can neither change nor
-    replace. Raises PermissionError if the user can.
+    """Context manager: open a directory, and give a descriptor (O_PATH) of it. Raises PermissionError if the user can
+    change what lies there, or change or replace one of the names in its path.
 
-    It is opened name by name from the root, so that what was looked at is what is opened. A link is followed where only
-    others than the user can have made it.
+    It is opened name by name from the root, so that what was looked at is what is opened. Only links that are root's
+    are followed.
     """
     names = list(Path(path).parts[1:])
     links = 0
@@ -90,8 +91,9 @@ def _directory(path: str, identity: Identity) -> Iterator[int]:
                 below = os.open(name, _STEP, dir_fd=opened)
             except NotADirectoryError:
                 links += 1
+                of_root = os.stat(name, dir_fd=opened, follow_symlinks=False).st_uid == 0
                 target = Path(os.readlink(name, dir_fd=opened))  # OSError if it is no link
-                if links > _MOST_LINKS:
+                if links > _MOST_LINKS or not of_root:
                     raise
                 names[:0] = target.parts[target.is_absolute() :]
                 if not target.is_absolute():
@@ -110,13 +112,16 @@ _MOST_LINKS = 40  # as path_resolution(7) has it
 
 
 def _check(directory: int, identity: Identity, last: bool) -> None:
+    """Raise PermissionError if the user can change what lies in this directory. `last`: see `_can_change`."""
     if _can_change(os.fstat(directory), identity, last):
         raise PermissionError(f"user {identity.uid} can change {os.readlink(f'/proc/self/fd/{directory}')}")
 
 
 def _can_change(status: os.stat_result, identity: Identity, last: bool) -> bool:
-    """Whether the user can rename or replace what lies in a directory. In one with the sticky bit (/tmp), users can
-    only replace what is theirs, and so `last` tells whether new files are looked for there."""
+    """Return True if the user can rename or replace what lies in a directory. In one with the sticky bit (/tmp) users
+    can replace only what is theirs, but make new files. So it counts as unchangeable unless it is the `last` directory
+    of a path, in which a file is to be made.
+    """
     if status.st_uid == identity.uid:
         return True
     by_group = status.st_mode & stat.S_IWGRP and status.st_gid in identity.groups

@@ -22,7 +22,7 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def schema() -> dict[str, Any]:
-    """The schema of the whole file."""
+    """Return the schema of the whole file."""
     return {
         "$schema": DIALECT,
         "title": "septet.toml",
