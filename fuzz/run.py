@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 KEPT = HERE.parent / ".fuzz"
-SHARES = {"session": 0.5, "answer": 0.15, "proxy": 0.1, "tls": 0.1, "websocket": 0.15}
+SHARES = {"session": 0.4, "answer": 0.1, "proxy": 0.1, "tls": 0.1, "websocket": 0.1, "http2": 0.2}
 """Of the time, by target."""
 MOST_BYTES = 1024
 """Of an input: requests are short, and the limits of `support.laws` are shorter."""

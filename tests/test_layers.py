@@ -34,8 +34,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "http": frozenset({"exchange", "protocol"}),
     "proxies": frozenset({"exchange", "http"}),
     "rules": frozenset({"exchange", "http"}),
+    "http2": frozenset({"exchange", "http"}),
     "websocket": frozenset({"exchange"}),
-    "session": frozenset({"exchange", "protocol", "rules", "http", "proxies", "websocket"}),
+    "session": frozenset({"exchange", "protocol", "rules", "http", "http2", "proxies", "websocket"}),
     "pollers": frozenset(),
     "loop": frozenset({"pollers"}),
     "apps": frozenset({"exchange", "http", "websocket"}),
@@ -43,6 +44,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "certificate": frozenset(),
     "inventory": frozenset(),
     "settings": frozenset({"inventory", "log_format", "net", "proxies"}),
+    "migrate": frozenset({"settings"}),
     "metrics": frozenset({"exchange", "protocol", "rules"}),
     "processes": frozenset({"exchange", "rules", "loop", "metrics", "pollers", "streams"}),
     "date_and_server": frozenset(),
@@ -52,9 +54,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "access_log": frozenset({"log_format", "protocol", "streams"}),
     "spans": frozenset({"exchange", "protocol", "rules", "streams"}),
     "observers": frozenset({"protocol", "rules"}),
+    "sites": frozenset({"apps", "inventory", "log_format", "settings", "spans"}),
     "service": frozenset(
-        {"access_log", "apps", "date_and_server", "exchange", "http", "inventory", "log_format", "metrics", "net"}
-        | {"observers", "processes", "protocol", "proxies", "rules", "session", "settings", "spans", "websocket"}
+        {"access_log", "apps", "date_and_server", "exchange", "http", "log_format", "metrics", "net", "observers"}
+        | {"processes", "protocol", "proxies", "rules", "session", "settings", "sites", "spans", "websocket"}
     ),
     "console": frozenset(
         {"apps", "date_and_server", "exchange", "http", "metrics", "models", "net", "pollers", "processes", "protocol"}
@@ -77,6 +80,7 @@ LAB_MAY_IMPORT: dict[str, frozenset[str]] = {
     "report": frozenset({"load", "trace"}),
     "compare": frozenset(),
     "drill": frozenset({"load"}),
+    "objective": frozenset({"load", "report"}),
     "advise": frozenset(),
 }
 
@@ -104,6 +108,10 @@ PURE_IN = {
     "session/tls.py": frozenset({"ssl"}),
     "session/_tls_info.py": frozenset({"ssl"}),
     "session/_tls_output.py": frozenset({"ssl"}),
+    "http2/connection.py": frozenset({"h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions"})
+    | frozenset({"h2.settings", "hyperframe.frame"}),
+    "http2/compression.py": frozenset({"hpack"}),
+    "session/http2.py": frozenset({"h2.events"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
     "websocket/deflate.py": frozenset({"zlib"}),
     "websocket/frames.py": frozenset({"codecs", "struct"}),
@@ -258,19 +266,33 @@ def test_one_birthplace_of_connections() -> None:
         "septet.service",
         "septet.session.observed",
         "septet.session.websocket",  # what a session becomes
+        "septet.session.prior_knowledge",
+        "septet.session.http2",
     }
+
+
+def test_the_library_of_http2_is_optional() -> None:
+    """Only what is imported when HTTP/2 is spoken imports it."""
+    importers = {
+        module_of(found.path) for found in all_imports() if found.module.split(".")[0] in ("h2", "hpack", "hyperframe")
+    }
+    assert importers == {"septet.http2.compression", "septet.http2.connection", "septet.session.http2"}
+    behind = {*importers, "septet.session._http2_exchange", "septet.session._http2_websocket"}
+    for found in all_imports():
+        if found.module in behind:
+            assert module_of(found.path) in {*behind, "septet.service", "septet.session.websocket"}, found
 
 
 def test_the_library_of_websocket_is_optional() -> None:
     """Nothing that a server without it imports may import it."""
     importers = {module_of(found.path) for found in all_imports() if found.module.startswith("websockets")}
     assert importers == {
-        "septet.service",  # its version alone
+        "septet.sites",  # its version alone
         "septet.websocket.deflate",
         "septet.websocket.frames",
         "septet.websocket.tunnel",
     }
-    behind = {"septet.session.websocket", *importers} - {"septet.service"}
+    behind = {"septet.session.websocket", *importers} - {"septet.sites"}
     wrong = [
         str(found)
         for found in all_imports()
@@ -293,7 +315,7 @@ def _pure(path: Path) -> frozenset[str]:
     return PURE | PURE_IN.get(str(path.relative_to(PACKAGE)), frozenset())
 
 
-@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "rules", "session", "websocket"])
+@pytest.mark.parametrize("name", ["exchange", "protocol", "http", "http2", "rules", "session", "websocket"])
 def test_protocol_does_no_input_or_output(name: str) -> None:
     """Neither sockets nor files nor clocks: bytes and instants are arguments."""
     wrong = [

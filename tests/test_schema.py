@@ -61,7 +61,7 @@ def test_all_defaults() -> None:
         {"wrokers": 2},
         {"serve": {"workers": 2}},
         {"workers": 0},
-        {"workers": "2"},
+        {"workers": "two"},
         {"workers": 1.5},
         {"model": "gevent"},
         {"factory": 1},
@@ -81,6 +81,7 @@ def test_both_refuse(table: Mapping[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "table",
     [
+        {"workers": "2-8"},
         {"bind": "unix:a"},
         {"bind": ["unix:a", "[::1]:0"]},
         {"body_timeout": 5},

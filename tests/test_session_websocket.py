@@ -37,6 +37,9 @@ class Counting:
     def ended(self, exchange: Any) -> None:
         self.seen.append(f"ended {exchange.status}")
 
+    def closed(self, exchange: Any) -> None:
+        pass
+
     def enter(self) -> bool:
         self.seen.append("enter")
         return True
@@ -116,7 +119,7 @@ def test_pings_of_a_client_that_does_not_read() -> None:
 def test_a_session_is_freed_when_it_is_over() -> None:
     session = opened()
     session.receive(frame(TEXT, b"hello"))
-    protocol = weakref.ref(session.tunnel._protocol)
+    protocol = weakref.ref(session.tunnel.frames)
     gc.disable()
     try:
         session.lose()

@@ -43,8 +43,9 @@ class LoggedAccess:
     def ended(self, exchange: ServerExchange) -> None:
         self._write(exchange, exchange.status, True)
 
-    def aborted(self, exchange: ServerExchange) -> None:
-        self._write(exchange, exchange.status or CLIENT_CLOSED, False)
+    def closed(self, exchange: ServerExchange) -> None:
+        if exchange.observer_state is not None:
+            self._write(exchange, exchange.status or CLIENT_CLOSED, False)
 
     def _write(self, exchange: ServerExchange, status: int, complete: bool) -> None:
         began, exchange.observer_state = exchange.observer_state, None

@@ -131,3 +131,6 @@ septet.add_command(LateCommand("config", "septet.settings.schema", "Print the JS
 septet.add_command(
     LateCommand("certificate", "septet.certificate", "Make a certificate for development, signed by itself.")
 )
+septet.add_command(
+    LateCommand("migrate", "septet.migrate.command", "Print another server's settings as a septet.toml.")
+)

@@ -25,8 +25,10 @@ from septet.preparation import become_user, identity_of, log_files, prepared
 from septet.processes.children import exit_before_the_interpreter_ends, exit_despite_threads
 from septet.processes.privileges import gives_log
 from septet.processes.reload import check_installed
-from septet.service import load_site, tls_options
+from septet.service import tls_options
 from septet.settings.config import Config
+from septet.settings.workers import most_workers
+from septet.sites import load_site
 
 log = logging.getLogger("septet")
 
@@ -97,8 +99,10 @@ def _check_log(name: str, path: str, given: bool) -> None:
 
 def _served(config: Config, site: Site) -> str:
     """Return the application with its interface, and the directories, as the options name them."""
-    application = f"{config.app} ({'WSGI' if site.asgi is None else 'ASGI'})"
-    return ", ".join([*((application,) if config.app is not None else ()), *config.static])
+    kinds = ["WSGI"] * site.has_wsgi + ["ASGI"] * bool(site.asgis)
+    applications = [*((config.app,) if config.app is not None else ()), *config.mount]
+    interfaces = f" ({', '.join(kinds)})" if kinds else ""
+    return ", ".join([*filter(None, [", ".join(applications) + interfaces]), *config.static])
 
 
 def _shown(config: Config, addresses: Sequence[Address]) -> str:
@@ -107,7 +111,7 @@ def _shown(config: Config, addresses: Sequence[Address]) -> str:
     at = [replace(address, tls=certified and speaks_tls(address, addresses)) for address in addresses]
     how = [config.model]
     if config.workers is not None:
-        how.append(f"{config.workers} worker{'s' if config.workers > 1 else ''}")
+        how.append(f"{config.workers} worker{'s' if most_workers(config.workers) > 1 else ''}")
     if config.user is not None:
         how.append(f"as user {config.user}")
     return f"{', '.join(map(str, at))} ({', '.join(how)})"

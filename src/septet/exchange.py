@@ -22,6 +22,7 @@ class Want(enum.Enum):
     WRITE = "write my output and tell me how much of it went"
     CLOSE = "nothing more will happen on this connection"
     EITHER = "write my output, and feed me meanwhile"
+    TURN = "one of my exchanges has its turn: begin it, or tell it that it can go on"
 
 
 @dataclass(slots=True, eq=False)
@@ -368,6 +369,9 @@ class WebSocketExchange(Exchange, Protocol):
 
     def upgrade(self, subprotocol: str | None, fields: Fields) -> Want:
         """Accept: answer 101 with these fields and the subprotocol. Raises ValueError for what must not be sent."""
+
+    def refused_websocket(self) -> None:
+        """The request is answered otherwise, by the application or for it."""
 
     @property
     def closed(self) -> tuple[int, str] | None:

@@ -12,6 +12,7 @@ from septet.net.address import parse_address
 from septet.processes import privileges
 from septet.processes.capacity import why_over_capacity
 from septet.settings.config import Config
+from septet.settings.workers import most_workers
 
 RELOADING_S = 2.0
 """The longest graceful time-out under `--reload`: streams that never end, such as server-sent events, begin anew soon
@@ -68,7 +69,7 @@ def _absolute(bind: str) -> str:
 def _check_capacity(config: Config) -> None:
     """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
     asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
-    why = why_over_capacity(config.workers or 1, config.threads or 0) if asked else None
+    why = why_over_capacity(most_workers(config.workers or 1), config.threads or 0) if asked else None
     if why:
         raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
 
@@ -107,7 +108,7 @@ def become_user(config: Config, supervisor: int | None = None, makes_logs: bool 
     if makes_logs:
         give_logs(config)
     privileges.drop(identity, supervisor)
-    if config.app is not None and not os.access(os.path.abspath(config.app_dir), os.R_OK | os.X_OK):
+    if (config.app is not None or config.mount) and not os.access(os.path.abspath(config.app_dir), os.R_OK | os.X_OK):
         raise Failed(f"--app-dir is {config.app_dir!r}, which user {identity.uid} (--user, --group) cannot read")
 
 

@@ -10,6 +10,7 @@ client, and says what it wants next, one word at a time:
     WRITE    send `output`, then `file`                                     wrote(count), or read_file(data)
     EITHER   send `output` as the socket has room, and receive meanwhile    wrote(count), receive(data)
     RUN      run the application on `exchange`                              the exchange's own verbs
+    TURN     begin one of several exchanges, or wake its application        take_turn()
     CLOSE    shut down and close, once `half_close` says no                 close()
 
 Every verb answers with the next want. The *carrier* is the part of a model that owns the socket: a thread that waits
@@ -29,6 +30,14 @@ Why EITHER? HTTP/1.1 never needs it: it reads, then it writes. A protocol with s
 have bytes to send and must read all the same: a window update permits more output, a ping needs its pong, a TLS record
 can only be read after another was sent. Carriers test for it last, so HTTP/1.1 pays nothing for it.
 
+Why TURN, beside RUN? Under RUN the carrier runs the application on one exchange, and until that is answered all other
+wants are about it. A protocol with several exchanges at once (HTTP/2) can do no better with a thread that serves one
+client: it is given RUN for one after the other. A loop, or a pool of threads, can run them at the same time, and then
+the wants are about the connection: it reads and writes for all of them. So such a carrier says that it can
+(`rules.Rules.concurrent`) and is told TURN: it takes the exchange whose turn it is (`take_turn`), begins the
+application for it if that exchange is new, else wakes the application, and asks what else is wanted. Models know no
+more than that of streams. TURN is tested for after the others: HTTP/1.1 pays nothing for it.
+
 Why two ways for a file? sendfile(2) moves a file to a socket without a copy in this process. A protocol that has to see
 the bytes, to encrypt or to frame them, says `reads_files`, and is given blocks of it by pread(2) instead.
 
@@ -45,7 +54,7 @@ from typing import Any, NamedTuple, Protocol
 
 from septet.exchange import Delivery, Exchange, FileRegion, Part, Want
 
-READ, RUN, WRITE, CLOSE, EITHER = Want
+READ, RUN, WRITE, CLOSE, EITHER, TURN = Want
 
 
 class Phase(NamedTuple):
@@ -138,6 +147,11 @@ class ServerProtocol(Protocol):
     def exchange(self) -> ServerExchange:
         """The exchange for which the application is to be run; read it at RUN."""
 
+    def take_turn(self) -> ServerExchange:
+        """Return the exchange whose turn it is, and go on to the next want. To be called at TURN. An exchange has its
+        first turn when the application is to be called for it, and others when something has come for which the
+        application may wait: content, room for output, or the end."""
+
     @property
     def gone(self) -> bool:
         """True if the client is lost, sends no more, or has broken the protocol, so that its input is discarded."""
@@ -156,6 +170,11 @@ class ServerProtocol(Protocol):
         """True if the connection closes after the answer that is being sent, instead of waiting for another request."""
 
     @property
+    def yields(self) -> bool:
+        """Read at RUN while other clients wait for this thread: True if the connection may end with the present
+        request. A WebSocket would end as soon as it is open; a client of HTTP/2 expects its connection to stay."""
+
+    @property
     def may_have_unread_input(self) -> bool:
         """True at CLOSE when we, not the client, decided to close: call `receive` once more first. Closing with unread
         data makes the kernel send RST, which can destroy our last answer."""
@@ -168,8 +187,8 @@ class ServerProtocol(Protocol):
         that the file has become shorter; the connection is cut then."""
 
     def read_file(self, data: bytes) -> Want:
-        """Take the next bytes of `file`, if `reads_files`. `b""` means that the file has become shorter; the connection
-        is cut then."""
+        """Take the next bytes of `file`, if `reads_files`. `b""` means that the file has changed or become shorter; the
+        protocol logs that, and cuts the answer."""
 
     def deadline(self, now: float) -> float | None:
         """Return the instant at which the phase's time is up, in seconds on the clock of `now`; None if it has no

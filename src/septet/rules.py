@@ -44,18 +44,52 @@ class Timeouts:
 class Observer(Protocol):
     """Called by sessions when a request begins and when its answer has ended; for logs and measurements.
 
-    Each sets `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and to None when it
-    has ended. It is None if `began` was not called.
+    Each may set `exchange.observer_state` when the request begins, to nanoseconds of CLOCK_MONOTONIC, and then sets it
+    to None when the request has ended. It is None as long as `began` was not called.
     """
 
-    def began(self, exchange: Any) -> None:
+    def began(self, exchange: Any, /) -> object:
         """The head of a request is complete, and the application will be called."""
 
     def ended(self, exchange: Any) -> None:
         """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
 
-    def aborted(self, exchange: Any) -> None:
-        """The connection has ended before the answer was complete."""
+    def closed(self, exchange: Any) -> None:
+        """The connection has ended. If `began` was called and `ended` was not, the answer will never be complete."""
+
+
+class Traffic(Protocol):
+    """Called by sessions with what happens on TLS connections and WebSockets; for metrics."""
+
+    def shaken(self, version: str, resumed: bool) -> None:
+        """A TLS handshake is complete; version: as `ssl.SSLObject.version` names it."""
+
+    def not_shaken(self, why: str) -> None:
+        """A TLS handshake has failed; why: one of `metrics.lanes.TLS_FAILURES`."""
+
+    def tls_closed(self) -> None:
+        """A connection has ended whose handshake was complete."""
+
+    def websocket_opened(self) -> None:
+        """A request was answered 101."""
+
+    def websocket_refused(self) -> None:
+        """A request for a WebSocket was answered otherwise."""
+
+    def websocket_closed(self, code: int) -> None:
+        """A WebSocket has ended; code: as RFC 6455 section 7.4 lists them."""
+
+    def message_received(self) -> None:
+        """The application has taken a message."""
+
+    def message_sent(self) -> None:
+        """The application has sent a message."""
+
+    def bytes_received(self, count: int) -> None:
+        """So many bytes came on a WebSocket."""
+
+    def bytes_sent(self, count: int) -> None:
+        """So many bytes went out on a WebSocket."""
 
 
 class Upgrade(Protocol):
@@ -63,6 +97,9 @@ class Upgrade(Protocol):
 
     def open(self, session: Any, subprotocol: str | None, fields: Fields) -> Want:
         """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
+
+    def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
+        """The same for an exchange of HTTP/2, which is answered 200 (RFC 8441)."""
 
 
 class Admission(Protocol):
@@ -102,10 +139,23 @@ class Rules:
     """Opens a file for a request's body. If set, the whole body is collected there before the application is called,
     for models in which the application must not wait for its client. None: the application is called after the head,
     and reads the body as it is received."""
+    collects: Callable[[Request], bool] | None = None
+    """With `spool`: returns True if the body of this request is collected, and False if the application reads it as it
+    is received. None: all are collected."""
+    concurrent: bool = False
+    """The carrier can run several exchanges of one connection at the same time: a protocol that has several gives it
+    TURN for each, instead of RUN for one after the other."""
     observer: Observer | None = None
+    traffic: Traffic | None = None
+    """None: TLS connections and WebSockets are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Opens a WebSocket; None: there are none."""
+    http2: Callable[[Any], Any] | None = None
+    """Returns the protocol of a client that speaks HTTP/2, given the session of HTTP/1.1 with which its connection has
+    begun (`session.http1.Session`). None: HTTP/2 is not spoken."""
+    http1: bool = True
+    """HTTP/1.1 is spoken over TLS. If not, clients that did not choose HTTP/2 are refused."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -41,10 +41,11 @@ from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
 from septet.processes.threads import share_heap
-from septet.service import Service, load_site, recycling_of, tls_options
+from septet.service import Service, recycling_of, tls_options
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
+from septet.sites import load_site
 
 log = logging.getLogger("septet")
 
@@ -104,18 +105,21 @@ def _end_while_loading(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
-    """Context manager: load the application, open the listeners, and close them at the end. Gives the configuration
-    with absolute paths, the application with its directories, and the listeners.
+def opened(
+    config: Config, application: Any = None, mounted: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Config, Site, tuple[Listener, ...]]]:
+    """Context manager: load the applications, open the listeners, and close them at the end. Gives the configuration
+    with absolute paths, the applications and directories, and the listeners.
 
-    application: an application object, used if `config` names none. Raises UsageError and Failed.
+    application: an application object, used if `config` names none. mounted: application objects by route. Raises
+    UsageError and Failed.
     """
     config = prepared(config)
     set_umask(config)
     forked.mark_as_server()
     certificates = Certificates(tls_options(config)) if config.tls_certificate else None
     changes_user = config.user is not None or config.group is not None
-    site = None if changes_user else load_site(config, application)
+    site = None if changes_user else load_site(config, application, mounted=mounted)
     _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
         addresses = [parse_address(text) for text in config.bind]
@@ -125,7 +129,7 @@ def opened(config: Config, application: Any = None) -> Iterator[tuple[Config, Si
         stack.push(_exit_if_forked_by_application)
         if site is None:  # what takes root's rights comes first, and the application has none of them
             become_user(config)
-            site = load_site(config, application)
+            site = load_site(config, application, mounted=mounted)
             _exit_if_forked_by_application(None, None, None)
         yield config, site, listeners
 
@@ -182,7 +186,7 @@ def run(
             gc.collect()
             gc.freeze()  # what was made so far is never collected: children share its pages, and collections skip it
             if config.workers and models.concurrency(config.model) != "processes":
-                supervise(service, run_model, config.workers)
+                supervise(service, run_model, int(config.workers), service.most_workers)
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)
@@ -335,7 +339,7 @@ def _serve_problem(
     report: Report,
 ) -> int:
     """The life of a generation in whose place no code of the application has run yet: a page says why."""
-    alone = replace(config, app=None, factory=False, interface="wsgi", span_log=None)
+    alone = replace(config, app=None, mount=(), factory=False, interface="wsgi", span_log=None)
     return _serve_generation(alone, listeners, certificates, problem, monitor, report, problem_page.alone(problem.read))
 
 

@@ -40,6 +40,11 @@ class Echo:
     def exchange(self) -> ServerExchange:
         raise AssertionError("there is never anything to run")
 
+    yields = True
+
+    def take_turn(self) -> ServerExchange:
+        raise AssertionError("there is never a turn")
+
     def receive(self, data: bytes) -> Want:
         self.ended = self.ended or not data
         self.output = bytes(self.output) + data

@@ -65,6 +65,8 @@ class WebSocketCycle(Channel):
         finally:  # also when what the application has raised raises while it is logged
             if not self.answered:
                 self.fail()
+            if not self._accepted:
+                self._socket.refused_websocket()
 
     def _scope(self, asgi: Any, handshake: Opening) -> Any:
         scope = asgi.scope(self._exchange)
@@ -78,6 +80,7 @@ class WebSocketCycle(Channel):
 
     def _refuse(self, fault: ProtocolError) -> None:
         """Answer a handshake that is malformed."""
+        self._socket.refused_websocket()
         head = response_head(
             fault.status,
             reason_phrase(fault.status).encode("ascii"),

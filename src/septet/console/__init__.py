@@ -47,7 +47,7 @@ def attended(config: Config, service: Service, supervised: bool) -> Iterator[Ser
         public = _open(config.metrics_bind, "--metrics-bind", stack)
         private = _open(control_bind(config), "--control", stack)
         reader = Reader(service.monitor.table, lambda: state(stop.ordered, stop.started))
-        reader.describe(service.listeners, model=config.model, app=config.app)
+        reader.describe(service.listeners, config.tls_certificate, model=config.model, app=config.app)
         reader.events = service.monitor.events
         endpoint = endpoint_at(config, public, private, stop, reader)
         stack.callback(endpoint.close)

@@ -125,7 +125,7 @@ class Console:
             if getattr(config, name) != getattr(self._config, name):
                 log.warning("--%s keeps its value until the next start", name.replace("_", "-"))
         if self._endpoint is not None:
-            self._reader.describe(tuple(listeners), model=config.model, app=config.app)
+            self._reader.describe(tuple(listeners), config.tls_certificate, model=config.model, app=config.app)
 
     def close(self) -> None:
         if self._pid_file is not None:

@@ -58,10 +58,19 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     yield "durations", _at_most(median=durations["p50_s"], p99=durations["p99_s"])
     yield "queue wait", _at_most(p99=status["queue_wait"]["p99_s"])
+    yield "GIL wait", _at_most(p99=status["gil_wait"]["p99_s"])
     yield "saturation", meter(status["saturation"])
     others = (f"{requests[key]} {name}" for name, key in _UNANSWERED.items())
     yield "errors", ", ".join([f"{failed:,} answers 5xx", *others])
     yield "connections", f"{status['connections']['open']:,} open, {status['connections']['accepted']:,} accepted"
+    tls, sockets = status["tls"], status["websockets"]
+    if tls["certificates"]:
+        yield "TLS", f"{tls['open']:,} open, {tls['handshakes']:,} handshakes, {sum(tls['failed'].values()):,} failed"
+        soonest = min(tls["certificates"], key=lambda each: each["days_left"])
+        yield "certificate", f"{soonest['file']} expires in {number(soonest['days_left'])} days"
+    if sockets["accepted"] or sockets["refused"]:
+        messages = f"{sockets['messages_received']:,} messages in, {sockets['messages_sent']:,} out"
+        yield "WebSockets", f"{sockets['open']:,} open, {sockets['accepted']:,} accepted, {messages}"
     for listener in status["listeners"]:
         waiting = "" if "queue" not in listener else f": {listener['queue']} wait, {listener['drops']} dropped"
         yield "listens at", listener["address"] + waiting

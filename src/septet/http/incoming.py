@@ -166,6 +166,11 @@ class Incoming:
             self._inbox += data
 
     @property
+    def scheme(self) -> str:
+        """The requests' scheme, "http" or "https"."""
+        return self._scheme
+
+    @property
     def inbox(self) -> bytes | bytearray:
         """The bytes that were received and are not used yet."""
         return self._inbox

@@ -6,11 +6,14 @@ All functions raise UsageError for wrong values.
 from __future__ import annotations
 
 import math
+import re
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from septet.errors import UsageError
 from septet.lab import load as generator
@@ -29,25 +32,44 @@ POSITIVE = Finite(min=0, min_open=True)
 NOT_NEGATIVE = Finite(min=0)
 COUNT = click.IntRange(min=1)
 FILE = click.Path(dir_okay=False, path_type=Path)
+FILE_OR_DIRECTORY = click.Path(exists=True, path_type=Path)
+PERCENT = click.FloatRange(0, 100)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-SECONDS_OF = {"s": 1, "m": 60, "h": 3600}
+SECONDS_OF = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+BYTES_OF = {"B": 1, "KB": 1000, "KIB": 1024, "MB": 1_000_000, "MIB": 1 << 20}
 OURS = ("model", "bind")
 """Options of `septet serve` that the measurement itself sets, so that --serve-option must not."""
 
 
 class Span(Finite):
-    """A duration, such as 90, 90s, 4m or 1h, converted to seconds; a number without a unit is in seconds."""
+    """A duration, such as 90, 50ms, 90s, 4m or 1h, converted to seconds; a number without a unit is in seconds."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
         text = str(value).strip()
-        number, factor = (text[:-1], SECONDS_OF[text[-1]]) if text[-1:] in SECONDS_OF else (text, 1)
+        number = text.rstrip("ushm")
+        unit = text[len(number) :] or "s"
         try:
-            return super().convert(number, parameter, context) * factor
-        except click.BadParameter:
-            self.fail(f"{text!r} is not a time above 0, such as 90s or 4m.", parameter, context)
+            return super().convert(number, parameter, context) * SECONDS_OF[unit]
+        except (click.BadParameter, KeyError):
+            above = "" if self.min is not None and not self.min_open else " above 0"
+            self.fail(f"{text!r} is not a time{above}, such as 50ms, 90s or 4m.", parameter, context)
+
+
+class BytesPerSecond(click.ParamType[int]):
+    """A rate, such as 500, 1KiB/s or 2MB/s, converted to bytes per second."""
+
+    name = "bytes/s"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        text = str(value).strip()
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(B|[KkM]i?B)?(/s)?", text)
+        rate = int(float(found[1]) * BYTES_OF[(found[2] or "B").upper()]) if found else 0
+        return rate or self.fail(f"{text!r} is not a rate of at least 1 B/s, such as 1KiB/s.", parameter, context)
 
 
 SPAN = Span(min=0, min_open=True)
+SPAN_OR_0 = Span(min=0)
+BYTES_PER_SECOND = BytesPerSecond()
 
 
 def path(text: str | None, default: str) -> str:
@@ -89,6 +111,22 @@ def expect_length(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"--expect-length: {text!r} is neither a number of bytes nor 'any'")
     return int(text)
+
+
+def check_unchanged(context: click.Context, why: str, allowed: Collection[str]) -> None:
+    """Raise UsageError for options that are given though a file has them already, as with --resume.
+
+    Args:
+        why: the beginning of the error's sentence.
+        allowed: names of parameters that may be given all the same.
+    """
+    given = [
+        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
+        for each in context.command.params
+        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE and each.name not in allowed
+    ]
+    if given:
+        raise UsageError(f"{why}, so without {', '.join(given)}")
 
 
 def cpus(text: str | None) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from septet.errors import Failed, UsageError
 from septet.lab import arguments, client, cluster, interrupts, output, profiles, tls
 from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
-from septet.lab.arguments import COUNT, DIRECTORY, FILE, NOT_NEGATIVE, POSITIVE, SPAN
+from septet.lab.arguments import COUNT, DIRECTORY, FILE, FILE_OR_DIRECTORY, NOT_NEGATIVE, PERCENT, POSITIVE, SPAN
 from septet.lab.client import Load
 from septet.lab.cluster import cluster_spec
 from septet.lab.drill.drill import NAMES
@@ -32,6 +32,7 @@ from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK, FOREIGN_SHARE_MAX
 
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
+GATE_HELP = "Measure what these results measured; exit status 1 where it got worse beyond noise."
 USERS = (20, 100, 500, 1000)
 REPEATS = 3
 DRILL_USERS = 128
@@ -55,10 +56,12 @@ Examples:
   septet bench shop.web:app --path /products --users 10,50,200
   septet bench --for 4m
   septet bench --models preforked,epoll --keep-alive --sweep workers=1,2,4
-  septet bench shop.web:app --models prethreaded --servers gunicorn-gthread,waitress
+  septet bench shop.web:app --models epoll,prethreaded --servers gunicorn,granian,waitress --pool 16
+  septet bench shop.web:app --models epoll --pythons python3.11,python3.13
   septet bench wait --models prethreaded,threaded --path '/?ms=20'
   septet bench --profile seed --users 20,100,1000,5000
   septet bench shop.web:app --host 10.0.0.7 --cluster ssh:anna,berta --users 1000,20000
+  septet bench --gate baseline/results.json
   septet bench --resume bench-2026-11-23-081500
   septet bench shop.web:app --drill reload --models epoll --for 60s
 
@@ -66,11 +69,16 @@ Small applications that isolate a cause: hello, cpu, wait, stream (each also as 
 
 Each run has a fresh server; each repeat visits all cells in random order. A cell that fails is shown as failed, with
 the
-reason, and the others go on: the exit status is 1 only when every cell failed. Ctrl-C keeps the finished runs.""",
+reason, and the others go on: the exit status is 1 only when every cell failed. Ctrl-C keeps the finished runs.
+
+With --gate nothing is drawn. Exit status: 0; 1 when something got worse at two looks; 2 when nothing could be
+judged.""",
 )
 @click.argument("app", required=False)
 @click.option("--models", metavar="A,B,...", help="Models to measure.  [default: all]")
 @click.option("--servers", metavar="FILE.toml|A,B,...", help="Other servers to measure, from a file or by name.")
+@click.option("--pool", metavar="T|WxT", help="Threads of every contender, or PROCESSESxTHREADS of each: 16, 2x8.")
+@click.option("--pythons", metavar="A,B,...", help="Measure each model under each of these interpreters of Python.")
 @click.option("--profile", type=click.Choice(profiles.NAMES), help="A preset of users, connections, pools and backlog.")
 @click.option("--users", metavar="N,N,...", help="Simultaneous users.  [default: 20,100,500,1000]")
 @click.option("--repeats", type=COUNT, default=REPEATS, show_default=True, help="Runs of each cell.")
@@ -108,17 +116,23 @@ reason, and the others go on: the exit status is 1 only when every cell failed. 
 @click.option("--drill", type=click.Choice(NAMES), help="Give orders under load, and count the requests that are lost.")
 @click.option("--rate", type=POSITIVE, default=500.0, show_default=True, help="Requests per second of a drill.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the order of the runs.  [default: random]")
+@click.option("--gate", type=FILE_OR_DIRECTORY, metavar="BASELINE", help=GATE_HELP)
 @click.option("--resume", type=DIRECTORY, help="Resume the interrupted experiment in this directory.")
+@click.option("--tolerance", type=PERCENT, default=5.0, show_default=True, help="Of --gate: a smaller change is none.")
 @click.option("--out", type=DIRECTORY, help="Directory for results; replaces older ones.  [default: bench-DATE-TIME]")
-def bench(app: str | None, resume: Path | None, **options: Any) -> int:
+def bench(app: str | None, resume: Path | None, gate: Path | None, **options: Any) -> int:
     """Load every model with rising numbers of users, and draw charts.
 
     Measures APP (MODULE:ATTRIBUTE), or the guestbook that comes with Septet, on a fresh SQLite file.
-    Writes results.json, report.html with all pictures, and each of them as SVG and PNG; prints the table. --drill
+    Writes results.json, report.html with all pictures, and each of them as SVG, PNG and CSV; prints the table. --drill
     measures nothing: half of the users keep their connection, the others connect anew, and what is lost is told.
     """
     if options["drill"] is not None:
         return _drill(app, options)
+    if gate is not None:
+        return _gate(gate, options)
+    if not _is_default("tolerance"):
+        raise UsageError("--tolerance: it is that of --gate")
     from septet.lab import bench as benching
     from septet.lab import results
     from septet.lab.report import save  # noqa: F401  here, so that a missing package is found before an hour of measuring
@@ -127,7 +141,8 @@ def bench(app: str | None, resume: Path | None, **options: Any) -> int:
     if options["profile"] == profiles.TWO_PAGES and resume is None:
         return _two_pages(app, options)
     if resume is not None:
-        _check_unchanged(click.get_current_context())
+        why = "--resume continues with the options of the experiment"
+        arguments.check_unchanged(click.get_current_context(), why, ("resume", "trace"))
         recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
@@ -173,16 +188,19 @@ def _drill(app: str | None, options: dict[str, Any]) -> int:
     return command.run(options["drill"], _experiment(app, options), users, options["rate"], options["for_s"])
 
 
-def _check_unchanged(context: click.Context) -> None:
-    """Raise UsageError for options given with --resume: the experiment keeps the options that it began with."""
-    given = [
-        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
-        for each in context.command.params
-        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
-        and each.name not in ("resume", "trace")
-    ]
-    if given:
-        raise UsageError(f"--resume continues with the options of the experiment, so without {', '.join(given)}")
+def _gate(baseline: Path, options: dict[str, Any]) -> int:
+    from septet.lab import gate as gating
+
+    interrupts.term_as_interrupt()
+    arguments.check_unchanged(
+        click.get_current_context(), "--gate measures as its baseline did", ("gate", "out", "seed", "tolerance")
+    )
+    seed = random.randrange(1 << 32) if options["seed"] is None else options["seed"]
+
+    def measure(experiment: Experiment, recorded: dict[str, Any]) -> None:
+        _measure(experiment, recorded, experiment.runs(), first=True, traced=False)
+
+    return gating.gate(baseline, options["out"], seed, options["tolerance"] / 100, measure)
 
 
 def _check_repeats(context: click.Context) -> None:
@@ -246,7 +264,8 @@ def _load(
 
 
 def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
-    from septet.lab import contenders
+    from septet.lab import contenders, interpreters
+    from septet.lab.equal_terms import on_equal_terms
 
     app = application(name)
     profile = profiles.profile(options["profile"]) if options["profile"] else None
@@ -261,7 +280,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     out, host = options["out"] or output.dated("bench"), cluster_spec.host(options["host"])
     if options["tls"] and (others or options["trace"]):
         raise UsageError(f"--tls: it does not go with {'--servers' if others else '--trace'}")
-    return Experiment(
+    experiment = Experiment(
         out=out,
         models=models,
         users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
@@ -278,6 +297,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         sweeps=sweeps,
         lacking=unsupported_options(models, [name for name, _ in sweeps]) if sweeps else {},
         others=others,
+        pythons=interpreters.read(options["pythons"]) if options["pythons"] else (),
         profile=options["profile"],
         serve_options=(
             *(profile.options if profile else ()),
@@ -290,6 +310,9 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
         pinned=cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"]),
         **times,
     )
+    if not others and options["pool"] is None:
+        return experiment
+    return on_equal_terms(experiment, options["pool"], lambda line: click.echo(line, err=True))
 
 
 def _is_default(option: str) -> bool:
@@ -328,17 +351,22 @@ def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int
 def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
     """The tables and sentences of one page; what the report says first comes last, where a terminal shows it."""
     from septet.lab import caveats, tables
-    from septet.lab.report.findings import findings, others_share
+    from septet.lab.beside import beside
+    from septet.lab.report.findings import findings, focus, others_share
 
     if title:
         click.echo(f"\n{title}\n")
     busy = others_share(recorded)
     if busy:
         click.echo(busy + "\n")
+    if recorded["experiment"].get("pool_told"):
+        click.echo(recorded["experiment"]["pool_told"] + "\n")
     click.echo(tables.rates(cells, recorded["experiment"]["users"]))
     most = max((cell.users for cell in cells if cell.figures), default=None)
     if most is not None:
         click.echo("\n" + tables.costs(cells, most))
+    for table in beside(recorded, cells, focus(cells)):
+        click.echo(f"\n{table.title}:\n\n{tables.aligned(table.lines)}")
     for sentence in [*caveats.caveats(recorded, cells, DOUBT_MARK), *findings(recorded, cells)]:
         if sentence != busy:
             click.echo("\n" + sentence)

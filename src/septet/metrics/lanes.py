@@ -21,12 +21,20 @@ BEAT_NS = 5
 LAG_NS = 6
 """How late the event loop ran the last timer."""
 
+WORKER_RANGE = 7
+"""Of the supervisor of workers: the most that there may be << 32 | the least. 0: it has no workers."""
+
+CERTIFICATE_ENDS = 8
+"""When the certificates end that the process presents, in seconds since 1970; 0: there is none. A lane for each of the
+first MOST_CERTIFICATES, in the order of the options."""
+MOST_CERTIFICATES = 8
+
 KINDS = ("server", "worker", "child", "supervisor", "generation")
 SERVER, WORKER, CHILD, SUPERVISOR, GENERATION = range(5)
 IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Processes that serve no clients: a generation is one of these if it has workers."""
 
-LAYOUT = 1
+LAYOUT = 2
 """To be counted up with each change of the lanes: a table is handed over to a successor of the same layout alone."""
 
 COUNTERS = 16
@@ -66,9 +74,44 @@ QUEUE_WAIT = 40
 """Histogram: how long the bytes of a request lay unread. A sample of requests."""
 QUEUE_WAIT_NS = 72
 """Sum of the above, in nanoseconds."""
+TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
+TLS_HANDSHAKES = 73
+"""Completed handshakes: two lanes for each of TLS_VERSIONS, full ones and resumed ones."""
+TLS_CLOSED = 77
+"""TLS connections that have ended after a completed handshake."""
+TLS_FAILURES = ("plain HTTP", "incomplete", "certificate", "no agreement", "protocol")
+"""Why handshakes failed: the client did not speak TLS; left, or did not end it in time; its certificate, or ours, was
+refused; there was no version or cipher in common; what came was malformed, or anything else."""
+TLS_FAILED = 78
+"""A lane for each of TLS_FAILURES."""
+
 LAG = 88
 """Histogram: how late the event loop ran a timer."""
 LAG_SUM_NS = 120
+
+WS_ACCEPTED = 121
+"""WebSockets that were opened."""
+WS_REFUSED = 122
+"""Requests for a WebSocket that were answered otherwise, by the application or by the server."""
+WS_RECEIVED = 123
+"""Messages that the application has taken."""
+WS_SENT = 124
+WS_RECEIVED_BYTES = 125
+"""Bytes on WebSockets, frames and pings included, without TLS."""
+WS_SENT_BYTES = 126
+WS_ENDS = (
+    "normal",
+    "going away",
+    "protocol error",
+    "without a word",
+    "internal error",
+    "restart",
+    "application",
+    "other",
+)
+"""Classes of close codes: 1000; 1001; 1002, 1003, 1007, 1009, 1010; 1006; 1011; 1012, 1013; 3000 to 4999."""
+WS_CLOSED = 127
+"""A lane for each of WS_ENDS."""
 
 DURATION = 136
 """Histogram: from the complete head of a request to the last byte of its answer."""
@@ -76,7 +119,13 @@ DURATION = 136
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 ANSWERS = 168
 """Answers by method and class of status: CLASSES lanes for each of METHODS."""
-COUNTERS_END = ANSWERS + len(METHODS) * CLASSES
+ANSWERS_END = ANSWERS + len(METHODS) * CLASSES
+
+GIL_WAIT = 216
+"""Histogram: how long a thread waits for the global lock of the interpreter. A sample."""
+GIL_WAIT_NS = 248
+
+COUNTERS_END = 256
 
 SLOW = 256
 """Text: the slowest requests of the process."""

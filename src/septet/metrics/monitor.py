@@ -2,36 +2,49 @@
 
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from threading import Event, Thread, get_native_id
 from time import monotonic_ns, time
-from typing import Any
+from typing import Any, Protocol
 
+from septet.metrics.gil import GilSampler, sample_beside
 from septet.metrics.lanes import (
     BEAT_NS,
     CAPACITY,
+    CERTIFICATE_ENDS,
     GENERATION,
     KIND,
     LAG,
     LAG_NS,
     LAG_SUM_NS,
     LOOP_THREAD,
+    MOST_CERTIFICATES,
     PID,
     REASONS,
     RESTARTS,
     SERVER,
     SUPERVISOR,
     WORKER,
+    WORKER_RANGE,
     bucket,
 )
-from septet.metrics.observer import RequestMetrics, request_metrics
+from septet.metrics.observer import RequestMetrics, has_gil, request_metrics
 from septet.metrics.proc import usage
 from septet.metrics.table import Table
+from septet.metrics.traffic import TrafficMetrics
 
 BEAT_S = 0.25
 """How often a process shows that it goes on. In an event loop a timer does so, which shows how late the loop is."""
+
+
+class Presented(Protocol):
+    """What is known here of the certificates of a server (`net.certificates.Certificates`)."""
+
+    @property
+    def ends(self) -> Sequence[float]:
+        """When each of them ends, in seconds since 1970, in the order of the options."""
 
 
 class Monitor:
@@ -50,11 +63,21 @@ class Monitor:
         """Called when this process beats, or looks after its workers: at least every `on_beat_s`. None: nothing is."""
         self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
+        self.traffic = TrafficMetrics(table) if counts else None
+        self._certificates: Presented | None = None
 
     def supervise(self) -> None:
         """This process is a supervisor."""
         if self.table.row[KIND] != GENERATION:
             self.table.row[KIND] = SUPERVISOR
+
+    def workers_between(self, least: int, most: int) -> None:
+        """This process has so many workers."""
+        self.table.row[WORKER_RANGE] = most << 32 | least
+
+    def serving_workers(self) -> list[int]:
+        """The workers of all generations, by their pids."""
+        return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
         """Processes of this kind that have not beaten for so long, and what they did meanwhile. In the supervisor."""
@@ -106,6 +129,8 @@ class Monitor:
         that the share of the time for which the thread runs is the share for which the process is busy."""
         if runs_application:
             self.table.row[LOOP_THREAD] = get_native_id()
+        if self.requests is not None and has_gil():
+            sample_beside(loop, self.table, BEAT_S)
         self._beat(loop, loop.time())
 
     def _beat(self, loop: AbstractEventLoop, due: float) -> None:
@@ -124,6 +149,16 @@ class Monitor:
     def _flush(self) -> None:
         if self.requests is not None:
             self.requests.flush()
+        if self.traffic is not None:
+            self.traffic.flush()
+        if self._certificates is not None:
+            for lane, end in enumerate(self._certificates.ends[:MOST_CERTIFICATES], CERTIFICATE_ENDS):
+                self.table.row[lane] = int(end)
+
+    def presents(self, certificates: Presented | None) -> None:
+        """The server presents these to its clients."""
+        self._certificates = certificates
+        self._flush()
 
     def connected(self) -> None:
         """A client was accepted."""
@@ -134,6 +169,8 @@ class Monitor:
         """Its connection has ended."""
         if self.requests is not None:
             self.requests.disconnected()
+        if self.traffic is not None:
+            self.traffic.flush()
 
     @contextmanager
     def connection(self) -> Iterator[None]:
@@ -163,10 +200,11 @@ class Monitor:
     def _beat_until(self, over: Event) -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
         row = self.table.row
+        sampler = GilSampler(self.table)
         while True:
             row[BEAT_NS] = monotonic_ns()
             self._flush()
             if self.on_beat is not None:
                 self.on_beat()
-            if over.wait(BEAT_S):
+            if sampler.sample(over, BEAT_S):
                 return

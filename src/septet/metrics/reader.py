@@ -15,6 +15,7 @@ from septet.metrics.lanes import (
     ABORTED,
     ACCEPTED,
     ANSWERS,
+    ANSWERS_END,
     BEAT_NS,
     BEGUN,
     BOUNDS_S,
@@ -23,9 +24,10 @@ from septet.metrics.lanes import (
     CHILD,
     CLASSES,
     CLOSED,
-    COUNTERS_END,
     DURATION,
     DURATION_NS,
+    GIL_WAIT,
+    GIL_WAIT_NS,
     IDLE_KINDS,
     KIND,
     KINDS,
@@ -43,9 +45,12 @@ from septet.metrics.lanes import (
     SENT,
     STARTED_NS,
     TIMED_OUT,
+    WORKER,
+    WORKER_RANGE,
 )
 from septet.metrics.proc import listen_queue, proportional_bytes, usage, wanted_cpu_s
 from septet.metrics.table import Row, Snapshot, Table
+from septet.metrics.traffic_read import tls_status, websocket_status
 
 SAMPLE_S = 1.0
 
@@ -117,7 +122,7 @@ def answers(lanes: memoryview) -> dict[tuple[str, int], int]:
 
 def answered(lanes: memoryview) -> int:
     """Number of answers."""
-    return sum(lanes[ANSWERS:COUNTERS_END])
+    return sum(lanes[ANSWERS:ANSWERS_END])
 
 
 def in_flight(lanes: memoryview) -> int:
@@ -155,6 +160,7 @@ class Reader:
         """state: gives "starting", "ready" or "draining"."""
         self._table = table
         self.listeners: tuple[tuple[str, Any], ...] = ()
+        self.certificates: tuple[str, ...] = ()
         self.state = state
         self.events: Iterable[dict[str, Any]] = ()
         """What has happened to processes lately, the newest last."""
@@ -167,8 +173,9 @@ class Reader:
         self._last: tuple[float, Snapshot] | None = None
         self._before: tuple[float, Snapshot] | None = None
 
-    def describe(self, listeners: Sequence[Listening], **facts: Any) -> None:
-        """What is served from now on; facts: for `status`."""
+    def describe(self, listeners: Sequence[Listening], certificates: Sequence[str] = (), **facts: Any) -> None:
+        """What is served from now on. certificates: their files; facts: for `status`."""
+        self.certificates = tuple(certificates)
         self.listeners = tuple((str(listener), listener.sock) for listener in listeners)
         self._facts |= facts
 
@@ -202,6 +209,10 @@ class Reader:
         """How busy this process was lately."""
         return self._shares.get(pid, Shares())
 
+    def has_share(self, pid: int) -> bool:
+        """There were two samples of this process."""
+        return pid in self._shares
+
     def snapshot(self) -> Snapshot:
         return self._table.snapshot()
 
@@ -225,10 +236,14 @@ class Reader:
             "saturation": round(self.saturation(), 3),
             "requests": self._requests(snapshot),
             "durations": self._lately(snapshot, durations),
+            "workers": workers(snapshot),
             "queue_wait": self._lately(snapshot, lambda lanes: histogram(lanes, QUEUE_WAIT, QUEUE_WAIT_NS)),
             "loop_lag": self._lately(snapshot, lambda lanes: histogram(lanes, LAG, LAG_SUM_NS)),
+            "gil_wait": self._lately(snapshot, lambda lanes: histogram(lanes, GIL_WAIT, GIL_WAIT_NS)),
             "connections": {"accepted": total[ACCEPTED], "open": connections(snapshot)},
             "sent_bytes": total[SENT],
+            "tls": tls_status(snapshot, self.certificates, time.time()),
+            "websockets": websocket_status(snapshot),
             "listeners": [self._listener(name, sock) for name, sock in self.listeners],
             "restarts": {reason: total[RESTARTS + index] for index, reason in enumerate(REASONS)},
             "slowest": self._table.slowest(),
@@ -307,6 +322,16 @@ class Reader:
             self._pss = {each: value for each, value in self._pss.items() if now - value[0] < 2 * PSS_S}
             self._pss[pid] = now, known
         return known
+
+
+def workers(snapshot: Snapshot) -> dict[str, int] | None:
+    """How many workers there are, and the least and the most that are wanted; None if there are none."""
+    supervisors = [row.lanes for row in snapshot.rows if row.lanes[WORKER_RANGE]]
+    if not supervisors:
+        return None
+    wanted = max(supervisors, key=lambda lanes: lanes[STARTED_NS])[WORKER_RANGE]  # that of the newest generation
+    count = sum(row.lanes[KIND] == WORKER for row in snapshot.rows)
+    return {"current": count, "min": wanted & 0xFFFFFFFF, "max": wanted >> 32}
 
 
 def row_of(snapshot: Snapshot, pid: int) -> Row:

@@ -38,6 +38,7 @@ from septet.metrics import slow
 from septet.metrics.lanes import (
     ABORTED,
     ANSWERS,
+    ANSWERS_END,
     BEGUN,
     COUNTERS,
     COUNTERS_END,
@@ -213,7 +214,7 @@ class Table:
         """See the module's docstring."""
         current = self._lanes[_WORD] & 1
         row = self._lanes[number * ROW_LANES : (number + 1) * ROW_LANES]
-        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:COUNTERS_END])
+        in_flight = row[BEGUN] - row[ABORTED] - sum(row[ANSWERS:ANSWERS_END])
         if in_flight > 0:
             row[LOST] += in_flight
             row[ABORTED] += in_flight

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from septet import forked
-from septet.apps._lifespan import Lifespan
+from septet.apps._lifespan import Lifespans
 from septet.errors import Failed
 from septet.loop import ReadinessLoop
 from septet.pollers import READABLE
@@ -85,9 +85,9 @@ def _tell(error: BaseException) -> None:
     log.error("the application raised %r, in a task or a signal handler: its event loop goes on", error)
 
 
-def start_application(loop: ReadinessLoop, lifespan: Lifespan, stop: Stop) -> bool:
-    """Run the application's lifespan startup on a loop of the main thread. Returns True when it has started. Raises
-    Failed if it fails.
+def start_application(loop: ReadinessLoop, lifespan: Lifespans, stop: Stop) -> bool:
+    """Run the applications' lifespan startups on a loop of the main thread. Returns True when they have
+    started. Raises Failed if one fails.
 
     Returns False if the order to stop came first: then the startup was cancelled.
     """

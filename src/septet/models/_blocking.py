@@ -87,8 +87,12 @@ class _ClientWait:
         want = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
         if last and session.closes:
             self._acceptor.count_as_free()
-        self._write(want)
-        if session.lost and not last:
+        want = self._write(want)
+        if last:
+            return
+        while want is READ and exchange.blocked and not session.lost:  # the client has to open a window
+            want = self._write(drive(self._wait_and_receive(), session, self._sock, _already_dispatched))
+        if exchange.lost:
             raise ClientGone("the client went away")
 
     def inform(self, status: int, fields: Fields) -> None:
@@ -116,11 +120,12 @@ class _ClientWait:
         self.__class__ = _AbandonedWait
         return any(thread_in(code, lambda frame: frame.f_locals.get("self") is self) is not None for code in codes)
 
-    def _write(self, want: Want) -> None:
+    def _write(self, want: Want) -> Want:
         while want is WRITE or want is EITHER:
             want = drive(want, self._session, self._sock, _already_dispatched)
             if want is WRITE or want is EITHER:
                 want = self._wait_and_receive()
+        return want
 
     def await_body(self) -> None:
         sock, session = self._sock, self._session
@@ -214,8 +219,9 @@ class _ClientWait:
     def _wait_to_drain(self) -> bool:
         """True if the client has sent its last request; False if it has been idle for a moment."""
         self._drains = True
-        self._session.drain()
         self._deferred_s = 0.0
+        if self._session.drain() is not READ:  # the protocol tells the client first
+            return True
         return bool(self._wait_for_client(READABLE, self._time_left()))
 
     def _may_drop_idle_client(self) -> bool:
@@ -276,7 +282,7 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
             want = waiting.wait()
             if want is READ:
                 want = receive_compactly(session, sock)
-            if want is RUN and (acceptor.stop.check_parent() or (acceptor.clients_starve() and not _upgrades(session))):
+            if want is RUN and (acceptor.stop.check_parent() or (acceptor.clients_starve() and session.yields)):
                 session.stop()  # its answer says that the connection ends with it
             want = drive(want, session, sock, dispatch)
     except Exception:
@@ -286,11 +292,6 @@ def _serve(client: Client, dispatch: Dispatch) -> None:
             _end(sock, session)
         finally:  # again, in case another thread's exception (PyThreadState_SetAsyncExc) interrupted the first call
             _end(sock, session)
-
-
-def _upgrades(session: ServerProtocol) -> bool:
-    """The client asks for a WebSocket, perhaps: to stop would end that as soon as it is open."""
-    return session.exchange.request.upgrade is not None
 
 
 def _end(sock: socket, session: ServerProtocol) -> None:

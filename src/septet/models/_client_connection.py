@@ -4,6 +4,7 @@ import logging
 from asyncio import Task, current_task
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from socket import socket
 from threading import Condition, RLock
 from time import monotonic
@@ -18,14 +19,15 @@ from septet.apps.wsgi import Wsgi
 from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
 from septet.loop import ReadinessLoop
 from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._concurrent_exchange import ConcurrentExchange
 from septet.models._drive import drive, expire
 from septet.models._member import Due
-from septet.models._run_ahead import SLOW_S, RunAhead
+from septet.models._run_ahead import RunAhead, hold_back
 from septet.models._runners import Runner
 from septet.models._tasks import Starter
 from septet.models._watched import WatchedConnection
 from septet.pollers import ERROR, HANGUP, RDHUP, READABLE, WRITABLE, Poll
-from septet.protocol import CLOSE, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 from septet.service import Service
 
 log = logging.getLogger("septet")
@@ -33,6 +35,9 @@ log = logging.getLogger("septet")
 REQUESTS_PER_EVENT = 16
 """Most requests of one connection that are begun at one event, where a client pipelines; the next is begun after those
 of other clients."""
+
+_NONE: dict[ServerExchange, ConcurrentExchange] = {}
+"""The exchanges of a connection that has one at a time, and is one itself."""
 
 
 class ConnectionOwner(Protocol):
@@ -68,11 +73,20 @@ class ClientConnection(WatchedConnection):
     each holds `lock` meanwhile. Implements `exchange.Delivery` and `_member.Answering`.
     """
 
-    __slots__ = ("_answering", "_half_closed_at", "_reactor", "_requests_begun", "_room", "_run_ahead", "lock")
+    __slots__ = (
+        "_answering",
+        "_half_closed_at",
+        "_requests_begun",
+        "_room",
+        "_run_ahead",
+        "concurrent",
+        "lock",
+        "reactor",
+    )
 
     def __init__(self, reactor: ConnectionOwner, sock: socket, session: ServerProtocol) -> None:
         super().__init__(reactor.loop, sock, session)
-        self._reactor = reactor
+        self.reactor = reactor
         self.lock = reactor.lock or RLock()
         self._answering = False
         """True if the session's request is in the queue `due`, or a WSGI application answers it: the connection's next
@@ -84,8 +98,10 @@ class ClientConnection(WatchedConnection):
         """Holds output of the current answer that the client does not take; None: there was none yet."""
         self._room: Condition | None = None
         """Notified when the client has taken some output; None while no application waits for that."""
-        if isinstance(reactor.site.application, Wsgi):
+        if reactor.site.has_wsgi:
             session.delivery = self
+        self.concurrent: dict[ServerExchange, ConcurrentExchange] = _NONE
+        """The exchanges that run at the same time, of a protocol that has several."""
         self._requests_begun = 0
         """Requests begun at this event. REQUESTS_PER_EVENT + 1: the next is postponed to the loop's next iteration."""
 
@@ -95,7 +111,7 @@ class ClientConnection(WatchedConnection):
         if self._answering or (self.cycle is not None and self._must_wait(self.cycle)):
             want = self.session.phase.want
             return None if want is RUN else want
-        reactor = self._reactor
+        reactor = self.reactor
         target = reactor.sole_application or reactor.site.find(exchange)
         if isinstance(target, Wsgi):
             # Without a call, so that no exception of another thread comes between the two lines. The first may raise
@@ -135,7 +151,7 @@ class ClientConnection(WatchedConnection):
             cycle = self.cycle = cycle_of_upgrade(asgi, exchange, self)
         work = cycle.run(asgi)
         try:
-            task = self._reactor.starter.start(work)
+            task = self.reactor.starter.start(work)
         except BaseException:  # raised by a task factory of the application
             log.exception("a request's task could not be started")
             work.close()  # else Python warns that it was never awaited
@@ -144,12 +160,35 @@ class ClientConnection(WatchedConnection):
         if task is None:
             self.cycle = None  # an idle connection holds nothing of its last request
             return session.phase.want
-        self._reactor.keep_task(task)
+        self.reactor.keep_task(task)
         cycle.uncork()
         if cycle.answered:
             self.cycle = None
             return session.phase.want
         return None if session.phase.want is RUN else session.phase.want
+
+    def take_turns(self) -> None:
+        if self.concurrent is _NONE:
+            self.concurrent = {}
+        session = self.session
+        while (want := session.phase.want) is TURN:
+            if self._requests_begun >= REQUESTS_PER_EVENT or current_task(self.loop) is not None:
+                if self._requests_begun <= REQUESTS_PER_EVENT:
+                    self._postpone()
+                break
+            exchange = session.take_turn()
+            known = self.concurrent.get(exchange)
+            if known is not None:
+                known.wake()
+            else:
+                self._requests_begun += 1
+                ConcurrentExchange(self, exchange).begin()
+            want = drive(session.phase.want, session, self.sock, self.dispatch)
+        self.attend_to(want)
+
+    def running(self, exchange: ServerExchange) -> "ClientConnection | ConcurrentExchange | None":
+        """What runs this exchange, if it is one of this connection's. From any thread."""
+        return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
     def _postpone(self) -> None:
         """Begin the next request in the loop's next iteration, after those of other clients."""
@@ -161,8 +200,9 @@ class ClientConnection(WatchedConnection):
         with self.lock:
             self._requests_begun = 0
             try:
-                if self.session.phase.want is RUN:
-                    self.drive(RUN)
+                want = self.session.phase.want
+                if want is RUN or want is TURN:
+                    self.drive(want)
             except BaseException:
                 self.fail()
 
@@ -205,6 +245,8 @@ class ClientConnection(WatchedConnection):
     def end(self) -> None:
         try:
             self._notify()
+            for each in list(self.concurrent.values()):
+                each.wake()
             if not self._answering:  # else the application's thread does so: see `_end_answer`
                 try:
                     self.session.close()
@@ -214,7 +256,7 @@ class ClientConnection(WatchedConnection):
             try:
                 self._close_socket()
             finally:
-                self._reactor.forget(self)
+                self.reactor.forget(self)
 
     def _close_socket(self) -> None:
         forked.release(self.sock)
@@ -228,7 +270,7 @@ class ClientConnection(WatchedConnection):
     def _notify(self) -> None:
         """Wake the application's thread if it waits in `await_room`: output was sent, or the client is gone."""
         if self._room is not None:
-            self._room.notify()
+            self._room.notify_all()
 
     def time_out(self, exchange: Any) -> None:
         """The request has exceeded its time, and its WSGI application still runs: answer 504, or cut the connection.
@@ -239,7 +281,7 @@ class ClientConnection(WatchedConnection):
             if drive(exchange.fail(), session, self.sock, self.dispatch) is WRITE:
                 session.lose()
             exchange.lost = True
-        self._reactor.call_on_loop(self._attend_now)
+        self.reactor.call_on_loop(self._attend_now)
 
     # What the application's thread calls
 
@@ -251,7 +293,7 @@ class ClientConnection(WatchedConnection):
             self._end_answer()
             return
         try:
-            self._reactor.new_context().run(answer, application, self.session.exchange, self, call)
+            self.reactor.new_context().run(answer, application, self.session.exchange, self, call)
         except BaseException:  # not the application's: `answer` handles what that raises
             self._cut_after_failure()
 
@@ -308,7 +350,7 @@ class ClientConnection(WatchedConnection):
         with self.lock:
             self.session.lose()
             self._end_answer()
-        self._reactor.call_on_loop(self._attend_now)
+        self.reactor.call_on_loop(self._attend_now)
 
     def repair(self) -> None:
         """Bring the connection back into a consistent state after an exception that may have interrupted one of its
@@ -332,13 +374,22 @@ class ClientConnection(WatchedConnection):
         self._mask = 0
         self.loop.unwatch(self._descriptor)
 
+    def flush(self) -> None:
+        session = self.session
+        try:
+            want = drive(session.phase.want, session, self.sock, self.dispatch)
+            if want is not READ or self._mask != READABLE:
+                self._settle(want)
+        except BaseException:
+            self._cut_after_failure()
+
     def _settle(self, want: Want) -> None:
         """Have the loop watch for what the session waits for, and begin the next request if that is complete. May be
         called by the application's thread: then the loop's thread does it, if anything is to be done."""
-        if self._reactor.runner.leads():
+        if self.reactor.runner.leads():
             self.attend(want)
-        elif want is CLOSE or self._answering or self._mask != self._mask_for(want):
-            self._reactor.call_on_loop(self._attend_now)
+        elif want is CLOSE or want is TURN or self._answering or self._mask != self._mask_for(want):
+            self.reactor.call_on_loop(self._attend_now)
 
     def _attend_now(self) -> None:
         with self.lock:
@@ -348,36 +399,25 @@ class ClientConnection(WatchedConnection):
                 self.fail()
 
     def _hold_back(self, exchange: ServerExchange) -> None:
-        """Move unsent output from memory to a temporary file if it is too much; block while memory and file are full.
-        Raises ClientGone. For the application's thread, which holds the lock."""
-        ahead = self._run_ahead
-        if ahead is None:
-            ahead = self._run_ahead = RunAhead(self._reactor.service.in_flight.spool)
-        until = monotonic() + SLOW_S
-        while ahead.is_full(exchange):
-            if ahead.slow:
-                self._reactor.runner.wait_for_room(self, None)
-            elif (left_s := until - monotonic()) > 0:
-                self._reactor.runner.wait_for_room(self, left_s)
-            else:
-                ahead.slow = True
-        if exchange.lost:
-            raise ClientGone("the client went away, or read too slowly")
-        why_not = ahead.move_to_file(exchange)
+        """Keep output that the client has not taken; block if it is too much (`_run_ahead.hold_back`). Raises
+        ClientGone."""
+        if self._run_ahead is None:
+            self._run_ahead = RunAhead(self.reactor.service.in_flight.spool)
+        why_not = hold_back(self._run_ahead, exchange, partial(self.reactor.runner.wait_for_room, self))
         if why_not is not None:
-            self._reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+            self.reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
 
     def check_client(self) -> None:
         """Raise ClientGone if the client is gone. Where the application runs in the loop's thread, the loop cannot see
         that meanwhile."""
         session = self.session
-        if not session.lost and self._client_has_left():
+        if not session.lost and self.client_has_left():
             with self.lock:
                 self._settle(session.lose())
         if session.lost:
             raise ClientGone("the client went away")
 
-    def _client_has_left(self) -> bool:
+    def client_has_left(self) -> bool:
         """True if the socket has failed, or the client has sent nothing more for HALF_CLOSED_S since its end of
         stream."""
         poller = Poll()
@@ -408,8 +448,12 @@ class ClientConnection(WatchedConnection):
         if deadline is not None:
             times_s.append(max(0.0, deadline - now))
         poller = Poll()
-        poller.add(self._descriptor, WRITABLE)
-        if poller.wait(min(times_s, default=None)):
-            self._settle(drive(session.phase.want, session, self.sock, self.dispatch))
+        awaits = session.phase.want  # WRITE; READ if the client has to open a window
+        poller.add(self._descriptor, WRITABLE if awaits is WRITE else self._mask_for(awaits))
+        if ready := poller.wait(min(times_s, default=None)):
+            if awaits is WRITE:
+                self._settle(drive(awaits, session, self.sock, self.dispatch))
+            else:
+                self.ready(ready[0][1])
         elif deadline is not None and monotonic() >= deadline:
             self._settle(drive(expire(session, self.sock), session, self.sock, self.dispatch))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from septet.exchange import FileRegion, Want
-from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -35,8 +35,9 @@ or task calls `drive` when it has output."""
 
 def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: Dispatch) -> Want:
     """Do what the protocol wants, beginning with `want`, until it waits for the client (READ), the socket is full
-    (WRITE, EITHER), the application runs elsewhere (RUN), or the connection is over (CLOSE). Returns that want. Never
-    waits; the caller closes the socket at CLOSE."""
+    (WRITE, EITHER), the application runs elsewhere (RUN), one of several exchanges has its turn (TURN), or the
+    connection is over (CLOSE). Returns that want. Never waits; the caller closes the socket at CLOSE, and takes the
+    turn at TURN."""
     while True:
         if want is RUN:
             after = dispatch(protocol.exchange)
@@ -65,9 +66,14 @@ def drive(want: Want, protocol: ServerProtocol, sock: socket.socket, dispatch: D
             if not protocol.half_close():
                 return CLOSE
             want = _shut_down(protocol, sock)
+        elif want is TURN:
+            return TURN
         else:  # EITHER: send what the socket takes; then the carrier waits until it can send or receive
             try:
-                want = protocol.wrote(sock.send(protocol.output))
+                if protocol.file is None:
+                    want = protocol.wrote(sock.send(protocol.output))
+                else:
+                    want = _send_file(protocol, sock, protocol.file)
             except BlockingIOError:
                 return want
             except OSError:
@@ -157,7 +163,9 @@ def _send_file(protocol: ServerProtocol, sock: socket.socket, file: FileRegion) 
 
 def _cut_short(protocol: ServerProtocol) -> Want:
     """Log that the file has changed while it was sent, and cut the connection: the rest of the answer cannot be as its
-    head has promised. Returns the next want."""
+    head has promised. A protocol that reads files does both itself. Returns the next want."""
+    if protocol.reads_files:
+        return protocol.read_file(b"")
     target = protocol.exchange.request.target.decode("ascii")
     log.warning("the file at %s changed while it was sent; the connection is cut", target)
     return protocol.lose()

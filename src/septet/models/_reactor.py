@@ -1,8 +1,9 @@
 """Many clients on one loop: what poll, epoll and io_uring share.
 
 A loop watches the listeners and every connection, and calls a connection's `ready` straight from its poller. Where the
-application runs is for a `Runner` to decide (`_runners`, `_leaders`): WSGI in the thread that runs the loop, and in
-others when a call waits; with `--threads 0` in the loop's thread alone; ASGI as a task for each request.
+application runs is for a `Runner` to decide (`_runners`, `_leaders`, `_beside`): WSGI in the thread that runs the loop,
+and in others when a call waits; with `--threads 0` in the loop's thread alone; ASGI as a task for each request. Where
+both are served, WSGI runs in threads beside the loop's.
 """
 
 import logging
@@ -14,10 +15,10 @@ from socket import socket
 from threading import RLock
 
 from septet import forked
-from septet.apps._lifespan import Lifespan
-from septet.apps.wsgi import Wsgi
+from septet.apps._lifespan import Lifespans
 from septet.loop import ReadinessLoop
 from septet.models._application_loop import run_through, start_application
+from septet.models._beside import Beside, BesideConnection
 from septet.models._client_connection import ClientConnection
 from septet.models._late_requests import OnReactor
 from septet.models._leaders import Leaders
@@ -51,9 +52,9 @@ class Reactor:
     leader)."""
 
     def __init__(self, service: Service, loop: ReadinessLoop) -> None:
-        self.service = service.with_spooled_bodies()
+        self.service = service.for_a_loop()
         self.site = service.site
-        self.sole_application = None if self.site.directories else self.site.application
+        self.sole_application = self.site.sole
         self.loop = loop
         self.new_context = service.context.copy
         self.due: Due = deque()
@@ -63,9 +64,9 @@ class Reactor:
         except OSError:  # too few descriptors
             loop.close()
             raise
-        self.lock = None if isinstance(self.runner, Leaders) else RLock()
+        self.lock = None if isinstance(self.runner, (Leaders, Beside)) else RLock()
         """One lock for all connections, where one thread uses them all and never waits for it; None: each has its own,
-        because `Leaders` uses a connection from two threads."""
+        because `Leaders` and `Beside` use a connection from two threads."""
         self.stopping = False
         self.draining = False
         """It stops because its successor serves."""
@@ -88,7 +89,11 @@ class Reactor:
 
     def _runner(self) -> Runner:
         service = self.service
-        if not isinstance(self.site.application, Wsgi):
+        if self.site.mixed:
+            beside = Beside(self.loop, service, self.repair, self.end_if_done)
+            self.due = beside.due
+            return beside
+        if not self.site.has_wsgi:
             return Asynchronous(self.loop, service.stop, self.repair)
         if service.threads == 0:
             return OnLoop(self.loop, self.due, service.stop, self.end_if_done, self.repair)
@@ -98,7 +103,7 @@ class Reactor:
     def run(self) -> None:
         """Serve until the order to stop has come and the requests in flight are answered. Raises Failed."""
         loop, service = self.loop, self.service
-        lifespan = Lifespan(self.site.asgi) if self.site.asgi else None
+        lifespan = Lifespans(self.site.asgis) if self.site.asgis else None
         try:
             if lifespan and not start_application(loop, lifespan, service.stop):
                 return
@@ -134,8 +139,8 @@ class Reactor:
 
     def _running(self, exchange: ServerExchange) -> OnReactor:
         """What is known of a request, for the watch. From any thread."""
-        connection = next((each for each in list(self._connections) if exchange is each.session.exchange), None)
-        return OnReactor(exchange, connection, self.loop, self._tasks, self.call_on_loop)
+        found = (each.running(exchange) for each in list(self._connections))
+        return OnReactor(exchange, next(filter(None, found), None), self.loop, self._tasks, self.call_on_loop)
 
     # Clients
 
@@ -198,7 +203,7 @@ class Reactor:
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         """Return the connection object for an accepted client."""
-        return ClientConnection(self, sock, session)
+        return (BesideConnection if self.site.mixed else ClientConnection)(self, sock, session)
 
     def pause(self, listener: Listener, error: BaseException) -> None:
         """Accept nothing at a listener for ACCEPT_PAUSE_S: accepting has failed with `error`, because descriptors or

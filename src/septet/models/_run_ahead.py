@@ -9,9 +9,11 @@ proxy_max_temp_file_size).
 
 import os
 import tempfile
+from collections.abc import Callable
+from time import monotonic
 
 from septet.apps._files import OwnedDescriptor
-from septet.exchange import FileRegion
+from septet.exchange import ClientGone, FileRegion
 from septet.processes.spool import Spool
 from septet.protocol import ServerExchange
 
@@ -132,3 +134,23 @@ class RunAhead:
     def _is_in_file(self, exchange: ServerExchange) -> bool:
         regions = (item for item in (exchange.file, *(exchange.later or ())) if isinstance(item, FileRegion))
         return self._file is not None and any(region.owner is self._file for region in regions)
+
+
+def hold_back(ahead: RunAhead, exchange: ServerExchange, wait_for_room: Callable[[float | None], None]) -> str | None:
+    """Move unsent output from memory to a temporary file if it is too much; block while memory and file are full.
+
+    wait_for_room: blocks until some output was sent, or until so many seconds have passed (None: no time-out). Returns
+    why no file can be written, or None. Raises ClientGone. For the application's thread, which holds the lock of the
+    connection.
+    """
+    until = monotonic() + SLOW_S
+    while ahead.is_full(exchange):
+        if ahead.slow:
+            wait_for_room(None)
+        elif (left_s := until - monotonic()) > 0:
+            wait_for_room(left_s)
+        else:
+            ahead.slow = True
+    if exchange.lost:
+        raise ClientGone("the client went away, or read too slowly")
+    return ahead.move_to_file(exchange)

@@ -76,11 +76,11 @@ class SharedExchange:
 
     @property
     def lost(self) -> bool:
-        return self._session.lost
+        return self._exchange.lost
 
     @property
     def gone(self) -> bool:
-        return self._session.gone
+        return self._exchange.gone
 
     @property
     def body_complete(self) -> bool:
@@ -251,7 +251,7 @@ class SharedExchange:
         without events. Returns True if something has happened that the application may wait for. The caller holds the
         lock."""
         session = self._session
-        before, gone = session.phase.want, session.gone
+        before, gone = session.phase.want, self._exchange.gone
         want = before
         if session.phase.paced:
             session.waited(monotonic())
@@ -265,7 +265,7 @@ class SharedExchange:
         want = drive(want, session, self._sock, self._dispatch)
         if self._complete:
             return False
-        return (want is RUN and before is not RUN) or (session.gone and not gone)
+        return (want is RUN and before is not RUN) or (self._exchange.gone and not gone)
 
     def _mask(self) -> int:
         """Return the poll(2) events to watch the socket for. While the application runs, up to UNREAD_LIMIT bytes are

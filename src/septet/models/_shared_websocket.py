@@ -48,6 +48,9 @@ class SharedWebSocket(SharedExchange):
             self._is_open = self._changes_deadline = True
             return self._session.stop() if self._stop.ordered else want
 
+    def refused_websocket(self) -> None:
+        self._socket.refused_websocket()
+
     @property
     def closed(self) -> tuple[int, str] | None:
         return cast("tuple[int, str] | None", self._socket.closed)
@@ -87,7 +90,9 @@ class SharedWebSocket(SharedExchange):
     def detach(self) -> Want:
         with self._waker.lock:
             self._detached = True
-            return cast(Want, self._socket.detach())
+            want = cast(Want, self._socket.detach())
+            self._complete = self._socket.answered  # a connection that has other exchanges goes on
+            return want
 
     def drive(self, want: Want) -> None:
         if self._is_open:

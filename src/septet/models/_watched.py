@@ -14,7 +14,7 @@ from septet.exchange import Want
 from septet.loop import ReadinessLoop
 from septet.models._drive import RECEIVE_BYTES, drive, expire, receive_into
 from septet.pollers import ERROR, HANGUP, READABLE, WRITABLE
-from septet.protocol import CLOSE, EITHER, READ, RUN, WRITE, ServerExchange, ServerProtocol
+from septet.protocol import CLOSE, EITHER, READ, RUN, TURN, WRITE, ServerExchange, ServerProtocol
 
 log = logging.getLogger("septet")
 
@@ -48,6 +48,10 @@ class WatchedConnection:
         call `drive`."""
         raise NotImplementedError
 
+    def take_turns(self) -> None:
+        """Begin the exchanges whose turn it is, and wake the applications of those that run. Called at TURN."""
+        raise NotImplementedError
+
     def end(self) -> None:
         """Close the session and the socket, which the loop no longer watches."""
         raise NotImplementedError
@@ -64,7 +68,7 @@ class WatchedConnection:
                 want = session.lose() if mask & (ERROR | HANGUP) else receive_into(_buffer, session, self.sock)
                 if session.unread > UNREAD_LIMIT:
                     self.attend(want)
-            elif want is EITHER and mask & READABLE:
+            elif (want is EITHER or want is TURN) and mask & READABLE:
                 want = receive_into(_buffer, session, self.sock)
             self.drive(want)
         except BaseException:  # also one that a signal handler or another thread of the application has raised
@@ -100,8 +104,17 @@ class WatchedConnection:
             self.end()
             if self.cycle is not None:
                 self.cycle.wake()
+        elif want is TURN:
+            self.take_turns()
         else:
             self._watch(self._mask_for(want))
+
+    def attend_to(self, want: Want) -> None:
+        """Have the loop watch for what `want` needs, and for input if turns are left for its next iteration."""
+        if want is TURN:
+            self._watch(READABLE)
+        else:
+            self.attend(want)
 
     def _mask_for(self, want: Want) -> int:
         """Return the events to watch for while the session wants `want`, which is not CLOSE."""

@@ -25,8 +25,8 @@ from socket import AF_UNIX, SHUT_RDWR, socket
 from typing import cast
 
 from septet import forked
-from septet.apps.wsgi import Wsgi
 from septet.loop.uring import UringLoop
+from septet.models._beside import BesideConnection
 from septet.models._client_connection import REQUESTS_PER_EVENT, ClientConnection, ConnectionOwner
 from septet.models._reactor import Reactor
 from septet.models._watched import UNREAD_LIMIT
@@ -46,7 +46,7 @@ LOOP = True
 
 def run(service: Service) -> None:
     # Under `_leaders` one thread after another runs the loop, and so uses the ring.
-    shared = isinstance(service.site.application, Wsgi) and service.threads != 0
+    shared = service.site.has_wsgi and not service.site.mixed and service.threads != 0
     RingReactor(service, UringLoop(Ring(shared=shared))).run()
 
 
@@ -138,6 +138,12 @@ class RingConnection(ClientConnection):
             forked.release(self.sock)
 
 
+class BesideRingConnection(BesideConnection, RingConnection):
+    """A `RingConnection` where WSGI applications run beside the loop's thread."""
+
+    __slots__ = ()
+
+
 class RingReactor(Reactor):
     """Accepts clients as completions of one multishot accept for each listener."""
 
@@ -168,7 +174,9 @@ class RingReactor(Reactor):
 
     def connect(self, sock: socket, session: ServerProtocol) -> ClientConnection:
         # The kernel may not report the end of a unix socket's stream (see `receive_multishot`): poll and receive.
-        return ClientConnection(self, sock, session) if sock.family == AF_UNIX else RingConnection(self, sock, session)
+        if sock.family == AF_UNIX:
+            return super().connect(sock, session)
+        return (BesideRingConnection if self.site.mixed else RingConnection)(self, sock, session)
 
     def stop_accepting(self, listener: Listener) -> None:
         token = self._accepts.pop(listener, 0)

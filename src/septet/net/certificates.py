@@ -38,9 +38,6 @@ SETTLED_S = 1.0
 WARN_DAYS = 14
 """A certificate that has so many days left should have been renewed: those of Let's Encrypt are, with 30 days left."""
 
-PROTOCOLS = ("http/1.1",)
-"""What is offered by ALPN (RFC 7301)."""
-
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _AUTHENTICATION = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
@@ -79,6 +76,8 @@ class TlsOptions:
     min_version: str = "1.2"
     ciphers: str | None = None
     watch: bool = False
+    protocols: tuple[str, ...] = ("http/1.1",)
+    """What is offered by ALPN (RFC 7301), the preferred one first."""
 
     def files(self) -> Iterator[str]:
         for pair in self.pairs:
@@ -111,7 +110,8 @@ class Certificates:
         self._seen = self._stamps()
         """The files when they were last loaded, or could not be."""
         self._looked_at = monotonic()
-        self._names, self._default = _load(options)
+        self._names, self._default, self.ends = _load(options)
+        """`ends`: when each certificate ends, in seconds since 1970, in the order of the options."""
         self._front = self._as_front(self._default)
 
     def wrap(self, received: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> ssl.SSLObject:
@@ -122,12 +122,12 @@ class Certificates:
         """Load all files anew, for handshakes from now on. False: a file was bad, the log says which, and those that
         are in use stay."""
         try:
-            names, default = _load(self._options)
+            names, default, ends = _load(self._options)
             front = self._front if self._options.client_auth == "none" else self._as_front(default)
         except UsageError as error:
             log.error("the certificates were not renewed, and those before stay in use: %s", error)
             return False
-        self._names, self._default, self._front = names, default, front
+        self._names, self._default, self._front, self.ends = names, default, front, ends
         log.info("new certificates are in use: %s", ", ".join(pair.certificate for pair in self._options.pairs))
         return True
 
@@ -195,19 +195,21 @@ def _silence_names() -> None:
     sys.unraisablehook = hook
 
 
-def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext]:
-    """The context for each name, and the default. Raises UsageError."""
+def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext, tuple[float, ...]]:
+    """The context for each name, the default, and when each certificate ends. Raises UsageError."""
     names: dict[str, TlsContext] = {}
     contexts = []
+    ends = []
     for pair in options.pairs:
         context = _context(options, pair)
         decoded = _decoded(context, pair)
+        ends.append(float(ssl.cert_time_to_seconds(decoded["notAfter"])))
         _warn_of_end(pair, decoded)
         for name in _names_of(decoded):
             names.setdefault(name, context)
         _configure(context, options)
         contexts.append(context)
-    return names, contexts[0]
+    return names, contexts[0], tuple(ends)
 
 
 def _context(options: TlsOptions, pair: Pair) -> TlsContext:
@@ -308,7 +310,7 @@ def _configure(context: TlsContext, options: TlsOptions) -> None:
     context.minimum_version = _VERSIONS[options.min_version]
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 1  # each costs 20 us of a handshake's 240, and a client is given another when it comes back
-    context.set_alpn_protocols(list(PROTOCOLS))
+    context.set_alpn_protocols(list(options.protocols))
     if options.ciphers:
         try:
             context.set_ciphers(options.ciphers)

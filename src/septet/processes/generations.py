@@ -47,6 +47,7 @@ from septet.processes.deaths import Deaths, how_it_ended, log_crashes
 from septet.processes.generation import Generation, Handed, Living, Plan, Report, failure_of, keep_text
 from septet.processes.orders import DRAIN, Stop
 from septet.processes.reload import FileWatcher, Watched
+from septet.processes.senders import Senders
 from septet.processes.supervisor import (
     EARLY_DEATH_S,
     KILL_MARGIN_S,
@@ -102,6 +103,7 @@ class Generations:
         self._orders: deque[tuple[int, str]] = deque()
         """Signals that were received and wait to be carried out, with a word for the log."""
         self._poller = Poll()
+        self._senders = Senders(self._poller)
         self._early_deaths = 0
         self._failed_starts = 0
         self._start_at = 0.0
@@ -292,6 +294,7 @@ class Generations:
             if held is not None:
                 os.close(held.pipe)
         self._stop.close_in_child()
+        self._senders.close_in_child()
         self._overseer.close_in_child()
         self._overseer.occupy(row)
         log_crashes()
@@ -307,7 +310,8 @@ class Generations:
         timeout = min(CHECK_S if busy else SELDOM_S, self._overseer.turn_s)
         if living.current is None and living.next is None:
             timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
-        reporting = {found for found, _ in self._poller.wait(timeout)}
+        with self._senders.noted():
+            reporting = {found for found, _ in self._poller.wait(timeout)}
         self._stop.drain_and_check()
         self._overseer.turn()
         self._overseer.beat(self._is_alive())

@@ -130,6 +130,11 @@ class Stop:
         return self._signals >= 0
 
     @property
+    def has_supervisor(self) -> bool:
+        """The process has a supervisor, which gives it its orders."""
+        return self._supervised
+
+    @property
     def draining(self) -> bool:
         """The order that has come is to drain: a successor serves already."""
         return self._drains and self._draining[0] == 1

@@ -90,7 +90,7 @@ class RequestCount:
     def began(self, exchange: Any) -> None:
         pass
 
-    def aborted(self, exchange: Any) -> None:
+    def closed(self, exchange: Any) -> None:
         pass
 
     def ended(self, exchange: Any) -> None:

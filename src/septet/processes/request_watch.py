@@ -93,7 +93,7 @@ class RequestWatch:
         exchange.observer_state = None
         self._begun.pop(exchange, None)
 
-    def aborted(self, exchange: Any) -> None:
+    def closed(self, exchange: Any) -> None:
         exchange.observer_state = None
         self._begun.pop(exchange, None)
 

@@ -39,6 +39,9 @@ class Around:
     def exchange(self) -> ServerExchange:
         return self._inner.exchange
 
+    def take_turn(self) -> ServerExchange:
+        return self._inner.take_turn()
+
     @property
     def delivery(self) -> Delivery | None:
         return self._inner.delivery
@@ -66,6 +69,10 @@ class Around:
     @property
     def closes(self) -> bool:
         return self._inner.closes
+
+    @property
+    def yields(self) -> bool:
+        return self._inner.yields
 
     @property
     def may_have_unread_input(self) -> bool:

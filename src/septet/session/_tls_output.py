@@ -8,8 +8,9 @@ from typing import Any
 
 from septet.exchange import FileRegion, Want
 from septet.protocol import CLOSE, READ, WRITE, Phase
+from septet.rules import Rules
 from septet.session._around import Around
-from septet.session.phases import OVER
+from septet.session.phases import FILE_CHANGED, OVER
 
 PIECE_BYTES = 8192
 """Bytes that a MemoryBIO is given at a time. It keeps a third more than that for the rest of the connection."""
@@ -37,8 +38,11 @@ class TlsOutput(Around):
         "_record",
         "_record_bytes",
         "_reported",
+        "_rules",
         "_tls",
     )
+
+    _rules: Rules
 
     _tls: ssl.SSLObject | None
     _outgoing: Any
@@ -156,6 +160,12 @@ class TlsOutput(Around):
         return self.phase.want
 
     def read_file(self, data: bytes) -> Want:
+        if self._inner.reads_files:  # it makes frames of them, which are its output
+            return self._inner.read_file(data)
+        if not data:
+            target = self._inner.exchange.request.target.decode("ascii")
+            self._rules.complain(f"{FILE_CHANGED % target}; the connection is cut")
+            return self.lose()
         self._encrypt(data)
         self._of_file = bool(self._plain_bytes)
         return self.phase.want

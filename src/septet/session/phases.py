@@ -30,6 +30,9 @@ OVER = Phase("over", CLOSE, None)
 LINGER_BYTES = 1 << 20
 """Bytes that are discarded at most after our last answer; then the connection is closed all the same."""
 
+FILE_CHANGED = "the file at %s changed while it was sent"
+"""The beginning of the log's sentence about an answer that is cut; %s is the request's target."""
+
 FOLLOWS: dict[Phase, tuple[Phase, ...]] = {
     PROXY_HEADER: (IDLE, ANSWER, OVER),
     IDLE: (HEAD, BODY, TURN, ANSWER, OVER),

@@ -6,10 +6,11 @@
     carrier --- receive(ciphertext) ---> Tls --- receive(plaintext) ---> inner protocol ---> exchange
     carrier <--- output: ciphertext ---- Tls <--- output, file: plaintext --- inner protocol
 
-The exchange that an application answers is the inner protocol's own, and knows nothing of TLS. So what it wants
-(WRITE) reaches the carrier without passing through here, and `output` encrypts when the carrier asks for it. At the end
-it is the carrier that asks once more (`models._drive`): the inner protocol wants CLOSE, and this one has close_notify
-to send first.
+The inner protocol is HTTP/1.1 until the handshake is over; then the client's choice by ALPN (RFC 7301) may put HTTP/2
+into its place. The exchange that an application answers is the inner protocol's own, and knows nothing of TLS. So what
+it wants (WRITE) reaches the carrier without passing through here, and `output` encrypts when the carrier asks for it.
+At the end it is the carrier that asks once more (`models._drive`): the inner protocol wants CLOSE, and this one has
+close_notify to send first.
 
 The life of a connection, by what `phase` says:
 
@@ -77,7 +78,6 @@ class Tls(TlsOutput):
         "_input_ended",
         "_lingers",
         "_preface",
-        "_rules",
         "_since",
         "_wrap",
     )
@@ -210,10 +210,20 @@ class Tls(TlsOutput):
         except ssl.SSLError as error:
             return self._fail(error)
         self._own = self._since = None
+        if self._rules.http2 is not None:
+            self._choose_version(self._tls.selected_alpn_protocol())
         self._inner.tls = info_of(self._tls)
         if self._incoming.pending:
             return self._decrypt_rest()
         return self.phase.want
+
+    def _choose_version(self, protocol: str | None) -> None:
+        """The client has chosen a protocol by ALPN; None: it has not."""
+        if protocol == "h2":
+            assert self._rules.http2 is not None, "the caller has looked"
+            self._inner = self._rules.http2(self._inner)
+        elif not self._rules.http1:
+            self._inner.refuse(ProtocolError(505, "only HTTP/2 is spoken here, and the client has not chosen it"))
 
     def _begin(self, data: bytes) -> bool:
         """The first bytes of a connection. True if they are TLS, which are in the preface then."""

@@ -13,7 +13,7 @@ from septet.errors import UsageError
 from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import parse_peers
 from septet.settings.config import OPTIONS, Config
-from septet.settings.mount import parse_mount
+from septet.settings.mount import parse_application_mount, parse_mount
 
 
 def check(config: Config, names: Mapping[str, str] | None = None) -> None:
@@ -39,8 +39,11 @@ def check_serves_something(config: Config) -> None:
 
     Not part of `check`, because `--print-config` is useful without either.
     """
-    if config.app is None and not config.static:
-        raise UsageError("there is nothing to serve: APP (MODULE:ATTRIBUTE), --static ROUTE=DIR or both must be given")
+    if config.app is None and not config.mount and not config.static:
+        raise UsageError(
+            "there is nothing to serve: APP (MODULE:ATTRIBUTE), --mount ROUTE=APP, --static ROUTE=DIR or several of "
+            "them must be given"
+        )
 
 
 def refuse(called: str, value: object, why: ValueError) -> NoReturn:
@@ -111,10 +114,14 @@ def _listens_somewhere(config: Config, called: Mapping[str, str]) -> None:
 
 
 def _routes_differ(config: Config, called: Mapping[str, str]) -> None:
-    routes = [parse_mount(text).route for text in config.static]
-    for route in routes:
-        if routes.count(route) > 1:
-            raise UsageError(f"{called['static']} gives {route} more than once, but each ROUTE must be given once")
+    routes = [(parse_application_mount(text).route + "/", "mount") for text in config.mount]
+    given_by: dict[str, str] = {}
+    for route, name in routes + [(parse_mount(text).route, "static") for text in config.static]:
+        other = given_by.get(route)
+        if other is not None:
+            how = "more than once" if other == name else f"as {called[other]} does"
+            raise UsageError(f"{called[name]} gives {route} {how}, but each ROUTE must be given once")
+        given_by[route] = name
 
 
 def no_proxy_is_trusted(config: Config) -> bool:

@@ -19,10 +19,23 @@ from septet.proxies.trust import SYNTAX as PEERS
 from septet.proxies.trust import UNIX, parse_peers
 from septet.settings.extensions import OFFERED, parse_extensions
 from septet.settings.extensions import SYNTAX as EXTENSIONS
-from septet.settings.mount import CACHE_SYNTAX, SYNTAX, check_cache_control, parse_mount
+from septet.settings.http_versions import SYNTAX as VERSIONS
+from septet.settings.http_versions import parse_versions
+from septet.settings.mount import (
+    APPLICATION,
+    CACHE_SYNTAX,
+    MOUNT_SYNTAX,
+    ROOT_SYNTAX,
+    SYNTAX,
+    check_cache_control,
+    parse_application_mount,
+    parse_mount,
+    parse_root_path,
+)
 from septet.settings.options import Number, OneOf, Option, Spelled, option, options_of
 from septet.settings.size import SYNTAX as SIZES
 from septet.settings.size import parse_size
+from septet.settings.workers import CountOrRange, WorkerCount
 
 # Sections of the help and of the reference page.
 _WHAT = "What to serve"
@@ -35,7 +48,7 @@ _DEADLINES = "Deadlines"
 _WEBSOCKET = "WebSocket"
 _LOGS = "Answers and logs"
 
-_APPLICATION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_APPLICATION = re.compile(APPLICATION)
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")  # without an underscore, which WSGI cannot tell from a hyphen
 _FIELD_VALUE = re.compile(r"|[!-~]([ -~]*[!-~])?")  # RFC 9110, section 5.5, without obs-text
 
@@ -139,7 +152,7 @@ class Config:
         "uncompressed, even with GZipMiddleware. May be repeated.",
         rule=Spelled(EXTENSIONS, parse_extensions),
         metavar="NAMES",
-        needs="app",
+        needs="app mount",
     )
     app_dir: str = option(
         ".",
@@ -147,7 +160,16 @@ class Config:
         "Directory in which modules are looked for first.",
         rule=Spelled("a directory that exists", _directory),
         metavar="DIR",
-        needs="app",
+        needs="app mount",
+    )
+    mount: tuple[str, ...] = option(
+        (),
+        _WHAT,
+        "Serve another application under a path of the URL; it is told which (SCRIPT_NAME, root_path). The longest "
+        "route wins. What has no route is for APP, or answered 404. May be repeated.",
+        rule=Spelled(MOUNT_SYNTAX, parse_application_mount),
+        metavar="ROUTE=APP",
+        unset="none",
     )
     static: tuple[str, ...] = option(
         (),
@@ -256,18 +278,35 @@ class Config:
         needs="tls_certificate",
     )
 
+    http: str = option(
+        "auto",
+        _TLS,
+        "Versions of HTTP that clients are offered (ALPN), the preferred one first: h2 is HTTP/2, h1 is HTTP/1.1. "
+        "auto: h2,h1 if the extra septet[http2] is installed, else h1.",
+        rule=Spelled(VERSIONS, parse_versions),
+        metavar="VERSIONS",
+        needs="tls_certificate",
+    )
+    http2_cleartext: bool = option(
+        False,
+        _WHERE,
+        "Speak HTTP/2 without TLS, too, with clients that begin with it (prior knowledge), such as proxies and gRPC; "
+        "needs the extra septet[http2]. Others are served by HTTP/1.1.",
+    )
+
     model: str = option(
         "epoll",
         _MODEL,
         "The process model; `septet models` lists them.",
         rule=OneOf(inventory.names),
     )
-    workers: int | None = option(
+    workers: WorkerCount | None = option(  # noqa: RUF009 - it gives a field, and nothing that changes
         None,
         _MODEL,
-        "Number of processes that run the model. Not for forking, which has a process for each connection.",
-        rule=_COUNT,
-        metavar="N",
+        "Number of processes that run the model; MIN-MAX: it follows how busy they are. Not for forking, which has a "
+        "process for each connection.",
+        rule=CountOrRange(),
+        metavar="N|MIN-MAX",
         unset="the model's own number",
     )
     threads: int | None = option(
@@ -413,6 +452,21 @@ class Config:
         _PROXIES,
         "Expect a header of the PROXY protocol, version 1 or 2, at the beginning of each connection from these "
         "proxies. Other peers begin with HTTP.",
+    )
+    root_path: str | None = option(
+        None,
+        _PROXIES,
+        "Path of the URL under which a proxy publishes this server. Applications are told, and put it before the "
+        "paths of their links (SCRIPT_NAME, root_path).",
+        rule=Spelled(ROOT_SYNTAX, parse_root_path),
+        metavar="PATH",
+        unset="none",
+    )
+    root_path_kept: bool = option(
+        False,
+        _PROXIES,
+        "The proxy leaves that path in the requests, and one without it is answered 404. Else the proxy takes it off.",
+        needs="root_path",
     )
     underscore_headers: str = option(
         "drop",

@@ -18,6 +18,9 @@ from septet.settings.options import Number, OneOf, Option
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
+_WORKERS = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[0-9]{1,10}(-[0-9]{1,10})?$"}]}
+"""A number of workers, or a range."""
+
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
@@ -38,7 +41,7 @@ def _property(option: Option) -> dict[str, Any]:
     if option.kind is tuple:
         found["anyOf"] = [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
     else:
-        found["type"] = _TYPES[option.kind]
+        found |= {"type": _TYPES[option.kind]} if option.kind in _TYPES else _WORKERS
     if isinstance(option.rule, OneOf):
         found["enum"] = list(option.rule.names())
     if isinstance(option.rule, Number):

@@ -213,13 +213,15 @@ def _toml_line(option: Option, resolved: Resolved) -> str:
     source = resolved.sources.get(option.name, "default")
     if value is None:  # TOML has no null: the key is left out
         return f"# {option.name} is not set: {option.unset}"
-    return f"{f'{option.name} = {_toml_value(value)}':<42}  # {source}"
+    return f"{f'{option.name} = {toml_value(value)}':<42}  # {source}"
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """`value` in TOML 1.0, whose strings are those of JSON except for DEL."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if "-" in str(value):  # a range of workers; no number is negative
+        return f'"{value}"'
     return str(value).lower()  # for True and False; numbers have no capitals

@@ -53,10 +53,10 @@ class Frames(ServerProtocol):
         start, end, most = 0, len(data), self.max_message_size
         while end - start >= 6:
             head, length, mask = data[start], data[start + 1] - 0x80, start + 2
-            if length == _SHORT and end - start >= 8:
+            if not 0 <= length < _SHORT:
+                if length != _SHORT or end - start < 8:
+                    break
                 length, mask = data[start + 2] << 8 | data[start + 3], start + 4
-            elif not 0 <= length < _SHORT:
-                break
             payload = mask + 4
             after = payload + length
             if after > end or (most is not None and length > most):

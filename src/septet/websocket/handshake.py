@@ -24,7 +24,7 @@ class Opening:
     """A valid opening handshake."""
 
     key: bytes
-    """The value of Sec-WebSocket-Key."""
+    """The value of Sec-WebSocket-Key; none over HTTP/2."""
     subprotocols: tuple[str, ...]
     """Those that the client offers, in its order."""
     extensions: tuple[str, ...]
@@ -32,11 +32,16 @@ class Opening:
 
     def accepted(self, subprotocol: str | None, extensions: str | None) -> Fields:
         """The fields of the answer 101 (RFC 6455 section 4.2.2)."""
-        fields = [
+        return (
             (b"Upgrade", b"websocket"),
             (b"Connection", b"Upgrade"),
             (b"Sec-WebSocket-Accept", base64.b64encode(sha1(self.key + _GUID, usedforsecurity=False).digest())),
-        ]
+            *self.accepted_on_stream(subprotocol, extensions),
+        )
+
+    def accepted_on_stream(self, subprotocol: str | None, extensions: str | None) -> Fields:
+        """The fields of the answer 200 over HTTP/2 (RFC 8441 section 5)."""
+        fields = []
         if subprotocol is not None:
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
         if extensions is not None:
@@ -50,6 +55,8 @@ def asks_for_websocket(request: Request) -> bool:
     Upgrade counts only in HTTP/1.1 and as an option of Connection (RFC 9110 section 7.8): a proxy that does not know
     the field may have passed it on.
     """
+    if request.version == "2":  # an extended CONNECT (RFC 8441)
+        return request.upgrade is not None
     return (
         request.upgrade is not None
         and request.upgrade.lower() == b"websocket"
@@ -62,13 +69,14 @@ def asks_for_websocket(request: Request) -> bool:
 def opening(request: Request) -> Opening:
     """The handshake of a request for which `asks_for_websocket`. Raises ProtocolError: 400, or 426 for another version
     of the protocol."""
-    if request.has_body:
-        raise ProtocolError(400, "the request for a WebSocket has a body")
+    streamed = request.version == "2"
+    if request.has_body is not streamed:
+        raise ProtocolError(400, "the request for a WebSocket has a body, or its stream has ended")
     version = _only(request, b"sec-websocket-version")
     if version != VERSION:
         raise ProtocolError(426, f"the version of WebSocket is {VERSION.decode()}")
-    key = _only(request, b"sec-websocket-key")
-    if not _is_key(key):
+    key = b"" if streamed else _only(request, b"sec-websocket-key")
+    if not (streamed or _is_key(key)):
         raise ProtocolError(400, "Sec-WebSocket-Key is not 16 bytes in base64")
     extensions = _values(request, b"sec-websocket-extensions")
     if not all(map(_extension_list, extensions)):

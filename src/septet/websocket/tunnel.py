@@ -83,12 +83,12 @@ class Tunnel:
     __slots__ = (
         "_closed_behind",
         "_partial",
-        "_protocol",
         "_slices",
         "_text",
         "accepted_extensions",
         "close_begun",
         "closed",
+        "frames",
         "message",
         "messages",
         "queued",
@@ -101,7 +101,7 @@ class Tunnel:
             max_size=options.max_message,
             logger=_log,
         )
-        self._protocol = protocol
+        self.frames = protocol
         self.message = protocol.message
         """Gives the bytes of a message."""
         self.accepted_extensions = _negotiate(protocol, offered_extensions) if offered_extensions else None
@@ -171,7 +171,7 @@ class Tunnel:
     def dispose(self) -> None:
         """The connection is over. The parser refers to itself, and would be freed late."""
         self.unparsed.clear()
-        self._protocol.parser.close()
+        self.frames.parser.close()
 
     def parse(self) -> None:
         """Parse what is left, until the queue is full."""
@@ -182,7 +182,7 @@ class Tunnel:
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        protocol = self._protocol
+        protocol = self.frames
         if protocol.eof_sent:
             return
         whole: list[Message] = []
@@ -229,29 +229,29 @@ class Tunnel:
     def over(self) -> bool:
         """Nothing more is sent after the output so far: close frames have been exchanged, or the client has broken the
         protocol."""
-        return self._protocol.eof_sent and self._closed_behind is None
+        return self.frames.eof_sent and self._closed_behind is None
 
     @property
     def closing(self) -> bool:
         """A close frame was sent."""
-        return self.close_begun or (self._protocol.close_sent is not None and self._closed_behind is None)
+        return self.close_begun or (self.frames.close_sent is not None and self._closed_behind is None)
 
     @property
     def client_closed(self) -> bool:
         """The client has sent a close frame, after which it sends nothing."""
-        return self._protocol.close_rcvd is not None
+        return self.frames.close_rcvd is not None
 
     def output(self) -> bytes:
         """What is to be sent by now, beside messages; each byte is given once."""
-        writes = self._protocol.writes
+        writes = self.frames.writes
         if not writes or self._closed_behind is not None:
             return b""
-        self._protocol.writes = []
+        self.frames.writes = []
         return writes[0] if len(writes) == 1 else b"".join(writes)
 
     def ping(self) -> bytes:
         """The bytes of a ping. It is sent because the connection is idle."""
-        for extension in self._protocol.extensions:
+        for extension in self.frames.extensions:
             if isinstance(extension, Deflate):
                 extension.forget()
         return Frame(Opcode.PING, b"").serialize(mask=False)
@@ -268,12 +268,12 @@ class Tunnel:
             self._close_now()
         elif not self.closing:
             self.close_begun = True
-            self._protocol.send_close(code, reason)
+            self.frames.send_close(code, reason)
 
     def fail(self, code: int, reason: str) -> None:
         """Close at once, because the client cannot be understood, or does not answer."""
-        if not self._protocol.eof_sent:
-            self._protocol.fail(code, reason)
+        if not self.frames.eof_sent:
+            self.frames.fail(code, reason)
         if self.closed is None:
             self.closed = self._closed_behind or (code, reason)
         self._closed_behind = None

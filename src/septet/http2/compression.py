@@ -1,0 +1,69 @@
+"""HPACK (RFC 7541) by the library `hpack`, which remembers what it has just done.
+
+Clients send the same fields again and again, and are answered with the same ones. As long as the table of a connection
+has not changed, the same block means the same fields, and the same fields make the same block. So each connection keeps
+the last few of both, until its table changes; nothing else of the compression changes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hpack import Decoder, Encoder
+
+KEPT = 16
+"""Blocks that a connection keeps in each direction."""
+
+KEPT_BYTES = 256
+"""Longest block that is kept. Of fields that the table has, a block has a byte or two each."""
+
+
+class RememberingEncoder(Encoder):
+    """An encoder of one connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[Any, bytes] = {}
+        self._newest: Any = None
+        """The newest entry of the table; another one means that the table has changed."""
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        key = tuple(headers)
+        if not self.table_size_changes:
+            known = self._known.get(key)
+            if known is not None:
+                return known
+        else:
+            self._known.clear()
+        block = super().encode(key, huffman)
+        self._newest = _remember(self._known, key, block, block, self.header_table.dynamic_entries, self._newest)
+        return block
+
+
+class RememberingDecoder(Decoder):
+    """A decoder of one connection."""
+
+    def __init__(self, max_header_list_size: int) -> None:
+        super().__init__(max_header_list_size)
+        self._known: dict[Any, Any] = {}
+        self._newest: Any = None
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[Any]:
+        known = self._known.get(data)
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        headers = list(super().decode(data, raw))
+        entries = self.header_table.dynamic_entries
+        self._newest = _remember(self._known, bytes(data), headers, data, entries, self._newest)
+        return headers
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any, block: bytes, entries: Any, newest: Any) -> Any:
+    """Keep what was just done, or forget all if it has changed the table. Returns the table's newest entry."""
+    now = entries[0] if entries else None
+    if now is not newest or (block and block[0] & 0xE0 == 0x20):  # the second begins with another size of the table
+        known.clear()
+    elif len(block) <= KEPT_BYTES:
+        if len(known) >= KEPT:
+            known.clear()
+        known[key] = value
+    return now

@@ -1,0 +1,223 @@
+"""One client's connection in HTTP/2, over `h2.connection.H2Connection`: what is configured, and where we differ.
+
+- A client that says GOAWAY still wants the answers to what it has asked (RFC 9113 section 6.8). The library takes that
+  for the end of the connection; here it is only reported.
+- A client may open more streams than we allow before it has read our SETTINGS. Up to MOST_STREAMS it can be refused
+  stream by stream, so that only those requests are sent again; more end the connection.
+- Our own GOAWAY leaves the library's states alone for the same reason, so its frame is made here.
+- Input is handled in pieces of PIECE_BYTES, so that the caller can count frames before there are too many of them.
+- The library knows the states of all streams at the end of a piece, the caller learns of them event by event. What is
+  sent on a stream that has been reset meanwhile is dropped: the event that says so comes next.
+- Of streams that are closed few are remembered (CLOSED_STREAMS), so that a long connection does not grow.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, Event
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import Frame, GoAwayFrame
+
+from septet.exchange import Fields
+from septet.http2.compression import RememberingDecoder, RememberingEncoder
+
+STREAMS = 100
+"""SETTINGS_MAX_CONCURRENT_STREAMS: requests that a client may have open at the same time, as in Apache and hypercorn
+(nginx: 128)."""
+
+MOST_STREAMS = 1000
+"""Streams with which the connection is ended, beyond those that are refused one by one."""
+
+STREAM_WINDOW = 65535
+"""Bytes of a request's body that may wait for the application: the window with which every stream begins."""
+
+WINDOW = 1 << 20
+"""Bytes that a client may send on all streams together before it hears of us. What has come is given back at once, so
+that a body nobody reads does not hold up the others; the streams' windows bound the memory."""
+
+CREDIT_BYTES = 32768
+"""A window is not opened by less: each WINDOW_UPDATE has 13 bytes and its work, and half of a window is left."""
+
+PIECE_BYTES = 8192
+CLOSED_STREAMS = 256
+LAST_STREAM = 2**31 - 1
+
+NO_RFC7540_PRIORITIES = 9
+"""SETTINGS_NO_RFC7540_PRIORITIES (RFC 9218 section 2.1): the old scheme of priorities is ignored."""
+
+CANCEL = ErrorCodes.CANCEL
+CALM = ErrorCodes.ENHANCE_YOUR_CALM
+INTERNAL = ErrorCodes.INTERNAL_ERROR
+NO_ERROR = ErrorCodes.NO_ERROR
+PROTOCOL = ErrorCodes.PROTOCOL_ERROR
+REFUSED = ErrorCodes.REFUSED_STREAM
+
+
+class BrokenError(Exception):
+    """The client has broken the protocol: a GOAWAY that says so is in the output, and the connection is over."""
+
+
+class UselessFrame(Event):
+    """A frame that changes nothing, such as content for a stream that has ended."""
+
+
+_USELESS = UselessFrame()
+
+
+class _Connection(H2Connection):
+    MAX_CLOSED_STREAMS = CLOSED_STREAMS
+
+    def _receive_frame(self, frame: Frame) -> list[Event]:
+        return super()._receive_frame(frame) or [_USELESS]
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Any], list[Event]]:
+        event = ConnectionTerminated()
+        event.error_code = frame.error_code
+        return [], [event]
+
+
+class Http2Connection:
+    """One connection. header_list: bytes of fields, counted as SETTINGS_MAX_HEADER_LIST_SIZE has it, that a request may
+    have; twice as many end the connection. tunnels: extended CONNECT is offered (RFC 8441)."""
+
+    __slots__ = ("_credit", "_h2", "_own", "_stream_credit", "over")
+
+    def __init__(self, header_list: int, tunnels: bool) -> None:
+        self._h2 = connection = _Connection(
+            H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                validate_inbound_headers=False,  # `requests` does
+                normalize_inbound_headers=False,
+                validate_outbound_headers=False,  # `http.head` has
+                normalize_outbound_headers=False,
+            )
+        )
+        settings: dict[Any, int] = {
+            SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+            SettingCodes.MAX_HEADER_LIST_SIZE: header_list,
+            SettingCodes.ENABLE_PUSH: 0,
+            NO_RFC7540_PRIORITIES: 1,
+        }
+        if tunnels:
+            settings[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
+        connection.local_settings = Settings(client=False, initial_values=settings)
+        connection.initiate_connection()
+        connection.local_settings = Settings(
+            client=False, initial_values=settings | {SettingCodes.MAX_CONCURRENT_STREAMS: MOST_STREAMS}
+        )
+        connection.decoder = RememberingDecoder(2 * header_list)
+        connection.encoder = RememberingEncoder()
+        connection.increment_flow_control_window(WINDOW - STREAM_WINDOW)
+        self._own = b""
+        """Frames that the library does not know of."""
+        self._credit = 0
+        """Bytes by which the connection's window is to be opened."""
+        self._stream_credit: dict[int, int] = {}
+        self.over = False
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Yield what the bytes from the client mean. Raises BrokenError."""
+        h2 = self._h2
+        for begin in range(0, len(data), PIECE_BYTES):
+            if self.over:
+                return
+            try:
+                events = h2.receive_data(data[begin : begin + PIECE_BYTES])
+            except ProtocolError as error:
+                self.over = True
+                raise BrokenError(str(error) or type(error).__name__) from None
+            yield from events
+
+    @property
+    def expects_preface(self) -> bool:
+        """The client's first bytes (RFC 9113 section 3.4) have not all come."""
+        return bool(self._h2.incoming_buffer._preamble_len)
+
+    @property
+    def in_head(self) -> bool:
+        """A header block has begun, and its last frame has not come."""
+        return bool(self._h2.incoming_buffer._headers_buffer)
+
+    @property
+    def highest_stream(self) -> int:
+        return self._h2.highest_inbound_stream_id
+
+    # What is sent
+
+    def take_output(self) -> bytes:
+        """Remove and return the bytes that are to be sent."""
+        output = self._h2.data_to_send()
+        if self._own:
+            output = self._own + output
+            self._own = b""
+        return output
+
+    def window(self, stream: int) -> int:
+        """Bytes of content that the client's windows permit on a stream now; none or less: it has to wait."""
+        try:
+            return self._h2.local_flow_control_window(stream)
+        except StreamClosedError:
+            return 0
+
+    def send_head(self, stream: int, fields: Fields, last: bool) -> None:
+        """Send the fields of a head, or trailers. last: the stream ends with them."""
+        try:
+            self._h2.send_headers(stream, fields, last)
+        except StreamClosedError:
+            pass
+
+    def send_content(self, stream: int, data: bytes | memoryview, last: bool) -> None:
+        """Send content, no more than the `window` permits, in as many frames as it takes. last: the stream ends."""
+        most, h2 = self._h2.max_outbound_frame_size, self._h2
+        try:
+            if len(data) <= most:
+                h2.send_data(stream, bytes(data), last)
+                return
+            for begin in range(0, len(data), most):
+                end = begin + most
+                h2.send_data(stream, bytes(data[begin:end]), last and end >= len(data))
+        except StreamClosedError:
+            pass
+
+    def reset(self, stream: int, code: ErrorCodes) -> None:
+        """End a stream, without an answer or in the middle of one. Nothing happens if it is closed already."""
+        try:
+            self._h2.reset_stream(stream, code)
+        except ProtocolError:
+            pass
+
+    def took(self, count: int) -> None:
+        """The connection has taken `count` bytes of content, padding included."""
+        self._credit += count
+        if self._credit >= CREDIT_BYTES:
+            self._h2.increment_flow_control_window(self._credit)
+            self._credit = 0
+
+    def used(self, stream: int, count: int) -> None:
+        """The application has read `count` bytes of a stream's content: let the client send as many more."""
+        credit = self._stream_credit.get(stream, 0) + count
+        if credit >= CREDIT_BYTES:
+            self._stream_credit.pop(stream, None)
+            try:
+                self._h2.increment_flow_control_window(credit, stream)
+            except ProtocolError:  # the stream has ended
+                pass
+        else:
+            self._stream_credit[stream] = credit
+
+    def forget(self, stream: int) -> None:
+        """The stream is over."""
+        self._stream_credit.pop(stream, None)
+
+    def go_away(self, last_stream: int, code: ErrorCodes = NO_ERROR, why: bytes = b"") -> None:
+        """Tell the client to open no streams any more. Those up to `last_stream` are answered."""
+        frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code), additional_data=why)
+        self._own += self._h2.data_to_send() + frame.serialize()
+
+    def ping(self, data: bytes) -> None:
+        self._h2.ping(data)

@@ -1,0 +1,186 @@
+"""One of several exchanges that run at the same time on one connection of a reactor (`protocol`, TURN).
+
+`ClientConnection` moves the bytes and takes the turns; an object of this module stands between one exchange and its
+application for as long as that runs. It is what `ClientConnection` itself is for HTTP/1.1, where a connection has one
+exchange at a time: the carrier of an ASGI application's channel, and the delivery of a WSGI application's answer.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from septet.apps.asgi import Asgi, Cycle, cycle_of_upgrade
+from septet.apps.asgi_websocket import WebSocketCycle
+from septet.apps.wsgi import Wsgi
+from septet.exchange import ClientGone, Fields, Part, ResponseHead, Want
+from septet.models._answer import SyncApplication, answer, answer_without_waiting
+from septet.models._run_ahead import RunAhead, hold_back
+from septet.protocol import ServerExchange
+
+log = logging.getLogger("septet")
+
+
+class Carrier(Protocol):
+    """The part of `_client_connection.ClientConnection` that its exchanges use."""
+
+    lock: Any
+    concurrent: "dict[ServerExchange, ConcurrentExchange]"
+
+    @property
+    def reactor(self) -> Any:
+        """The connection's `ConnectionOwner`."""
+
+    def drive(self, want: Want) -> None: ...
+
+    def flush(self) -> None:
+        """Send what there is to send, and have the loop watch for the rest; from any thread, which holds the lock."""
+
+    def await_room(self, timeout_s: float | None) -> None: ...
+
+    def make_room(self, timeout_s: float | None) -> None: ...
+
+    def client_has_left(self) -> bool: ...
+
+    def abandon(self) -> None: ...
+
+
+class ConcurrentExchange:
+    """An exchange and its application. Implements `exchange.Delivery`, `_member.Answering` and `_channel.Carrier`."""
+
+    __slots__ = ("_connection", "_exchange", "_run_ahead", "cycle")
+
+    def __init__(self, connection: Carrier, exchange: ServerExchange) -> None:
+        self._connection = connection
+        self._exchange = exchange
+        self._run_ahead: RunAhead | None = None
+        self.cycle: Cycle | WebSocketCycle | None = None
+        """The ASGI application's part of the exchange; None for other applications."""
+
+    # For the loop's thread
+
+    def begin(self) -> None:
+        """Begin the application: put the request into the queue of those that are due (WSGI), or start its task
+        (ASGI). The lock is held."""
+        connection, exchange = self._connection, self._exchange
+        reactor = connection.reactor
+        target = reactor.sole_application or reactor.site.find(exchange)
+        if isinstance(target, Wsgi):
+            exchange.delivery = self
+            connection.concurrent[exchange] = self
+            reactor.due += ((self, target, exchange.request),)
+        elif isinstance(target, Asgi):
+            self._start(target)
+        else:
+            answer_without_waiting(target, exchange)
+
+    def _start(self, asgi: Asgi) -> None:
+        connection, exchange = self._connection, self._exchange
+        if exchange.request.upgrade is None:
+            cycle: Cycle | WebSocketCycle = Cycle(exchange, self)
+        else:
+            cycle = cycle_of_upgrade(asgi, exchange, self)
+        self.cycle = cycle
+        work = cycle.run(asgi)
+        connection.concurrent[exchange] = self
+        try:
+            task = connection.reactor.starter.start(work)
+        except BaseException:  # raised by a task factory of the application
+            log.exception("a request's task could not be started")
+            work.close()  # else Python warns that it was never awaited
+            if not cycle.answered:
+                exchange.fail()
+            task = None
+        if task is not None:
+            connection.reactor.keep_task(task)
+            cycle.uncork()
+        if task is None or cycle.answered:
+            connection.concurrent.pop(exchange, None)
+
+    def wake(self) -> None:
+        """Tell the application that something has changed for which it may wait. A WSGI application that waits for room
+        is told by the connection."""
+        if self.cycle is not None:
+            self.cycle.wake()
+
+    def drive(self, want: Want) -> None:
+        connection = self._connection
+        if self.cycle is not None and self.cycle.answered:
+            connection.concurrent.pop(self._exchange, None)
+        connection.drive(want)
+
+    def time_out(self, exchange: Any) -> None:
+        """The request has exceeded its time, and its WSGI application still runs: answer 504, or reset the stream. From
+        any thread."""
+        connection = self._connection
+        with connection.lock:
+            exchange.time_out()
+            exchange.fail()
+            exchange.lost = True
+            connection.flush()
+
+    # What the application's thread calls
+
+    def answer(self, application: SyncApplication, call: Callable[..., Any]) -> None:
+        exchange = self._exchange
+        if exchange.lost:  # the client has cancelled the request while it was in the queue
+            self.give_up()
+            return
+        try:
+            self._connection.reactor.new_context().run(answer, application, exchange, self, call)
+        except BaseException:  # not the application's: `answer` handles what that raises
+            self.abandon()
+            log.exception("a connection failed, and is cut")
+
+    def deliver(self, head: ResponseHead | None, body: Part, last: bool) -> None:
+        exchange, connection = self._exchange, self._connection
+        with connection.lock:
+            _ = exchange.push(body, last) if head is None else exchange.respond(head, body, last)
+            if last:
+                connection.concurrent.pop(exchange, None)
+            connection.flush()
+            if last:
+                return
+            if exchange.lost:
+                raise ClientGone("the client went away")
+            if exchange.later:
+                self._hold_back()
+
+    def _hold_back(self) -> None:
+        exchange, reactor = self._exchange, self._connection.reactor
+        if self._run_ahead is None:
+            self._run_ahead = RunAhead(reactor.service.in_flight.spool)
+        why_not = hold_back(self._run_ahead, exchange, lambda left_s: reactor.runner.wait_for_room(self, left_s))
+        if why_not is not None:
+            reactor.service.exhaustion.report(f"cannot keep an answer for a slow client: {why_not}")
+
+    def inform(self, status: int, fields: Fields) -> None:
+        with self._connection.lock:
+            self._exchange.inform(status, fields)
+            self._connection.flush()
+
+    def give_up(self) -> None:
+        with self._connection.lock:
+            self._exchange.fail()
+            self._connection.concurrent.pop(self._exchange, None)
+            self._connection.flush()
+
+    def check_client(self) -> None:
+        if not self._exchange.lost and self._connection.client_has_left():
+            self._connection.abandon()
+        if self._exchange.lost:
+            raise ClientGone("the client went away")
+
+    def await_body(self) -> None:
+        raise AssertionError("the body is collected before the application is called")
+
+    def abandon(self) -> None:
+        with suppress(Exception):
+            self._connection.concurrent.pop(self._exchange, None)
+        self._connection.abandon()
+
+    def await_room(self, timeout_s: float | None) -> None:
+        self._connection.await_room(timeout_s)
+
+    def make_room(self, timeout_s: float | None) -> None:
+        self._connection.make_room(timeout_s)

@@ -1,0 +1,608 @@
+"""A session of HTTP/2 without sockets and clocks: requests, answers, windows, turns, and ends."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from septet.exchange import ClientGone, FileRegion
+from septet.http.head import response_head
+from septet.http.incoming import Limits
+from septet.protocol import CLOSE, READ, RUN
+from septet.rules import Rules, Timeouts
+from septet.session.http2 import SEND_BYTES
+from support.http2 import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    PREFACE,
+    SETTINGS,
+    Client,
+    Peer,
+    block,
+    frame,
+    get,
+    head,
+)
+from support.messages import pattern
+
+
+def ok(*fields: tuple[bytes, bytes], status: int = 200) -> Any:
+    return response_head(status, b"", fields)
+
+
+def test_request_and_answer() -> None:
+    peer = Peer()
+    stream = peer.ask(get("/a?b=c", (b"x-one", b"1"), (b"cookie", b"a=1"), (b"cookie", b"b=2")))
+    (exchange,) = peer.due
+    request = exchange.request
+    assert (request.method, request.path, request.query, request.version) == ("GET", b"/a", b"b=c", "2")
+    assert request.fields == ((b"host", b"septet.test"), (b"x-one", b"1"), (b"cookie", b"a=1; b=2"))
+    assert exchange.body_complete
+    exchange.respond(ok((b"X-Two", b"2"), (b"Upgrade", b"h3")), b"hello", True)
+    assert peer.send() is READ
+    answer = peer[stream]
+    assert answer.fields == {b":status": b"200", b"x-two": b"2", b"content-length": b"5"}
+    assert (answer.body, answer.ended, answer.reset) == (b"hello", True, None)
+
+
+def test_input_byte_by_byte() -> None:
+    client = Client()
+    peer = Peer(client=client)
+    client.ask(get(), b"the body")
+    peer.receive(client.h2.data_to_send(), step=1)
+    assert peer.due[0].poll() == b"the body"
+    assert peer.due[0].body_complete
+
+
+def test_a_known_head_is_one_request() -> None:
+    peer = Peer()
+    for _ in range(2):
+        peer.ask(get("/known"))
+    assert peer.due[0].request is peer.due[1].request
+
+
+def test_head_and_empty_answers() -> None:
+    peer = Peer()
+    streams = [peer.ask(get(method=b"HEAD")), peer.ask(get()), peer.ask(get()), peer.ask(get())]
+    peer.due[0].respond(ok((b"Content-Length", b"7")), b"", True)
+    peer.due[1].respond(ok(status=204), b"", True)
+    peer.due[2].respond(ok(), b"", True)
+    peer.due[3].respond(ok(), b"", False)
+    peer.due[3].push(b"", True)
+    peer.send()
+    assert [(peer[each].status, peer[each].ended, peer[each].body) for each in streams] == [
+        (200, True, b""),
+        (204, True, b""),
+        (200, True, b""),
+        (200, True, b""),
+    ]
+    assert peer[streams[0]].fields[b"content-length"] == b"7"
+
+
+def test_trailers_and_interim_answers() -> None:
+    peer = Peer()
+    stream = peer.ask(get())
+    exchange = peer.due[0]
+    exchange.inform(103, ((b"Link", b"</a>; rel=preload"),))
+    exchange.respond(ok(), b"content", False)
+    exchange.finish(((b"Checksum", b"42"),))
+    peer.send()
+    answer = peer[stream]
+    assert answer.interim == [{b":status": b"103", b"link": b"</a>; rel=preload"}]
+    assert (answer.body, answer.trailers, answer.ended) == (b"content", {b"checksum": b"42"}, True)
+
+
+def test_content_longer_and_shorter_than_announced() -> None:
+    said: list[str] = []
+    peer = Peer(Rules(concurrent=True, complain=said.append))
+    longer, shorter = peer.ask(get()), peer.ask(get())
+    peer.due[0].respond(ok((b"Content-Length", b"3")), b"four", False)
+    assert peer.due[0].content_ended
+    peer.due[0].push(b"", True)
+    peer.due[1].respond(ok((b"Content-Length", b"9")), b"four", True)
+    peer.send()
+    assert (peer[longer].body, peer[longer].ended) == (b"fou", True)
+    assert peer[shorter].reset == 2  # INTERNAL_ERROR
+    assert len(said) == 2
+
+
+def test_continue() -> None:
+    peer = Peer()
+    stream = peer.ask(get("/", (b"expect", b"100-continue"), method=b"POST"), end=False)
+    exchange = peer.due[0]
+    assert exchange.poll() is None
+    exchange.want_body()
+    peer.send()
+    assert peer[stream].interim == [{b":status": b"100"}]
+    peer.client.send_body(stream, b"body")
+    peer.exchange_data()
+    assert exchange.poll() == b"body"
+
+
+# Flow control
+
+
+def test_answers_are_made_as_the_window_opens() -> None:
+    client = Client(window=1000, reads=False)
+    peer = Peer(client=client)
+    stream = peer.ask(get())
+    exchange = peer.due[0]
+    body = pattern(5000)
+    exchange.respond(ok(), body, True)
+    assert exchange.blocked
+    peer.send()
+    assert peer[stream].body == body[:1000]
+    while not peer[stream].ended:
+        client.h2.increment_flow_control_window(1500, stream)
+        peer.exchange_data()
+    assert peer[stream].body == body
+
+
+def test_large_answers_take_turns() -> None:
+    client = Client(window=1 << 20)
+    client.h2.increment_flow_control_window(1 << 20)
+    peer = Peer(client=client)
+    streams = [peer.ask(get()) for _ in range(2)]
+    for exchange in peer.due:
+        exchange.respond(ok(), pattern(300_000), True)
+    for _ in range(3):
+        data = bytes(peer.session.output)
+        assert SEND_BYTES <= len(data) < 2 * SEND_BYTES
+        client.take(data)
+        peer.session.wrote(len(data))
+    assert all(60_000 < len(peer[stream].body) < 150_000 for stream in streams)
+    peer.send()
+    assert all(peer[stream].body == pattern(300_000) for stream in streams)
+
+
+def test_urgent_answers_come_first() -> None:
+    client = Client(window=1 << 20)
+    client.h2.increment_flow_control_window(1 << 20)
+    peer = Peer(client=client)
+    usual, urgent = peer.ask(get()), peer.ask(get("/", (b"priority", b"i, u=1")))
+    for exchange in peer.due:
+        exchange.respond(ok(), pattern(100_000), True)
+    for _ in range(3):  # the first is full of the usual one's, which was there first
+        data = bytes(peer.session.output)
+        client.take(data)
+        peer.session.wrote(len(data))
+    assert peer[urgent].ended
+    assert not peer[usual].ended
+
+
+def test_urgent_requests_have_their_turn_first() -> None:
+    client = Client()
+    peer = Peer(client=client)
+    for urgency in (b"u=7", b"u=3", b"u=0"):
+        client.ask(get("/", (b"priority", urgency)))
+    peer.exchange_data()
+    assert [exchange.stream for exchange in peer.due] == [5, 3, 1]
+
+
+def test_priority_update() -> None:
+    peer = Peer()
+    stream = peer.ask(get(method=b"POST"), end=False)
+    peer.receive(frame(0x10, 0, 0, stream.to_bytes(4) + b"u=0"))
+    assert peer.due[0].urgency == 0
+
+
+def test_bodies_wait_for_the_application() -> None:
+    """The window of a stream opens by what was read, and that of the connection at once."""
+    client = Client()
+    peer = Peer(client=client)
+    slow, other = peer.ask(get(method=b"POST"), end=False), peer.ask(get(method=b"POST"), end=False)
+    rest = client.send_body(slow, pattern(100_000))
+    peer.exchange_data()
+    assert len(rest) == 100_000 - 65535
+    assert client.send_body(other, pattern(60_000)) == b""  # is not held up
+    peer.exchange_data()
+    assert client.h2.local_flow_control_window(slow) == 0
+    assert peer.due[0].poll() == pattern(100_000)[:65535]
+    peer.due[0].want_body()
+    peer.exchange_data()
+    assert client.send_body(slow, rest) == b""
+    peer.exchange_data()
+    assert peer.due[0].poll() == pattern(100_000)[65535:]
+
+
+def test_padding_is_given_back() -> None:
+    peer = Peer()
+    stream = peer.ask(get(method=b"POST"), end=False)
+    for _ in range(1000):
+        peer.receive(frame(DATA, PADDED, stream, bytes([200]) + b"x" + bytes(200)))
+        assert peer.due[0].poll() == b"x"
+    peer.send(told=False)
+    assert not peer.session.codec.over
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(pattern(200_000))
+    client = Client(window=100_000)
+    client.h2.increment_flow_control_window(1 << 20)
+    peer = Peer(client=client)
+    stream = peer.ask(get())
+    with path.open("rb") as file:
+        region = FileRegion(file.fileno(), 0, 200_000)
+        peer.due[0].respond(ok((b"Content-Length", b"200000")), region, True)
+        peer.exchange_data()
+    assert (peer[stream].body, peer[stream].ended) == (pattern(200_000), True)
+
+
+def test_a_file_that_shrinks_resets_its_stream_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    peer = Peer(Rules(concurrent=True, complain=said.append))
+    stream, other = peer.ask(get("/file")), peer.ask(get())
+    with path.open("rb") as file:
+        peer.due[0].respond(ok((b"Content-Length", b"10")), FileRegion(file.fileno(), 0, 10), True)
+        os.truncate(path, 0)
+        peer.send()
+    assert peer[stream].reset == 2
+    assert said == ["the file at /file changed while it was sent; the stream is reset"]
+    peer.due[1].respond(ok(), b"well", True)
+    peer.send()
+    assert peer[other].body == b"well"
+
+
+# One after the other
+
+
+def test_in_order() -> None:
+    """A carrier that runs one exchange at a time is told RUN for each, and wants in between are about it."""
+    client = Client(window=10, reads=False)
+    peer = Peer(concurrent=False, client=client)
+    first = client.ask(get(method=b"POST"), end=False)
+    second = client.ask(get())
+    assert peer.exchange_data() is RUN
+    exchange = peer.session.exchange
+    assert (exchange.stream, exchange.poll()) == (first, None)
+    assert exchange.want_body() is READ
+    client.send_body(first, b"body")
+    assert peer.exchange_data() is RUN
+    assert exchange.poll() == b"body"
+    exchange.respond(ok(), pattern(15), False)
+    peer.send()
+    assert (peer.session.phase.want, exchange.blocked) == (READ, True)
+    client.h2.increment_flow_control_window(10, first)
+    assert peer.exchange_data() is RUN  # it can go on
+    assert peer.session.exchange is exchange
+    exchange.push(pattern(15), True)
+    peer.send()
+    assert peer.session.exchange.stream == second  # though the first one's output waits for the window
+    peer.session.exchange.respond(ok(), b"second", True)
+    peer.send()
+    assert peer[second].body == b"second"
+    client.h2.increment_flow_control_window(100, first)
+    peer.exchange_data()
+    assert peer[first].body == pattern(15) + pattern(15)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a")],
+        [*get()[1:]],
+        [*get(), (b":path", b"/")],
+        [*get(), (b":status", b"200")],
+        [*get(), (b":protocol", b"websocket")],
+        [(b"x", b"1"), *get()],
+        get("/", (b"X-Upper", b"1")),
+        get("/", (b"", b"1")),
+        get("/", (b"a b", b"1")),
+        get("/", (b"x", b"a\r\nb: c")),
+        get("/", (b"x", b"a\nb")),
+        get("/", (b"x", b"a\0b")),
+        get("/", (b"x", b" blank")),
+        get("/", (b"connection", b"close")),
+        get("/", (b"transfer-encoding", b"chunked")),
+        get("/", (b"upgrade", b"websocket")),
+        get("/", (b"keep-alive", b"1")),
+        get("/", (b"proxy-connection", b"x")),
+        get("/", (b"te", b"gzip")),
+        get("/", (b"host", b"other.test")),
+        get("/", (b"host", b"septet.test"), (b"host", b"septet.test")),
+        get("/", (b"content-length", b"5")),
+        get(""),
+        get(method=b""),
+        get(method=b"GET /"),
+        get(method=b"CONNECT"),
+    ],
+    ids=repr,
+)
+def test_malformed_requests_reset_their_stream(fields: Any) -> None:
+    peer = Peer()
+    other = peer.ask(get())
+    peer.receive(head(3, fields))
+    peer.client.next_stream = 5
+    peer.client.h2._begin_new_stream(3, 1)  # type: ignore[arg-type]
+    peer.send(told=False)
+    assert frame(3, 0, 3, (1).to_bytes(4)) in peer.said or peer.session.codec.over
+    if not peer.session.codec.over:
+        peer.due[0].respond(ok(), b"well", True)
+        assert not peer.session.lost
+        peer.client.take(bytes(peer.session.output))
+        assert peer[other].body == b"well"
+    assert len(peer.due) == 1
+
+
+@pytest.mark.parametrize("lengths", [(b"4", b"5"), (b"x",), (b"-1",), (b"1, 1",), (b"3",), (b"5",)], ids=repr)
+def test_lengths_that_lie(lengths: tuple[bytes, ...]) -> None:
+    """The library ends the connection; no application sees a body of another length than the head says."""
+    peer = Peer()
+    fields = get("/", *((b"content-length", each) for each in lengths), method=b"POST")
+    peer.receive(head(1, fields, END_HEADERS) + frame(DATA, END_STREAM, 1, b"four"))
+    peer.send(told=False)
+    assert not any(each.body_complete and not each.lost for each in peer.due)
+    assert peer.session.phase.want is CLOSE or frame(3, 0, 1, (1).to_bytes(4)) in peer.said
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (get("no-slash"), 400),
+        (get("*"), 400),
+        (get("/a b"), 400),
+        (get("/\xff"), 400),
+        (get("/#fragment"), 400),
+        ([*get()[:2], (b":authority", b"user@host"), get()[3]], 400),
+        ([*get()[:2], (b":authority", b""), get()[3]], 400),
+        ([*get()[:2], get()[3]], 400),
+        ([get()[0], (b":scheme", b"ftp"), *get()[2:]], 400),
+        (get("/" + "a" * 300), 414),
+        (get("/", *[(b"x%d" % number, b"") for number in range(30)]), 431),
+        (get("/", (b"big", b"x" * 2000)), 431),
+        (get("/", (b"expect", b"a-miracle")), 417),
+        ([(b":method", b"CONNECT"), (b":authority", b"a:1")], 501),
+    ],
+    ids=repr,
+)
+def test_refused_requests(fields: Any, status: int) -> None:
+    limits = Limits(request_line=256, header_block=2000, header_count=20)
+    peer = Peer(Rules(concurrent=True, limits=limits))
+    stream = peer.ask(fields)
+    assert (peer[stream].status, peer[stream].ended, peer.due) == (status, True, [])
+    other = peer.ask(get())
+    peer.due[0].respond(ok(), b"well", True)
+    peer.send()
+    assert peer[other].body == b"well"
+
+
+def test_host_without_authority() -> None:
+    peer = Peer()
+    peer.ask([*get()[:2], get()[3], (b"host", b"old.test")])
+    assert peer.due[0].request.fields == ((b"host", b"old.test"),)
+
+
+def test_body_limit() -> None:
+    peer = Peer(Rules(concurrent=True, limits=Limits(body=10)))
+    at_once = peer.ask(get(method=b"POST"), b"eleven bytes", end=False)
+    assert (peer[at_once].status, peer.due) == (413, [])
+    stream = peer.ask(get(method=b"POST"), end=False)
+    peer.client.send_body(stream, b"eleven bytes", end=False)
+    peer.exchange_data()
+    with pytest.raises(ClientGone):
+        peer.due[0].poll()
+    peer.due[0].fail()
+    peer.send()
+    assert (peer[stream].status, peer[stream].reset) == (413, 0)
+
+
+def test_too_many_streams_are_refused_one_by_one() -> None:
+    client = Client()
+    peer = Peer(client=client)
+    peer.receive(b"".join(head(2 * number + 1) for number in range(130)))
+    peer.send(told=False)
+    assert len(peer.due) == 100
+    refused = Counter(peer.said.count(frame(3, 0, 2 * number + 1, (7).to_bytes(4))) for number in range(130))
+    assert refused == {0: 100, 1: 30}
+
+
+# The end
+
+
+def test_reset_stream_is_told() -> None:
+    peer = Peer()
+    stream, other = peer.ask(get()), peer.ask(get())
+    exchange = peer.due[0]
+    peer.due.clear()
+    peer.client.h2.reset_stream(stream)
+    peer.exchange_data()
+    assert (exchange.lost, exchange.gone, peer.due) == (True, True, [exchange])
+    exchange.respond(ok(), b"nobody sees it", True)
+    assert other in peer.client.answers
+    assert not peer.session.lost
+
+
+def test_reset_before_its_turn() -> None:
+    """In order: the application is never called."""
+    client = Client()
+    peer = Peer(concurrent=False, client=client)
+    peer.ask(get())
+    cancelled, last = peer.ask(get()), peer.ask(get())
+    client.h2.reset_stream(cancelled)
+    peer.exchange_data()
+    peer.session.exchange.respond(ok(), b"", True)
+    peer.send()
+    assert peer.session.exchange.stream == last
+
+
+def test_answer_before_the_body_stops_it() -> None:
+    peer = Peer()
+    stream = peer.ask(get(method=b"POST"), b"part", end=False)
+    peer.due[0].respond(ok(), b"enough", True)
+    peer.send()
+    assert (peer[stream].body, peer[stream].ended, peer[stream].reset) == (b"enough", True, 0)
+
+
+def test_stop_lets_streams_finish() -> None:
+    peer = Peer()
+    stream = peer.ask(get())
+    peer.session.stop()
+    assert peer.send(told=False) is READ
+    assert peer.said.endswith(frame(7, 0, 0, stream.to_bytes(4) + (0).to_bytes(4)))
+    peer.receive(head(3))
+    peer.due[0].respond(ok(), b"done", True)
+    assert peer.send(told=False) is CLOSE
+    assert b"done" in peer.said
+    assert frame(3, 0, 3, (7).to_bytes(4)) in peer.said  # REFUSED_STREAM: safe to send again
+    assert peer.session.half_close()
+    assert peer.session.receive(b"") is CLOSE
+
+
+def test_stop_of_an_idle_connection() -> None:
+    peer = Peer()
+    peer.session.stop()
+    assert peer.send() is CLOSE
+    assert peer.client.went_away is not None
+    assert peer.client.went_away.error_code == 0
+    assert not peer.session.half_close()
+
+
+def test_drain_announces_the_end_and_then_sets_it() -> None:
+    peer = Peer()
+    peer.session.drain()
+    want = peer.send(told=False)
+    assert want is READ
+    assert frame(7, 0, 0, (2**31 - 1).to_bytes(4) + bytes(4)) in peer.said
+    peer.receive(head(1))  # on its way meanwhile
+    peer.receive(frame(6, 1, 0, b"septet.."))
+    peer.send(told=False)
+    assert peer.said.count(frame(7, 0, 0, (1).to_bytes(4) + bytes(4))) == 1
+    peer.due[0].respond(ok(), b"done", True)
+    assert peer.send(told=False) is CLOSE
+    assert b"done" in peer.said
+
+
+def test_a_client_that_leaves_is_answered() -> None:
+    peer = Peer()
+    stream = peer.ask(get())
+    peer.receive(frame(7, 0, 0, bytes(8)))
+    peer.due[0].respond(ok(), b"all the same", True)
+    assert peer.send() is CLOSE
+    assert peer[stream].body == b"all the same"
+
+
+def test_end_of_stream_tells_those_that_wait() -> None:
+    peer = Peer()
+    peer.ask(get())
+    peer.ask(get(method=b"POST"), end=False)
+    peer.due[1].want_body()
+    peer.receive(b"")
+    whole, part = peer.due
+    assert whole.half_closed
+    assert part.gone
+    assert not part.half_closed
+    with pytest.raises(ClientGone):
+        part.poll()
+
+
+def test_lose_and_close() -> None:
+    peer = Peer()
+    peer.ask(get())
+    assert peer.session.lose() is CLOSE
+    assert peer.due[0].lost
+    peer.due[0].fail()
+    peer.session.close()
+
+
+# Deadlines
+
+QUICK = Timeouts(keep_alive=10, header=4, body=3, write=2)
+
+
+def test_idle() -> None:
+    peer = Peer(Rules(concurrent=True, timeouts=QUICK))
+    peer.pass_time(9)
+    assert peer.session.phase.want is READ
+    peer.pass_time(2)
+    assert peer.session.phase.want is CLOSE
+    assert peer.client.went_away is not None
+
+
+def test_preface() -> None:
+    peer = Peer(Rules(concurrent=True, timeouts=QUICK), client=Client())
+    peer.session = type(peer.session)(peer.session.rules, None, ("", None), "", "http", lambda: None)
+    peer.session.receive(PREFACE[:5])
+    peer.pass_time(5)
+    assert peer.session.phase.want is CLOSE
+
+
+def test_unfinished_head() -> None:
+    peer = Peer(Rules(concurrent=True, timeouts=QUICK))
+    peer.receive(frame(HEADERS, END_STREAM, 1, block(get())))
+    for _ in range(4):
+        peer.pass_time(1)
+        peer.receive(frame(CONTINUATION, 0, 1, b""))
+    peer.pass_time(1)
+    assert peer.session.phase.want is CLOSE
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+def test_slow_body_is_answered_408(concurrent: bool) -> None:
+    peer = Peer(Rules(concurrent=concurrent, timeouts=QUICK))
+    stream = peer.ask(get(method=b"POST"), end=False)
+    exchange = peer.due[0]
+    exchange.want_body()
+    peer.pass_time(2)
+    assert not exchange.gone
+    peer.pass_time(2)
+    assert exchange.gone
+    exchange.fail()
+    peer.send()
+    assert peer[stream].status == 408
+
+
+def test_slow_reader_loses_its_stream_and_no_other() -> None:
+    peer = Peer(Rules(concurrent=True, timeouts=QUICK), client=Client(window=10, reads=False))
+    slow, other = peer.ask(get()), peer.ask(get())
+    peer.due[0].respond(ok(), pattern(100), True)
+    peer.send()
+    peer.pass_time(3)
+    assert peer[slow].reset == 8  # CANCEL
+    peer.due[1].respond(ok(), b"short", True)
+    peer.send()
+    assert peer[other].body == b"short"
+
+
+def test_applications_have_their_time() -> None:
+    peer = Peer(Rules(concurrent=True, timeouts=QUICK))
+    peer.ask(get())
+    peer.pass_time(60)
+    assert not peer.due[0].gone
+
+
+# Collected bodies
+
+
+def test_collected_body() -> None:
+    from io import BytesIO
+
+    peer = Peer(Rules(concurrent=True, spool=BytesIO, timeouts=QUICK))
+    whole = peer.ask(get(method=b"POST"), b"body")
+    assert peer.due[0].body.read() == b"body"
+    parts = peer.ask(get(method=b"POST"), b"one", end=False)
+    assert len(peer.due) == 1
+    peer.client.send_body(parts, b"two")
+    peer.exchange_data()
+    assert peer.due[1].body.read() == b"onetwo"
+    late = peer.ask(get(method=b"POST"), b"one", end=False)
+    peer.pass_time(4)
+    assert peer[late].status == 408
+    assert len(peer.due) == 2
+    assert whole == 1
+
+
+def test_settings_come_first() -> None:
+    peer = Peer()
+    assert peer.said[3] == SETTINGS
