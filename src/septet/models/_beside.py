@@ -166,7 +166,7 @@ class BesideConnection(ClientConnection):
     __slots__ = ()
 
     def dispatch(self, exchange: ServerExchange) -> Want | None:
-        if self._answering or self._reactor.runner.leads():
+        if self._answering or self.reactor.runner.leads():
             return super().dispatch(exchange)
-        self._reactor.call_on_loop(self._resume)
+        self.reactor.call_on_loop(self._resume)
         return None

@@ -451,8 +451,8 @@ class Http2Session:
             self._to_report.append(exchange)
 
     def _abort(self, exchange: Http2Exchange) -> None:
-        if exchange.observer_state is not None and self.rules.observer:
-            self.rules.observer.aborted(exchange)
+        if self.rules.observer:
+            self.rules.observer.closed(exchange)
 
     # What the carrier has to do next
 
