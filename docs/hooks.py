@@ -40,7 +40,7 @@ SOURCE = Path(septet.__file__).parent
 _PICTURE = re.compile(r"^!\[([^\]]+)\]\(picture:([\w-]+)\)$", re.MULTILINE)
 _TABLE = re.compile(r"^table:([\w-]+)$", re.MULTILINE)
 _SOURCE = re.compile(r"^source:([\w/]+\.py)$", re.MULTILINE)
-_COMMAND = re.compile(r"\bseptet ([a-z]+)\b([^`\n|&)#]*)")
+_COMMAND = re.compile(r"\bseptet ([a-z]+)\b((?:'[^'\n]*'|[^`\n|&)#'\\])*)")  # what is quoted may have any of these
 _CODE = re.compile(r"`([\w/]+\.py):([\w.]+)`")
 
 

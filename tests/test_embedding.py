@@ -279,6 +279,13 @@ def test_run_returns_to_its_program(name: str) -> None:
     assert program.returncode == 0
 
 
+@pytest.mark.parametrize("option", [{"user": "root"}, {"group": "0"}, {"umask": "027"}, {"pid_file": "a.pid"}], ids=str)
+def test_process_is_the_programs(option: dict[str, str]) -> None:
+    name, value = next(iter(option.items()))
+    with pytest.raises(septet.UsageError, match=f"^{name} is '{value}', but must be left out: only septet serve"):
+        septet.Server(hello, **option)
+
+
 def test_supervisor_is_for_the_command() -> None:
     for options in ({"supervisor": True}, {"reload": True}, {"max_requests": 5}):
         with pytest.raises(septet.UsageError, match="supervisor"):

@@ -23,9 +23,9 @@ import septet
 PACKAGE = Path(septet.__file__).parent
 
 #: What anybody may import.
-PLAIN = frozenset({"cgroups", "errors", "forked", ""})
+PLAIN = frozenset({"accounts", "cgroups", "errors", "forked", ""})
 #: Which may import everything, and are imported by their one caller alone.
-TOP = frozenset({"__main__", "cli", "server", "embedding"})
+TOP = frozenset({"__main__", "cli", "server", "embedding", "preparation", "dry_run"})
 
 #: What each layer may import besides itself and what is PLAIN.
 MAY_IMPORT: dict[str, frozenset[str]] = {

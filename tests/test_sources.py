@@ -38,7 +38,7 @@ def other_value(option: Option) -> Any:
     special |= {"app_dir": "..", "bind": ("[::1]:0", "unix:x.sock"), "static": ("/a=.", "/b=..")}
     special |= {"mount": ("/c=a:b", "/d=wsgi:a:make()"), "root_path": "/shop"}
     special |= {"access_log_format": "json", "access_log_exclude": ("/healthz",), "log_format": "json"}
-    special |= {"metrics_bind": "127.0.0.1:9000"}
+    special |= {"metrics_bind": "127.0.0.1:9000", "user": "root", "group": "root", "umask": "027"}
     by_kind: dict[type, Any] = {bool: not option.default, int: 7, float: 2.5, str: "other", WorkerCount: WorkerCount(7)}
     return special.get(option.name, by_kind.get(option.kind))
 
@@ -181,7 +181,7 @@ def test_pyproject_of_somebody_else() -> None:
             "limit-body = 2",
             r"^septet.toml:1: limit-body is not an option \(did you mean limit_body\?\)$",
         ),
-        ("septet.toml", "[serve]\nbacklog = 2", r"^septet.toml: serve is not an option; the options are app, "),
+        ("septet.toml", "[kitchen]\nbacklog = 2", r"^septet.toml: kitchen is not an option; the options are app, "),
         ("septet.toml", '# x\nworkers = "two"', f"^septet.toml:2: workers is 'two', but must be {COUNT}$"),
         ("septet.toml", "workers = true", f"^septet.toml:1: workers is True, but must be {COUNT}$"),
         ("septet.toml", "workers = 1.5", f"^septet.toml:1: workers is 1.5, but must be {COUNT}$"),

@@ -31,6 +31,9 @@ _OPTIONS = {option.name: option for option in OPTIONS}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, *HANDLED_SIGNALS)
 """Signals for which a server sets handlers."""
 
+_OF_THE_PROGRAM = ("user", "group", "umask", "pid_file")
+"""Options that change the whole process, which here is not the server's alone."""
+
 STARTUP_S = 60.0
 """Seconds that `Server.__enter__` waits at most for the application's lifespan startup; then it raises Failed."""
 
@@ -175,6 +178,11 @@ def _config(application: Any, options: dict[str, Any]) -> tuple[Config, Any, dic
         values["app"], application = application, None
     if values.setdefault("supervisor", False):
         raise UsageError("supervisor is True, but must be left out: only septet serve has one")
+    for name in _OF_THE_PROGRAM:
+        if values.get(name) is not None:
+            raise UsageError(
+                f"{name} is {values[name]!r}, but must be left out: only septet serve changes its process so"
+            )
     config = Config(**values)
     check(config, {name: name for name in _OPTIONS})
     if application is None and not mounted:

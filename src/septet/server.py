@@ -24,8 +24,9 @@ from septet.net.address import parse_address, speaks_tls
 from septet.net.certificates import Certificates
 from septet.net.handover import ListenerSet
 from septet.net.listener import Listener, open_listeners
+from septet.net.sd_notify import ServiceManager
+from septet.preparation import become_user, give_logs, prepared, set_umask
 from septet.processes import upgrade
-from septet.processes.capacity import why_over_capacity
 from septet.processes.children import (
     exit_before_the_interpreter_ends,
     exit_despite_threads,
@@ -35,6 +36,7 @@ from septet.processes.children import (
 from septet.processes.generation import Plan, Report
 from septet.processes.generations import Generations
 from septet.processes.orders import Stop
+from septet.processes.pid_file import pid_file_at
 from septet.processes.recycling import ANSWERED, Recycling
 from septet.processes.reload import Problem, Watched, check_installed
 from septet.processes.supervisor import supervise
@@ -43,14 +45,9 @@ from septet.service import Service, recycling_of, tls_options
 from septet.settings.checks import check_serves_something
 from septet.settings.config import Config
 from septet.settings.sources import Resolved
-from septet.settings.workers import most_workers
 from septet.sites import load_site
 
 log = logging.getLogger("septet")
-
-RELOADING_S = 2.0
-"""The longest graceful time-out under `--reload`: streams that never end, such as server-sent events, begin anew soon
-with the new code."""
 
 
 def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved] | None = None) -> int:
@@ -59,6 +56,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     For a process that does nothing else. `said` are remarks on the configuration, which are logged. `again` reads it
     anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
     """
+    manager = ServiceManager.from_environment(os.environ)  # so no process that is started from here on finds it
     share_heap()
     exit_before_the_interpreter_ends()
     configure(config.log_level, config.log_format, config.log_config)
@@ -73,11 +71,29 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
     for remark in said:
         log.warning("%s", remark)
     if config.supervisor and again is not None:
-        return SupervisedServer(again).run(config, state)
-    with opened(config) as (config, site, listeners):
-        run(config, site, listeners, Stop(), lambda workers: announce(config.model, listeners, workers))
+        return SupervisedServer(again, manager).run(config, state)
+    with pid_file_at(config.pid_file), opened(config) as (config, site, listeners):
+
+        def ready(workers: int) -> None:
+            announce(config.model, listeners, workers)
+            manager.ready(f"{config.model} serves")
+
+        run(config, site, listeners, _ToldStop(manager), ready, manager=manager)
     exit_despite_threads(0)
     return 0
+
+
+class _ToldStop(Stop):
+    """The order to stop a server without a supervisor. When it comes, the service manager is told."""
+
+    def __init__(self, manager: ServiceManager) -> None:
+        super().__init__()
+        self._manager = manager
+
+    def order(self, drain: bool = False) -> None:
+        if not self.ordered:
+            self._manager.stopping()
+        super().order(drain)
 
 
 def _end_while_loading(number: int, frame: FrameType | None) -> None:
@@ -99,9 +115,11 @@ def opened(
     UsageError and Failed.
     """
     config = prepared(config)
+    set_umask(config)
     forked.mark_as_server()
     certificates = Certificates(tls_options(config)) if config.tls_certificate else None
-    site = load_site(config, application, mounted=mounted)
+    changes_user = config.user is not None or config.group is not None
+    site = None if changes_user else load_site(config, application, mounted=mounted)
     _exit_if_forked_by_application(None, None, None)
     with ExitStack() as stack:
         addresses = [parse_address(text) for text in config.bind]
@@ -109,18 +127,11 @@ def opened(
         for listener in listeners:
             stack.callback(listener.close)
         stack.push(_exit_if_forked_by_application)
+        if site is None:  # what takes root's rights comes first, and the application has none of them
+            become_user(config)
+            site = load_site(config, application, mounted=mounted)
+            _exit_if_forked_by_application(None, None, None)
         yield config, site, listeners
-
-
-def prepared(config: Config) -> Config:
-    """The configuration with absolute paths, if this machine can run it. Raises UsageError and Failed."""
-    obstacle = models.obstacle(config.model)
-    if obstacle:
-        raise Failed(f"the model {config.model} cannot run here: {obstacle}")
-    _check_capacity(config)
-    if config.reload:
-        config = replace(config, graceful_timeout=min(config.graceful_timeout, RELOADING_S))
-    return _with_absolute_paths(config)
 
 
 def _exit_if_forked_by_application(kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
@@ -138,38 +149,6 @@ def restore_inherited_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT))
 
 
-def _with_absolute_paths(config: Config) -> Config:
-    """Return `config` with absolute paths of logs and unix sockets. Called before the application is loaded, because
-    that may change the working directory."""
-    one = ("access_log", "span_log", "control", "tls_client_ca", "tls_crl")
-    several = ("tls_certificate", "tls_key", "tls_key_password_file")
-    files: dict[str, Any] = {name: os.path.abspath(path) for name in one if (path := getattr(config, name))}
-    files |= {name: tuple(map(os.path.abspath, getattr(config, name))) for name in several}
-    if config.access_log in ("-", "logger"):
-        del files["access_log"]
-    return replace(config, bind=tuple(map(_absolute, config.bind)), **files)
-
-
-def _absolute(bind: str) -> str:
-    kind, colon, path = bind.partition(":")
-    if kind != "unix" or path.startswith("@"):
-        return bind
-    absolute = kind + colon + os.path.abspath(path)
-    try:
-        parse_address(absolute)
-    except ValueError:  # the path is longer than the kernel allows for a unix socket
-        return bind
-    return absolute
-
-
-def _check_capacity(config: Config) -> None:
-    """Raise UsageError if the configuration asks for more processes and threads than fit on this machine."""
-    asked = [f"--{name} {number}" for name in ("workers", "threads") if (number := getattr(config, name))]
-    why = why_over_capacity(most_workers(config.workers or 1), config.threads or 0) if asked else None
-    if why:
-        raise UsageError(f"{' '.join(asked)} is too much for this machine: {why}")
-
-
 def run(
     config: Config,
     site: Site,
@@ -178,21 +157,25 @@ def run(
     announce: Callable[[int], None],
     retire: Callable[[str], None] | None = None,
     monitor: Monitor | None = None,
+    manager: ServiceManager | None = None,
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
     announce: called with the number of processes that serve, when they are ready. retire: called in any thread with a
     reason for which this process is to be replaced; None: there is no supervisor, or it has workers. monitor: the table
-    of metrics of a supervisor.
+    of metrics of a supervisor. manager: the service manager, if this is its main process.
     """
 
     def ready(workers: int) -> None:
         stop.started = True
         announce(workers)
 
+    watched = manager is not None and manager.watchdog_s > 0
     service = Service.from_config(
-        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire
+        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire, watched=watched
     )
+    if manager is not None and service.monitor is not None:
+        _beat_for(manager, service.monitor, config)
     if service.counted is not None:
         service.counted.begin(None if retire is None else partial(retire, ANSWERED))
     stop.on_signals(lambda: exit_now(1))
@@ -217,14 +200,26 @@ def run(
         raise Failed(f"cannot start: {error.strerror or error}") from error
 
 
+def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None:
+    """Have this process, which has no supervisor, tell the service manager again and again that it is alive."""
+    if manager.watchdog_s and config.model == "forking":
+        log.warning("WATCHDOG_USEC has no effect with forking and --no-supervisor: its first process only forks")
+        manager.do_without_watchdog()
+    elif manager.watchdog_s:
+        monitor.on_beat_s = manager.beats_every_s
+        monitor.on_beat = lambda: manager.beat(monitor.serves(manager.watchdog_s))
+
+
 class SupervisedServer:
     """`septet serve` with a supervisor: what the generations have in common, and how each of them serves.
 
-    again: reads the configuration anew. For the main thread of the supervisor.
+    again: reads the configuration anew. manager: is told when the server starts, loads anew and stops. For the main
+    thread of the supervisor.
     """
 
-    def __init__(self, again: Callable[[], Resolved]) -> None:
+    def __init__(self, again: Callable[[], Resolved], manager: ServiceManager) -> None:
         self._again = again
+        self._manager = manager
         self._listeners = ListenerSet()
         self._announced: tuple[Listener, ...] = ()
         self._problem = Problem()
@@ -243,7 +238,8 @@ class SupervisedServer:
 
         try:
             # The console's addresses are the only ones that are opened before those of the server.
-            console = self._console = Console(prepared(config), stop, serves, state.get("overseer") if state else None)
+            overseer = state.get("overseer") if state else None
+            console = self._console = Console(prepared(config), stop, serves, self._manager, overseer)
             plan = self._plan(config) if state is None else self._plan_to_go_on(config, state["listeners"])
             gc.collect()
             gc.freeze()  # as in `run`: generations share the pages
@@ -276,6 +272,7 @@ class SupervisedServer:
     def _plan(self, config: Config) -> Plan:
         """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
         config = prepared(config)
+        set_umask(config)
         listeners = self._listeners.open(config.bind, config.backlog)
         problem = self._problem
         monitor = self._console.monitor if self._console is not None else None
@@ -287,6 +284,7 @@ class SupervisedServer:
             else None,
             failed=lambda text: problem.write(text) if text else problem.clear(),
             began=partial(self._began, config, listeners, certificates),
+            reopens=partial(give_logs, config),
             graceful_timeout=config.graceful_timeout,
             startup_timeout=config.startup_timeout,
             recycling=Recycling() if _has_workers(config) else recycling_of(config),
@@ -363,6 +361,7 @@ def _serve_generation(
     status = 0
     try:
         configure(config.log_level, config.log_format, config.log_config)
+        become_user(config, os.getppid())
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire

@@ -111,11 +111,12 @@ class Service:
         ready: Callable[[int], None],
         monitor: Monitor | None = None,
         retire: Callable[[str], None] | None = None,
+        watched: bool = False,
     ) -> "Service":
         """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
-        field. Raises Failed."""
+        field. watched: as for `monitor_for`. Raises Failed."""
         if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
-            monitor = monitor_for(config)
+            monitor = monitor_for(config, watched)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
         admission = in_flight if config.limit_concurrency else None
@@ -214,11 +215,12 @@ class Service:
         return replace(self, rules=rules)
 
 
-def monitor_for(config: Config) -> Monitor | None:
-    """A new table of metrics with a row for this process, if an option needs one."""
+def monitor_for(config: Config, watched: bool = False) -> Monitor | None:
+    """A new table of metrics with a row for this process, if an option needs one, or if the service manager watches
+    whether the server is alive."""
     counts = config.metrics_bind is not None or config.control is not None
     counts = counts or most_workers(config.workers or 0) > (config.workers or 0)  # which follows the counts
-    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout else None
+    return Monitor(Table.with_row(), counts) if counts or config.worker_timeout or watched else None
 
 
 def recycling_of(config: Config) -> Recycling:

@@ -24,6 +24,7 @@ from septet.metrics.lanes import (
     PID,
     REASONS,
     RESTARTS,
+    SERVER,
     SUPERVISOR,
     WORKER,
     WORKER_RANGE,
@@ -58,6 +59,9 @@ class Monitor:
         """Called with what has happened to a process."""
         self._cpu: dict[int, float] = {}
         """In the supervisor: CPU seconds of each worker when it was last seen to beat."""
+        self.on_beat: Callable[[], None] | None = None
+        """Called when this process beats, or looks after its workers: at least every `on_beat_s`. None: nothing is."""
+        self.on_beat_s = float("inf")
         self.requests: RequestMetrics | None = request_metrics(table) if counts else None
         self.traffic = TrafficMetrics(table) if counts else None
         self._certificates: Presented | None = None
@@ -90,6 +94,14 @@ class Monitor:
             still_s = (now_ns - lanes[BEAT_NS]) / 1e9
             found.append((pid, f"it has stood still for {still_s:.1f} s{self._what_it_did(pid, still_s)}"))
         return found
+
+    def serves(self, within_s: float) -> bool:
+        """Whether a process that serves clients has shown within this time that it goes on. One that has never done so
+        counts as well: it has only just started, or it forks for its clients and does nothing else. In the
+        supervisor."""
+        now_ns = monotonic_ns()
+        beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
+        return any(not beat or now_ns - beat < within_s * 1e9 for beat in beats)
 
     def _what_it_did(self, pid: int, still_s: float) -> str:
         used = usage(pid)
@@ -125,6 +137,8 @@ class Monitor:
         row = self.table.row
         row[BEAT_NS] = monotonic_ns()
         self._flush()
+        if self.on_beat is not None:
+            self.on_beat()
         lag_ns = max(0, int((loop.time() - due) * 1e9))
         row[LAG_NS] = lag_ns
         row[LAG + bucket(lag_ns)] += 1
@@ -190,5 +204,7 @@ class Monitor:
         while True:
             row[BEAT_NS] = monotonic_ns()
             self._flush()
+            if self.on_beat is not None:
+                self.on_beat()
             if sampler.sample(over, BEAT_S):
                 return

@@ -16,11 +16,12 @@ from septet.net.address import parse_address
 from septet.net.listener import Listener, open_listeners
 
 _Key = tuple[str, int]
-"""The text of a `--bind`, and how often the same text has come before it: `127.0.0.1:0` may be repeated."""
+"""The text of a `--bind`, without the rights of a unix socket's file, and how often the same text has come before it:
+`127.0.0.1:0` may be repeated."""
 
 
 class ListenerSet:
-    """The open listeners, by the text of their `--bind`. For the process that has opened them."""
+    """The open listeners, by their `--bind`. For the process that has opened them."""
 
     def __init__(self) -> None:
         self._open: dict[_Key, Listener] = {}
@@ -30,13 +31,15 @@ class ListenerSet:
     ) -> tuple[Listener, ...]:
         """Listeners for these addresses: those that are open already, and new ones. options: the option that names each
         address, for errors. Raises Failed, and then has opened none."""
+        binds = list(binds)
         keys = _keys(binds)
+        addresses = dict(zip(keys, map(parse_address, binds), strict=True))
         missing = {key: option for key, option in zip(keys, options, strict=False) if key not in self._open}
-        addresses = [parse_address(text) for text, _ in missing]
-        opened = open_listeners(addresses, backlog, options=missing.values())
-        for key in keys:
+        for key in keys:  # what may have changed since they were opened
             if key in self._open and self._open[key].inherited < 0:
-                self._open[key].sock.listen(backlog)  # it may have changed
+                self._open[key].sock.listen(backlog)
+                self._open[key].give_rights(addresses[key])
+        opened = open_listeners([addresses[key] for key in missing], backlog, options=missing.values())
         self._open |= dict(zip(missing, opened, strict=True))
         return tuple(self._open[key] for key in keys)
 
@@ -86,7 +89,8 @@ class ListenerSet:
 def _keys(binds: Iterable[str]) -> list[_Key]:
     seen: Counter[str] = Counter()
     keys = []
-    for text in binds:
+    for bind in binds:
+        text = bind.partition("?")[0] if bind.startswith("unix:") else bind
         keys.append((text, seen[text]))
         seen[text] += 1
     return keys

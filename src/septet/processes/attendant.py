@@ -17,11 +17,28 @@ class Attendant(Protocol):
 
 
 class Overseer(Attendant, Protocol):
-    """What a supervisor of generations does beside them: the console, and the table of metrics."""
+    """What a supervisor of generations does beside them: the console, the table of metrics, and what it tells the
+    service manager that has started the server."""
 
     @property
-    def has_turns(self) -> bool:
-        """`turn` is to be called every second."""
+    def turn_s(self) -> float:
+        """Seconds between two calls of `turn` and `beat` at most; infinite if neither is needed."""
+
+    def beat(self, alive: bool) -> None:
+        """Tell the service manager that the server is alive, if it is and if that is due. `alive`: as far as the
+        supervisor knows, a generation serves, or one starts and is not late. Does not raise."""
+
+    def ready(self, text: str) -> None:
+        """Tell it that a generation serves, or goes on after an order that failed. `text`: a line for the operator."""
+
+    def reloading(self, text: str) -> None:
+        """Tell it that an order begins to be carried out after which another generation serves. `ready` follows."""
+
+    def stopping(self) -> None:
+        """Tell it that the server begins to stop."""
+
+    def ends(self) -> None:
+        """Remove the pid file: this process ends now, and closes nothing else."""
 
     def allot(self) -> int:
         """A row of the table for a generation that is about to be forked; 0 if there is no table. Raises OSError."""

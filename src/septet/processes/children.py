@@ -33,7 +33,7 @@ CHECK_CHILDREN_S = 0.5
 """Seconds between two looks for ended children while no SIGCHLD comes: it does not wake this process if the application
 has set a wake-up descriptor of its own (signal.set_wakeup_fd)."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
+prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 log = logging.getLogger("septet")
 
@@ -72,7 +72,7 @@ def unblock_orders() -> None:
 
 def _prepare_child(parent: int) -> None:
     """Set up a forked child: it dies with `parent`, and its signals no longer have the parent's handlers."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent had died before the call of prctl(2)
         os._exit(1)
     signal.set_wakeup_fd(-1)

@@ -72,6 +72,8 @@ class Plan:
     """When the generation is replaced, if it has no workers of its own."""
     instead: Callable[[Report], int] | None = None
     """What is run if the very first generation cannot start. None: the server ends."""
+    reopens: Callable[[], None] = lambda: None
+    """Called in the supervisor, in a signal handler, before the processes that serve open their logs anew."""
     failed: Callable[[str], None] = lambda text: None
     """Called in the supervisor with a text when a generation cannot start, and with an empty one when one is ready."""
 

@@ -142,7 +142,7 @@ class Generations:
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 forked.set_signal_handler(number, self._note)
-        orders.pass_on_reopening = partial(self._signal_all, signal.SIGUSR1)
+        orders.pass_on_reopening = self._pass_on_reopening
         unblock_orders()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, *orders.HANDLED_SIGNALS))
 
@@ -168,11 +168,13 @@ class Generations:
 
     def reload(self, why: str) -> None:
         """Start a new generation, with the configuration read anew."""
+        self._overseer.reloading(f"{why}: loads configuration and application")
         try:
             plan = self._again()
         except SeptetError as error:
             log.error("%s: %s; the server goes on as it is", why, error)
             self._plan.failed(str(error))
+            self._overseer.ready(f"{why} failed: {error}")
             return
         self._begin(plan, why, "reload")
 
@@ -205,11 +207,13 @@ class Generations:
             "overseer": self._overseer.hand_over(),
         }
         self._stop_watching()
+        self._overseer.reloading("USR2: the program is replaced")
         flush()
         try:
             execute(state)
         except OSError as error:
             log.error("USR2: the program cannot be executed, and this one goes on: %s", error.strerror)
+            self._overseer.ready(f"USR2 failed: {error.strerror}")
         self._listeners.keep()
         self._overseer.keep()
         for each in living:
@@ -301,15 +305,16 @@ class Generations:
 
     def _wait(self) -> None:
         living = self.living
-        watched = self._trial is not None or self._plan.recycling or self._overseer.has_turns
+        watched = self._trial is not None or self._plan.recycling
         busy = living.next is not None or living.old or watched
-        timeout = CHECK_S if busy else SELDOM_S
+        timeout = min(CHECK_S if busy else SELDOM_S, self._overseer.turn_s)
         if living.current is None and living.next is None:
             timeout = max(0.0, min(CHECK_S, self._start_at - monotonic()))
         with self._senders.noted():
             reporting = {found for found, _ in self._poller.wait(timeout)}
         self._stop.drain_and_check()
         self._overseer.turn()
+        self._overseer.beat(self._is_alive())
         for pid, why in self._overseer.standing_still():
             if any(generation.pid == pid for generation in self.living.all()):
                 self._deaths.end(pid, why)
@@ -320,6 +325,14 @@ class Generations:
             self._see_changes(self._watcher)
         self._reap()
         self._kill_late()
+
+    def _is_alive(self) -> bool:
+        """A generation serves, or one starts for which the start-up time-out is not over."""
+        living = self.living
+        starting = living.next
+        if living.current is not None or starting is None:
+            return living.current is not None or monotonic() < self._start_at
+        return monotonic() - starting.started_at < starting.plan.startup_timeout
 
     def _see_changes(self, watcher: FileWatcher) -> None:
         names = watcher.changed()
@@ -370,6 +383,7 @@ class Generations:
         generation.ends_at = float("inf")
         generation.plan.began(workers)
         self.served = True
+        self._overseer.ready(f"{generation} serves")
         if before is None:
             if generation.number > 1:
                 log.info("%s serves", generation)
@@ -396,6 +410,8 @@ class Generations:
             raise error
         goes_on = "it is tried again" if needed else f"{self.living.current} goes on"
         log.error("%s%s cannot start, and %s: %s", getattr(error, "traceback", ""), generation, goes_on, error)
+        if not needed:
+            self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
     def _reap(self) -> None:
         """All children: nothing in this process starts others, and as the first process of a container it inherits
@@ -467,6 +483,7 @@ class Generations:
 
     def _end(self) -> None:
         """Stop all generations gracefully; kill those that do not end in time."""
+        self._overseer.stopping()
         self._stop_watching()
         self._listeners.shut()
         for generation in self.living.all():
@@ -481,13 +498,20 @@ class Generations:
                 self.living.next.signal(signal.SIGKILL)  # an import that never returns to Python
             if self.living.all():
                 attendant = self._overseer if self._overseer.fileno() >= 0 else None
-                self._stop.wait_for_signal(min(CHECK_S, max(0.0, last - monotonic())), attendant)
+                wait_s = min(CHECK_S, self._overseer.turn_s, max(0.0, last - monotonic()))
+                self._stop.wait_for_signal(wait_s, attendant)
+                self._overseer.beat(True)
         self._signal_all(signal.SIGKILL)
+
+    def _pass_on_reopening(self) -> None:
+        self._plan.reopens()
+        self._signal_all(signal.SIGUSR1)
 
     def _signal_all(self, number: int) -> None:
         for generation in self.living.all():
             generation.signal(number)
 
     def _kill(self) -> NoReturn:
+        self._overseer.ends()
         self._signal_all(signal.SIGKILL)
         exit_now(1)

@@ -349,13 +349,17 @@ class Supervisor(Generic[Served]):
 
     def _wait(self, timeout: float | None) -> None:
         endpoint = self._service.endpoint
+        monitor = self._service.monitor
         often = endpoint is not None or self._service.worker_timeout or self._scaling is not None
         most = TURN_S if often else CHECK_WORKERS_S
+        most = min(most, monitor.on_beat_s) if monitor is not None else most
         longest = most if timeout is None else max(0.0, min(timeout, most))
         with nullcontext() if self._senders is None else self._senders.noted():
             reporting = {descriptor for descriptor, _ in self._poller.wait(longest)}
         if endpoint is not None:
             endpoint.turn()
+        if monitor is not None and monitor.on_beat is not None:
+            monitor.on_beat()
         self._service.stop.drain_and_check()
         for worker in self._workers:
             if worker.readiness in reporting:

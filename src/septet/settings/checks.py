@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from septet import inventory
+from septet.accounts import Identity
 from septet.errors import UsageError
 from septet.net.address import SPELLINGS, parse_address
 from septet.proxies.trust import parse_peers
@@ -92,6 +93,13 @@ def _reloading_has_a_supervisor(config: Config, called: Mapping[str, str]) -> No
         raise UsageError(f"{called['reload']} is on, but needs the supervisor, and {called['supervisor']} is off")
 
 
+def _user_has_a_group(config: Config, called: Mapping[str, str]) -> None:
+    try:
+        Identity.of(config.user, config.group)
+    except ValueError as error:
+        raise UsageError(f"{called['user']} is {config.user!r}, but {error}") from None
+
+
 def _metrics_fit(config: Config, called: Mapping[str, str]) -> None:
     if config.metrics_interval and "workers" not in inventory.takes(config.model):
         raise UsageError(
@@ -162,6 +170,7 @@ _RULES = (
     _threads_fit,
     _processes_can_be_replaced,
     _reloading_has_a_supervisor,
+    _user_has_a_group,
     _metrics_fit,
     _listens_somewhere,
     _routes_differ,

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from septet import inventory
+from septet.accounts import GROUP, UMASK, USER, group_id, parse_umask, user_id
 from septet.log_format import SYNTAX as FORMATS
 from septet.log_format import formatter
 from septet.net.address import SPELLINGS, parse_address
@@ -83,7 +84,7 @@ def _file(text: str) -> None:
 
 
 def _socket_path(text: str) -> None:
-    if not text or text.startswith("@"):
+    if not text or text.startswith("@") or "?" in text:
         raise ValueError("must be the path of a unix socket, of at most 107 bytes")
     parse_address(f"unix:{text}")
 
@@ -191,7 +192,9 @@ class Config:
     bind: tuple[str, ...] = option(
         ("127.0.0.1:8000",),
         _WHERE,
-        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port.",
+        f"Address to listen at: {SPELLINGS}. May be repeated. Port 0: the kernel chooses a port. "
+        "unix:PATH?mode=660&user=USER&group=GROUP gives rights to the socket's file. fd://NAME: the sockets that a "
+        "service manager hands over by this name.",
         rule=Spelled(SPELLINGS, parse_address),
         metavar="ADDRESS",
     )
@@ -330,6 +333,43 @@ class Config:
         rule=_SECONDS,
         metavar="SECONDS",
         needs="supervisor",
+    )
+
+    user: str | None = option(
+        None,
+        _MODEL,
+        "Run the application as this user, with its groups, if root starts the server. Addresses are opened, and "
+        "certificates read, before; the supervisor stays root. Not under septet.run and septet.Server.",
+        rule=Spelled(USER, user_id),
+        metavar="USER",
+        unset="the user who starts the server",
+    )
+    group: str | None = option(
+        None,
+        _MODEL,
+        "Run the application with this group in place of the first one of --user. Not under septet.run and "
+        "septet.Server.",
+        rule=Spelled(GROUP, group_id),
+        metavar="GROUP",
+        unset="the first group of --user",
+    )
+    umask: str | None = option(
+        None,
+        _MODEL,
+        "Rights that files are made without, the application's and those of unix sockets included. Not under "
+        "septet.run and septet.Server.",
+        rule=Spelled(UMASK, parse_umask),
+        metavar="OCTAL",
+        unset="that of the program that starts the server",
+    )
+    pid_file: str | None = option(
+        None,
+        _MODEL,
+        "Write the pid of the first process to this file, which is removed at the end. Refused if it names another "
+        "process that runs. Not under septet.run and septet.Server.",
+        rule=Spelled("the path of a file", _file),
+        metavar="FILE",
+        unset="no such file",
     )
 
     reload: bool = option(
