@@ -27,18 +27,19 @@ PLACES: dict[str, Box] = {  # left, top, width, what it is
     "settings": (80, 280, 80, "the options"),
     "session": (168, 280, 132, "one client each, no I/O"),
     "processes": (308, 280, 88, "fork, signals"),
-    "net": (36, 366, 44, "sockets"),
-    "proxies": (86, 366, 58, "trust"),
-    "websocket": (149, 366, 80, "messages"),
-    "rules": (234, 366, 40, "limits"),
-    "protocol": (279, 366, 64, "the seam"),
-    "loop": (348, 366, 48, "asyncio"),
+    "net": (28, 366, 40, "sockets"),
+    "proxies": (72, 366, 50, "trust"),
+    "http2": (126, 366, 46, "streams"),
+    "websocket": (176, 366, 66, "messages"),
+    "rules": (246, 366, 38, "limits"),
+    "protocol": (288, 366, 60, "the seam"),
+    "loop": (352, 366, 44, "asyncio"),
     "http": (4, 432, 148, "bytes to requests; no I/O"),
     "pollers": (336, 432, 60, "syscalls"),
     "exchange": (4, 498, 339, "Request, ResponseHead, Exchange: what all others share"),
 }
 HEIGHT = 46
-PURE = ("session", "http", "websocket", "protocol", "rules", "exchange")
+PURE = ("session", "http", "http2", "websocket", "protocol", "rules", "exchange")
 """Drawn in another colour: they do no I/O and read no clock."""
 
 

@@ -1,5 +1,6 @@
 """The versions of HTTP that a server speaks: `--http`, `--http2-cleartext`, and whether the library is installed."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 AUTO = "auto"
 NAMES = {"h1": "http/1.1", "h2": "h2"}
 """The names of the option, and those of ALPN (RFC 7301) for the same."""
+
+OLDEST = (4, 4)
+"""Version of `h2`, as in the extra `http2`."""
 
 SYNTAX = "auto, or h1, h2 or both, separated by a comma"
 
@@ -26,16 +30,24 @@ def parse_versions(text: str) -> tuple[str, ...]:
     return words
 
 
-def is_installed() -> bool:
-    """True if the library for HTTP/2 is there: the extra septet[http2]."""
-    return find_spec("h2") is not None
+def lacking_library() -> str:
+    """Return why the library for HTTP/2 cannot be used, in words; empty if it can."""
+    if find_spec("h2") is None:
+        return "the library h2 is not installed"
+    found: str = import_module("h2").__version__
+    if tuple(int(number) for number in found.split(".")[:2]) < OLDEST:
+        return f"the library h2 is version {found}, but must be 4.4.1 or later"
+    return ""
 
 
 def versions_over_tls(config: "Config") -> tuple[str, ...]:
     """Return the versions that clients of TLS are offered, the preferred one first, as ALPN names them. Raises Failed
-    if HTTP/2 is asked for and the library is lacking."""
-    words = parse_versions(config.http) or (("h2", "h1") if is_installed() else ("h1",))
-    asked = f"--http is {config.http}" if "h2" in words else "--http2-cleartext is on" if config.http2_cleartext else ""
-    if asked and not is_installed():
-        raise Failed(f"{asked}, and the library h2 is not installed: pip install 'septet[http2]'")
-    return tuple(NAMES[word] for word in words)
+    if HTTP/2 is asked for and the library cannot be used."""
+    asked = parse_versions(config.http)
+    if "h2" in asked or config.http2_cleartext:
+        if lacking := lacking_library():
+            by = f"--http is {config.http}" if "h2" in asked else "--http2-cleartext is on"
+            raise Failed(f"{by}, and {lacking}: pip install 'septet[http2]'")
+    elif not asked:
+        return ("h2", "http/1.1") if not lacking_library() else ("http/1.1",)
+    return tuple(NAMES[word] for word in asked or ("h2", "h1"))

@@ -1,0 +1,84 @@
+"""Ends of streams and connections of HTTP/2 that come from the server: reload, time-outs, and what is counted."""
+
+import json
+import re
+import signal
+
+import pytest
+
+from contract.test_generations import Versions
+from support.http2 import Connection, get
+from support.server import serve
+from support.waiting import wait_until
+
+BOTH = pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("threaded", "wsgi"), ("preforked", "asgi")])
+
+
+@BOTH
+def test_reload_loses_nothing(model: str, interface: str) -> None:
+    """A client that honours GOAWAY: what it asks on the old connection is answered, the rest it asks on a new one."""
+    with Versions(model, interface, "--http2-cleartext") as server:
+        with Connection(server.address) as old:
+            assert old.request("/").body.startswith(b"one")
+            server.version("two")
+            server.send_signal(signal.SIGHUP)
+            answers = []
+            while old.client.went_away is None:
+                answers.append(old.request("/slow"))
+            old.read_to_end()
+        assert {answer.status for answer in answers if answer.reset is None} == {200}
+        assert all(answer.reset in (None, 7) for answer in answers)  # REFUSED_STREAM: may be sent again
+        with Connection(server.address) as new:
+            wait_until(lambda: new.request("/").body.startswith(b"two"), "the new generation answers")
+        server.generation()
+
+
+@pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("epoll", "wsgi"), ("threaded", "asgi")])
+def test_request_timeout(model: str, interface: str) -> None:
+    """A stream whose application takes too long is answered 504, and the connection goes on."""
+    options = ("--http2-cleartext", "--request-timeout", "0.3", "--graceful-timeout", "1")
+    with serve(model, interface, *options, app=f"support.app_late:{interface}") as server:
+        with Connection(server.address) as connection:
+            late = connection.ask(get("/waits"))
+            assert connection.answer(late).status == 504
+            assert connection.request("/").status == 200
+        (server.directory / "released").touch()
+
+
+@pytest.mark.parametrize(("model", "interface"), [("epoll", "asgi"), ("io_uring", "wsgi")])
+def test_what_is_logged_and_counted(model: str, interface: str) -> None:
+    logs = ("--access-log", "access.log", "--access-log-format", "json", "--span-log", "spans.log")
+    more = ("--http2-cleartext", "--request-id", "x-request-id", "--server-timing")
+    with serve(model, interface, *logs, *more) as server:
+        with Connection(server.address) as connection:
+            answer = connection.request("/send?size=1000", (b"user-agent", b"test"))
+            assert answer.status == 200
+            assert answer.fields[b"x-request-id"]
+            assert b"app;dur=" in answer.fields[b"server-timing"]
+            cancelled = connection.ask(get("/gate?gate=never"))
+            server.journal.wait_for("at gate never")
+            connection.client.h2.reset_stream(cancelled, 8)
+            connection.flush()
+            connection.request("/")  # the reset is before it
+            server.journal.open_gate("never")
+            path = server.directory / "access.log"
+            wait_until(lambda: len(path.read_text().splitlines()) == 3, "all is logged")
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert {line["version"] for line in lines} == {"2"}
+        first = next(line for line in lines if line["target"] == "/send?size=1000")
+        assert (first["status"], first["bytes"], first["complete"]) == (200, 1000, True)
+        assert not next(line for line in lines if line["target"] == "/gate?gate=never")["complete"]
+        assert re.search("send", (server.directory / "spans.log").read_text())
+
+
+@pytest.mark.parametrize(("model", "interface"), [("epoll", "wsgi"), ("threaded", "asgi")])
+def test_concurrency_limit(model: str, interface: str, token: str) -> None:
+    """Streams count as requests in flight."""
+    with serve(model, interface, "--http2-cleartext", "--limit-concurrency", "2") as server:
+        with Connection(server.address) as connection, Connection(server.address) as other:
+            held = [connection.ask(get(f"/gate?gate={token}")), connection.ask(get(f"/gate?gate={token}"))]
+            server.journal.wait_for(f"at gate {token}")
+            wait_until(lambda: other.request("/").status == 503, "two requests are in flight")
+            server.journal.open_gate(token)
+            assert [connection.answer(stream).status for stream in held] == [200, 200]
+            wait_until(lambda: other.request("/").status == 200, "they are over")
