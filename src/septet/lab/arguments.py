@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from septet.errors import UsageError
 from septet.lab import load as generator
@@ -117,3 +118,36 @@ def cpus(text: str | None) -> tuple[int, ...]:
     if not all(word.isascii() and word.isdigit() for word in words):
         raise UsageError(f"--cpus: {text!r} is not a list of whole numbers, such as 2,3")
     return tuple(dict.fromkeys(map(int, words)))
+
+
+def sweep(text: str) -> tuple[str, tuple[str, ...]]:
+    """Parse a value of --sweep: the name of the option, and the values to measure with."""
+    name, _, values = text.removeprefix("--").partition("=")
+    found = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
+    if not name.strip() or not found:
+        raise UsageError(f"--sweep: {text!r} is not of the form workers=1,2,4")
+    return name.strip(), found
+
+
+def users(text: str, spec: str | None) -> tuple[int, ...]:
+    """Parse --users of `bench`: ascending numbers that this machine, or the cluster `spec`, can carry."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
+    found = tuple(sorted({int(word) for word in words}))
+    try:
+        generator.check_users(found[-1] if spec is None else 1)  # workers check their own machine
+    except LoadError as error:
+        raise UsageError(f"--users: {error}") from None
+    return found
+
+
+def check_only(context: click.Context, why: str, allowed: tuple[str, ...]) -> None:
+    """Raise UsageError for options that are given and not allowed: the experiment keeps those that it began with."""
+    given = [
+        "/".join(each.opts) if isinstance(each, click.Option) else each.human_readable_name
+        for each in context.command.params
+        if context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE and each.name not in allowed
+    ]
+    if given:
+        raise UsageError(f"{why}, so without {', '.join(given)}")
