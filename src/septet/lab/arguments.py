@@ -135,3 +135,25 @@ def cpus(text: str | None) -> tuple[int, ...]:
     if not all(word.isascii() and word.isdigit() for word in words):
         raise UsageError(f"--cpus: {text!r} is not a list of whole numbers, such as 2,3")
     return tuple(dict.fromkeys(map(int, words)))
+
+
+def sweep(text: str) -> tuple[str, tuple[str, ...]]:
+    """Parse a value of --sweep: the name of the option, and the values to measure with."""
+    name, _, values = text.removeprefix("--").partition("=")
+    found = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
+    if not name.strip() or not found:
+        raise UsageError(f"--sweep: {text!r} is not of the form workers=1,2,4")
+    return name.strip(), found
+
+
+def users(text: str, spec: str | None) -> tuple[int, ...]:
+    """Parse --users of `bench`: ascending numbers that this machine, or the cluster `spec`, can carry."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
+    found = tuple(sorted({int(word) for word in words}))
+    try:
+        generator.check_users(found[-1] if spec is None else 1)  # workers check their own machine
+    except LoadError as error:
+        raise UsageError(f"--users: {error}") from None
+    return found

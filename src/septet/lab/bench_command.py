@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from septet.errors import Failed, UsageError
 from septet.lab import arguments, client, cluster, interrupts, output, profiles, tls
-from septet.lab import load as generator
 from septet.lab.applications import GUESTBOOK_PATH, application
 from septet.lab.arguments import COUNT, DIRECTORY, FILE, FILE_OR_DIRECTORY, NOT_NEGATIVE, PERCENT, POSITIVE, SPAN
 from septet.lab.client import Load
@@ -26,10 +25,12 @@ from septet.lab.cluster import cluster_spec
 from septet.lab.drill.drill import NAMES
 from septet.lab.experiment import Experiment, Run
 from septet.lab.known_models import choose_models, model_names, unsupported_options
-from septet.lab.load import LoadError
 from septet.lab.server import LOOPBACK
 from septet.lab.summary import Summary
 from septet.lab.verdicts import DOUBT_MARK, FOREIGN_SHARE_MAX
+
+if TYPE_CHECKING:  # it needs rich, which is an extra
+    from septet.lab.live import LivePage
 
 CLOSE_HELP = "A new connection for every request: then all models do the same work for a request.  [default]"
 GATE_HELP = "Measure what these results measured; exit status 1 where it got worse beyond noise."
@@ -54,7 +55,7 @@ FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_
 Examples:
   septet bench
   septet bench shop.web:app --path /products --users 10,50,200
-  septet bench --for 4m
+  septet bench --for 4m --live
   septet bench --models preforked,epoll --keep-alive --sweep workers=1,2,4
   septet bench shop.web:app --models epoll,prethreaded --servers gunicorn,granian,waitress --pool 16
   septet bench shop.web:app --models epoll --pythons python3.11,python3.13
@@ -115,6 +116,7 @@ judged.""",
 @click.option("--trace", is_flag=True, help="Also trace a second of each model, after the last run.")
 @click.option("--drill", type=click.Choice(NAMES), help="Give orders under load, and count the requests that are lost.")
 @click.option("--rate", type=POSITIVE, default=500.0, show_default=True, help="Requests per second of a drill.")
+@click.option("--live", is_flag=True, help="Show the run in a browser while it grows; prints the address.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the order of the runs.  [default: random]")
 @click.option("--gate", type=FILE_OR_DIRECTORY, metavar="BASELINE", help=GATE_HELP)
 @click.option("--resume", type=DIRECTORY, help="Resume the interrupted experiment in this directory.")
@@ -133,16 +135,34 @@ def bench(app: str | None, resume: Path | None, gate: Path | None, **options: An
         return _gate(gate, options)
     if not _is_default("tolerance"):
         raise UsageError("--tolerance: it is that of --gate")
-    from septet.lab import bench as benching
-    from septet.lab import results
     from septet.lab.report import save  # noqa: F401  here, so that a missing package is found before an hour of measuring
 
     interrupts.term_as_interrupt()
-    if options["profile"] == profiles.TWO_PAGES and resume is None:
-        return _two_pages(app, options)
+    with contextlib.ExitStack() as stack:
+        page = _live(stack, options) if options["live"] else None
+        if options["profile"] == profiles.TWO_PAGES and resume is None:
+            return _two_pages(app, options, page)
+        return _one_page(app, resume, options, page)
+
+
+def _live(stack: contextlib.ExitStack, options: dict[str, Any]) -> LivePage:
+    """Start the server of the page for as long as the stack is open, and print its address."""
+    from septet.lab import live
+
+    pinned = cluster_spec.pinned(options["cluster"], arguments.cpus(options["cpus"]), options["pin"])
+    page, url = stack.enter_context(live.serving(() if options["cluster"] else pinned.client))
+    click.echo(f"live: {url}", err=True)
+    return page
+
+
+def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], page: LivePage | None) -> int:
+    """One experiment, begun or resumed."""
+    from septet.lab import bench as benching
+    from septet.lab import results
+
     if resume is not None:
         why = "--resume continues with the options of the experiment"
-        arguments.check_unchanged(click.get_current_context(), why, ("resume", "trace"))
+        arguments.check_unchanged(click.get_current_context(), why, ("resume", "trace", "live"))
         recorded, experiment = benching.interrupted(resume)
         runs = results.resume(recorded)
     else:
@@ -150,11 +170,11 @@ def bench(app: str | None, resume: Path | None, gate: Path | None, **options: An
         experiment = _experiment(app, options)
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
         runs = experiment.runs()
-    _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"])
+    _measure(experiment, recorded, runs, first=resume is None, traced=options["trace"], page=page)
     return _report([(experiment, recorded)], experiment.out)
 
 
-def _two_pages(app: str | None, options: dict[str, Any]) -> int:
+def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | None) -> int:
     """Two experiments in directories of their own, with one report above them."""
     from septet.lab import results
 
@@ -173,7 +193,8 @@ def _two_pages(app: str | None, options: dict[str, Any]) -> int:
         click.echo(f"{page.title}:", err=True)
         experiment = _experiment(page.app, {**options, "profile": name, "out": out / name})
         recorded = results.begin(experiment, ["septet", *sys.argv[1:]])
-        _measure(experiment, recorded, experiment.runs(), first=True, traced=False)
+        last = name == profiles.PAGES[-1]
+        _measure(experiment, recorded, experiment.runs(), first=True, traced=False, page=live_page, last=last)
         done.append((experiment, recorded))
         if recorded["finished"] is None:
             break
@@ -184,7 +205,7 @@ def _drill(app: str | None, options: dict[str, Any]) -> int:
     from septet.lab.drill import command
 
     interrupts.term_as_interrupt()
-    users = max(_users(options["users"], None)) if options["users"] else DRILL_USERS
+    users = max(arguments.users(options["users"], None)) if options["users"] else DRILL_USERS
     return command.run(options["drill"], _experiment(app, options), users, options["rate"], options["for_s"])
 
 
@@ -209,10 +230,19 @@ def _check_repeats(context: click.Context) -> None:
         raise UsageError("--for: it repeats as often as it takes, so without --repeats")
 
 
-def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], first: bool, traced: bool) -> None:
+def _measure(
+    experiment: Experiment,
+    recorded: dict[str, Any],
+    runs: list[Run],
+    first: bool,
+    traced: bool,
+    page: LivePage | None = None,
+    last: bool = True,
+) -> None:
     from septet.lab import bench as benching
     from septet.lab import machine
     from septet.lab.display import display
+    from septet.lab.live import shown_live
     from septet.lab.redis import redis
     from septet.lab.rounds import until_decided
 
@@ -233,7 +263,11 @@ def _measure(experiment: Experiment, recorded: dict[str, Any], runs: list[Run], 
             click.echo(f"other programs use {busy:.0%} of the CPUs: {BUSY_ADVICE}", err=True)
             if first and experiment.for_s is not None:
                 experiment = _stretched(experiment, recorded, busy)
-        with display(experiment, len(runs) if experiment.for_s is None else None) as shown:
+        number = len(runs) if experiment.for_s is None else None
+        with (
+            display(experiment, number) as terminal,
+            shown_live(terminal, page, experiment, number, recorded, last) as shown,
+        ):
             rounds: Iterable[Iterable[Run]] = ([run] for run in runs)
             if experiment.for_s is not None:
                 rounds = until_decided(experiment, recorded, shown.tell)
@@ -272,7 +306,7 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     times = {field: options[option] for option, field in FIELDS.items()}
     if options["for_s"] is not None and _is_default("duration"):
         times |= SHORT
-    sweeps = tuple(_sweep(text) for text in options["sweeps"])
+    sweeps = tuple(arguments.sweep(text) for text in options["sweeps"])
     others = contenders.read(options["servers"], frozenset(name for name, _ in sweeps)) if options["servers"] else ()
     if others and not app.is_callable:
         raise UsageError(f"--servers: other servers cannot be told to serve {app.name!r}, which are files")
@@ -283,7 +317,11 @@ def _experiment(name: str | None, options: dict[str, Any]) -> Experiment:
     experiment = Experiment(
         out=out,
         models=models,
-        users=_users(options["users"], options["cluster"]) if options["users"] else profile.users if profile else USERS,
+        users=arguments.users(options["users"], options["cluster"])
+        if options["users"]
+        else profile.users
+        if profile
+        else USERS,
         app=app.name,
         app_words=app.words,
         path=arguments.path(options["path"], app.path),
@@ -370,23 +408,3 @@ def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> No
     for sentence in [*caveats.caveats(recorded, cells, DOUBT_MARK), *findings(recorded, cells)]:
         if sentence != busy:
             click.echo("\n" + sentence)
-
-
-def _sweep(text: str) -> tuple[str, tuple[str, ...]]:
-    name, _, values = text.removeprefix("--").partition("=")
-    found = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
-    if not name.strip() or not found:
-        raise UsageError(f"--sweep: {text!r} is not of the form workers=1,2,4")
-    return name.strip(), found
-
-
-def _users(text: str, spec: str | None) -> tuple[int, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdigit() and int(word) for word in words):
-        raise UsageError(f"--users: {text!r} is not a list of whole numbers above 0, such as 20,100,500")
-    users = tuple(sorted({int(word) for word in words}))
-    try:
-        generator.check_users(users[-1] if spec is None else 1)  # workers check their own machine
-    except LoadError as error:
-        raise UsageError(f"--users: {error}") from None
-    return users
