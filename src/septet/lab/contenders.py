@@ -172,7 +172,7 @@ def _server(name: str, table: Any, path: Path) -> OtherServer:
             raise UsageError(
                 f"--servers: {key} of [{name}] in {path} is {words[key]!r}, but must be one of {', '.join(allowed)}"
             )
-    server = OtherServer(name, table["command"], environment, **words)
+    server = OtherServer(name, table["command"], environment, words["interface"], words["pool"], words["package"])
     try:
         shlex.split(server.command)
         _ = server.fields
