@@ -17,6 +17,7 @@ from septet.lab.advise.candidates import Candidate, Look, Step
 from septet.lab.advise.capacity_search import Bracket, Outcome
 from septet.lab.advise.machine_limits import GIVE_UP, WAIT, await_quiet
 from septet.lab.advise.measure import TrialRunner
+from septet.lab.advise.search import next_step
 from septet.lab.advise.search_run import SearchRun
 from septet.lab.advise.trial import outcome, read_trial
 from septet.lab.advise.workload_profile import WorkloadProfile, workload_profile
@@ -122,6 +123,21 @@ def test_a_machine_too_busy_for_any_rate_is_named_as_the_reason() -> None:
     search = World(QUICK, carries=lambda _: 2000.0).search()
     search.of(Candidate("epoll")).lowest_failed = trial(p99_s=0.2, **BUSY)
     assert "this machine is too busy now to say more" in not_held(search, TARGET_S)
+
+
+def test_when_time_is_up_a_second_model_is_tried_before_nothing_is_said_to_hold() -> None:
+    search = World(SLEEPY, carries=lambda _: 400.0).search()
+    for threads, most in ((8, 400.0), (64, 1000.0), (32, 900.0)):
+        search.of(Candidate("prethreaded", threads=threads)).saturation = trial(answered_per_s=most)
+    search.of(Candidate("epoll")).saturation = trial(answered_per_s=350.0)
+    looked_at = []
+    while (step := next_step(search, in_time=False)) is not None:
+        looked_at.append((step.candidate, step.look))
+        search.of(step.candidate).bracket = Bracket(low=0.0, high=40.0, in_doubt=True)
+    assert looked_at == [
+        (Candidate("prethreaded", threads=64), Look.CAPACITY),
+        (Candidate("epoll"), Look.CAPACITY),
+    ]
 
 
 def test_what_the_time_was_too_short_for_is_said() -> None:

@@ -10,8 +10,11 @@ from septet.errors import UsageError
 from septet.lab import contenders, interpreters, pool
 from septet.lab.beside import UNSURE, beside
 from septet.lab.experiment import Cell, Experiment
+from septet.lab.pairs import LIMITED
 from septet.lab.pinning import Pinning
 from septet.lab.pool import Pool
+from septet.lab.ranking import rankings
+from septet.lab.report.findings import findings
 from septet.lab.report.page import caption, title
 from septet.lab.results import Results
 from septet.lab.summary import summaries
@@ -76,6 +79,9 @@ def test_a_family_of_servers_gives_those_that_fit() -> None:
     fit = [each for each in named if each.interface == "wsgi"]
     assert contenders.left_out(named, fit, "wsgi") == "left out: uvicorn, for ASGI; the application is WSGI"
     assert contenders.left_out(named, named, None) is None
+    explicit = contenders.read("gunicorn-asgi,gunicorn-sync")
+    fit = [each for each in explicit if each.interface == "wsgi"]
+    assert contenders.left_out(explicit, fit, "wsgi") == "left out: gunicorn-asgi, for ASGI; the application is WSGI"
     with pytest.raises(UsageError, match="none of uvicorn serves an application of WSGI"):
         contenders.fitting(contenders.read("uvicorn"), "wsgi")
 
@@ -183,6 +189,14 @@ def test_a_rate_that_others_made_is_not_compared_with_an_evened_one() -> None:
     (table,) = beside(found, summaries(found), 8)
     assert "evened" in table.lines[0][1]
     assert table.lines[2][1] == UNSURE
+    assert rankings(found, summaries(found))[8].pair("epoll", "waitress").outcome == LIMITED, "nor is it ranked by that"
+    for run in found["runs"]:
+        run["usage"]["cpus_wanted"] = 0.1
+    (table,) = beside(found, summaries(found), 8)
+    assert table.lines[0][1] == "requests/s", "nothing is evened"
+    (said,) = [each for each in findings(found, summaries(found)) if "epoll" in each and "requests/s" in each]
+    assert "had its CPUs alone" not in said
+    assert "epoll served" in said
 
 
 def test_without_others_there_is_no_such_page() -> None:

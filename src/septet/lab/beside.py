@@ -49,12 +49,12 @@ def beside(results: Results, cells: Sequence[Summary], users: int) -> list[Besid
         return []
     standings = {metric.key: rankings(results, cells, metric)[users] for metric in METRICS}
     bases = {metric.key: basis(results, metric) for metric in METRICS}
-    unlike = _unlike(results, users) if bases[RATE.key] is EVEN_RATE else frozenset()
+    unlike = _unlike(results, users) if bases[RATE.key] is EVEN_RATE else frozenset(here)
     return [
         Beside(
             f"Beside {reference}, at {users:,} users",
             [
-                ["", *(_heading(bases[metric.key]) for metric in METRICS), "errors"],
+                ["", _rate_heading({reference, *labels} - unlike), *map(_heading, METRICS[1:]), "errors"],
                 _own(here[reference], bases),
                 *(_row(here[label], reference, standings, unlike) for label in labels),
             ],
@@ -78,10 +78,12 @@ def _groups(results: Results, here: Mapping[str, Summary]) -> list[tuple[str, li
     return groups
 
 
+def _rate_heading(evened_labels: set[str]) -> str:
+    return "requests/s (evened)" if evened_labels else "requests/s"
+
+
 def _heading(metric: Metric) -> str:
-    return {RATE.key: "requests/s", EVEN_RATE.key: "requests/s (evened)", MEMORY.key: "memory", P99.key: "p99"}.get(
-        metric.key, "CPU a request"
-    )
+    return {MEMORY.key: "memory", P99.key: "p99"}.get(metric.key, "CPU a request")
 
 
 def _own(cell: Summary, bases: Mapping[str, Metric]) -> list[str]:

@@ -23,7 +23,7 @@ import string
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class OtherServer:
     """One of `pool.KINDS`: how it answers several requests at a time; None: not known."""
     package: str | None = None
     """The name for `pip install`; None: not known."""
+    of_family: bool = False
+    """True if it was meant by the first part of its name, as "granian" means all that begin with it."""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -101,7 +103,9 @@ def _examples(text: str) -> tuple[OtherServer, ...]:
     unknown = []
     for name in names:
         meant = [each for each in examples if each == name or each.startswith(f"{name}-")]
-        found |= {each: examples[each] for each in meant}
+        for each in meant:
+            explicit = each == name or (each in found and not found[each].of_family)
+            found[each] = replace(examples[each], of_family=not explicit)
         unknown += [] if meant else [name]
     if unknown or not names:
         raise UsageError(
@@ -131,10 +135,9 @@ def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[Othe
 def left_out(named: Sequence[OtherServer], fit: Sequence[OtherServer], interface: str | None) -> str | None:
     """Return a sentence about servers that were named and do not take the application; None when all do.
 
-    One of a family is not missed as long as another of it takes part: "granian" names two, of which one fits.
+    Those of a family are not missed: "granian" names two, of which one fits.
     """
-    taken = {each.package for each in fit if each.package}
-    missing = [each for each in named if each not in fit and each.package not in taken]
+    missing = [each for each in named if each not in fit and not each.of_family]
     if not missing or interface is None:
         return None
     other = next(each for each in INTERFACES if each != interface)
@@ -169,7 +172,7 @@ def _server(name: str, table: Any, path: Path) -> OtherServer:
             raise UsageError(
                 f"--servers: {key} of [{name}] in {path} is {words[key]!r}, but must be one of {', '.join(allowed)}"
             )
-    server = OtherServer(name, table["command"], environment, **words)
+    server = OtherServer(name, table["command"], environment, words["interface"], words["pool"], words["package"])
     try:
         shlex.split(server.command)
         _ = server.fields

@@ -20,9 +20,12 @@ THREADS_PER_CPU = 8
 POOL_FIELDS = frozenset({"workers", "threads", "at_once"})
 """The names that commands of other servers may have in braces, see `septet.lab.contenders`."""
 THREADS, PROCESSES, LOOPS, ONE_PROCESS = KINDS = ("threads", "processes", "loops", "one process of threads")
-"""What a contender's pool consists of."""
+"""What a contender's pool consists of: threads in each process; processes that answer a request each; processes with an
+event loop each, for ASGI applications; all threads in a single process, where a server can have no more."""
 UNBOUNDED = "without a bound"
+"""In place of one of KINDS: a contender that makes a thread or a process for every client."""
 ONE = "one"
+"""In place of one of KINDS: a contender that answers one request after another in each process."""
 _LOOPS = frozenset({"poll", "epoll", "io_uring"})
 """Models of Septet with one thread for all clients: an ASGI application runs on its loop, and no pool matters."""
 _WRITTEN = re.compile(r"(?:([1-9][0-9]{0,4})x)?([1-9][0-9]{0,4})")

@@ -88,6 +88,10 @@ PROMISING = 0.85
 """A candidate whose saturated rate is less than this share of the best capacity so far gets no capacity search."""
 
 
+SEARCHES_MIN = 2
+"""So many capacity searches are made, even if the time is up, before it is said that nothing holds the target."""
+
+
 class Look(Enum):
     """The ways to measure a candidate in one step of the search."""
 
@@ -188,7 +192,9 @@ class Search:
 
     @property
     def knows_a_capacity(self) -> bool:
-        return any(finding.bracket is not None for finding in self.findings.values())
+        """True if a candidate has held the target, or SEARCHES_MIN of them were tried in vain."""
+        searched = sum(finding.bracket is not None for finding in self.findings.values())
+        return self.best is not None or searched >= SEARCHES_MIN
 
     @property
     def pool(self) -> str:

@@ -263,13 +263,17 @@ def _others(search: Search, best: Finding) -> list[Finding]:
 
 
 def _one_capacity_at_least(search: Search) -> Iterable[Step]:
-    """Make at least one capacity search, however short the time is."""
+    """Make at least one capacity search, however short the time is; a second one, of another model where there is one,
+    when the first candidate held the target at no rate."""
     saturated = [each for each in search.findings.values() if each.most and not each.candidate.is_loop_alone]
+    tried = {each.candidate.model for each in saturated if each.bracket is not None}
+    left = [each for each in saturated if each.bracket is None]
     if search.knows_a_capacity:
         return
-    if saturated:
-        yield _capacity_step(search, max(saturated, key=lambda finding: finding.most).candidate)
-    else:
+    if left:
+        best = max(left, key=lambda finding: (finding.candidate.model not in tried, finding.most))
+        yield _capacity_step(search, best.candidate)
+    elif not saturated:
         yield from (step for rule in RULES for step in rule(search))
 
 
