@@ -8,7 +8,7 @@ from pictures.drawing import WIDTH, Drawing
 
 RUN = Path(__file__).with_name("scaling.json")
 
-LEFT, RIGHT = 64, 8
+LEFT, RIGHT = 78, 8
 ROW, GAP = 52, 22
 ROWS = (("users", 14, "{:.0f}"), ("saturation", 1.0, "{:.0%}"), ("workers", 6, "{:.0f}"))
 """What is shown, the end of its axis, and how that is written."""
@@ -28,7 +28,14 @@ def draw() -> Drawing:
         drawing.text(LEFT - 8, bottom - ROW, form.format(most), "small", anchor="end")
         drawing.line((LEFT, bottom), (WIDTH - RIGHT, bottom), "base")
         drawing.line((LEFT, bottom - ROW), (WIDTH - RIGHT, bottom - ROW), "base")
-        points = [(x(each["s"]), bottom - ROW * min(1.0, each[name] / most)) for each in samples]
+        shown = [
+            each
+            for before, each, after in zip(samples[:1] + samples, samples, samples[1:] + samples[:1], strict=False)
+            if not before[name] == each[name] == after[name]
+        ]
+        points = [
+            (x(each["s"]), bottom - ROW * min(1.0, each[name] / most)) for each in (samples[0], *shown, samples[-1])
+        ]
         for before, after in pairwise(points):
             if name != "saturation":  # whole numbers change in steps
                 drawing.line(before, (after[0], before[1]), "strong-line")
