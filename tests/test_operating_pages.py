@@ -63,7 +63,7 @@ def commands() -> Iterator[tuple[str, str]]:
 
 
 COMMANDS = list(dict.fromkeys(commands()))
-REFUSED = ("--port 8000", "--model EPOLL")
+REFUSED = ("-b 8000", "--model EPOLL")
 """Those of the page that shows how mistakes are answered."""
 
 
