@@ -30,6 +30,8 @@ class Site:
     """TLS is spoken, with the certificate and the key that lie among the files."""
     websocket: bool = False
     """The application is loaded by WebSockets."""
+    http2: bool = False
+    """HTTP/2 is spoken in clear, by prior knowledge."""
 
     @property
     def certificate(self) -> str:
@@ -58,6 +60,7 @@ def septet(model: str, *options: str) -> Contender:
         what = [site.app] if site.app else ["--static", f"/={site.files}"]
         where = ["--bind", f"127.0.0.1:{site.port}", "--app-dir", str(HERE)]
         tls = ["--tls-certificate", site.certificate, "--tls-key", site.key] if site.tls else []
+        tls += ["--http2-cleartext"] if site.http2 else []
         return [str(BIN / "septet"), "serve", *what, "--model", model, *where, *tls, *options]
 
     return Contender(" ".join(["septet", model, *options]), command, (SEPTET,))
@@ -117,6 +120,16 @@ def uvicorn() -> Contender:
     return Contender("uvicorn", command, ("uvicorn", "uvloop", "httptools"))
 
 
+def hypercorn() -> Contender:
+    """The other server whose HTTP/2 is the library h2."""
+
+    def command(site: Site) -> Command:
+        how = ["--worker-class", "uvloop", "--workers", "1", "--backlog", "4096", "--keep-alive", "75"]
+        return [str(BIN / "hypercorn"), *how, "--bind", f"127.0.0.1:{site.port}", site.app]
+
+    return Contender("hypercorn", command, ("hypercorn", "uvloop"))
+
+
 def gunicorn(threads: int) -> Contender:
     def command(site: Site) -> Command:
         how = ["--worker-class", "gthread", "--threads", str(threads), "--backlog", "4096", "--keep-alive", "75"]
@@ -156,7 +169,7 @@ http {{
     keepalive_requests 1000000000;
     {temporary}
     server {{
-        listen 127.0.0.1:{port} backlog=4096{tls};
+        listen 127.0.0.1:{port} backlog=4096{tls}{http2};
         location / {{ {serve} }}
     }}
 }}
@@ -171,11 +184,14 @@ def nginx() -> Contender:
         # Before 1.23.4 nginx speaks TLS 1.3 only if told to. All others do, and a handshake of it costs twice as much.
         how = f"ssl_certificate {site.certificate}; ssl_certificate_key {site.key}; ssl_protocols TLSv1.2 TLSv1.3"
         tls = f" ssl; {how}" if site.tls else ""
+        http2 = " http2" if site.http2 else ""
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = " ".join(f"{kind}_temp_path {site.scratch}/{kind};" for kind in kinds)
         configuration = site.scratch / "nginx.conf"
         configuration.write_text(
-            NGINX_CONF.format(scratch=site.scratch, port=site.port, tls=tls, serve=serve, temporary=temporary)
+            NGINX_CONF.format(
+                scratch=site.scratch, port=site.port, tls=tls, http2=http2, serve=serve, temporary=temporary
+            )
         )
         return [program("nginx"), "-e", "stderr", "-c", str(configuration)]
 

@@ -6,6 +6,7 @@ requests per second on what else the machine does, and its inverse is the throug
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,8 @@ WARM_UP_S = 1
 WARM_UP_CONNECTIONS = 64
 # wrk leaves latencies beyond its time-out out of its percentiles; with 15,000 users on one CPU they are seconds.
 TIMEOUT_S = 30
+# Of HTTP/2, on each connection.
+STREAMS = 10
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def measure(bench: Bench, scenario: Scenario, contender: Contender) -> Block:
         BlockFailed: the server did not run or answer, or the generator failed.
     """
     with _scratch() as scratch:
-        site = Site(scenario.app, free_port(), scratch, bench.files, scenario.tls, scenario.websocket)
+        site = Site(scenario.app, free_port(), scratch, bench.files, scenario.tls, scenario.websocket, scenario.http2)
         with started(contender, scenario, site, bench.server_cpu) as pid:
             if scenario.metric is IDLE_MEMORY:
                 return measure_idle(pid, site.port, scenario.connections, len(scenario.answer), scenario.tls)
@@ -62,7 +65,9 @@ def _scratch() -> Iterator[Path]:
 
 
 def _measure_load(bench: Bench, scenario: Scenario, port: int, pid: int) -> Block:
-    load = _websocket_load if scenario.websocket else _septet_load if scenario.mix else _wrk
+    load = _septet_load if scenario.mix else _wrk
+    if scenario.websocket or scenario.http2:
+        load = _websocket_load if scenario.websocket else _h2load
     warm_up = min(scenario.connections, WARM_UP_CONNECTIONS)
     load(bench, scenario, port, WARM_UP_S, warm_up)
     before = cpu_time(pid)
@@ -89,6 +94,32 @@ def _wrk(bench: Bench, scenario: Scenario, port: int, duration_s: int, connectio
         raise BlockFailed(f"wrk gave no result: {complaint}")
     result: Block = json.loads(marked[0].removeprefix("RESULT "))
     return result
+
+
+def _h2load(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:
+    """Load the server with h2load, which tells the latency of each request in a file."""
+    with _scratch() as scratch:
+        log, body = scratch / "latencies", scratch / "body"
+        body.write_bytes(scenario.posted)
+        how = ["-t1", f"-c{connections}", f"-m{STREAMS}", f"-D{duration_s}", f"--log-file={log}"]
+        how += [f"-d{body}"] if scenario.posted else []
+        command = [program("h2load", "nghttp2-client"), *how, f"http://127.0.0.1:{port}{scenario.path}"]
+        lines, complaint = _generate(bench, command, scratch, duration_s)
+        counted = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", "\n".join(lines))
+        data = re.search(r"\((\d+)\) data", "\n".join(lines))
+        if counted is None or data is None:
+            raise BlockFailed(f"h2load gave no result: {complaint}")
+        waits = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines()) or [0]
+    succeeded, failed, errored, late = map(int, counted.groups())
+    return {
+        "requests": succeeded,
+        "duration_us": duration_s * 1_000_000,
+        "bytes": int(data[1]),
+        "p50_us": waits[len(waits) // 2],
+        "p99_us": waits[len(waits) * 99 // 100],
+        "max_us": waits[-1],
+        "errors": {"failed": failed, "errored": errored, "timeout": late},
+    }
 
 
 def _septet_load(bench: Bench, scenario: Scenario, port: int, duration_s: int, connections: int) -> Block:

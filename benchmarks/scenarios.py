@@ -8,7 +8,19 @@ figures themselves belong to the machine and the hour.
 from dataclasses import dataclass
 
 from apps import HELLO, PART, PARTS, REMARKS, file_content, page, received
-from contenders import Contender, bjoern, fastpysgi, granian, gunicorn, gunicorn_asgi, nginx, septet, uvicorn, waitress
+from contenders import (
+    Contender,
+    bjoern,
+    fastpysgi,
+    granian,
+    gunicorn,
+    gunicorn_asgi,
+    hypercorn,
+    nginx,
+    septet,
+    uvicorn,
+    waitress,
+)
 
 KIB = 1024
 
@@ -82,6 +94,8 @@ class Scenario:
     mix: Mix | None = None
     websocket: bool = False
     """Messages that the application echoes, on WebSockets; `septet load` makes the load."""
+    http2: bool = False
+    """HTTP/2 in clear, with 10 streams on each connection; h2load makes the load."""
     tls: bool = False
     """TLS 1.3, with an ECDSA key on P-256. wrk resumes no session."""
     connections: int = 64
@@ -176,6 +190,47 @@ SCENARIOS = (
         app="apps:asgi_echo",
         packages=("websockets",),
         websocket=True,
+    ),
+    Scenario(
+        "h2-hello",
+        "ASGI over HTTP/2, hello world, 64 connections with 10 streams each",
+        (EPOLL, septet("io_uring"), hypercorn(), granian("asgi"), nginx()),
+        (Budget(("hypercorn",), 0.5),),
+        HELLO,
+        app="apps:asgi_hello",
+        packages=("h2",),
+        http2=True,
+    ),
+    Scenario(
+        "h2-wsgi",
+        "WSGI over HTTP/2, hello world, 64 connections with 10 streams each",
+        (EPOLL, ON_LOOP, granian("wsgi"), nginx()),
+        (),
+        HELLO,
+        app="apps:wsgi_hello",
+        packages=("h2",),
+        http2=True,
+    ),
+    Scenario(
+        "h2-post",
+        "WSGI over HTTP/2, 1 KiB posted and read, 64 connections with 10 streams each",
+        (EPOLL, ON_LOOP, granian("wsgi")),
+        (),
+        received(len(POSTED)),
+        app="apps:wsgi_post",
+        packages=("h2",),
+        posted=POSTED,
+        http2=True,
+    ),
+    Scenario(
+        "h2-static-1m",
+        "a static file of 1 MiB over HTTP/2, 64 connections with 10 streams each",
+        (EPOLL, nginx()),
+        (),
+        file_content(KIB * KIB),
+        packages=("h2",),
+        path="/1m.bin",
+        http2=True,
     ),
     Scenario(
         "wsgi-varying",

@@ -71,6 +71,8 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], scenario: Scenario, 
 
 def _ask(port: int, scenario: Scenario) -> tuple[int, bytes]:
     """Status and body of the answer to the scenario's request."""
+    if scenario.http2:
+        return _ask_by_http2(port, scenario)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     if scenario.tls:
         anyone = ssl.create_default_context()
@@ -82,6 +84,17 @@ def _ask(port: int, scenario: Scenario) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def _ask_by_http2(port: int, scenario: Scenario) -> tuple[int, bytes]:
+    """The same by curl; the standard library has no HTTP/2. Raises OSError."""
+    post = ["--data-binary", "@-"] if scenario.posted else []
+    how = ["-sS", "--http2-prior-knowledge", "--max-time", "5", "-w", "%{stderr}%{http_code}", *post]
+    command = [program("curl"), *how, f"http://127.0.0.1:{port}{scenario.path}"]
+    done = subprocess.run(command, input=scenario.posted, capture_output=True)
+    if done.returncode:
+        raise OSError(done.stderr.decode(errors="replace").strip())
+    return int(done.stderr), done.stdout
 
 
 def _last_line(log: Path) -> str:

@@ -84,7 +84,7 @@ class Http2Connection:
     """One connection. header_list: bytes of fields, counted as SETTINGS_MAX_HEADER_LIST_SIZE has it, that a request may
     have; twice as many end the connection. tunnels: extended CONNECT is offered (RFC 8441)."""
 
-    __slots__ = ("_credit", "_h2", "_own", "_stream_credit", "over")
+    __slots__ = ("_credit", "_h2", "_ours", "_stream_credit", "over")
 
     def __init__(self, header_list: int, tunnels: bool) -> None:
         self._h2 = connection = _Connection(
@@ -113,8 +113,8 @@ class Http2Connection:
         connection.decoder = RememberingDecoder(2 * header_list)
         connection.encoder = RememberingEncoder()
         connection.increment_flow_control_window(WINDOW - STREAM_WINDOW)
-        self._own = b""
-        """Frames that the library does not know of."""
+        self._ours: list[bytes] = []
+        """Frames that were not made by the library, and those that it made before them."""
         self._credit = 0
         """Bytes by which the connection's window is to be opened."""
         self._stream_credit: dict[int, int] = {}
@@ -152,9 +152,10 @@ class Http2Connection:
     def take_output(self) -> bytes:
         """Remove and return the bytes that are to be sent."""
         output = self._h2.data_to_send()
-        if self._own:
-            output = self._own + output
-            self._own = b""
+        if self._ours:
+            self._ours.append(output)
+            output = b"".join(self._ours)
+            self._ours.clear()
         return output
 
     def window(self, stream: int) -> int:
@@ -172,16 +173,29 @@ class Http2Connection:
             pass
 
     def send_content(self, stream: int, data: bytes | memoryview, last: bool) -> None:
-        """Send content, no more than the `window` permits, in as many frames as it takes. last: the stream ends."""
-        most, h2 = self._h2.max_outbound_frame_size, self._h2
+        """Send content, no more than the `window` permits, in as many frames as it takes. last: the stream ends.
+
+        The frames but the last are made here: they change nothing but the windows. A frame of 16 KiB takes 4 us so, and
+        22 us by the library (which counts copies as well).
+        """
+        h2 = self._h2
+        most, count = h2.max_outbound_frame_size, len(data)
+        begin = 0
         try:
-            if len(data) <= most:
-                h2.send_data(stream, bytes(data), last)
-                return
-            for begin in range(0, len(data), most):
-                end = begin + most
-                h2.send_data(stream, bytes(data[begin:end]), last and end >= len(data))
-        except StreamClosedError:
+            if count > most or not last:
+                state = h2.streams[stream]
+                if state.closed:
+                    return
+                self._ours.append(h2.data_to_send())
+                while begin < count and not (last and count - begin <= most):
+                    size = min(most, count - begin)
+                    self._ours += size.to_bytes(3) + b"\0\0" + stream.to_bytes(4), bytes(data[begin : begin + size])
+                    begin += size
+                state.outbound_flow_control_window -= begin
+                h2.outbound_flow_control_window -= begin
+            if last:
+                h2.send_data(stream, bytes(data[begin:]), True)
+        except (StreamClosedError, KeyError):
             pass
 
     def reset(self, stream: int, code: ErrorCodes) -> None:
@@ -217,7 +231,7 @@ class Http2Connection:
     def go_away(self, last_stream: int, code: ErrorCodes = NO_ERROR, why: bytes = b"") -> None:
         """Tell the client to open no streams any more. Those up to `last_stream` are answered."""
         frame = GoAwayFrame(0, last_stream_id=last_stream, error_code=int(code), additional_data=why)
-        self._own += self._h2.data_to_send() + frame.serialize()
+        self._ours += self._h2.data_to_send(), frame.serialize()
 
     def ping(self, data: bytes) -> None:
         self._h2.ping(data)
