@@ -11,6 +11,7 @@ that the application executes would inherit it. A child that the application for
 the application has set, or a signal that is ignored (nohup), stays as it is.
 """
 
+import _signal
 import _thread
 import logging
 import os
@@ -317,7 +318,7 @@ def log_unused_signals_in_child() -> None:
     """Handle the other signals, in a process that the server has forked. Its parent stops it if the terminal is
     gone."""
     for number in HANDLED_SIGNALS:
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if _signal.getsignal(number) == _signal.SIG_DFL:
             forked.set_signal_handler(number, _handle)
 
 
