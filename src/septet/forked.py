@@ -13,7 +13,8 @@ A process that the server itself forks (`server_forks`) goes on as the server an
 application executes are not concerned: our descriptors are close-on-exec, and handlers do not survive execve(2).
 """
 
-import _signal  # the functions of `signal` make enums of their arguments, at some memory pages in each child
+# `signal` makes enums of its arguments and results, which costs each child some memory pages.
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK

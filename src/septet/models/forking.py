@@ -57,7 +57,7 @@ def _serve_and_exit(service: Service, acceptor: Acceptor, client: Client) -> int
     service.close_listeners()  # the child's copies; the parent goes on accepting
     if service.endpoint is not None:
         service.endpoint.close_in_child()
-    if service.site.asgi is None and service.request_watch is None:
+    if not service.site.asgis and service.request_watch is None:
         serve(client, None)
         return 0
     service = replace(service, stop=stop, retire=lambda why: exit_now(1))

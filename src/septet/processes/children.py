@@ -1,6 +1,6 @@
 """Child processes that do not outlive their parent, and are reaped when they end."""
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # see `forked`
 import _thread
 import atexit
 import ctypes

@@ -11,7 +11,7 @@ that the application executes would inherit it. A child that the application for
 the application has set, or a signal that is ignored (nohup), stays as it is.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # see `forked`
 import _thread
 import logging
 import os
