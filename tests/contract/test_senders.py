@@ -15,7 +15,7 @@ OWN = f"from pid {os.getpid()} ({Path('/proc/self/comm').read_text().strip()}), 
 
 
 def send(server: Server, number: signal.Signals) -> None:
-    """Send it until its sender is in the log: of a signal that comes while the supervisor is at work it is not known."""
+    """Send it until its sender is in the log, which lacks those of signals that come while the supervisor works."""
     line = f"{number.name.removeprefix('SIG')} {OWN}"
 
     def sent() -> bool:
