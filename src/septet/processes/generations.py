@@ -131,6 +131,7 @@ class Generations:
                 self._wait()
         finally:
             self._poller.remove(self._stop.fileno())
+            self._senders.close()
             self._end()
         return self._status
 

@@ -50,11 +50,13 @@ class Senders:
             poller.add(self._descriptor, READABLE)
         forked.register(self)
 
-    def close_in_child(self) -> None:
-        """In a process that this one has forked. May be called more than once."""
+    def close(self) -> None:
+        """Signals are only handled from now on. May be called more than once."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    close_in_child = close
 
     @contextmanager
     def noted(self) -> Iterator[None]:

@@ -202,6 +202,8 @@ class Supervisor(Generic[Served]):
                     log.exception("the supervisor was interrupted, and goes on")
         finally:
             self._poller.remove(stop.fileno())
+            if self._senders is not None:
+                self._senders.close()
             self._end()
         if self._not_started:
             raise Failed(f"a worker ended {self._not_started} before it was ready")
