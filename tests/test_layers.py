@@ -110,7 +110,7 @@ PURE_IN = {
     "session/_tls_output.py": frozenset({"ssl"}),
     "http2/connection.py": frozenset({"h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions"})
     | frozenset({"h2.settings", "hyperframe.frame"}),
-    "http2/compression.py": frozenset({"hpack"}),
+    "http2/compression.py": frozenset({"h2.errors", "h2.exceptions", "hpack", "hpack.exceptions"}),
     "session/http2.py": frozenset({"h2.events"}),
     "websocket/handshake.py": frozenset({"base64", "binascii", "hashlib"}),
     "websocket/deflate.py": frozenset({"zlib"}),

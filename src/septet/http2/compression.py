@@ -8,13 +8,23 @@ the last few of both, until its table changes; nothing else of the compression c
 from collections.abc import Iterable
 from typing import Any
 
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
 from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 KEPT = 16
 """Blocks that a connection keeps in each direction."""
 
 KEPT_BYTES = 256
 """Longest block that is kept. Of fields that the table has, a block has a byte or two each."""
+
+
+class CompressionError(ProtocolError):
+    """The client's block cannot be decoded. Raised in place of the library's error, whose code in the GOAWAY is another
+    than RFC 9113 section 4.3 wants."""
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
 
 
 class RememberingEncoder(Encoder):
@@ -51,7 +61,12 @@ class RememberingDecoder(Decoder):
         known = self._known.get(data)
         if known is not None:
             return known  # type: ignore[no-any-return]
-        headers = list(super().decode(data, raw))
+        try:
+            headers = list(super().decode(data, raw))
+        except OversizedHeaderListError:
+            raise
+        except (HPACKError, IndexError, UnicodeDecodeError) as error:
+            raise CompressionError(f"a header block cannot be decoded: {error}") from None
         entries = self.header_table.dynamic_entries
         self._newest = _remember(self._known, bytes(data), headers, data, entries, self._newest)
         return headers

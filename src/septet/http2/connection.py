@@ -4,6 +4,7 @@
   for the end of the connection; here it is only reported.
 - A client may open more streams than we allow before it has read our SETTINGS. Up to MOST_STREAMS it can be refused
   stream by stream, so that only those requests are sent again; more end the connection.
+- A stream that is reset before it was opened breaks the protocol.
 - Our own GOAWAY leaves the library's states alone for the same reason, so its frame is made here.
 - Input is handled in pieces of PIECE_BYTES, so that the caller can count frames before there are too many of them.
 - The library knows the states of all streams at the end of a piece, the caller learns of them event by event. What is
@@ -20,7 +21,7 @@ from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import Frame, GoAwayFrame
+from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
 
 from septet.exchange import Fields
 from septet.http2.compression import RememberingDecoder, RememberingEncoder
@@ -72,6 +73,8 @@ class _Connection(H2Connection):
     MAX_CLOSED_STREAMS = CLOSED_STREAMS
 
     def _receive_frame(self, frame: Frame) -> list[Event]:
+        if isinstance(frame, RstStreamFrame) and frame.stream_id > self.highest_inbound_stream_id:
+            raise ProtocolError("a stream was reset that was never opened")  # RFC 9113 section 6.4
         return super()._receive_frame(frame) or [_USELESS]
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Any], list[Event]]:
