@@ -84,6 +84,24 @@ def reset_signal_handler(number: int) -> None:
         _signal.signal(number, SIG_DFL)
 
 
+def silence_application_signals() -> None:
+    """Have the signal handlers of the application do nothing from now on. For the main thread of a process that has
+    served and is about to end: a handler that raises would do so in the server's own last steps."""
+    while True:
+        try:
+            for number in signal.valid_signals():
+                handler = signal.getsignal(number)
+                if callable(handler) and handler not in (signal.default_int_handler, _handlers.get(number)):
+                    signal.signal(number, _do_nothing)
+            return
+        except BaseException:  # raised by one of them
+            pass
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """The signal handler that `silence_application_signals` sets. SIG_IGN would be inherited by programs."""
+
+
 @contextmanager
 def server_forks() -> Iterator[None]:
     """Context manager: a process that this thread forks inside is the server's own, and keeps its descriptors."""

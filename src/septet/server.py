@@ -190,6 +190,7 @@ def run(
             else:
                 stop.exit_after(config.graceful_timeout)
                 run_model(service)
+                stop.silence_application()
     except Failed as error:
         stop.exit_soon(error.exit_status)
         raise

@@ -42,6 +42,9 @@ ACCEPT_BATCH = 1024
 LAST_ACCEPTS = 64
 """Clients accepted at most when the order to drain has come."""
 
+REPAIR_DELAY_S = 0.1
+"""Seconds from an exception in a callback of the loop to the check of all connections."""
+
 DEADLINES_PER_TURN = 500
 """Most connections whose deadlines are checked in one iteration of the loop; that takes half a millisecond."""
 
@@ -79,7 +82,11 @@ class Reactor:
         self._tasks: set[Task[None]] = set()
         self.starter = Starter(loop)
         self._deadline_timer: TimerHandle | None = None
+        self._deadline_round = 0
+        """Number of the timer that is valid: the last one."""
+        self._repair_timer: TimerHandle | None = None
         self._accepts_per_event = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
+        loop.failed = self._repair_soon
 
         forked.register(self)
 
@@ -127,6 +134,7 @@ class Reactor:
             if lifespan:
                 run_through(loop, lifespan.shutdown())
             run_through(loop, loop.wind_up())
+            service.stop.silence_application()
         finally:
             self._close()
 
@@ -218,9 +226,19 @@ class Reactor:
             self._paused.discard(listener)
             self.start_accepting(listener)
 
+    def _repair_soon(self) -> None:
+        """Called by the loop when a callback has raised: a signal handler or another thread may have raised in it."""
+        if self._repair_timer is None:
+            self._repair_timer = self.loop.call_later(REPAIR_DELAY_S, self._repair_now)
+
+    def _repair_now(self) -> None:
+        self._repair_timer = None
+        self.repair()
+
     def repair(self) -> None:
-        """Check all connections, timers and listeners after an exception that may have interrupted any callback of the
-        loop. For the thread that leads."""
+        """Check all connections, tasks, timers and listeners after an exception that may have interrupted any callback
+        of the loop. For the thread that leads."""
+        self._forget_ended_tasks()
         for connection in list(self._connections):
             connection.repair()
         if self._deadline_timer is not None:
@@ -254,8 +272,19 @@ class Reactor:
         if self.draining and not self.service.stop.draining:  # the order to stop has followed
             self.draining = False
             self.loop.call_soon(self._wind_down)
-        self._deadline_timer = self.loop.call_later(min(longest_s, shortest / 4), self._check_deadlines)
+        self._deadline_round += 1
+        pause_s = min(longest_s, shortest / 4)
+        self._deadline_timer = self.loop.call_later(pause_s, self._check_deadlines_of, self._deadline_round)
+        if self.stopping:  # in case an exception has kept the last connection or task from doing so
+            self._forget_ended_tasks()
+            self.end_if_done()
         self._check_some_deadlines(list(self._connections))
+
+    def _check_deadlines_of(self, number: int) -> None:
+        """Called by a timer of `_check_deadlines`. An older one may still run, if a signal handler has raised before it
+        was noted in `_deadline_timer`."""
+        if number == self._deadline_round:
+            self._check_deadlines()
 
     def _check_some_deadlines(self, connections: list[ClientConnection]) -> None:
         """Check DEADLINES_PER_TURN connections now and the rest in the loop's next iterations, between which it serves
@@ -283,13 +312,19 @@ class Reactor:
         if self.stopping:
             self.end_if_done()
 
+    def _forget_ended_tasks(self) -> None:
+        """Do what `_task_done` could not do for a task because it was interrupted."""
+        for task in list(self._tasks):
+            if task.done():
+                self._tasks.discard(task)
+
     # The end
 
     def _stop(self, mask: int) -> None:
         if not self.service.stop.drain_and_check():
             return
+        self.stopping = True  # first: if what follows is interrupted, `repair` goes on with it
         self.loop.unwatch(self.runner.order)
-        self.stopping = True
         self._wind_down()
 
     def _wind_down(self) -> None:

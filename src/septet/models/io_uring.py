@@ -19,9 +19,8 @@ Where applications run is as under epoll.
 
 import errno
 import os
-from contextlib import suppress
 from functools import partial
-from socket import AF_UNIX, SHUT_RDWR, socket
+from socket import AF_UNIX, SHUT_RDWR, SOCK_STREAM, SocketType, socket
 from typing import cast
 
 from septet import forked
@@ -93,7 +92,10 @@ class RingConnection(ClientConnection):
             try:
                 self._take(result, flags, data)
             except BaseException:  # these bytes are lost, so those that follow would be misread
-                self.fail()
+                try:
+                    self.fail()
+                except BaseException:  # the next one has come meanwhile
+                    self.fail()
 
     def _take(self, result: int, flags: int, data: bytes) -> None:
         """Handle a completion of the receive. result: the number of bytes in `data`, or a negative errno; flags:
@@ -101,7 +103,7 @@ class RingConnection(ClientConnection):
         if not flags & MORE:
             self._receive = 0
         if self._descriptor < 0:
-            self._close_when_idle()
+            self.close_when_idle()
         elif result >= 0:
             self._ended = result == 0
             self._feed(data)
@@ -124,18 +126,24 @@ class RingConnection(ClientConnection):
             self.attend(RUN)  # else the receive would be asked for again when its cancellation is complete
 
     def _close_socket(self) -> None:
+        self._closing.add(self)  # first: if what follows is interrupted, it is done again
         if self._receive:
-            with suppress(OSError):  # ends the connection for the client, and completes the receive in the ring
+            try:  # ends the connection for the client, and completes the receive in the ring
                 self.sock.shutdown(SHUT_RDWR)
-        self._close_when_idle()
+            except OSError:
+                pass
+        self.close_when_idle()
 
-    def _close_when_idle(self) -> None:
+    def close_again(self) -> None:
+        """Called about once a second while the socket waits to be closed: an exception may have interrupted that."""
+        with self.lock:
+            self._close_socket()
+
+    def close_when_idle(self) -> None:
         """Close the socket if no receive in the ring refers to it any more; else when the receive completes."""
-        if self._receive:
-            self._closing.add(self.sock)
-        else:
-            self._closing.discard(self.sock)
+        if not self._ring.has(self._receive):
             forked.release(self.sock)
+            self._closing.discard(self)
 
 
 class BesideRingConnection(BesideConnection, RingConnection):
@@ -154,8 +162,8 @@ class RingReactor(Reactor):
         self._accepts: dict[Listener, int] = {}
         self._cancelled: dict[Listener, int] = {}
         """Tokens of accepts that were cancelled when the order to stop had come, and may bring clients still."""
-        self.closing: set[socket] = set()
-        """Sockets of ended connections that will be closed when their receives have completed."""
+        self.closing: set[RingConnection] = set()
+        """Ended connections whose sockets will be closed when their receives have completed."""
 
     def start_accepting(self, listener: Listener) -> None:
         if (self.service.workers or 1) > 1:
@@ -167,6 +175,11 @@ class RingReactor(Reactor):
     def repair(self) -> None:
         cast(UringLoop, self.loop).arm_anew()
         super().repair()
+
+    def _check_deadlines(self) -> None:
+        for connection in list(self.closing):
+            connection.close_again()
+        super()._check_deadlines()
 
     def restart_accepting(self, listener: Listener) -> None:
         if not self._ring.has(self._accepts.get(listener, 0)):
@@ -199,11 +212,17 @@ class RingReactor(Reactor):
         """Handle a completion of a listener's accept. result: the client's descriptor, or a negative errno; flags:
         without MORE the accept has ended."""
         if result >= 0:
-            # The kernel may have accepted the client before the accept was cancelled.
-            if self.service.stop.ordered and not self.service.stop.draining:
-                os.close(result)
+            try:
+                # Before any other call, after which only the interpreter would know the descriptor if a signal handler
+                # raised. After this one the socket object closes it.
+                sock = SocketType(listener.family, SOCK_STREAM, 0, result)
+            except BaseException as error:
+                trace = error.__traceback__
+                if trace is not None and trace.tb_next is None:  # not of a signal handler: there is no socket object
+                    os.close(result)
+                self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
             else:
-                self._adopt(listener, result)
+                self._adopt(listener, cast(socket, sock))
         elif not (self.service.stop.ordered or result == -errno.ECANCELED or is_of_one_client(-result)):
             self._accepts.pop(listener, None)
             self.pause(listener, OSError(-result, os.strerror(-result)))
@@ -217,17 +236,16 @@ class RingReactor(Reactor):
                 self.accept_last(listener)
             self.end_if_done()
 
-    def _adopt(self, listener: Listener, descriptor: int) -> None:
-        try:
-            sock, address = listener.adopt(descriptor)
-        except BaseException as error:
-            self.service.exhaustion.report(f"cannot accept a client: {reason(error)}", "the connection is cut")
+    def _adopt(self, listener: Listener, sock: socket) -> None:
+        # The kernel may have accepted the client before the accept was cancelled.
+        if self.service.stop.ordered and not self.service.stop.draining:
+            sock.close()
         else:
-            self.admit(listener, sock, address)
+            self.admit(listener, sock, listener.address_of(sock))
 
     def _interrupted(self, callback: object) -> None:
-        """Called by the ring if an exception came before or during `callback`, the function for a completion, which may
-        be lost: a connection is cut, and listeners whose accept may have ended accept again."""
+        """Called by the ring if an exception has interrupted `callback`, the function for a completion: a connection is
+        cut, because bytes may be lost, and listeners whose accept may have ended accept again."""
         connection = getattr(callback, "__self__", None)
         if isinstance(connection, RingConnection):
             connection.abandon()
@@ -237,5 +255,5 @@ class RingReactor(Reactor):
 
     def _close(self) -> None:
         super()._close()
-        for sock in self.closing:  # the ring is closed, and its receives with it
-            sock.close()
+        for connection in self.closing:  # the ring is closed, and its receives with it
+            connection.sock.close()

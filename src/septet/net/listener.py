@@ -68,7 +68,7 @@ class Listener:
             # Connections inherit it: the last, short segment of an answer does not wait for an acknowledgement.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
-        self._family = int(sock.family)
+        self.family = int(sock.family)
         self._accepted = iter(sock._accept, None)  # type: ignore[attr-defined]
         name = sock.getsockname()
         self.unix_path: str | None = None
@@ -107,9 +107,11 @@ class Listener:
             for descriptor, name in self._accepted:  # noqa: B007
                 break
             try:
-                sock = socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
-            except MemoryError:  # at other exceptions a socket object may exist, which closes the descriptor itself
-                os.close(descriptor)  # no socket object was made that would close it
+                sock = socket.SocketType(self.family, socket.SOCK_STREAM, 0, descriptor)
+            except MemoryError as error:
+                trace = error.__traceback__
+                if trace is not None and trace.tb_next is None:  # not of a signal handler: no socket object was made
+                    os.close(descriptor)  # which would close it
                 raise
         except OSError as error:
             if error.errno in _FAILED_EARLIER:
@@ -135,27 +137,15 @@ class Listener:
         # alone.
         return host.removeprefix("::ffff:") if "." in host else host, name[1]
 
-    def _socket(self, descriptor: int) -> socket.socket:
-        """Return a socket object for a client's descriptor. It is of the class in C below socket.socket, which has all
-        methods that are needed, and is made in half the time."""
-        return cast(socket.socket, socket.SocketType(self._family, socket.SOCK_STREAM, 0, descriptor))
-
-    def adopt(self, descriptor: int) -> tuple[socket.socket, tuple[str, int] | None]:
-        """Return the socket and the (address, port) of a client that the kernel has accepted already, as `accept` does;
-        the address is None on a unix socket, or if the client has left. `descriptor` is non-blocking; closed if this
-        raises."""
-        try:
-            sock = self._socket(descriptor)
-        except MemoryError:
-            os.close(descriptor)
-            raise
+    def address_of(self, sock: socket.socket) -> tuple[str, int] | None:
+        """Return the (address, port) of a client; None on a unix socket, or if the client has left."""
         if self.unix_path is not None:
-            return sock, None
+            return None
         try:
             name = sock.getpeername()
         except OSError:  # it has left already: the next read will say so
-            return sock, None
-        return sock, (name[0], name[1])
+            return None
+        return name[0], name[1]
 
     def defer(self, seconds: float) -> int:
         """Have the kernel hold each new client back until it has sent something, or for about so many seconds.

@@ -244,6 +244,13 @@ class Stop:
             signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
+    def silence_application(self) -> None:
+        """Run no signal handlers of the application from now on, for one that raises would do so in the last steps of
+        the process. For the main thread, when it has served. An embedded server's program goes on, and keeps its
+        handlers."""
+        if self.has_signals:
+            forked.silence_application_signals()
+
     def exit_soon(self, status: int) -> None:
         """Have this process, which could not start, exit with `status` within STARTING_GRACE_S, even if a thread of the
         application goes on. Returns at once."""

@@ -334,6 +334,7 @@ class Supervisor(Generic[Served]):
         try:
             retire = partial(self._ask_for_replacement, slot, os.getppid())
             self._run(self._service.for_worker(stop, ready, max(self._count, self._most), retire))
+            stop.silence_application()
         except Failed as error:
             if not readiness.report(b"%d %s" % (error.exit_status, str(error).encode())):
                 log.error("%s", error)
