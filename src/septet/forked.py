@@ -16,6 +16,7 @@ application executes are not concerned: our descriptors are close-on-exec, and h
 # `signal` makes enums of its arguments and results, which costs each child some memory pages.
 import _signal  # type: ignore[import-not-found]
 import os
+import signal
 import sys
 from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK
 from collections.abc import Callable, Iterator
