@@ -22,20 +22,22 @@ class Timeouts:
     """Time-outs of the phases of a connection, in seconds, and a minimum rate. `protocol.Phase.timeout` selects one."""
 
     keep_alive: float = 75.0
-    """For the first byte of the first or the next request."""
+    """Seconds to wait for the first byte of the first or the next request."""
     header: float = 30.0
-    """From the first byte of a request to the end of its head; also for a PROXY header."""
+    """Seconds from the first byte of a request to the end of its head; also for a PROXY header."""
     body: float = 30.0
-    """For more of a body, also of one that is discarded; bytes received extend it, see `rate`."""
+    """Seconds to wait for more of a body, even one that is discarded. Bytes that arrive extend the deadline; see
+    `rate`.
+    """
     write: float = 30.0
-    """For the client to take queued output; bytes sent extend it, see `rate`."""
+    """Seconds in which the client must take queued output. Bytes sent extend the deadline; see `rate`."""
     linger: float = 2.0
     ping: float = 20.0
-    """A WebSocket from which nothing has come for so long is sent a ping; 0: never."""
+    """Seconds without a message after which a WebSocket's client is sent a ping; 0: never."""
     pong: float = 20.0
-    """After so long without an answer to that the WebSocket is closed."""
+    """Seconds in which a WebSocket's client must answer a ping; then the connection is closed."""
     handshake: float = 10.0
-    """For a client to complete the TLS handshake, from the time at which it was accepted."""
+    """Seconds in which a client must complete the TLS handshake, counted from when it was accepted."""
     rate: int = 0
     """Minimum transfer rate in bytes/s: each `rate` bytes moved extend the deadline of `body` or `write` by one second,
     up to the full time-out. 0: any progress resets the deadline."""
@@ -52,7 +54,9 @@ class Observer(Protocol):
         """The head of a request is complete, and the application will be called."""
 
     def ended(self, exchange: Any) -> None:
-        """The whole answer was sent, perhaps to what was no request: then `began` was not called."""
+        """Called when the whole answer was sent. The answer may be an error to bytes that were no valid request; then
+        `began` was not called.
+        """
 
     def closed(self, exchange: Any) -> None:
         """The connection has ended. If `began` was called and `ended` was not, the answer will never be complete."""
@@ -103,14 +107,15 @@ class Upgrade(Protocol):
 
 
 class Admission(Protocol):
-    """Bounds the number of requests in flight. One is in flight from its complete head to the end of its answer, or of
-    the connection."""
+    """Bounds the number of requests in flight. A request is in flight from its complete head until its answer, or its
+    connection, has ended.
+    """
 
     def enter(self) -> bool:
         """Count one more request and return True; return False and count nothing if the limit is reached."""
 
     def leave(self) -> None:
-        """Count one request less: one for which `enter` returned True is over."""
+        """Count one request less. Called once for each `enter` that returned True."""
 
 
 def _ignore(sentence: str) -> None: ...
@@ -150,7 +155,7 @@ class Rules:
     """None: TLS connections and WebSockets are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
-    """Opens a WebSocket; None: there are none."""
+    """Turns an exchange into a WebSocket. None: the server offers no WebSockets."""
     http2: Callable[[Any], Any] | None = None
     """Returns the protocol of a client that speaks HTTP/2, given the session of HTTP/1.1 with which its connection has
     begun (`session.http1.Session`). None: HTTP/2 is not spoken."""
@@ -160,11 +165,11 @@ class Rules:
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""
     identify: Callable[[Request, str], tuple[Request, str]] | None = None
-    """Called with a request and its peer's address. Gives the request with an id in a header field, and the id."""
+    """Called with a request and its peer's address. Returns the request with an id in a header field, and the id."""
     more_fields: Callable[[Any], Fields] | None = None
-    """Called with an exchange whose answer begins. Gives fields to be added to its head."""
+    """Called with an exchange whose answer begins. Returns header fields to add to the answer."""
     clock: Callable[[], int] = int
-    """Nanoseconds, for sessions that note instants."""
+    """Returns nanoseconds of CLOCK_MONOTONIC, for sessions that note instants."""
     expects_proxy_header: Callable[[str], bool] | None = None
     """Returns True if the peer at this address is a proxy whose connections begin with a PROXY header. None: no
     connection begins with one."""

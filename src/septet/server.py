@@ -51,10 +51,10 @@ log = logging.getLogger("septet")
 
 
 def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved] | None = None) -> int:
-    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is begun.
+    """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed before anything is started.
 
-    For a process that does nothing else. `said` are remarks on the configuration, which are logged. `again` reads it
-    anew, for HUP; without it, or with `--no-supervisor`, this process serves by itself.
+    For a process that does nothing else. `said`: remarks on the configuration, which are logged. `again`: reads the
+    configuration again, for HUP. Without `again`, or with `--no-supervisor`, this process serves by itself.
     """
     manager = ServiceManager.from_environment(os.environ)  # so no process that is started from here on finds it
     share_heap()
@@ -227,9 +227,9 @@ class SupervisedServer:
         self._console: Console | None = None
 
     def run(self, config: Config, state: dict[str, Any] | None = None) -> int:
-        """Serve until TERM or INT; gives the exit status. Raises UsageError and Failed if the server cannot start.
+        """Serve until TERM or INT, and return the exit status. Raises UsageError and Failed if the server cannot start.
 
-        state: what a program has handed over that this one has replaced.
+        `state`: what the previous program in this process has handed over (USR2); None if there was none.
         """
         stop = Stop()
         generations: Generations | None = None
@@ -255,7 +255,9 @@ class SupervisedServer:
                 self._console.close()
 
     def _plan_to_go_on(self, config: Config, handed: list[dict[str, Any]]) -> Plan:
-        """The first plan of a program that has replaced another. Its generations must not end with a failure here."""
+        """Return the first plan of a program that has replaced another. An error here is logged and not raised, because
+        the generations of the previous program must go on.
+        """
         self._announced = self._listeners.adopt(handed)
         try:
             return self._plan(config)
@@ -271,7 +273,9 @@ class SupervisedServer:
         return self._plan(resolved.config)
 
     def _plan(self, config: Config) -> Plan:
-        """What a generation with this configuration is. Opens listeners that it needs. Raises UsageError and Failed."""
+        """Return the plan of a generation with this configuration, and open the listeners that it needs. Raises
+        UsageError and Failed.
+        """
         config = prepared(config)
         set_umask(config)
         listeners = self._listeners.open(config.bind, config.backlog)
@@ -311,12 +315,12 @@ class SupervisedServer:
 
 
 def _has_workers(config: Config) -> bool:
-    """Whether a generation forks workers, which the model runs in."""
+    """True if a generation forks workers, in which the model runs."""
     return bool(config.workers) or config.model == "preforked"
 
 
 def _watched(config: Config) -> Watched | None:
-    """The files whose changes have the application loaded anew. Raises Failed."""
+    """Return the files whose changes cause a reload; None without `--reload`. Raises Failed."""
     if not config.reload:
         return None
     check_installed()
@@ -324,7 +328,7 @@ def _watched(config: Config) -> Watched | None:
 
 
 def _speak_tls(config: Config, listeners: tuple[Listener, ...], certificates: Certificates | None) -> None:
-    """Have TLS spoken at those listeners where the configuration says so."""
+    """Mark the listeners at which the configuration asks for TLS."""
     addresses = [parse_address(text) for text in config.bind]
     for listener, address in zip(listeners, addresses, strict=True):
         spoken = certificates is not None and speaks_tls(address, addresses)
@@ -339,7 +343,9 @@ def _serve_problem(
     monitor: Monitor | None,
     report: Report,
 ) -> int:
-    """The life of a generation in whose place no code of the application has run yet: a page says why."""
+    """Serve a page that says why no code could be loaded. Runs in a generation's process while there is no earlier
+    generation whose code could go on.
+    """
     alone = replace(config, app=None, mount=(), factory=False, interface="wsgi", span_log=None)
     return _serve_generation(alone, listeners, certificates, problem, monitor, report, problem_page.alone(problem.read))
 
@@ -353,7 +359,7 @@ def _serve_generation(
     report: Report,
     application: Any = None,
 ) -> int:
-    """The life of a generation, in its process; gives the exit status."""
+    """Load the application and serve, in the process of a generation; return the exit status."""
     if monitor is not None:
         count_generation(monitor, _has_workers(config), report.tell)
     forked.set_signal_handler(signal.SIGTERM, _end_while_loading)

@@ -66,11 +66,11 @@ class Service:
     stop: Stop
     """The order to stop, which the model must include in every wait."""
     ready: Callable[[int], None]
-    """To be called once, with the number of processes that serve, when they are about to accept clients."""
+    """Called once by the model, with the number of processes that serve, when they are about to accept clients."""
     threads: int | None = None
-    """`--threads`; None: the model's default."""
+    """The value of `--threads`; None: the model's default."""
     workers: int | None = None
-    """`--workers`; None: the model's default."""
+    """The value of `--workers`; None: the model's default."""
     most_workers: int | None = None
     """The end of the range that `--workers` gives; None: there is none."""
     graceful_timeout: float = 30.0
@@ -81,20 +81,21 @@ class Service:
     """Logs that descriptors, memory, threads or processes are exhausted."""
     metrics: ProcessMetrics | None = None
     monitor: Monitor | None = None
-    """The table of metrics. None: nothing is counted."""
+    """The table of metrics; None if nothing is counted."""
     request_watch: RequestWatch | None = None
-    """For `--request-timeout`."""
+    """Ends requests that exceed `--request-timeout`; None without that option."""
     retire: Callable[[str], None] | None = None
-    """Has this process replaced, given why: it takes no new requests, and ends when the others are answered. None:
-    there is no supervisor to replace it."""
+    """Called with a reason to have this process replaced: it takes no new requests, and ends when the others are
+    answered. None if there is no supervisor to replace it.
+    """
     notes: bool = False
-    """Sessions note when their application was called and when it had answered."""
+    """True if sessions must note when the application was called and when it had answered."""
     endpoint: Attendant | None = None
-    """Answers at the address of `--metrics-bind` and at the control socket."""
+    """Answers at the address of `--metrics-bind` and at the control socket; None without these options."""
     recycling: Recycling = field(default_factory=Recycling)
-    """When a worker is replaced by a fresh one."""
+    """The limits at which a worker is replaced by a fresh one."""
     counted: RequestCount | None = None
-    """Counts the requests of this process, if there is a limit."""
+    """Counts the requests of this process if `--max-requests` is given; else None."""
     http2_cleartext: bool = False
     """Clients without TLS may speak HTTP/2, if they begin with it."""
     context: Context = field(default_factory=copy_context)
@@ -181,7 +182,7 @@ class Service:
         return replace(self, stop=stop, ready=ready, workers=workers, retire=retire)
 
     def count_timed_out(self) -> None:
-        """A request has exceeded `--request-timeout`."""
+        """Count a request that has exceeded `--request-timeout`."""
         if self.monitor is not None:
             self.monitor.table.row[TIMED_OUT] += 1
 
@@ -224,13 +225,13 @@ def monitor_for(config: Config, watched: bool = False) -> Monitor | None:
 
 
 def recycling_of(config: Config) -> Recycling:
-    """When a process is replaced, as a configuration says."""
+    """Return the limits at which a process is replaced, from a configuration."""
     memory = parse_size(config.max_worker_memory) if config.max_worker_memory else 0
     return Recycling(config.max_requests, config.max_requests_jitter, memory, config.max_worker_age)
 
 
 def tls_options(config: Config) -> TlsOptions:
-    """What a configuration that has certificates says of TLS."""
+    """Return the options about TLS of a configuration that names certificates."""
     return TlsOptions(
         pairs=Pair.of(config.tls_certificate, config.tls_key, config.tls_key_password_file),
         client_ca=config.tls_client_ca,
@@ -278,7 +279,7 @@ def rules_of(config: Config, admission: Admission | None) -> Rules:
 
 
 def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
-    """Fields that the server adds to answers, given their exchange."""
+    """Return the header fields that the server adds to an answer, given its exchange."""
     id_field = config.request_id.encode() if config.request_id else b""
     if not (id_field or config.server_timing):
         return None
@@ -293,8 +294,9 @@ def _more_fields(config: Config) -> Callable[[Any], Fields] | None:
 
 
 def timing(exchange: Any) -> bytes:
-    """The value of Server-Timing (W3C), in milliseconds: how long the request waited for the application, and how long
-    that took until its answer began."""
+    """Return the value of Server-Timing (W3C) in milliseconds: how long the request waited for the application, and how
+    long the application took until its answer began.
+    """
     now, began, called = monotonic_ns(), exchange.observer_state, exchange.called_ns
     if not began or not called:
         return b"total;dur=%.3f" % ((now - began) / 1e6) if began else b"total"
@@ -302,8 +304,9 @@ def timing(exchange: Any) -> bytes:
 
 
 class WebSocketsOnDemand:
-    """Opens WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most applications
-    have none. Implements `rules.Upgrade`."""
+    """Turns exchanges into WebSockets, with a library that is imported for the first of them: it takes 5 MB, and most
+    applications have no WebSockets. Implements `rules.Upgrade`.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config

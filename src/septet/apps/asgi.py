@@ -80,7 +80,9 @@ class Asgi:
 
 
 def takes_websocket(asgi: Asgi, request: Request) -> bool:
-    """Whether a request with an Upgrade field opens a WebSocket. If it asks for one in vain, the log says so."""
+    """True if the application is to answer this request, which has an Upgrade field, as a WebSocket. If the request
+    asks for a WebSocket that the server cannot give, a warning is logged.
+    """
     if not asks_for_websocket(request):
         return False
     if asgi.no_websocket:
@@ -90,7 +92,9 @@ def takes_websocket(asgi: Asgi, request: Request) -> bool:
 
 
 def cycle_of_upgrade(asgi: Asgi, exchange: Exchange, carrier: Carrier) -> "Cycle | WebSocketCycle":
-    """The cycle of a request with an Upgrade field."""
+    """Return the cycle that answers a request with an Upgrade field: a `WebSocketCycle` if it opens a WebSocket, else a
+    `Cycle`.
+    """
     if takes_websocket(asgi, exchange.request):
         return WebSocketCycle(cast(WebSocketExchange, exchange), carrier)
     return Cycle(exchange, carrier)

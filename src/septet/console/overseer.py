@@ -32,7 +32,9 @@ log = logging.getLogger("septet")
 BACKLOG = 128
 
 SWEEPS = 5
-"""After the end of a generation. Its workers die with it, but not in the same instant."""
+"""How often, after a generation has ended, rows of its workers are looked for: workers die with it, but not at the same
+instant.
+"""
 
 _FIXED = ("metrics_bind", "control", "pid_file")
 """Options that keep their first value until the next start."""
@@ -80,7 +82,7 @@ class Console:
             log.error("USR2: %s; the console is closed", error)  # generations that serve must not end with it
 
     def _adopt(self, state: dict[str, Any]) -> None:
-        """Go on with the table of the program that this one has replaced."""
+        """Continue with the table of the previous program in this process."""
         os.set_inheritable(state["table"], False)
         table = Table(state["table"])
         table.take_over(state["row"])
@@ -119,7 +121,7 @@ class Console:
         self._endpoint = endpoint_at(self._config, public, private, stop, self._reader)
 
     def began(self, config: Config, listeners: Iterable[Listener]) -> None:
-        """A generation with this configuration serves from now on."""
+        """Note that a generation with this configuration serves from now on."""
         self._worker_timeout = config.worker_timeout
         for name in _FIXED:
             if getattr(config, name) != getattr(self._config, name):
@@ -218,7 +220,7 @@ class Console:
 
 
 def count_generation(monitor: Monitor, has_workers: bool, tell: Callable[[str], object]) -> None:
-    """In a generation: it counts in its row. tell: called with what has happened to a worker."""
+    """Have this process, a generation, count in its row. `tell`: called with the text of each event about a worker."""
     if has_workers:
         monitor.table.row[KIND] = GENERATION
     monitor.tell = tell

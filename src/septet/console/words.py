@@ -1,10 +1,10 @@
-"""A server's status in words: what `septet status` prints, and figures for `septet top`."""
+"""Formats a server's status as text: the lines of `septet status`, and the figures of `septet top`."""
 
 from collections.abc import Iterator
 from typing import Any
 
 WIDTH = 10
-"""Characters of a meter."""
+"""Characters of a bar."""
 
 
 def number(value: float) -> str:
@@ -49,7 +49,7 @@ def headline(status: dict[str, Any]) -> str:
 
 
 def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and value."""
+    """Return the figures as pairs of name and value."""
     requests, durations = status["requests"], status["durations"]
     failed = requests["by_status"].get("5xx", 0)
     yield (
@@ -80,7 +80,7 @@ def figures(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _at_most(**bounds: float | None) -> str:
-    """Quantiles by name, in seconds: the upper bounds of buckets of a histogram. None: not known."""
+    """Return quantiles of a histogram by name, in seconds: upper bounds of buckets. None: not known."""
     known = {name: bound for name, bound in bounds.items() if bound is not None}
     if len(known) > 1 and len(set(known.values())) == 1:
         return f"{' and '.join(known)} at most {seconds(min(known.values()))}"
@@ -93,7 +93,7 @@ COLUMNS = ("process", "busy", "in flight", "answered", "connections", "CPU", "me
 
 
 def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A row for each process, as COLUMNS has it."""
+    """Return a row for each process, with the columns of COLUMNS."""
     for each in status["processes"]:
         capacity = f" of {each['capacity']}" if each["capacity"] else ""
         yield (
@@ -112,7 +112,7 @@ def rows(status: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def printable(text: str) -> str:
-    """Without control characters, which a client could have sent to change the terminal."""
+    """Return `text` without control characters, which a client could have sent to change the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
@@ -125,7 +125,7 @@ def slow(status: dict[str, Any]) -> Iterator[str]:
 
 
 def lines(status: dict[str, Any]) -> Iterator[str]:
-    """What `septet status` prints."""
+    """Return the lines that `septet status` prints."""
     yield headline(status)
     for name, value in figures(status):
         yield f"  {name:<12} {value}"
@@ -141,7 +141,7 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(table: list[tuple[str, ...]]) -> Iterator[str]:
-    """The first two columns begin at the left, the others end at the right."""
+    """Return lines in which the columns align: the first two to the left, the others to the right."""
     whole = [row for row in table if row[1]]
     widths = [max(len(row[column]) for row in whole) for column in range(len(COLUMNS))]
     for row in table:

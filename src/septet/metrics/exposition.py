@@ -39,12 +39,13 @@ MISSING = "/metrics needs the package prometheus_client: pip install 'septet[met
 
 
 def is_available() -> bool:
-    """The library is installed."""
+    """True if the library prometheus_client is installed."""
     return find_spec("prometheus_client") is not None
 
 
 def render(reader: Reader, accept: str) -> tuple[bytes, str]:
-    """The metrics, and their media type: OpenMetrics if `accept`, the request's Accept field, asks for it.
+    """Return the metrics as bytes and their media type: OpenMetrics if `accept`, the request's Accept field, asks for
+    it, else Prometheus' text format.
 
     Raises ModuleNotFoundError if the library is missing.
     """
@@ -160,7 +161,7 @@ def _of_connections(snapshot: Snapshot) -> Iterator[Any]:
 
 
 def _buckets(found: Histogram) -> tuple[list[tuple[str, float]], float]:
-    """Cumulative, as the library wants them."""
+    """Return a histogram's buckets as cumulative counts, the form that the library expects."""
     cumulative, below = [], 0
     for bound, count in zip((*BOUNDS_S, inf), found.counts, strict=True):
         below += count

@@ -7,19 +7,19 @@ text.
 
 # Of the process that has the row.
 PID = 0
-"""0: the row is free. Until the process has begun it is the pid of its parent."""
+"""The process's pid. 0: the row is free. Until the process runs it is the pid of its parent."""
 KIND = 1
-"""Index in KINDS."""
+"""What the process is: an index in KINDS."""
 STARTED_NS = 2
-"""CLOCK_MONOTONIC when it began, in nanoseconds."""
+"""When the process began, in nanoseconds of CLOCK_MONOTONIC."""
 CAPACITY = 3
 """Requests that the process can run at the same time; 0: there is no bound."""
 LOOP_THREAD = 4
 """The kernel's id of the one thread that runs the event loop and the application; 0: there is no such thread."""
 BEAT_NS = 5
-"""When the process last showed that it goes on; 0: it has not yet."""
+"""When the process last showed that it is not stuck, in nanoseconds of CLOCK_MONOTONIC; 0: it has not yet."""
 LAG_NS = 6
-"""How late the event loop ran the last timer."""
+"""How late the event loop ran its last timer, in nanoseconds."""
 
 WORKER_RANGE = 7
 """Of the supervisor of workers: the most that there may be << 32 | the least. 0: it has no workers."""
@@ -35,45 +35,47 @@ IDLE_KINDS = (SUPERVISOR, GENERATION)
 """Processes that serve no clients: a generation is one of these if it has workers."""
 
 LAYOUT = 2
-"""To be counted up with each change of the lanes: a table is handed over to a successor of the same layout alone."""
+"""The version of this layout, to be increased by each change of the lanes. At an upgrade (USR2) the table is handed
+over only to a program with the same layout.
+"""
 
 COUNTERS = 16
 BEGUN = 16
-"""Requests whose head was complete, and answers to what was no request."""
+"""Number of requests whose head was complete, and of answers to bytes that were no valid request."""
 ABORTED = 17
-"""Requests whose connection ended before their answer did."""
+"""Number of requests whose connection ended before their answer did."""
 LOST = 18
-"""Requests that were in flight when their process ended."""
+"""Number of requests that were in flight when their process ended."""
 ACCEPTED = 19
-"""Connections."""
+"""Number of connections that were accepted."""
 CLOSED = 20
 SENT = 21
 """Bytes of content in answers."""
 TIMED_OUT = 22
-"""Requests that exceeded --request-timeout."""
+"""Number of requests that exceeded --request-timeout."""
 
 CLASSES = 6
-"""Classes of status: 1xx to 5xx; class 0 is not used."""
+"""Number of classes of a status: 1xx to 5xx; class 0 is not used."""
 DURATION_NS = 23
-"""Sum of the durations below, in nanoseconds."""
+"""Sum of the durations in DURATION, in nanoseconds."""
 
 REASONS = ("exit", "crash", "signal", "out of memory", "worker timeout", "request timeout", "recycled", "reload")
-"""Why a worker was replaced."""
+"""Reasons for which a worker is replaced."""
 RESTARTS = 32
-"""A lane for each of REASONS."""
+"""The first of the lanes that count replaced workers: one lane for each of REASONS."""
 
 UNIT_NS = 250_000
 """A duration is in bucket k if it has k binary digits in these units: k is found in one step, and each bound is twice
 the one before."""
 BUCKETS = 32
-"""Lanes of a histogram. Bucket k has durations below UNIT_NS * 2**k; none lasts for six days."""
+"""Number of lanes of a histogram. Bucket k counts durations below UNIT_NS * 2**k; the last one ends at six days."""
 BOUNDS_S = tuple(UNIT_NS * 2**index / 1e9 for index in range(18))
 """Upper bounds in seconds of the buckets that are shown, from 0.25 ms to 33 s; all that is longer is shown as one."""
 
 QUEUE_WAIT = 40
 """Histogram: how long the bytes of a request lay unread. A sample of requests."""
 QUEUE_WAIT_NS = 72
-"""Sum of the above, in nanoseconds."""
+"""Sum of the durations in QUEUE_WAIT, in nanoseconds."""
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 TLS_HANDSHAKES = 73
 """Completed handshakes: two lanes for each of TLS_VERSIONS, full ones and resumed ones."""
@@ -128,12 +130,12 @@ GIL_WAIT_NS = 248
 COUNTERS_END = 256
 
 SLOW = 256
-"""Text: the slowest requests of the process."""
+"""The first of the lanes with the text of the slowest requests of the process."""
 ROW_LANES = 512
 ROW_BYTES = ROW_LANES * 8
-"""A page of memory."""
+"""Size of a row in bytes: one page of memory."""
 
 
 def bucket(duration_ns: int) -> int:
-    """Index of the histogram's bucket for a duration in nanoseconds."""
+    """Return the index of the histogram's bucket for a duration in nanoseconds."""
     return (duration_ns // UNIT_NS).bit_length()

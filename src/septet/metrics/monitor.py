@@ -1,4 +1,6 @@
-"""What a process tells of itself in its row of the table, beside its requests: that it goes on, and how busy it is."""
+"""What a process records about itself in its row of the table, besides its requests: that it is not stuck, and how busy
+it is.
+"""
 
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -36,7 +38,9 @@ from septet.metrics.table import Table
 from septet.metrics.traffic import TrafficMetrics
 
 BEAT_S = 0.25
-"""How often a process shows that it goes on. In an event loop a timer does so, which shows how late the loop is."""
+"""Seconds between two beats, by which a process shows that it is not stuck. In an event loop a timer makes them, which
+also shows how late the loop is.
+"""
 
 
 class Presented(Protocol):
@@ -48,10 +52,10 @@ class Presented(Protocol):
 
 
 class Monitor:
-    """The table, as the processes that serve use it. Made before the fork."""
+    """The table, as the processes of the server use it. Made before they are forked."""
 
     def __init__(self, table: Table, counts: bool = True) -> None:
-        """counts: requests and connections are counted, too."""
+        """`counts`: True to count requests and connections, too."""
         self.table = table
         self.events: deque[dict[str, Any]] = deque(maxlen=20)
         """In the supervisor: which workers have ended, and why, the newest last."""
@@ -67,7 +71,7 @@ class Monitor:
         self._certificates: Presented | None = None
 
     def supervise(self) -> None:
-        """This process is a supervisor."""
+        """Record that this process is a supervisor."""
         if self.table.row[KIND] != GENERATION:
             self.table.row[KIND] = SUPERVISOR
 
@@ -80,7 +84,9 @@ class Monitor:
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
-        """Processes of this kind that have not beaten for so long, and what they did meanwhile. In the supervisor."""
+        """Return the processes of this kind that have not beaten for this many seconds, and what each did meanwhile.
+        Called in the supervisor.
+        """
         now_ns = monotonic_ns()
         found = []
         for row in self.table.snapshot().rows:
@@ -112,21 +118,22 @@ class Monitor:
         return f", in which it has used {cpu_s:.1f} s of CPU time: {verdict}"
 
     def restarted(self, reason: str, text: str = "") -> None:
-        """A worker has ended, and is replaced; reason: one of `lanes.REASONS`. In the supervisor."""
+        """Count that a worker is replaced. `reason`: one of `lanes.REASONS`. Called in the supervisor."""
         self.table.row[RESTARTS + REASONS.index(reason)] += 1
         self.tell(text)
 
     def note(self, text: str) -> None:
-        """Keep what has happened to a process, for those who look at the console."""
+        """Keep the text of an event for the console."""
         self.events.append({"at": round(time(), 1), "text": text})
 
     def describe(self, capacity: int) -> None:
-        """This process can run so many requests at the same time; 0: without a bound."""
+        """Record how many requests this process can run at the same time; 0: there is no bound."""
         self.table.row[CAPACITY] = capacity
 
     def beat_on(self, loop: AbstractEventLoop, runs_application: bool) -> None:
-        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: in this thread alone, so
-        that the share of the time for which the thread runs is the share for which the process is busy."""
+        """Beat by a timer of this loop, which the calling thread runs. `runs_application`: True if the application runs
+        in this thread only; then the process is busy while the thread runs.
+        """
         if runs_application:
             self.table.row[LOOP_THREAD] = get_native_id()
         if self.requests is not None and has_gil():
@@ -161,12 +168,12 @@ class Monitor:
         self._flush()
 
     def connected(self) -> None:
-        """A client was accepted."""
+        """Count a client that was accepted."""
         if self.requests is not None:
             self.requests.connected()
 
     def disconnected(self) -> None:
-        """Its connection has ended."""
+        """Count a connection that has ended."""
         if self.requests is not None:
             self.requests.disconnected()
         if self.traffic is not None:
@@ -174,7 +181,7 @@ class Monitor:
 
     @contextmanager
     def connection(self) -> Iterator[None]:
-        """Count one connection while it lasts."""
+        """Context manager: count one connection while it is entered."""
         self.connected()
         try:
             yield
@@ -183,7 +190,9 @@ class Monitor:
 
     @contextmanager
     def serving(self, capacity: int, beats: bool) -> Iterator[None]:
-        """For a process whose threads wait for their clients. beats: from a thread, because there is no event loop."""
+        """Context manager for a process whose threads wait for their clients. `beats`: True to beat from a thread,
+        because there is no event loop.
+        """
         self.describe(capacity)
         if not beats:
             yield

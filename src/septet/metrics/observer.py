@@ -46,8 +46,9 @@ from septet.metrics.table import Table
 from septet.protocol import ServerExchange
 
 FLUSH_NS = 20_000_000
-"""Requests that begin so long after the last flush cause one. The kernel is asked then how long the request waited,
-which costs a microsecond."""
+"""A request that begins this many nanoseconds after the last flush causes one. Only then the kernel is asked how long
+the request waited to be read, which costs a microsecond.
+"""
 
 BUSY_PER_S = 4000
 SPARSE = 64
@@ -82,7 +83,9 @@ class _Answers:
 
 
 class RequestMetrics:
-    """A `rules.Observer`. For all threads of a process, and after a fork."""
+    """Counts the requests of a process. Implements `rules.Observer`. All threads may use it, and it goes on working
+    after a fork.
+    """
 
     began: Callable[[Any], object]
     """Called by a session with the exchange of a request that begins. A method of this object if the request is
@@ -162,7 +165,7 @@ class RequestMetrics:
                 self._use(self._begin_measured)
 
     def flush(self) -> None:
-        """Add to the row what was not added yet."""
+        """Add the counts since the last flush to the row."""
         row = self._table.row
         self._slow.refresh()
         for kind in list(self._kinds.values()):
@@ -185,7 +188,7 @@ class RequestMetrics:
             row[QUEUE_WAIT_NS] += wait_ms * 1_000_000
 
     def connected(self) -> None:
-        """A client was accepted."""
+        """Count a client that was accepted."""
         self._table.row[ACCEPTED] += 1
 
     def disconnected(self) -> None:
@@ -194,7 +197,7 @@ class RequestMetrics:
 
 
 class LockedRequestMetrics(RequestMetrics):
-    """For an interpreter without a global lock."""
+    """Counts requests under an interpreter without a global lock: each method takes a lock."""
 
     def __init__(self, table: Table) -> None:
         self._lock = RLock()
@@ -229,7 +232,7 @@ class LockedRequestMetrics(RequestMetrics):
 
 
 def request_metrics(table: Table) -> RequestMetrics:
-    """The observer for this interpreter."""
+    """Return the observer that suits this interpreter."""
     return RequestMetrics(table) if has_gil() else LockedRequestMetrics(table)
 
 
@@ -240,8 +243,9 @@ def has_gil() -> bool:
 
 
 def unread_ms(sock: socket.socket) -> int | None:
-    """Milliseconds since the client's last bytes came, which have just been read; None if the kernel does not tell, as
-    for unix sockets. Its clock has a resolution of 1 to 10 ms (CONFIG_HZ)."""
+    """Return for how many milliseconds the client's last bytes, which have just been read, were in the kernel. None if
+    the kernel does not tell, as for unix sockets. The kernel's clock has a resolution of 1 to 10 ms (CONFIG_HZ).
+    """
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA_RECEIVED + 4)
     except OSError:

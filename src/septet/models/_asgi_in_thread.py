@@ -170,7 +170,7 @@ class AsgiThread:
             self._exchanges.pop(exchange, None)
 
     def running(self, exchange: ServerExchange) -> Running:
-        """What is known of a request, for the watch. From any thread."""
+        """Return what is known of a running request, for `--request-timeout`. From any thread."""
         for shared, cycle in list(self._exchanges.items()):
             if shared.carries(exchange):
                 return OnLoopThread(shared, cycle, self._loop, self._tasks, self.post)

@@ -40,7 +40,7 @@ ACCEPT_BATCH = 1024
 """Most clients that are accepted at one event if no other process shares the listener; else it is one, as in nginx."""
 
 LAST_ACCEPTS = 64
-"""Clients accepted at most when the order to drain has come."""
+"""Most clients that are accepted once the order to drain has come."""
 
 REPAIR_DELAY_S = 0.1
 """Seconds from an exception in a callback of the loop to the check of all connections."""
@@ -146,7 +146,7 @@ class Reactor:
             pass  # the loop was closed while the application ran: the time for a graceful stop was up
 
     def _running(self, exchange: ServerExchange) -> OnReactor:
-        """What is known of a request, for the watch. From any thread."""
+        """Return what is known of a running request, for `--request-timeout`. From any thread."""
         found = (each.running(exchange) for each in list(self._connections))
         return OnReactor(exchange, next(filter(None, found), None), self.loop, self._tasks, self.call_on_loop)
 

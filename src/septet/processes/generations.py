@@ -61,20 +61,20 @@ from septet.streams import flush
 log = logging.getLogger("septet")
 
 CHECK_S = 1.0
-"""How often generations are looked at that may be late, or that may have to be replaced."""
+"""Seconds between two looks at the generations while one starts, ends or may have to be replaced."""
 SELDOM_S = 10.0
-"""How often they are looked at otherwise, in case a signal was missed."""
+"""Seconds between two looks at other times, in case a signal was missed."""
 
 RECYCLE_AGAIN_S = 5.0
-"""A generation is replaced at most so often for its age, its memory or its requests."""
+"""Least seconds between two replacements for age, memory or number of requests."""
 
 
 class Generations:
     """Keeps one generation serving, and replaces it when told. For the main thread of the supervisor.
 
-    plan: what the first one is to be. again: gives the plan for HUP; raises SeptetError if there cannot be one.
-    listeners: the sockets, which are handed to another program at USR2, and shut at the end. watched: files whose
-    changes count like HUP.
+    `plan`: how the first generation is made. `again`: returns the plan after HUP; raises SeptetError if the new
+    configuration is wrong. `listeners`: the sockets, which are handed to the next program at USR2, and closed at the
+    end. `watched`: files whose changes have the same effect as HUP.
     """
 
     def __init__(
@@ -115,8 +115,9 @@ class Generations:
         """Exit status of the last generation."""
 
     def run(self) -> int:
-        """Run until the order to stop and the end of all generations; gives the exit status. Raises SeptetError if no
-        generation can start."""
+        """Run until the order to stop has come and all generations have ended; return the exit status. Raises
+        SeptetError if no generation can start.
+        """
         self._handle_signals()
         self._start_watching()
         self._begin(self._plan, self._first, "reload")
@@ -222,7 +223,7 @@ class Generations:
         self._start_watching()
 
     def adopt(self, state: dict[str, Any]) -> None:
-        """Go on with the generations of the program that this one has replaced."""
+        """Take over the generations of the previous program in this process, after USR2."""
         self.served = True
         self._numbers = state["numbers"]
         for each in state["generations"]:
@@ -246,7 +247,9 @@ class Generations:
             self._begin(self._plan, "")
 
     def _recycle(self) -> None:
-        """Begin to replace the generation, if it is to be replaced. If that fails, it is tried again after a while."""
+        """Begin to replace the current generation if a limit of `Plan.recycling` is reached. If its successor cannot
+        start, try again after RECYCLE_AGAIN_S.
+        """
         current, now = self.living.current, monotonic()
         if current is None or self.living.next is not None or now < self._recycle_at:
             return
@@ -255,7 +258,7 @@ class Generations:
             self._begin(self._plan, f"{current} is replaced, for {why}", current.life.reason)
 
     def _begin(self, plan: Plan, why: str, reason: str = "") -> None:
-        """reason: why it is to replace another that serves; one of `metrics.lanes.REASONS`."""
+        """Start a generation. `reason`: why it replaces the current one, one of `metrics.lanes.REASONS`."""
         try:
             generation = self._fork(plan, reason)
         except OSError as error:
@@ -270,7 +273,7 @@ class Generations:
             log.info("%s: %s starts", why, generation)
 
     def _fork(self, plan: Plan, reason: str) -> Generation:
-        """Raises OSError."""
+        """Fork the process of a generation. Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(reading, False)
         self._numbers += 1
@@ -288,7 +291,7 @@ class Generations:
         return Generation(self._numbers, pid, reading, plan, monotonic(), plan.recycling.begin(pid), row, reason)
 
     def _work(self, plan: Plan, reading: int, writing: int, row: int) -> int:
-        """In the child: the whole life of a generation."""
+        """Run the generation in the child until it ends."""
         for inherited in (reading, *(each.pipe for each in self.living.all() if each.pipe >= 0)):
             os.close(inherited)
         for held in (self._watcher, self._trial):
@@ -396,7 +399,7 @@ class Generations:
         before.ends_at = monotonic() + before.plan.graceful_timeout + 2 * KILL_MARGIN_S
 
     def _cannot_start(self, generation: Generation, error: SeptetError) -> None:
-        """Raises the error if the supervisor must end."""
+        """Handle a generation that cannot start. Raises its error if the supervisor must end because of it."""
         generation.failed = True
         if self._stop.ordered:
             return
@@ -415,8 +418,9 @@ class Generations:
             self._overseer.ready(f"{goes_on}, because {generation} cannot start: {error}")
 
     def _reap(self) -> None:
-        """All children: nothing in this process starts others, and as the first process of a container it inherits
-        orphans."""
+        """Take the exit status of every child that has ended. All of them are ours to reap: nothing else in this
+        process starts children, and as the first process of a container it inherits orphans.
+        """
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if self._trial is not None and self._trial.pid == ended[0]:
@@ -483,7 +487,7 @@ class Generations:
     # The end
 
     def _end(self) -> None:
-        """Stop all generations gracefully; kill those that do not end in time."""
+        """Stop all generations gracefully, and kill those that do not end in time."""
         self._overseer.stopping()
         self._stop_watching()
         self._listeners.shut()

@@ -85,16 +85,16 @@ class Worker:
     """The slot of shared memory in which it counts its requests in flight."""
     started_at: float
     life: Life
-    """When it is to be replaced."""
+    """The limits at which the worker is replaced."""
     ready: bool = False
     drains: bool = False
-    """It was told to take no more clients, and to end."""
+    """True if the worker was told to accept no more clients and to end."""
     reported: bool = False
     """True once it has reported: that it is ready, or why it cannot start."""
 
 
 class Supervised(Protocol):
-    """The part of `service.Service` that a supervisor uses."""
+    """The attributes of `service.Service` that a supervisor uses."""
 
     @property
     def listeners(self) -> Sequence[Any]: ...
@@ -229,12 +229,12 @@ class Supervisor(Generic[Served]):
 
     @property
     def _serving(self) -> list[Worker]:
-        """The workers that are not told to end."""
+        """Return the workers that are not told to end."""
         return [worker for worker in self._workers if not worker.drains]
 
     @property
     def _wanted(self) -> int:
-        """How many workers there are to be: one more while one of them is replaced."""
+        """Return how many workers should run now: one more than the set number while one of them is replaced."""
         return self._count + (self._retiring is not None)
 
     def _fill(self) -> None:
@@ -259,7 +259,7 @@ class Supervisor(Generic[Served]):
             self._logged_count = self._count
 
     def _recycle(self) -> None:
-        """Begin to replace a worker, if one is to be replaced and all the others serve."""
+        """Begin to replace a worker, if one has reached its limits and all the others serve."""
         if self._retiring is not None or len(self._serving) != self._count:
             return
         for worker in self._serving:
@@ -287,7 +287,7 @@ class Supervisor(Generic[Served]):
             self._service.monitor.tell(text)
 
     def _ask_for_replacement(self, slot: int, parent: int, why: str = ANSWERED) -> None:
-        """In a worker, in any thread."""
+        """Ask the supervisor to replace this worker. Called in the worker, in any thread."""
         self._asking[slot] = _ASKED.index(why)
         with suppress(ProcessLookupError):
             os.kill(parent, signal.SIGCHLD)  # its handler does nothing, and wakes it
@@ -494,7 +494,7 @@ class Supervisor(Generic[Served]):
 
 
 _ASKED = ("", ANSWERED, TIMED_OUT)
-"""Why a worker asks to be replaced."""
+"""The reason, for the metrics, of a worker that asks to be replaced."""
 
 
 def supervise(service: Served, run: Callable[[Served], None], count: int, most: int | None = None) -> None:

@@ -73,7 +73,7 @@ def _threads_fit(config: Config, called: Mapping[str, str]) -> None:
 
 
 def _processes_can_be_replaced(config: Config, called: Mapping[str, str]) -> None:
-    """Who replaces a process is its supervisor, or that of the workers."""
+    """Refuse limits on a process's life where nothing could replace it: there is neither a supervisor nor workers."""
     for name in ("max_requests", "max_worker_memory", "max_worker_age", "worker_timeout"):
         value = getattr(config, name)
         if value and not (config.supervisor or config.workers or inventory.concurrency(config.model) == "processes"):

@@ -90,7 +90,7 @@ def _socket_path(text: str) -> None:
 
 
 _PLAIN = SPELLINGS.replace("https://HOST:PORT, ", "")
-"""Where no TLS is spoken."""
+"""The forms of an address at which TLS cannot be asked for, in words."""
 
 
 def _plain_address(text: str) -> None:

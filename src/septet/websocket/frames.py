@@ -1,12 +1,12 @@
-"""The library's protocol, with two rules of its own changed, and a short way for the usual frame.
+"""Frames of one WebSocket: the library's protocol, with two of its rules changed and a faster way for the usual frame.
 
-A close frame between the fragments of a message is a close frame like any other (RFC 6455 section 5.4: control frames
-may be injected in the middle of a fragmented message); the library takes it for an error. And text is checked as it
-comes, not when its frame is complete: a peer that sends what is no UTF-8 is refused at once (section 8.1).
+A Close frame between the fragments of a message is valid (RFC 6455 section 5.4: control frames may be injected in the
+middle of a fragmented message); the library treats it as an error. And text is checked as it arrives, not only when its
+frame is complete, so that invalid UTF-8 is refused at once (section 8.1).
 
-Most messages are one small frame that is received as a whole, uncompressed. The library takes 12 us for such a frame,
-more than the kernel and the application together; the short way takes a tenth of that. What is unusual in any way goes
-to the library, errors included.
+Most messages are one small uncompressed frame, received as a whole. The library takes 12 us for such a frame, more than
+the kernel and the application together; the faster way takes a tenth of that. Every other frame, and every error, goes
+to the library.
 """
 
 from codecs import getincrementaldecoder
@@ -27,9 +27,9 @@ except ImportError:  # the library was installed without its part in C
 _new_decoder = getincrementaldecoder("utf-8")
 
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
-"""First bytes of frames with FIN and without RSV1."""
+"""The first byte of a frame that holds a whole message (FIN) and is not compressed (RSV1 is 0)."""
 _SHORT, _LONG = 126, 65536
-"""Lengths from which on a header has another form (RFC 6455 section 5.2)."""
+"""Payload lengths from which the header's length field is longer (RFC 6455 section 5.2)."""
 
 FRAMES_AT_ONCE = 256
 """Most frames that the library parses in one call, some 2 ms. 64 KiB may hold 10,922 empty pings or fragments, for
@@ -40,7 +40,7 @@ _OPCODE = 0x0F
 
 
 class Frames(ServerProtocol):
-    """One open WebSocket: bytes in, frames out, and the other way."""
+    """Reads and writes the frames of one open WebSocket."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(state=OPEN, **settings)
@@ -49,8 +49,9 @@ class Frames(ServerProtocol):
         next(self.parser)
 
     def take_whole(self, data: bytes, messages: list[str | bytes]) -> int:
-        """Append the messages at the beginning of `data` to `messages`, as far as each is one frame of the usual kind
-        that is there as a whole. Gives the bytes that they take; the rest is for `receive_data`."""
+        """Append the messages at the beginning of `data` to `messages`, as long as each is one small uncompressed frame
+        that is complete. Returns the number of bytes used; the rest is for `receive_data`.
+        """
         reader = self.reader
         if reader.buffer or reader.read or self.current_size is not None or self._state is not OPEN:
             return 0
@@ -90,7 +91,7 @@ class Frames(ServerProtocol):
         return rest
 
     def message(self, message: str | bytes) -> bytes:
-        """The bytes of a frame that holds a whole message."""
+        """Return the bytes of a frame that holds a whole message."""
         data, head = (message.encode(), _WHOLE_TEXT) if isinstance(message, str) else (message, _WHOLE_BINARY)
         if self.extensions:
             opcode = Opcode.TEXT if head == _WHOLE_TEXT else Opcode.BINARY
@@ -112,7 +113,7 @@ class Frames(ServerProtocol):
 
 
 class _CheckingReader(StreamReader):
-    """Reads frames for the library's parser, and checks the text in a frame that is not complete yet."""
+    """Reads frames for the library's parser, and checks the text of a frame that is not complete yet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +152,7 @@ class _CheckingReader(StreamReader):
         return read
 
     def _check_part(self) -> None:
-        """Check what has come of a payload. Raises UnicodeDecodeError."""
+        """Check the part of a payload that has arrived. Raises UnicodeDecodeError."""
         header, mask = self.read[0], self.read[-1]
         opcode = header[0] & _OPCODE
         is_text = opcode == Opcode.TEXT or (opcode == Opcode.CONT and self._of_message is not None)
@@ -168,8 +169,9 @@ class _CheckingReader(StreamReader):
         self._checked += len(part)
 
     def check_frame(self, opcode: Opcode, frame: Frame) -> None:
-        """Check a frame of a message with those before it; a text of one frame becomes a str. Raises
-        UnicodeDecodeError."""
+        """Check a frame's text together with that of the frames before it in the same message; the text of a single
+        frame becomes a str. Raises UnicodeDecodeError.
+        """
         decoder = self._of_message
         self._of_frame = None
         if opcode is Opcode.CONT:
