@@ -38,8 +38,8 @@ SPREADS = {
     "requests/s": Spread(0.05, 0.2),
     "p99": Spread(0.1, 0.4),
 }
-"""How much sittings differ. That of CPU/probe on a disturbed machine is from benchmarks/gates.py, where 30 programs
-wanted two CPUs; the others are allowances."""
+"""How much sittings differ. On a machine where 30 programs wanted two CPUs, CPU/probe differed by 0.1 between eight
+sittings of benchmarks/gates.py; the other figures are allowances."""
 AGAIN = "again"
 """The directory of the second measurement, within that of the first."""
 

@@ -134,7 +134,8 @@ def _row(metric: Metric, cell: Summary) -> Row:
 
 def _data(cells: Sequence[Summary], metrics: Sequence[Metric]) -> Data:
     """Return the rows of all metrics, one metric below the other."""
-    rows = [[metric.heading, metric.unit, *row] for metric in metrics for row in data(metric, cells)[1:]]
+    titled = [(metric.chart.title, metric) for metric in metrics if metric.chart is not None]
+    rows = [[title, metric.unit, *row] for title, metric in titled for row in data(metric, cells)[1:]]
     return [["metric", "unit", "line", "users", "figure", "low", "high", "verdict"], *rows]
 
 

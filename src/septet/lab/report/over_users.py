@@ -89,7 +89,9 @@ def _picture(
 def data(metric: Metric, cells: Sequence[Summary]) -> Data:
     """Return a row for each cell: the median of its runs in the metric's unit, its interval, and its verdict."""
     unit = f" ({metric.unit})" if metric.unit else ""
-    rows: list[list[str | float | None]] = [["line", "users", f"{metric.heading}{unit}", "low", "high", "verdict"]]
+    rows: list[list[str | float | None]] = [
+        ["line", "users", f"{_chart(metric).title}{unit}", "low", "high", "verdict"]
+    ]
     for cell in cells:
         found = metric.estimate(cell.figures)
         figures = [None] * 3 if found is None else [found.median, found.low, found.high]
