@@ -376,7 +376,7 @@ class WebSocketExchange(Exchange, Protocol):
         """
 
     def refused_websocket(self) -> None:
-        """The request is answered otherwise, by the application or for it."""
+        """Count that the request for a WebSocket gets an ordinary answer instead, from application or server."""
 
     @property
     def closed(self) -> tuple[int, str] | None:
@@ -389,11 +389,12 @@ class WebSocketExchange(Exchange, Protocol):
 
     @property
     def behind(self) -> bool:
-        """The client has sent so many small frames that some were left: `catch_up` is to be called in the loop's next
-        iteration, when other clients had their turn."""
+        """True if received frames are not parsed yet, because the client sent very many small ones. The application's
+        cycle must call `catch_up` in the loop's next iteration, after other clients had their turn.
+        """
 
     def catch_up(self) -> Want:
-        """Parse some of what was left; there may be news, or more that is left."""
+        """Parse some of the frames that were left. Afterwards there may be messages, and `behind` may still be true."""
 
     def next_message(self) -> str | bytes | None:
         """Return the next message of the client; None if no message has come."""

@@ -86,8 +86,9 @@ def reset_signal_handler(number: int) -> None:
 
 
 def silence_application_signals() -> None:
-    """Have the signal handlers of the application do nothing from now on. For the main thread of a process that has
-    served and is about to end: a handler that raises would do so in the server's own last steps."""
+    """Disable the application's signal handlers. For the main thread of a process that has served and is about to end:
+    a handler that raises would do so in the server's last steps.
+    """
     while True:
         try:
             for number in signal.valid_signals():

@@ -1,4 +1,6 @@
-"""What comes before serving: whether this machine can run a configuration, and as which user the application runs."""
+"""Checks and changes before serving: whether this machine can run a configuration, and the user that the application
+runs as.
+"""
 
 import os
 from dataclasses import replace
@@ -15,8 +17,9 @@ from septet.settings.config import Config
 from septet.settings.workers import most_workers
 
 RELOADING_S = 2.0
-"""The longest graceful time-out under `--reload`: streams that never end, such as server-sent events, begin anew soon
-with the new code."""
+"""Longest graceful time-out in seconds under `--reload`: answers that never end, such as server-sent events, are cut
+then, so that they soon begin again with the new code.
+"""
 
 
 def prepared(config: Config, has_sockets: bool = True) -> Config:
@@ -75,20 +78,20 @@ def _check_capacity(config: Config) -> None:
 
 
 def identity_of(config: Config) -> Identity | None:
-    """Return the user and groups that the application is to run as; None: those of this process."""
+    """Return the user and groups that the application runs as; None if this process has them already."""
     return Identity.of(config.user, config.group)
 
 
 def log_files(config: Config) -> dict[str, str]:
-    """Return the log files that the processes which serve write to: what each is called, and its absolute path."""
+    """Return the log files to which the serving processes write: a name for each in messages, and its absolute path."""
     access_log = None if config.access_log in ("-", "logger") else config.access_log
     named = {"the access log": access_log, "the span log": config.span_log}
     return {name: os.path.abspath(path) for name, path in named.items() if path is not None}
 
 
 def give_logs(config: Config) -> None:
-    """Give the log files to the user who will write to them, if it is another one. For a process that is still root.
-    Does not raise.
+    """Give the log files to the user whose processes write to them, if that is another user. For a process that is
+    still root. Does not raise.
     """
     identity = identity_of(config)
     if identity is not None:
@@ -96,10 +99,10 @@ def give_logs(config: Config) -> None:
 
 
 def become_user(config: Config, supervisor: int | None = None, makes_logs: bool = True) -> None:
-    """Change to the user that the configuration names, if it names one. Called when addresses are open and certificates
-    are read, and before the application is loaded. Raises Failed.
+    """Change to the user that the configuration names, if it names one. Called after addresses were opened and
+    certificates read, and before the application is loaded. Raises Failed.
 
-    `supervisor`: pid of the process with which this one ends, if there is one. `makes_logs`: False to leave the log
+    `supervisor`: pid of the process at whose death this one ends, if there is one. `makes_logs`: False to leave the log
     files as they are.
     """
     identity = identity_of(config)

@@ -59,41 +59,41 @@ class Observer(Protocol):
         """
 
     def closed(self, exchange: Any) -> None:
-        """The connection has ended. If `began` was called and `ended` was not, the answer will never be complete."""
+        """Called when the connection has ended. If `began` was called and `ended` was not, the answer is incomplete."""
 
 
 class Traffic(Protocol):
-    """Called by sessions with what happens on TLS connections and WebSockets; for metrics."""
+    """Counts what happens on TLS connections and WebSockets, for metrics. Sessions call it."""
 
     def shaken(self, version: str, resumed: bool) -> None:
-        """A TLS handshake is complete; version: as `ssl.SSLObject.version` names it."""
+        """Count a completed TLS handshake. `version`: as `ssl.SSLObject.version` names it."""
 
     def not_shaken(self, why: str) -> None:
-        """A TLS handshake has failed; why: one of `metrics.lanes.TLS_FAILURES`."""
+        """Count a failed TLS handshake. `why`: one of `metrics.lanes.TLS_FAILURES`."""
 
     def tls_closed(self) -> None:
-        """A connection has ended whose handshake was complete."""
+        """Count the end of a TLS connection whose handshake was completed."""
 
     def websocket_opened(self) -> None:
-        """A request was answered 101."""
+        """Count a WebSocket that was accepted."""
 
     def websocket_refused(self) -> None:
-        """A request for a WebSocket was answered otherwise."""
+        """Count a request for a WebSocket that got an ordinary answer instead."""
 
     def websocket_closed(self, code: int) -> None:
-        """A WebSocket has ended; code: as RFC 6455 section 7.4 lists them."""
+        """Count the end of a WebSocket. `code`: its close code (RFC 6455 section 7.4)."""
 
     def message_received(self) -> None:
-        """The application has taken a message."""
+        """Count a message that the application has received."""
 
     def message_sent(self) -> None:
-        """The application has sent a message."""
+        """Count a message that the application has sent."""
 
     def bytes_received(self, count: int) -> None:
-        """So many bytes came on a WebSocket."""
+        """Add to the bytes received on WebSockets."""
 
     def bytes_sent(self, count: int) -> None:
-        """So many bytes went out on a WebSocket."""
+        """Add to the bytes sent on WebSockets."""
 
 
 class Upgrade(Protocol):
@@ -103,7 +103,7 @@ class Upgrade(Protocol):
         """Answer the session's request 101 with these fields. From then on the session is a WebSocket."""
 
     def open_on_stream(self, exchange: Any, subprotocol: str | None, fields: Fields) -> Want:
-        """The same for an exchange of HTTP/2, which is answered 200 (RFC 8441)."""
+        """Accept a WebSocket on a stream of HTTP/2: answer 200 (RFC 8441) with these fields."""
 
 
 class Admission(Protocol):
@@ -148,19 +148,21 @@ class Rules:
     """With `spool`: returns True if the body of this request is collected, and False if the application reads it as it
     is received. None: all are collected."""
     concurrent: bool = False
-    """The carrier can run several exchanges of one connection at the same time: a protocol that has several gives it
-    TURN for each, instead of RUN for one after the other."""
+    """True if the model can run several exchanges of one connection at the same time. Then a protocol that has several,
+    such as HTTP/2, wants TURN for each of them; otherwise it wants RUN for one after the other.
+    """
     observer: Observer | None = None
     traffic: Traffic | None = None
-    """None: TLS connections and WebSockets are not counted."""
+    """Counts TLS connections and WebSockets; None if they are not counted."""
     admission: Admission | None = None
     websocket: Upgrade | None = None
     """Turns an exchange into a WebSocket. None: the server offers no WebSockets."""
     http2: Callable[[Any], Any] | None = None
-    """Returns the protocol of a client that speaks HTTP/2, given the session of HTTP/1.1 with which its connection has
-    begun (`session.http1.Session`). None: HTTP/2 is not spoken."""
+    """Returns the protocol object for a client that speaks HTTP/2, given the `session.http1.Session` with which its
+    connection began. None: the server does not speak HTTP/2.
+    """
     http1: bool = True
-    """HTTP/1.1 is spoken over TLS. If not, clients that did not choose HTTP/2 are refused."""
+    """True if the server speaks HTTP/1.1 over TLS; else clients that did not choose HTTP/2 are refused."""
     filter_untrusted: Callable[[Request, str], Request] | None = None
     """Called with a request that has untrusted fields, and its peer's address ("" if unknown). Returns the request with
     those fields that the application may see; raises ProtocolError(400). None: untrusted fields are removed."""

@@ -84,7 +84,7 @@ def serve(config: Config, said: Iterable[str] = (), again: Callable[[], Resolved
 
 
 class _ToldStop(Stop):
-    """The order to stop a server without a supervisor. When it comes, the service manager is told."""
+    """The order to stop a server without a supervisor; it also tells the service manager when the order comes."""
 
     def __init__(self, manager: ServiceManager) -> None:
         super().__init__()
@@ -161,9 +161,9 @@ def run(
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
-    announce: called with the number of processes that serve, when they are ready. retire: called in any thread with a
-    reason for which this process is to be replaced; None: there is no supervisor, or it has workers. monitor: the table
-    of metrics of a supervisor. manager: the service manager, if this is its main process.
+    `announce`: called with the number of processes that serve, when they are ready. `retire`: called in any thread with
+    a reason for which this process is to be replaced; None if there is no supervisor, or if workers are replaced
+    instead. `monitor`: the supervisor's table of metrics.
     """
 
     def ready(workers: int) -> None:
@@ -202,7 +202,9 @@ def run(
 
 
 def _beat_for(manager: ServiceManager, monitor: Monitor, config: Config) -> None:
-    """Have this process, which has no supervisor, tell the service manager again and again that it is alive."""
+    """Start a thread in which this process, which has no supervisor, tells the service manager regularly that it is
+    alive.
+    """
     if manager.watchdog_s and config.model == "forking":
         log.warning("WATCHDOG_USEC has no effect with forking and --no-supervisor: its first process only forks")
         manager.do_without_watchdog()

@@ -72,7 +72,7 @@ class Service:
     workers: int | None = None
     """The value of `--workers`; None: the model's default."""
     most_workers: int | None = None
-    """The end of the range that `--workers` gives; None: there is none."""
+    """The end of the range that `--workers` gives; None if it is not a range."""
     graceful_timeout: float = 30.0
     worker_timeout: float = 0.0
     in_flight: InFlight = field(default_factory=InFlight)
@@ -97,7 +97,7 @@ class Service:
     counted: RequestCount | None = None
     """Counts the requests of this process if `--max-requests` is given; else None."""
     http2_cleartext: bool = False
-    """Clients without TLS may speak HTTP/2, if they begin with it."""
+    """True if clients without TLS may speak HTTP/2, by beginning with its preface."""
     context: Context = field(default_factory=copy_context)
     """The context in which the application was imported; each answer of a WSGI application runs in a copy of it."""
 
@@ -341,7 +341,7 @@ def _websockets(config: Config, site: Site) -> Upgrade | None:
 
 
 def _http2(config: Config) -> dict[str, Any]:
-    """The rules about HTTP/2. Raises Failed if it is asked for and the library is lacking."""
+    """Return the rules about HTTP/2. Raises Failed if HTTP/2 is asked for and the library is missing."""
     offered = versions_over_tls(config)
     if not (config.http2_cleartext or (config.tls_certificate and "h2" in offered)):
         return {}

@@ -34,7 +34,7 @@ from septet.spans import SpanLog
 log = logging.getLogger("septet")
 
 LIBRARY_VERSION = 17
-"""Of `websockets`, as in the extra `websocket`."""
+"""The first version of the package `websockets` that is supported, as in the extra `websocket`."""
 
 
 def load_site(
@@ -45,8 +45,9 @@ def load_site(
 ) -> Site:
     """Load the applications that a configuration names. Raises UsageError and Failed.
 
-    application: is served if the configuration names none. problem: gives the text that pages show in place of the
-    application's, if it is not empty. mounted: application objects by route, beside those that the configuration names.
+    `application`: served if the configuration names none. `problem`: returns an error text; while it is not empty,
+    browsers see it in place of the application's pages. `mounted`: application objects by route, in addition to those
+    that the configuration names.
     """
     site = _site(_Loader(config, problem), config, application, mounted or {})
     kinds = ["asgi"] * bool(site.asgis) + ["wsgi"] * site.has_wsgi
@@ -85,7 +86,9 @@ def _site(loader: "_Loader", config: Config, application: Any, mounted: Mapping[
 
 
 def _mounts(config: Config, objects: Mapping[str, Any]) -> list[tuple[ApplicationMount, Any]]:
-    """What `--mount` describes, each with its application object; None: it is to be loaded. Raises UsageError."""
+    """Return the mounts that `--mount` describes, each with its application object, or None if it is still to be
+    loaded. Raises UsageError.
+    """
     mounts: list[tuple[ApplicationMount, Any]] = [(parse_application_mount(text), None) for text in config.mount]
     routes = {mount.route for mount, _ in mounts} | {parse_mount(text).route.rstrip("/") for text in config.static}
     for text, found in objects.items():
@@ -102,16 +105,17 @@ def _mounts(config: Config, objects: Mapping[str, Any]) -> list[tuple[Applicatio
 
 @dataclass(frozen=True, eq=False)
 class _Loader:
-    """Loads applications, and makes of each what the server calls or awaits."""
+    """Loads applications, and wraps each in the object that the server calls (`Wsgi`) or awaits (`Asgi`)."""
 
     config: Config
     problem: Callable[[], str] | None
     wrapped: dict[tuple[int, str], tuple[Any, Any, dict[str, Any]]] = field(default_factory=dict)
-    """By the identity of an application and its interface: the application, what it is wrapped in, and the state of
-    its lifespan. One that is mounted twice is started once."""
+    """For each application and interface, by the application's id: the application, its wrapper, and the state of its
+    lifespan. So an application that is mounted twice is started once.
+    """
 
     def main(self, application: Any, prefix: Prefix) -> Wsgi | Asgi | None:
-        """APP of the configuration, or else the application object; None if there is neither."""
+        """Return APP of the configuration, or else the application object; None if there is neither."""
         config = self.config
         name = f"APP {config.app or name_of(application)!r}"
         if config.app is not None:
@@ -121,7 +125,7 @@ class _Loader:
         return self._made(name, "the application", application, config.interface, "--factory", prefix)
 
     def mounted(self, mount: ApplicationMount, application: Any, prefix: Prefix) -> Wsgi | Asgi:
-        """The application of a mount, which is loaded unless it is given."""
+        """Return the application of a mount, after loading it if it was not given as an object."""
         called = f"the application {mount.application!r} at {mount.route}"
         if application is None:
             application = load(mount.application, self.config.app_dir, mount.factory, called)
@@ -176,15 +180,18 @@ def _asgi(config: Config, called: str, name: str, application: Any, prefix: Pref
 
 
 def notes(config: Config) -> bool:
-    """Whether an option wants to know when applications are called and have answered, or changes heads."""
+    """True if an option needs sessions to note when applications are called and have answered, or to change heads of
+    answers.
+    """
     logged = fields_of(config.access_log_format) if config.access_log else set()
     of_answers = any(name.startswith("response:") for name in logged)
     return bool(config.request_timeout or config.server_timing or config.request_id or of_answers or logged & NOTED)
 
 
 def _why_no_websocket(config: Config, called: str, application: Any) -> str:
-    """Why an ASGI application is not offered WebSockets, in words; empty if it is. Raises Failed if the application has
-    routes for them, and the library is not installed."""
+    """Return why an ASGI application is not offered WebSockets, in words; "" if it is. Raises Failed if the application
+    has WebSocket routes and the library is not installed.
+    """
     if config.ws == "none":
         return "--ws is none"
     lacking = _lacking_library()
@@ -196,7 +203,7 @@ def _why_no_websocket(config: Config, called: str, application: Any) -> str:
 
 
 def _lacking_library() -> str:
-    """Why the library for WebSockets cannot be used, in words; empty if it can."""
+    """Return why the library for WebSockets cannot be used, in words; "" if it can."""
     if find_spec("websockets") is None:
         return "the library websockets is not installed"
     from websockets.version import version as found
@@ -207,5 +214,5 @@ def _lacking_library() -> str:
 
 
 def name_of(application: Any) -> str:
-    """What sentences call an application object."""
+    """Return how messages call an application object."""
     return getattr(application, "__qualname__", type(application).__qualname__)

@@ -31,7 +31,7 @@ Turns = list[tuple[int, int]]
 
 
 MOST_TURNS = 500
-"""In one line: 20 KB, which a pipe or a file takes in one write(2)."""
+"""Most turns in one line, about 20 KB, which one write(2) to a pipe or a file takes."""
 
 
 class SpanLog:

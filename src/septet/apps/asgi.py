@@ -32,7 +32,7 @@ class Asgi:
     """An ASGI application, the extensions that it is offered, and the state that its lifespan has set up."""
 
     name = "the application"
-    """How sentences call it."""
+    """How log messages call the application."""
 
     def __init__(
         self, application: Application, extensions: Iterable[str] = (), no_websocket: str = "it has none"

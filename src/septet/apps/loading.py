@@ -14,10 +14,9 @@ from septet.errors import Failed, SeptetError, UsageError
 def load(name: str, app_dir: str, factory: bool, called: str = "") -> Any:
     """Import the application that `name` (`module:attribute`) names; `app_dir` is searched first.
 
-    `factory`: the attribute is called without arguments to get the application. `called`: how sentences call it, in
-    place of "APP 'module:attribute'". Raises UsageError if there is no such
-    module or attribute, or the application is not callable. An exception of the module or the factory becomes Failed,
-    with its traceback.
+    `factory`: the attribute is called without arguments to get the application. `called`: how error messages call the
+    application, in place of "APP 'module:attribute'". Raises UsageError if there is no such module or attribute, or the
+    application is not callable. An exception of the module or the factory becomes Failed, with its traceback.
     """
     called = called or f"APP {name!r}"
     module_name, _, attribute = name.partition(":")
@@ -116,8 +115,12 @@ _ARGUMENTS = {"wsgi": ("environ", "start_response"), "asgi": ("scope", "receive"
 
 
 def check_callable(called: str, application: Any, kind: str, factory_cure: str = "--factory") -> None:
-    """Raise UsageError if `application`, which sentences call `called`, does not take the arguments of its interface.
-    Otherwise every request would be answered 500, without a hint at `factory_cure`: how to say that it is a factory."""
+    """Raise UsageError if `application` does not take the arguments of its interface. Otherwise every request would be
+    answered 500.
+
+    `called`: how the error message calls the application. `factory_cure`: how the user says that it is a factory, for a
+    hint in the message.
+    """
     try:
         # The decorator is what is called, so its own signature counts, not that of the function it wraps.
         signature = inspect.signature(application, follow_wrapped=False)

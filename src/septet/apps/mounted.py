@@ -27,18 +27,18 @@ class Prefix:
     """The part of the URL's path that comes before an application's own, as percent-decoded bytes."""
 
     added: bytes = b""
-    """What a proxy has taken off the path: it is in no request."""
+    """The part that a proxy has removed: it is in no request, and is put back for the application."""
     received: bytes = b""
-    """What follows it, and is in every request for the application."""
+    """The part that follows `added`, and is in every request for the application."""
 
     @property
     def whole(self) -> bytes:
-        """The beginning of the URLs of the application, as its clients write them."""
+        """Both parts: the beginning of the application's URLs as its clients write them."""
         return self.added + self.received
 
 
 class MountedWsgi(Wsgi):
-    """A WSGI application whose own paths begin behind `prefix`. The other arguments are those of `Wsgi`."""
+    """A WSGI application whose own paths begin after `prefix`. The other arguments are those of `Wsgi`."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]], prefix: Prefix, **options: bool) -> None:
         super().__init__(application, **options)
@@ -53,7 +53,7 @@ class MountedWsgi(Wsgi):
 
 
 class MountedAsgi(Asgi):
-    """An ASGI application whose own paths begin behind `prefix`. The other arguments are those of `Asgi`."""
+    """An ASGI application whose own paths begin after `prefix`. The other arguments are those of `Asgi`."""
 
     def __init__(
         self, application: Application, extensions: Iterable[str], no_websocket: str, prefix: Prefix, name: str
@@ -73,19 +73,19 @@ class MountedAsgi(Asgi):
 
 
 class NotedMountedWsgi(NotedWsgi, MountedWsgi):
-    """A `MountedWsgi` whose calls are noted."""
+    """A `MountedWsgi` that notes in each exchange when the application was called; see `apps.noted`."""
 
 
 class NotedMountedAsgi(NotedAsgi, MountedAsgi):
-    """A `MountedAsgi` whose calls are noted."""
+    """A `MountedAsgi` that notes in each exchange when the application was called; see `apps.noted`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mounted:
-    """An application, and the beginning of the paths of its requests."""
+    """An application, and the prefix of the paths that it answers."""
 
     received: bytes
-    """Percent-decoded, without a slash at its end; of a Prefix."""
+    """The prefix as it is in requests: percent-decoded, without a slash at its end."""
     application: Wsgi | Asgi
 
     def serves(self, path: bytes) -> bool:

@@ -27,22 +27,24 @@ class Site:
 
     @cached_property
     def asgis(self) -> tuple[Asgi, ...]:
-        """The applications that are awaited, on an event loop."""
+        """The ASGI applications of the site."""
         return tuple(each for each in self.applications if isinstance(each, Asgi))
 
     @cached_property
     def has_wsgi(self) -> bool:
-        """True if there are applications that are called, and may block their thread."""
+        """True if the site has WSGI applications, which may block their thread."""
         return any(isinstance(each, Wsgi) for each in self.applications)
 
     @property
     def mixed(self) -> bool:
-        """True if some applications are called, and others awaited."""
+        """True if the site has both WSGI and ASGI applications."""
         return self.has_wsgi and bool(self.asgis)
 
     @property
     def sole(self) -> Wsgi | Asgi | None:
-        """The application that answers every request, so that no path has to be looked at; None: there is none."""
+        """The application that answers every request, so that no path has to be looked at; None if there are several
+        answers to choose from.
+        """
         return None if self.directories else self.application
 
     def find(self, exchange: Exchange) -> SyncApplication | Asgi:
@@ -58,7 +60,7 @@ class MountedSite(Site):
     """Applications and directories at their routes, and an application, which may be None, for all other paths."""
 
     places: tuple[Static | Mounted, ...] = ()
-    """All that has a route, the longest route first: the first that serves a path answers."""
+    """Everything that has a route, the longest route first: the first one that serves a path answers."""
 
     @property
     def applications(self) -> tuple[Wsgi | Asgi, ...]:
@@ -72,7 +74,7 @@ class MountedSite(Site):
         return self.at(exchange.request)
 
     def at(self, request: Request) -> SyncApplication | Asgi:
-        """Return the directory or application that answers this request. Remembered with the request's head."""
+        """Return the directory or application that answers this request. The result is kept with the request's head."""
         found: SyncApplication | Asgi | None = request.derived.get(self)
         if found is None:
             found = request.derived[self] = self._at(request.path)

@@ -1,12 +1,12 @@
-"""What is done again after the exception of a signal handler has come at the wrong moment.
+"""Repairs the loop after a signal handler of the application has raised an exception in the loop's own code.
 
-A signal handler of the application that raises, as time-outs by SIGALRM do, raises in the main thread at whatever that
-is doing, also in the loop's own code. asyncio is not made for that: when `call_soon` raises, a Future that becomes done
-has already forgotten whom to wake, and a task is never run again. Both leave a client without an answer. The traceback
-tells what was interrupted: it has the frames, with the instruction and the arguments of each.
+A handler that raises, as time-outs by SIGALRM do, raises in the main thread wherever that is, also inside the loop.
+asyncio is not made for that. If `call_soon` raises, a Future that becomes done has already forgotten whom to wake, and
+a task is never run again: a client stays without an answer. The traceback tells what was interrupted, because it has
+the frames with their instruction and arguments; so the interrupted call is made again.
 
-What is not saved: an exception that comes in `call_soon` while code of the application wakes a task, by `Event.set` for
-example, goes to that code, which alone could do it again.
+One case cannot be repaired: if `call_soon` is interrupted while the application's own code wakes a task, for example by
+`Event.set`, the exception goes to that code.
 """
 
 from asyncio import Handle
@@ -16,9 +16,11 @@ from septet.pollers._interruption import kept_from_beginning
 
 
 def resume_interrupted(loop: Any, error: BaseException, handle: Handle | None) -> None:
-    """Queue again what `error`, which the caller has caught, has kept from happening: a callback that `call_soon` has
-    not queued, and the callback of `handle`, which the caller has run, if that has not begun. `loop` is a
-    `_schedule.Schedule`, and the caller its thread."""
+    """Queue again what the exception `error` has prevented: a callback that `call_soon` has not queued, or the callback
+    of `handle` if it was called and has not begun.
+
+    Called by the code that has caught `error`, in the thread of `loop`, a `_schedule.Schedule`.
+    """
     if not (loop._closed or loop._debug):
         _call_soon_again(loop, error)
     if handle is not None and kept_from_beginning(handle._callback, error):  # type: ignore[attr-defined]

@@ -1,12 +1,12 @@
-"""An estimate of how long threads of this process wait for Python's global lock (GIL): a sample now and then.
+"""Estimates how long threads of this process wait for Python's global interpreter lock (GIL), by samples.
 
-A thread sleeps until an instant that it knows. To go on after that it needs the GIL, like any other thread that wants
-to run Python. So the time by which it is late is the wait for the GIL and for a CPU. How long it had to wait for a CPU
-the kernel tells (proc_pid_schedstat(5)), and that is subtracted.
+A sampling thread sleeps until a known instant. To go on, it needs the GIL like any other thread that wants to run
+Python. So the time by which it is late is the wait for the GIL and for a CPU. The kernel tells how long it waited for a
+CPU (proc_pid_schedstat(5)), and that is subtracted.
 
 Error: the kernel wakes the thread up to 0.1 ms too late, which counts as a wait for the GIL; the first bound of the
-histogram, 0.25 ms, lies above that. Where the kernel keeps no such statistics, waits for a CPU count as well. A
-sample says how long a thread would have waited that came at this instant, and not how long a request has waited in all.
+histogram, 0.25 ms, is larger. If the kernel does not tell, waits for a CPU count as well. A sample is the wait of a
+thread that comes at that instant, and not the sum of all waits of a request.
 """
 
 from asyncio import AbstractEventLoop
@@ -20,14 +20,15 @@ from septet.metrics.table import Table
 
 
 class GilSampler:
-    """For one thread, which calls `sample` again and again."""
+    """Takes the samples of a process. One thread calls `sample` again and again."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     def sample(self, over: Event, after_s: float) -> bool:
-        """Sleep for so many seconds and add a sample to the row of the process, or until `over` is set. True: it is
-        set."""
+        """Sleep for this many seconds, or until `over` is set, and add a sample to the process's row. Returns True if
+        `over` is set.
+        """
         before_ns = _waited_for_cpu_ns()
         due_ns = monotonic_ns() + int(after_s * 1e9)
         if over.wait(after_s):
@@ -41,7 +42,9 @@ class GilSampler:
 
 
 def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float) -> None:
-    """Sample from a thread until this loop is closed. For a process whose threads do not beat."""
+    """Take samples in a thread of its own until this loop is closed. For a process whose beats are made by a timer of
+    the loop.
+    """
 
     def run() -> None:
         pthread_sigmask(SIG_BLOCK, valid_signals())  # they are for the main thread
@@ -54,7 +57,9 @@ def sample_beside(loop: AbstractEventLoop, table: Table, every_s: float) -> None
 
 
 def _waited_for_cpu_ns() -> int:
-    """How long the calling thread was ready to run while others had the CPU; 0 if the kernel does not tell."""
+    """Return the nanoseconds for which the calling thread was ready to run while others had the CPU; 0 if the kernel
+    does not tell.
+    """
     with suppress(OSError, ValueError, IndexError):
         with open(f"/proc/self/task/{get_native_id()}/schedstat", "rb") as file:
             return int(file.read().split()[1])

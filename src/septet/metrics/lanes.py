@@ -22,11 +22,14 @@ LAG_NS = 6
 """How late the event loop ran its last timer, in nanoseconds."""
 
 WORKER_RANGE = 7
-"""Of the supervisor of workers: the most that there may be << 32 | the least. 0: it has no workers."""
+"""In the row of a supervisor of workers: the largest allowed number of workers << 32 | the smallest. 0: the process has
+no workers.
+"""
 
 CERTIFICATE_ENDS = 8
-"""When the certificates end that the process presents, in seconds since 1970; 0: there is none. A lane for each of the
-first MOST_CERTIFICATES, in the order of the options."""
+"""The first of MOST_CERTIFICATES lanes that say when a certificate of the process expires, in seconds since 1970, in
+the order of the options; 0: there is none.
+"""
 MOST_CERTIFICATES = 8
 
 KINDS = ("server", "worker", "child", "supervisor", "generation")
@@ -78,28 +81,29 @@ QUEUE_WAIT_NS = 72
 """Sum of the durations in QUEUE_WAIT, in nanoseconds."""
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3")
 TLS_HANDSHAKES = 73
-"""Completed handshakes: two lanes for each of TLS_VERSIONS, full ones and resumed ones."""
+"""The first of the lanes that count completed handshakes: two for each of TLS_VERSIONS, full and resumed ones."""
 TLS_CLOSED = 77
-"""TLS connections that have ended after a completed handshake."""
+"""Number of TLS connections that have ended after a completed handshake."""
 TLS_FAILURES = ("plain HTTP", "incomplete", "certificate", "no agreement", "protocol")
-"""Why handshakes failed: the client did not speak TLS; left, or did not end it in time; its certificate, or ours, was
-refused; there was no version or cipher in common; what came was malformed, or anything else."""
+"""Reasons for which handshakes fail: the client did not speak TLS; it left or did not finish in time; its certificate
+or the server's was refused; no version or cipher in common; malformed data and everything else.
+"""
 TLS_FAILED = 78
-"""A lane for each of TLS_FAILURES."""
+"""The first of the lanes that count failed handshakes: one for each of TLS_FAILURES."""
 
 LAG = 88
 """Histogram: how late the event loop ran a timer."""
 LAG_SUM_NS = 120
 
 WS_ACCEPTED = 121
-"""WebSockets that were opened."""
+"""Number of WebSockets that were opened."""
 WS_REFUSED = 122
-"""Requests for a WebSocket that were answered otherwise, by the application or by the server."""
+"""Number of requests for a WebSocket that got an ordinary answer, from the application or the server."""
 WS_RECEIVED = 123
-"""Messages that the application has taken."""
+"""Number of messages that applications have received."""
 WS_SENT = 124
 WS_RECEIVED_BYTES = 125
-"""Bytes on WebSockets, frames and pings included, without TLS."""
+"""Bytes received on WebSockets, including frame headers and pings, without TLS."""
 WS_SENT_BYTES = 126
 WS_ENDS = (
     "normal",
@@ -111,9 +115,10 @@ WS_ENDS = (
     "application",
     "other",
 )
-"""Classes of close codes: 1000; 1001; 1002, 1003, 1007, 1009, 1010; 1006; 1011; 1012, 1013; 3000 to 4999."""
+"""Classes of close codes of WebSockets: 1000; 1001; 1002, 1003, 1007, 1009, 1010; 1006; 1011; 1012, 1013; 3000 to 4999.
+"""
 WS_CLOSED = 127
-"""A lane for each of WS_ENDS."""
+"""The first of the lanes that count ended WebSockets: one for each of WS_ENDS."""
 
 DURATION = 136
 """Histogram: from the complete head of a request to the last byte of its answer."""
@@ -124,7 +129,7 @@ ANSWERS = 168
 ANSWERS_END = ANSWERS + len(METHODS) * CLASSES
 
 GIL_WAIT = 216
-"""Histogram: how long a thread waits for the global lock of the interpreter. A sample."""
+"""Histogram of samples: how long a thread waits for the interpreter's global lock."""
 GIL_WAIT_NS = 248
 
 COUNTERS_END = 256

@@ -44,11 +44,11 @@ also shows how late the loop is.
 
 
 class Presented(Protocol):
-    """What is known here of the certificates of a server (`net.certificates.Certificates`)."""
+    """What the monitor needs to know of a server's certificates (`net.certificates.Certificates`)."""
 
     @property
     def ends(self) -> Sequence[float]:
-        """When each of them ends, in seconds since 1970, in the order of the options."""
+        """When each certificate expires, in seconds since 1970, in the order of the options."""
 
 
 class Monitor:
@@ -76,11 +76,11 @@ class Monitor:
             self.table.row[KIND] = SUPERVISOR
 
     def workers_between(self, least: int, most: int) -> None:
-        """This process has so many workers."""
+        """Record the allowed range of the number of workers. Called in their supervisor."""
         self.table.row[WORKER_RANGE] = most << 32 | least
 
     def serving_workers(self) -> list[int]:
-        """The workers of all generations, by their pids."""
+        """Return the pids of the workers of all generations."""
         return [row.lanes[PID] for row in self.table.snapshot().rows if row.lanes[KIND] == WORKER]
 
     def standing_still(self, timeout_s: float, kind: int = WORKER) -> list[tuple[int, str]]:
@@ -102,9 +102,9 @@ class Monitor:
         return found
 
     def serves(self, within_s: float) -> bool:
-        """Whether a process that serves clients has shown within this time that it goes on. One that has never done so
-        counts as well: it has only just started, or it forks for its clients and does nothing else. In the
-        supervisor."""
+        """True if a process that serves clients has beaten within this many seconds. A process that has never beaten
+        counts as well: it has just started, or only forks for its clients. Called in the supervisor.
+        """
         now_ns = monotonic_ns()
         beats = [row.lanes[BEAT_NS] for row in self.table.snapshot().rows if row.lanes[KIND] in (SERVER, WORKER)]
         return any(not beat or now_ns - beat < within_s * 1e9 for beat in beats)
@@ -163,7 +163,7 @@ class Monitor:
                 self.table.row[lane] = int(end)
 
     def presents(self, certificates: Presented | None) -> None:
-        """The server presents these to its clients."""
+        """Set the certificates that the server presents to its clients, whose expiry is recorded."""
         self._certificates = certificates
         self._flush()
 

@@ -59,7 +59,9 @@ _LAST_DATA_RECEIVED = 52
 
 
 class _Answers:
-    """The answers with one method and one status."""
+    """Counts the answers with one method and one status. Each answer takes a mark from a deque, which needs no lock;
+    the number of marks that are gone is the count.
+    """
 
     __slots__ = ("_counted", "_given", "lane", "marks")
 
@@ -70,12 +72,12 @@ class _Answers:
         self._given = self._counted = 0
 
     def refill(self) -> None:
-        """Count one answer, for which there was no mark."""
+        """Count one answer when no mark is left, and put new marks into the deque."""
         self.marks.extend(_MARKS)  # first: in between, the number of answers is too low
         self._given += SPARSE
 
     def take(self) -> int:
-        """Number of answers since the last call; 0 instead of less."""
+        """Return the number of answers since the last call. At least 0, because a refill is not atomic."""
         count = self._given - len(self.marks)
         new = max(0, count - self._counted)
         self._counted += new
@@ -88,8 +90,9 @@ class RequestMetrics:
     """
 
     began: Callable[[Any], object]
-    """Called by a session with the exchange of a request that begins. A method of this object if the request is
-    measured, else of a set."""
+    """Called by a session with the exchange of a request that begins. If the request is measured, it is a method of
+    this object; if it is only counted, it is `set.add`, which is faster.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -151,7 +154,9 @@ class RequestMetrics:
             self._table.row[ABORTED] += 1
 
     def _count(self, method: str, status: int) -> None:
-        """Count an answer. `ended` does so by itself as long as there are marks for its method and status."""
+        """Count an answer for which `ended` found no mark: the first with its method and status, or one after SPARSE
+        others.
+        """
         known = method if method in METHODS else "other"
         kind = self._kinds.get((known, status))
         if kind is None:
@@ -237,7 +242,7 @@ def request_metrics(table: Table) -> RequestMetrics:
 
 
 def has_gil() -> bool:
-    """This interpreter has a global lock."""
+    """Return whether this interpreter has a global lock."""
     enabled: Any = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
     return enabled is None or bool(enabled())
 

@@ -217,7 +217,7 @@ class Reader:
         return self._shares.get(pid, Shares())
 
     def has_share(self, pid: int) -> bool:
-        """There were two samples of this process."""
+        """True if two samples of this process were taken, so that its shares are known."""
         return pid in self._shares
 
     def snapshot(self) -> Snapshot:
@@ -334,7 +334,7 @@ class Reader:
 
 
 def workers(snapshot: Snapshot) -> dict[str, int] | None:
-    """How many workers there are, and the least and the most that are wanted; None if there are none."""
+    """Return the number of workers, and the least and the most that are allowed; None if there are no workers."""
     supervisors = [row.lanes for row in snapshot.rows if row.lanes[WORKER_RANGE]]
     if not supervisors:
         return None

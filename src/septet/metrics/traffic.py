@@ -1,9 +1,9 @@
-"""Counts what happens on TLS connections and WebSockets, for the sessions that carry them.
+"""Counts TLS handshakes, WebSockets and their messages, for the sessions that carry them.
 
-What comes once or twice in the life of a connection is added to the row of the process at once. Messages and bytes are
-kept in a list, as in `metrics.observer`, and are added to the row at the latest after a quarter of a second (`flush`);
-under `forking`, whose processes do not live long enough for that, when the connection ends. A process that is killed
-takes with it what it has counted since.
+Events that come once or twice in the life of a connection are added to the process's row at once. Messages and bytes
+are kept in a list, as in `metrics.observer`, and added to the row at the latest after `monitor.BEAT_S` (`flush`); under
+`forking`, whose processes do not live that long, when the connection ends. If a process is killed, counts since the
+last flush are lost.
 """
 
 from contextlib import nullcontext
@@ -40,7 +40,7 @@ _CLASSES = {
 
 
 class TrafficMetrics:
-    """Implements `rules.Traffic`. For all threads of a process, and after a fork."""
+    """Implements `rules.Traffic`. All threads of a process may use it, and it goes on working after a fork."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -49,7 +49,7 @@ class TrafficMetrics:
         """By lane: what was not added to the row yet."""
 
     def flush(self) -> None:
-        """Add to the row what was not added yet."""
+        """Add the counts since the last flush to the row."""
         row, counts = self._table.row, self._counts
         with self._lock:
             for lane in _KEPT:
@@ -99,4 +99,4 @@ class TrafficMetrics:
 
 
 _KEPT = (WS_RECEIVED, WS_SENT, WS_RECEIVED_BYTES, WS_SENT_BYTES)
-"""Lanes that `flush` adds to."""
+"""The lanes whose counts are kept in a list until `flush`."""

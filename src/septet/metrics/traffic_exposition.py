@@ -1,4 +1,4 @@
-"""The metrics of TLS connections and WebSockets, for `metrics.exposition`."""
+"""The metrics of TLS connections and WebSockets in Prometheus' form, for `metrics.exposition`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ from septet.metrics.traffic_read import (
 
 
 def of_tls(snapshot: Snapshot, certificates: tuple[str, ...]) -> Iterator[Any]:
-    """certificates: their files."""
+    """Yield the metric families about TLS. `certificates`: the certificates' files, which become labels."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     done = CounterMetricFamily(

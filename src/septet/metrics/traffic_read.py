@@ -1,4 +1,4 @@
-"""What the table says of TLS connections and WebSockets, as plain values; see `metrics.traffic`, which counts them."""
+"""Reads the counts of TLS connections and WebSockets from the table, as plain values; `metrics.traffic` counts them."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from septet.metrics.table import Snapshot
 
 
 def handshakes(lanes: memoryview) -> dict[tuple[str, bool], int]:
-    """Completed handshakes by version and by whether a session was resumed."""
+    """Return the numbers of completed handshakes by version and by whether a session was resumed."""
     return {
         (version, resumed): lanes[TLS_HANDSHAKES + 2 * index + resumed]
         for index, version in enumerate(TLS_VERSIONS)
@@ -32,19 +32,20 @@ def handshakes(lanes: memoryview) -> dict[tuple[str, bool], int]:
 
 
 def failed_handshakes(lanes: memoryview) -> dict[str, int]:
-    """By class of reason."""
+    """Return the numbers of failed handshakes by class of reason."""
     return {why: lanes[TLS_FAILED + index] for index, why in enumerate(TLS_FAILURES)}
 
 
 def tls_open(snapshot: Snapshot) -> int:
-    """TLS connections with a completed handshake that have not ended."""
+    """Return the number of open TLS connections whose handshake was completed."""
     living = ((sum(handshakes(row.lanes).values()), row.lanes[TLS_CLOSED]) for row in snapshot.rows)
     return sum(max(0, shaken - closed) for shaken, closed in living)
 
 
 def certificate_ends(snapshot: Snapshot) -> list[int]:
-    """When each certificate ends, in seconds since 1970, in the order of the options. Where processes differ, because
-    some have not renewed yet, the latest."""
+    """Return when each certificate expires, in seconds since 1970, in the order of the options. If processes differ,
+    because some have not renewed yet, the latest time.
+    """
     ends = [max((row.lanes[CERTIFICATE_ENDS + lane] for row in snapshot.rows), default=0) for lane in _CERTIFICATES]
     return [end for end in ends if end]
 
@@ -53,7 +54,7 @@ _CERTIFICATES = range(MOST_CERTIFICATES)
 
 
 def websocket_ends(lanes: memoryview) -> dict[str, int]:
-    """WebSockets that have ended, by class of close code."""
+    """Return the numbers of ended WebSockets by class of close code."""
     return {kind: lanes[WS_CLOSED + index] for index, kind in enumerate(WS_ENDS)}
 
 
@@ -63,7 +64,7 @@ def websockets_open(snapshot: Snapshot) -> int:
 
 
 def tls_status(snapshot: Snapshot, names: tuple[str, ...], now: float) -> dict[str, Any]:
-    """For /status.json. names: files of the certificates. now: seconds since 1970."""
+    """Return the part of /status.json about TLS. `names`: the certificates' files. `now`: seconds since 1970."""
     total = snapshot.total
     return {
         "open": tls_open(snapshot),
@@ -81,7 +82,7 @@ def tls_status(snapshot: Snapshot, names: tuple[str, ...], now: float) -> dict[s
 
 
 def websocket_status(snapshot: Snapshot) -> dict[str, Any]:
-    """For /status.json."""
+    """Return the part of /status.json about WebSockets."""
     total = snapshot.total
     return {
         "open": websockets_open(snapshot),

@@ -1,6 +1,6 @@
-"""The verb `migrate`: the settings of another server as a septet.toml.
+"""The verb `migrate`: converts the configuration of another server to a septet.toml.
 
-A module for each server reads what it is configured by, and says for each of its settings which of ours takes its
-place. What is left out, and why, is said by the tables of `settings.other_servers`, which error messages and the pages
-of the documentation show as well.
+Each server has a module that reads its configuration and says which of our options takes the place of each setting.
+Settings that have no counterpart are left out; the tables of `settings.other_servers` give the reason, which error
+messages and the documentation show as well.
 """

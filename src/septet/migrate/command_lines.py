@@ -1,20 +1,20 @@
-"""Reads the command line of another server, without that server: which words are options, values, the application."""
+"""Parses another server's command line without that server: which words are options, values, the application."""
 
 from collections.abc import Collection, Iterator, Mapping
 
 from septet.errors import UsageError
 
 APP = "app"
-"""The name under which the application is given, which is no option."""
+"""The name that stands for the application, which is an argument and no option."""
 
 
 def settings_of(
     words: list[str], known: Mapping[str, object], switches: Collection[str]
 ) -> Iterator[tuple[str, object]]:
-    """Yield the options of a command line, and the application, each with its value; True for a switch.
+    """Yield the options of a command line and the application, each with its value; a switch has the value True.
 
-    known: the names of all options, without dashes at the beginning. switches: those that take no value. Raises
-    UsageError for an option that is not known, because nobody could tell whether the next word is its value.
+    `known`: the names of all options, without leading dashes. `switches`: those that take no value. Raises UsageError
+    for an unknown option, because it is not clear whether the next word is its value.
     """
     rest = iter(words)
     for word in rest:

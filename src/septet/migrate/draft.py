@@ -1,4 +1,4 @@
-"""The septet.toml that is being made of another server's settings: what is in it so far, and what was left out."""
+"""The septet.toml that is made from another server's settings: its values so far, and what was left out."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,18 +16,19 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 
 @dataclass
 class Draft:
-    """What `septet migrate` prints: the file, and sentences about what is not in it."""
+    """Collects the file that `septet migrate` prints, and sentences about what is not in it."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    """By the names of our options, as TOML has them."""
+    """The values of our options by name, as TOML has them."""
     left_out: list[str] = field(default_factory=list)
-    """One sentence each."""
+    """One sentence for each setting that is left out."""
     given: dict[str, Any] = field(default_factory=dict)
-    """The other server's settings, by its names for them with dashes: for conversions that look at several."""
+    """All settings of the other server, by their names with dashes, for conversions that depend on several."""
 
     def put(self, name: str, key: str, value: Any) -> None:
-        """Have our option `key` in the file, with a value that stands for the other server's setting `name`. A value
-        that is not allowed is left out. Values of an option that may be repeated are added to those that are there."""
+        """Set our option `key` to a value converted from the other server's setting `name`. A value that is not allowed
+        is left out. For an option that may be repeated, values are added to those that are set.
+        """
         option = _BY_NAME.get(key)
         if option is None:
             self.leave(name, f"this version of Septet has no --{key.replace('_', '-')}")
@@ -44,14 +45,14 @@ class Draft:
         self.values[key] = value
 
     def leave(self, name: str, why: str) -> None:
-        """Say that the other server's setting `name` is left out."""
+        """Add a sentence that the other server's setting `name` is left out."""
         self.left_out.append(f"{name} is left out: {why}")
 
     def remark(self, sentence: str) -> None:
         self.left_out.append(sentence)
 
     def toml(self) -> str:
-        """The file. Raises UsageError if the options do not go together."""
+        """Return the text of the file. Raises UsageError if the options contradict each other."""
         check(Config(**self.values), {name: name for name in _BY_NAME})
         lines: list[str] = []
         for section, options in groupby(OPTIONS, key=lambda option: option.section):
@@ -63,17 +64,18 @@ class Draft:
 
 
 Conversion = str | Callable[[Draft, str, Any], None]
-"""What becomes of a setting: the name of our option that has the same value; or a function that is given the draft, the
-other server's name of the setting, and its value."""
+"""How a setting is converted: the name of our option that takes the same value, or a function that is called with the
+draft, the setting's name in the other server, and its value.
+"""
 
 
 def convert(
     draft: Draft, server: str, settings: Iterable[tuple[str, Any]], conversions: Mapping[str, Conversion]
 ) -> None:
-    """Put the settings of a server into the draft; a name is one of its table, with underscores or dashes.
+    """Convert the settings of a server into the draft. Names are those of its table, with underscores or dashes.
 
-    Settings without a conversion are left out, for the reason in the table of `server`. Nothing is said of those that
-    are None, or are off: False, empty.
+    A setting without a conversion is left out, for the reason in the table of `server`. Settings that are None, False
+    or empty are ignored.
     """
     reasons = table(server)
     settings = list(settings)
@@ -92,7 +94,9 @@ def convert(
 
 
 def number(text: Any, kind: type = int) -> Any:
-    """A number that may be written as text. Returns the text if it is none, for `Draft.put` to refuse."""
+    """Return a number that may be given as text; text that is not a number is returned unchanged, and `Draft.put`
+    refuses it.
+    """
     if isinstance(text, str):
         try:
             return kind(text)
@@ -102,17 +106,19 @@ def number(text: Any, kind: type = int) -> Any:
 
 
 def whole(key: str) -> Conversion:
-    """A conversion: a whole number, perhaps written as text, for our option `key`."""
+    """Return a conversion to our option `key`, whose value is a whole number that may be given as text."""
     return lambda draft, name, value: draft.put(name, key, number(value))
 
 
 def seconds(key: str) -> Conversion:
-    """A conversion: a number of seconds for our option `key`; where 0 is not allowed, it is left out."""
+    """Return a conversion to our option `key`, whose value is a number of seconds; 0 is left out if the option does not
+    allow it.
+    """
     return lambda draft, name, value: draft.put(name, key, number(value, float))
 
 
 def application(draft: Draft, name: str, value: Any) -> None:
-    """A conversion: an application, with or without its attribute, or as a call of a factory without arguments."""
+    """Convert an application: with or without an attribute, or as a call of a factory without arguments."""
     text = str(value)
     if text.endswith("()"):
         draft.put(name, "factory", True)
@@ -121,25 +127,25 @@ def application(draft: Draft, name: str, value: Any) -> None:
 
 
 def level(draft: Draft, name: str, value: Any) -> None:
-    """A conversion: a level of logging."""
+    """Convert a level of logging."""
     names = {"critical": "error", "warn": "warning", "notset": "debug", "trace": "debug"}
     lower = str(value).lower()
     draft.put(name, "log_level", names.get(lower, lower))
 
 
 def peers(draft: Draft, name: str, value: Any) -> None:
-    """A conversion: proxies that are trusted, in a list or separated by commas."""
+    """Return a conversion of trusted proxies, given in a list or separated by commas."""
     words = value.split(",") if isinstance(value, str) else list(value)
     stripped = [str(word).strip() for word in words]
     draft.put(name, "forwarded_allow_ips", [word for word in stripped if word] or ["none"])
 
 
 def client_auth(draft: Draft, name: str, value: Any) -> None:
-    """A conversion: whether clients must show a certificate, as the numbers of ssl.VerifyMode."""
+    """Convert a number of ssl.VerifyMode, which says whether clients must show a certificate."""
     words = {0: "none", 1: "optional", 2: "required"}
     draft.put(name, "tls_client_auth", words.get(number(value), str(value)))
 
 
 def refused(error: UsageError) -> str:
-    """The sentence for options that do not go together."""
+    """Return the sentence for options that contradict each other."""
     return f"the file would not be accepted: {error}"

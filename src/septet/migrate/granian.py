@@ -1,4 +1,4 @@
-"""granian: its command line."""
+"""Reads granian's command line."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ SWITCHES = frozenset(
 """Options that take no value."""
 
 _PAIRS = ("host", "port", "static-path-route", "static-path-mount", "metrics", "metrics-address", "metrics-port")
-"""Options of which several make one of ours."""
+"""Groups of granian's options that together become one of ours."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -63,7 +63,7 @@ def _interface(draft: Draft, name: str, value: Any) -> None:
 
 
 def _duration(key: str) -> Conversion:
-    """A conversion of a time such as 90, 30s, 12h or 1d6h."""
+    """Convert a duration such as 90, 30s, 12h or 1d6h to seconds."""
 
     def put(draft: Draft, name: str, value: Any) -> None:
         text = str(value)

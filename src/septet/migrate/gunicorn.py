@@ -1,4 +1,4 @@
-"""gunicorn: its gunicorn.conf.py, which is a program, and its command line."""
+"""Reads gunicorn's gunicorn.conf.py, which is a program, and its command line."""
 
 import runpy
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ SWITCHES = frozenset(
         "no-control-socket",
     ]
 )
-"""Options of its command line that take no value."""
+"""Options of gunicorn's command line that take no value."""
 
 _LETTERS = {"b": "bind", "w": "workers", "k": "worker-class", "t": "timeout", "p": "pidfile", "u": "user", "g": "group"}
 _LETTERS |= {"m": "umask", "c": "config", "n": "proc-name", "e": "env", "D": "daemon", "R": "enable-stdio-inheritance"}
@@ -67,10 +67,10 @@ _SPELLINGS = {
     "proxy-allow-from": "proxy-allow-ips",
     "env": "raw-env",
 }
-"""The names in gunicorn.conf.py of options that have another name on the command line."""
+"""The name in gunicorn.conf.py of each option that has another name on the command line."""
 
 _NO_SETTINGS = {*_LETTERS, "config", "name", "pid", "env", "paster", "paste-global", "no-sendfile", "log-file"}
-"""Names of the command line alone, which in gunicorn.conf.py are variables of the user."""
+"""Names that are options of the command line only; in gunicorn.conf.py they are the user's own variables."""
 
 _MODELS = {"sync": "preforked", "gthread": "prethreaded", "asgi": "epoll", "gevent": "epoll", "eventlet": "epoll"}
 
@@ -131,7 +131,7 @@ def _bind(draft: Draft, name: str, value: Any) -> None:
 
 
 def address(text: str) -> str:
-    """An address as we write it: gunicorn allows the host or the port to be left out."""
+    """Return an address as we write it; gunicorn allows the host or the port to be left out."""
     if text.startswith(("unix:", "fd://")):
         return text
     text = text.removeprefix("tcp://")
@@ -156,7 +156,7 @@ def _worker_class(draft: Draft, name: str, value: Any) -> None:
 
 
 def _timeout(draft: Draft, name: str, value: Any) -> None:
-    """The time of a request for workers that have one at a time; of the worker itself for all others."""
+    """Convert `timeout`: it limits a request for workers that run one request at a time, else the worker itself."""
     if number(value) == 0:
         return
     simple = str(draft.given.get("worker-class", "sync")) == "sync" and number(draft.given.get("threads", 1)) == 1
@@ -173,7 +173,7 @@ def _raw_env(draft: Draft, name: str, value: Any) -> None:
 
 
 def _root_path(draft: Draft, name: str, value: Any) -> None:
-    """A prefix that the proxy leaves in the paths of requests."""
+    """Convert SCRIPT_NAME: a prefix that the proxy leaves in the paths of requests."""
     if value:
         draft.put(name, "root_path", str(value))
         draft.put(name, "root_path_kept", True)

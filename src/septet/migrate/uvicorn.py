@@ -1,4 +1,4 @@
-"""uvicorn: its command line."""
+"""Reads uvicorn's command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +53,7 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
 
 
 def bind_host_and_port(draft: Draft, where: Mapping[str, Any]) -> None:
-    """An address from two options, host and port, of which one may be missing."""
+    """Convert the two options host and port, of which one may be missing, to an address."""
     host = str(where.get("host", "127.0.0.1"))
     draft.put("host", "bind", [f"{f'[{host}]' if ':' in host else host}:{where.get('port', 8000)}"])
 
@@ -75,7 +75,7 @@ def _deflate(draft: Draft, name: str, value: Any) -> None:
 
 
 def _fixed(key: str, value: Any) -> Conversion:
-    """A conversion of a switch, to this value of our option."""
+    """Return the conversion of a switch to this value of our option."""
     return lambda draft, name, _: draft.put(name, key, value)
 
 

@@ -1,4 +1,4 @@
-"""uWSGI: its ini files, and its command line."""
+"""Reads uWSGI's ini files, and its command line."""
 
 import re
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def read_file(draft: Draft, path: Path) -> None:
 
 
 def _expanded(text: str, variables: Mapping[str, str]) -> str:
-    """The value with the placeholders %(name) and %d filled in; one that is not known stays."""
+    """Return the value with the placeholders %(name) and %d replaced; an unknown placeholder stays."""
     return re.sub(r"%\(([\w-]+)\)|%([ndp%])", lambda found: variables.get(found[1] or found[2], found[0]), text)
 
 
@@ -93,7 +93,7 @@ def read_command_line(draft: Draft, words: list[str]) -> None:
 
 
 def _convert(draft: Draft, settings: list[tuple[str, str]], placeholders: frozenset[str] = frozenset()) -> None:
-    """Put settings into the draft. placeholders: names that other values refer to, which need not be options."""
+    """Convert settings into the draft. `placeholders`: names that values may refer to; they need not be options."""
     used = [(name, value) for name, value in settings if value.lower() not in _OFF]
     named = [each for each in used if each[0].replace("_", "-") in table(SERVER)]
     convert(draft, SERVER, named, CONVERSIONS)

@@ -1,18 +1,19 @@
-"""WSGI and ASGI applications together under poll, epoll and io_uring: where `--mount` mixes them.
+"""WSGI and ASGI applications together under poll, epoll and io_uring, where `--mount` mixes them.
 
-ASGI applications run as tasks on the loop, in the main thread, exactly as they do alone. A WSGI application may wait,
-and must not hold up the loop, so each of its answers runs in a thread of a pool beside it:
+ASGI applications run as tasks on the loop, in the main thread, as they do alone. A WSGI application may wait, and must
+not hold up the loop, so each of its answers runs in a thread of a pool beside the loop:
 
       main thread   poll ─ bytes ─ task ─ task ─ poll ─ bytes ─ ...      the loop; ASGI
                                 │                  ^
                                 v complete request │ what is to be watched
       threads       run ─────── run ── send ───────┘                     WSGI, up to --threads at a time
 
-A lone WSGI application does better under `_leaders`, where it runs in the loop's own thread until it waits: there the
-loop may change its thread, and tasks of asyncio must not. The price here is to wake another thread for each request.
+If there is only a WSGI application, `_leaders` is used instead: there the application runs in the loop's own thread
+until it waits, which is faster, but the loop may move to another thread, and tasks of asyncio must not move. The price
+here is that each request wakes another thread.
 
-A request is handed to the pool in the next iteration of the loop: while a callback of its connection runs, that uses
-the session without the lock.
+A request is handed to the pool in the next iteration of the loop, because callbacks of its connection use the session
+without the lock.
 """
 
 import logging
@@ -36,14 +37,14 @@ log = logging.getLogger("septet")
 
 
 class _Due(deque[Item]):
-    """Requests that wait for a thread. Added to by the thread that runs the loop."""
+    """The queue of requests that wait for a thread. Only the thread that runs the loop adds to it."""
 
     def __init__(self, added: Callable[[], object]) -> None:
         super().__init__()
         self._added = added
 
     def __iadd__(self, items: Iterable[Item]) -> "_Due":
-        """Add requests, and have the loop hand them out. The one way in which a connection adds them."""
+        """Add requests, and have the loop hand them to threads. Connections add requests only in this way."""
         self.extend(items)
         self._added()
         return self
@@ -52,8 +53,8 @@ class _Due(deque[Item]):
 class Beside(Asynchronous):
     """Runs a loop with the tasks of ASGI applications, and WSGI applications in threads beside it.
 
-    Made and run by the main thread. done: called on the loop after answers, once the order to stop has come: they may
-    have been the last.
+    Made and run by the main thread. `done`: called on the loop after an answer if the order to stop has come, because
+    it may have been the last.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Beside(Asynchronous):
     # In the loop's thread
 
     def _hand_out(self) -> None:
-        """Give the requests in `due` to the threads; start a thread where each of them has one already."""
+        """Give the requests in `due` to threads, and start another thread if all of them are busy."""
         while self.due:
             item = self.due.popleft()
             try:
@@ -118,8 +119,9 @@ class Beside(Asynchronous):
     # In a thread of the pool
 
     def _work(self) -> None:
-        """The life of a thread: answer one request after the other. An exception that another thread raises in this one
-        (PyThreadState_SetAsyncExc) costs the request that it answers."""
+        """Answer one request after the other, in a thread of the pool. An exception that another thread raises in this
+        one (PyThreadState_SetAsyncExc) costs the request that it answers.
+        """
         item: Item | None = None
         failure: BaseException | None = None
         while True:
@@ -151,7 +153,7 @@ class Beside(Asynchronous):
         self._pending.discard(item)
 
     def _check_done(self) -> None:
-        """Have the loop look whether this was the last answer, if the order to stop has come."""
+        """Have the loop check whether this was the last answer, if the order to stop has come."""
         if self._stop.ordered:
             try:
                 self._loop.call_soon_threadsafe(self._done)
@@ -160,8 +162,9 @@ class Beside(Asynchronous):
 
 
 class BesideConnection(ClientConnection):
-    """A client whose requests may be for either kind of application. The next request of the connection begins on the
-    loop, also if a thread of the pool has sent the end of the last answer."""
+    """A client whose requests may be for either kind of application. Its next request begins on the loop's thread, even
+    if a thread of the pool has sent the end of the last answer.
+    """
 
     __slots__ = ()
 

@@ -37,7 +37,7 @@ REQUESTS_PER_EVENT = 16
 of other clients."""
 
 _NONE: dict[ServerExchange, ConcurrentExchange] = {}
-"""The exchanges of a connection that has one at a time, and is one itself."""
+"""The value of `concurrent` for a protocol with one exchange at a time, such as HTTP/1.1."""
 
 
 class ConnectionOwner(Protocol):
@@ -187,7 +187,9 @@ class ClientConnection(WatchedConnection):
         self.attend_to(want)
 
     def running(self, exchange: ServerExchange) -> "ClientConnection | ConcurrentExchange | None":
-        """What runs this exchange, if it is one of this connection's. From any thread."""
+        """Return what runs this exchange, for `--request-timeout`; None if the exchange is not of this connection. From
+        any thread.
+        """
         return self if self.session.exchange is exchange else self.concurrent.get(exchange)
 
     def _postpone(self) -> None:

@@ -227,7 +227,9 @@ class Reactor:
             self.start_accepting(listener)
 
     def _repair_soon(self) -> None:
-        """Called by the loop when a callback has raised: a signal handler or another thread may have raised in it."""
+        """Schedule `repair`. Called by the loop when a callback has raised: a signal handler, or another thread, may
+        have raised in it.
+        """
         if self._repair_timer is None:
             self._repair_timer = self.loop.call_later(REPAIR_DELAY_S, self._repair_now)
 
@@ -281,8 +283,9 @@ class Reactor:
         self._check_some_deadlines(list(self._connections))
 
     def _check_deadlines_of(self, number: int) -> None:
-        """Called by a timer of `_check_deadlines`. An older one may still run, if a signal handler has raised before it
-        was noted in `_deadline_timer`."""
+        """Check deadlines, called by a timer. Does nothing if `timer` is not the present one: an older timer may still
+        run if a signal handler raised before `_deadline_timer` was set.
+        """
         if number == self._deadline_round:
             self._check_deadlines()
 
@@ -313,7 +316,7 @@ class Reactor:
             self.end_if_done()
 
     def _forget_ended_tasks(self) -> None:
-        """Do what `_task_done` could not do for a task because it was interrupted."""
+        """Forget tasks that have ended, in case `_task_done` was interrupted."""
         for task in list(self._tasks):
             if task.done():
                 self._tasks.discard(task)

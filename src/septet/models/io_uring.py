@@ -135,7 +135,9 @@ class RingConnection(ClientConnection):
         self.close_when_idle()
 
     def close_again(self) -> None:
-        """Called about once a second while the socket waits to be closed: an exception may have interrupted that."""
+        """Try again to close the socket. Called about once a second while it waits to be closed, in case an exception
+        interrupted that.
+        """
         with self.lock:
             self._close_socket()
 
@@ -147,7 +149,7 @@ class RingConnection(ClientConnection):
 
 
 class BesideRingConnection(BesideConnection, RingConnection):
-    """A `RingConnection` where WSGI applications run beside the loop's thread."""
+    """A `RingConnection` whose WSGI applications run in threads beside the loop's."""
 
     __slots__ = ()
 

@@ -12,13 +12,14 @@ from septet.errors import UsageError
 from septet.net.address import parse_address
 
 FIRST = 3
-"""SD_LISTEN_FDS_START."""
+"""The first passed descriptor, SD_LISTEN_FDS_START."""
 MOST = 1024
-"""More sockets than a service manager hands over."""
+"""The largest number of sockets that is believed; service managers pass fewer."""
 
 _TRIAL = "_SEPTET_TRIAL"
-"""The variable of `processes.upgrade` by which a program is told that it is only tried, by the process whose place it
-would take. That process is the one that LISTEN_PID names."""
+"""The environment variable by which `processes.upgrade` tells a program that it is on trial, in a child of the process
+that would execute it. LISTEN_PID names that parent.
+"""
 
 
 def is_for_us(environ: Mapping[str, str]) -> bool:

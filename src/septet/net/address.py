@@ -43,16 +43,16 @@ class Address:
     fd: int = -1
     name: str = ""
     mode: int | None = None
-    """Of the file of a unix socket; None: what the umask leaves of 777."""
+    """The mode of a unix socket's file; None: 777 less the umask."""
     uid: int = -1
-    """User of this file; -1: the one who makes it."""
+    """The user of a unix socket's file; -1: the user who makes it."""
     gid: int = -1
     tls: bool | None = None
     """Whether TLS is spoken here; None: it is not said, see `speaks_tls`."""
 
     @property
     def has_rights(self) -> bool:
-        """Whether the file of this unix socket is to have a mode, a user or a group of its own."""
+        """True if the file of this unix socket gets a mode, a user or a group of its own."""
         return self.mode is not None or self.uid >= 0 or self.gid >= 0
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ class TlsOptions:
     ciphers: str | None = None
     watch: bool = False
     protocols: tuple[str, ...] = ("http/1.1",)
-    """What is offered by ALPN (RFC 7301), the preferred one first."""
+    """The protocols that the server offers by ALPN (RFC 7301), the preferred one first."""
 
     def files(self) -> Iterator[str]:
         for pair in self.pairs:
@@ -211,7 +211,7 @@ def _silence_names() -> None:
 
 
 def _load(options: TlsOptions) -> tuple[dict[str, TlsContext], TlsContext, tuple[float, ...]]:
-    """The context for each name, the default, and when each certificate ends. Raises UsageError."""
+    """Return the context for each name, the default context, and when each certificate expires. Raises UsageError."""
     names: dict[str, TlsContext] = {}
     contexts = []
     ends = []

@@ -268,7 +268,7 @@ def open_listeners(
 
 
 def cannot_listen(error: OSError, address: Address, option: str = "--bind") -> Failed:
-    """The sentence about an address that cannot be opened. option: the one that names it."""
+    """Return the error for an address that cannot be opened. `option`: the option that names it."""
     return Failed(f"cannot listen at {address} ({option}): {_reason(error, address, option)}")
 
 
@@ -326,8 +326,9 @@ def _inherited(descriptor: int, backlog: int) -> socket.socket:
 
 
 def check_place(address: Address) -> None:
-    """Look whether an address could be opened, as far as that can be told without opening it: whether a host has an
-    address, and a unix socket a directory. Raises OSError as opening would."""
+    """Check whether an address could be opened, as far as that can be told without opening it: a host must have an
+    address, and a unix socket a directory. Raises OSError as opening would.
+    """
     if address.kind == "tcp":
         socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     elif address.kind == "unix" and not address.path.startswith("@"):
@@ -337,7 +338,7 @@ def check_place(address: Address) -> None:
 
 
 def check_directory(path: str) -> None:
-    """Raise OSError unless a file can be made at this path."""
+    """Raise OSError if no file can be made at this path."""
     directory = os.path.dirname(os.path.abspath(path))
     os.stat(os.path.join(directory, "."))
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -1,11 +1,10 @@
-"""What the service manager is told: READY, RELOADING, STOPPING, STATUS, MAINPID and WATCHDOG, as sd_notify(3) has it.
+"""Tells the service manager how the server is: READY, RELOADING, STOPPING, STATUS, MAINPID and WATCHDOG (sd_notify(3)).
 
-The address of the manager is in NOTIFY_SOCKET, and the time of its watchdog in WATCHDOG_USEC. Both are taken out of the
-environment before anything else is started, so that neither the application nor a program of its own speaks for the
-server. (A process that finds the address in another way is refused by the manager itself: NotifyAccess=main is the
-default of systemd, and only the first process is the main one.)
+NOTIFY_SOCKET has the manager's address, and WATCHDOG_USEC the time of its watchdog. Both are removed from the
+environment before anything else is started, so that neither the application nor a program that it starts can speak for
+the server. (The manager refuses other processes as well: systemd's default is NotifyAccess=main.)
 
-What is said is never waited for and never fails: a manager that does not listen is no reason to stop serving.
+Sending never waits and never fails: the server goes on without a manager that does not listen.
 """
 
 import os
@@ -20,8 +19,8 @@ _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 @dataclass(slots=True)
 class ServiceManager:
-    """The manager of the service whose main process this is. Made once, in that process. In forks of it the methods
-    send nothing.
+    """The manager of the service whose main process this is. Made once, in that process; in forked processes its
+    methods send nothing.
     """
 
     address: str = ""
@@ -29,15 +28,15 @@ class ServiceManager:
     and nothing is sent.
     """
     watchdog_s: float = 0.0
-    """The manager ends the service if it hears no WATCHDOG=1 for so long; 0: it does not."""
+    """Seconds after which the manager ends the service if it has received no WATCHDOG=1; 0: it does not."""
     _pid: int = field(default_factory=os.getpid)
     _beat_at: float = 0.0
-    """When WATCHDOG=1 is due, on the clock of `monotonic`."""
+    """When WATCHDOG=1 is due, on the clock of `time.monotonic`."""
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> "ServiceManager":
-        """Return the manager that the environment names, and remove its variables there. What is no number or no
-        address counts as none.
+        """Return the manager that the environment names, and remove its variables there. Invalid values count as
+        missing.
         """
         address, watchdog, pid = (environ.pop(name, "") for name in _VARIABLES)
         if not address.startswith(("/", "@")):
@@ -47,8 +46,7 @@ class ServiceManager:
 
     @property
     def beats_every_s(self) -> float:
-        """Seconds between two calls of `beat` at most: half the time of the watchdog, as sd_watchdog_enabled(3) has
-        it; infinite without one."""
+        """Most seconds between two calls of `beat`: half the watchdog's time (sd_watchdog_enabled(3)); or infinite."""
         return self.watchdog_s / 2 if self.watchdog_s else float("inf")
 
     def ready(self, status: str) -> None:
@@ -75,21 +73,19 @@ class ServiceManager:
         self._tell(f"MAINPID={os.getpid()}")
 
     def beat(self, alive: bool) -> None:
-        """Tell that the service is alive, if it is, and if that is due by now."""
+        """Send WATCHDOG=1 if the service is alive and a beat is due."""
         if self.watchdog_s and alive and monotonic() >= self._beat_at:
             self._beat_at = monotonic() + self.beats_every_s / 2  # callers come a little early or late
             self._tell("WATCHDOG=1")
 
     def do_without_watchdog(self) -> None:
-        """Have the manager wait for no WATCHDOG=1, since nothing in this process could send it."""
+        """Turn the manager's watchdog off, because nothing in this process could send WATCHDOG=1."""
         if self.watchdog_s:
             self.watchdog_s = 0.0
             self._tell("WATCHDOG_USEC=0")
 
     def hand_over(self) -> dict[str, object]:
-        """Return what the next program in this process needs to go on with the same manager, as arguments of this
-        class.
-        """
+        """Return the arguments of this class for the next program in this process, which uses the same manager."""
         return {"address": self.address, "watchdog_s": self.watchdog_s}
 
     def _tell(self, *assignments: str) -> None:
@@ -102,5 +98,5 @@ class ServiceManager:
 
 
 def _line(text: str) -> str:
-    """Return the first line of a text: in a message each line is an assignment of its own."""
+    """Return the first line of a text: in a message each line is an assignment."""
     return text.split("\n", 1)[0]

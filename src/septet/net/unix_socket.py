@@ -1,4 +1,4 @@
-"""Unix sockets that listen, and the files that they have in the file system (unix(7))."""
+"""Listening unix sockets, and their files in the file system (unix(7))."""
 
 import os
 import socket

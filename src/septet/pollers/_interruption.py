@@ -1,9 +1,8 @@
-"""Whether an exception came before the function that was to be called had done anything.
+"""Tells whether an exception of a signal handler came before the function that was to be called had done anything.
 
-A signal handler of the application that raises, as time-outs by SIGALRM do, raises in the main thread at whatever that
-is doing. Python runs such handlers between certain instructions: at the beginning of a function in Python, after each
-call, and at the end of a loop's body. So a callback may be interrupted before it has done anything; then it can be
-called again.
+A signal handler of the application that raises, as time-outs by SIGALRM do, raises in the main thread wherever that is.
+Python runs such handlers only between certain instructions: at the beginning of a Python function, after each call, and
+at the end of a loop's body. So a callback may be interrupted before it has done anything; then it can be called again.
 """
 
 import opcode
@@ -20,8 +19,9 @@ _GENERATORS = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 def kept_from_beginning(callback: object, error: BaseException) -> bool:
-    """True if `error`, which the calling function has caught around its call of `callback`, was raised when that had
-    not begun. May be False for callbacks that are not written in Python, of which it cannot be known."""
+    """True if `error`, which the caller has caught around its call of `callback`, was raised before that did anything.
+    May be False for callbacks that are not written in Python.
+    """
     trace = error.__traceback__
     return trace is not None and trace.tb_next is not None and _is_at_beginning(callback, trace.tb_next)
 

@@ -238,8 +238,10 @@ class Ring(SocketOperations, FileOperations, Queues):
     def _call_back_late(
         self, complete: Completion, callback: Callback | None, data: bytes | None, exc: BaseException
     ) -> None:
-        """Call back a completion that `exc`, raised by a signal handler, has kept from being called back, for it will
-        not come again; then report `exc`, or raise it. data: None if it was not taken from its buffer yet."""
+        """Call back a completion whose callback `exc`, raised by a signal handler, has prevented, because the
+        completion will not come again; then report `exc`, or raise it. `data`: None if it was not taken from its buffer
+        yet.
+        """
         token, res, flags = complete
         if not flags & MORE:
             self._callbacks.pop(token, None)

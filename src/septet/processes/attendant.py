@@ -24,23 +24,27 @@ class Overseer(Attendant, Protocol):
 
     @property
     def turn_s(self) -> float:
-        """Seconds between two calls of `turn` and `beat` at most; infinite if neither is needed."""
+        """Most seconds between two calls of `turn` and `beat`; infinite if neither is needed."""
 
     def beat(self, alive: bool) -> None:
         """Tell the service manager that the server is alive, if it is and if that is due. `alive`: as far as the
         supervisor knows, a generation serves, or one starts and is not late. Does not raise."""
 
     def ready(self, text: str) -> None:
-        """Tell it that a generation serves, or goes on after an order that failed. `text`: a line for the operator."""
+        """Tell the service manager that a generation serves, or goes on after an order that failed. `text`: a line for
+        the operator.
+        """
 
     def reloading(self, text: str) -> None:
-        """Tell it that an order begins to be carried out after which another generation serves. `ready` follows."""
+        """Tell the service manager that a new generation is about to replace the present one. `ready` is called
+        afterwards.
+        """
 
     def stopping(self) -> None:
-        """Tell it that the server begins to stop."""
+        """Tell the service manager that the server begins to stop."""
 
     def ends(self) -> None:
-        """Remove the pid file: this process ends now, and closes nothing else."""
+        """Remove the pid file. Called immediately before this process ends."""
 
     def allot(self) -> int:
         """Return the number of a free row of the table for a generation that is about to be forked; 0 if there is no

@@ -78,7 +78,7 @@ class Plan:
     instead: Callable[[Report], int] | None = None
     """Runs in place of `run` if the very first generation cannot start. None: the server ends then."""
     reopens: Callable[[], None] = lambda: None
-    """Called in the supervisor, in a signal handler, before the processes that serve open their logs anew."""
+    """Called in the supervisor, in a signal handler, before the serving processes reopen their logs."""
     failed: Callable[[str], None] = lambda text: None
     """Called in the supervisor with the reason when a generation cannot start, and with "" when one is ready."""
 

@@ -331,7 +331,7 @@ class Generations:
         self._kill_late()
 
     def _is_alive(self) -> bool:
-        """A generation serves, or one starts for which the start-up time-out is not over."""
+        """True if a generation serves, or if one starts and its start-up time-out has not passed."""
         living = self.living
         starting = living.next
         if living.current is not None or starting is None:

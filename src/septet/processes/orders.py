@@ -132,7 +132,7 @@ class Stop:
 
     @property
     def has_supervisor(self) -> bool:
-        """The process has a supervisor, which gives it its orders."""
+        """True if the process has a supervisor, which gives it its orders."""
         return self._supervised
 
     @property
@@ -251,9 +251,9 @@ class Stop:
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def silence_application(self) -> None:
-        """Run no signal handlers of the application from now on, for one that raises would do so in the last steps of
-        the process. For the main thread, when it has served. An embedded server's program goes on, and keeps its
-        handlers."""
+        """Disable the application's signal handlers: one that raises would do so in the last steps of the process. For
+        the main thread, when the process has served. The handlers of a program that embeds the server are kept.
+        """
         if self.has_signals:
             forked.silence_application_signals()
 

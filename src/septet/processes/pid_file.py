@@ -11,8 +11,9 @@ from septet.errors import Failed
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 REUSED_S = 2.0
-"""A process that began so long after a file was written is not the one that the file names: the pid was given out
-again. (The clock of files and that of processes differ by some ticks.)"""
+"""A process that started more than this many seconds after the file was written is not the one that the file names: the
+pid was used again. (The clocks of files and of processes differ a little.)
+"""
 
 
 class PidFile:
@@ -26,8 +27,8 @@ class PidFile:
         self._pid = os.getpid()
 
     def write(self) -> None:
-        """Write the pid to the file, in one step for those who read it. Raises Failed if the file names another process
-        that runs, or if it cannot be written.
+        """Write the pid to the file atomically. Raises Failed if the file names another running process, or if it
+        cannot be written.
         """
         holder = _holder(self.path)
         if holder is not None and holder != self._pid:
@@ -67,7 +68,7 @@ def pid_file_at(path: str | None) -> Iterator[None]:
 
 
 def _pid_in(path: str) -> int | None:
-    """Return the pid that the file has; None if there is no such file, or it has something else."""
+    """Return the pid in the file; None if there is no file, or no pid in it."""
     try:
         text = Path(path).read_text(errors="replace")[:64]
     except OSError:
@@ -77,7 +78,7 @@ def _pid_in(path: str) -> int | None:
 
 
 def _holder(path: str) -> int | None:
-    """Return the pid that the file has, if that process runs and is not younger than the file; else None."""
+    """Return the pid in the file if that process runs and is not younger than the file; else None."""
     pid = _pid_in(path)
     if pid is None:
         return None

@@ -1,20 +1,20 @@
-"""How many workers there are to be, if `--workers` is a range: it follows how busy they are.
+"""Decides how many workers there should be if `--workers` is a range: their number follows how busy they are.
 
 Once a second the supervisor takes the saturation: the mean of the busy shares of its workers (`metrics.reader`), or 1
-if clients wait in the queue of a listener. Two things keep the number from swinging:
+if clients wait in the queue of a listener. Two rules keep the number from swinging:
 
-- Windows. One more needs GROW_S seconds whose mean is above HIGH; one fewer needs SHRINK_S seconds. A change empties
-  both windows, so what is judged next is how the new number does.
-- A gap. A worker is given up only if the others would be at LOW with its load, which is far below HIGH.
+- Windows. A worker is added after GROW_S seconds whose mean is above HIGH, and removed after SHRINK_S seconds. A change
+  empties both windows, so the next decision is about the new number.
+- A gap. A worker is removed only if the others would be at LOW with its load, which is far below HIGH.
 
-It grows by as many as bring the saturation to AIM, but at most to the double, and shrinks by one at a time: too few
-workers make clients wait, too many cost memory.
+Workers are added until the saturation would be AIM, but at most their number is doubled; they are removed one at a
+time. Too few workers make clients wait; too many cost memory.
 
-Connections that clients keep stay with the worker that has accepted them, so a new worker does not relieve the others
-of these. A worker that is busy while another is not is therefore replaced by a fresh one: in its last answers it says
-`Connection: close`, and its clients connect anew, to any worker.
+Connections that clients keep stay with the worker that has accepted them, so a new worker does not take them from the
+others. A worker that is busy while another is not is therefore replaced by a fresh one. Its last answers say
+`Connection: close`, and its clients connect again, to any worker.
 
-This module decides, with the time as an argument; `processes.supervisor` forks and drains.
+This module decides, with the time as an argument; `processes.supervisor` starts and stops workers.
 """
 
 import logging
@@ -34,15 +34,15 @@ HIGH, AIM, LOW = 0.8, 0.6, 0.5
 GROW_S = 5.0
 SHRINK_S = 30.0
 HOLD_S = 300.0
-"""Seconds for which the number stays as it is after an order (TTIN, TTOU)."""
+"""Seconds for which the number stays after an order (TTIN, TTOU)."""
 FULL_S = 60.0
-"""Seconds at the highest number, and above HIGH, after which the log says so."""
+"""Seconds at the largest number and above HIGH, after which the log says so."""
 
 _CHANGE = "SEP131 %d workers are wanted: %d were busy for %.0f %% of %g s"
 
 
 class Scaling:
-    """Decides between `least` and `most`. `now` is on the clock of `monotonic`."""
+    """Decides on a number from `least` to `most`. `now`: on the clock of `time.monotonic`."""
 
     def __init__(self, least: int, most: int) -> None:
         self.least = least
@@ -54,13 +54,15 @@ class Scaling:
         self._full_told = False
 
     def ordered(self, count: int, now: float) -> int:
-        """An operator wants so many. Gives how many there are to be, for HOLD_S at least."""
+        """Take an operator's order for this number of workers. Returns the wanted number, which stays for HOLD_S."""
         self._samples.clear()
         self._held_until = now + HOLD_S
         return max(self.least, min(count, self.most))
 
     def wanted(self, count: int, saturation: float, now: float) -> int:
-        """Take a sample, while `count` workers serve. Gives how many there are to be, and logs why if that changes."""
+        """Take a sample while `count` workers serve. Returns the number that is wanted, and logs the reason if it
+        changes.
+        """
         self._samples.append((now, saturation))
         while now - self._samples[0][0] > SHRINK_S:
             self._samples.popleft()
@@ -73,7 +75,7 @@ class Scaling:
         return wanted
 
     def _grown(self, count: int, now: float) -> int:
-        """0: no more than there are."""
+        """Return the larger number that is wanted; 0 if no more workers are needed."""
         mean = self._mean(GROW_S, now)
         if mean is None or mean < HIGH or count >= self.most:
             return 0
@@ -82,7 +84,7 @@ class Scaling:
         return wanted
 
     def _shrunk(self, count: int, now: float) -> int:
-        """0: no fewer than there are."""
+        """Return the smaller number that suffices; 0 if no worker can be removed."""
         mean = self._mean(SHRINK_S, now)
         if mean is None or count <= self.least or mean * count > LOW * (count - 1):
             return 0
@@ -90,7 +92,7 @@ class Scaling:
         return count - 1
 
     def _mean(self, window_s: float, now: float) -> float | None:
-        """None: there are samples of a part of the window only."""
+        """Return the mean of the samples in a window; None if they do not fill it yet."""
         if not self._samples or now - self._samples[0][0] < window_s * 0.9:
             return None
         found = [saturation for at, saturation in self._samples if now - at <= window_s]
@@ -108,7 +110,7 @@ class Scaling:
 
 
 class Balance:
-    """Finds workers that are busy because of the connections that they have. `now` is on the clock of `monotonic`."""
+    """Finds workers that are busy because of their kept connections. `now`: on the clock of `time.monotonic`."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -117,14 +119,14 @@ class Balance:
         self._wait_s = GROW_S
 
     def reset(self) -> None:
-        """There are more workers, or fewer."""
+        """Begin anew, because the number of workers has changed."""
         self._since, self._wait_s = None, GROW_S
 
     def overloaded(self, shares: dict[int, float], now: float) -> int:
-        """The worker to be replaced; 0: none. shares: how busy each worker is, by its pid.
+        """Return the pid of the worker to replace; 0 if there is none. `shares`: how busy each worker is, by pid.
 
-        The first is found after GROW_S. If that does not help, because one client alone keeps a worker busy, the next
-        ones are found after the double time each, up to HOLD_S.
+        The first one is found after GROW_S. If replacing it does not help, because a single client keeps a worker busy,
+        each further one takes twice as long, up to HOLD_S.
         """
         busiest = max(shares, key=lambda pid: shares[pid])
         if shares[busiest] < HIGH or min(shares.values()) > shares[busiest] / 2:
@@ -142,7 +144,7 @@ class Balance:
 
 
 class WorkerScaling:
-    """What a supervisor of workers does about their number, once a second. For its main thread."""
+    """Samples the workers once a second and decides on their number, for their supervisor. For its main thread."""
 
     def __init__(self, least: int, most: int, table: Table, listeners: Iterable[Any]) -> None:
         self._table = table
@@ -155,11 +157,13 @@ class WorkerScaling:
         self.ordered: Callable[[int, float], int] = self._scaling.ordered
 
     def first(self, workers: Sequence[int]) -> int:
-        """How many to begin with: as many as serve already, in the generation before. workers: their pids."""
+        """Return the number of workers to begin with: as many as already serve in the previous generation. `workers`:
+        their pids.
+        """
         return max(self._scaling.least, min(len(workers), self._scaling.most))
 
     def wanted(self, serving: Sequence[int]) -> int:
-        """serving: pids of the workers, all of which are ready."""
+        """Return the number of workers that is wanted now. `serving`: pids of the workers, all ready."""
         now = monotonic()
         self._reader.tick(now)
         known = {pid: self._reader.shares(pid).saturation for pid in serving if self._reader.has_share(pid)}

@@ -1,11 +1,11 @@
-"""Who has sent a signal to this process, for the log: "TERM from pid 1 (systemd), user 0".
+"""Finds out which process has sent a signal to this one, for the log: "TERM from pid 1 (systemd), user 0".
 
-Python's handlers are not told. The kernel tells by signalfd(2), for signals that are blocked. So a supervisor, which
-waits nearly all of the time, blocks those signals for which it has handlers while it waits, and waits for a signalfd as
-well. What that gives is logged, and the handler is called. Nowhere else is anything blocked: a signal that comes while
-the supervisor works is handled as ever, and its sender is not known.
+Python does not tell its signal handlers. The kernel tells by signalfd(2), for blocked signals. So a supervisor, which
+waits nearly all of the time, blocks the signals for which it has handlers while it waits, and waits for a signalfd as
+well. What it reads there is logged, and the handler is called. A signal that comes while the supervisor works is
+handled as usual, and its sender stays unknown.
 
-Who has sent a signal to another process, KILL for instance, the kernel does not tell its parent.
+The kernel does not tell a parent who has sent a signal, such as KILL, to its child.
 """
 
 import ctypes
@@ -29,20 +29,20 @@ WATCHED = (
 )
 
 _SIZE = 128
-"""Bytes of struct signalfd_siginfo."""
+"""Size of struct signalfd_siginfo in bytes."""
 _FIELDS = struct.Struct("=IiiII")
-"""Its beginning: ssi_signo, ssi_errno, ssi_code, ssi_pid, ssi_uid."""
+"""The beginning of struct signalfd_siginfo: ssi_signo, ssi_errno, ssi_code, ssi_pid, ssi_uid."""
 _SI_KERNEL = 0x80
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 """SFD_CLOEXEC and SFD_NONBLOCK are the same bits."""
 _SIGSET_BYTES = 128
-"""Of glibc's and musl's sigset_t."""
+"""Size of sigset_t in bytes, in glibc and musl."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Senders:
-    """For the main thread of a supervisor, which waits by `poller`."""
+    """Reads the senders of signals. For the main thread of a supervisor, which waits by `poller`."""
 
     def __init__(self, poller: Poll) -> None:
         self._descriptor = _signalfd()
@@ -51,7 +51,7 @@ class Senders:
         forked.register(self)
 
     def close(self) -> None:
-        """Signals are only handled from now on. May be called more than once."""
+        """Stop reading senders: from now on signals are only handled. May be called more than once."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -60,7 +60,7 @@ class Senders:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Context manager, around the wait: at its end, signals that have come are logged and handled."""
+        """Context manager around a wait: on leaving, signals that have come are logged and handled."""
         if self._descriptor < 0:
             yield
             return
@@ -85,7 +85,7 @@ class Senders:
 
 
 def sender(code: int, pid: int, user: int) -> str:
-    """The sender of a signal in words, from fields of siginfo_t (sigaction(2))."""
+    """Return the sender of a signal in words, from fields of siginfo_t (sigaction(2))."""
     if code == _SI_KERNEL:
         return "the kernel: a key at the terminal, or its end"
     if not pid:
@@ -97,7 +97,7 @@ def sender(code: int, pid: int, user: int) -> str:
 
 
 def _signalfd() -> int:
-    """A descriptor for WATCHED; -1 if the system has none."""
+    """Return a descriptor for the signals in WATCHED; -1 if the system does not have signalfd(2)."""
     mask = (ctypes.c_ubyte * _SIGSET_BYTES)()
     try:
         for number in WATCHED:

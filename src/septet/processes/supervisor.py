@@ -271,7 +271,7 @@ class Supervisor(Generic[Served]):
                 return
 
     def _scale(self) -> None:
-        """Have more workers, or fewer, if `--workers` is a range and all that are wanted serve."""
+        """Change the number of workers if `--workers` is a range and all wanted workers serve."""
         serving = self._serving
         settled = self._retiring is None and len(serving) == self._count and all(worker.ready for worker in serving)
         if self._scaling is not None and settled:

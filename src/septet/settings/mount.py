@@ -46,11 +46,11 @@ class ApplicationMount:
 
     route: str
     application: str
-    """MODULE:ATTRIBUTE."""
+    """The application's name, MODULE:ATTRIBUTE."""
     interface: str
-    """"auto", "wsgi" or "asgi"."""
+    """The application's interface: "auto", "wsgi" or "asgi"."""
     factory: bool
-    """The attribute is called without arguments to get the application."""
+    """True if the attribute is called without arguments to get the application."""
 
 
 _TARGET = re.compile(rf"(?:(?P<interface>wsgi|asgi):)?(?P<name>{APPLICATION})(?P<factory>\(\))?")

@@ -103,8 +103,9 @@ class Option:
     unset: str
     """The meaning of the default None or (), in words."""
     needs: str
-    """Name of the option without which this one has no effect, or several, of which one is enough, separated by blanks;
-    "": there is none."""
+    """Names of options without which this one has no effect, separated by blanks; one of them is enough. "": there are
+    none.
+    """
 
     @property
     def flag(self) -> str:

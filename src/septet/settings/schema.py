@@ -68,7 +68,7 @@ Examples:
 )
 @click.pass_context
 def config(context: click.Context) -> None:
-    """What a settings file may have. (septet serve --print-config prints what all sources come to.)"""
+    """Commands about the configuration file. (`septet serve --print-config` prints the resulting configuration.)"""
     if context.invoked_subcommand is None:
         raise UsageError("COMMAND is missing, but must be schema; see septet config --help")
 

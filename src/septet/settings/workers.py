@@ -4,17 +4,17 @@ import re
 from typing import Any
 
 MOST_WORKERS = 1_000_000_000
-"""Beyond that the capacity of any machine is exceeded, and arithmetic need not cope."""
+"""The largest number of workers that is accepted; no machine has the capacity for it."""
 
 
 class WorkerCount(int):
-    """A number of workers, which is the least of a range if there is one. `str` gives it as it is written."""
+    """A number of workers; if it is a range, the least of it. `str` returns the text as it was written."""
 
     most: int
-    """The end of the range; the number itself if there is no range."""
+    """The largest number of the range; the number itself if there is no range."""
 
     def __new__(cls, text: Any) -> "WorkerCount":
-        """text: `4`, `2-8`, or a number. Raises ValueError."""
+        """Parse `text`: a number, "4", or a range, "2-8". Raises ValueError."""
         found = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", str(text))
         if found is None:
             raise ValueError(text)
@@ -24,7 +24,7 @@ class WorkerCount(int):
 
     @classmethod
     def from_toml(cls, value: object) -> "WorkerCount":
-        """value: a number, or a text `2-8`. Raises ValueError."""
+        """Convert a value of TOML: a number, or a text such as "2-8". Raises ValueError."""
         if type(value) not in (int, str):
             raise ValueError(value)
         return cls(value)
@@ -51,5 +51,5 @@ class CountOrRange:
 
 
 def most_workers(count: int) -> int:
-    """The end of the range that `--workers` gives; the number itself if it is one."""
+    """Return the largest number of a range of workers; the number itself if it is not a range."""
     return getattr(count, "most", count)

@@ -79,8 +79,9 @@ class Frames(ServerProtocol):
         return start
 
     def parse_some(self, data: bytes) -> bytes:
-        """Have the library parse `data`, but no more than FRAMES_AT_ONCE frames. Gives the bytes that are left, to be
-        parsed later; empty if the rest is the beginning of a frame."""
+        """Have the library parse `data`, but at most FRAMES_AT_ONCE frames. Returns the bytes that are left to be
+        parsed later; empty if the rest is the beginning of a frame.
+        """
         reader = self.reader
         reader.frames_left = FRAMES_AT_ONCE
         self.receive_data(data)

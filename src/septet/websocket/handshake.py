@@ -26,7 +26,7 @@ class Opening:
     """A valid opening handshake."""
 
     key: bytes
-    """The value of Sec-WebSocket-Key; none over HTTP/2."""
+    """The value of Sec-WebSocket-Key; empty over HTTP/2, which has no such field."""
     subprotocols: tuple[str, ...]
     """The subprotocols that the client offers, in its order."""
     extensions: tuple[str, ...]
@@ -42,7 +42,7 @@ class Opening:
         )
 
     def accepted_on_stream(self, subprotocol: str | None, extensions: str | None) -> Fields:
-        """The fields of the answer 200 over HTTP/2 (RFC 8441 section 5)."""
+        """Return the fields of the answer 200 over HTTP/2 (RFC 8441 section 5)."""
         fields = []
         if subprotocol is not None:
             fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))

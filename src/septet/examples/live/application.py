@@ -90,7 +90,7 @@ async def _follow(path: Path, send: Send) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the state on one line, as an event needs it; b"" before there is one."""
+    """Return the state as one line of JSON, which an event needs; b"" if the file does not exist yet."""
     try:
         return path.read_bytes().replace(b"\n", b" ")
     except OSError:

@@ -1,8 +1,10 @@
-"""What to use in place of an option of gunicorn, uvicorn, granian, uWSGI, hypercorn or waitress, or why there is none.
+"""For each option of gunicorn, uvicorn, granian, uWSGI, hypercorn and waitress: our option to use instead, or why there
+is none.
 
-They are no aliases: each option of ours has one name. The tables are complete for the first three, as tests compare
-with their own lists of options, and hold what matters of the others. Three places show them: error messages, by `hint`;
-the pages "from gunicorn" and so on; and what `septet migrate` says of what it leaves out.
+These names are not accepted as options: each option of ours has one name. The tables of the first three servers are
+complete, which tests check against those servers; the others have the common options. Three places show the tables:
+error messages, by `hint`; the documentation's pages "from gunicorn" and so on; and `septet migrate`, for settings that
+it leaves out.
 """
 
 from collections.abc import Mapping
@@ -12,8 +14,9 @@ from importlib import import_module
 from septet.settings.config import OPTIONS
 
 SERVERS = ("gunicorn", "uvicorn", "granian", "uwsgi")
-"""Those that have a table here, and a page of the documentation. Where two of them have an option of the same name, and
-mean different things, `hint` takes the first."""
+"""The servers that have a table and a page of the documentation. If an option's name means different things in two of
+them, `hint` uses the first.
+"""
 
 _OTHERS = {
     "call": "use --factory",
@@ -29,13 +32,14 @@ _OTHERS = {
     "script-name": "use --root-path /PREFIX",
     "env-file": "set the variables before (set -a; . FILE), or by EnvironmentFile= of systemd",
 }
-"""Options of hypercorn and waitress, and what people write by habit."""
+"""Options of hypercorn and waitress, and names that people type by habit."""
 
 
 @cache
 def table(server: str) -> Mapping[str, str]:
-    """The options of a server of SERVERS, by every name that they have, without dashes at the beginning and with dashes
-    for underscores; and what to use in place of each."""
+    """Return the options of a server of SERVERS by each of their names, without leading dashes and with dashes for
+    underscores; and for each what to use instead.
+    """
     rows: Mapping[str, str] = import_module(f"{__name__}.{server}").OPTIONS
     return {name: text for names, text in rows.items() for name in names.split()}
 

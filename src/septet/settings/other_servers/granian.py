@@ -60,4 +60,4 @@ OPTIONS = {
     "pid-file": "use --pid-file FILE",
     "version": "use `septet --version`",
 }
-"""Names, without dashes at the beginning; and what to use instead."""
+"""What to use instead, by the option's names, without leading dashes."""

@@ -96,4 +96,4 @@ OPTIONS = {
     "control-socket-mode": "the socket is for the user of the server and for root",
     "control-socket-disable no-control-socket": "there is no control socket without --control",
 }
-"""Names in the file and on the command line, without dashes at the beginning; and what to use instead."""
+"""What to use instead, by the setting's names in the file and on the command line, without leading dashes."""

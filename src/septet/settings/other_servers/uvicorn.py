@@ -52,4 +52,4 @@ OPTIONS = {
     "reset-contextvars": "each request runs in a context of its own; there is nothing to set",
     "factory": "use --factory",
 }
-"""Names, without dashes at the beginning; and what to use instead."""
+"""What to use instead, by the option's names, without leading dashes."""

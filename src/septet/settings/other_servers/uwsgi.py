@@ -78,7 +78,7 @@ OPTIONS = {
     "memory-report": _STATSD,
     "emperor vassals-dir": "one service for each application, by a service manager; or --mount",
 }
-"""Names, and what to use instead."""
+"""What to use instead, by the option's names."""
 
 GROUPS = {
     "route": "routing by rules is for a proxy in front",
@@ -105,4 +105,4 @@ GROUPS = {
     "legion": "use a cluster manager",
     "websocket": "WebSockets are for ASGI applications: see --ws",
 }
-"""The beginnings of names, and what to use instead."""
+"""What to use instead, for all options whose names begin with these words."""
