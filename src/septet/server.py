@@ -173,12 +173,13 @@ def run(
     announce: Callable[[int], None],
     retire: Callable[[str], None] | None = None,
     monitor: Monitor | None = None,
+    serves: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
     announce: called with the number of processes that serve, when they are ready. retire: called in any thread with a
     reason for which this process is to be replaced; None: there is no supervisor, or it has workers. monitor: the table
-    of metrics of a supervisor.
+    of metrics of a supervisor. serves: called when the first of several workers is ready.
     """
 
     def ready(workers: int) -> None:
@@ -186,7 +187,7 @@ def run(
         announce(workers)
 
     service = Service.from_config(
-        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire
+        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire, serves=serves
     )
     if service.counted is not None:
         service.counted.begin(None if retire is None else partial(retire, ANSWERED))
@@ -362,7 +363,7 @@ def _serve_generation(
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire
-        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor)
+        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor, report.serves)
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)

@@ -76,6 +76,8 @@ class Service:
     """The order to stop, which the model must include in every wait."""
     ready: Callable[[int], None]
     """To be called once, with the number of processes that serve, when they are about to accept clients."""
+    serves: Callable[[], None] = lambda: None
+    """Called by the parent of several workers when the first of them accepts clients."""
     threads: int | None = None
     """`--threads`; None: the model's default."""
     workers: int | None = None
@@ -116,9 +118,10 @@ class Service:
         ready: Callable[[int], None],
         monitor: Monitor | None = None,
         retire: Callable[[str], None] | None = None,
+        serves: Callable[[], None] = lambda: None,
     ) -> "Service":
-        """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
-        field. Raises Failed."""
+        """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire, serves:
+        as the fields. Raises Failed."""
         monitor = monitor or monitor_for(config)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
         in_flight = InFlight(config.limit_concurrency, config.limit_spool, monitor.table if monitor else None)
@@ -136,6 +139,7 @@ class Service:
             request_watch=watch,
             stop=stop,
             ready=ready,
+            serves=serves,
             threads=config.threads,
             workers=config.workers,
             graceful_timeout=config.graceful_timeout,

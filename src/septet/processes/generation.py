@@ -28,6 +28,10 @@ class Report:
         """Clients are accepted from now on, by so many processes."""
         self._write({"ready": workers})
 
+    def serves(self) -> None:
+        """The first of several processes accepts clients."""
+        self._write({"serves": True})
+
     def failed(self, error: SeptetError) -> None:
         """It cannot start."""
         traceback = getattr(error, "traceback", "")
@@ -93,6 +97,8 @@ class Generation:
     """Why it replaces another: one of `metrics.lanes.REASONS`."""
     failed: bool = False
     """It has reported, or we have logged, why it cannot start."""
+    serves: bool = False
+    """It has reported that one of its processes, at least, accepts clients."""
     ends_at: float = float("inf")
     """When it is killed if it has not ended; on the clock of `monotonic`."""
     unread: bytes = b""
