@@ -102,17 +102,17 @@ KEPT: dict[type, dict[str, str]] = {
         "paths, as bytes: at most REMEMBERED_PATHS, each forgotten after QUICK_ANSWERS": "_slow",
         "an exception of the loop itself, which ends the server": "_failure",
     },
-    OnLoop: {SERVER: "order _loop _stop _done _repair", NUMBER: "busy _over", EMPTIED: "_due"},
+    OnLoop: {SERVER: "order _loop _stop _done _repair", NUMBER: "busy _over", EMPTIED: "_due _item"},
     Reactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "_deadline_timer _paused",
-        NUMBER: "stopping draining _ended",
+        "_deadline_timer _repair_timer _heap _paused",
+        NUMBER: "stopping draining _ended _deadline_round",
         EMPTIED: "due _connections _tasks",
     },
     RingReactor: {
         SERVER: "service site sole_application loop new_context runner lock starter _accepts_per_event _cut_timer "
-        "_deadline_timer _paused _ring _accepts _cancelled",
-        NUMBER: "stopping draining _ended",
+        "_deadline_timer _repair_timer _heap _paused _ring _accepts _cancelled",
+        NUMBER: "stopping draining _ended _deadline_round",
         EMPTIED: "due _connections _tasks closing",
     },
 }

@@ -158,12 +158,14 @@ def run(
     retire: Callable[[str], None] | None = None,
     monitor: Monitor | None = None,
     manager: ServiceManager | None = None,
+    serves: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve in this process until TERM or INT. For the main thread. Raises Failed.
 
     `announce`: called with the number of processes that serve, when they are ready. `retire`: called in any thread with
     a reason for which this process is to be replaced; None if there is no supervisor, or if workers are replaced
-    instead. `monitor`: the supervisor's table of metrics.
+    instead. `monitor`: the supervisor's table of metrics. `serves`: called when the first
+    of several workers is ready.
     """
 
     def ready(workers: int) -> None:
@@ -172,7 +174,15 @@ def run(
 
     watched = manager is not None and manager.watchdog_s > 0
     service = Service.from_config(
-        config, site=site, listeners=listeners, stop=stop, ready=ready, monitor=monitor, retire=retire, watched=watched
+        config,
+        site=site,
+        listeners=listeners,
+        stop=stop,
+        ready=ready,
+        monitor=monitor,
+        retire=retire,
+        watched=watched,
+        serves=serves,
     )
     if manager is not None and service.monitor is not None:
         _beat_for(manager, service.monitor, config)
@@ -374,7 +384,7 @@ def _serve_generation(
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire
-        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor)
+        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor, report.serves)
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)

@@ -67,6 +67,8 @@ class Service:
     """The order to stop, which the model must include in every wait."""
     ready: Callable[[int], None]
     """Called once by the model, with the number of processes that serve, when they are about to accept clients."""
+    serves: Callable[[], None] = lambda: None
+    """Called by the parent of several workers when the first of them accepts clients."""
     threads: int | None = None
     """The value of `--threads`; None: the model's default."""
     workers: int | None = None
@@ -113,9 +115,11 @@ class Service:
         monitor: Monitor | None = None,
         retire: Callable[[str], None] | None = None,
         watched: bool = False,
+        serves: Callable[[], None] = lambda: None,
     ) -> "Service":
-        """The service that a configuration describes. monitor: that of a supervisor, if there is one. retire: as the
-        field. watched: as for `monitor_for`. Raises Failed."""
+        """Return the service that a configuration describes. `monitor`: the supervisor's table of metrics, if there is
+        one. `retire`, `serves`: see the fields of these names. `watched`: as for `monitor_for`. Raises Failed.
+        """
         if monitor is None or (monitor.requests is None and most_workers(config.workers or 0) > (config.workers or 0)):
             monitor = monitor_for(config, watched)
         watch = RequestWatch(config.request_timeout) if config.request_timeout else None
@@ -140,6 +144,7 @@ class Service:
             request_watch=watch,
             stop=stop,
             ready=ready,
+            serves=serves,
             threads=config.threads,
             workers=config.workers and int(config.workers),
             most_workers=config.workers and most_workers(config.workers),

@@ -10,8 +10,9 @@ import pytest
 
 from septet.lab.drill.users import Users
 from support.client import Connection
+from support.messages import render
 from support.models import MODELS
-from support.processes import children
+from support.processes import children, is_stopped
 from support.server import Server, serve
 from support.tls import HOST, Authority, TlsConnection
 from support.waiting import wait_until
@@ -305,6 +306,27 @@ def test_stop_at_once(how: tuple[signal.Signals, ...], token: str) -> None:
             server.send_signal(number)
             wait_until(lambda: not server.running or not _connects(server), "the signal is handled")
         assert server.wait() == 1
+
+
+def test_stop_while_one_worker_of_the_next_generation_serves() -> None:
+    """The other worker has not started yet, so the generation is not ready. Its requests are answered all the same, and
+    it is no failure that it has not started."""
+    with Versions("epoll", "asgi", "--workers", "2") as server:
+        old = [worker.pid for worker in children(server.generation())]
+        server.version("uneven")
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: (server.directory / "first").exists(), "one worker of the new generation serves")
+        for pid in old:  # so that they take no client
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: is_stopped(pid), "it is stopped")  # noqa: B023
+        with server.connect() as client:
+            client.send(render("GET", "/long"))
+            server.journal.wait_for("long, uneven")
+            for pid in old:
+                os.kill(pid, signal.SIGCONT)
+            server.send_signal(signal.SIGTERM)
+            assert client.read_response().body.startswith(b"uneven")
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize("model", ["preforked", "epoll"])

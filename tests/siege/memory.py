@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from socket import socket
-from time import monotonic
+from time import monotonic, sleep
 
 from siege.field import connect, reset
 from siege.trial import files
@@ -30,6 +30,9 @@ FLAT_BYTES = 2 << 20
 
 FIRST = 50_000
 """Or a quarter of the requests, if that is less: caches and pools fill, and allocators find their level."""
+
+REST_S = 3.0
+"""Between a round and the look at memory: loops give free memory back when they have rested for a second or two."""
 
 ROUNDS = 20
 PROCESSES = 2
@@ -96,6 +99,7 @@ def measure(model: str, requests: int) -> list[tuple[int, int]]:
                 done += load(server, turns, number)
                 rate, last = (done - last) / (monotonic() - began), done
                 resting = max(resting, open_descriptors_at_rest(server, resting, number))
+                sleep(REST_S)
                 samples.append((done, private_memory(server.pid)))
                 print(f"{model:<12} {done:>9,} requests  {samples[-1][1] / 1e6:7.2f} MB  {rate:6.0f}/s", flush=True)
             assert not server.complaints(), server.complaints()[:3]

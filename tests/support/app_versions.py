@@ -1,11 +1,14 @@
 """An application whose answer is the text of a file that it read when it was imported, and which obeys that text."""
 
+import asyncio
 import os
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from support import journal
 
 VERSION = Path(os.environ["CONTRACT_DIRECTORY"], "version").read_text().strip()
 
@@ -16,6 +19,18 @@ if VERSION == "slow":
     time.sleep(60)
 if VERSION == "exit":
     os._exit(7)
+
+
+LONG_S = 3.0
+"""Longer than the supervisor waits for a process that has not started (KILL_MARGIN_S)."""
+
+
+def _is_first_worker() -> bool:
+    try:
+        os.close(os.open(Path(os.environ["CONTRACT_DIRECTORY"], "first"), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 def wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -31,10 +46,15 @@ async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if VERSION == "unwell":
             await send({"type": "lifespan.startup.failed", "message": "deliberate: no database"})
             return
+        if VERSION == "uneven" and not _is_first_worker():
+            await asyncio.sleep(60)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         print("the application has ended", VERSION, file=sys.stderr, flush=True)
         await send({"type": "lifespan.shutdown.complete"})
         return
+    if scope["path"] == "/long":
+        journal.write(f"long, {VERSION}")
+        await asyncio.sleep(LONG_S)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": f"{VERSION} {os.getpid()}".encode()})

@@ -28,6 +28,7 @@ from septet.models._tasks import Starter
 from septet.net.listener import Listener
 from septet.pollers import EXCLUSIVE, READABLE
 from septet.processes.capacity import default_threads
+from septet.processes.idle_heap import IdleHeap
 from septet.processes.metrics import ProcessMetrics
 from septet.processes.resource_exhaustion import ACCEPT_PAUSE_S, reason
 from septet.protocol import CLOSE, ServerExchange, ServerProtocol
@@ -85,6 +86,7 @@ class Reactor:
         self._deadline_round = 0
         """Number of the timer that is valid: the last one."""
         self._repair_timer: TimerHandle | None = None
+        self._heap = IdleHeap()
         self._accepts_per_event = 1 if (service.workers or 1) > 1 else ACCEPT_BATCH
         loop.failed = self._repair_soon
 
@@ -277,6 +279,7 @@ class Reactor:
         self._deadline_round += 1
         pause_s = min(longest_s, shortest / 4)
         self._deadline_timer = self.loop.call_later(pause_s, self._check_deadlines_of, self._deadline_round)
+        self._heap.check()
         if self.stopping:  # in case an exception has kept the last connection or task from doing so
             self._forget_ended_tasks()
             self.end_if_done()

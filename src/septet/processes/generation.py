@@ -29,6 +29,10 @@ class Report:
         """Report that clients are accepted from now on, by this number of processes."""
         self._write({"ready": workers})
 
+    def serves(self) -> None:
+        """The first of several processes accepts clients."""
+        self._write({"serves": True})
+
     def failed(self, error: SeptetError) -> None:
         """Report that the generation cannot start, and why."""
         traceback = getattr(error, "traceback", "")
@@ -100,6 +104,8 @@ class Generation:
     """Why it replaces an earlier generation: one of `metrics.lanes.REASONS`."""
     failed: bool = False
     """True if the reason why it cannot start has been reported or logged."""
+    serves: bool = False
+    """True if it has reported that at least one of its processes accepts clients."""
     ends_at: float = float("inf")
     """When the supervisor kills it if it has not ended, on the clock of `time.monotonic`."""
     unread: bytes = b""

@@ -113,6 +113,8 @@ class Generations:
         """Why the first generation of this program starts, for the log."""
         self._status = 0
         """Exit status of the last generation."""
+        self._stopped: Generation | None = None
+        """The generation that served when the order to stop came; None: none did, or the order has not come."""
 
     def run(self) -> int:
         """Run until the order to stop has come and all generations have ended; return the exit status. Raises
@@ -322,9 +324,7 @@ class Generations:
         for pid, why in self._overseer.standing_still():
             if any(generation.pid == pid for generation in self.living.all()):
                 self._deaths.end(pid, why)
-        for generation in self.living.all():
-            if generation.pipe in reporting:
-                self._read(generation)
+        self._read_reports(reporting)
         if self._watcher is not None and self._watcher.pipe in reporting:
             self._see_changes(self._watcher)
         self._reap()
@@ -362,11 +362,19 @@ class Generations:
             self._watcher.stop()
             self._watcher = None
 
+    def _read_reports(self, reporting: set[int]) -> None:
+        """Read what the generations have reported whose pipes are readable."""
+        for generation in self.living.all():
+            if generation.pipe in reporting:
+                self._read(generation)
+
     def _read(self, generation: Generation) -> None:
         messages = generation.messages()
         for message in messages:
             if "ready" in message:
                 self._is_ready(generation, message["ready"])
+            elif "serves" in message:
+                generation.serves = True
             elif "failed" in message:
                 self._cannot_start(generation, failure_of(message))
             elif "retire" in message:
@@ -378,7 +386,8 @@ class Generations:
 
     def _is_ready(self, generation: Generation, workers: int) -> None:
         living = self.living
-        if generation is not living.next:
+        generation.serves = True
+        if generation is not living.next or self._stop.ordered:
             return
         before, living.current, living.next = living.current, generation, None
         self._plan = generation.plan
@@ -439,7 +448,8 @@ class Generations:
             living.old.remove(generation)
             log.info("%s has ended", generation)
             return
-        self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
+        if self._stopped is None or generation is self._stopped:
+            self._status = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 0
         if generation is living.next:
             living.next = None
             if not generation.failed:
@@ -489,6 +499,7 @@ class Generations:
     def _end(self) -> None:
         """Stop all generations gracefully, and kill those that do not end in time."""
         self._overseer.stopping()
+        self._stopped = self.living.current
         self._stop_watching()
         self._listeners.shut()
         for generation in self.living.all():
@@ -498,9 +509,11 @@ class Generations:
         last = monotonic() + longest + 2 * KILL_MARGIN_S
         starting_until = monotonic() + KILL_MARGIN_S
         while self.living.all() and monotonic() < last:
+            self._read_reports({found for found, _ in self._poller.wait(0)})
             self._reap()
-            if self.living.next is not None and monotonic() > starting_until:
-                self.living.next.signal(signal.SIGKILL)  # an import that never returns to Python
+            starting = self.living.next
+            if starting is not None and not starting.serves and monotonic() > starting_until:
+                starting.signal(signal.SIGKILL)  # an import that never returns to Python
             if self.living.all():
                 attendant = self._overseer if self._overseer.fileno() >= 0 else None
                 wait_s = min(CHECK_S, self._overseer.turn_s, max(0.0, last - monotonic()))

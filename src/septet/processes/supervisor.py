@@ -106,6 +106,9 @@ class Supervised(Protocol):
     def ready(self) -> Callable[[int], None]: ...
 
     @property
+    def serves(self) -> Callable[[], None]: ...
+
+    @property
     def in_flight(self) -> InFlight: ...
 
     @property
@@ -165,6 +168,8 @@ class Supervisor(Generic[Served]):
         self._poller = Poll()
         self._senders = None if service.stop.has_supervisor else Senders(self._poller)
         self._announced = False
+        self._served = False
+        """True once a worker has been ready."""
         self._not_started: str | None = None
         """How a worker ended ("by signal SIGKILL") that was not ready when the order to stop came, and did not end with
         status 0; None: there was none."""
@@ -393,11 +398,14 @@ class Supervisor(Generic[Served]):
         if report == READY:
             worker.ready = True
             self._failed_starts = 0
+            if not self._served:
+                self._served = True
+                self._service.serves()
             all_ready = len(self._serving) == self._wanted and all(each.ready for each in self._serving)
             if self._retiring is not None and all_ready:
                 self._count_restart(self._retiring.life.reason, f"worker {self._retiring.pid} was replaced")
                 self._drain(self._retiring, "its replacement is ready")
-            if not self._announced and all_ready:
+            if not self._announced and all_ready and not self._service.stop.ordered:
                 self._announced = True
                 self._service.ready(self._count)
         worker.reported = bool(report)
@@ -468,10 +476,12 @@ class Supervisor(Generic[Served]):
                 draining = False
                 self._signal(signal.SIGTERM)
             for worker in list(self._workers):
+                if worker.readiness >= 0 and is_readable(worker.readiness):
+                    self._read_readiness(worker)
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
                 if pid:
                     self._workers.remove(worker)
-                    if status and not (self._announced or worker.ready):
+                    if status and not self._served:
                         self._not_started = how_it_ended(status)
         self._signal(signal.SIGKILL)
 

@@ -20,6 +20,13 @@ async def count(session: str, number: int) -> None:
     server.start_background_task(_count, session, number)
 
 
+@server.event
+async def leave(session: str) -> None:
+    """End the session from here. If the client ends it, its poll is answered when the next ping is overdue, after 21 s
+    (python-engineio 4.15, under any server)."""
+    await server.disconnect(session)
+
+
 async def _count(session: str, number: int) -> None:
     for value in range(number):
         await server.sleep(0.02)

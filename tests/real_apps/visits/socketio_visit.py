@@ -4,6 +4,7 @@ import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import requests
@@ -78,9 +79,14 @@ def _connected(site: Site, transports: tuple[str, ...] = ("polling",)) -> Iterat
     received: queue.Queue[int] = queue.Queue()
     client.on("doubled", received.put)
     client.on("counted", received.put)
+    gone = Event()
+    client.on("disconnect", lambda *_: gone.set())
     client.connect(site.url, transports=list(transports), wait_timeout=PATIENCE_S)
     try:
         yield client, received
+        if client.transport() == "polling":  # see `leave` in the site
+            client.emit("leave")
+            expect(gone.wait(PATIENCE_S), True, "the server ends the session")
     finally:
         client.disconnect()
         session.close()
