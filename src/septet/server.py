@@ -384,7 +384,7 @@ def _serve_generation(
         site = load_site(config, application, problem.read if config.reload and application is None else None)
         _exit_if_forked_by_application(None, None, None)
         retire = None if _has_workers(config) else report.retire
-        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor, report.serves)
+        run(config, site, listeners, Stop(supervised=True), report.ready, retire, monitor, serves=report.serves)
     except SeptetError as error:
         _exit_if_forked_by_application(None, error, None)
         report.failed(error)
