@@ -50,7 +50,10 @@ Examples:
 ws:// needs a server that answers every message, as an echo does.
 
 A latency is counted from the instant at which its request was due: with --rate by the rate, so that a server that
-stalls cannot hide it; without --rate when the answer before had come.""",
+stalls cannot hide it; without --rate when the answer before had come.
+
+Exit status: 0; 1 when nothing was answered, or --slo cannot be told; 2 for a wrong command line; 3 when --slo was
+missed at --rate, or is held at no rate.""",
 )
 @click.argument("url")
 @click.option("--users", type=COUNT, default=Plan.users, show_default=True, help="Simultaneous users.")
