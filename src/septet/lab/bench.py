@@ -29,10 +29,10 @@ def preflight(
 ) -> dict[str, Any]:
     """Start a server and await an answer, before an hour is spent on a typing error; `look` is called with its URL.
 
-    Then a single user asks for some time: returns `least_us`, the fastest answer, and `cpu_us`, the CPU time of one, by
-    which it is known whether the page computes (see `septet.lab.evening`); without them where they were not found. When
-    one contender fails the next is tried, because the reason may lie with the contender. Raises Failed, with the
-    reason of the first, when none of them serves the application; nothing is left on the disk then.
+    Then one user requests the page for a short time. Returns `least_us`, the fastest answer, and `cpu_us`, the CPU time
+    of an answer, from which `septet.lab.evening` tells whether the page computes; both are left out if they could not
+    be measured. If a contender fails, the next one is tried, because the reason may be the contender. If none of them
+    serves the application, raises Failed with the reason of the first, and leaves nothing on the disk.
     """
     directory = experiment.out
     new = not directory.exists()
@@ -75,7 +75,7 @@ def _check_interpreters(experiment: Experiment) -> None:
 
 
 def _first_to_serve(experiment: Experiment, server: contextlib.ExitStack) -> tuple[Server, int]:
-    """A server of a contender that answers, and its port, for as long as the stack is open."""
+    """Context manager: give the running server of the first contender that answers, and its port."""
     failures = []
     for cell in _one_each(experiment):
         port = free_port(experiment.host)
@@ -109,10 +109,11 @@ def run(
     display: Display,
     load: Load | None = None,
 ) -> None:
-    """Carry out the runs of each round, and write the results after it: Ctrl-C loses the present run and no other.
+    """Make the runs of each round, and write the results after each round: Ctrl-C loses the present round only.
 
-    `load` is a load from elsewhere than this machine. Interrupted results have `finished` None. Raises Failed when they
-    cannot be written, and when a worker that sends the load is lost; finished runs are kept.
+    `load`: carries out the plans of the load generator from other machines; None: this machine does. Interrupted
+    results have `finished` None. Raises Failed if they cannot be written, or if a worker that sends the load is lost;
+    finished runs are kept.
     """
     write(recorded, experiment)
     try:

@@ -38,14 +38,15 @@ USERS = (20, 100, 500, 1000)
 REPEATS = 3
 DRILL_USERS = 128
 TURNS = 4
-"""With --for, visits to each server in a round: so many that starting it takes less time than they do."""
+"""With --for, the number of visits to each server in a round: so many that they take longer than starting the server.
+"""
 SHORT = {"duration_s": 0.4, "warmup_s": 0.3, "warmup_max_s": 0.3, "users_per_window": 400}
-"""With --for, in place of the defaults: more and shorter visits pair better than few and long ones."""
+"""Values for --for that replace the defaults: many short visits make better pairs than few long ones."""
 BUSY_ADVICE = "figures will be noisy, and contenders compared by CPU time, evened, where CPU time is the limit"
 STRETCH_MAX = 3.0
-"""Times as long is a visit on a busy machine, at most."""
+"""On a busy machine a visit is made longer, at most by this factor."""
 FIRST_SHARE = 0.35
-"""Of the time of two pages, for the first of them at most."""
+"""Largest share of the time that the first of two pages may take."""
 OF_ONE_PAGE = ("path", "scenario", "users", "trace", "mode")
 FIELDS = {"duration": "duration_s", "warmup": "warmup_s", "warmup_max": "warmup_max_s", "timeout": "timeout_s"}
 
@@ -156,7 +157,7 @@ def _live(stack: contextlib.ExitStack, options: dict[str, Any]) -> LivePage:
 
 
 def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], page: LivePage | None) -> int:
-    """One experiment, begun or resumed."""
+    """Run one experiment, a new one or one that is resumed."""
     from septet.lab import bench as benching
     from septet.lab import results
 
@@ -175,7 +176,7 @@ def _one_page(app: str | None, resume: Path | None, options: dict[str, Any], pag
 
 
 def _two_pages(app: str | None, options: dict[str, Any], live_page: LivePage | None) -> int:
-    """Two experiments in directories of their own, with one report above them."""
+    """Run two experiments, each in a directory of its own, and write one report about both."""
     from septet.lab import results
 
     _check_repeats(click.get_current_context())
@@ -279,7 +280,9 @@ def _measure(
 
 
 def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) -> Experiment:
-    """The experiment with longer visits: a server that gets a tenth of a CPU answers little in 0.4 seconds."""
+    """Return the experiment with longer visits: a server that gets a tenth of a CPU answers few requests in 0.4
+    seconds.
+    """
     longer = min(STRETCH_MAX, 1 / max(1e-9, 1 - busy))
     experiment = replace(experiment, duration_s=round(longer * experiment.duration_s, 2))
     recorded["experiment"] = experiment.values()
@@ -289,7 +292,7 @@ def _stretched(experiment: Experiment, recorded: dict[str, Any], busy: float) ->
 def _load(
     experiment: Experiment, recorded: dict[str, Any], stack: contextlib.ExitStack
 ) -> tuple[Load | None, Callable[[str], None]]:
-    """What carries out the load when it is not this machine, and what checks that a URL can be reached from there."""
+    """Return what carries out the load if this machine does not, and what checks whether it can reach a URL."""
     if experiment.cluster is None:
         return None, lambda url: None
     found = stack.enter_context(cluster.opened(experiment.cluster))
@@ -387,7 +390,7 @@ def _report(done: Sequence[tuple[Experiment, dict[str, Any]]], out: Path) -> int
 
 
 def _print(title: str, recorded: dict[str, Any], cells: Sequence[Summary]) -> None:
-    """The tables and sentences of one page; what the report says first comes last, where a terminal shows it."""
+    """Print the tables and sentences of one page. The verdict comes last, where a terminal shows it."""
     from septet.lab import caveats, tables
     from septet.lab.beside import beside
     from septet.lab.report.findings import findings, focus, others_share

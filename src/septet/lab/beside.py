@@ -1,8 +1,9 @@
-"""The comparison page: contenders beside what is run today, or interpreters beside the first one, in pairs.
+"""The comparison page of the report: contenders compared with the server that is used today, or interpreters with the
+first one.
 
-Each table has a reference, whose own figures are its first row. The other rows say how many times as much each
-contender has, with the interval of that ratio, which is formed within rounds (see `septet.lab.pairs`): below 1 is
-less.
+Each table has a reference, whose own figures are its first row. The other rows have the ratio of each contender's
+figure to the reference's, with the interval of that ratio, which is computed within rounds (see `septet.lab.pairs`). A
+ratio below 1 means less.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ METRICS = (RATE, CPU, MEMORY, P99)
 ERRORS = BY_KEY["error_share"]
 NONE = "-"
 UNSURE = "busy machine"
-"""In place of a ratio of rates of which one is evened and the other one is what others left of the machine."""
+"""Printed in place of a ratio of two rates if only one of them is evened: the other depends on what other programs left
+of the machine.
+"""
 REMARK = (
     "In pairs: how many times as much as the first row, and the interval of it that holds in 95 of 100 experiments, "
     "for all pairs together. An interval with 1 in it decides nothing; = means equal within 5 %."
@@ -32,7 +35,7 @@ REMARK = (
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A table of the comparison page; the first line has its headings."""
+    """A table of the comparison page; its first line has the headings."""
 
     title: str
     lines: list[list[str]]
@@ -87,7 +90,7 @@ def _heading(metric: Metric) -> str:
 
 
 def _own(cell: Summary, bases: Mapping[str, Metric]) -> list[str]:
-    """The first row: the reference's own figures."""
+    """Return the first row: the reference's own figures."""
     return [cell.label, *(_figure(cell, bases[metric.key]) for metric in METRICS), _errors(cell)]
 
 
@@ -98,7 +101,7 @@ def _figure(cell: Summary, metric: Metric) -> str:
 
 
 def _unlike(results: Results, users: int) -> frozenset[str]:
-    """The contenders that were not limited by CPU time, so that their rates are not evened."""
+    """Return the contenders whose rates are not evened, because they were not limited by CPU time."""
     records = [each for each in evened(results) if each["verdict"] != "failed" and each["users"] == users]
     return frozenset(run_of(each).cell.label for each in records if not each["evened"]["cpu_limited"])
 
@@ -111,7 +114,7 @@ def _row(cell: Summary, reference: str, standings: Mapping[str, Standings], unli
 
 
 def _ratio(label: str, reference: str, found: Standings, more_is_better: bool) -> str:
-    """How many times the reference's figure the contender's is, as text."""
+    """Return as text the ratio of a contender's figure to the reference's."""
     if label not in found.order or reference not in found.order:
         return NONE
     pair = found.pair(label, reference)

@@ -84,7 +84,7 @@ def load(plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str
 
 @contextmanager
 def _limit(plan: Plan, process: subprocess.Popen[str]) -> Iterator[None]:
-    """Kill a generator that is stopped or gets no CPU: a plan takes limited time."""
+    """Kill a generator that takes longer than its plan, because it is stopped or gets no CPU."""
     longest_s = max(plan.warmup_s, plan.warmup_max_s) + plan.duration_s + plan.timeout_s + GRACE_S
     timer = threading.Timer(longest_s, process.kill)
     timer.start()
@@ -110,7 +110,9 @@ class Generator:
         self._stack.close()
 
     def load(self, plan: Plan, receive: Receive, scenario: Path | None = None) -> dict[str, Any]:
-        """As `load`, of a plan that has the targets of its scenario. After a failure there is a new process."""
+        """Carry out a plan, whose targets are in its scenario, and return the figures, as the function `load` does.
+        After a failure a new process is started.
+        """
         process = self._running()
         assert process.stdin is not None, "it was started with a pipe"
         try:

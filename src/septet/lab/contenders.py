@@ -48,13 +48,13 @@ class OtherServer:
     filled in."""
     environment: Mapping[str, str] = field(default_factory=dict)
     interface: str | None = None
-    """The applications that it serves: "wsgi" or "asgi"; None: not known."""
+    """The interface of the applications that it serves: "wsgi" or "asgi"; None if it is not known."""
     pool: str | None = None
-    """One of `pool.KINDS`: how it answers several requests at a time; None: not known."""
+    """How it answers several requests at a time, one of `pool.KINDS`; None if it is not known."""
     package: str | None = None
-    """The name for `pip install`; None: not known."""
+    """The package to install with pip; None if it is not known."""
     of_family: bool = False
-    """True if it was meant by the first part of its name, as "granian" means all that begin with it."""
+    """True if the user named only the first part of its name: "granian" means all servers whose names begin with it."""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -68,7 +68,7 @@ class OtherServer:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the program of the command is there: as a module of this Python, beside it, or on PATH."""
+        """True if the command's program is found: as a module of this Python, beside it, or on PATH."""
         first, *rest = shlex.split(self.command)
         if first != "python":
             return shutil.which(first, path=search_path()) is not None
@@ -77,7 +77,9 @@ class OtherServer:
 
 
 def search_path() -> str:
-    """The value of PATH with which other servers are started: an environment that is not activated may have them."""
+    """Return the PATH with which other servers are started; it includes this Python's own directory, because an
+    environment that is not activated may have them.
+    """
     return os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
 
 
@@ -133,9 +135,8 @@ def fitting(servers: Sequence[OtherServer], interface: str | None) -> tuple[Othe
 
 
 def left_out(named: Sequence[OtherServer], fit: Sequence[OtherServer], interface: str | None) -> str | None:
-    """Return a sentence about servers that were named and do not take the application; None when all do.
-
-    Those of a family are not missed: "granian" names two, of which one fits.
+    """Return a sentence about named servers that do not take the application; None if all do. Servers of a family do
+    not count: "granian" names two, one of which fits.
     """
     missing = [each for each in named if each not in fit and not each.of_family]
     if not missing or interface is None:

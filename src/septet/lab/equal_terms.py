@@ -1,4 +1,6 @@
-"""Puts an experiment that compares servers on equal terms: those that fit the application, with one pool for all."""
+"""Prepares an experiment that compares servers: leaves out those that cannot serve the application, and gives all the
+same pool.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def on_equal_terms(experiment: Experiment, written: str | None, say: Callable[[s
 
 
 def _interface(experiment: Experiment) -> str | None:
-    """The interface of the application, "wsgi" or "asgi"; None when it is not served, which is told later."""
+    """Return the application's interface, "wsgi" or "asgi"; None if it cannot be served, which is reported later."""
     try:
         return "asgi" if is_asynchronous(experiment, experiment.models[0]) else "wsgi"
     except Failed:
@@ -63,6 +65,6 @@ def _kinds(
 
 
 def _of_profile(model_options: Mapping[str, tuple[str, ...]]) -> Pool | None:
-    """The pool that a profile's options give prethreaded; None without any."""
+    """Return the pool that a profile's options give to prethreaded; None if they give none."""
     words = model_options.get("prethreaded", ())
     return Pool(1, int(words[words.index("--threads") + 1])) if "--threads" in words else None

@@ -1,23 +1,24 @@
-"""Figures evened: what they would be if the machine had been equally fast, and the server's alone, in every run.
+"""Corrects measured figures for the state of the machine: *evened* figures are those that an equally fast and otherwise
+idle machine would have given in every run.
 
-A machine that others use, or whose speed changes, spoils the two figures of a run in two ways:
+Other programs, and changes of the CPU's speed, disturb the two figures of a run in two ways:
 
-* CPU time of a request follows the speed of the CPU, which the probe sees (see `septet.lab.probe`). How far it follows
-  is fitted within the experiment: the slope, on logarithms, of CPU time over the probe within cells, as the weighted
-  median of the slopes between any two runs of a cell (after Theil and Sen; outliers do not move it). 0: not at all, and
-  then nothing is corrected; 1: as the probe itself.
-* Requests per second follow what others leave of the CPUs. A server that is limited by CPU time would serve, left
-  alone, as many requests in a second as it has CPU time for. A server that waits for something else is not held up
-  much by others, and its rate is as it was measured.
+* The CPU time of a request depends on the speed of the CPU, which the probe measures (see `septet.lab.probe`). How much
+it depends is fitted within the experiment: the slope of the logarithm of CPU time over the logarithm of the probe's
+time, between runs of the same cell. It is the weighted median of the slopes of all pairs of runs (after Theil and Sen),
+because outliers do not move a median. A slope of 0 means no dependence, and no correction; 1 means that both change by
+the same factor. * Requests per second depend on what other programs leave of the CPUs. A server that is limited by CPU
+time would, alone on the machine, answer as many requests in a second as it has CPU time for. A server that waits for
+something else is hardly slowed down by other programs, and its measured rate is used.
 
-So a cell's evened rate is the CPUs that it wants / the evened CPU time of a request where it is limited by CPU time,
-and the measured rate elsewhere. Only the noise of CPU time is in it, which is a third of that of the rate on a machine
-whose CPUs others use by three quarters.
+So the evened rate of a cell that is limited by CPU time is the number of CPUs that it wants, divided by the evened CPU
+time of a request; for other cells it is the measured rate. It has only the noise of the CPU time, which is a third of
+the rate's on a machine whose CPUs are used by three quarters by others.
 
-A cell is limited by CPU time when the page computes, and threads of the server want a CPU most of the time. A page
-computes when the fastest answers take little longer than their CPU time: of thousands of requests some are held up by
-nothing. How much threads want a CPU would not do alone, since threads that waited for a backend wait for a CPU as well
-where others use it.
+A cell is limited by CPU time if the page computes, and if threads of the server want a CPU most of the time. A page
+computes if its fastest answers take hardly longer than their CPU time: among thousands of requests some are not held up
+by anything. The wish for a CPU alone would not suffice, because threads that have waited for a backend also wait for a
+CPU if other programs use it.
 """
 
 from __future__ import annotations
@@ -34,37 +35,42 @@ from septet.lab.figures import GRAIN_MAX, Record, cpu_grain, whole_cpu_us
 from septet.lab.results import Results, run_of
 
 WANTED_MIN = 0.5
-"""CPUs that are wanted on the average where CPU time is the limit: where users are held up the server is idle, too."""
+"""CPUs that a cell's server must want on average to count as limited by CPU time; if users wait for something else, the
+server is idle at times.
+"""
 COMPUTING_MAX = 2.0
-"""How many times its CPU time the fastest answer to a page that computes may take,"""
+"""A page computes if its fastest answer takes at most this many times its CPU time,"""
 OVERHEAD_US = 500
-"""and this besides: for the load generator, the network, and a place in line."""
+"""plus this many microseconds for the load generator, the network and waiting in line."""
 DISTURBED_SHARE = 0.15
-"""Share of the server's CPUs that others take, in the median run, on a machine that is disturbed. The work of the
-kernel for which no process is charged stays below it."""
+"""A machine is disturbed if in the median run others take more than this share of the server's CPUs. Work of the kernel
+that is charged to no process stays below it.
+"""
 SLOPE_MAX = 1.5
-"""CPU time cannot follow the speed of the CPU by much more than one to one; caches make it a little more."""
+"""Largest slope that is accepted: CPU time cannot depend on the CPU's speed by much more than one to one; caches add a
+little.
+"""
 APART_MIN = 0.02
-"""Two runs whose probes differ by less, as a logarithm, say nothing about a slope."""
+"""A pair of runs whose probes differ by less than this, as a logarithm, gives no slope."""
 WEIGHT_MIN = 1.0
-"""Sum of these differences: with less the slope is as good as not known, and taken as 0."""
+"""If the sum of these differences is below this, the slope is taken as 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evening:
-    """How far CPU time follows the probe, and the probe's median."""
+    """The correction for one experiment: the slope of CPU time over the probe, and the probe's median."""
 
     slope: float = 0.0
     middle_us: float | None = None
 
     def cpu_factor(self, record: Record) -> float:
-        """How many times as much CPU time the run took as at the median speed."""
+        """Return the factor by which the run's CPU time was larger than at the probe's median."""
         probe_us = record["usage"].get("probe_us")
         return 1.0 if not probe_us or not self.middle_us else (probe_us / self.middle_us) ** self.slope
 
 
 def fitted(cells: Iterable[Sequence[Record]]) -> Evening:
-    """The evening of measured runs, given by cells."""
+    """Fit the correction to the measured runs, which are given by cells."""
     points = [[point for record in runs if (point := _point(record)) is not None] for runs in cells]
     probes = [probe for each in points for probe, _ in each]
     if not probes:
@@ -81,7 +87,7 @@ def fitted(cells: Iterable[Sequence[Record]]) -> Evening:
 
 
 def _point(record: Record) -> tuple[float, float] | None:
-    """The logarithms of the probe and of the CPU time of a request; None where one of them is not known."""
+    """Return the logarithms of the probe's time and of a request's CPU time; None if one is not known."""
     probe_us, cpu_us = record["usage"].get("probe_us"), whole_cpu_us(record)
     if not probe_us or not cpu_us or cpu_grain(record) > GRAIN_MAX:
         return None
@@ -98,7 +104,7 @@ def _weighted_median(values: list[tuple[float, float]]) -> float:
 
 
 def evened(results: Results) -> list[Record]:
-    """The records with `evened`: `cpu_us` and `requests_per_s` where they are known, and `cpu_limited`."""
+    """Return the records with the key `evened`: `cpu_us` and `requests_per_s` if they are known, and `cpu_limited`."""
     cells: dict[Cell, list[Record]] = {}
     for record in results["runs"]:
         if record["verdict"] != "failed":
@@ -116,9 +122,9 @@ def evened(results: Results) -> list[Record]:
 
 
 def page_computes(records: Sequence[Record], alone: Mapping[str, float]) -> bool:
-    """Whether what is asked for takes CPU time and hardly any other time.
+    """True if an answer takes CPU time and hardly any other time.
 
-    `alone` is what a single user found (see `septet.lab.bench`), who waits in no line; it may be empty.
+    `alone`: what a single user measured before the experiment (see `septet.lab.bench`); may be empty.
     """
     found = [(alone["least_us"], alone["cpu_us"])] if alone else []
     found += [
@@ -130,19 +136,19 @@ def page_computes(records: Sequence[Record], alone: Mapping[str, float]) -> bool
 
 
 def rests_on_cpu_time(results: Results) -> bool:
-    """Whether contenders are compared by evened rates: where the machine is disturbed, and the page computes."""
+    """True if contenders are compared by evened rates: the machine is disturbed, and the page computes."""
     measured = [record for record in results["runs"] if record["verdict"] != "failed"]
     return disturbed(results) and page_computes(measured, results.get("alone") or {})
 
 
 def disturbed(results: Results) -> bool:
-    """Whether others took so much of the server's CPUs that measured rates say little of contenders that compute."""
+    """True if others took so much of the server's CPUs that measured rates say little about contenders that compute."""
     shares = [share for record in results["runs"] if (share := taken_share(record, results)) is not None]
     return bool(shares) and median(shares) > DISTURBED_SHARE
 
 
 def taken_share(record: Record, results: Results) -> float | None:
-    """The share of the server's CPUs that other programs and the hypervisor took; None where it is not known."""
+    """Return the share of the server's CPUs that other programs and the hypervisor took; None if it is not known."""
     usage, load = record.get("usage", {}), record.get("load", {})
     if "server_cpus_busy_s" not in usage or not load.get("window_s"):
         return None
@@ -154,7 +160,7 @@ def taken_share(record: Record, results: Results) -> float | None:
 
 
 def _cpus_wanted(runs: Sequence[Record]) -> int:
-    """How many CPUs limit a cell; 0 when they do not, or when that is not known."""
+    """Return the number of CPUs that limit a cell; 0 if they do not, or if that is not known."""
     known = [wanted for record in runs if (wanted := record["usage"].get("cpus_wanted")) is not None]
     wanted = fmean(known) if known else 0.0
     return max(1, round(wanted)) if wanted >= WANTED_MIN else 0

@@ -98,11 +98,15 @@ class Experiment:
     scenario: Path | None = None
     repeats: int = 1
     for_s: float | None = None
-    """Measure until the ranking is decided, at most so long, in place of `repeats`; see `septet.lab.rounds`."""
+    """Measure until the ranking is decided, at most for this many seconds, in place of `repeats`; see
+    `septet.lab.rounds`.
+    """
     turns: int = 1
-    """With `for_s`: how often each server is visited in a round."""
+    """With `for_s`: the number of visits to each server in a round."""
     users_per_window: int = 0
-    """With more users a window is longer in proportion, for those under way at its ends are to be few; 0: it is not."""
+    """With more users than this a window is longer in proportion, so that few requests are in flight at its ends; 0: it
+    is not.
+    """
     seed: int = 0
     """Seed of the random order of runs."""
     sweeps: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -111,11 +115,11 @@ class Experiment:
     """The swept options that a model does not take, by model."""
     others: tuple[OtherServer, ...] = ()
     pool: Pool | None = None
-    """The pool of all contenders, see `septet.lab.pool`; None: each has its own."""
+    """The pool that all contenders have, see `septet.lab.pool`; None: each has its own default."""
     pool_told: str | None = None
     """The sentence that says which pool each contender has."""
     pythons: tuple[Interpreter, ...] = ()
-    """Interpreters under which each model is measured; none: this one alone."""
+    """Interpreters under which each model is measured; empty: only the one that runs the lab."""
     profile: str | None = None
     serve_options: tuple[str, ...] = ()
     model_options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -177,9 +181,9 @@ class Experiment:
         return runs
 
     def round(self, cells: Sequence[Cell], place: int) -> list[list[Run]]:
-        """A list of visits for each number of users, by turns; all cells are visited in each turn.
+        """Return a list of visits for each number of users. Visits are in turns; each turn visits every cell once.
 
-        The orders are random, and depend on the seed and the place of the round (from 1) alone.
+        The orders are random. They depend only on the seed and on `place`, the number of the round from 1.
         """
         chance = random.Random(f"{self.seed} {place}")
         first = (place - 1) * self.turns + 1
@@ -248,7 +252,7 @@ class Experiment:
         return self if url is None else replace(self, store=url)
 
     def window_s(self, users: int) -> float:
-        """The measured time of a run with so many users."""
+        """Return the measured time, in seconds, of a run with this many users."""
         return self.duration_s * max(1.0, users / (self.users_per_window or users))
 
     def url(self, port: int) -> str:
@@ -256,7 +260,7 @@ class Experiment:
 
     @property
     def tls(self) -> bool:
-        """The options of `septet serve` name a certificate."""
+        """True if the options of `septet serve` name a certificate."""
         return any(word.startswith("--tls-certificate") for word in self.serve_options)
 
     @property

@@ -11,7 +11,7 @@ Record = dict[str, Any]
 """One run in results.json."""
 Number = float | int | None
 GRAIN_MAX = 0.05
-"""No figure is compared, and no sentence made, of a CPU time that may be wrong by more than this share of it."""
+"""A CPU time that may be wrong by more than this share is neither compared nor mentioned in sentences."""
 Figure = Callable[[Record], Number]
 """Computes a figure from the record of a run; None when it is not known."""
 
@@ -40,13 +40,13 @@ def whole_cpu_us(record: Record) -> Number:
 
 
 def cpu_per_probe(record: Record) -> Number:
-    """CPU time for one answer in units of the probe's work; None where that was not timed."""
+    """Return the CPU time of an answer in units of the probe's work; None if the probe was not timed."""
     cpu_us, probe_us = whole_cpu_us(record), record["usage"].get("probe_us")
     return cpu_us / probe_us if cpu_us and probe_us else None
 
 
 def evened(key: str) -> Figure:
-    """A figure that `septet.lab.evening` has added."""
+    """Return a figure that reads what `septet.lab.evening` has added to the record."""
     return lambda record: record.get("evened", {}).get(key)
 
 

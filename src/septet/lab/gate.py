@@ -44,14 +44,14 @@ AGAIN = "again"
 """The directory of the second measurement, within that of the first."""
 
 Measure = Callable[[Experiment, Results], None]
-"""Carries out an experiment, and adds its runs to the results."""
+"""A function that carries out an experiment and adds its runs to the results."""
 Worse = set[tuple[str, int | None, str | None]]
-"""What got worse: label, number of users (None: all), and metric (None: it fails, or has errors)."""
+"""One thing that got worse: label, number of users (None: all), and metric (None: requests fail)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The comparison of one measurement with the baseline, by both kinds of figures."""
+    """The comparison of one measurement with the baseline: once by all figures, once by the STEADY ones."""
 
     now: Results
     steady: Comparison

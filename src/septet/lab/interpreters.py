@@ -22,7 +22,7 @@ import septet
 from septet.errors import UsageError
 
 SETTING = "python"
-"""The name under which cells have their interpreter in their setting."""
+"""The name of the swept option that stands for the interpreter in a cell's setting."""
 OLDEST = (3, 11)
 ANSWER_TIMEOUT_S = 30.0
 LENT = {"septet": Path(septet.__file__).parent, "click": Path(click.__file__).parent}
@@ -39,10 +39,10 @@ print(json.dumps([name, sys.executable, sys.version, list(sys.version_info[:2])]
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """An interpreter that serves."""
+    """An interpreter of Python under which the server is measured."""
 
     name: str
-    """Its version, as labels have it: "3.13.0", with a "t" where it can do without the GIL; "pypy3.11.13"."""
+    """Its version as shown in labels: "3.13.0", "3.13.0t" for a free-threaded build, "pypy3.11.13"."""
     executable: str
     version: str
     """Its sys.version."""

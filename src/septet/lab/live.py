@@ -34,7 +34,7 @@ APPLICATION = "septet.examples.live:application"
 VARIABLE = "SEPTET_LIVE_STATE"
 START_S = 20.0
 LAST_LOOK_S = 1.0
-"""How long the server stays after the last state, so that pages get it."""
+"""Seconds for which the page's server stays after the last state, so that open pages receive it."""
 FIGURES = (RATE, P99)
 
 
@@ -48,11 +48,11 @@ START = {
     "figures": [],
     "finished": False,
 }
-"""The state before the first experiment; its keys are those of every state."""
+"""The state before the first experiment. Every state has the same keys."""
 
 
 class LivePage:
-    """The file with the state, which the server shows."""
+    """The file with the state that the page's server shows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,7 +66,9 @@ class LivePage:
 
 @contextmanager
 def serving(cpus: Iterable[int]) -> Iterator[tuple[LivePage, str]]:
-    """Start the server on these CPUs (none: any); gives the page and its URL. Raises Failed when it does not start."""
+    """Context manager: start the page's server on these CPUs (none: any), and give the page and its URL. Raises Failed
+    if it does not start.
+    """
     with tempfile.TemporaryDirectory(prefix="septet-live-") as directory:
         page, port = LivePage(Path(directory, "state.json")), free_port()
         words = [
@@ -146,7 +148,7 @@ class LiveDisplay:
         self._write()
 
     def close(self, last: bool) -> None:
-        """Write the last state; `last`: nothing follows that the page should wait for."""
+        """Write the last state of an experiment. `last`: True if no other experiment follows on the same page."""
         self._now = f"The runs are over; the report will be {self._experiment.out / 'report.html'}"
         self._done, self._runs = 1, 1
         self._write(finished=last)

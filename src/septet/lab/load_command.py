@@ -26,7 +26,7 @@ RAMP_HELP = "Time in which users arrive, or --rate grows, before the warm-up."
 THINK_HELP = "Without --rate: time between an answer and the user's next request."
 
 GAUGE = {"duration_s": 3.0, "warmup_s": 0.5}
-"""Of each run of a search, unless they are given."""
+"""Durations of each run of a search, unless the command line gives them."""
 FIELDS = {"duration_s": "duration", "warmup_s": "warmup"}
 
 
@@ -126,9 +126,9 @@ def load(url: str, as_json: bool, spec: str | None, **options: Any) -> int:
 
 
 def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
-    """Warnings to print after the table: the server answered less than was offered, or answers were redirects.
+    """Return warnings to print after the table: the server answered less than was offered, or answers were redirects.
 
-    `limited`: the load generator was at its limit, so that the server may not be the cause.
+    `limited`: the load generator was at its limit, so the server may not be the cause.
     """
     offered, carried = figures.get("offered_per_s"), figures["requests_per_s"]
     if offered and carried < CARRIED_SHARE_MIN * offered:
@@ -141,7 +141,7 @@ def _remarks(figures: dict[str, Any], limited: bool) -> Iterator[str]:
 
 
 def _objective(plan: Plan, options: dict[str, Any], spec: str | None, as_json: bool) -> int:
-    """Carry out `--slo`, and return the exit status: 0 held or found, 3 missed."""
+    """Carry out `--slo`, and return the exit status: 0 if the objective is held or a rate found, 3 if missed."""
     from septet.lab.objective import command
     from septet.lab.objective.gauge import Gauger
     from septet.lab.objective.objective import read
@@ -176,7 +176,7 @@ def _is_given(option: str) -> bool:
 
 
 def _check(plan: Plan, options: dict[str, Any], spec: str | None) -> None:
-    """Raise UsageError for options without effect."""
+    """Raise UsageError for options that have no effect."""
     if options["think_times"] and not plan.think_s:
         raise UsageError("--think-times: it says how --think TIME is spread, so take that as well")
     if options["slow_rate"] and not plan.slow:

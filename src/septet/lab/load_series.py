@@ -25,11 +25,17 @@ MEASURED = ("measured", "after")
 """The phases whose latencies are those of the run's figures."""
 
 COMPRESSED_COOKIE, COOKIE = 0x1C849304 | 0x10, 0x1C849303 | 0x10
-"""The first word of a compressed histogram, and of a histogram; 0x10: counts are of variable length (encoding V2)."""
+"""The first word of a compressed histogram and of a histogram, in encoding V2; 0x10 says that counts have a variable
+length.
+"""
 HEADER = struct.Struct(">iiiiqqd")
-"""Cookie, bytes of counts, index of the first bucket, significant digits, lowest and highest value, unit."""
+"""The header of an encoded histogram, for `struct`: cookie, bytes of counts, index of the first bucket, significant
+digits, lowest and highest value, unit.
+"""
 DIGITS = 2
-"""HdrHistogram's buckets of two significant digits are those of `Histogram`: 128 from each power of two to the next."""
+"""Significant digits of the encoded histogram. With two, HdrHistogram has the same buckets as `Histogram`: 128 from
+each power of two to the next.
+"""
 HIGHEST_US = (1 << 40) - 1
 
 

@@ -65,7 +65,7 @@ def load_average() -> tuple[float, float, float]:
 
 
 def busy_share(seconds: float = 0.5) -> float:
-    """The share of the machine's CPUs that programs and the hypervisor use now; takes so many seconds."""
+    """Return the share of the machine's CPUs that is used now, by programs and the hypervisor; takes `seconds`."""
     before, begun = sum(machine_times()), time.monotonic()
     time.sleep(seconds)
     return min(1.0, (sum(machine_times()) - before) / (time.monotonic() - begun) / (os.cpu_count() or 1))

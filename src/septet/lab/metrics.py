@@ -318,7 +318,7 @@ BARS.sort(key=lambda metric: metric.chart.bar if metric.chart is not None else 0
 RATE, P99, CPU, MEMORY = (BY_KEY[key] for key in ("requests_per_s", "p99_us", "cpu_us", "pss_bytes"))
 """Metrics that rankings and the sentences of reports need by name."""
 EVEN_RATE, EVEN_CPU = BY_KEY["even_requests_per_s"], BY_KEY["even_cpu_us"]
-"""What takes the place of RATE where the machine is disturbed, and of CPU."""
+"""The metrics that replace RATE and CPU if the machine is disturbed."""
 
 
 def reference() -> str:

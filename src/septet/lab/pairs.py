@@ -38,16 +38,18 @@ DECIDED, EQUAL, OPEN, LIMITED = "decided", "equal", "open", "limited"
 generator was the limit, so that more rounds would not decide either."""
 EQUAL_WITHIN = 0.05
 TURNS_MIN = 3
-"""For an interval."""
+"""Least number of turns for an interval."""
 SERVER_SPREAD = 0.01
-"""Standard deviation of the figures of servers that were started alike, as a share of them."""
+"""Standard deviation, as a share, of the figures of servers that were started in the same way."""
 LENT_MAX = 8
-"""Degrees of freedom. More would decide sooner, and wrongly for pairs that are noisier than the others."""
+"""Most degrees of freedom that other pairs lend to one. More would decide earlier, but wrongly for pairs that are
+noisier than the others.
+"""
 ITERATIONS = 100
-"""Of the fit, at most. Two suffice when every contender is in every turn."""
+"""Most iterations of the fit. Two suffice if every contender is in every turn."""
 
 Values = Mapping[str, Mapping[int, float]]
-"""A figure above 0, by contender and turn; also its weight, which is 1 without one."""
+"""A figure above 0 by contender and turn, or its weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,10 @@ def standings(
 
 
 def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
-    """The level of each contender: a two-way fit of contender plus turn, since not every one is in every turn.
+    """Return the level of each contender on a logarithmic scale, fitted by contender plus turn because not every
+    contender is in every turn.
 
-    By weighted least squares, of levels and turns in alternation.
+    Weighted least squares, which fits levels and turns alternately.
     """
     places = {place for each in logs.values() for place in each}
     speeds = dict.fromkeys(places, 0.0)
@@ -163,7 +166,7 @@ def _levels(logs: Values, weights: Values) -> Mapping[str, float]:
 
 
 def _mean(values: Iterable[tuple[float, float]]) -> float:
-    """The mean of values with their weights."""
+    """Return the weighted mean of values."""
     total = weight = 0.0
     for value, each in values:
         total += value * each
@@ -173,15 +176,15 @@ def _mean(values: Iterable[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """The differences of two contenders, `one` minus `other`."""
+    """The differences of two contenders by turn, `one` minus `other`, on a logarithmic scale."""
 
     one: str
     other: str
     places: Sequence[int]
     value: float
-    """Their mean."""
+    """The weighted mean of the differences."""
     squares: float
-    """Of what remains, each by its weight, summed."""
+    """The weighted sum of the squares of what differs from the mean."""
     weight: float
 
     @property
@@ -190,7 +193,7 @@ class _Compared:
 
     @property
     def variance(self) -> float:
-        """Of a figure of weight 1."""
+        """The variance of a figure with the weight 1."""
         return self.squares / self.freedom
 
 
@@ -209,16 +212,18 @@ def _compared(one: str, other: str, logs: Values, weights: Values) -> _Compared:
 
 
 class _Lent(NamedTuple):
-    """A variance of a figure of weight 1, and the degrees of freedom behind it."""
+    """A variance that other pairs lend, for a figure with the weight 1, and its degrees of freedom."""
 
     variance: float
-    """The median of several. That of chi squared lies below its mean (Wilson and Hilferty, 1931): it is raised."""
+    """Return the median of several variances, raised because the median of chi squared is below its mean (Wilson and
+    Hilferty, 1931).
+    """
     freedom: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Judges pairs; the fields are as those of `standings`."""
+    """Judges pairs. Its fields are the arguments of `standings`."""
 
     levels: Mapping[str, float]
     compared: Mapping[frozenset[str], _Compared]
@@ -245,7 +250,9 @@ class _Judge:
         return Pair(ahead, behind, ratio, outcome, turns)
 
     def _variance(self, pair: _Compared) -> tuple[float, int]:
-        """The variance of a figure of weight 1, and its degrees of freedom: the pair's own, and what others lend."""
+        """Return the variance of a figure with the weight 1 and its degrees of freedom, from the pair itself and from
+        others.
+        """
         lent = [lent for label in (pair.one, pair.other) if (lent := self._lent(label, pair)) is not None]
         if not lent:
             return pair.variance, pair.freedom
@@ -254,7 +261,7 @@ class _Judge:
         return (pair.squares + freedom * variance) / whole, whole
 
     def _lent(self, label: str, pair: _Compared) -> _Lent | None:
-        """What the pairs of a contender with third ones say; None without any."""
+        """Return the variance of a contender's pairs with third ones; None if there are none."""
         others = [
             each
             for each in self.compared.values()

@@ -16,36 +16,36 @@ from septet.errors import UsageError
 from septet.lab.pinning import Pinning
 
 THREADS_PER_CPU = 8
-"""For each CPU of the server: what `septet serve` takes where it is told no number."""
+"""Threads for each CPU of the server, the default of `septet serve`."""
 POOL_FIELDS = frozenset({"workers", "threads", "at_once"})
 """The names that commands of other servers may have in braces, see `septet.lab.contenders`."""
 THREADS, PROCESSES, LOOPS, ONE_PROCESS = KINDS = ("threads", "processes", "loops", "one process of threads")
 """What a contender's pool consists of: threads in each process; processes that answer a request each; processes with an
 event loop each, for ASGI applications; all threads in a single process, where a server can have no more."""
 UNBOUNDED = "without a bound"
-"""In place of one of KINDS: a contender that makes a thread or a process for every client."""
+"""Used in place of one of KINDS for a contender that makes a thread or a process for every client."""
 ONE = "one"
-"""In place of one of KINDS: a contender that answers one request after another in each process."""
+"""Used in place of one of KINDS for a contender that answers one request at a time in each process."""
 _LOOPS = frozenset({"poll", "epoll", "io_uring"})
-"""Models of Septet with one thread for all clients: an ASGI application runs on its loop, and no pool matters."""
+"""Septet's models with one thread for all clients: an ASGI application runs on its loop, and needs no pool."""
 _WRITTEN = re.compile(r"(?:([1-9][0-9]{0,4})x)?([1-9][0-9]{0,4})")
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The same pool for all contenders: so many processes, each with so many threads."""
+    """The pool that all contenders get: a number of processes, each with a number of threads."""
 
     workers: int = 1
     threads: int = THREADS_PER_CPU
 
     @property
     def at_once(self) -> int:
-        """Requests of a WSGI application that are in progress at the same time."""
+        """Most requests of a WSGI application that are in progress at the same time."""
         return self.workers * self.threads
 
     @property
     def values(self) -> dict[str, int]:
-        """What commands of other servers get in place of the names of `POOL_FIELDS`."""
+        """Return the values for the names of `POOL_FIELDS` in commands of other servers."""
         return {"workers": self.workers, "threads": self.threads, "at_once": self.at_once}
 
 
@@ -60,7 +60,7 @@ def parse(text: str) -> Pool:
 
 
 def default(pinned: Pinning) -> Pool:
-    """The pool of `septet serve` when it is told no number, on the CPUs that the servers are bound to."""
+    """Return the pool that `septet serve` chooses by default, on the CPUs that the servers are bound to."""
     return Pool(1, THREADS_PER_CPU * (len(pinned.server) or len(os.sched_getaffinity(0))))
 
 
@@ -83,7 +83,7 @@ def model_options(pool: Pool, takes: Mapping[str, frozenset[str]], interface: st
 
 
 def kind_of(model: str, takes: frozenset[str], interface: str | None) -> str:
-    """What the pool of a model of Septet consists of: one of KINDS, or UNBOUNDED, or ONE."""
+    """Return what the pool of one of Septet's models consists of: one of KINDS, or UNBOUNDED, or ONE."""
     if interface == "asgi" and model in _LOOPS:
         return LOOPS
     if "threads" in takes:
@@ -95,7 +95,7 @@ def describe(pool: Pool, kinds: Mapping[str, str | None]) -> str:
     """Return a sentence that says which pool each contender has.
 
     Args:
-        kinds: for each contender one of KINDS, UNBOUNDED or ONE; None: its command says it.
+        kinds: for each contender one of KINDS, UNBOUNDED or ONE; None: its command determines it.
     """
     groups: dict[str | None, list[str]] = {}
     for name, kind in kinds.items():

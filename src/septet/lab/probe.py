@@ -1,13 +1,13 @@
-"""How fast the server's CPUs are: fixed work, timed some fifty times a second while a server is measured.
+"""Measures how fast the server's CPUs are: a fixed piece of work is timed some fifty times a second during a run.
 
-The speed of a machine changes under a benchmark: its clock, other programs in the caches and on sibling threads,
-neighbours under the same hypervisor. All of that changes the CPU time of a request, though the server is what it was.
-The probe sees the same change on work that is always the same, so figures can be evened (see `septet.lab.evening`).
+The speed of a machine changes during a benchmark: its clock, other programs in the caches and on sibling threads, other
+virtual machines. These change the CPU time of a request, though the server is the same. The probe sees the same change
+on work that never changes, so figures can be corrected (see `septet.lab.evening`).
 
-It is a process of its own, started from this file, which needs the standard library alone. In ours it would hold the
-GIL while it waits for a busy CPU, and delay the samples and the events of the load. It times CPU time, not time: how
-long it waits for a CPU says how many others want it, and nothing about its speed. The work is done twice, and the
-second time counts: the first brings it back into the caches, which a server that fills them would make slow.
+It is a process of its own, started from this file, which needs only the standard library. Inside the measuring process
+it would hold the GIL while it waits for a busy CPU, and delay samples and the load. It measures CPU time and not
+elapsed time: how long it waits for a CPU depends on other programs, and not on the CPU's speed. The work is done twice
+and the second time counts: the first brings it back into the caches, from which a busy server removes it.
 """
 
 from __future__ import annotations
@@ -25,33 +25,35 @@ from typing import Any, NamedTuple
 
 EVERY_S = 0.02
 ROUNDS = 400
-"""Of the loop: about 50 µs on a server of 2020, twice; with all it takes 0.9 % of a CPU."""
+"""Iterations of the work's loop: about 50 µs on a server of 2020. Done twice, and with its overhead, the probe takes
+0.9 % of a CPU.
+"""
 FREQUENCY_EVERY = 25
-"""Ticks after which the frequency is read again."""
+"""The CPU's frequency is read once in this many ticks."""
 SAMPLE = struct.Struct("=QIIIHxx")
-"""The fields of a Sample."""
+"""The layout of a Sample in the pipe, for `struct`."""
 KEPT = 1 << 14
-"""Samples, which are five minutes: longer than a run."""
+"""Number of samples that are kept: those of five minutes, longer than a run."""
 SAMPLES_MIN = 5
-"""Fewer have no median that means something."""
+"""With fewer samples there is no figure."""
 
 
 class Sample(NamedTuple):
-    """The work once, done twice."""
+    """One execution of the work, done twice."""
 
     at_ns: int
-    """The monotonic clock."""
+    """When it was made, in nanoseconds of the monotonic clock."""
     cold_ns: int
-    """CPU time of the first time, in which the caches are as the server and others left them."""
+    """CPU time of the first time, with the caches as the server and others left them."""
     work_ns: int
-    """CPU time of the second time."""
+    """CPU time of the second time, in nanoseconds."""
     frequency_khz: int
-    """0: not known."""
+    """The CPU's frequency in kHz; 0 if it is not known."""
     cpu: int
 
 
 def work() -> int:
-    """Fixed work of the kinds that a Python server does: bytecode, small objects, a dict, text."""
+    """Do a fixed amount of work of the kinds that a Python server does: bytecode, small objects, a dict, text."""
     words = {}
     for number in range(ROUNDS):
         words[str(number)] = number * 7 & 15
@@ -59,7 +61,7 @@ def work() -> int:
 
 
 class Probe:
-    """The samples of a running probe."""
+    """Receives the samples of a running probe."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -71,7 +73,9 @@ class Probe:
         return self._process.pid
 
     def usage(self, begun_ns: int, ended_ns: int) -> dict[str, Any]:
-        """The figures of a window, by the names of their metrics; `probe_us` is None with too few samples."""
+        """Return the figures of a window by the names of their metrics; `probe_us` is None if there are too few
+        samples.
+        """
         self._drain()
         seen = [sample for sample in self._kept if begun_ns <= sample.at_ns <= ended_ns]
         clocks = [sample.frequency_khz / 1000 for sample in seen if sample.frequency_khz]
@@ -100,7 +104,9 @@ class Probe:
 
 @contextmanager
 def probing(cpus: Sequence[int]) -> Iterator[Probe]:
-    """A probe that visits these CPUs in turn (none: all that we may use), for as long as the context lasts."""
+    """Context manager: give a probe that runs on each of these CPUs in turn; with none, on all that this process may
+    use.
+    """
     chosen = cpus or sorted(os.sched_getaffinity(0))
     words = [sys.executable, "-I", "-S", __file__, ",".join(map(str, chosen))]
     with subprocess.Popen(
@@ -115,7 +121,7 @@ def probing(cpus: Sequence[int]) -> Iterator[Probe]:
 
 
 def main(cpus: Sequence[int]) -> None:
-    """Sample until nothing reads the pipe any more; what a full pipe does not take is lost."""
+    """Take samples until the reading end of the pipe is closed. Samples that do not fit into the pipe are dropped."""
     os.set_blocking(1, False)
     clocks = [_frequency_khz(cpu) for cpu in cpus]
     tick = 0
@@ -145,7 +151,7 @@ def main(cpus: Sequence[int]) -> None:
 
 
 def _frequency_khz(cpu: int) -> int:
-    """As cpufreq tells it; 0 where it does not, as in most virtual machines."""
+    """Return the CPU's frequency from cpufreq; 0 if the kernel does not tell, as in most virtual machines."""
     try:
         with open(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq") as file:
             return int(file.read())

@@ -34,9 +34,9 @@ class Profile:
     app: str | None = None
     """The application by its word (see `septet.lab.applications`); None: the one that is asked for."""
     title: str = ""
-    """What the page does,"""
+    """What the page does, in a phrase,"""
     short: str = ""
-    """and in a word."""
+    """and in one word."""
 
 
 def seed_curves() -> Curves:
@@ -56,7 +56,7 @@ def _seed_users() -> tuple[int, ...]:
 
 
 def title(name: str | None) -> str:
-    """What the page of that preset does; "" where it is not said."""
+    """Return what the page of a preset does, in a phrase; "" if the preset does not say."""
     return profile(name).title if name is not None else ""
 
 
@@ -88,4 +88,6 @@ def profile(name: str) -> Profile:
 TWO_PAGES = "two-pages"
 NAMES = ("seed", "modern", TWO_PAGES)
 PAGES = ("waits", "computes")
-"""The profiles of TWO_PAGES, as they are measured: where models differ a hundredfold first, which takes less time."""
+"""The profiles of TWO_PAGES in the order in which they are measured: first the one in which models differ a
+hundredfold, because it takes less time.
+"""

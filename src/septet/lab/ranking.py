@@ -1,11 +1,11 @@
-"""Who is ahead of whom in an experiment, by comparisons in pairs, and what is still open.
+"""Ranks contenders by comparisons in pairs, and finds the pairs that are still open.
 
-A verdict speaks of the figure it is about: a noisy cell is ranked, because a ratio within a turn may be sure where the
-figure is not. Cells in which requests failed are not ranked: their figures are those of other requests. Where only the
-window was too short for each user to have an answer, they are.
+A cell may be ranked though its figure is noisy, because a ratio within a turn may be certain when the figure is not. A
+cell in which requests failed is not ranked: its figures are those of the other requests. If the only reason is that the
+window was too short for each user to get an answer, the cell is ranked.
 
-On a machine that others use, the ranking rests on evened figures (see `septet.lab.evening`), and on measured ones
-elsewhere. Which it is depends on what others took alone, never on who would be ahead.
+If other programs disturb the machine, the ranking uses evened figures (see `septet.lab.evening`), otherwise measured
+ones. The choice depends only on how much of the CPUs others took, never on which contender would be ahead.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from septet.lab.results import Results, run_of
 from septet.lab.summary import Summary, summaries
 
 FIRST_ROUNDS = 1
-"""Which visit every cell of an experiment with a limit in time."""
+"""Number of rounds at the beginning that visit every cell, in an experiment with a time limit."""
 OPEN_NAMED_MAX = 4
 LOOKS = 5
-"""Chance is given several occasions to look like an order when an experiment ends as soon as it is decided: the level
-of every interval is that much stricter. After Pocock (1977) 5 do for ten looks, each of which has most of its data in
-common with the one before; the tests simulate them."""
+"""An experiment that ends as soon as it is decided gives chance several occasions to look like an order. So each
+interval is stricter, as for this many looks. After Pocock (1977) five suffice for ten looks that have most of their
+data in common; the tests simulate this.
+"""
 COARSEST = 0.15
-"""For ranks, whose intervals have the ticks in them as they have other noise; a figure that is stated takes less."""
+"""Largest error, as a share, of a CPU time that is used for ranks. It may be larger than for a figure that is shown,
+because an interval includes this error like other noise.
+"""
 WEIGHT_MAX = 4.0
-"""A run weighs by its answers, as compared with the median run of its cell, but no more than this."""
+"""A run's weight is its number of answers divided by that of the median run of its cell, but at most this."""
 
 
 def basis(results: Results, metric: Metric) -> Metric:
-    """The metric by which contenders are ranked where `metric` is asked for."""
+    """Return the metric by which contenders are ranked if `metric` is asked for."""
     if metric is CPU:
         return EVEN_CPU
     return EVEN_RATE if metric is RATE and rests_on_cpu_time(results) else metric
@@ -67,7 +70,7 @@ class _Values:
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     weights: dict[str, dict[int, float]] = field(default_factory=dict)
     at_least: set[str] = field(default_factory=set)
-    """The labels whose figures are a lower bound of what the server can."""
+    """Labels whose figures are lower bounds, because the load generator was the limit."""
 
 
 def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[int, _Values]:
@@ -94,8 +97,9 @@ def _values(results: Results, cells: Sequence[Summary], metric: Metric) -> dict[
 
 
 def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _Values]) -> None:
-    """Where rates of some contenders are computed from CPU time, mark the measured ones of others as lower bounds: they
-    are what a busy machine left of them, and nothing that is ahead of them is surely ahead."""
+    """If the rates of some contenders are computed from CPU time, mark the measured rates of the others as lower
+    bounds: on a busy machine they show only what other programs left of it.
+    """
     computed: dict[int, dict[bool, set[str]]] = {users: {True: set(), False: set()} for users in found}
     for record in records:
         if record["verdict"] != "failed":
@@ -107,7 +111,7 @@ def _bound_what_is_not_computed(records: Sequence[Record], found: Mapping[int, _
 
 
 def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
-    """The cells whose CPU time, of all runs together, may be wrong by too much for `by`, since it is in ticks."""
+    """Return the cells whose CPU time over all runs is too inexact for `by`, because it is counted in ticks."""
     if by not in (EVEN_RATE, EVEN_CPU):
         return set()
     grain_max = COARSEST if by is EVEN_RATE else GRAIN_MAX
@@ -120,14 +124,14 @@ def _coarse(records: Sequence[Record], by: Metric) -> set[Cell]:
 
 
 def _answers(record: Record) -> float:
-    """The weight of a run: how many requests its CPU time is the mean of. A rate as measured has none."""
+    """Return a run's weight: the number of requests whose mean CPU time it gives. A measured rate has no weight."""
     if not record["evened"]["cpu_limited"]:
         return 1.0
     return float(record["load"]["requests_per_s"] * record["load"]["window_s"])
 
 
 def _weights(answers: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Of each contender in relation to its own median: it says how much of the CPU a visit got, not how fast it is."""
+    """Return weights relative to each contender's median: the number of answers depends on how much CPU a visit got."""
     found = {}
     for label, each in answers.items():
         usual = median(each.values())

@@ -24,10 +24,11 @@ def until_decided(
     tell: Callable[[str], None] = lambda state: None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Iterator[Run]]:
-    """The rounds, one number of users after another, as their runs; `tell` is called with the state before each.
+    """Yield the runs of each round, one number of users after another. `tell` is called with the state of the ranking
+    before each.
 
-    Every cell is visited once whatever it takes, since a cell without a run says nothing. Runs that are recorded, when
-    an experiment is resumed, are not repeated, and count towards the time. The records of a round must be there before
+    Every cell is visited once, however long it takes, because a cell without a run says nothing. If an experiment is
+    resumed, recorded runs are not repeated, and count towards the time. The records of a round must be stored before
     the next round is asked for.
     """
     assert experiment.for_s is not None, "it has a limit in time"
@@ -47,7 +48,7 @@ def until_decided(
 
 
 def _in_time(runs: Sequence[Run], done: Set[Run], is_over: Callable[[], bool]) -> Iterator[Run]:
-    """Those runs that are not done, until the time is over; the first turn of the first round whatever the time is."""
+    """Yield the runs that are not done until the time is over; the whole first turn of the first round in any case."""
     for run in runs:
         if run.repeat > 1 and is_over():
             return

@@ -1,8 +1,8 @@
-"""Rounds: a fresh server for each cell, visited with a load once or in turns, sampled, and stopped.
+"""Runs the cells of a round: starts a server for each, visits it with load once or in turns, samples and stops it.
 
-Servers that are compared run side by side, idle but for the one that is visited: to start one takes longer than a
-visit, and turns of a third of a second leave a machine no time to change between two of them. The outcome of a visit is
-a record in any case, and no process is left. The record of a run that failed says why; the others go on.
+Servers that are compared run at the same time, and all are idle but the one that is visited: starting a server takes
+longer than a visit, and the machine changes little between two turns of a third of a second. Each visit gives a record
+in any case, and no process is left. The record of a failed visit says why; the others go on.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from septet.lab.verdicts import judge
 
 QUIET_LOOK_S = 0.03
 QUIET_CPU_S = 0.0005
-"""A server that uses more than this meanwhile still works on requests of users who have gone."""
+"""A server that uses more CPU time than this after a visit still works on requests of users who have gone."""
 QUIET_MAX_S = 0.3
-"""Then it gets a successor: its work would disturb the visits of others."""
+"""If it does so for this many seconds, it is replaced, because it would disturb visits of other servers."""
 LONGER = 4.0
-"""Times as long as planned is a window when none of the planned length had an answer in it."""
+"""If a window had no answer, it is repeated with this many times its length."""
 AGAIN_WARMUP_S = 0.1
-"""Of a server that was warmed up before."""
+"""Seconds of warm-up for a server that was warmed up in an earlier visit."""
 
 
 def run_cell(
     experiment: Experiment, run: Run, receive: Receive, load: Load = client.load, probe: Probe | None = None
 ) -> dict[str, Any]:
-    """Measure once; returns the record for results.json. `receive` gets the events of the load.
+    """Measure a cell once and return the record for results.json. `receive` is called with the events of the load.
 
-    Raises LoadLost when a worker of the cluster is lost, because then the run says nothing about the server.
+    Raises LoadLost if a worker of the cluster is lost: then the run says nothing about the server.
     """
     with Round(experiment, load, probe) as visits:
         visits.visit(run, receive)
@@ -53,19 +53,19 @@ def run_cell(
 
 @dataclass(slots=True)
 class _Visited:
-    """A server that runs, and the records of the visits to it."""
+    """A running server, and the records of the visits to it."""
 
     server: Server
     port: int
     gil: GilWatch
     started: dict[str, Any]
-    """What all its records say of it."""
+    """The part that all its records have in common."""
     stack: ExitStack
     records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Round:
-    """The servers of a round and the records of its visits. A context manager: on leaving, no server is left."""
+    """The servers of a round, and the records of their visits. Context manager: on leaving, all servers are stopped."""
 
     def __init__(self, experiment: Experiment, load: Load = client.load, probe: Probe | None = None) -> None:
         self._experiment = experiment
@@ -83,9 +83,10 @@ class Round:
             visited.stack.close()
 
     def visit(self, run: Run, receive: Receive) -> dict[str, Any] | None:
-        """Load the server of a cell, which is started when there is none; returns its record.
+        """Load the server of a cell, after starting it if it does not run, and return the record of the visit; None if
+        the cell has failed in this round.
 
-        `finish` adds to it how the server stopped. None where the cell has failed in this round. Raises LoadLost.
+        `finish` adds to the record how the server was stopped. Raises LoadLost.
         """
         if run.cell in self._failed:
             return None
@@ -124,13 +125,13 @@ class Round:
                 visited.records.remove(record)
 
     def go_on(self, cell: Cell) -> None:
-        """Before another server is visited: see that this one rests."""
+        """Called before another server is visited: wait until this one is idle, or replace it."""
         visited = self._visited.get(cell)
         if visited is not None and not self._rests(visited):
             self._stop(cell)
 
     def _rests(self, visited: _Visited) -> bool:
-        """Whether the server has ceased to work, within some time, on requests of users who have gone."""
+        """True if the server becomes idle within QUIET_MAX_S."""
         deadline = time.monotonic() + QUIET_MAX_S
         before_s = _cpu_s(visited.server.session)
         while time.monotonic() < deadline:
@@ -143,7 +144,7 @@ class Round:
         return False
 
     def finish(self) -> list[dict[str, Any]]:
-        """Stop the servers; returns the records of all visits."""
+        """Stop the servers, and return the records of all visits."""
         for cell in list(self._visited):
             self._stop(cell)
         return self._records
@@ -161,7 +162,7 @@ class Round:
         }
 
     def _server(self, run: Run, record: dict[str, Any]) -> _Visited:
-        """The server of the cell. Raises Failed when it cannot be started."""
+        """Return the server of the cell. Raises Failed if it cannot be started."""
         if run.cell in self._visited:
             return self._visited[run.cell]
         port, stack = free_port(self._experiment.host), ExitStack()
@@ -184,7 +185,7 @@ class Round:
         return replace(plan, warmup_s=AGAIN_WARMUP_S, warmup_max_s=0.0)
 
     def _stop(self, cell: Cell) -> None:
-        """Stop the server of a cell, and say so in the records of the visits to it."""
+        """Stop the server of a cell, and note how it ended in the records of its visits."""
         visited = self._visited.pop(cell, None)
         if visited is None:
             return
@@ -200,7 +201,7 @@ class Round:
 
 
 def _nothing_came(load: dict[str, Any]) -> bool:
-    """Whether nothing was answered, and nothing failed either."""
+    """True if no request was answered, and none failed either."""
     return not load["answers"] and not load["errors"]
 
 
@@ -258,9 +259,9 @@ def load_and_sample(
     probe: Probe | None = None,
     gil: GilWatch | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Load the server and sample it; returns the figures of the load and the usage. Raises Failed.
+    """Load the server and sample it; return the figures of the load and the usage. Raises Failed.
 
-    `gil` goes on from run to run of one server, because one short run has too few looks.
+    `gil`: counts waits for the GIL over all visits of one server, because one short visit has too few samples.
     """
     look = gil.look if gil is not None else nothing
     sampler = Sampler(server.session, port, look, experiment.host, experiment.pinned)

@@ -26,7 +26,7 @@ def nothing() -> None:
 
 
 def queue_of(host: str, port: int) -> ListenQueue | None:
-    """The queue of a listener; None where the kernel gives no figures."""
+    """Return the queue of a listener; None if the kernel gives no figures."""
     return listen_queue(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
 
 

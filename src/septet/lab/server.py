@@ -28,7 +28,9 @@ from septet.lab import proc
 from septet.lab.load import bound_to
 
 PORTS = range(20000, 32000)
-"""Below the ports that the kernel gives to clients, so that our clients do not take the port of the server."""
+"""Range of ports for servers under test: below those that the kernel gives to clients, so that clients do not take
+them.
+"""
 POLL_S = 0.02
 LOOPBACK = "127.0.0.1"
 
@@ -173,7 +175,7 @@ class Server:
         return os.pread(file, most_bytes, max(0, os.fstat(file).st_size - most_bytes)).decode(errors="replace")
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until it has ended, for so long at most."""
+        """Wait until the server has ended, at most this many seconds."""
         with suppress(subprocess.TimeoutExpired):
             self._running.wait(timeout_s)
 

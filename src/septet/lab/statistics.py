@@ -16,7 +16,8 @@ LEVEL = 0.95
 RESAMPLES = 2000
 REPEATS_MAX = 1000
 FREEDOM_MAX = 200
-"""Degrees of freedom from which on Student's distribution is taken as it is there; it hardly changes any more."""
+"""With more degrees of freedom than this, Student's distribution for this number is used; it hardly changes any more.
+"""
 SEED = 0
 """Fixed, so that the same values give the same interval."""
 

@@ -28,13 +28,15 @@ class Summary:
     """The known figures of `metrics.SUMMED_UP`, by key; empty when all runs failed."""
     runs: int
     served: bool
-    """Whether no more than a few requests failed, whoever had no answer by the end of a window."""
+    """True if no more than a few requests failed; users without an answer at the end of a window do not count as
+    failed.
+    """
     latencies: Histogram
     """The latencies of all runs together."""
 
     @property
     def is_ranked(self) -> bool:
-        """Whether it is compared with others; a window in which not all had an answer yet is no obstacle."""
+        """True if the cell is compared with others. It is even if some users had no answer by the end of a window."""
         return self.verdict in RANKED or (self.verdict == "errors" and self.served and bool(self.figures))
 
     @property

@@ -58,7 +58,7 @@ def load_figures(figures: dict[str, Any]) -> str:
 
 
 def _slow(figures: dict[str, Any]) -> Iterator[list[str]]:
-    """Rows of the slow clients, which are in no other figure."""
+    """Return rows with the figures of slow clients, which no other figure includes."""
     if "slow" in figures:
         slow = figures["slow"]
         yield ["slow clients: answers", f"{slow['answers']:,}, longest {_ms(slow['longest_us'])}"]

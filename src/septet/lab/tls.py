@@ -1,4 +1,4 @@
-"""TLS in a measurement: a certificate that is made for it, and clients that take any."""
+"""TLS in a measurement: makes a certificate for the run, which clients accept without checking."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HELP = "Over TLS, with a certificate that is made for the measurement (needs the
 
 
 def serve_options(out: Path, host: str) -> tuple[str, ...]:
-    """Make a certificate for `host` in the directory of the results; gives the options of `septet serve` for it.
+    """Make a certificate for `host` in the directory of the results, and return the options of `septet serve` for it.
 
-    Raises Failed, with what `septet certificate` has said.
+    Raises Failed with the message of `septet certificate`.
     """
     directory = output.make(out / DIRECTORY).absolute()
     command = [sys.executable, "-m", "septet", "certificate", host, "--force"]

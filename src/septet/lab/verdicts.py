@@ -26,7 +26,7 @@ CLIENT_SHARE_MAX = 0.85
 """A run is "client-limited" if the load generator used more than this share of a CPU: it may have measured the
 generator."""
 CLIENT_OTHERS_MAX = 0.10
-"""Share of the load generator's CPUs: when others take more, they may be why it was late."""
+"""If others take more than this share of the load generator's CPUs, they may be the reason why it was late."""
 SEND_LATE_MAX_US = 1000
 """A run of an open loop is "client-limited" if it sent requests for which a user was free later than this: the p99, in
 µs."""
@@ -38,7 +38,7 @@ STEAL_SHARE_MAX = 0.02
 VARIATION_MAX = 0.10
 """A cell is "noisy" if the standard deviation of the rates of its runs is more than this share of their mean."""
 ANSWERS_PER_USER_MIN = 3
-"""With fewer in a window it is no wonder that some users had none."""
+"""With fewer answers per user in a window, it is normal that some users had none."""
 LITTLE_ERROR_MAX = 0.10
 """Largest deviation from Little's law (users = rate x latency), as a share of the number of users."""
 LITTLE_ANSWERS_MIN = 20
@@ -106,7 +106,7 @@ def _errors(load: dict[str, Any]) -> str | None:
 
 
 def all_served(record: dict[str, Any]) -> bool:
-    """Whether no more requests failed than may, and who had no answer may just not have had time for one."""
+    """True if few enough requests failed, and users without an answer may just not have had the time for one."""
     if record["verdict"] == "failed":
         return False
     load = record["load"]
@@ -125,7 +125,9 @@ def client_limit(load: dict[str, Any]) -> str | None:
 
 
 def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
-    """Whether the load generator was the limit, or was kept from its CPUs, where more CPUs for it would not help."""
+    """Return why the load generator was the limit, or that it was kept from its CPUs, in which case more CPUs would not
+    help; None if neither is so.
+    """
     objection = client_limit(record["load"])
     if objection is not None and (share := client_others_share(record, cpus)) > CLIENT_OTHERS_MAX:
         return (
@@ -136,7 +138,9 @@ def _client(record: dict[str, Any], cpus: int) -> tuple[str, str | None]:
 
 
 def client_others_share(record: dict[str, Any], cpus: int) -> float:
-    """The share of the load generator's own CPUs that others took; 0 where it has none, or it is not known."""
+    """Return the share of the load generator's own CPUs that others took; 0 if it has none of its own, or if it is not
+    known.
+    """
     usage, load = record.get("usage", {}), record["load"]
     own = len(load["plan"].get("cpus") or ())
     if not own or own >= cpus or "client_cpus_busy_s" not in usage:

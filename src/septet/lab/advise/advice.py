@@ -42,7 +42,7 @@ class Advice:
     intervals; None: no rate would meet the target then."""
     scales: tuple[Scale, ...]
     loop_alone: LoopAlone | None = None
-    """What --threads 0 would bring; None where that says nothing."""
+    """The comparison with `--threads 0`; None if it says nothing."""
     not_told_apart: tuple[Finding, ...] = ()
     """Candidates that may carry as much as the chosen one, or more: other programs kept the search from finding out."""
     unfinished: Step | None = None
@@ -76,15 +76,15 @@ def decide(search: Search, target_s: float) -> Advice | None:
 
 @dataclass(frozen=True, slots=True)
 class LoopAlone:
-    """A WSGI application that the loop itself calls (--threads 0), beside the same loop with its threads."""
+    """A loop that calls a WSGI application itself (`--threads 0`), compared with the same loop and its threads."""
 
     model: str
     rate_max: float | None = None
-    """Where the application waits: requests/s that one process answers at most, one at a time."""
+    """For an application that waits: most requests/s that one process can answer one at a time."""
     cpu_ratio: float | None = None
     """CPU time of a request with --threads 0, divided by that with threads; None where it was not measured."""
     rate_ratio: float | None = None
-    """The same of the saturated rates; None where other programs were at work as well."""
+    """The saturated rate with --threads 0, divided by that with threads; None if other programs disturbed the runs."""
 
 
 def loop_alone(search: Search) -> LoopAlone | None:
@@ -105,8 +105,10 @@ def loop_alone(search: Search) -> LoopAlone | None:
 
 
 def _may_carry(finding: Finding, chosen: Finding, situation: Situation) -> bool:
-    """Whether a candidate may carry as much as the chosen one, when others disturbed its saturation run: by CPU time of
-    a request, which they change little, and by the number of requests that it can have in progress."""
+    """True if a candidate may carry as much as the chosen one although its saturation run was disturbed: judged by the
+    CPU time of a request, which other programs change little, and by the number of requests that it can handle at a
+    time.
+    """
     profile = situation.profile
     places = finding.candidate.at_once(profile.asynchronous, situation.users, situation.cpus)
     if profile.waits and places / profile.wall_s < chosen.capacity:
@@ -198,7 +200,7 @@ BUSY = 0.85
 """The CPUs count as used up if the server uses at least this share of them: a part of the kernel's work for the server
 is not charged to it."""
 TAKEN_TOLD = 0.02
-"""Share of the server's CPUs, from which on it is told who had it."""
+"""If other programs and the hypervisor had at least this share of the server's CPUs, the advice says so."""
 BUSY_IF_NOISY = 0.5
 """Replaces BUSY if other programs took a part of the CPUs."""
 GIL_SHARE = 0.2
@@ -275,7 +277,9 @@ def _cpu(finding: Finding, trials: list[Trial], situation: Situation) -> Bottlen
 
 
 def _taken(trials: list[Trial], cpus: int) -> str:
-    """Who had the server's CPUs when it did not."""
+    """Return a clause that says what share of the server's CPUs other programs and the hypervisor had; "" if it was
+    small.
+    """
     shares = {
         "other programs": max(each.others_share for each in trials) / cpus,
         "the hypervisor": max(each.stolen_share for each in trials) / cpus,

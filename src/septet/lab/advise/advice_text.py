@@ -23,7 +23,7 @@ from septet.lab.verdicts import ERROR_SHARE_MAX
 WIDTH = 14
 """Width of the column of names, in characters."""
 ALIKE_WITHIN = 0.05
-"""Figures of two single runs that differ by less than this share are called the same."""
+"""Figures of two single runs that differ by less than this share are called equal."""
 WORTH_SAYING = 0.97
 """The computed capacity for requests at random instants is printed if it is less than this share of the measured
 one."""

@@ -20,7 +20,7 @@ TAKES_THREADS = (*LOOPS, POOL)
 # the one with the least effort is advised.
 _EFFORT = {"epoll": 0, "poll": 1, "io_uring": 1, POOL: 2, "threaded": 3, PROCESSES: 3, "iterative": 4, "forking": 5}
 _EFFORT_OF_A_NUMBER = 1
-"""Added for a loop whose number of threads has to be chosen."""
+"""Added to the effort of a loop whose number of threads has to be chosen."""
 _EFFORT_OF_WORKERS = 2
 _UNKNOWN_EFFORT = 4
 
@@ -89,7 +89,7 @@ PROMISING = 0.85
 
 
 SEARCHES_MIN = 2
-"""So many capacity searches are made, even if the time is up, before it is said that nothing holds the target."""
+"""Least number of capacity searches before the advice says that nothing holds the target, even if the time is up."""
 
 
 class Look(Enum):

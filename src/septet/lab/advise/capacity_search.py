@@ -21,9 +21,9 @@ TOLERANCE = 0.06
 COARSE = 0.25
 """The tolerance where the load generator is the limit, so that the result cannot be more exact."""
 GROWTH = (1.12, 1.25, 1.5, 2.0)
-"""The highest held rate is multiplied by these, one after the other, while no rate is broken."""
+"""While every rate is held, the highest one is multiplied by these factors in turn."""
 SHRINKING = (0.85, 0.7, 0.5, 0.35, 0.2)
-"""The lowest broken rate is multiplied by these, one after the other, while no rate is held."""
+"""While no rate is held, the lowest one that was tried is multiplied by these factors in turn."""
 DISTURBANCES_MAX = 2
 """After this many disturbed trials of one rate it counts as broken, and the result is in doubt."""
 TRIALS_MAX = 14

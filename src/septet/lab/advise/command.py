@@ -37,7 +37,7 @@ START_TIMEOUT_S = 30.0
 SEARCHED = (*arguments.OURS, "workers", "threads")
 BUDGET_MINUTES = 3.0
 QUIET_WAIT_S, QUIET_WAIT_SHARE = 15.0, 0.1
-"""How long to wait for a quiet machine, at most: seconds, and share of the time."""
+"""The longest time to wait for a quiet machine: in seconds, and as a share of the time for the search."""
 LEFT_OUT = frozenset({"iterative", "forking", "poll"})
 """Models that are searched only when --models names them: others do the same better."""
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
@@ -45,7 +45,7 @@ DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s)")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line asks for, beside the experiment."""
+    """What the command line asks for in addition to the experiment."""
 
     p99_s: float
     """The latency target for 99 % of the requests."""
@@ -125,7 +125,7 @@ def advise(as_json: bool, if_busy: str, **options: Any) -> int:
 
 
 def _begun(options: dict[str, Any]) -> tuple[AdviceFile, Experiment, Asked]:
-    """The search that the options ask for, or the interrupted one. Raises UsageError and Failed."""
+    """Return the search that the options ask for: a new one, or an interrupted one. Raises UsageError and Failed."""
     if options["resume"] is not None:
         context = click.get_current_context()
         arguments.check_unchanged(

@@ -62,7 +62,7 @@ class TrialRunner:
     def __init__(
         self, experiment: Experiment, target_s: float, records: list[Record], known: Sequence[Record] = ()
     ) -> None:
-        """known: runs of an interrupted search, which are taken in place of the same trials until none is left."""
+        """`known`: runs of an interrupted search, each of which replaces the same trial of this search."""
         self._experiment = experiment
         self._target_s = target_s
         self._records = records
@@ -81,7 +81,7 @@ class TrialRunner:
         self.replace_server()
 
     def spent_s(self) -> float:
-        """Seconds that the runs took which came from the file of an interrupted search."""
+        """Seconds that the runs from an interrupted search's file took."""
         return self._spent_s
 
     def replace_server(self) -> None:
@@ -149,7 +149,7 @@ class TrialRunner:
 
 
 def _key(record: Record) -> Key:
-    """What two runs have in common that are trials of the same thing."""
+    """Return what two runs have in common if they are trials of the same thing."""
     rate = record["rate"]
     setting = tuple(sorted(record["setting"].items()))
     return record["model"], setting, record["users"], None if rate is None else f"{rate:.4g}"

@@ -23,11 +23,13 @@ FLOOR = 0.1
 USERS_MIN = 8
 ARRIVAL_S = 1.0
 NOISY_RUNS_MAX = 4
-"""Saturation runs of one candidate, as long as they are noisy"""
+"""Most saturation runs of one candidate. It is repeated while its result is noisy"""
 NOISY_GAIN = 1.05
-"""and each carries this many times as much as the best before."""
+"""and is at least this many times the best one before."""
 SEVERAL = 32
-"""Users at once with whom the profile is measured: enough to keep a CPU from going to sleep between two requests."""
+"""Number of simultaneous users with whom the profile is measured: enough to keep a CPU from going to sleep between two
+requests.
+"""
 WINDOW = 3
 """A saturation run lasts at least this many times as long as a request, or it would see no answer."""
 FAILURES_MAX = 2
@@ -37,7 +39,7 @@ CHECK_SHARE = 0.3
 CHECK_ANSWERS = 3 * ANSWERS
 CHECK_MAX_S = 6.0
 STEPS_BACK = (1.0, 0.94, 0.85, 0.7)
-"""A check tries these shares of the highest held rate, one after the other, until one is held."""
+"""A check tries these shares of the highest held rate in this order, until one is held."""
 BELOW = 0.5
 """A check also requires that the target is met at this share of the rate that it has found."""
 
@@ -71,8 +73,7 @@ class SearchRun:
         observer: SearchObserver,
         spent_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """spent_s: seconds of the budget that were used before, by the trials that a resumed search takes from its
-        file."""
+        """`spent_s`: seconds of the budget that the trials of an interrupted search have used."""
         self._runner = runner
         self._spent_s = spent_s
         self._target_s = target_s
@@ -81,7 +82,7 @@ class SearchRun:
         self._budget_s = budget_s
 
     def begin(self) -> None:
-        """Begin to count the time: what it took to wait for a quiet machine is not part of the budget."""
+        """Start counting the time. Waiting for a quiet machine before this is not part of the budget."""
         self._begun = clock()
 
     def profile(self, model: str, asynchronous: bool) -> WorkloadProfile:
@@ -129,9 +130,10 @@ class SearchRun:
             self._observer.saturated(finding)
 
     def _most_of_several(self, candidate: Candidate, users: int, window_s: float) -> Trial:
-        """A saturation run, repeated while it is noisy and gains: nothing makes a server faster than it is.
+        """Make a saturation run, repeat it while it is noisy and improves, and return the best: no disturbance makes a
+        server faster than it is.
 
-        Candidates are dropped for what they carry, so one disturbed run must not decide.
+        A candidate may be dropped because of this figure, so one disturbed run must not decide.
         """
         best = self._runner.saturate(candidate, users, window_s)
         for _ in range(NOISY_RUNS_MAX - 1):
@@ -234,12 +236,14 @@ class SearchRun:
 
 
 def _disturbed(trial: Trial | None) -> bool:
-    """Whether other programs may be why this rate was not held."""
+    """True if other programs may be the reason why this rate was not held."""
     return trial is not None and trial.is_disturbed
 
 
 def _saturating_users(candidate: Candidate, situation: Situation) -> int:
-    """Enough users to keep the candidate busy, and few enough that all have a first answer within about a second."""
+    """Return a number of users that keeps the candidate busy, but is small enough for all to have a first answer within
+    about a second.
+    """
     slots = candidate.at_once(situation.profile.asynchronous, situation.users, situation.cpus)
     if candidate.model in (POOL, PROCESSES):
         wanted = slots  # with one more the pool would close connections to serve the last one

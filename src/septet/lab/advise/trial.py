@@ -41,7 +41,7 @@ class Trial:
     due: int
     window_s: float
     late_p99_s: float
-    """p99 of how late requests were sent, where a connection was free."""
+    """How late requests were sent for which a connection was free (p99), in seconds."""
     client_share: float
     cpu_s: float
     """CPU time of the server for one answer."""
@@ -58,23 +58,26 @@ class Trial:
     reason: str | None
     failure: str | None = None
     used_share: float | None = None
-    """How much of one CPU the server used; None: not known apart from what it wanted."""
+    """CPU time that the server used, divided by the time of the window; None if it cannot be told from the time it
+    waited for a CPU.
+    """
     others_share: float = 0.0
-    """How much of one CPU other programs used on the server's CPUs,"""
+    """CPU time that other programs used on the server's CPUs, divided by the time of the window."""
     stolen_share: float = 0.0
-    """and the hypervisor took from them."""
+    """CPU time that the hypervisor took from the server's CPUs, divided by the time of the window."""
     kinds: tuple[tuple[str, int], ...] = ()
     """Failed requests by kind ("timeout", "status 503", ...), the most frequent first."""
     disturbance: str | None = None
-    """Who took so much of the CPUs that a missed target is not held against the server; None: nobody. It is known, too,
-    of a trial in which requests failed, whose verdict is "errors"."""
+    """Who took so much of the CPUs that a missed target is not held against the server; None if nobody did. It is also
+    known for a trial with failed requests, whose verdict is "errors".
+    """
 
     @property
     def used(self) -> float:
         return self.server_share if self.used_share is None else self.used_share
 
     least_s: float | None = None
-    """The fastest answer: of many some are held up by nobody, also on a busy machine."""
+    """The fastest answer in seconds: among many, some are not delayed by anything, even on a busy machine."""
 
     @property
     def is_disturbed(self) -> bool:
@@ -90,7 +93,7 @@ class Trial:
 
     @property
     def failures(self) -> str:
-        """Failed requests by kind, as text."""
+        """Return the failed requests by kind, as text."""
         return ", ".join(f"{count:,} x {kind}" for kind, count in self.kinds)
 
     @property
@@ -146,10 +149,10 @@ def read_trial(record: Mapping[str, Any], cpus: int) -> Trial:
 
 
 def _disturbance(record: Mapping[str, Any], cpus: int, taken_share: float) -> str | None:
-    """Say who took CPUs from the server or from the load generator, in a few words; None when hardly anybody did.
+    """Return in a few words who took CPUs from the server or the load generator; None if hardly anybody did.
 
-    `taken_share` is what others and the hypervisor had of the server's CPUs, as a share of one CPU. Where server and
-    load generator share their CPUs, that includes the load generator, so the verdict of the run decides.
+    `taken_share`: what others and the hypervisor had of the server's CPUs, as a share of one CPU. If server and load
+    generator share their CPUs, this includes the load generator, so the verdict of the run decides.
     """
     server, client = record.get("pinned") or ((), ())
     if server and client and taken_share > DISTURBED_SHARE * len(server):

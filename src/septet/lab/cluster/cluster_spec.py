@@ -28,7 +28,7 @@ class ClusterSpec:
     """The parsed value of --cluster; exactly one of the three fields is set."""
 
     local: int = 0
-    """Workers to start on this machine."""
+    """Number of workers to start on this machine."""
     hosts: tuple[Host, ...] = ()
     """Machines on each of which one worker is started, by ssh."""
     scheduler: str | None = None

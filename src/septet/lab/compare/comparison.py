@@ -39,9 +39,9 @@ class Spread:
     """
 
     valid: float
-    """In cells whose verdict is valid."""
+    """The spread for cells whose verdict is valid."""
     disturbed: float
-    """In others."""
+    """The spread for all other cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class _Plan:
         return [(before, after) for before, after in both if before and after]
 
     def common(self, spread: Spread | None) -> float:
-        """The variance of a ratio that repeats in one sitting do not show, once for each side."""
+        """The variance between sittings, which repeats within one sitting do not show; added once for each side."""
         if spread is None:
             return 0.0
         is_valid = all(each.summary.verdict == "valid" for pair in self.pairs for each in pair)

@@ -1,4 +1,4 @@
-"""`septet bench --drill`: the drill of each model in turn, and its outcome in words."""
+"""`septet bench --drill`: runs the drill of each model in turn, and prints the outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVERY_S = 1.0
 
 
 def run(name: str, experiment: Experiment, users: int, rate: float, duration_s: float | None) -> int:
-    """Gives 0 if nothing was lost. Raises Failed if something was."""
+    """Run the drill of each model. Returns 0 if no request was lost; raises Failed if one was."""
     drill = drills.Drill(
         name=name, users=users, rate=rate, duration_s=duration_s or DURATION_S, every_s=min(EVERY_S, DURATION_S)
     )

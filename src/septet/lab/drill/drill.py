@@ -1,4 +1,4 @@
-"""A drill of one model: start its server, load it, give it orders, and tell what was lost."""
+"""The drill of one model: start its server, load it, give it orders, and count what was lost."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ NAMES = ("reload", "upgrade", "kill", "stop")
 
 FIRST_ORDER_S = 0.5
 LAST_ORDER_S = 0.7
-"""No order is given in the last part of a drill, so that each can show its effect."""
+"""Seconds before the end of a drill in which no order is given, so that the last one can show its effect."""
 
 SUPERVISED = {"SEPTET_SUPERVISOR": "yes"}
 
 DYING_S = 0.5
-"""A process that is killed still holds its connections for a moment: what is sent to it then is lost with it."""
+"""Seconds for which a killed process may still hold its connections: requests that are sent to it then are lost with
+it.
+"""
 
 _CARRIED_OUT = {"reload": " serves; generation ", "upgrade": " runs Septet "}
-"""What the server logs when it has carried out an order."""
+"""The text in the server's log that shows that it has carried out each order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """What is done to each model. `rate` is requests a second, of all users."""
+    """What is done to each model. `rate`: requests per second of all users together."""
 
     name: str
     users: int
@@ -44,14 +46,14 @@ class Drill:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a drill of one model."""
+    """The result of the drill of one model."""
 
     model: str
     tally: Tally
     orders: list[float]
-    """When orders were given; on the clock of the losses."""
+    """When orders were given, on the clock of the losses."""
     carried_out: int | None
-    """Orders that the server has carried out; None where it does not say."""
+    """Number of orders that the server has carried out; None if its log does not tell."""
     excused: int
     """Losses that the order itself explains: requests of a process that was killed."""
     status: int
@@ -68,7 +70,7 @@ class Outcome:
 
 
 def run(drill: Drill, experiment: Experiment, model: str) -> Outcome:
-    """Raises Failed if the server does not start or ends."""
+    """Run one drill and return its outcome. Raises Failed if the server does not start, or ends."""
     port = free_port(experiment.host)
     with tempfile.TemporaryDirectory(prefix="septet-drill-") as scratch:
         environment = experiment.environment(Path(scratch)) | SUPERVISED
@@ -91,7 +93,7 @@ def run(drill: Drill, experiment: Experiment, model: str) -> Outcome:
 
 
 def _orders(drill: Drill, server: Server, users: Users, given: list[float]) -> list[tuple[float, Callable[[], None]]]:
-    """The orders and their times, in seconds after the beginning."""
+    """Return the orders and their times, in seconds since the beginning."""
     chance = random.Random(1)
 
     def order() -> None:
@@ -120,14 +122,14 @@ def _kill_one(supervisor: int, chance: random.Random) -> None:
 
 
 def _died(loss: Loss, kills: list[float]) -> bool:
-    """Whether the request was under way when a process was killed, or was sent to it before its end was seen."""
+    """True if the request was in flight when a process was killed, or was sent to it before its end could be seen."""
     return any(loss.began_at <= kill + DYING_S and loss.lost_at >= kill for kill in kills) and (
         not loss.reason.startswith("connecting")
     )
 
 
 def sentence(outcome: Outcome) -> str:
-    """The outcome in one line, and a line for each kind of loss."""
+    """Return the outcome in one line, with one more line for each kind of loss."""
     tally = outcome.tally
     requests = tally.answered + len(tally.losses)
     orders = f"{len(outcome.orders)} order{'s' * (len(outcome.orders) != 1)}"

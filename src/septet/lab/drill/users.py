@@ -1,6 +1,7 @@
-"""The users of a drill: some keep their connection, the others connect anew for each request, all at a fixed rate.
+"""The users of a drill: some keep their connection, the others connect for each request, all together at a fixed rate.
 
-One thread over epoll(7). Each user begins a request when it is due, or as soon as the last one is answered.
+One thread serves all of them over epoll(7). A user begins a request when it is due, or as soon as the last one is
+answered.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from septet.lab.load.answer import Answer, Malformed
 
 TIMEOUT_S = 15.0
-"""A request without an answer for so long is lost."""
+"""Seconds after which a request without an answer is lost."""
 LATE_CHECK_S = 0.5
 RECEIVE_BYTES = 65536
 
@@ -26,10 +27,10 @@ RECEIVE_BYTES = 65536
 @dataclass(slots=True, eq=False)
 class User:
     keeps: bool
-    """Keeps its connection for as long as the server does."""
+    """True if the user keeps the connection for as long as the server does."""
     sock: socket.socket | None = None
     answer: Answer | None = None
-    """The answer that it waits for; None: no request is under way."""
+    """The answer that the user waits for; None if no request is in flight."""
     sent: bool = False
     began_at: float = 0.0
     due_at: float = 0.0
@@ -37,7 +38,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One request that was lost; times on the clock of `monotonic`."""
+    """One lost request. Times are on the clock of `time.monotonic`."""
 
     began_at: float
     lost_at: float
@@ -51,14 +52,14 @@ class Tally:
     statuses: Counter[int] = field(default_factory=Counter)
     losses: list[Loss] = field(default_factory=list)
     closed_idle: int = 0
-    """Kept connections that the server has closed while they were idle."""
+    """Number of kept connections that the server has closed while they were idle."""
     told: int = 0
-    """Kept connections of which an answer has announced the end."""
+    """Number of kept connections whose end an answer has announced by `Connection: close`."""
     slowest_s: float = 0.0
 
 
 class Users:
-    """`keepers` and `newcomers` users, who together begin `rate` requests a second at `address`."""
+    """The `keepers` and `newcomers` users, who together begin `rate` requests per second at `address`."""
 
     def __init__(
         self, address: tuple[str, int], path: str, keepers: int, newcomers: int, rate: float, seed: int = 0
@@ -80,8 +81,9 @@ class Users:
         self.tally = Tally()
 
     def run(self, duration_s: float, events: list[tuple[float, Callable[[], None]]]) -> Tally:
-        """Load for so long, and call each function at its time, in seconds after the beginning; then wait for the
-        requests that are under way."""
+        """Load the server for this many seconds, calling each function at its time (seconds since the beginning); then
+        wait for the requests in flight.
+        """
         begun = time.monotonic()
         self._until = begun + duration_s
         pending = sorted(((begun + at, call) for at, call in events), key=lambda each: each[0])
@@ -106,12 +108,12 @@ class Users:
         return self.tally
 
     def begin_no_more(self) -> None:
-        """Begin no request after now; those that are under way are waited for."""
+        """Begin no further request; those in flight are still awaited."""
         self._until = self.now()
 
     @staticmethod
     def now() -> float:
-        """The present time, on the clock of the losses."""
+        """The present time on the clock of the losses."""
         return time.monotonic()
 
     def close(self) -> None:
@@ -206,7 +208,7 @@ class Users:
         self._finish(user)
 
     def _finish(self, user: User) -> None:
-        """The request is over: the next one is due."""
+        """Called when a request is over: the user's next request becomes due."""
         user.answer = None
         user.due_at = max(time.monotonic(), user.due_at + self._interval_s * (0.5 + self._chance.random()))
         heapq.heappush(self._due, (user.due_at, self._users.index(user)))

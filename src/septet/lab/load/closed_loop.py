@@ -147,7 +147,9 @@ class ThinkingLoop(ClosedLoop):
         return super()._events(now, max(until_ns, now))
 
     def release(self) -> None:
-        """Let the users who wait begin at instants that a part of their think time spreads, so not all at once."""
+        """Let the waiting users begin at times spread over a part of their think time, so that they do not begin all at
+        once.
+        """
         waiting, self._waiting = self._waiting or [], None
         now = clock()
         for user in waiting:

@@ -16,7 +16,7 @@ from .slow import SlowClients
 Notify = Callable[[str, dict[str, Any]], None]
 
 CHORES_NS = 50_000_000
-"""Time between two rounds of chores: users whose rest is over, time-outs, progress."""
+"""Nanoseconds between two rounds of chores: users whose back-off is over, time-outs, progress."""
 EXPIRY_NS = 250_000_000
 """Nanoseconds between two checks of all users for time-outs, unless a tenth of the time-out is less. A check of 15,000
 users takes a millisecond."""
@@ -44,7 +44,7 @@ class Loop(Connections):
 
     @abstractmethod
     def _events(self, now: int, until_ns: int) -> list[tuple[int, int]]:
-        """Send the requests that are due, then wait for events until that instant at most, which is after `now`."""
+        """Send the requests that are due, then wait for events until the instant `until`, which is after `now`."""
 
     @abstractmethod
     def all_arrived(self) -> bool:
@@ -94,7 +94,7 @@ class Loop(Connections):
             self._seconds.look(now)
 
     def begin_phase(self, phase: str) -> None:
-        """Called when another of the `seconds.PHASES` begins."""
+        """Called when the next of `seconds.PHASES` begins."""
         if self._seconds is not None:
             self._seconds.begin(phase)
 

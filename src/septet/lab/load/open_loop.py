@@ -46,18 +46,20 @@ class Schedule:
         """`due_ns` is when the next request is due, in ns of the monotonic clock."""
 
     def begin(self, first_ns: int) -> None:
-        """Begin anew at this instant: uniform arrivals with a request, random ones with the wait for it."""
+        """Start the schedule at this instant: uniform arrivals begin with a request, random ones with a wait."""
         self._first_ns = first_ns
         self._mark = random.expovariate(1.0) if self._poisson else 0.0
         self.due_ns = first_ns + self._offset_ns()
 
     def advance(self) -> None:
-        """Go on to the request after the one that was due."""
+        """Move to the next request: the one that was due has been sent."""
         self._mark += random.expovariate(1.0) if self._poisson else 1.0
         self.due_ns = self._first_ns + self._offset_ns()
 
     def _offset_ns(self) -> int:
-        """When the integral of the rate reaches the mark: in a ramp of T seconds up to the rate R it is R t² / 2T."""
+        """Return when the integral of the rate reaches the mark. In a ramp of T seconds up to the rate R the integral
+        is R t² / 2T.
+        """
         in_ramp = self._rate * self._ramp_s / 2
         if self._mark < in_ramp:
             return int(math.sqrt(2 * self._mark * self._ramp_s / self._rate) * 1e9)

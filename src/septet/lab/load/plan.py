@@ -116,7 +116,7 @@ class Plan:
     """Number of slow clients beside the users; each sends and reads `slow_rate` bytes a second. They are counted
     apart."""
     slow_rate: int = 1024
-    """Bytes per second, both of requests and of answers."""
+    """Bytes per second at which a slow client sends and reads."""
     mode: str = "keep-alive"
     requests_per_connection: int = 0
     """Requests after which a user takes a new connection, in mode keep-alive; 0: as many as the server allows."""
@@ -130,20 +130,20 @@ class Plan:
     targets: tuple[Target, ...] = ()
     """The requests; empty: one target, the path of the URL with `method`, `body` and `expect_length`."""
     binary: bool = False
-    """ws: messages are binary. The message is `body`, or `message_size` bytes."""
+    """For ws: True if messages are binary. The message is `body`, or `message_size` bytes."""
     message_size: int = 32
     cookies: bool = False
     """True if users send back the cookies that they are given."""
     cpus: tuple[int, ...] = ()
     """One process runs on each of these CPUs; empty: one process on any CPU."""
     insecure: bool = False
-    """Any certificate of the server is taken."""
+    """True if the server's certificate is not checked."""
     ca: str = ""
-    """Certificates of the authorities that are trusted, in PEM; "" for those of the system."""
+    """Certificates, in PEM, of the authorities that are trusted; "" for those of the system."""
     overflow: bool = False
     """True if more users may connect at once than the listener's queue holds."""
     seconds: bool = False
-    """True if the event "second" tells, once a second, what was counted in it; see `seconds`."""
+    """True if an event "second" is sent once a second with what was counted in it; see `seconds`."""
     first_user: int = 0
     """Number of the first user of this process, for `{user}` in requests."""
     processes: int = 1
@@ -185,7 +185,7 @@ class Plan:
 
     @property
     def websocket(self) -> bool:
-        """Requests are messages on a WebSocket."""
+        """True if requests are messages on a WebSocket."""
         return self.url.startswith(("ws://", "wss://"))
 
     @classmethod
@@ -240,7 +240,9 @@ class Plan:
 
 
 def split(text: str) -> tuple[SplitResult, int]:
-    """An http or https URL and its port; for a unix socket a URL of localhost. Raise LoadError for other texts."""
+    """Return an http or https URL and its port; for a unix socket the URL has the host localhost. Raises LoadError for
+    other texts.
+    """
     if text.startswith(UNIX):
         text = "http://localhost" + (_split_unix(text)[1] or "/")
     try:
@@ -256,7 +258,7 @@ def split(text: str) -> tuple[SplitResult, int]:
 
 
 def read_authorities(path: Path) -> str:
-    """The text of a file for `Plan.ca`. Raise LoadError if it cannot be read."""
+    """Return the text of a file for `Plan.ca`. Raises LoadError if it cannot be read."""
     try:
         return path.read_text("utf-8", "replace")
     except OSError as error:

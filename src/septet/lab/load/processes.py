@@ -80,7 +80,7 @@ class Coordinated(Protocol):
     """The state that a coordinator keeps of each process."""
 
     answers: int
-    """Answers so far, by its last report."""
+    """Number of answers so far, from its last report."""
     raw: dict[str, Any] | None
     """All its counts; None until it has finished."""
 

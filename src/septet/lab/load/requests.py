@@ -136,7 +136,7 @@ class Encoder:
         self._shared = self._encode(0, None)
 
     def head(self, target: Target) -> bytes:
-        """The request for one target, which the plan need not have."""
+        """Return the request for one target; the target need not be in the plan."""
         return self._request(target, 0, None, close=False)
 
     def requests_of(self, user: int, cookies: Jar | None = None) -> Requests:
@@ -173,7 +173,9 @@ class Encoder:
 
 
 def _in_order(ours: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Host first (RFC 9110 section 7.2), then the headers `asked` by the plan, then `ours` that it does not replace."""
+    """Return the header fields in the order in which they are sent: Host first (RFC 9110 section 7.2), then those that
+    the plan asks for, then ours that the plan does not replace.
+    """
     kept = merged(ours, asked)[: -len(asked) or None]
     hosts = [header for header in (*kept, *asked) if header.lower().startswith("host:")]
     return (*hosts, *(header for header in (*asked, *kept) if header not in hosts))

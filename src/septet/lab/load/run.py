@@ -21,7 +21,7 @@ WINDOWS = 4
 """The warm-up counts the answers in windows of WINDOW_S. The rate is steady if the counts of this many windows in a row
 hardly differ."""
 WINDOW_S = 0.25
-"""Seconds."""
+"""Length in seconds of the windows in which the warm-up counts answers."""
 TOLERANCE = 0.05
 """Largest difference of those counts from their mean, as a share of it; or SIGMAS standard deviations, if that is
 more."""

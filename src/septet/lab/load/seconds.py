@@ -24,7 +24,7 @@ Piece = dict[str, Any]
 
 
 class Counted(Protocol):
-    """What `Seconds` reads of the loop."""
+    """The attributes of the loop that `Seconds` reads."""
 
     tally: Tally
     warmup: Tally
@@ -33,7 +33,9 @@ class Counted(Protocol):
 
 
 class Seconds:
-    """Tells the pieces of one process. The loop calls `look` with its chores, and `begin` with every phase."""
+    """Reports what one process counts, second by second. The loop calls `look` with its chores, and `begin` at each
+    phase.
+    """
 
     def __init__(self, loop: Counted, tell: Callable[[Piece], None]) -> None:
         self._loop = loop
@@ -49,14 +51,14 @@ class Seconds:
             self._end(now)
 
     def begin(self, phase: str, reset: Callable[[], None] = lambda: None) -> None:
-        """End the present piece and go on in another phase; `reset` makes new tallies in between."""
+        """Report the present piece and begin one of another phase; `reset` replaces the tallies in between."""
         self._end(clock())
         reset()
         self._phase = phase
         self._counted = self._count()
 
     def end(self) -> None:
-        """Tell the last piece."""
+        """Report the last piece."""
         self._end(clock())
 
     def _end(self, now: int) -> None:
@@ -86,7 +88,7 @@ class Seconds:
 
 
 class _Counts:
-    """All that was counted up to an instant."""
+    """What was counted from the beginning up to an instant."""
 
     def __init__(self, counts: dict[str, int], answers: int, errors: Counter[str], latencies: Histogram) -> None:
         self._counts, self._answers, self._errors, self._latencies = counts, answers, errors, latencies
@@ -103,7 +105,7 @@ def _next_second(now: int) -> int:
 
 
 def merged(pieces: Sequence[Piece]) -> Piece:
-    """Return the pieces of several processes, of one second and phase, as one."""
+    """Return the sum of several processes' pieces of the same second and phase."""
     added = {
         name: sum(piece[name] for piece in pieces) for name in ("due", "no_free_connection", "answers", "under_way")
     }
@@ -120,7 +122,7 @@ def merged(pieces: Sequence[Piece]) -> Piece:
 
 
 class Merger:
-    """Adds the pieces of processes up, and tells each when no process can add to it any more."""
+    """Adds up the pieces of several processes, and reports a sum when no process can add to it any more."""
 
     def __init__(self, processes: int, tell: Callable[[Piece], None]) -> None:
         self._tell = tell
@@ -135,7 +137,7 @@ class Merger:
         self._tell_complete()
 
     def finish(self, process: int) -> None:
-        """Called when the process will tell no more."""
+        """Called when a process will report no more."""
         self._reached.pop(process, None)
         self._tell_complete()
 

@@ -22,13 +22,15 @@ from .state import TargetState, kind_of
 from .tls import AwaitsServer, Dialer
 
 SLICES = 4
-"""A client has its turn with every so many calls of `turn`."""
+"""Each client gets a turn in one of this many calls of `turn`."""
 OPENED_MAX = 16
-"""Connections that are opened in a turn at most, so that they do not fill the listener's queue."""
+"""Most connections that are opened in one turn, so that they do not fill the listener's queue."""
 REST_NS = 1_000_000_000
 """Nanoseconds that a client waits after an error."""
 BUFFER_BYTES = 2048
-"""Of SO_RCVBUF. The kernel would read much ahead of a slow reader otherwise; it doubles this (socket(7))."""
+"""Size of the receive buffer (SO_RCVBUF), small so that the kernel does not read far ahead of a slow client; the kernel
+doubles it (socket(7)).
+"""
 clock = time.monotonic_ns
 
 

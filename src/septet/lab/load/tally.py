@@ -128,7 +128,7 @@ def packed(histogram: Histogram) -> dict[str, Any]:
 
 
 def unpacked(*values: dict[str, Any]) -> Histogram:
-    """One histogram of several packed ones together."""
+    """Return one histogram with the counts of several packed ones."""
     histogram = Histogram()
     for each in values:
         buckets = {int(lowest): count for lowest, count in each["buckets"].items()}

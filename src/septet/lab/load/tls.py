@@ -17,14 +17,14 @@ RECORD_BYTES = 16384
 
 
 class AwaitsServer(BlockingIOError):
-    """The server has to send its part of the handshake first: wait until the socket is readable."""
+    """Raised if the server must first send its part of the handshake: wait until the socket is readable."""
 
 
 class Dialer:
-    """Puts TLS over the connections of a plan."""
+    """Puts TLS on the connections of a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        """Raises LoadError if the plan's certificates cannot be used."""
+        """Load the plan's certificates. Raises LoadError if they cannot be used."""
         url, _ = split(plan.url)
         self.url = plan.url
         self.name = url.hostname
@@ -61,7 +61,7 @@ class TlsSocket:
         self._socket.close()
 
     def send(self, data: bytes) -> int:
-        """As a socket's: all of `data`, or BlockingIOError; then it is to be called again with the same."""
+        """Send `data` as `socket.send` does: all of it, or raise BlockingIOError, to be called again with the same."""
         if not self._open:
             self._shake_hands()
         if not self._taken:
@@ -106,8 +106,9 @@ class TlsSocket:
                 return
 
     def recv(self, size: int) -> bytes:
-        """As a socket's; all plaintext that has come, and b"" at the end. BlockingIOError also if TLS alone had
-        something to say."""
+        """Return all plaintext that has come, b"" at the end. Raises BlockingIOError if none has come, also if TLS
+        itself had something to say.
+        """
         data = self._socket.recv(size)
         if not data:
             return b""

@@ -1,8 +1,8 @@
-"""WebSocket (RFC 6455) under a user's connection: a request is a message, and the next message is its answer.
+"""WebSocket (RFC 6455) on a user's connection: a request is a message, and the next message is its answer.
 
 The opening handshake is made when the first message is sent. After it, what `connections` sends and receives are frames
-of whole messages: pings are answered here, and a close frame is the end of the connection. Nothing is compressed, so
-that the figures are the server's own. It shares no code with the server of this project, as `answer` does not.
+with whole messages; pings are answered here, and a Close frame ends the connection. Nothing is compressed, so that the
+figures are those of the server. Like all of the load generator, it shares no code with the server that it measures.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FIN = 0x80
 MASKED = 0x80
 
 REASONS_MAX = 8
-"""A server may give each connection another reason; of so many the figures tell."""
+"""Most different close reasons that the figures list: a server may give each connection another one."""
 
 HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """A frame of a client. Each has the mask of the process: masks protect proxies, of which there is none here."""
+    """Return a client's frame. All have the same mask: masks protect proxies, and there are none here."""
     length = len(payload)
     if length < 126:
         head = pack("!BB", FIN | opcode, MASKED | length)
@@ -48,8 +48,9 @@ _MASK = os.urandom(4)
 
 
 def read_header(data: bytes, start: int = 0) -> tuple[int, int, int] | None:
-    """First byte, length of the payload, and length of the header of a server's frame; None if it is not complete.
-    Raises Malformed for a frame that is masked."""
+    """Return the first byte, the payload's length and the header's length of a server's frame; None if the header is
+    not complete. Raises Malformed for a frame that is masked.
+    """
     if len(data) - start < 2:
         return None
     first, length = data[start], data[start + 1]
@@ -64,7 +65,7 @@ def read_header(data: bytes, start: int = 0) -> tuple[int, int, int] | None:
 
 
 class MessageEncoder:
-    """Makes the messages of a plan, which has one target."""
+    """Makes the messages of a plan with one target."""
 
     def __init__(self, plan: Plan) -> None:
         self._opcode = BINARY if plan.binary else TEXT
@@ -83,7 +84,9 @@ class MessageEncoder:
 
 
 class MessageAnswer:
-    """Parses one message of the server, as `Answer` parses a response: `feed` it the bytes until it is complete."""
+    """Parses one message of the server, as `Answer` parses a response: call `feed` with received bytes until it is
+    complete.
+    """
 
     keeps_body = False
     body = b""
@@ -108,7 +111,7 @@ class MessageAnswer:
 
 
 class WebSocketDialer:
-    """Puts WebSocket over the connections of a plan, and TLS below it for wss."""
+    """Puts WebSocket on the connections of a plan, over TLS for wss."""
 
     def __init__(self, plan: Plan, tls: Dialer | None) -> None:
         self.url = plan.url
@@ -117,8 +120,9 @@ class WebSocketDialer:
         self._reasons: set[str] = set()
 
     def ending(self, payload: bytes) -> str:
-        """The kind of error for a close frame with this payload: a code, if it has one, and a reason in UTF-8 (RFC 6455
-        section 5.5.1)."""
+        """Return the kind of error for a Close frame with this payload: a code if there is one, and a reason in UTF-8
+        (RFC 6455 section 5.5.1).
+        """
         code = f"code {int.from_bytes(payload[:2], 'big')}" if len(payload) >= 2 else "no code"
         reason = "".join(each for each in payload[2:].decode(errors="replace") if each.isprintable())
         if len(self._reasons) < REASONS_MAX:
@@ -129,14 +133,14 @@ class WebSocketDialer:
         return WebSocketSocket(self, sock if self._tls is None else self._tls.over(sock))
 
     def handshake(self) -> bytes:
-        """A request with a key of its own (RFC 6455 section 4.1)."""
+        """Return a request for the opening handshake, with a new key (RFC 6455 section 4.1)."""
         target = self._plan.all_targets()[0]
         key = f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}"
         return Encoder(self._plan).head(Target(path=target.path, headers=(*HANDSHAKE, key)))
 
 
 class WebSocketSocket:
-    """A socket that does not block, with WebSocket over it: `send` and `recv` take and give frames of messages."""
+    """A non-blocking socket with WebSocket on it: `send` and `recv` take and return frames of messages."""
 
     __slots__ = ("_closed", "_dialer", "_handshake", "_left", "_open", "_received", "_socket", "ending")
 
@@ -158,7 +162,7 @@ class WebSocketSocket:
         self._socket.close()
 
     def send(self, data: bytes) -> int:
-        """As a socket's; BlockingIOError while the handshake is not over."""
+        """Send frames as `socket.send` does. Raises BlockingIOError while the handshake is not complete."""
         if not self._open:
             self._shake_hands()
         sent: int = self._socket.send(data)
@@ -189,7 +193,7 @@ class WebSocketSocket:
         self._open = True
 
     def recv(self, size: int) -> bytes:
-        """As a socket's; frames of messages alone, and b"" at a close frame."""
+        """Return frames of messages, b"" after a Close frame. Raises BlockingIOError if none has come."""
         if self._closed:
             return b""
         data: bytes = self._socket.recv(size)
@@ -202,7 +206,7 @@ class WebSocketSocket:
         return self._messages(self._received + data)
 
     def _messages(self, data: bytes) -> bytes:
-        """The parts of `data` that belong to messages. Raises BlockingIOError if there are none."""
+        """Return the parts of `data` that belong to messages. Raises BlockingIOError if there are none."""
         parts = [data[: self._left]]
         start = len(parts[0])
         self._left -= start

@@ -22,36 +22,39 @@ from septet.lab.proc import machine_times
 from septet.lab.verdicts import CLIENT_SHARE_MAX, FOREIGN_SHARE_MAX, STEAL_SHARE_MAX
 
 CONNECTIONS, CONNECTIONS_MAX = 50, 1000
-"""Connections of a gauge without --users: at least, and at most."""
+"""Least and most connections of a gauge if --users is not given."""
 DURATION_MAX_S = 30.0
 TIMEOUT_MIN_S, TIMEOUT_TIMES = 1.0, 10.0
-"""The time-out of a request, unless it is given: at least, and times the highest limit of a latency."""
+"""If no time-out is given, a request may take TIMEOUT_TIMES times the highest latency limit, but at least TIMEOUT_MIN_S
+seconds.
+"""
 BUSY_SHARE = 0.02
-"""Share of requests that found no free connection, from which on there may have been too few."""
+"""If at least this share of the requests found no free connection, there may have been too few connections."""
 LATE_SHARE = 0.2
 """A miss is not held against the server if the p99 of the load generator's own lateness is more than this share of the
 lowest limit of a latency."""
 BEHIND_SHARE, BEHIND_REQUESTS = 0.03, 4.0
-"""A queue grows, and the rate is not held, if more than this share of the requests due, and more than so many, were not
-answered in the time."""
+"""A queue grows, so the rate is not held, if more than this share of the requests that were due, and more than this
+number, were not answered in the time.
+"""
 SLOW_KINDS = ("time-out", "no free connection")
-"""Errors that a busy machine can cause."""
+"""Kinds of errors that a busy machine can cause."""
 LOOK_S = 0.25
 LOOKS = 4
-"""How often the machine is looked at before a gauge: a server may still work on what the last gauge sent."""
+"""Most looks at the machine before a gauge: the server may still work on requests of the last gauge."""
 
 Carry = Callable[[Plan], dict[str, Any]]
-"""Carries out a plan, and returns its figures."""
+"""A function that carries out a plan and returns its figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One run at one rate."""
+    """The result of one run at one rate."""
 
     rate: float
     outcome: Outcome
     reason: str
-    """What was missed and why, in a few words; what the first term came to, if nothing was."""
+    """What was missed and why, in a few words; if nothing was missed, the figure of the first condition."""
     carried: float
     """Answers per second."""
     figures: dict[str, float | None]
@@ -62,7 +65,7 @@ class Gauge:
     others_share: float
     """Share of all CPUs that other programs used just before the gauge."""
     steal_share: float
-    """Share of all CPUs that the hypervisor took during it."""
+    """Share of all CPUs that the hypervisor took during the gauge."""
     client_share: float
     """Share of one CPU that the busiest process of the load generator used."""
 
@@ -72,9 +75,9 @@ class Gauge:
 
 
 class Gauger:
-    """Runs gauges of one server.
+    """Runs gauges against one server.
 
-    `plan` has everything but the rate; `users`, `duration_s`: None leaves the choice to the gauge.
+    `plan`: everything but the rate. `users`, `duration_s`: None lets each gauge choose.
     """
 
     def __init__(
@@ -90,8 +93,9 @@ class Gauger:
         self._users, self._duration_s, self._timeout_is_given = users, duration_s, timeout_is_given
 
     def plan(self, rate: float) -> Plan:
-        """Return the plan of a gauge. With so many connections (Little's law) the objective's highest latency keeps
-        all of them busy; the run is so long that its percentiles are not chance."""
+        """Return the plan of a gauge. By Little's law the number of connections is such that the objective's highest
+        latency would keep all of them busy. The run is long enough for its percentiles to be stable.
+        """
         users, duration_s = self._users, self._duration_s
         if users is None:
             needed = math.ceil(rate * (self._objective.least_us or 0) / 1e6)
@@ -102,14 +106,14 @@ class Gauger:
         return replace(self._plan, rate=rate, users=users, duration_s=round(duration_s, 2), timeout_s=self._timeout_s())
 
     def _timeout_s(self) -> float:
-        """Return the time-out: far beyond the limit of a latency there is nothing to learn, and much to wait for."""
+        """Return the time-out of a request: well beyond the latency limit, after which waiting shows nothing new."""
         longest_us = max((term.limit for term in self._objective.latency_terms), default=None)
         if longest_us is None or self._timeout_is_given:
             return self._plan.timeout_s
         return min(self._plan.timeout_s, max(TIMEOUT_MIN_S, TIMEOUT_TIMES * longest_us / 1e6))
 
     def gauge(self, rate: float) -> Gauge:
-        """Run one gauge."""
+        """Run one gauge and return its result."""
         plan = self.plan(rate)
         others = look()
         stolen, begun = machine_times()[1], time.monotonic()
@@ -119,7 +123,9 @@ class Gauger:
 
 
 def look() -> float:
-    """Return the share of the CPUs that is in use while nothing is sent: the least of a few looks while it is high."""
+    """Return the share of the CPUs that is used while no request is sent: the smallest of several looks while it is
+    high.
+    """
     least = 1.0
     for _ in range(LOOKS):
         least = min(least, machine.busy_share(LOOK_S))
@@ -156,9 +162,8 @@ def judged(plan: Plan, load: dict[str, Any], objective: Objective, others: float
 
 
 def _explained(found: Gauge, plan: Plan, load: dict[str, Any], objective: Objective) -> tuple[Outcome, str]:
-    """Return what a miss says, and why it is not held against the server, if it is not.
-
-    Wrong answers and refused connections have no excuse in a busy machine.
+    """Return the outcome of a miss, and the reason why it is not held against the server, if there is one. Wrong
+    answers and refused connections are always held against it.
     """
     wrong = sum(count for kind, count in load["errors"].items() if kind not in SLOW_KINDS)
     if not Term(ERRORS, objective.errors_max, inclusive=True).is_met(wrong / max(1, wrong + load["answers"])):

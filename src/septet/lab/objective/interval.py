@@ -19,7 +19,7 @@ SPREADS = (0.02, 0.05, 0.1, 0.2)
 """Standard deviations on the logarithmic scale: 0.05 is about 5 %."""
 STEP = 0.01
 REACH = 0.7
-"""How far beyond the lowest and the highest rate a capacity is looked for: up to twice as much."""
+"""The capacity is searched for up to this factor beyond the lowest and the highest rate."""
 LEAST = 1e-12
 
 

@@ -1,4 +1,6 @@
-"""An objective for a service, such as `p99<50ms,errors<0.1%`, and what of it a run has missed."""
+"""Parses an objective for a service, such as `p99<50ms,errors<0.1%`, and tells which of its conditions a run has
+missed.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,10 @@ TERM = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>us|µs|ms|s|%|)"
 )
 SAME = {"avg": "mean", "med": "p50"}
-"""Names that k6 has for these figures."""
+"""k6's names for the same figures."""
 FORM = "such as p99<50ms,errors<0.1%, of p50 ... p99.99, mean, max and errors"
 BEYOND_MIN = 10
-"""A percentile rests on so many requests beyond it, at least."""
+"""Least number of requests beyond a percentile that make it reliable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,9 @@ class Term:
     figure: str
     """"p99" or another percentile, "mean", "max", or ERRORS."""
     limit: float
-    """In µs; of ERRORS the share of all requests."""
+    """The limit in µs; for ERRORS as a share of all requests."""
     inclusive: bool = False
-    """True if the figure may be as high as the limit."""
+    """True if the figure may be equal to the limit."""
 
     @property
     def percent(self) -> float | None:
@@ -65,23 +67,25 @@ class Objective:
 
     @property
     def least_us(self) -> float | None:
-        """The lowest limit of a latency; None without one."""
+        """The lowest limit of a latency in µs; None if no latency is limited."""
         return min((term.limit for term in self.latency_terms), default=None)
 
     @property
     def errors_max(self) -> float:
-        """The share of requests that may fail."""
+        """The largest share of requests that may fail."""
         return next(term.limit for term in self.terms if term.figure == ERRORS)
 
     @property
     def requests_needed(self) -> int:
-        """How many requests a run needs: BEYOND_MIN beyond each percentile, and so many that one error may be."""
+        """Return the least number of requests of a run: BEYOND_MIN beyond each percentile, and enough that a single
+        error does not decide.
+        """
         beyond = [1 - term.percent / 100 for term in self.terms if term.percent is not None and term.percent < 100]
         errors = [term.limit for term in self.terms if term.figure == ERRORS and term.limit > 0]
         return max((round(x) for x in [*(BEYOND_MIN / share for share in beyond), *(1 / s for s in errors)]), default=0)
 
     def missed(self, load: Mapping[str, Any]) -> list[str]:
-        """Return what the figures of a run have missed, each in a few words, such as "p99 61.2 ms"."""
+        """Return the conditions that the figures of a run have missed, each in a few words, such as "p99 61.2 ms"."""
         found = []
         for term in self.terms:
             value = figure(load, term.figure)
@@ -93,7 +97,7 @@ class Objective:
 
 
 def read(text: str) -> Objective:
-    """Read an objective as it stands on the command line; without a condition on errors it gets errors<=0.1%.
+    """Parse an objective as the command line gives it. Without a condition on errors, errors<=0.1% is added.
 
     Raises UsageError.
     """
@@ -131,7 +135,7 @@ def _term(found: re.Match[str], part: str) -> Term:
 
 
 def figure(load: Mapping[str, Any], name: str) -> float | None:
-    """Return a figure of a run by the name that it has in a Term; None where there was no answer."""
+    """Return a figure of a run by its name in a Term; None if there was no answer."""
     if name == ERRORS:
         errors = sum(load["errors"].values()) + load["unanswered"]
         return errors / (errors + load["answers"]) if errors + load["answers"] else None

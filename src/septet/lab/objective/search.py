@@ -19,38 +19,39 @@ from enum import Enum
 from septet.lab.objective.interval import interval
 
 WITHIN = 0.05
-"""The search ends when the bracket is so narrow, as a share of its lower end."""
+"""The search ends when the bracket is narrower than this share of its lower end."""
 WITHIN_LIMITED = 0.25
-"""Where the load generator ends the bracket: its own limit is not worth many gauges."""
+"""Replaces WITHIN if the load generator is the upper limit, whose exact value is not worth many gauges."""
 MOST = 5
-"""Gauges of one rate."""
+"""Most gauges of one rate."""
 GAUGES_MAX = 40
 FORGIVEN = 1
-"""Disturbed gauges of one rate that do not count; those after them count as misses, and the result is in doubt."""
+"""Number of disturbed gauges of one rate that do not count. Further ones count as misses, and the result is in doubt.
+"""
 GROWTH = (1.15, 1.3, 1.6, 2.0)
 SHRINKING = (0.8, 0.65, 0.5, 0.3, 0.2)
 
 
 class Outcome(Enum):
-    """What a gauge says."""
+    """The outcome of a gauge."""
 
     HELD = "held"
     MISSED = "missed"
     """The server missed the objective."""
     LIMITED = "client-limited"
-    """The load generator could not do more, so nothing is known of the server."""
+    """The load generator could not send more, so nothing is known about the server."""
     DISTURBED = "disturbed"
     """The objective was missed while other programs had the CPUs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The end of a search. Rates are in requests per second."""
+    """The result of a search. Rates are in requests per second."""
 
     low: float
-    """The highest rate that is held; 0: none was."""
+    """The highest rate that was held; 0: none was."""
     high: float | None
-    """The lowest rate above it that is missed; None: none was."""
+    """The lowest rate above `low` that was missed; None: none was."""
     interval: tuple[float, float | None]
     """The 95 % interval of the rate up to which the objective is held; see `interval`."""
     limited: bool
@@ -61,11 +62,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """The outcomes of one rate."""
+    """Counts the outcomes of the gauges of one rate."""
 
     held: int
     missed: int
-    """With the disturbed gauges that are not forgiven."""
+    """Number of gauges that count as misses, including disturbed ones beyond FORGIVEN."""
     limited: int
     disturbed: int
 
@@ -79,12 +80,12 @@ class Votes:
 
     @property
     def is_against(self) -> bool:
-        """The objective is decidedly not held at this rate."""
+        """True if enough gauges say that the objective is not held at this rate."""
         return self.against >= 2 and self.against > self.held
 
     @property
     def is_open(self) -> bool:
-        """More gauges are needed: neither side has the majority that it takes."""
+        """True if more gauges are needed, because neither outcome has its majority."""
         return not self.is_held and not self.is_against and self.held + self.against < MOST
 
 
@@ -150,7 +151,7 @@ class Search:
         return max(held, default=0.0)
 
     def _lower(self, high: float) -> float | None:
-        """The next rate below `high` while none was held; None at the floor."""
+        """Return the next rate below `high` while none was held; None at the floor."""
         if high <= self._floor:
             return None
         steps = len(self._rates())  # all of them are against

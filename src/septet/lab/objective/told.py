@@ -1,4 +1,4 @@
-"""Tables, sentences and data of gauges, for the terminal and for files."""
+"""Formats gauges as tables, sentences and data, for the terminal and for files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MORE_CPUS = "give it more CPUs (--cpus), or more machines (--cluster)"
 
 
 def line(gauge: Gauge) -> str:
-    """Return the line that tells of a gauge when it has ended."""
+    """Return the line that is printed when a gauge has ended."""
     figures = ", ".join(f"{name} {_figure(name, value)}" for name, value in gauge.figures.items())
     why = f": {gauge.reason}" if gauge.reason else ""
     return f"{gauge.rate:,.0f}/s: {figures}: {gauge.outcome.value}{why}"
 
 
 def table(gauges: Sequence[Gauge]) -> str:
-    """Return latency over rate as a table: a line for each rate, with the medians of its gauges."""
+    """Return a table of latency over rate: a row for each rate, with the medians of its gauges."""
     names = list(gauges[0].figures)
     rows = [["requests/s", "carried", *names, "held"]]
     for rate in sorted({gauge.rate for gauge in gauges}):
@@ -37,7 +37,7 @@ def table(gauges: Sequence[Gauge]) -> str:
 
 
 def middle(gauges: Sequence[Gauge], name: str) -> float | None:
-    """Return the median of a figure over gauges of one rate; None where one had no answer."""
+    """Return the median of a figure over the gauges of one rate; None if one of them had no answer."""
     values = [gauge.figures[name] for gauge in gauges]
     known = [value for value in values if value is not None]
     return median(known) if known and len(known) == len(values) else None
@@ -71,7 +71,7 @@ def verdict(objective: Objective, found: Found, gauges: Sequence[Gauge]) -> str:
 
 
 def remarks(found: Found, gauges: Sequence[Gauge]) -> list[str]:
-    """Return what is to be known of the result: its interval, the load generator, the machine."""
+    """Return sentences that qualify the result: its interval, the load generator, the machine."""
     low, high = found.interval
     said = []
     if found.low:
@@ -98,7 +98,7 @@ def machine(gauges: Sequence[Gauge]) -> list[str]:
 
 
 def thin(objective: Objective, gauges: Sequence[Gauge]) -> list[str]:
-    """Return a warning where the percentiles of a gauge rest on few requests."""
+    """Return a warning if the percentiles of a gauge rest on few requests; else None."""
     fewest = min(gauge.answers for gauge in gauges)
     if fewest >= objective.requests_needed:
         return []

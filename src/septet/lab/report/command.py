@@ -50,9 +50,9 @@ def report(source: Path, users: int | None, out: Path | None) -> int:
 
 
 def pages_of(source: Path) -> tuple[list[Page], Path]:
-    """What was measured there, of one page or of two, and the directory that a trace would be in.
+    """Return what was measured there, of one page or of two, and the directory that may hold a trace.
 
-    Raises Failed where there is nothing.
+    Raises Failed if there are no results.
     """
     from septet.lab.report.glance import Page
     from septet.lab.summary import summaries

@@ -57,11 +57,11 @@ def _served(cells: Sequence[Summary]) -> Counter[int]:
 RUNS_MIN = 3
 """Runs that the interval of a figure needs (see `statistics.estimate`)."""
 OTHERS_SHARE_TOLD = 0.05
-"""A sentence says so if other programs have used this share of all CPUs or more."""
+"""If other programs have used at least this share of all CPUs, a sentence says so."""
 GROWTH = 1.25
-"""A rate has ceased to grow where no larger one comes by more than this factor."""
+"""A rate has stopped growing if no larger number of users raises it by more than this factor."""
 FALL = 1.5
-"""A rate has fallen when it was this many times as much."""
+"""A rate has fallen if it was once this many times as high."""
 CLIFF = 0.6
 """A sentence reports a rate that falls below this share of the rate at the next smaller number of users."""
 NAMED_MAX = 3
@@ -69,7 +69,7 @@ NAMED_MAX = 3
 
 
 EVENED = "{leader} would serve {value} requests/s if it had its CPUs alone (evened)"
-"""Of a rate that is evened, in place of the opening below."""
+"""The opening of a sentence about an evened rate, in place of the openings below."""
 SENTENCES: tuple[tuple[Metric, str, str], ...] = (
     (RATE, "{leader} served {least}{value} requests/s", "{ratio} {label}"),
     (P99, "99 of 100 visitors waited {most}{value} ms or less under {leader}", "{ratio} that under {label}"),
@@ -103,7 +103,7 @@ def findings(results: Results, cells: Sequence[Summary]) -> list[str]:
 
 
 def others_share(results: Results) -> str | None:
-    """A sentence about the CPU time that other programs used; None when it was little, or is not known."""
+    """Return a sentence about the CPU time that other programs used; None if it was little, or is not known."""
     cpus = results["machine"].get("cpus") or 1
     shares = [share for record in results["runs"] if (share := foreign_share(record, cpus)) is not None]
     if not shares or median(shares) < OTHERS_SHARE_TOLD:
@@ -125,7 +125,7 @@ def _end(results: Results, cells: Sequence[Summary]) -> str | None:
 
 
 def _computed(results: Results) -> frozenset[Cell]:
-    """The cells whose rates are computed from CPU time; those of others are as measured, on a busy machine as well."""
+    """Return the cells whose rates are computed from CPU time; the rates of the others are as measured."""
     measured = [record for record in evened(results) if record["verdict"] != "failed"]
     return frozenset(run_of(record).cell for record in measured if record["evened"]["cpu_limited"])
 
@@ -137,7 +137,7 @@ def _at(
     bases: Mapping[str, Metric],
     computed: frozenset[Cell],
 ) -> list[str]:
-    """The sentences about one number of users; contenders are ranked by the metrics in `bases`."""
+    """Return the sentences about one number of users. Contenders are ranked by the metrics in `bases`."""
     where = f"At {users:,} users"
     said = []
     for metric, opening, other in SENTENCES:
@@ -295,7 +295,7 @@ def _rounded(value: float) -> str:
 
 
 def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
-    """What more users do to the rate of each contender, in one sentence."""
+    """Return a sentence that says how the rate of each contender changes with more users."""
     axis = sorted({cell.users for cell in cells})
     turns: dict[str, list[str]] = {}
     for line in _lines(cells):
@@ -308,7 +308,7 @@ def _down_the_columns(cells: Sequence[Summary], by: Metric) -> list[str]:
 
 
 def _turn(told: Sequence[tuple[int, float]]) -> str:
-    """Where a rate ceases to grow with the number of users, in words."""
+    """Return in words where a rate stops growing with the number of users."""
     rates = [rate for _, rate in told]
     most = max(rates)
     # The first number of users at which nearly the most is served.

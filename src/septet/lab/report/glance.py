@@ -1,8 +1,9 @@
-"""The first picture: a small panel for each number of users, whose title is what it shows.
+"""The first picture of the report: one small panel for each number of users, whose title says what it shows.
 
-Each panel has a bar for every contender, the best first, and before each name its rank as far as that is sure: "2-4"
-for three whose order is not. Bars show the figures that the ranking rests on (see `septet.lab.ranking`): evened ones on
-a machine that others use. Titles are found by rules, the most instructive first, and only from pairs that are decided.
+A panel has a bar for each contender, the best first. Before each name is its rank, as exactly as it is certain: "2-4"
+for three contenders whose order is not certain. Bars show the figures that the ranking uses (see `septet.lab.ranking`):
+on a machine disturbed by other programs these are evened figures. Titles are chosen by RULES, the most instructive
+first, and only from pairs that are decided.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ from septet.lab.summary import Summary
 NAME = "glance"
 TITLE = "At a glance"
 PANELS_MAX = 3
-"""For one page: at the first, the last, and the middle number of users."""
+"""Most panels for one page: at the first, the middle and the last number of users."""
 BAR = 21
 GUTTER = 30
 ROOM = 0.46
-"""Share of the width of a panel, for the figure beyond the longest bar."""
+"""Share of a panel's width that is kept for the figure beyond the longest bar."""
 TIMES_MIN = 1.25
-"""A ratio from which on a rule is worth a title."""
+"""Least ratio of two contenders for a rule to give a title."""
 
 RULES = (
     ("prethreaded", "threaded", "A thread for each client costs {times} times a pool's"),
@@ -58,17 +59,17 @@ RULES = (
     ("epoll", "iterative", "epoll with its threads serves {times} times what one client at a time does"),
     ("epoll", "forking", "epoll serves {times} times what a process for each client does"),
 )
-"""Who is ahead of whom, and what that teaches."""
+"""Each rule names two contenders, and says what it teaches that the first is ahead of the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What was measured of one page: the results, and their summaries."""
+    """One measured page: its results, and their summaries."""
 
     results: Results
     cells: Sequence[Summary]
     title: str = ""
-    """What it does, where several are shown together."""
+    """What the page does, shown if there are several pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,11 @@ class _Panel:
     metric: Metric
     found: Standings
     cells: Sequence[Summary]
-    """In the order of the bars."""
+    """The cells in the order of the bars."""
 
 
 def section(pages: Sequence[Page]) -> Section:
-    """The section of the first picture."""
+    """Return the section of the report with the first picture."""
     rows = [_panels(page) for page in pages]
     panels = [panel for row in rows for panel in row]
     evened = any(panel.metric is EVEN_RATE for panel in panels)
@@ -125,7 +126,7 @@ def _some(users: Sequence[int]) -> list[int]:
 
 
 def _finding(found: Standings, used: set[str]) -> str:
-    """The title of a panel; a rule serves once for a page."""
+    """Return the title of a panel. A rule is used once for each page."""
     for ahead, behind, words in RULES:
         pair = found.pairs.get(frozenset((ahead, behind)))
         if pair is None or words in used or pair.outcome != DECIDED or pair.ahead != ahead:
@@ -153,7 +154,9 @@ def _times(ratio: float) -> str:
 
 
 def rank(found: Standings, label: str) -> str:
-    """The rank as far as it is sure: from one more than are decidedly ahead, to all that are not decidedly behind."""
+    """Return a contender's rank as exactly as it is certain: from one more than the number of those decidedly ahead, to
+    the number of those not decidedly behind.
+    """
     if label not in found.order:
         return "-"
     others = [found.pair(label, other) for other in found.order if other != label]
@@ -166,7 +169,7 @@ def rank(found: Standings, label: str) -> str:
 
 
 def _draw(rows: Sequence[Sequence[_Panel]], form: Form) -> Specification:
-    """A row for each page; in the narrow form one panel below the other."""
+    """Draw the panels: a row for each page, or in the narrow form one panel below the other."""
     paper = Paper()
     panels = [panel for row in rows for panel in row]
     columns = max(map(len, rows)) if form is WIDE else 1
@@ -249,7 +252,7 @@ def _data(panels: Sequence[_Panel]) -> Data:
 
 
 def _table(panels: Sequence[_Panel]) -> Table:
-    """A line for each contender, and for each panel the rank and the figure."""
+    """Return a table with a row for each contender, and for each panel its rank and figure."""
     labels = list(dict.fromkeys(cell.label for panel in panels for cell in panel.cells))
     head = ["requests/s", *(panel.subtitle for panel in panels)]
     lines = []

@@ -212,12 +212,12 @@ def _joint_title(pages: Sequence[Page]) -> str:
 
 
 def captions(pages: Sequence[Page]) -> list[str]:
-    """What was measured of each page, and on which machine, which is said once."""
+    """Return lines that say what was measured on each page, and on which machine."""
     return list(dict.fromkeys(line for each in pages for line in caption(each.results)))
 
 
 def caption(results: Results) -> list[str]:
-    """Lines that say what was measured, and on which machine."""
+    """Return lines that say what was measured, and on which machine."""
     experiment, machine = results["experiment"], results["machine"]
     runs = _runs(results)
     server, client = experiment["pinned"]

@@ -42,7 +42,7 @@ def save(
 def save_pages(
     pages: Sequence[Page], directory: Path, users: int | None = None, trace: Path | None = None
 ) -> list[Path]:
-    """The same for several pages that were measured one after the other, in one report."""
+    """Draw several pages that were measured one after the other into one report; else as `save` does."""
     found = [glance.section(pages), *(section for page in pages for section in _sections(page, users, len(pages) > 1))]
     first = FIRST if len(pages) == 1 else glance.NAME
     (directory / CHARTS).mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ def save_pages(
 
 
 def sections(results: Results, cells: Sequence[Summary], users: int | None = None) -> list[Section]:
-    """What is drawn of one page, in the order of the report."""
+    """Return what is drawn of one page, in the order of the report."""
     over = over_users.sections(cells, results)
     at = focus(cells) if users is None else users
     spread = distribution.section(cells, at)
@@ -69,7 +69,9 @@ def sections(results: Results, cells: Sequence[Summary], users: int | None = Non
 
 
 def _sections(page: Page, users: int | None, several: bool) -> list[Section]:
-    """The same; with the title of the page where there are several, which keeps names apart as well."""
+    """Return the sections of a page. If there are several pages, its title is added to their titles, so that names stay
+    different.
+    """
     found = sections(page.results, page.cells, users)
     if not several:
         return found

@@ -1,11 +1,12 @@
-"""What a server's threads want while it is measured: the GIL, or a CPU; from looks at them, twenty times a second.
+"""Measures how long a server's threads wait for the GIL and how many CPUs they want, by samples twenty times a second.
 
-A thread that waits is in futex(2) on the lock of the interpreter (see `septet.lab.threads.reasons`). With more than
-a few dozen threads looking would take CPU time from the server, so there is no figure; nor is there one for an
+A thread that waits for the GIL is in futex(2) on the interpreter's lock (see `septet.lab.threads.reasons`). With more
+than a few dozen threads, sampling would take CPU time from the server, so there is no figure; nor is there one for an
 interpreter without a GIL.
 
-A thread that runs and one that could run both want a CPU, so how many CPUs a server wants does not depend on what other
-programs leave it: a server that computes wants one or more all the time, one that waits for a backend hardly any.
+A thread that runs and one that could run both want a CPU. So the number of CPUs that a server wants does not depend on
+what other programs leave it: a server that computes wants one or more all the time, one that waits for a backend hardly
+any.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ LOOKS_MIN = 50
 BUSY = frozenset({State.RUNNING, State.RUNNABLE, State.GIL})
 ON_CPU = frozenset({State.RUNNING, State.RUNNABLE})
 WANTED_LOOKS_MIN = 5
-"""Fewer looks say nothing about how many CPUs are wanted; runs of one cell are put together."""
+"""With fewer samples there is no figure for the wanted CPUs; those of all runs of a cell are added."""
 
 
 class GilWatch:
-    """Looks at the threads of a session that may use so many CPUs, and computes the shares."""
+    """Samples the threads of a session that may use a given number of CPUs, and computes the shares."""
 
     def __init__(self, session: int, port: int, cpus: int = 1) -> None:
         self._tasks = Tasks(session, Reasons(frozenset({port})))
@@ -57,7 +58,7 @@ class GilWatch:
         return self._seen[State.GIL] / busy if known else None
 
     def cpus_wanted(self) -> float | None:
-        """How many of the server's CPUs its threads wanted, on the average; None: not known."""
+        """Return how many of the server's CPUs its threads wanted on average; None if it is not known."""
         return None if self._too_many or self._looks < WANTED_LOOKS_MIN else self._wanted / self._looks
 
     def close(self) -> None:

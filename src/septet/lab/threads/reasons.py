@@ -210,7 +210,7 @@ def interpreter_ranges(maps: list[str]) -> list[Range]:
 
 
 def _memory(pid: int, address: int, size: int) -> bytes:
-    """Bytes of the memory of a process; empty if it may not be read."""
+    """Return bytes of a process's memory; empty if it may not be read."""
     try:
         descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -93,7 +93,7 @@ class Recorder:
 
 
 class _Watch:
-    """One recording."""
+    """One recording of a server's threads."""
 
     def __init__(self, switches: Switches | None, tasks: Tasks, reasons: Reasons) -> None:
         self._switches = switches

@@ -110,14 +110,14 @@ def _within(timed: Timed | tuple[()], start: int, end: int) -> Span | None:
 
 
 HELD_UP = frozenset({State.RUNNABLE, State.GIL})
-"""States of a thread that has something to do and may not."""
+"""States of a thread that has work and cannot go on: it waits for a CPU, the GIL or a lock."""
 
 TurnsOf = Mapping[int, Sequence[Turn]]
 """The turns of each thread, in order, by tid."""
 
 
 def turns_of(requests: Iterable[Request]) -> TurnsOf:
-    """The turns of all requests by thread."""
+    """Return the turns of all requests by thread."""
     found: dict[int, list[Turn]] = defaultdict(list)
     for turn in sorted((turn for request in requests for turn in request.turns), key=lambda turn: turn.start):
         found[turn.tid].append(turn)
@@ -125,11 +125,11 @@ def turns_of(requests: Iterable[Request]) -> TurnsOf:
 
 
 def intervals(request: Request, lanes: dict[int, Lane], turns: TurnsOf = MappingProxyType({})) -> list[Interval]:
-    """The states of a request from sending to answer, without gaps or overlaps.
+    """Return the states of a request from sending to answer, without gaps or overlaps.
 
-    In its turns the state is that of its thread, if there is a timeline of that; before the server began with it, it
-    was queued; between two turns it is suspended. Before its first turn and after its last one the thread may have had
-    it already, or still: that it waited for a CPU or the GIL between its `turns` is shown, not "in line".
+    In its turns the state is that of its thread, if the thread was recorded. Before the server began with the request
+    it was queued; between two turns it is suspended. Shortly before the first turn and after the last one the thread
+    may have the request already or still: if it waits for a CPU or the GIL there, that is shown.
     """
     line = _Line(request.asked, request.answered)
     first, last = (request.turns[0], request.turns[-1]) if request.turns else (None, None)
@@ -181,7 +181,7 @@ class _Line:
             self.at = time
 
     def held_up(self, intervals: list[Interval], otherwise: State) -> None:
-        """Take those in which the thread is held up; `otherwise` is the state of the rest."""
+        """Append the intervals in which the thread is held up; the rest of the time gets the state `otherwise`."""
         for each in intervals:
             self.until(each.start, otherwise)
             self.until(each.end, each.state if each.state in HELD_UP else otherwise)
