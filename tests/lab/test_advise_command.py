@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,28 @@ def test_advise(tmp_path: Path, app: str) -> None:
     assert kept["nature"]["asynchronous"] is False
     assert {run["model"] for run in kept["runs"]} <= {"epoll", "threaded"}
     assert all("load" in run for run in kept["runs"])
+    resumed(tmp_path, kept)
+
+
+def resumed(tmp_path: Path, whole: dict[str, Any]) -> None:
+    """As if the search had been interrupted before its end was written: all its runs are taken from the file."""
+    path = tmp_path / "out" / "advice.json"
+    assert (
+        advise("--resume", "out", cwd=tmp_path).stderr
+        == "septet: --resume: the search of out/advice.json is finished\n"
+    )
+    path.write_text(json.dumps({**whole, "finished": None}))
+    refused = advise("--resume", "out", "--budget", "1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--resume continues with the options of the search, so without --budget" in refused.stderr
+    result = advise("--resume", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    again = json.loads(path.read_text())
+    assert again["finished"]
+    assert len(again["resumed"]) == 1
+    assert again["runs"] == whole["runs"], "none is made again"
+    assert again["advice"] == whole["advice"]
+    assert again["nature"] == whole["nature"]
 
 
 def test_an_application_that_does_not_start(tmp_path: Path) -> None:
@@ -77,7 +100,7 @@ def test_an_application_slower_than_the_first_look(tmp_path: Path, app: str) -> 
     assert result.returncode == 1
     said = re.search(r"septet: one request alone takes (\S+) s: no model brings", result.stderr)
     assert said, result.stderr
-    assert float(said[1]) >= 1.8
+    assert float(said[1]) >= 0.99 * 1.8, "a bucket of the histogram is 1 % wide"
 
 
 def test_options_that_would_measure_something_else(tmp_path: Path, app: str) -> None:
@@ -114,10 +137,9 @@ def test_usage(tmp_path: Path, words: tuple[str, ...], sentence: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_and_resumed(tmp_path: Path, app: str) -> None:
-    """Ctrl-C: no server is left, and what was measured is kept. The same runs are not made again."""
+def test_interrupted(tmp_path: Path, app: str) -> None:
+    """Ctrl-C: no server is left, and what was measured is kept."""
     words = [sys.executable, "-m", "septet", "advise", app, "--p99", "400ms", "--models", "threaded", "--out", "out"]
-    words += ["--budget", "0.1"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -131,16 +153,3 @@ def test_interrupted_and_resumed(tmp_path: Path, app: str) -> None:
     kept = json.loads((tmp_path / "out" / "advice.json").read_text())
     assert kept["finished"] is None
     assert kept["runs"]
-    refused = advise("--resume", "out", "--budget", "1", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "--resume continues with the options of the search, so without --budget" in refused.stderr
-    result = advise("--resume", "out", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    done = json.loads((tmp_path / "out" / "advice.json").read_text())
-    assert done["finished"]
-    assert len(done["resumed"]) == 1
-    assert done["runs"][: len(kept["runs"])] == kept["runs"]
-    first = [(run["model"], run["users"], run["rate"]) for run in kept["runs"]]
-    later = [(run["model"], run["users"], run["rate"]) for run in done["runs"][len(first) :]]
-    assert first[0] not in later, "the profile was taken from the file"
-    assert advise("--resume", "out", cwd=tmp_path).stderr.endswith("advice.json is finished\n")
