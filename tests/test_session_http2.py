@@ -12,7 +12,7 @@ from septet.http.head import response_head
 from septet.http.incoming import Limits
 from septet.protocol import CLOSE, READ, RUN
 from septet.rules import Rules, Timeouts
-from septet.session.http2 import SEND_BYTES
+from septet.session._http2_output import SEND_BYTES
 from support.http2 import (
     CONTINUATION,
     DATA,

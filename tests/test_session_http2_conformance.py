@@ -65,7 +65,10 @@ CONNECTION_ERRORS = {
     "6.3: PRIORITY on stream 0": (frame(PRIORITY, 0, 0, bytes(5)), {PROTOCOL}),
     "6.4: RST_STREAM on stream 0": (frame(RST_STREAM, 0, 0, bytes(4)), {PROTOCOL}),
     "6.4: RST_STREAM of three bytes": (OPENED + frame(RST_STREAM, 0, 1, bytes(3)), {FRAME_SIZE}),
-    "6.5: an acknowledgement with content": (frame(SETTINGS, ACK, 0, setting(1, 1)), {FRAME_SIZE, PROTOCOL}),  # the library's
+    "6.5: an acknowledgement with content": (
+        frame(SETTINGS, ACK, 0, setting(1, 1)),
+        {FRAME_SIZE, PROTOCOL},
+    ),  # the library's
     "6.5: SETTINGS on a stream": (OPENED + frame(SETTINGS, 0, 1, setting(1, 1)), {PROTOCOL}),
     "6.5: SETTINGS of three bytes": (frame(SETTINGS, 0, 0, bytes(3)), {FRAME_SIZE}),
     "6.5.2: ENABLE_PUSH of 2": (frame(SETTINGS, 0, 0, setting(2, 2)), {PROTOCOL}),
