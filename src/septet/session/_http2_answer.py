@@ -132,7 +132,7 @@ class Answering(RequestBody):
         try:
             if self._fault is not None:
                 return self.refuse(self._fault)
-            return self._send_error(500, "the application failed")
+            return self.send_error(500, "the application failed")
         except MemoryError:
             return self._session.lose()
 
@@ -146,12 +146,10 @@ class Answering(RequestBody):
         session.rules.refused(
             f"a request from {session.peer or 'an unknown client'} is answered {fault.status}: {fault}"
         )
-        return self._send_error(fault.status, str(fault))
+        return self.send_error(fault.status, str(fault))
 
     def send_error(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
-        return self._send_error(status, text, *more)
-
-    def _send_error(self, status: int, text: str, *more: tuple[bytes, bytes]) -> Want:
+        """Answer with a status and a text of the server's own; reset the stream if an answer has begun."""
         if self.status or self.lost:
             self.reset(INTERNAL)
             return self._end(True)

@@ -31,7 +31,8 @@ from septet.session.phases import LINGER, LINGER_BYTES, OVER
 EARNED_BY_REQUEST = 10
 """Frames without use that a request makes up for."""
 EARNED_BY_CONTENT = 4
-"""The same for a frame of content, in either direction: some clients open both windows for each one."""
+"""Frames without use that a frame of content makes up for, in either direction: some clients open both windows for each
+one."""
 
 RETRY_AFTER_S = 1
 
@@ -87,6 +88,7 @@ class Http2Input(Http2State):
             exchange.was_reset()
 
     def _request(self, event: RequestReceived) -> None:
+        """A head has come: open an exchange for it, or refuse it."""
         stream, ended = event.stream_id, event.stream_ended is not None
         assert stream is not None, "the library names it"
         self._control.earn(EARNED_BY_REQUEST)
@@ -110,6 +112,7 @@ class Http2Input(Http2State):
         self._admit(self._open(stream, request, ended))
 
     def _open(self, stream: int, request: Request, ended: bool) -> Http2Exchange:
+        """Make the exchange of a stream. ended: the request has no body."""
         exchange = self._exchanges[stream] = Http2Exchange(self, stream, request, ended)
         return exchange
 
@@ -141,6 +144,7 @@ class Http2Input(Http2State):
             self.has_turn(exchange)
 
     def _data(self, event: DataReceived) -> None:
+        """Content has come: give it to its exchange. The connection's window is opened again at once."""
         stream, count, data = event.stream_id or 0, event.flow_controlled_length or 0, event.data
         assert data is not None, "the library has it"
         self.codec.took(count)
@@ -157,11 +161,13 @@ class Http2Input(Http2State):
             exchange.took(data)
 
     def _stream_ended(self, event: StreamEnded) -> None:
+        """The request on a stream is complete."""
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None and not exchange.input_ended:
             exchange.ends_input()
 
     def _trailers(self, event: TrailersReceived) -> None:
+        """Trailers are checked and dropped, for no application interface has them."""
         exchange = self._exchanges.get(event.stream_id or 0)
         try:
             check_trailers(tuple((bytes(name), bytes(value)) for name, value in event.headers or ()))
@@ -171,12 +177,14 @@ class Http2Input(Http2State):
                 exchange.reset(PROTOCOL)
 
     def _stream_reset(self, event: StreamReset) -> None:
+        """The client has cancelled a request, or the library has reset its stream for an error of the client's."""
         self._resets.spend()
         exchange = self._exchanges.get(event.stream_id or 0)
         if exchange is not None:
             exchange.was_reset()
 
     def _window_updated(self, event: WindowUpdated) -> None:
+        """A window has more room: exchanges that waited for it may send."""
         self._control.spend()
         if not event.stream_id:
             self._try_again()
@@ -184,6 +192,7 @@ class Http2Input(Http2State):
             self._senders.add(exchange.urgency, exchange)
 
     def _settings_changed(self, event: RemoteSettingsChanged) -> None:
+        """The client has settings, which the library has followed; the size of all windows may be one of them."""
         self._control.spend()
         self._try_again()
 
@@ -194,6 +203,7 @@ class Http2Input(Http2State):
         self._stalled.clear()
 
     def _unknown_frame(self, event: UnknownFrameReceived) -> None:
+        """A frame that the library does not know is ignored, unless it is a PRIORITY_UPDATE."""
         self._control.spend()
         frame: Any = event.frame
         if getattr(frame, "type", None) == PRIORITY_UPDATE:
@@ -202,11 +212,13 @@ class Http2Input(Http2State):
                 exchange.urgency = urgency  # from the next time that it is queued
 
     def _ping_answered(self, event: PingAckReceived) -> None:
+        """If it was the PING of `drain`, the client knows that the end is near."""
         self._control.spend()
         if self._draining and event.ping_data == DRAIN_PING:
             self._refuse_from_now_on()
 
     def _client_leaves(self, event: ConnectionTerminated) -> None:
+        """The client has said GOAWAY: the connection ends when its requests are answered."""
         self._control.spend()
         self._leaving = True
 

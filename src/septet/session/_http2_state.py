@@ -39,7 +39,17 @@ class Http2State:
     """The attributes of a session."""
 
     __slots__ = (
-        *("_earned_at", "_closing", "_concurrent", "_control", "_current", "_discarded", "_draining"),
+        *(
+            "_announced_at",
+            "_announcement_ends",
+            "_earned_at",
+            "_closing",
+            "_concurrent",
+            "_control",
+            "_current",
+            "_discarded",
+            "_draining",
+        ),
         *("_exchanges", "_file_of", "_late", "_leaving", "_lingers", "_pace", "_refusing", "_resets"),
         *("_scheme", "_senders", "_sent", "_served", "_stalled", "_to_report", "_turns", "client"),
         *("codec", "delivery", "ended", "exchange", "file", "lost", "output", "peer", "phase", "rules"),
@@ -106,6 +116,10 @@ class Http2State:
         """Bytes of output that have gone."""
         self._earned_at: float | None = None
         """When time has last given something back to `_control` and `_resets`."""
+        self._announced_at: float | None = None
+        """When the time for a client that was told of the end has begun."""
+        self._announcement_ends = False
+        """The deadline is the end of that time."""
         self._late: Http2Exchange | None = None
         """The exchange to which the deadline belongs; None: it is the connection's."""
 

@@ -99,12 +99,14 @@ class Http2Session(Http2Input, Http2Output):
     # What exchanges say
 
     def has_turn(self, exchange: Http2Exchange) -> None:
+        """The application is to be called for the exchange, or something has come for which it may wait."""
         if exchange.turn_due or (exchange.begun and not self._concurrent):
             return
         exchange.turn_due = True
         self._turns.add(exchange.urgency, exchange)
 
     def finished(self, exchange: Http2Exchange) -> None:
+        """Both have ended, the stream and the application: the exchange is no longer one of the connection's."""
         self._exchanges.pop(exchange.stream, None)
         self.codec.forget(exchange.stream)
         self._stalled.pop(exchange.stream, None)
@@ -121,12 +123,15 @@ class Http2Session(Http2Input, Http2Output):
             self._to_report.append(exchange)
 
     def _abort(self, exchange: Http2Exchange) -> None:
+        """Report that the answer to a request was not sent to its end."""
         if exchange.observer_state is not None and self.rules.observer:
             self.rules.observer.aborted(exchange)
 
     # What the carrier has to do next
 
     def go_on(self) -> Want:
+        """Enter the phase that follows from what waits, and return its want: a turn, if several exchanges may run; then
+        output; then what `_waiting` finds. Called after everything that may have changed something."""
         current = self._current
         if current is not None and current.answered:
             self._current = current = None
@@ -136,7 +141,7 @@ class Http2Session(Http2Input, Http2Output):
             return self._enter(DUE)
         if self._has_output():
             return self._enter(OUTPUT)
-        return self._enter(self._waiting(current))
+        return self._enter(OVER if self.lost else self._waiting(current))
 
     def _waiting(self, current: Http2Exchange | None) -> Phase:
         """The phase when there is nothing to send."""
@@ -172,6 +177,7 @@ class Http2Session(Http2Input, Http2Output):
         return exchange
 
     def _next_turn(self) -> Http2Exchange:
+        """Remove the exchange whose turn it is from the turns, and return it. The first turn begins it."""
         exchange = self._turns.pop()
         exchange.turn_due = False
         if not exchange.begun:
@@ -180,6 +186,7 @@ class Http2Session(Http2Input, Http2Output):
         return exchange
 
     def _enter(self, phase: Phase) -> Want:
+        """Enter a phase, and return its want. Its time begins, unless the session is in it already."""
         if phase is not self.phase:
             self.phase = phase
             self.since = None
@@ -209,12 +216,23 @@ class Http2Session(Http2Input, Http2Output):
                 timeout = min(timeout, STOPPING_S)
             due = self.since + timeout
         if phase is OPEN or phase is OUTPUT:
-            if self._draining and self.since + DRAINING_S <= now:
-                self._refuse_from_now_on()
-            for exchange in self._exchanges.values():
-                at = exchange.deadline(now)
-                if at is not None and (due is None or at < due):
-                    due, self._late = at, exchange
+            due = self._deadline_of_exchanges(now, due)
+        return due
+
+    def _deadline_of_exchanges(self, now: float, due: float | None) -> float | None:
+        """Return the earliest deadline: `due`, that of an exchange, or the end of the time in which a client that was
+        told of the end may still open streams."""
+        self._announcement_ends = False
+        for exchange in self._exchanges.values():
+            at = exchange.deadline(now)
+            if at is not None and (due is None or at < due):
+                due, self._late = at, exchange
+        if self._draining:
+            if self._announced_at is None:
+                self._announced_at = now
+            at = self._announced_at + DRAINING_S
+            if due is None or at < due:
+                due, self._late, self._announcement_ends = at, None, True
         return due
 
     def _earn(self, now: float) -> None:
@@ -234,6 +252,10 @@ class Http2Session(Http2Input, Http2Output):
             exchange.waited(now)
 
     def expire(self) -> Want:
+        if self._announcement_ends:
+            self._announcement_ends = False
+            self._refuse_from_now_on()
+            return self.go_on()
         late, self._late = self._late, None
         if late is not None:
             self.rules.refused(f"a stream of {self.peer or 'an unknown client'} was too slow")
@@ -255,7 +277,7 @@ class Http2Session(Http2Input, Http2Output):
         return self.go_on()
 
     def _refuse_from_now_on(self) -> None:
-        """Say which stream is the last that is answered."""
+        """Say which stream is the last that is answered; those that are opened later are refused."""
         self._draining = False
         if not self._refusing:
             self._refusing = True
